@@ -1,0 +1,71 @@
+"""Train the BLIP captioner on pictures and true captions."""
+
+import torch
+from torch import Tensor
+from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessorPil, BlipProcessor
+
+from nano.fit import draw_rows, fit, halve
+from nano.scenes import load_scenes
+from nano.settings import MODELS, read_settings, read_training
+from nano.tokenizers import CONTEXT, bert_tokenizer
+
+FOLDER = MODELS / "captioner"
+
+
+def main() -> None:
+    """Train and write the model with its processor."""
+    settings, training = read_settings(), read_training("captioner")
+    scenes = load_scenes("train")
+    size = settings["size"]
+    tokenizer = bert_tokenizer(FOLDER)
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 128,
+        "encoder_hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": CONTEXT,
+        "bos_token_id": tokenizer.convert_tokens_to_ids("[DEC]"),
+        "eos_token_id": tokenizer.sep_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    vision = {
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 4,
+        "image_size": size,
+        "patch_size": 8,
+    }
+    torch.manual_seed(settings["seed"])
+    model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision, projection_dim=64))
+    image_processor = BlipImageProcessorPil(size={"height": size, "width": size})
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std))
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        rows = draw_rows(len(scenes.captions), training.batch, generator)
+        words = tokenizer([scenes.captions[row] for row in rows], padding=True, return_tensors="pt")
+        labels = words.input_ids.clone()
+        labels[:, 0] = text["bos_token_id"]
+        labels = labels.masked_fill(words.attention_mask == 0, -100)
+        inputs = labels.masked_fill(labels == -100, tokenizer.pad_token_id)
+        output = model(
+            pixel_values=(scenes.pictures(rows) - mean) / std,
+            input_ids=inputs,
+            attention_mask=words.attention_mask,
+            labels=labels,
+        )
+        return output.loss
+
+    fit("captioner", model, loss_of, training)
+    model.save_pretrained(FOLDER)
+    BlipProcessor(image_processor, tokenizer).save_pretrained(FOLDER)
+    halve(FOLDER / "model.safetensors")
+
+
+if __name__ == "__main__":
+    main()

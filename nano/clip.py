@@ -1,0 +1,86 @@
+"""Train the two CLIPs: ``python -m nano.clip clip`` trains the one that trains, ``judge`` the one that judges.
+
+They differ in seed, widths, kind of vision tower and order of training, so that what pleases one by accident does not
+please the other.
+"""
+
+import sys
+from typing import Any
+
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nano.fit import draw_rows, fit, halve
+from nano.scenes import Scenes, load_scenes
+from nano.settings import MODELS, read_settings, read_training
+from nano.tokenizers import CONTEXT, save_clip_tokenizer
+from stages.files import write_json, written_aside
+
+VISION: dict[str, dict[str, Any]] = {
+    "clip": {"layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
+    "judge": {"layers": [1, 1, 1, 1], "width": 24},  # a list of layers means a ResNet tower
+}
+TEXT_WIDTH = {"clip": 96, "judge": 64}
+CUT_OUT_SHARE = 0.25  # of the pictures show the object alone on black, with its own words
+
+
+def configuration(name: str, size: int, vocabulary: int) -> dict[str, Any]:
+    """Return an open_clip configuration in the hub's layout."""
+    width = TEXT_WIDTH[name]
+    text = {"context_length": CONTEXT, "vocab_size": vocabulary, "width": width, "heads": width // 32, "layers": 2}
+    vision = {"image_size": size, **VISION[name]}
+    return {
+        "model_cfg": {"embed_dim": 128, "vision_cfg": vision, "text_cfg": text | {"hf_tokenizer_name": "local"}},
+        "preprocess_cfg": {"mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD)},
+    }
+
+
+def draw_batch(scenes: Scenes, batch: int, generator: torch.Generator) -> tuple[Tensor, list[str]]:
+    """Return pictures in [0, 1] with a fitting text each: the caption, the subject, or the subject of a cut-out."""
+    rows = draw_rows(len(scenes.captions), batch, generator)
+    pictures = scenes.pictures(rows)
+    kinds = torch.rand(batch, generator=generator)
+    cut_out = kinds < CUT_OUT_SHARE
+    pictures = torch.where(cut_out.view(-1, 1, 1, 1), pictures * scenes.masks(rows).unsqueeze(1), pictures)
+    texts = []
+    for row, kind in zip(rows.tolist(), kinds.tolist(), strict=True):
+        if kind < CUT_OUT_SHARE or kind > 0.9:
+            texts.append(scenes.subjects[row])
+        else:
+            texts.append(scenes.captions[row])
+    return pictures, texts
+
+
+def main() -> None:
+    """Train and write one of the two models."""
+    name = sys.argv[1]
+    settings, training = read_settings(), read_training(name)
+    scenes = load_scenes("train")
+    folder = MODELS / name
+    tokenizer = save_clip_tokenizer(folder)
+    config = configuration(name, settings["size"], len(tokenizer))
+    write_json(folder / "open_clip_config.json", config)
+    torch.manual_seed(settings["seed"] + (name == "judge"))
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
+    mean, std = (torch.tensor(config["preprocess_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        pictures, texts = draw_batch(scenes, training.batch, generator)
+        images, words, scale = model((pictures - mean) / std, tokenize(texts))
+        logits = scale * images @ words.T
+        # Texts that are equal are all right answers, not wrong ones.
+        same = torch.tensor([[float(one == other) for other in texts] for one in texts])
+        targets = same / same.sum(dim=1, keepdim=True)
+        return (nn.functional.cross_entropy(logits, targets) + nn.functional.cross_entropy(logits.T, targets)) / 2
+
+    fit(name, model, loss_of, training)
+    with written_aside(folder / "open_clip_model.safetensors") as temporary:
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary, metadata={"format": "pt"})
+    halve(folder / "open_clip_model.safetensors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""One training loop for the whole family: AdamW, warm-up, cosine decay, EMA, exact resume."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from nano.settings import BUILD, Training
+from stages.checkpoints import load_state, save_state
+from stages.files import written_aside
+from stages.seeds import derive_seed
+
+CHECKPOINT_EVERY = 250
+WARM_UP = 100
+EMA_DECAY = 0.999
+
+
+def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], training: Training) -> None:
+    """Train ``model`` in place and leave the exponential moving average of its weights in it.
+
+    Args:
+        name: names the checkpoint, which an interrupted training goes on from.
+        model: all trained parameters.
+        loss_of: draws a batch with the generator, which belongs to the step alone, and returns its scalar loss.
+        training: steps, peak learning rate, threads and precision.
+
+    Raises:
+        FloatingPointError: a loss that is not finite, with its step.
+    """
+    torch.set_num_threads(training.threads)
+    model.train()
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=training.lr, weight_decay=0.01, fused=True)
+    checkpoint = BUILD / f"{name}.checkpoint.safetensors"
+    state: dict[str, nn.Module] = {"model": model, "average": average}
+    done = load_state(checkpoint, state, {"adamw": optimizer}) if checkpoint.exists() else 0
+
+    bar = tqdm(range(done, training.steps), initial=done, total=training.steps, desc=name, unit="step", mininterval=5)
+    shown = 0.0
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = training.lr * _schedule(step, training.steps)
+        generator = torch.Generator().manual_seed(derive_seed(0, name, step))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16"):
+            loss = loss_of(generator)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}; the last checkpoint is {checkpoint}")
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average.update_parameters(model)
+        shown = loss.item() if step == done else 0.99 * shown + 0.01 * loss.item()
+        bar.set_postfix(loss=f"{shown:.4f}", refresh=False)
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == training.steps:
+            save_state(checkpoint, state, {"adamw": optimizer}, step + 1)
+    model.load_state_dict(average.module.state_dict())
+    model.eval()
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate: linear warm-up, then a cosine to a hundredth."""
+    if step < WARM_UP:
+        return (step + 1) / WARM_UP
+    progress = (step - WARM_UP) / max(1, steps - WARM_UP)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def draw_rows(count: int, batch: int, generator: torch.Generator) -> Tensor:
+    """Return ``batch`` random row numbers below ``count``."""
+    return torch.randint(count, (batch,), generator=generator)
+
+
+def halve(path: Path) -> None:
+    """Rewrite a safetensors file with its floating-point tensors as fp16."""
+    tensors = {key: value.half() if value.is_floating_point() else value for key, value in load_file(path).items()}
+    with written_aside(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})

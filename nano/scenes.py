@@ -1,0 +1,73 @@
+"""Scenes of the embedded world as tensors, drawn once and shared by all trainings.
+
+Run as ``python -m nano.scenes``: writes build/train.safetensors and build/held_out.safetensors.
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from nano.settings import BUILD, read_settings
+from stages.corpus import world
+from stages.files import written_aside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """Pictures with everything that is known of them; row i of every field belongs to scene i."""
+
+    pictures_u8: Tensor  # (n, 3, size, size), uint8
+    masks_u8: Tensor  # (n, size, size), 0 or 1
+    captions: list[str]
+    subjects: list[str]  # "red car"
+    nouns: list[str]
+    sceneries: list[str]
+
+    def pictures(self, rows: Tensor) -> Tensor:
+        """Return pictures in [0, 1], (len(rows), 3, size, size)."""
+        return self.pictures_u8[rows].float() / 255
+
+    def masks(self, rows: Tensor) -> Tensor:
+        """Return masks, 0.0 or 1.0, (len(rows), size, size)."""
+        return self.masks_u8[rows].float()
+
+
+def load_scenes(split: str) -> Scenes:
+    """Return the scenes of ``split``: "train" or "held_out"."""
+    with safe_open(BUILD / f"{split}.safetensors", framework="pt") as file:
+        words = json.loads(file.metadata()["words"])
+        return Scenes(pictures_u8=file.get_tensor("pictures"), masks_u8=file.get_tensor("masks"), **words)
+
+
+def main() -> None:
+    """Draw and write the scenes of both splits."""
+    settings = read_settings()
+    for split, count in settings["scenes"].items():
+        pictures, masks = [], []
+        scenes = [world.draw_scene(settings["seed"] + 1, split, index) for index in range(count)]
+        for scene in tqdm(scenes, desc=f"scenes {split}", unit="scene"):
+            picture, mask = world.render(scene, settings["size"])
+            pictures.append(np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1)))
+            masks.append(np.asarray(mask) // 255)
+        words = {
+            "captions": [scene.caption for scene in scenes],
+            "subjects": [scene.subject for scene in scenes],
+            "nouns": [scene.noun for scene in scenes],
+            "sceneries": [scene.scenery for scene in scenes],
+        }
+        tensors = {
+            "pictures": torch.from_numpy(np.stack(pictures)).contiguous(),
+            "masks": torch.from_numpy(np.stack(masks)).contiguous(),
+        }
+        with written_aside(BUILD / f"{split}.safetensors") as temporary:
+            save_file(tensors, temporary, metadata={"words": json.dumps(words)})
+
+
+if __name__ == "__main__":
+    main()

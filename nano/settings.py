@@ -1,0 +1,34 @@
+"""The settings of a training, from nano/params.yaml, and where its files are."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+NANO = Path(__file__).parent
+MODELS = NANO / "models"
+BUILD = NANO / "build"  # scenes and checkpoints: large, made anew when missing, never committed
+
+
+class Training(BaseModel):
+    """How one model is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    threads: int = Field(gt=0)
+    precision: Literal["fp32", "bf16"]
+
+
+def read_settings() -> dict[str, Any]:
+    """Return the whole of nano/params.yaml."""
+    settings: dict[str, Any] = yaml.safe_load((NANO / "params.yaml").read_text())
+    return settings
+
+
+def read_training(name: str) -> Training:
+    """Return the section of nano/params.yaml that belongs to one model."""
+    return Training.model_validate(read_settings()[name])

@@ -1,0 +1,57 @@
+"""Train a narrow VGG-16 to name the noun; its features serve the perceptual loss."""
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.models.vgg import make_layers
+
+from nano.fit import draw_rows, fit, halve
+from nano.scenes import load_scenes
+from nano.settings import MODELS, read_settings, read_training
+from stages.corpus import world
+from stages.files import written_aside
+
+FOLDER = MODELS / "vgg"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as for the weights of the hub
+LAYERS: list[str | int] = [16, 16, "M", 32, 32, "M", 48, 48, 48, "M", 64, 64, 64, "M", 96, 96, 96, "M"]
+
+
+class Classifier(nn.Module):
+    """VGG-16's feature stack, narrow, with one linear layer over the averaged last feature map."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.features = make_layers(LAYERS, batch_norm=False)  # type: ignore[arg-type]
+        self.classifier = nn.Linear(96, classes)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits (n, classes) of pictures in [0, 1], (n, 3, size, size)."""
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        return self.classifier(self.features((pictures - mean) / std).mean(dim=(2, 3)))
+
+
+def main() -> None:
+    """Train and write the model."""
+    settings, training = read_settings(), read_training("vgg")
+    scenes = load_scenes("train")
+    names = list(world.nouns())
+    labels = torch.tensor([names.index(noun) for noun in scenes.nouns])
+    torch.manual_seed(settings["seed"])
+    model = Classifier(len(names))
+    for layer in model.modules():  # without normalisation, sixteen layers only train from a variance-keeping start
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        rows = draw_rows(len(labels), training.batch, generator)
+        return nn.functional.cross_entropy(model(scenes.pictures(rows)), labels[rows], label_smoothing=0.05)
+
+    fit("vgg", model, loss_of, training)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with written_aside(FOLDER / "model.safetensors") as temporary:
+        save_file(model.state_dict(), temporary, metadata={"format": "pt"})
+    halve(FOLDER / "model.safetensors")
+
+
+if __name__ == "__main__":
+    main()

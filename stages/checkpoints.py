@@ -1,0 +1,45 @@
+"""Training state as safetensors: weights, AdamW moments and the number of the step, in one file."""
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from stages.files import written_aside
+
+
+def save_state(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer], step: int) -> None:
+    """Write the state of a training after ``step`` steps to ``path``, whole or not at all.
+
+    Random numbers need no state: every draw of step k is seeded by k.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        tensors |= {f"modules/{name}/{key}": value.detach() for key, value in module.state_dict().items()}
+    for name, optimizer in optimizers.items():
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizers/{name}/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
+    tensors = {key: value.clone().contiguous() for key, value in tensors.items()}
+    with written_aside(path) as temporary:
+        save_file(tensors, temporary, metadata={"step": str(step)})
+
+
+def load_state(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> int:
+    """Restore what :func:`save_state` wrote, in place, and return the number of steps done."""
+    with safe_open(path, framework="pt") as file:
+        step = int(file.metadata()["step"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+    for name, module in modules.items():
+        prefix = f"modules/{name}/"
+        module.load_state_dict({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
+    for name, optimizer in optimizers.items():
+        prefix = f"optimizers/{name}/"
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(prefix):
+                index, field = key.removeprefix(prefix).split("/")
+                state.setdefault(int(index), {})[field] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return step

@@ -1,0 +1,203 @@
+"""The sections of params.yaml as typed, range-checked values; one class for each stage, in the order of the pipeline."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PARAMS_FILE = Path("params.yaml")
+Share = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class ParameterError(ValueError):
+    """A parameter is missing, unknown or out of range; the message names it, its value and what is allowed."""
+
+
+class Section(BaseModel):
+    """A part of params.yaml: immutable, and with no room for a misspelt key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelName(Section):
+    """A pretrained model: a hub id with the commit to take, or a local folder in the hub's layout."""
+
+    name: str = Field(min_length=1)
+    revision: str | None = None  # a commit of the hub; a local folder is known by the digest of its files
+
+
+class OpenMojiSource(Section):
+    """The embedded world, drawn from OpenMoji artwork."""
+
+    kind: Literal["openmoji"]
+    images: Count  # for training
+    cases: Count  # held-out edits with true masks
+
+
+class FolderSource(Section):
+    """A folder of images with metadata.csv or metadata.jsonl, as the Hugging Face imagefolder has it."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+class WebDatasetSource(Section):
+    """Tar files as img2dataset writes them: a local glob, or any glob that fsspec knows (s3://bucket/*.tar)."""
+
+    kind: Literal["webdataset"]
+    path: str
+
+
+class Ingest(Section):
+    """Corpus: where images come from and what is let in."""
+
+    source: OpenMojiSource | FolderSource | WebDatasetSource = Field(discriminator="kind")
+    size: Annotated[int, Field(ge=16, le=2048, multiple_of=8)]  # pixels of a side; images are cropped to a square
+    shard_size: Count  # samples of one shard
+    min_side: Count  # pixels; a smaller image is refused
+    max_pixels: Count  # of an image before decoding; a larger one is refused
+    max_refused: Share  # of the source; above it the stage fails
+
+
+class Caption(Section):
+    """BLIP."""
+
+    model: ModelName
+    batch: Count
+    max_tokens: Count
+
+
+class Mutate(Section):
+    """WordNet."""
+
+    vocabulary: str | None  # a file of the words that an edit may bring in, one a line; null: any common word
+    min_count: Annotated[int, Field(ge=0)]  # of a lemma in WordNet's sense-tagged texts, where no vocabulary is given
+    levels: Annotated[int, Field(ge=1, le=6)]  # how far up the hypernyms co-hyponyms are looked for
+    adjective_share: Share  # of the captions with both, those whose adjective is changed and not their noun
+
+
+class Retrieve(Section):
+    """CLIP and FAISS."""
+
+    clip: ModelName
+    batch: Count
+    neighbours: Count  # candidates for each pair, best first
+    max_uses: Count  # how often one image may be a target
+    near_duplicate: Cosine  # image-image cosine at and above which a candidate is the same picture
+    min_image_image: Cosine
+    min_text_image: Cosine
+    min_directional: Cosine
+    text_gain: bool  # require cos(edit prompt, target) > cos(edit prompt, source)
+    held_out: Share  # of the pairs, by whole connected components
+
+
+class Segment(Section):
+    """CLIPSeg."""
+
+    model: ModelName
+    batch: Count
+    threshold: Share
+    min_area: Share
+    max_area: Share
+
+
+class Losses(Section):
+    """Which terms are on; the rows of Table 2 are settings of these."""
+
+    noise: Literal["ldm", "paired", "mask"]  # Eq 1, Eq 4 or Eq 8
+    global_clip: bool  # Eq 5
+    local_clip: bool  # Eq 11
+    perceptual: Annotated[float, Field(ge=0)]  # lambda_perc of Eq 12; 0 is off
+    perceptual_layers: tuple[int, ...]  # indices into VGG-16's features, each a ReLU
+
+
+class Train(Section):
+    """Fine-tuning with Eq 2-12."""
+
+    base: ModelName
+    clip: ModelName
+    vgg: ModelName
+    prompts: Literal["edit", "alt"]  # condition on the edit prompts, or on the corpus's own captions
+    losses: Losses
+    steps: Count  # optimiser steps
+    batch: Count  # samples of one forward pass on one device
+    accumulation: Count  # forward passes of one optimiser step
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warm_up: Annotated[int, Field(ge=0)]  # steps
+    max_gradient_norm: Annotated[float, Field(gt=0)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    unconditional: Share  # of the samples, trained without prompt on Eq 1, for classifier-free guidance
+    precision: Literal["no", "fp16", "bf16"]  # mixed precision, on a GPU only
+    gradient_checkpointing: bool
+    checkpoint_every: Count
+    keep_checkpoints: Count
+
+
+class Sampling(Section):
+    """How an edit is sampled."""
+
+    steps: Count
+    strength: Annotated[float, Field(gt=0, le=1)]
+    guidance_scale: Annotated[float, Field(ge=1)]
+    mask_threshold: Share
+
+
+class Gate(Section):
+    """When a model becomes champion: iEdit-M against SDEdit on the same cases."""
+
+    clip_score_tolerance: Annotated[float, Field(ge=0)]  # points that iEdit-M may lose
+    ssim_m_bar_gain: float  # points that iEdit-M must win
+
+
+class Evaluate(Section):
+    """Tables 1 and 2."""
+
+    cases: str  # folder of shards: data/evaluation (the embedded world's) or data/heldout (pairs put aside)
+    max_cases: Count
+    judge: ModelName  # a CLIP that nothing was trained against
+    segmenter: ModelName
+    base: ModelName
+    vgg: ModelName
+    batch: Count
+    sampling: Sampling
+    gallery: Count  # cases shown in the report
+    bootstrap: Count  # resamples of an interval
+    gate: Gate
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0)]
+    threads: Count  # of the processor, in each stage
+    ingest: Ingest
+    caption: Caption
+    mutate: Mutate
+    retrieve: Retrieve
+    segment: Segment
+    train: Train
+    evaluate: Evaluate
+
+
+def read_params(path: Path = PARAMS_FILE) -> Params:
+    """Return params.yaml, checked.
+
+    Raises:
+        ParameterError: one line for the first thing that is wrong: the key, its value, and what is allowed.
+    """
+    if not path.is_file():
+        raise ParameterError(f"{path}: no such file; run from the folder of the project")
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path}: not YAML: {str(error).replace(chr(10), ' ')}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        value = "" if first["type"] in ("missing", "extra_forbidden") else f" = {first['input']!r}"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ParameterError(f"{path}: {key}{value}: {first['msg']}{more}") from error
