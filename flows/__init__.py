@@ -1,1 +1,11 @@
-"""Prefect flows over the stages."""
+"""Prefect flows over the stages.
+
+Importing this package sets switches that Prefect and DVC read when they start, so it comes before any import of theirs.
+"""
+
+import os
+
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")  # migrations, on a slow machine
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect's client
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")

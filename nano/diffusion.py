@@ -37,7 +37,7 @@ class TextToLatent(nn.Module):
             sample_size=latent_size,
             in_channels=8,
             out_channels=8,
-            block_out_channels=(48, 96, 160),
+            block_out_channels=(32, 96, 160),
             layers_per_block=1,
             down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),

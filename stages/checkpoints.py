@@ -1,5 +1,6 @@
 """Training state as safetensors: weights, AdamW moments and the number of the step, in one file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,8 +10,11 @@ from torch import Tensor, nn
 
 from stages.files import written_aside
 
+Modules = Mapping[str, nn.Module]
+Optimizers = Mapping[str, torch.optim.Optimizer]
 
-def save_state(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer], step: int) -> None:
+
+def save_state(path: Path, modules: Modules, optimizers: Optimizers, step: int) -> None:
     """Write the state of a training after ``step`` steps to ``path``, whole or not at all.
 
     Random numbers need no state: every draw of step k is seeded by k.
@@ -26,7 +30,7 @@ def save_state(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, 
         save_file(tensors, temporary, metadata={"step": str(step)})
 
 
-def load_state(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> int:
+def load_state(path: Path, modules: Modules, optimizers: Optimizers) -> int:
     """Restore what :func:`save_state` wrote, in place, and return the number of steps done."""
     with safe_open(path, framework="pt") as file:
         step = int(file.metadata()["step"])

@@ -6,9 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import open_clip
 import torch
+import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
@@ -29,6 +31,8 @@ from stages.params import ModelName
 from stages.run import InputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.disable_progress_bar()
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -70,7 +74,7 @@ def device() -> torch.device:
 
 
 def _frozen(module: Any) -> Any:
-    return module.to(device(), torch.float32).requires_grad_(False).eval()
+    return module.to(device()).requires_grad_(False).eval()
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
@@ -115,7 +119,7 @@ def load_captioner(model: ModelName) -> Captioner:
 class Clip:
     """CLIP with its tokenizer; all embeddings are of unit length."""
 
-    model: nn.Module
+    model: Any  # open_clip.CLIP or CustomTextCLIP
     tokenizer: Any
     size: int
     mean: tuple[float, ...]
@@ -132,6 +136,11 @@ class Clip:
         features = self.model.encode_image(transforms.normalize(pictures, list(self.mean), list(self.std)))
         return nn.functional.normalize(features.float(), dim=-1)
 
+    @property
+    def width(self) -> int:
+        """The length of an embedding."""
+        return int(self.model.encode_text(self.tokenizer([""]).to(device())).shape[1])
+
     @torch.no_grad()
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Return embeddings (n, d) of RGB images of one size."""
@@ -147,7 +156,7 @@ class Clip:
 def load_clip(model: ModelName) -> Clip:
     """Load a CLIP in open_clip's layout; its configuration says whether it has QuickGELU, as OpenAI's weights need."""
     name = f"local-dir:{locate(model)}"
-    network = _frozen(open_clip.create_model(name))
+    network = _frozen(open_clip.create_model(name, require_pretrained=True))
     size = network.visual.image_size
     size = size if isinstance(size, int) else size[0]
     return Clip(network, open_clip.get_tokenizer(name), size, tuple(network.visual.image_mean), tuple(network.visual.image_std))
@@ -249,7 +258,7 @@ class Diffusion:
 def load_diffusion(model: ModelName) -> Diffusion:
     """Load a Stable Diffusion folder; whatever sampler it ships with, its noise schedule is sampled with DDIM."""
     pipeline = StableDiffusionPipeline.from_pretrained(
-        locate(model), use_safetensors=True, torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+        locate(model), use_safetensors=True, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
     )
     return Diffusion(
         vae=_frozen(pipeline.vae),

@@ -56,7 +56,7 @@ class Ingest(Section):
 
     source: OpenMojiSource | FolderSource | WebDatasetSource = Field(discriminator="kind")
     size: Annotated[int, Field(ge=16, le=2048, multiple_of=8)]  # pixels of a side; images are cropped to a square
-    shard_size: Count  # samples of one shard
+    shard_size: Annotated[int, Field(gt=0, le=10_000)]  # samples of one shard; a key has four digits for them
     min_side: Count  # pixels; a smaller image is refused
     max_pixels: Count  # of an image before decoding; a larger one is refused
     max_refused: Share  # of the source; above it the stage fails
@@ -138,7 +138,7 @@ class Train(Section):
 
 
 class Sampling(Section):
-    """How an edit is sampled."""
+    """How an edit is sampled; the trained model keeps these as its defaults."""
 
     steps: Count
     strength: Annotated[float, Field(gt=0, le=1)]
@@ -163,7 +163,6 @@ class Evaluate(Section):
     base: ModelName
     vgg: ModelName
     batch: Count
-    sampling: Sampling
     gallery: Count  # cases shown in the report
     bootstrap: Count  # resamples of an interval
     gate: Gate
@@ -180,6 +179,7 @@ class Params(Section):
     retrieve: Retrieve
     segment: Segment
     train: Train
+    sampling: Sampling
     evaluate: Evaluate
 
 

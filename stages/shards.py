@@ -142,8 +142,11 @@ def _is_whole(output: Path, sidecar: Path, fingerprint: str) -> bool:
     """Tell whether the output is there, was made from the same, and has the bytes that were written."""
     if not (output.exists() and sidecar.exists()):
         return False
-    record = read_json(sidecar)
-    return bool(record["fingerprint"] == fingerprint and record["digest"] == file_digest(output))
+    try:
+        record = read_json(sidecar)
+        return bool(record["fingerprint"] == fingerprint and record["digest"] == file_digest(output))
+    except (ValueError, KeyError, TypeError):  # a sidecar that was damaged vouches for nothing
+        return False
 
 
 def _remove_strangers(folder: Path, suffix: str, names: Iterable[str]) -> None:

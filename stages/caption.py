@@ -1,0 +1,46 @@
+"""Stage caption: describe every image of the corpus with BLIP."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import stages.models
+from stages.corpus import samples
+from stages.corpus.samples import read_corpus
+from stages.models import identity, load_captioner
+from stages.params import Params
+from stages.run import run
+from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards, source_digest
+from stages.tables import batched, write_table
+
+CORPUS = Path("data/corpus")
+CAPTIONS = Path("data/captions")
+
+
+def caption(params: Params) -> None:
+    """Write ``data/captions/NAME.parquet`` (key, caption) for every shard of the corpus."""
+    config = params.caption
+    captioner = load_captioner(config.model)
+    shards = list_shards(CORPUS, ".tar")
+    tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, ".tar")) for path in shards]
+
+    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        result = ShardResult()
+        rows = []
+        for part in batched(read_corpus(task.inputs[0]), config.batch):
+            captions = captioner.caption([sample.image for sample in part], config.max_tokens)
+            for sample, text in zip(part, captions, strict=True):
+                if text:
+                    rows.append({"key": sample.key, "caption": text})
+                else:
+                    result.dropped["empty caption"] += 1
+            advance(len(part))
+        result.done = len(rows)
+        write_table(output, rows, {"key": "string", "caption": "string"})
+        return result
+
+    settings = {"caption": config.model_dump(), "model": identity(config.model), "code": source_digest(samples, stages.models)}
+    map_shards(stage="caption", tasks=tasks, folder=CAPTIONS, suffix=".parquet", settings=settings, work=work).report()
+
+
+if __name__ == "__main__":
+    run(caption)

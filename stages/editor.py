@@ -1,0 +1,143 @@
+"""The trained editor: pictures and prompts in, edited pictures out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask
+from stages.models import Diffusion, Segmenter, load_diffusion, load_segmenter, mask_to_tensor, to_images, to_tensor
+from stages.params import ModelName, Sampling
+from stages.run import InputError
+
+LATENT_MASK_THRESHOLD = 0.25  # of a latent cell's area: thin parts of an object must not fall through the grid
+
+
+class MaskMode(StrEnum):
+    """Where the mask of an edit comes from."""
+
+    PREDICTED = "predicted"
+    GIVEN = "given"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRequest:
+    """One picture and what to make of it."""
+
+    image: Image.Image  # RGB, any size
+    prompt: str  # what the edited picture shows
+    mask: Image.Image | None = None  # "L", of the image's size, white where the edit may change it
+    term: str | None = None  # what of the prompt the edit is about; CLIPSeg is asked for it; None: the whole prompt
+    source_term: str | None = None  # asked for where ``term`` finds nothing in the picture
+
+
+@dataclass(frozen=True)
+class Editor:
+    """A latent diffusion model that edits, and the CLIPSeg that finds where."""
+
+    diffusion: Diffusion
+    segmenter: Segmenter
+
+    @classmethod
+    def load(cls, model: ModelName, segmenter: ModelName) -> "Editor":
+        """Load both models."""
+        return cls(load_diffusion(model), load_segmenter(segmenter))
+
+    def edit(
+        self, request: EditRequest, *, mask_mode: MaskMode, sampling: Sampling, images: int = 1, seed: int = 0
+    ) -> list[Image.Image]:
+        """Return ``images`` different edits of one picture, made in one batch, of the picture's size.
+
+        Raises:
+            InputError: the mask mode and the request do not fit together.
+        """
+        size = self._working_size(request.image.size)
+        small = request.image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        mask = self._mask(request, small, mask_mode, sampling)
+        edits = self.edit_batch(
+            to_tensor([small]).expand(images, -1, -1, -1),
+            [request.prompt] * images,
+            masks=None if mask is None else mask.expand(images, -1, -1, -1),
+            sampling=sampling,
+            seed=seed,
+            keys=[str(number) for number in range(images)],
+        )
+        return [edit.resize(request.image.size, Image.Resampling.LANCZOS) for edit in to_images(edits)]
+
+    @torch.no_grad()
+    def edit_batch(
+        self,
+        pictures: Tensor,
+        prompts: Sequence[str],
+        *,
+        masks: Tensor | None,
+        sampling: Sampling,
+        seed: int,
+        keys: Sequence[str],
+    ) -> Tensor:
+        """Return edited pictures (n, 3, h, w) in [0, 1].
+
+        Args:
+            pictures: (n, 3, h, w) in [0, 1]; sides are multiples of the autoencoder's reduction.
+            prompts: n prompts.
+            masks: (n, 1, h, w) with 1 where the edit is, or None for an edit of the whole picture.
+            sampling: steps, strength, guidance.
+            seed: of the noise.
+            keys: n names; a picture's noise depends on the seed and its name, not on its place in the batch.
+        """
+        source = self.diffusion.encode(pictures)
+        noise = torch.stack([draw_noise(source.shape[1:], seed, key) for key in keys]).to(source)
+        mask = None if masks is None else shrink_mask(masks, (source.shape[-2], source.shape[-1]), LATENT_MASK_THRESHOLD)
+        edited = edit_latents(
+            lambda latents, timestep, text: self.diffusion.unet(latents, timestep, text, return_dict=False)[0],
+            self.diffusion.scheduler,
+            source,
+            noise,
+            self.diffusion.embed_prompts(prompts),
+            self.diffusion.embed_prompts([""]),
+            steps=sampling.steps,
+            strength=sampling.strength,
+            guidance_scale=sampling.guidance_scale,
+            mask=mask,
+        )
+        return self.diffusion.decode(edited).clamp(0, 1)
+
+    def predict_masks(
+        self, images: Sequence[Image.Image], terms: Sequence[str], source_terms: Sequence[str | None], threshold: float
+    ) -> Tensor:
+        """Return binary masks (n, 1, h, w): where each term is found, or else where its source term is, or else all.
+
+        An edit names what shall be there, which the source often lacks: then the place of what it replaces is meant.
+        """
+        masks = (self.segmenter.probabilities(images, terms) >= threshold).float()
+        missing = [row for row in range(len(images)) if not masks[row].any() and source_terms[row] is not None]
+        if missing:
+            found = self.segmenter.probabilities([images[row] for row in missing], [str(source_terms[row]) for row in missing])
+            masks[missing] = (found >= threshold).float()
+        nothing = ~masks.flatten(1).any(dim=1)
+        masks[nothing] = 1.0
+        return masks
+
+    def _mask(self, request: EditRequest, image: Image.Image, mode: MaskMode, sampling: Sampling) -> Tensor | None:
+        if mode is MaskMode.NONE:
+            return None
+        if mode is MaskMode.PREDICTED:
+            terms, source_terms = [request.term or request.prompt], [request.source_term]
+            return self.predict_masks([image], terms, source_terms, sampling.mask_threshold)
+        if request.mask is None:
+            raise InputError("mask mode 'given' needs a mask")
+        if request.mask.size != request.image.size:
+            raise InputError(f"the mask is {request.mask.size}, the image {request.image.size}: they must have one size")
+        return (mask_to_tensor([request.mask.convert("L").resize(image.size, Image.Resampling.BILINEAR)]) >= 0.5).float()
+
+    def _working_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size to edit at: the model's own for the shorter side, both multiples of the U-Net's reduction."""
+        reduction = 2 ** (len(self.diffusion.vae.config.block_out_channels) - 1)
+        unit = reduction * 2 ** (len(self.diffusion.unet.config.block_out_channels) - 1)
+        scale = self.diffusion.unet.config.sample_size * reduction / min(size)
+        width, height = (max(unit, round(side * scale / unit) * unit) for side in size)
+        return width, height

@@ -1,0 +1,208 @@
+"""Ingest: decode, check, crop and hash the images of a source, drop duplicates, and write the corpus.
+
+Reads a source (the embedded world, a folder, tar files); writes data/corpus, and for the embedded world the held-out
+edits with their true masks to data/evaluation.
+"""
+
+import csv
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from stages import seeds
+from stages.corpus import folder, images, parts, samples, scenery, sources, tars, world
+from stages.corpus.images import Refused
+from stages.corpus.parts import MAX_SAMPLES, Part, RawSample
+from stages.corpus.samples import CorpusSample, EditSample, read_metadata, write_corpus, write_edits
+from stages.files import written_aside
+from stages.params import Ingest, OpenMojiSource, Params
+from stages.run import InputError, run
+from stages.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards, source_digest
+
+CORPUS = Path("data/corpus")
+EVALUATION = Path("data/evaluation")
+REFUSED = CORPUS / "refused.csv"
+
+MAX_SHARDS = 100_000  # a shard's name has five digits
+DUPLICATE = "duplicate"
+NO_CASES = "This source has no held-out cases. Set retrieve.held_out above 0 and evaluate.cases to data/heldout.\n"
+
+
+def ingest(params: Params) -> None:
+    """Write the corpus, the list of what was refused, and the held-out cases.
+
+    Raises:
+        InputError: the source cannot be read, gives nothing, or more of it is refused than ``ingest.max_refused``.
+    """
+    counts = _write_corpus(params)
+    _write_refused(counts)
+    counts.report()
+    _check_share(counts, params.ingest.max_refused)
+    _write_cases(params)
+
+
+def _write_corpus(params: Params) -> StageCounts:
+    section = params.ingest
+    listed = sources.list_parts(params)
+    if len(listed) > MAX_SHARDS:
+        raise InputError(f"ingest.source: {len(listed)} shards; at most {MAX_SHARDS} have a name, raise ingest.shard_size")
+    tasks = [
+        ShardTask(
+            name=_name(shard),
+            # What is a duplicate depends on all shards before. The sidecar of the one before stands for them: its
+            # fingerprint covers its own part and, in the same way, the sidecar before it.
+            inputs=(*part.inputs, *([CORPUS / (_name(shard - 1) + SIDECAR_SUFFIX)] if shard else [])),
+            samples=part.samples,
+            settings=part.settings,
+        )
+        for shard, part in enumerate(listed)
+    ]
+    settings = {
+        **section.model_dump(include={"size", "min_side", "max_pixels"}),
+        "source": section.source.kind,
+        "code": _code_digest(),
+        "pillow": version("pillow"),
+    }
+    work = _CorpusMaker(section, listed).make
+    return map_shards(stage="ingest", tasks=tasks, folder=CORPUS, suffix=".tar", settings=settings, work=work)
+
+
+def _name(shard: int) -> str:
+    return f"{shard:05d}"
+
+
+def _code_digest() -> str:
+    here = sys.modules[__name__]
+    return source_digest(here, folder, images, parts, samples, scenery, seeds, sources, tars, world)
+
+
+class _CorpusMaker:
+    """Makes the shards of the corpus in their order; of images with the same pixels the first of all is kept."""
+
+    def __init__(self, section: Ingest, listed: Sequence[Part]) -> None:
+        self._section = section
+        self._parts = listed
+        self._seen: set[bytes] = set()  # digests of pixels
+        self._known = 0  # shards whose images are in ``_seen``
+
+    def make(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        """Write the shard of ``task``; all shards before it are whole."""
+        shard = int(task.name)
+        for earlier in range(self._known, shard):  # these were reused
+            self._seen.update(bytes.fromhex(facts["pixels"]) for facts in read_metadata(CORPUS / f"{_name(earlier)}.tar"))
+        self._known = shard + 1
+        result = ShardResult()
+        result.done = write_corpus(output, self._samples(shard, result, advance))
+        return result
+
+    def _samples(self, shard: int, result: ShardResult, advance: Callable[[int], object]) -> Iterator[CorpusSample]:
+        part = self._parts[shard]
+        for index, raw in enumerate(part.read()):
+            if index >= MAX_SAMPLES:
+                raise InputError(f"{part.name}: more than {MAX_SAMPLES} samples in one part; split it")
+            try:
+                sample = self._admit(raw, f"{_name(shard)}{index:04d}")
+            except Refused as reason:
+                result.dropped[str(reason)] += 1
+                result.notes.append({"origin": raw.origin, "reason": str(reason)})
+            else:
+                digest = bytes.fromhex(sample.metadata["pixels"])
+                if digest in self._seen:
+                    result.dropped[DUPLICATE] += 1
+                else:
+                    self._seen.add(digest)
+                    yield sample
+            advance(1)
+
+    def _admit(self, raw: RawSample, key: str) -> CorpusSample:
+        if isinstance(raw.picture, Refused):
+            raise raw.picture
+        if not raw.alt_text:
+            raise Refused("no alt text")
+        whole = images.load(raw.picture, max_pixels=self._section.max_pixels) if isinstance(raw.picture, bytes) else raw.picture
+        image = images.fit(whole, size=self._section.size, min_side=self._section.min_side)
+        metadata = {
+            "origin": {"name": raw.origin} | raw.facts,
+            "original_size": list(whole.size),
+            "pixels": images.pixel_digest(image),
+        }
+        return CorpusSample(key=key, image=image, alt_text=raw.alt_text, metadata=metadata)
+
+
+def _write_refused(counts: StageCounts) -> None:
+    with written_aside(REFUSED) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["origin", "reason"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(counts.notes)
+
+
+def _check_share(counts: StageCounts, limit: float) -> None:
+    kept = counts.done + counts.reused
+    reasons = counts.dropped.copy()
+    del reasons[DUPLICATE]  # seen before, which is no fault
+    refused, total = reasons.total(), kept + counts.dropped.total()
+    if not total:
+        raise InputError("ingest.source: has no samples")
+    if not kept or refused / total > limit:
+        reason, count = reasons.most_common(1)[0]
+        raise InputError(
+            f"ingest.max_refused = {limit}: {refused} of {total} samples were refused ({refused / total:.1%}), "
+            f"{count} of them for: {reason}; all are listed in {REFUSED}"
+        )
+
+
+def _write_cases(params: Params) -> None:
+    """Write the held-out edits of the embedded world; of other sources, only a line that says there are none."""
+    section = params.ingest
+    if not isinstance(section.source, OpenMojiSource):
+        if EVALUATION.exists():
+            shutil.rmtree(EVALUATION)
+        EVALUATION.mkdir(parents=True)
+        (EVALUATION / "README.txt").write_text(NO_CASES, encoding="utf-8")
+        return
+    (EVALUATION / "README.txt").unlink(missing_ok=True)
+    starts = range(0, section.source.cases, section.shard_size)
+    shards = [range(start, min(start + section.shard_size, section.source.cases)) for start in starts]
+
+    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        cases = shards[int(task.name)]
+        return ShardResult(done=write_edits(output, (_case(params.seed, index, section.size, advance) for index in cases)))
+
+    tasks = [
+        ShardTask(name=_name(shard), inputs=(), samples=len(cases), settings={"cases": [cases.start, cases.stop]})
+        for shard, cases in enumerate(shards)
+    ]
+    settings = {"seed": params.seed, "size": section.size, "code": _code_digest(), "pillow": version("pillow")}
+    settings["world"] = sources.world_identity()
+    stage = "ingest-cases"
+    map_shards(stage=stage, tasks=tasks, folder=EVALUATION, suffix=".tar", settings=settings, work=work).report()
+
+
+def _case(seed: int, index: int, size: int, advance: Callable[[int], object]) -> EditSample:
+    case = world.draw_case(seed, index)
+    source, source_mask = world.render_case(case, size)
+    target, target_mask = world.render(case.target, size)
+    if case.source.noun != case.target.noun:
+        relation = "noun"
+    else:
+        relation = "colour" if case.target.adjective in world.COLOURS else "size"
+    advance(1)
+    return EditSample(
+        key=f"{index:09d}",
+        source=source,
+        target=target,
+        source_mask=source_mask,
+        target_mask=target_mask,
+        source_caption=case.source.caption,
+        edit_prompt=case.target.caption,
+        source_diff=case.source_term,
+        target_diff=case.edit_term,
+        target_alt_text=world.alt_text(case.target, seed, f"case {index}"),
+        metadata={"relation": relation},
+    )
+
+
+if __name__ == "__main__":
+    run(ingest)

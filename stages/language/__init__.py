@@ -1,0 +1,1 @@
+"""English words: the WordNet dictionary, and captions changed with it."""

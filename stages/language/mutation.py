@@ -1,0 +1,109 @@
+"""From a caption to an edit prompt: one noun or adjective is replaced by a co-hyponym, another colour or its antonym.
+
+After iEdit (section 3.1, Figure 2): "a blue and orange bus on white background" becomes "a blue and orange train on white
+background". What the edit changes is kept beside the prompt, for the masks: the noun, or the adjective with its noun.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stages.language.captions import Unit, find_adjectives, find_nouns, find_units, noun_phrase
+from stages.language.replacements import Rules, antonym, co_hyponyms, is_colour, other_colours
+from stages.language.senses import article, plural, thing_senses
+
+
+class Dropped(StrEnum):
+    """Why a caption gives no edit."""
+
+    EMPTY = "empty caption"
+    NOTHING_TO_CHANGE = "no noun or adjective to change"
+    NO_REPLACEMENT = "no allowed replacement for its nouns and adjectives"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutation:
+    """An edit in words."""
+
+    edit_prompt: str
+    source_term: str  # as it stands in the caption: "buses"
+    target_term: str  # as it stands in the edit prompt: "trucks"
+    relation: str  # "co-hyponym", "colour" or "antonym"
+    source_diff: str  # what to look for in the source image: "buses", "red car"
+    target_diff: str  # what to look for in the target image: "trucks", "blue car"
+
+
+def mutate_caption(caption: str, rules: Rules, seed: int) -> Mutation | Dropped:
+    """Return an edit of ``caption``, or why there is none. The same arguments give the same edit.
+
+    Args:
+        caption: one sentence or phrase.
+        rules: what may be brought in.
+        seed: of this caption.
+    """
+    if not caption.strip():
+        return Dropped.EMPTY
+    units = find_units(caption)
+    nouns = find_nouns(units)
+    adjectives = find_adjectives(units, nouns)
+    if not nouns and not adjectives:
+        return Dropped.NOTHING_TO_CHANGE
+    present = {unit.word for unit in units} | {noun.name for noun in nouns.values()}
+    noun_choices = {place: co_hyponyms(noun.name, rules) for place, noun in nouns.items() if not noun.is_modified}
+    adjective_choices = {
+        place: _opposites(units[place].word, living=_is_living(nouns[head].name), rules=rules)
+        for place, head in adjectives.items()
+    }
+    noun_edits, adjective_edits = _without(noun_choices, present), _without(adjective_choices, present)
+    if not noun_edits and not adjective_edits:
+        return Dropped.NO_REPLACEMENT
+
+    draw = random.Random(seed)
+    is_adjective = bool(adjective_edits) and (not noun_edits or draw.random() < rules.adjective_share)
+    edits = adjective_edits if is_adjective else noun_edits
+    place = draw.choice(sorted(edits))
+    source, target = units[place].word, draw.choice(edits[place])
+    if not is_adjective and nouns[place].is_plural:
+        target = plural(target)
+    thing = f" {noun_phrase(units, adjectives[place])}" if is_adjective else ""
+    return Mutation(
+        edit_prompt=_replace(caption, units, place, target),
+        source_term=source,
+        target_term=target,
+        relation="co-hyponym" if not is_adjective else "colour" if is_colour(source) else "antonym",
+        source_diff=source + thing,
+        target_diff=target + thing,
+    )
+
+
+def _opposites(adjective: str, *, living: bool, rules: Rules) -> tuple[str, ...]:
+    if is_colour(adjective):
+        return other_colours(adjective, rules)
+    opposite = antonym(adjective, rules, living=living)
+    return () if opposite is None else (opposite,)
+
+
+def _without(edits: Mapping[int, tuple[str, ...]], present: AbstractSet[str]) -> dict[int, list[str]]:
+    """Leave out what the caption already shows, and places for which nothing remains."""
+    remaining = {place: [other for other in others if other not in present] for place, others in edits.items()}
+    return {place: others for place, others in remaining.items() if others}
+
+
+def _replace(caption: str, units: Sequence[Unit], place: int, target: str) -> str:
+    """Return the caption with the unit at ``place`` replaced, and with the article that the new word wants."""
+    unit, before = units[place], units[place - 1] if place > 0 else None
+    text = target.capitalize() if unit.text[0].isupper() else target
+    start = unit.start
+    if before is not None and before.word in ("a", "an"):
+        new_article = article(target)
+        start = before.start
+        text = (
+            f"{new_article.capitalize() if before.text[0].isupper() else new_article}{caption[before.end : unit.start]}{text}"
+        )
+    return caption[:start] + text + caption[unit.end :]
+
+
+def _is_living(name: str) -> bool:
+    return bool(thing_senses(name)[0].lexname() == "noun.animal")

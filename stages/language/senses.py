@@ -1,0 +1,127 @@
+"""What a noun of a caption means: the senses in WordNet that a picture can show.
+
+WordNet orders the senses of a word by how often each stands in sense-tagged texts (Miller et al. 1993, "A semantic
+concordance") and keeps the counts. Texts are not pictures: there, "saw" is first a saying, "beaver" a fur, "skunk" a
+person. So a sense is judged by its topic (WordNet's lexicographer files) beside its count.
+"""
+
+import re
+from functools import cache
+
+import inflect
+from nltk.corpus.reader.wordnet import Synset
+
+from stages.language.wordnet import wordnet
+
+THINGS = {"noun.animal": 0, "noun.food": 1, "noun.artifact": 1, "noun.plant": 2}
+"""Topics of what can be seen and changed, with their rank among senses about as frequent: furs, dishes and tools are
+named after animals; and who says "apple" means the fruit before the tree. Natural objects are not among them: sun,
+beach and mountain belong to the place."""
+
+PEOPLE = ("noun.person", "noun.body")
+"""Topics that an edit leaves alone."""
+
+NOT_ONE_THING = (
+    "area.n.05",  # room, kitchen, garden: where the picture was taken, and what is to stay
+    "way.n.06",  # road, street, path
+    "floor.n.01",
+    "wall.n.01",
+    "representation.n.02",  # photograph, drawing: what a caption says of the picture itself
+    "art.n.01",
+    "hominid.n.01",
+)
+"""Kinds of artifacts and animals that an edit leaves alone."""
+
+PLURAL_ENDING = re.compile(r"(?<![suio])s$")  # scissors and trousers, but not bus, glass, iris or rhinoceros
+
+COMMONER = 8  # times as frequent, above which the rarer sense is not thought of
+
+
+@cache
+def thing_senses(word: str) -> tuple[Synset, ...]:
+    """Return the senses in which ``word`` (a singular, or a compound with spaces) names a thing, the likeliest first.
+
+    None where it rather names something else: a person, a part of the body, a setting, a picture, an idea.
+    """
+    counts = {sense: 1 + lemma_count(sense, word) for sense in wordnet().synsets(word.replace(" ", "_"), "n")}
+    things = [sense for sense in counts if sense.lexname() in THINGS]
+    if not things:
+        return ()
+    most = max(counts[sense] for sense in things)
+    likely = sorted(
+        (sense for sense in things if 2 * counts[sense] >= most),
+        # "Peacock" is a butterfly too, but in full that is a peacock butterfly.
+        key=lambda sense: (THINGS[sense.lexname()], is_short_form(sense, word)),
+    )
+    first = likely[0]
+    # Names of animals are called at people, so there the other sense must be the commoner by far.
+    tolerance = 2 if first.lexname() == "noun.animal" else 1
+    others = max((count for sense, count in counts.items() if sense.lexname() in PEOPLE), default=0)
+    if others > tolerance * most or max(counts.values()) > COMMONER * most:
+        return ()
+    if not _left_alone().isdisjoint(ancestors(first)):
+        return ()
+    alike = (first.lexname(), is_short_form(first, word))
+    return tuple(sense for sense in likely if (sense.lexname(), is_short_form(sense, word)) == alike)
+
+
+def lemma_count(sense: Synset, word: str) -> int:
+    """Return how often WordNet's tagged texts have ``word`` in this sense."""
+    name = word.replace(" ", "_")
+    return sum(lemma.count() for lemma in sense.lemmas() if lemma.name().lower() == name)
+
+
+@cache
+def ancestors(sense: Synset) -> frozenset[Synset]:
+    """Return the sense itself and all that it is a kind of, by any line."""
+    return frozenset([sense, *sense.closure(lambda below: below.hypernyms() + below.instance_hypernyms())])
+
+
+@cache
+def singular(word: str) -> tuple[str, bool] | None:
+    """Return the singular of a noun and whether ``word`` is its plural; nothing where the word is only ever a plural."""
+    stem = _inflect().singular_noun(word)
+    if not stem or stem == word or not thing_senses(stem):
+        return None if PLURAL_ENDING.search(word) else (word, False)
+    own, stem_senses = thing_senses(word), thing_senses(stem)
+    if own and own[0] not in ancestors(stem_senses[0]):  # glasses are not the plural of glass; cows are that of cow
+        return None
+    return stem, True
+
+
+@cache
+def is_noun(word: str) -> bool:
+    """Tell whether WordNet has ``word`` (a singular, or a compound with spaces) as a common noun."""
+    name = word.replace(" ", "_")
+    return any(name in sense.lemma_names() for sense in wordnet().synsets(name, "n"))
+
+
+def is_invariant(word: str) -> bool:
+    """Tell whether singular and plural look the same: sheep, deer."""
+    return bool(_inflect().plural_noun(word) == word)
+
+
+def plural(word: str) -> str:
+    """Return the plural of a singular noun."""
+    return str(_inflect().plural_noun(word))
+
+
+def article(word: str) -> str:
+    """Return "a" or "an", whichever goes before ``word``."""
+    return str(_inflect().a(word)).split(" ", 1)[0]
+
+
+def is_short_form(sense: Synset, word: str) -> bool:
+    """Tell whether the sense has a fuller name that ends or begins with ``word``: power saw, peacock butterfly."""
+    name = word.replace(" ", "_")
+    return any(other.startswith(f"{name}_") or other.endswith(f"_{name}") for other in map(str.lower, sense.lemma_names()))
+
+
+@cache
+def _left_alone() -> frozenset[Synset]:
+    return frozenset(wordnet().synset(name) for name in NOT_ONE_THING)
+
+
+@cache
+def _inflect() -> inflect.engine:
+    return inflect.engine()

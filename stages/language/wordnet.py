@@ -1,0 +1,186 @@
+"""WordNet 3.0 (Fellbaum 1998; Princeton University), the dictionary that captions are changed with.
+
+``python -m stages.language.wordnet`` puts it at data/nltk/corpora/wordnet: from NLTK's own server or, where that cannot
+be reached, from Debian's packages, which hold the same dictionary.
+"""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import nltk
+from nltk.corpus.reader.wordnet import WordNetCorpusReader
+
+from stages.files import file_digest, value_digest
+from stages.run import InputError
+
+NLTK_DATA = Path("data/nltk")
+DICTIONARY = NLTK_DATA / "corpora" / "wordnet"
+DEBIAN_PACKAGES = ("wordnet-base", "wordnet-sense-index")
+
+PARTS = ("noun", "verb", "adj", "adv")  # in the order of WordNet's numbers for them, from 1
+FILES = (
+    *(f"{kind}.{part}" for kind in ("data", "index") for part in PARTS),
+    *(f"{part}.exc" for part in PARTS),
+    "cntlist.rev",
+    "index.sense",
+    "lexnames",
+)
+"""What NLTK's reader opens."""
+
+LEXNAMES = [
+    "adj.all",
+    "adj.pert",
+    "adv.all",
+    "noun.Tops",
+    "noun.act",
+    "noun.animal",
+    "noun.artifact",
+    "noun.attribute",
+    "noun.body",
+    "noun.cognition",
+    "noun.communication",
+    "noun.event",
+    "noun.feeling",
+    "noun.food",
+    "noun.group",
+    "noun.location",
+    "noun.motive",
+    "noun.object",
+    "noun.person",
+    "noun.phenomenon",
+    "noun.plant",
+    "noun.possession",
+    "noun.process",
+    "noun.quantity",
+    "noun.relation",
+    "noun.shape",
+    "noun.state",
+    "noun.substance",
+    "noun.time",
+    "verb.body",
+    "verb.change",
+    "verb.cognition",
+    "verb.communication",
+    "verb.competition",
+    "verb.consumption",
+    "verb.contact",
+    "verb.creation",
+    "verb.emotion",
+    "verb.motion",
+    "verb.perception",
+    "verb.possession",
+    "verb.social",
+    "verb.stative",
+    "verb.weather",
+    "adj.ppl",
+]
+"""The topics that WordNet's authors sorted senses by, in the order of their numbers (manual page lexnames(5WN))."""
+
+
+@cache
+def wordnet() -> WordNetCorpusReader:
+    """Return the dictionary, read into memory: the first call of a process takes seconds.
+
+    Raises:
+        InputError: it is not there.
+    """
+    _check_presence()
+    nltk.data.path.insert(0, str(NLTK_DATA.resolve()))  # NLTK reads nothing outside its path
+    from nltk.corpus import wordnet as reader
+
+    reader.ensure_loaded()
+    return reader
+
+
+def wordnet_digest() -> str:
+    """Return a digest of the dictionary's files.
+
+    Raises:
+        InputError: it is not there.
+    """
+    _check_presence()
+    return value_digest([[name, file_digest(DICTIONARY / name)] for name in FILES])
+
+
+def provide_wordnet() -> None:
+    """Put the dictionary in its place, unless it is there.
+
+    It is put together in a folder beside its place and then renamed, so a dictionary that is there is whole.
+
+    Raises:
+        InputError: no source gave it; the message says what to do.
+    """
+    if DICTIONARY.is_dir():
+        return
+    DICTIONARY.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="partial-", dir=NLTK_DATA) as name:
+        temporary = Path(name)
+        found = _from_nltk(temporary)
+        if found is None:
+            print(f"WordNet: NLTK's server cannot be reached; taking Debian's packages {' and '.join(DEBIAN_PACKAGES)}")
+            found = _from_debian(temporary)
+        missing = [file for file in FILES if not (found / file).is_file()]
+        if missing:
+            raise InputError(f"WordNet: the download lacks {', '.join(missing)}; run `make wordnet` again")
+        whole = temporary / "whole"
+        whole.mkdir()
+        for file in FILES:
+            shutil.copyfile(found / file, whole / file)
+        whole.rename(DICTIONARY)
+    print(f"WordNet: {DICTIONARY}")
+
+
+def _check_presence() -> None:
+    if not DICTIONARY.is_dir():
+        raise InputError(f"{DICTIONARY}: no dictionary there; run `make wordnet`")
+
+
+def _from_nltk(folder: Path) -> Path | None:
+    """Return the dictionary's folder as NLTK's downloader gives it, or nothing where its server cannot be reached."""
+    downloader = nltk.downloader.Downloader()
+    if not downloader.download("wordnet", download_dir=str(folder), quiet=True, print_error_to=io.StringIO()):
+        return None
+    corpora = folder / "corpora"
+    if not (corpora / "wordnet").is_dir():
+        with zipfile.ZipFile(corpora / "wordnet.zip") as archive:
+            archive.extractall(corpora)
+    return corpora / "wordnet"
+
+
+def _from_debian(folder: Path) -> Path:
+    """Return the dictionary's folder as Debian's packages give it; nothing is installed."""
+    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        raise InputError(f"WordNet: no NLTK server and no apt-get; put NLTK's corpus wordnet (3.0) at {DICTIONARY} yourself")
+    command = ["apt-get", "download", *DEBIAN_PACKAGES]
+    answer = _call(command, folder)
+    if answer.returncode != 0 and os.geteuid() == 0:  # the package lists may be empty, and we may fetch them
+        _call(["apt-get", "update"], folder)
+        answer = _call(command, folder)
+    if answer.returncode != 0:
+        reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(f"WordNet: `{' '.join(command)}` failed ({reason}); as root run `apt-get update`, then `make wordnet`")
+    for package in sorted(folder.glob("*.deb")):
+        if (answer := _call(["dpkg", "-x", package.name, "unpacked"], folder)).returncode != 0:
+            raise InputError(f"WordNet: {package.name} cannot be unpacked: {answer.stderr.strip()}")
+    found = folder / "unpacked" / "usr" / "share" / "wordnet"
+    lines = [f"{number:02}\t{name}\t{PARTS.index(name.split('.')[0]) + 1}\n" for number, name in enumerate(LEXNAMES)]
+    (found / "lexnames").write_text("".join(lines))  # the one file of NLTK's that Debian leaves out
+    return found
+
+
+def _call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+if __name__ == "__main__":
+    try:
+        provide_wordnet()
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,97 @@
+"""How far one set of pictures is from another, by the features of its pictures."""
+
+import torch
+from torch import Tensor
+
+from stages.run import InputError
+
+
+def frechet_distance(first: Tensor, second: Tensor) -> float:
+    """Fréchet distance of the Gaussians with the sets' means and covariances (Heusel et al. 2017, equation 6).
+
+    |μ₁ - μ₂|² + tr Σ₁ + tr Σ₂ - 2 tr (Σ₁ Σ₂)^½. With centred features X₁, X₂ the last trace is the sum of the singular
+    values of X₁ X₂ᵀ / √((n₁-1)(n₂-1)): exact where n < d too, where the root of the singular Σ₁ Σ₂ is not to be
+    trusted. The triangular factors of X₁ and X₂ have the same products, and are no larger than (d, d).
+
+    Biased upwards by an amount that falls with 1/n: only sets of equal size compare. It is "FID" with the pool3 features
+    of Inception alone; with any others it bears their name.
+
+    Args:
+        first: (n₁, d) features.
+        second: (n₂, d) features.
+
+    Returns:
+        the distance, 0 or more; NaN for sets of fewer than 2.
+    """
+    _check(first, second)
+    if min(len(first), len(second)) < 2:
+        return float("nan")
+    x, y = first.double(), second.double()
+    centred_x, centred_y = x - x.mean(dim=0), y - y.mean(dim=0)
+    factors = [torch.linalg.qr(centred, mode="r").R for centred in (centred_x, centred_y)]
+    m, n = len(x) - 1, len(y) - 1
+    root_trace = torch.linalg.svdvals(factors[0] @ factors[1].T).sum() / (m * n) ** 0.5
+    distance = (x.mean(dim=0) - y.mean(dim=0)).square().sum() - 2 * root_trace
+    distance += centred_x.square().sum() / m + centred_y.square().sum() / n
+    return max(float(distance), 0.0)  # rounding of equal sets
+
+
+def cubic_kernel(first: Tensor, second: Tensor) -> Tensor:
+    """Return (n, m), (x·y/d + 1)³ for all pairs: the kernel of KID (Bińkowski et al. 2018, section 4)."""
+    _check(first, second)
+    return (first.double() @ second.double().T / first.shape[1] + 1) ** 3
+
+
+def kernel_distance(first: Tensor, second: Tensor) -> float:
+    """KID on the whole sets: unbiased squared maximum mean discrepancy (Gretton et al. 2012, equation 3).
+
+    The two sets must be drawn independently; for an edit of the very picture in the other set see
+    ``paired_kernel_distance``.
+
+    Args:
+        first: (m, d) features.
+        second: (n, d) features.
+
+    Returns:
+        the squared discrepancy, below 0 by chance where the sets are alike; NaN for sets of fewer than 2.
+    """
+    m, n = len(first), len(second)
+    if min(m, n) < 2:
+        return float("nan")
+    within_first, within_second = cubic_kernel(first, first), cubic_kernel(second, second)
+    value = (within_first.sum() - within_first.trace()) / (m * (m - 1))
+    value += (within_second.sum() - within_second.trace()) / (n * (n - 1))
+    return float(value - 2 * cubic_kernel(first, second).mean())
+
+
+def paired_terms(first: Tensor, second: Tensor) -> Tensor:
+    """Return h (n, n), whose mean off the diagonal is the paired kernel distance (Gretton et al. 2012, equation 4).
+
+    Args:
+        first: (n, d) features, row i of case i.
+        second: (n, d) features, row i of the same case.
+    """
+    between = cubic_kernel(first, second)
+    terms = cubic_kernel(first, first) + cubic_kernel(second, second) - between - between.T
+    return terms.fill_diagonal_(0)
+
+
+def paired_kernel_distance(terms: Tensor) -> float:
+    """KID of two sets whose rows i belong together: no case is compared with itself, in one set or across them.
+
+    An edit resembles its own source more than any other. Counted in, as if the sets were independent, that pulls the
+    estimate below 0 the less an editor changes; left out, it is unbiased, and 0 for an editor that changes nothing.
+
+    Args:
+        terms: (n, n) from ``paired_terms``, or the rows and columns of some cases.
+
+    Returns:
+        the squared discrepancy; NaN for fewer than 2 cases.
+    """
+    n = len(terms)
+    return float(terms.sum() / (n * (n - 1))) if n > 1 else float("nan")
+
+
+def _check(first: Tensor, second: Tensor) -> None:
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise InputError(f"features of shapes {tuple(first.shape)} and {tuple(second.shape)}: both must be (n, d) with one d")

@@ -1,0 +1,1 @@
+"""Finding a pseudo-target for each edit: embeddings, neighbours, filters, and what is held out."""

@@ -1,0 +1,129 @@
+"""Stage retrieve: find a pseudo-target for every edit with CLIP embeddings and FAISS (section 3.1)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+import stages.models
+from stages.corpus import samples
+from stages.corpus.samples import read_corpus
+from stages.files import written_aside
+from stages.models import Clip, identity, load_clip
+from stages.pairing import neighbours, split
+from stages.pairing.neighbours import SCORES, Embeddings, Pair, build_index, find_pairs
+from stages.pairing.split import held_out_pairs
+from stages.params import Params, Retrieve
+from stages.run import run
+from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards, source_digest
+from stages.tables import batched, read_table, write_table
+
+CORPUS = Path("data/corpus")
+EDITS = Path("data/edits")
+PAIRS = Path("data/pairs")
+EMBEDDINGS = PAIRS / "embeddings"
+INDEX = PAIRS / "images.faiss"
+
+EDIT_COLUMNS = ("caption", "edit_prompt", "source_term", "target_term", "relation", "source_diff", "target_diff")
+COLUMNS = {
+    "key": "string",
+    "target_key": "string",
+    "split": "string",
+    **dict.fromkeys(EDIT_COLUMNS, "string"),
+    **dict.fromkeys(SCORES, "float32"),
+}
+
+
+def retrieve(params: Params) -> None:
+    """Write embeddings, a FAISS index over all images, and ``data/pairs/NAME.parquet``, the pairs by source shard."""
+    config = params.retrieve
+    embedded = _embed_all(config)
+    shards = list_shards(EDITS, ".parquet")
+    embeddings = {path.stem: load_file(EMBEDDINGS / f"{path.stem}.safetensors") for path in shards}
+    images = np.concatenate([embeddings[path.stem]["images"] for path in shards])
+    keys = [sample_key for path in shards for sample_key in _keys(embeddings[path.stem]["keys"])]
+    edits = [edit | {"shard": path.stem} for path in shards for edit in read_table(path)]
+    row_of = {key: row for row, key in enumerate(keys)}
+
+    index = build_index(images)
+    with written_aside(INDEX) as temporary:
+        faiss.write_index(index, str(temporary))
+    captions, prompts = (np.concatenate([embeddings[path.stem][name] for path in shards]) for name in ("captions", "prompts"))
+    pairs, dropped = find_pairs(index, images, [row_of[edit["key"]] for edit in edits], captions, prompts, config)
+
+    edit_of = {edit["key"]: edit for edit in edits}
+    held_out = held_out_pairs([keys[p.source] for p in pairs], [keys[p.target] for p in pairs], config.held_out, params.seed)
+    rows: dict[str, list[dict[str, Any]]] = {path.stem: [] for path in shards}
+    for pair, aside in zip(pairs, held_out, strict=True):
+        edit = edit_of[keys[pair.source]]
+        rows[edit["shard"]].append(_row(edit, keys, pair, aside))
+    counts = _write_pairs(rows, config)
+    counts.done, counts.dropped = len(pairs), dropped
+    counts.shards_done, counts.shards_reused = embedded.shards_done, embedded.shards_reused
+    counts.report()
+    print(f"  of the pairs, {sum(held_out):,} are held out")
+
+
+def _row(edit: dict[str, Any], keys: list[str], pair: Pair, aside: bool) -> dict[str, Any]:
+    row = {"key": edit["key"], "target_key": keys[pair.target], "split": "heldout" if aside else "training"}
+    return row | {name: edit[name] for name in EDIT_COLUMNS} | {name: getattr(pair, name) for name in SCORES}
+
+
+def _embed_all(config: Retrieve) -> StageCounts:
+    """Embed images, captions and edit prompts, shard by shard."""
+    clip = load_clip(config.clip)
+    tasks = []
+    for path in list_shards(EDITS, ".parquet"):
+        images = CORPUS / f"{path.stem}.tar"
+        tasks.append(ShardTask(name=path.stem, inputs=(images, path), samples=count_samples(images, ".tar")))
+
+    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        corpus, edits = task.inputs
+        keys, images = [], []
+        for part in batched(read_corpus(corpus), config.batch):
+            keys += [sample.key for sample in part]
+            images.append(clip.embed_images([sample.image for sample in part]).cpu().numpy())
+            advance(len(part))
+        rows = read_table(edits)
+        save_file(
+            {
+                "keys": np.frombuffer("\n".join(keys).encode(), dtype=np.uint8),
+                "images": np.concatenate(images) if images else np.zeros((0, clip.width), np.float32),
+                "captions": _embed_texts(clip, [row["caption"] for row in rows], config.batch),
+                "prompts": _embed_texts(clip, [row["edit_prompt"] for row in rows], config.batch),
+            },
+            output,
+        )
+        return ShardResult(done=len(keys))
+
+    settings = {"clip": identity(config.clip), "batch": config.batch, "code": source_digest(samples, stages.models)}
+    return map_shards(stage="embed", tasks=tasks, folder=EMBEDDINGS, suffix=".safetensors", settings=settings, work=work)
+
+
+def _embed_texts(clip: Clip, texts: list[str], batch: int) -> Embeddings:
+    parts = [clip.embed_texts(part).cpu().numpy() for part in batched(texts, batch)]
+    return np.concatenate(parts) if parts else np.zeros((0, clip.width), np.float32)
+
+
+def _keys(encoded: np.ndarray[Any, Any]) -> list[str]:
+    text = encoded.tobytes().decode()
+    return text.split("\n") if text else []
+
+
+def _write_pairs(rows: dict[str, list[dict[str, Any]]], config: Retrieve) -> StageCounts:
+    """Write one table of pairs for each shard; its neighbours are those of the whole corpus, so it is cheap, not reused."""
+    tasks = [ShardTask(name=name, inputs=(INDEX,), samples=0, settings={"rows": found}) for name, found in rows.items()]
+
+    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:  # noqa: ARG001
+        write_table(output, rows[task.name], COLUMNS)
+        return ShardResult(done=len(rows[task.name]))
+
+    settings = {"retrieve": config.model_dump(), "code": source_digest(neighbours, split)}
+    return map_shards(stage="retrieve", tasks=tasks, folder=PAIRS, suffix=".parquet", settings=settings, work=work)
+
+
+if __name__ == "__main__":
+    run(retrieve)

@@ -1,0 +1,10 @@
+"""What is kept of trainings and models in MLflow: runs, their curves, and the registered model.
+
+Importing this package sets MLflow's switches, so it comes before any import of ``mlflow``.
+"""
+
+import os
+
+os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"  # models are code and safetensors, never pickles
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # a model's requirements are those that we name

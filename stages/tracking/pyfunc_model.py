@@ -1,0 +1,87 @@
+"""The editor as an MLflow model. MLflow copies this file into the logged model and runs it to load the model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from stages.editor import Editor, EditRequest, MaskMode
+from stages.params import ModelName
+from stages.requests import adjust_sampling, check_images, decode_picture, encode_picture, read_sampling
+from stages.run import InputError
+
+
+class EditorModel(PythonModel):
+    """Edits pictures: one row is one request."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the model and the segmenter from the logged artifacts."""
+        self._editor = Editor.load(ModelName(name=context.artifacts["model"]), ModelName(name=context.artifacts["segmenter"]))
+        self._sampling = read_sampling(Path(context.artifacts["model"]))
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Return one row for each edited picture: base64 of a PNG, the row of its request, its number among the results.
+
+        Raises:
+            MlflowException: a request is not as it must be; served models answer with 400 and this message.
+        """
+        del context  # all that it names is loaded
+        try:
+            return self._edit(model_input, params or {})
+        except InputError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+    def _edit(self, table: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
+        sampling = adjust_sampling(
+            self._sampling,
+            strength=params.get("strength"),
+            guidance_scale=params.get("guidance_scale"),
+            steps=params.get("num_inference_steps"),
+        )
+        mode = _mask_mode(params.get("mask_mode", MaskMode.PREDICTED.value))
+        images, seed = check_images(params.get("num_images", 1)), params.get("seed", 0)
+        requests = [_request(row, number, mode) for number, row in enumerate(table.to_dict("records"))]
+        edits = [
+            {"image": encode_picture(edit), "row": row, "number": number}
+            for row, request in enumerate(requests)
+            for number, edit in enumerate(
+                self._editor.edit(request, mask_mode=mode, images=images, seed=seed, sampling=sampling)
+            )
+        ]
+        return pd.DataFrame(edits, columns=["image", "row", "number"])
+
+
+def _mask_mode(name: str) -> MaskMode:
+    try:
+        return MaskMode(name)
+    except ValueError as error:
+        raise InputError(f"mask_mode = {name!r}: allowed are {', '.join(MaskMode)}") from error
+
+
+def _request(row: Mapping[Any, Any], number: int, mode: MaskMode) -> EditRequest:
+    def text(name: str) -> str | None:
+        value = row.get(name)
+        return value if isinstance(value, str) and value else None  # a missing cell is None or NaN
+
+    image, prompt, mask = text("image"), text("prompt"), text("mask")
+    if image is None or prompt is None:
+        raise InputError(f"row {number}: image and prompt must not be empty")
+    if (mask is not None) != (mode is MaskMode.GIVEN):
+        told = "a mask is given" if mask is not None else "no mask is given"
+        raise InputError(f"row {number}: {told}, but mask_mode is '{mode}'")
+    return EditRequest(
+        image=decode_picture(image, f"row {number}: image").convert("RGB"),
+        prompt=prompt,
+        mask=None if mask is None else decode_picture(mask, f"row {number}: mask").convert("L"),
+        term=text("term"),
+        source_term=text("source_term"),
+    )
+
+
+mlflow.models.set_model(EditorModel())

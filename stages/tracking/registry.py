@@ -1,0 +1,218 @@
+"""The registered model ``iedit``: one version for each distinct model, and the alias ``champion`` for the one to use."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import mlflow
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+import stages
+from stages.editor import Editor, EditRequest, MaskMode
+from stages.files import folder_digest, value_digest
+from stages.params import ModelName, Sampling
+from stages.requests import encode_picture, read_sampling
+from stages.run import InputError
+from stages.tracking.store import connect
+
+NAME = "iedit"
+CHAMPION = "champion"
+CHAMPION_URI = f"models:/{NAME}@{CHAMPION}"
+DIGEST, METRIC = "iedit.digest", "metric."  # version tags
+REQUIREMENTS = (
+    "accelerate",
+    "diffusers",
+    "mlflow",
+    "numpy",
+    "open_clip_torch",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "torch",
+    "torchvision",
+    "transformers",
+)  # fmt: skip - what stages.editor imports, directly or through others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """A version of the registered model."""
+
+    version: str
+    digest: str  # of the model and its segmenter
+    is_champion: bool
+    metrics: dict[str, float]
+    run_id: str | None
+
+
+def register(
+    model: Path,
+    segmenter: Path,
+    *,
+    metrics: Mapping[str, float],
+    example: EditRequest,
+    run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Registered:
+    """Register a trained model with its segmenter, or find the version that has the same files.
+
+    Args:
+        model: the folder that the train stage wrote.
+        segmenter: the folder of CLIPSeg.
+        metrics: become tags of the version; an evaluation of a version that is already there replaces its own.
+        example: a request that is kept with the model, and made once to see that it can be served.
+        run_id: the training that made the model.
+        tags: more tags of the version.
+    """
+    client = connect()
+    parts = {"iedit.model_digest": folder_digest(model), "iedit.segmenter_digest": folder_digest(segmenter)}
+    digest = value_digest(parts)
+    all_tags = {**(tags or {}), **{f"{METRIC}{name}": repr(float(value)) for name, value in metrics.items()}}
+    found = client.search_model_versions(f"name = '{NAME}' and tags.`{DIGEST}` = '{digest}'")
+    if found:
+        for name, text in all_tags.items():
+            client.set_model_version_tag(NAME, found[0].version, name, text)
+        return _read(client, client.get_model_version(NAME, found[0].version))
+    logged = Model.log(
+        artifact_path=None,
+        flavor=mlflow.pyfunc,
+        name=NAME,
+        run_id=run_id,
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        artifacts={"model": str(model), "segmenter": str(segmenter)},
+        code_paths=[str(Path(stages.__file__).parent)],
+        signature=_signature(read_sampling(model)),
+        input_example=(_example(example), {"num_images": 1, "seed": 0}),
+        pip_requirements=[f"{name}=={installed_version(name).partition('+')[0]}" for name in REQUIREMENTS],
+    )
+    made = mlflow.register_model(logged.model_uri, NAME, tags={DIGEST: digest, **parts, **all_tags})
+    return _read(client, made)
+
+
+def promote(version: str) -> None:
+    """Make a version the champion."""
+    connect().set_registered_model_alias(NAME, CHAMPION, version)
+
+
+def current_champion() -> Registered | None:
+    """Return the champion, if there is one."""
+    client = connect(create=False)
+    made = _champion(client)
+    return None if made is None else _read(client, made)
+
+
+def latest_version() -> Registered | None:
+    """Return the version that was registered last, if there is one."""
+    client = connect(create=False)
+    made = client.search_model_versions(f"name = '{NAME}'", max_results=1, order_by=["version_number DESC"])
+    return _read(client, client.get_model_version(NAME, made[0].version)) if made else None
+
+
+def load_editor(uri: str = CHAMPION_URI) -> tuple[Editor, Sampling]:
+    """Return a registered editor and how its edits are sampled.
+
+    Args:
+        uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    folder = _fetch(connect(create=False), uri)
+    artifacts = Model.load(str(folder)).flavors[mlflow.pyfunc.FLAVOR_NAME]["artifacts"]
+    model, segmenter = folder / artifacts["model"]["path"], folder / artifacts["segmenter"]["path"]
+    return Editor.load(ModelName(name=str(model)), ModelName(name=str(segmenter))), read_sampling(model)
+
+
+def _fetch(client: MlflowClient, uri: str) -> Path:
+    """Return the folder of a registered model: where it lies, or a copy that is fetched once from a remote store."""
+    name, separator, alias = uri.removeprefix("models:/").partition("@")
+    try:
+        if separator:
+            made = client.get_model_version_by_alias(name, alias)
+        else:
+            name, _, number = name.partition("/")
+            made = client.get_model_version(name, number)
+        location = client.get_model_version_download_uri(name, made.version)
+    except MlflowException as error:
+        raise InputError(f"{uri}: {str(error).splitlines()[0]}") from error
+    parts = urlsplit(location)
+    if parts.scheme in ("", "file"):
+        folder = Path(url2pathname(parts.path))
+        if not folder.is_dir():
+            raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
+        return folder
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = caches / "iedit" / made.source.rpartition("/")[2]  # the id of the logged model
+    if not cache.is_dir():
+        partial = cache.with_name(f"{cache.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(partial))  # into a folder in there
+        Path(fetched).rename(cache)
+        shutil.rmtree(partial)
+    return cache
+
+
+def _champion(client: MlflowClient) -> ModelVersion | None:
+    try:
+        return client.get_model_version_by_alias(NAME, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model; no such alias
+            return None
+        raise
+
+
+def _read(client: MlflowClient, made: ModelVersion) -> Registered:
+    champion = _champion(client)
+    return Registered(
+        version=str(made.version),
+        digest=made.tags[DIGEST],
+        is_champion=champion is not None and str(champion.version) == str(made.version),
+        metrics={name.removeprefix(METRIC): float(text) for name, text in made.tags.items() if name.startswith(METRIC)},
+        run_id=made.run_id or None,
+    )
+
+
+def _signature(sampling: Sampling) -> ModelSignature:
+    text, whole, real = DataType.string, DataType.long, DataType.double
+    return ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(text, "image"),  # base64 of a PNG, JPEG or WebP
+                ColSpec(text, "prompt"),
+                ColSpec(text, "mask", required=False),  # the same, white where the edit may be
+                ColSpec(text, "term", required=False),
+                ColSpec(text, "source_term", required=False),
+            ]
+        ),
+        outputs=Schema([ColSpec(text, "image"), ColSpec(whole, "row"), ColSpec(whole, "number")]),
+        params=ParamSchema(
+            [
+                ParamSpec("strength", real, sampling.strength),
+                ParamSpec("guidance_scale", real, sampling.guidance_scale),
+                ParamSpec("num_inference_steps", whole, sampling.steps),
+                ParamSpec("num_images", whole, 1),
+                ParamSpec("seed", whole, 0),
+                ParamSpec("mask_mode", text, MaskMode.PREDICTED.value),
+            ]
+        ),
+    )
+
+
+def _example(request: EditRequest) -> pd.DataFrame:
+    """Return a request as a table of one row, without mask: the mode of the example is the default one."""
+    row = {"image": encode_picture(request.image), "prompt": request.prompt}
+    words = {"term": request.term, "source_term": request.source_term}
+    return pd.DataFrame([row | {name: word for name, word in words.items() if word is not None}])

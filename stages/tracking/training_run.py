@@ -1,0 +1,195 @@
+"""A training in MLflow: what went in, every step's losses, checkpoints and pictures, and what came out."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from stages.files import read_json, value_digest, write_json
+from stages.params import Params
+from stages.tracking.lineage import git_tags, pipeline_digest
+from stages.tracking.store import connect, experiment_id
+
+MODEL_DIGEST = "iedit.model_digest"
+MAX_METRICS, MAX_PARAMS = 1000, 100  # of one request
+MAX_VALUE = 500  # characters of a parameter on any server; the whole of params.yaml is an artifact
+MAX_DATASET_DIGEST = 36
+FLUSH_SECONDS = 5
+
+
+class TrainingRun:
+    """An open MLflow run. Steps are sent in batches, so that a step costs next to nothing."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.run_id = run_id
+        self.is_finished = False
+        self._client = client
+        self._waiting: list[Metric] = []
+        self._flushed = time.monotonic()
+        self._last_step = self._read_last_step()
+
+    def log_step(self, step: int, values: Mapping[str, float]) -> None:
+        """Log the metrics of a step. A step that a resumed training does again is not logged again."""
+        if step <= self._last_step:
+            return
+        now = int(time.time() * 1000)
+        self._waiting += [Metric(key, float(value), now, step) for key, value in values.items()]
+        if len(self._waiting) >= MAX_METRICS or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def log_image(self, name: str, image: Image.Image, step: int) -> None:
+        """Log a picture of a step, shown beside those of other steps."""
+        self._client.log_image(self.run_id, image, key=name, step=step, synchronous=True)
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Log a file, for example a checkpoint, below ``folder``; the steps so far are sent first."""
+        self.flush()
+        self._client.log_artifact(self.run_id, str(path), folder)
+
+    def finish(self, model_digest: str) -> None:
+        """Say that the training is done and which model came out; later starts begin a new run."""
+        self._client.set_tag(self.run_id, MODEL_DIGEST, model_digest)
+        self.is_finished = True
+
+    def flush(self) -> None:
+        """Send what waits."""
+        for start in range(0, len(self._waiting), MAX_METRICS):
+            self._client.log_batch(self.run_id, metrics=self._waiting[start : start + MAX_METRICS], synchronous=True)
+        self._waiting.clear()
+        self._flushed = time.monotonic()
+
+    def _read_last_step(self) -> int:
+        histories = (
+            self._client.get_metric_history(self.run_id, key) for key in self._client.get_run(self.run_id).data.metrics
+        )
+        return max((metric.step for history in histories for metric in history), default=-1)
+
+
+@contextmanager
+def start_training(
+    params: Params,
+    params_file: Path,
+    *,
+    state_file: Path,
+    dataset: Path,
+    dataset_digest: str,
+    samples: int,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[TrainingRun]:
+    """Open the run of a training; one that a kill, an error or Ctrl-C left unfinished is gone on with.
+
+    What waits is sent when the block ends, well or not. The run ends FINISHED after :meth:`TrainingRun.finish`, KILLED
+    when interrupted, and FAILED otherwise.
+
+    Args:
+        params: the whole of params.yaml, logged flat.
+        params_file: logged as it is.
+        state_file: keeps the id of the unfinished run, beside the checkpoints.
+        dataset: the folder of the training set, relative to the project.
+        dataset_digest: of the training set.
+        samples: of the training set.
+        tags: more tags of the run.
+
+    Raises:
+        InputError: the tracking server cannot be reached.
+    """
+    client = connect()
+    key = value_digest({"seed": params.seed, "train": params.train.model_dump(mode="json"), "dataset": dataset_digest})
+    run_id = _unfinished_run(client, state_file, key)
+    if run_id is None:
+        run_id = _create_run(client, params, params_file, dataset, dataset_digest, samples, tags or {})
+        write_json(state_file, {"run_id": run_id, "training": key})
+    else:
+        client.update_run(run_id, status="RUNNING")
+    run = TrainingRun(client, run_id)
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED" if run.is_finished else "FAILED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        run.flush()
+        client.set_terminated(run_id, status)
+    if run.is_finished:
+        state_file.unlink()
+
+
+def find_run(model_digest: str) -> str | None:
+    """Return the id of the newest run that made the model with this digest."""
+    client = connect()
+    runs = client.search_runs(
+        [experiment_id(client)], f"tags.`{MODEL_DIGEST}` = '{model_digest}'", max_results=1, order_by=["start_time DESC"]
+    )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def log_results(run_id: str, metrics: Mapping[str, float], artifacts: Sequence[Path] = ()) -> None:
+    """Add an evaluation to the run that made the model: metrics named ``evaluate/…``, and files below ``evaluate``."""
+    client = connect()
+    now = int(time.time() * 1000)
+    values = [Metric(f"evaluate/{key}", float(value), now, 0) for key, value in metrics.items()]
+    for start in range(0, len(values), MAX_METRICS):
+        client.log_batch(run_id, metrics=values[start : start + MAX_METRICS], synchronous=True)
+    for path in artifacts:
+        client.log_artifact(run_id, str(path), "evaluate")
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """Return a nested value as dotted names with text: ``{"train.losses.noise": "mask"}``; lists stay one value."""
+    if not isinstance(value, dict):
+        return {prefix: str(value)[:MAX_VALUE]}
+    return {
+        name: text for key, part in value.items() for name, text in flatten(part, f"{prefix}.{key}" if prefix else key).items()
+    }
+
+
+def _unfinished_run(client: MlflowClient, state_file: Path, key: str) -> str | None:
+    if not state_file.exists():
+        return None
+    state = read_json(state_file)
+    if state["training"] != key:
+        return None
+    try:
+        run = client.get_run(state["run_id"])
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # another store, or the run was purged
+            return None
+        raise
+    return None if run.info.lifecycle_stage == "deleted" else str(state["run_id"])
+
+
+def _create_run(
+    client: MlflowClient,
+    params: Params,
+    params_file: Path,
+    dataset: Path,
+    dataset_digest: str,
+    samples: int,
+    tags: Mapping[str, str],
+) -> str:
+    lineage = {"iedit.pipeline_digest": pipeline_digest("train"), "iedit.dataset_digest": dataset_digest}
+    run_id = str(client.create_run(experiment_id(client), run_name="train").info.run_id)
+    all_tags = {**git_tags(), **lineage, "iedit.samples": str(samples), "iedit.role": "training", **tags}
+    client.log_batch(run_id, tags=[RunTag(name, text) for name, text in all_tags.items()], synchronous=True)
+    values = [Param(name, text) for name, text in flatten(params.model_dump(mode="json")).items()]
+    for start in range(0, len(values), MAX_PARAMS):
+        client.log_batch(run_id, params=values[start : start + MAX_PARAMS], synchronous=True)
+    client.log_artifact(run_id, str(params_file))
+    training_set = Dataset(
+        name=dataset.name,
+        digest=dataset_digest[:MAX_DATASET_DIGEST],
+        source_type="local",
+        source=json.dumps({"uri": dataset.as_posix()}),
+        profile=json.dumps({"num_samples": samples}),
+    )
+    client.log_inputs(run_id, [DatasetInput(training_set, [InputTag("mlflow.data.context", "training")])])
+    return run_id

@@ -1,0 +1,122 @@
+"""The training set as the frozen encoders see it, computed once and read row by row from memory-mapped shards."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import stages.models
+from stages.corpus import samples
+from stages.corpus.samples import EditSample, read_edits
+from stages.diffusion.sampling import shrink_mask
+from stages.models import Clip, Diffusion, device, identity, mask_to_tensor, to_tensor
+from stages.params import Train
+from stages.seeds import derive_seed
+from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards, source_digest
+
+LATENT_MASK_THRESHOLD = 0.5  # of a latent cell's area
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Rows of the training set; n samples."""
+
+    z1: Tensor  # source latents, (n, c, h, w)
+    z2: Tensor  # target latents, (n, c, h, w)
+    m1: Tensor  # source mask at latent size, 0 or 1, (n, 1, h, w)
+    m2: Tensor  # target mask at latent size, 0 or 1, (n, 1, h, w)
+    source_mask: Tensor  # at picture size, 0 or 1, (n, 1, H, W)
+    target_mask: Tensor  # at picture size, 0 or 1, (n, 1, H, W)
+    target: Tensor  # target picture in [0, 1], (n, 3, H, W)
+    text: Tensor  # prompt for the U-Net, (n, context, d)
+    clip_prompt: Tensor  # the prompt in CLIP's space, of unit length, (n, e)
+    clip_diff: Tensor  # what the edit is about in CLIP's space, of unit length, (n, e)
+
+
+NAMES = tuple(field.name for field in fields(Batch))
+
+
+def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Diffusion, clip: Clip) -> StageCounts:
+    """Encode every shard of ``folder`` into ``cache``; shards that are there already are kept."""
+    shards = list_shards(folder, ".tar")
+    tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, ".tar")) for path in shards]
+
+    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        edits = list(read_edits(task.inputs[0]))
+        parts = []
+        for start in range(0, len(edits), config.batch):
+            part = edits[start : start + config.batch]
+            parts.append(_encode(part, config, diffusion, clip))
+            advance(len(part))
+        tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in NAMES} if parts else {}
+        save_file(tensors, output)
+        return ShardResult(done=len(edits))
+
+    settings = {
+        "base": identity(config.base),
+        "clip": identity(config.clip),
+        "prompts": config.prompts,
+        "batch": config.batch,
+        "code": source_digest(samples, stages.models),
+    }
+    return map_shards(stage="encode", tasks=tasks, folder=cache, suffix=".safetensors", settings=settings, work=work)
+
+
+def _encode(part: list[EditSample], config: Train, diffusion: Diffusion, clip: Clip) -> dict[str, Tensor]:
+    prompts = [sample.edit_prompt if config.prompts == "edit" else sample.target_alt_text for sample in part]
+    target = to_tensor([sample.target for sample in part])
+    source_mask = mask_to_tensor([sample.source_mask for sample in part])
+    target_mask = mask_to_tensor([sample.target_mask for sample in part])
+    z1 = diffusion.encode(to_tensor([sample.source for sample in part]))
+    size = (z1.shape[-2], z1.shape[-1])
+    encoded = {
+        "z1": z1,
+        "z2": diffusion.encode(target),
+        "m1": shrink_mask(source_mask, size, LATENT_MASK_THRESHOLD).to(torch.uint8),
+        "m2": shrink_mask(target_mask, size, LATENT_MASK_THRESHOLD).to(torch.uint8),
+        "source_mask": source_mask.round().to(torch.uint8),
+        "target_mask": target_mask.round().to(torch.uint8),
+        "target": (target * 255).round().to(torch.uint8),
+        "text": diffusion.embed_prompts(prompts),
+        "clip_prompt": clip.embed_texts(prompts),
+        "clip_diff": clip.embed_texts([sample.target_diff for sample in part]),
+    }
+    return {name: value.cpu() for name, value in encoded.items()}
+
+
+class TrainingSet:
+    """Encoded samples by row number, in the order of their shards."""
+
+    def __init__(self, cache: Path) -> None:
+        shards = list_shards(cache, ".safetensors")
+        counts = [count_samples(path, ".safetensors") for path in shards]
+        self._rows = [(shard, row) for shard, count in enumerate(counts) for row in range(count)]
+        self._files = [safe_open(path, framework="pt") for path in shards]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, rows: list[int]) -> Batch:
+        """Return some rows as a batch, on the device."""
+        columns = {name: torch.cat([self._read(row, name) for row in rows]).to(device()) for name in NAMES}
+        columns["target"] = columns["target"] / 255
+        for name in ("m1", "m2", "source_mask", "target_mask"):
+            columns[name] = columns[name].float()
+        return Batch(**columns)
+
+    def _read(self, row: int, name: str) -> Tensor:
+        shard, place = self._rows[row]
+        return self._files[shard].get_slice(name)[place : place + 1]
+
+
+def order(count: int, seed: int, first: int) -> Iterator[int]:
+    """Yield row numbers for draw ``first`` and all that follow: pass after pass, each in its own random order."""
+    epoch, place = divmod(first, count)
+    while True:
+        generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+        yield from torch.randperm(count, generator=generator).tolist()[place:]
+        epoch, place = epoch + 1, 0

@@ -1,0 +1,99 @@
+"""The losses of one batch: from noise and a prediction to Eq 12."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stages.diffusion import losses
+from stages.diffusion.noise import add_noise, alpha_at, noise_towards, predict_clean, time_share
+from stages.models import Clip, Diffusion, Vgg
+from stages.params import Losses
+from stages.seeds import derive_seed
+from stages.training.dataset import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """What is random in a batch of n samples."""
+
+    timesteps: Tensor  # (n,), 0 … T - 1
+    noise: Tensor  # e1, (n, c, h, w)
+    unconditional: Tensor  # (n,), bool: trained without prompt
+
+
+def draw(shape: torch.Size, total: int, unconditional: float, seed: int, numbers: list[int]) -> Draws:
+    """Return the random parts of samples ``numbers``; each depends on its number alone, not on the batch it is in."""
+    timesteps, noise, dropped = [], [], []
+    for number in numbers:
+        generator = torch.Generator().manual_seed(derive_seed(seed, "draw", number))
+        timesteps.append(torch.randint(total, (), generator=generator))
+        noise.append(torch.randn(shape, generator=generator))
+        dropped.append(torch.rand((), generator=generator) < unconditional)
+    return Draws(timesteps=torch.stack(timesteps), noise=torch.stack(noise), unconditional=torch.stack(dropped))
+
+
+class Objective:
+    """Computes raw and weighted losses of a batch; holds the frozen networks that they need."""
+
+    def __init__(self, diffusion: Diffusion, clip: Clip, vgg: Vgg, config: Losses) -> None:
+        self.diffusion, self.clip, self.vgg, self.config = diffusion, clip, vgg, config
+        self.alphas = diffusion.scheduler.alphas_cumprod
+        self.empty_text = diffusion.embed_prompts([""])
+
+    def __call__(self, unet: nn.Module, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Return every term by name, (n,) each, in fp32.
+
+        Keys: ``raw/NAME`` and ``weighted/NAME`` for the terms of Eq 12, ``total`` to minimise, and the shares of the
+        latent that Eq 9 gives two targets (``share/both``) or none (``share/none``).
+        """
+        timesteps = draws.timesteps.to(batch.z1.device)
+        source_noise = draws.noise.to(batch.z1)
+        dropped = draws.unconditional.to(batch.z1.device)
+        alpha = alpha_at(self.alphas, timesteps)
+        noisy = add_noise(batch.z1, source_noise, alpha)
+        text = torch.where(dropped.view(-1, 1, 1), self.empty_text, batch.text)
+        predicted = unet(noisy, timesteps, text, return_dict=False)[0].float()
+
+        time = time_share(timesteps, len(self.alphas))
+        raw = {
+            "noise": self._noise_loss(predicted, source_noise, noise_towards(noisy, batch.z2, alpha), batch),
+            **self._picture_losses(predict_clean(noisy, predicted, alpha), batch),
+        }
+        weighted = losses.total_loss(**raw, time=time, perceptual_weight=self.config.perceptual)
+        # A sample without prompt cannot know the edit: it only keeps the model's own unconditional prediction alive.
+        plain = losses.squared_error(predicted, source_noise)
+        total = torch.where(dropped, plain, weighted.pop("total"))
+        return {
+            **{f"raw/{name}": value.detach() for name, value in raw.items()},
+            **{f"weighted/{name}": value.detach() for name, value in weighted.items()},
+            "share/both": (batch.m2 * (1 - batch.m1)).flatten(1).mean(dim=1),
+            "share/none": (batch.m1 * (1 - batch.m2)).flatten(1).mean(dim=1),
+            "total": total,
+        }
+
+    def _noise_loss(self, predicted: Tensor, source_noise: Tensor, target_noise: Tensor, batch: Batch) -> Tensor:
+        if self.config.noise == "ldm":
+            return losses.squared_error(predicted, source_noise)
+        if self.config.noise == "paired":
+            return losses.squared_error(predicted, target_noise)
+        return losses.masked_noise_loss(predicted, source_noise, target_noise, batch.m1, batch.m2)
+
+    def _picture_losses(self, clean: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses that need the decoded picture (Eq 6); zero where they are off."""
+        zero = torch.zeros(len(clean), device=clean.device)
+        found = {"local_clip": zero, "global_clip": zero, "perceptual": zero}
+        if not (self.config.local_clip or self.config.global_clip or self.config.perceptual):
+            return found
+        picture = losses.clamp_pictures(self.diffusion.decode(clean))
+        if self.config.global_clip:
+            found["global_clip"] = losses.clip_distance(self.clip.embed_pictures(picture), batch.clip_prompt)
+        if self.config.local_clip:
+            region = self.clip.embed_pictures(picture * batch.source_mask)
+            found["local_clip"] = losses.clip_distance(region, batch.clip_diff)
+        if self.config.perceptual:
+            layers = self.config.perceptual_layers
+            with torch.no_grad():
+                wanted = self.vgg(batch.target * batch.target_mask, layers)
+            found["perceptual"] = losses.perceptual_loss(self.vgg(picture * batch.source_mask, layers), wanted)
+        return found

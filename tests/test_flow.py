@@ -1,0 +1,157 @@
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect.artifacts import Artifact
+from prefect.testing.utilities import prefect_test_harness
+
+import flows
+from flows import process
+from flows.dag import PipelineError, stages_in_order
+from flows.pipeline import main, pipeline
+from flows.process import CommandError, calm_lines, run_command
+
+DVC_FILE = """
+stages:
+  third:
+    cmd: cat b.txt && echo the end > reports/table.md
+    deps: [b.txt]
+    outs: [reports/table.md: {cache: false}]
+  second:
+    cmd: printf 'bar 10%%\\rbar 50%%\\rbar 100%%\\n' && cp a.txt b.txt
+    deps: [a.txt]
+    outs: [b.txt]
+  first:
+    cmd: echo "first speaks" && echo '{"done":5,"dropped":{"too small":2}}' > logs/first.json && echo a > a.txt
+    outs: [a.txt]
+  lonely:
+    cmd: echo "lonely breaks" && exit 3
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A DVC project without git whose stages are written in the wrong order."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "dvc.yaml").write_text(DVC_FILE)
+    (folder / "nested").mkdir()
+    (folder / "nested" / "dvc.yaml").write_text("stages:\n  inner:\n    cmd: echo inner > ../inner.txt\n")
+    for name in ("logs", "reports"):
+        (folder / name).mkdir()
+    dvc = [sys.executable, "-m", "dvc"]
+    for command in (["init", "--no-scm", "-q"], ["config", "core.site_cache_dir", str(folder / "site")]):
+        subprocess.run([*dvc, *command], cwd=folder, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        with prefect_test_harness(server_startup_timeout=300):
+            yield
+
+
+def test_analytics_are_off():
+    assert flows.os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert os.environ["DVC_NO_ANALYTICS"] == os.environ["DO_NOT_TRACK"] == "1"
+
+
+class TestOrder:
+    def test_it_is_that_of_the_dag(self, project):
+        order = stages_in_order()
+        assert [name for name in order if name != "lonely"] == ["first", "second", "third"]
+        assert "inner" not in order
+
+    def test_targets_bring_what_they_need(self, project):
+        assert stages_in_order(["second"]) == ["first", "second"]
+
+    def test_errors(self, project, tmp_path, monkeypatch, capsys):
+        with pytest.raises(PipelineError, match="thrid: no such stage; there are first, lonely, second, third"):
+            stages_in_order(["thrid"])
+        monkeypatch.setattr(sys, "argv", ["pipeline", "thrid"])
+        assert main() == 2
+        assert capsys.readouterr().err.startswith("error: thrid: no such stage")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(PipelineError, match=r"dvc\.yaml: .*not inside of a DVC repository"):
+            stages_in_order()
+
+
+class TestOutput:
+    def lines(self, *chunks: bytes, seconds: float = 0.0) -> list[str]:
+        out, into = os.pipe()
+        times = iter(float(number) * seconds for number in range(1000))
+        with os.fdopen(out, "rb") as stream:
+            os.write(into, b"".join(chunks))
+            os.close(into)
+            return list(calm_lines(stream, lambda: next(times)))
+
+    def test_of_a_bar_only_the_end_is_told(self):
+        assert self.lines(b"a\n\n\rbar 1\rbar 2\rbar 3\nlast") == ["a", "bar 3", "last"]
+
+    def test_of_a_slow_bar_a_line_now_and_then(self):
+        told = self.lines(*(b"\rbar %d" % number for number in range(40)), b"\nend\n", seconds=process.PROGRESS_SECONDS / 10)
+        assert told[-2:] == ["bar 39", "end"]
+        assert 3 <= len(told) <= 7
+
+    def test_windows_line_ends_and_foreign_bytes(self):
+        assert self.lines(b"one\r\ntwo\xff\r\n") == ["one", "two�"]
+
+    def test_a_failure_tells_its_last_lines(self):
+        told: list[str] = []
+        with pytest.raises(CommandError, match=r"exit code 3; it said at last:\nl1\nl2"):
+            run_command(["sh", "-c", "echo l1; echo l2 >&2; exit 3"], told.append)
+        assert told == ["l1", "l2"]
+
+    def test_an_interrupt_ends_the_command_and_its_children(self):
+        def interrupt(line: str) -> None:
+            pids.append(int(line))
+            raise KeyboardInterrupt
+
+        pids: list[int] = []
+        with pytest.raises(KeyboardInterrupt):
+            run_command([sys.executable, "-c", INTERRUPTED], interrupt)
+        with pytest.raises(ProcessLookupError):
+            os.kill(pids[0], 0)
+
+
+INTERRUPTED = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid)
+child.wait()
+"""
+
+
+class TestFlow:
+    def test_it_brings_the_pipeline_up_to_date(self, project, server, caplog):
+        with caplog.at_level(logging.INFO, logger="prefect"):
+            assert pipeline(targets=["third"]) == ["first", "second", "third"]
+        told = [record.getMessage() for record in caplog.records]
+        assert "first speaks" in told
+        assert "bar 100%" in told
+        assert "bar 50%" not in told
+        counts = Artifact.get("first-counts")
+        assert counts is not None
+        assert counts.data == '[{"what": "done", "count": 5}, {"what": "dropped: too small", "count": 2}]'
+        results = Artifact.get("results")
+        assert results is not None
+        assert results.data == "the end\n"
+        assert Path("b.txt").read_text() == "a\n"
+
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="prefect"):
+            pipeline(targets=["third"])
+        assert "first speaks" not in [record.getMessage() for record in caplog.records]
+        again = Artifact.get("first-counts")
+        assert again is not None
+        assert again.description == "Samples of first; nothing changed, so these are of an earlier run"
+
+    def test_a_stage_that_fails_fails_the_flow(self, project, server):
+        with pytest.raises(CommandError, match=r"(?s)--single-item lonely: exit code .*lonely breaks"):
+            pipeline(targets=["lonely"])

@@ -1,0 +1,198 @@
+"""Samples and shards: the same bytes every time, and nothing half-written is ever taken for whole."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.corpus.samples import (
+    CorpusReader,
+    CorpusSample,
+    EditSample,
+    read_corpus,
+    read_edits,
+    read_metadata,
+    write_corpus,
+    write_edits,
+)
+from stages.files import TEMPORARY_SUFFIX
+from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
+
+
+def _noise(seed: int, mode: str = "RGB", size: int = 8) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    if mode == "L":
+        return Image.fromarray((rng.integers(2, size=(size, size)) * 255).astype(np.uint8))
+    return Image.fromarray(rng.integers(256, size=(size, size, 3), dtype=np.uint8))
+
+
+def _corpus_sample(number: int) -> CorpusSample:
+    text = f"ein Bär № {number}\n"
+    return CorpusSample(key=f"{number:09d}", image=_noise(number), alt_text=text, metadata={"origin": {"name": f"é{number}"}})
+
+
+def _edit_sample(number: int) -> EditSample:
+    return EditSample(
+        key=f"{number:09d}",
+        source=_noise(1),
+        target=_noise(2),
+        source_mask=_noise(3, "L"),
+        target_mask=_noise(4, "L"),
+        source_caption="a red car",
+        edit_prompt="a blue car",
+        source_diff="red car",
+        target_diff="blue car",
+        target_alt_text="IMG_7.jpg",
+        metadata={"relation": "colour", "score": 0.25},
+    )
+
+
+def test_corpus_samples_come_back_and_give_the_same_bytes(tmp_path):
+    samples = [_corpus_sample(number) for number in range(3)]
+    assert write_corpus(tmp_path / "a.tar", samples) == 3
+    assert write_corpus(tmp_path / "b.tar", samples) == 3
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    for written, read in zip(samples, read_corpus(tmp_path / "a.tar"), strict=True):
+        assert (read.key, read.alt_text, read.metadata) == (written.key, written.alt_text, written.metadata)
+        assert read.image.mode == "RGB"
+        assert read.image.tobytes() == written.image.tobytes()
+    assert list(read_metadata(tmp_path / "a.tar")) == [sample.metadata for sample in samples]
+
+
+def test_corpus_reader_finds_images_in_any_shard(tmp_path):
+    write_corpus(tmp_path / "a.tar", [_corpus_sample(0), _corpus_sample(1)])
+    write_corpus(tmp_path / "b.tar", [_corpus_sample(2)])
+    reader = CorpusReader([tmp_path / "a.tar", tmp_path / "b.tar"])
+    assert reader.shard("000000002") == tmp_path / "b.tar"
+    assert reader.image("000000001").tobytes() == _noise(1).tobytes()
+
+
+def test_edit_samples_come_back_and_give_the_same_bytes(tmp_path):
+    samples = [_edit_sample(number) for number in range(2)]
+    write_edits(tmp_path / "a.tar", samples)
+    write_edits(tmp_path / "b.tar", samples)
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    for written, read in zip(samples, read_edits(tmp_path / "a.tar"), strict=True):
+        for name, value in vars(written).items():
+            got = getattr(read, name)
+            same = got.tobytes() == value.tobytes() if isinstance(value, Image.Image) else got == value
+            assert same, name
+        assert read.source_mask.mode == "L"
+
+
+class Stage:
+    """Upper-cases text files, four of them, and remembers which shards it worked on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.inputs, self.outputs = folder / "in", folder / "out"
+        self.inputs.mkdir()
+        self.worked = list[str]()
+        self.fail_at = ""
+        for number in range(4):
+            (self.inputs / f"{number}.txt").write_text(f"text {number}")
+
+    def run(self, settings: dict[str, int] | None = None, shards: int = 4) -> StageCounts:
+        self.worked.clear()
+        tasks = [ShardTask(name=str(n), inputs=(self.inputs / f"{n}.txt",), samples=2) for n in range(shards)]
+        kind = {"stage": "test", "folder": self.outputs, "suffix": ".out"}
+        return map_shards(**kind, tasks=tasks, settings=settings or {}, work=self._work)
+
+    def _work(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        self.worked.append(task.name)
+        output.write_text("half of it")
+        if task.name == self.fail_at:
+            raise KeyboardInterrupt
+        advance(1)
+        output.write_text(task.inputs[0].read_text().upper())
+        result = ShardResult(done=1, notes=[{"shard": task.name}])
+        result.dropped["odd"] += 1
+        return result
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.outputs.iterdir()}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def test_second_run_does_nothing_and_counts_the_same(stage):
+    first = stage.run()
+    before = stage.files()
+    second = stage.run()
+    assert stage.worked == []
+    assert stage.files() == before
+    assert (first.done, first.reused, second.done, second.reused) == (4, 0, 0, 4)
+    assert first.dropped == second.dropped == {"odd": 4}
+    assert first.notes == second.notes
+    assert [count_samples(path, ".out") for path in list_shards(stage.outputs, ".out")] == [1] * 4
+
+
+def test_interrupted_run_goes_on_where_it_was_and_ends_with_the_same_bytes(stage):
+    stage.run()
+    whole = stage.files()
+    for path in stage.outputs.iterdir():
+        path.unlink()
+    stage.fail_at = "2"
+    with pytest.raises(KeyboardInterrupt):
+        stage.run()
+    assert [path.name for path in list_shards(stage.outputs, ".out")] == ["0.out", "1.out"]
+    assert not any(b"half" in content for content in stage.files().values())
+    stage.fail_at = ""
+    stage.run()
+    assert stage.worked == ["2", "3"]
+    assert stage.files() == whole
+
+
+def test_what_a_kill_leaves_is_never_read(stage):
+    stage.run()
+    whole = stage.files()
+    (stage.outputs / "1.done.json").unlink()  # killed after the rename, before the sidecar
+    (stage.outputs / "1.out").write_text("half of it")
+    (stage.outputs / f"3.out{TEMPORARY_SUFFIX}").write_text("half of it")
+    assert [path.name for path in list_shards(stage.outputs, ".out")] == ["0.out", "2.out", "3.out"]
+    stage.run()
+    assert stage.worked == ["1"]
+    assert stage.files() == whole
+
+
+def test_changed_input_redoes_its_shard_alone(stage):
+    stage.run()
+    (stage.inputs / "1.txt").write_text("new")
+    stage.run()
+    assert stage.worked == ["1"]
+    assert stage.files()["1.out"] == b"NEW"
+
+
+def test_changed_settings_redo_everything(stage):
+    stage.run()
+    stage.run(settings={"size": 2})
+    assert stage.worked == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("2.out", b"TEXT X"), ("2.done.json", b"{"), ("2.done.json", b"{}"), ("2.done.json", b"[]")]
+)
+def test_damaged_output_or_sidecar_is_redone(stage, name, content):
+    stage.run()
+    whole = stage.files()
+    (stage.outputs / name).write_bytes(content)
+    stage.run()
+    assert stage.worked == ["2"]
+    assert stage.files() == whole
+
+
+def test_strangers_are_removed_and_other_files_are_not(stage):
+    stage.run()
+    (stage.outputs / "refused.csv").write_text("kept")
+    stage.run(shards=2)
+    assert stage.worked == []
+    assert set(stage.files()) == {"0.out", "0.done.json", "1.out", "1.done.json", "refused.csv"}
+
+
+def test_no_shards_is_an_error_that_names_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no \.tar shards"):
+        list_shards(tmp_path, ".tar")

@@ -1,0 +1,344 @@
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+from mlflow.exceptions import MlflowException
+from PIL import Image
+
+from stages import cli
+from stages.editor import EditRequest
+from stages.files import folder_digest, write_json
+from stages.params import PARAMS_FILE, ModelName, Params, Sampling, read_params
+from stages.requests import adjust_sampling, decode_picture, encode_picture
+from stages.run import InputError
+from stages.tracking import lineage, registry, store
+from stages.tracking.training_run import MODEL_DIGEST, TrainingRun, find_run, log_results, start_training
+from tests import tiny
+
+PROJECT = Path(__file__).parents[1]
+SAMPLING = Sampling(steps=2, strength=1.0, guidance_scale=2.0, mask_threshold=0.5)
+EXAMPLE = EditRequest(image=Image.new("RGB", (32, 32), "green"), prompt="a red dog", term="dog", source_term="cat")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project's folder with a store, a model and a segmenter, and a copy of params.yaml that names them."""
+    folder = tmp_path_factory.mktemp("project")
+    tiny.tiny_diffusion(folder / "models" / "iedit")
+    write_json(folder / "models" / "iedit" / "iedit.json", {"sampling": SAMPLING.model_dump()})
+    tiny.tiny_segmenter(folder / "segmenter")
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    params["evaluate"]["segmenter"]["name"] = str(folder / "segmenter")
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    Image.linear_gradient("L").resize((48, 40)).convert("RGB").save(folder / "photo.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        store.connect()
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def champion(project):
+    folders = project / "models/iedit", project / "segmenter"
+    with train(read_params(), project) as run:
+        run.finish(folder_digest(folders[0]))
+    run_id = find_run(folder_digest(folders[0]))
+    made = registry.register(*folders, metrics={"clip_score": 61.5}, example=EXAMPLE, run_id=run_id)
+    assert made.run_id == run.run_id
+    registry.promote(made.version)
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(champion):
+    return mlflow.pyfunc.load_model("models:/iedit@champion")
+
+
+def train(params: Params, folder: Path, dataset_digest: str = "d" * 64):
+    return start_training(
+        params,
+        PARAMS_FILE,
+        state_file=folder / "run.json",
+        dataset=Path("data/training"),
+        dataset_digest=dataset_digest,
+        samples=7,
+    )
+
+
+def steps_of(run: TrainingRun, key: str) -> list[int]:
+    return [metric.step for metric in store.connect().get_metric_history(run.run_id, key)]
+
+
+class TestStore:
+    def test_switches(self):
+        from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
+        from mlflow.telemetry.utils import MLFLOW_DISABLE_TELEMETRY
+
+        assert MLFLOW_DISABLE_TELEMETRY.get()
+        assert not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get()
+
+    def test_an_unreachable_server_is_told_soon_in_one_line(self, monkeypatch):
+        with socket.socket() as taken:  # listens, and never answers
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{taken.getsockname()[1]}")
+            started = time.monotonic()
+            with pytest.raises(InputError, match=r"tracking server http://127\.0\.0\.1") as caught:
+                store.connect()
+        assert time.monotonic() - started < 10
+        assert "\n" not in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize("scheme", ["http", "postgresql"])
+    def test_nobody_listens(self, monkeypatch, scheme):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://127.0.0.1:{free.getsockname()[1]}")
+            with pytest.raises(InputError, match="refused"):
+                store.connect()
+
+    def test_a_reader_makes_no_store(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(InputError, match=r"mlflow\.db: no such file"):
+            store.connect(create=False)
+        assert not list(tmp_path.iterdir())
+
+
+class TestTrainingRun:
+    def test_what_went_in_and_what_came_out(self, project, tmp_path):
+        params = read_params()
+        with train(params, tmp_path) as run:
+            for step in range(1200):
+                run.log_step(step, {"loss": 1 / (step + 1), "rate": 0.1})
+            run.log_image("edits", Image.new("RGB", (8, 8)), 1199)
+            run.log_artifact(project / "photo.png", "checkpoints")
+            run.finish("m" * 64)
+        client = store.connect()
+        kept = client.get_run(run.run_id)
+        assert kept.info.status == "FINISHED"
+        assert steps_of(run, "loss") == list(range(1200))
+        assert kept.data.metrics["loss"] == pytest.approx(1 / 1200)
+        assert kept.data.params["train.losses.noise"] == params.train.losses.noise
+        assert kept.data.params["seed"] == str(params.seed)
+        assert kept.data.tags[MODEL_DIGEST] == "m" * 64
+        assert {"mlflow.source.git.commit", "iedit.git_dirty", "iedit.pipeline_digest"} <= kept.data.tags.keys()
+        (dataset,) = kept.inputs.dataset_inputs
+        assert dataset.dataset.digest == "d" * 36
+        assert [(tag.key, tag.value) for tag in dataset.tags] == [("mlflow.data.context", "training")]
+        assert {"checkpoints", "images", "params.yaml"} == {item.path for item in client.list_artifacts(run.run_id)}
+        assert find_run("m" * 64) == run.run_id
+        assert find_run("n" * 64) is None
+        log_results(run.run_id, {"iEdit-M/clip_score": 60.0}, [project / "photo.png"])
+        assert client.get_run(run.run_id).data.metrics["evaluate/iEdit-M/clip_score"] == 60
+
+    def test_an_unfinished_run_is_gone_on_with(self, project, tmp_path):
+        params = read_params()
+        with suppress(KeyboardInterrupt), train(params, tmp_path) as first:
+            for step in range(5):
+                first.log_step(step, {"loss": 1.0})
+            raise KeyboardInterrupt
+        assert store.connect().get_run(first.run_id).info.status == "KILLED"
+        with train(params, tmp_path) as second:
+            for step in range(3, 8):  # from the last checkpoint on
+                second.log_step(step, {"loss": 1.0})
+            second.finish("k" * 64)
+        assert second.run_id == first.run_id
+        assert steps_of(second, "loss") == list(range(8))
+        assert store.connect().get_run(first.run_id).info.status == "FINISHED"
+        with train(params, tmp_path) as third:
+            pass
+        assert third.run_id != first.run_id
+        assert store.connect().get_run(third.run_id).info.status == "FAILED"
+        with train(params, tmp_path, dataset_digest="e" * 64) as other:  # another training in the same folder
+            pass
+        assert other.run_id != third.run_id
+
+    def test_values_beyond_the_limits(self, project, tmp_path):
+        params = read_params()
+        names = "/".join(["long"] * 2000)
+        long = params.model_copy(update={"train": params.train.model_copy(update={"clip": ModelName(name=names)})})
+        with train(long, tmp_path) as run:
+            pass
+        assert len(store.connect().get_run(run.run_id).data.params["train.clip.name"]) == 500
+
+
+class TestLineage:
+    def test_commit_and_changes(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert set(lineage.git_tags().values()) == {"none"}
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        for command in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "one"]):
+            subprocess.run(["git", *command], check=True)
+        (tmp_path / "dvc.lock").touch()
+        assert lineage.git_tags()["iedit.git_dirty"] == "false"
+        (tmp_path / "code.py").touch()
+        assert lineage.git_tags()["iedit.git_dirty"] == "true"
+        assert len(lineage.git_tags()["mlflow.source.git.commit"]) == 40
+
+    def test_the_digest_covers_what_is_upstream_and_nothing_else(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert lineage.pipeline_digest("train") == "none"
+        stages = {
+            "ingest": {"cmd": "i", "outs": [{"path": "data/corpus", "md5": "1"}]},
+            "segment": {
+                "cmd": "s",
+                "deps": [{"path": "data/corpus/x", "md5": "1"}],
+                "outs": [{"path": "data/training", "md5": "2"}],
+            },
+            "train": {"cmd": "t", "deps": [{"path": "data/training", "md5": "2"}], "outs": [{"path": "models", "md5": "3"}]},
+        }
+
+        def digest(**changes: object) -> str:
+            Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": {"deps": ["data/training", "code.py"]}}}))
+            Path("dvc.lock").write_text(yaml.safe_dump({"stages": stages | changes}))
+            return lineage.pipeline_digest("train")
+
+        assert digest() == digest(train={"cmd": "other"}) == digest(other={"outs": [{"path": "elsewhere", "md5": "4"}]})
+        assert digest() != digest(ingest={"cmd": "i", "outs": [{"path": "data/corpus", "md5": "9"}]})
+
+
+class TestRegistry:
+    def test_a_model_is_registered_once(self, project, champion):
+        folders = project / "models/iedit", project / "segmenter"
+        again = registry.register(*folders, metrics={"clip_score": 62.0}, example=EXAMPLE)
+        assert again.version == champion.version
+        assert again.is_champion
+        assert again.metrics == {"clip_score": 62.0}
+        assert registry.current_champion() == registry.latest_version() == again
+        assert len(store.connect().search_model_versions("name = 'iedit'")) == 1
+
+    def test_a_remote_model_is_fetched_once(self, project, champion, tmp_path, monkeypatch):
+        client, there = store.connect(), registry._fetch(store.connect(), registry.CHAMPION_URI)
+        remote = "mlflow-artifacts:/models/1"
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setattr(client, "get_model_version_download_uri", lambda *_: remote)
+        fetched: list[str] = []
+
+        def download(uri: str, dst_path: str) -> str:
+            fetched.append(uri)
+            return str(shutil.copytree(there, Path(dst_path) / "artifacts"))
+
+        monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+        first, second = registry._fetch(client, registry.CHAMPION_URI), registry._fetch(client, registry.CHAMPION_URI)
+        assert first == second
+        assert fetched == [remote]
+        assert folder_digest(first) == folder_digest(there)
+        assert [path.name for path in (tmp_path / "iedit").iterdir()] == [first.name]
+
+    def test_no_pickle_and_the_same_weights(self, project, champion):
+        folder = registry._fetch(store.connect(), registry.CHAMPION_URI)
+        names = [path.name for path in folder.rglob("*") if path.is_file()]
+        assert not [name for name in names if name.endswith((".pkl", ".bin", ".pt", ".pth", ".ckpt", ".pickle"))]
+        assert {"pyfunc_model.py", "input_example.json", "requirements.txt"} <= set(names)
+        assert folder_digest(project / "models/iedit") == folder_digest(folder / "artifacts/iedit")
+        assert f"torch=={registry.installed_version('torch').partition('+')[0]}" in (folder / "requirements.txt").read_text()
+
+    def test_signature(self, served):
+        required = {spec.name: spec.required for spec in served.metadata.signature.inputs}
+        assert required == {"image": True, "prompt": True, "mask": False, "term": False, "source_term": False}
+        defaults = {spec.name: spec.default for spec in served.metadata.signature.params}
+        assert defaults["num_inference_steps"] == SAMPLING.steps
+        assert defaults["mask_mode"] == "predicted"
+
+    def test_predict(self, served):
+        image, black = encode_picture(EXAMPLE.image), encode_picture(Image.new("L", (32, 32)))
+        table = pd.DataFrame([{"image": image, "prompt": "a dog", "term": "dog"}, {"image": image, "prompt": "a cat"}])
+        edits = served.predict(table, params={"num_images": 2, "seed": 3})
+        assert edits[["row", "number"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+        assert decode_picture(edits["image"][0]).size == (32, 32)
+        assert edits["image"][0] != edits["image"][1]
+        pd.testing.assert_frame_equal(edits, served.predict(table, params={"num_images": 2, "seed": 3}))
+        given = pd.DataFrame([{"image": image, "prompt": "a dog", "mask": black}])
+        assert len(served.predict(given, params={"mask_mode": "given"})) == 1
+
+    @pytest.mark.parametrize(
+        ("changes", "params", "message"),
+        [
+            ({"image": "not base64!"}, {}, "row 0: image: not base64"),
+            ({"image": "aGVsbG8="}, {}, "row 0: image: not a picture"),
+            ({"prompt": ""}, {}, "row 0: image and prompt must not be empty"),
+            ({"mask": encode_picture(EXAMPLE.image)}, {}, "a mask is given, but mask_mode is 'predicted'"),
+            ({}, {"mask_mode": "given"}, "no mask is given, but mask_mode is 'given'"),
+            ({}, {"mask_mode": "magic"}, "mask_mode = 'magic': allowed are predicted, given, none"),
+            ({}, {"strength": 0.0}, "strength = 0.0"),
+            ({}, {"strength": 1.5}, "strength = 1.5"),
+            ({}, {"strength": 0.1}, "no step is left"),
+            ({}, {"num_images": 0}, "number of images = 0: allowed is 1 to 16"),
+        ],
+    )
+    def test_a_bad_request_is_told_in_one_line(self, served, changes, params, message):
+        row = {"image": encode_picture(EXAMPLE.image), "prompt": "a dog"} | changes
+        with pytest.raises(MlflowException, match=message) as caught:
+            served.predict(pd.DataFrame([row]), params=params)
+        assert "\n" not in caught.value.message
+        assert caught.value.get_http_status_code() == 400
+
+    def test_too_many_pixels_are_not_decoded(self, monkeypatch):
+        monkeypatch.setattr("stages.requests.MAX_PIXELS", 10)
+        with pytest.raises(InputError, match="32 x 32 pixels, more than 10"):
+            decode_picture(encode_picture(EXAMPLE.image))
+
+    def test_sampling_keeps_what_is_not_changed(self):
+        assert adjust_sampling(SAMPLING, strength=None, steps=4) == SAMPLING.model_copy(update={"steps": 4})
+
+
+class TestCommand:
+    def run(self, *arguments: object) -> int:
+        return cli.main([str(argument) for argument in arguments])
+
+    def test_edit_with_the_champion(self, project, champion, tmp_path, capsys):
+        output = tmp_path / "new.png"
+        assert self.run("edit", "photo.png", "a dog", "--output", output, "--images", 2) == 0
+        assert capsys.readouterr().out.split() == [str(tmp_path / "new-1.png"), str(tmp_path / "new-2.png")]
+        assert Image.open(tmp_path / "new-2.png").size == (48, 40)
+
+    def test_a_folder_is_the_same_model(self, project, champion, tmp_path):
+        for name, model in (("a", "models:/iedit@champion"), ("b", "models/iedit")):
+            options = ("--no-mask", "--steps", 3, "--model", model, "--output", tmp_path / f"{name}.png")
+            assert self.run("edit", "photo.png", "a dog", *options) == 0
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["edit", "none.png", "p"], "image none.png: no such file"),
+            (["edit", "params.yaml", "p"], "image params.yaml: not a picture"),
+            (["edit", "photo.png", "p", "--output", "a.txt"], "output a.txt: its name must end in one of .png"),
+            (["edit", "photo.png", "p", "--output", "no/a.png"], "output no/a.png: no such folder: no"),
+            (["edit", "photo.png", "p", "--images", "99"], "number of images = 99"),
+            (["edit", "photo.png", "p", "--strength", "2"], "strength = 2.0"),
+            (["edit", "photo.png", "p", "--model", "models:/iedit@none"], "models:/iedit@none: "),
+            (["edit", "photo.png", "p", "--model", "models:/iedit/77"], "models:/iedit/77: "),
+            (["edit", "photo.png", "p", "--model", "nowhere"], "model nowhere: neither a folder"),
+            (["summary"], "reports/table.md: no such file"),
+        ],
+    )
+    def test_errors(self, project, champion, capsys, arguments, message):
+        assert self.run(*arguments) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith(f"error: {message}")
+
+    def test_summary_shows_a_command_that_works(self, project, champion, tmp_path, capsys, monkeypatch):
+        samples = project / "reports/samples"
+        samples.mkdir(parents=True)
+        (project / "reports/table.md").write_text("| method | CLIPScore |\n")
+        EXAMPLE.image.save(samples / "source.png")
+        (samples / "prompt.txt").write_text("a dog on the beach\n")
+        assert self.run("summary") == 0
+        told = capsys.readouterr().out
+        assert "| method | CLIPScore |" in told
+        assert f"models:/iedit/{champion.version}, the champion" in told
+        assert "iedit edit reports/samples/source.png 'a dog on the beach'" in told
+
+    def test_help_imports_nothing_slow(self):
+        code = "import sys, stages.cli; print([name for name in ('torch', 'mlflow', 'diffusers') if name in sys.modules])"
+        result = subprocess.run([cli.sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+        assert result.stdout.strip() == "[]"
