@@ -31,15 +31,18 @@ CHROMATIC = ("blue", "brown", "green", "orange", "pink", "purple", "red", "yello
 ACHROMATIC = ("black", "gray", "grey", "white")
 """The basic colour terms of English (Berlin and Kay 1969), the ones that every speaker tells apart."""
 
-VISIBLE = frozenset(
-    # Attributes (WordNet's link from an adjective to what it is a value of):
+VISIBLE_ATTRIBUTES = frozenset(
     """size.n.01 age.n.01 length.n.01 stature.n.02 width.n.01 thickness.n.01 height.n.01 wetness.n.01 cleanness.n.01
-    light.n.07 value.n.04 luminosity.n.01 fullness.n.03 shape.n.01 curliness.n.01 body_weight.n.01 """
-    # and adjectives of which WordNet does not name the attribute.
-    """round.a.01 square.a.01 smooth.a.01 rough.a.01 open.a.02 closed.a.01 hairy.a.01 hairless.a.01 patterned.a.01
-    plain.a.03""".split()
+    light.n.07 value.n.04 luminosity.n.01 fullness.n.03 shape.n.01 curliness.n.01 body_weight.n.01""".split()  # noqa: SIM905 - read as words
 )
-"""What a picture shows of a thing: "wet" and "dry" can be told apart, "heavy" and "light", "happy" and "sad" cannot."""
+"""What a picture shows of a thing, as WordNet links it to its adjectives: "wet" and "dry" can be told apart, "heavy" and
+"light", "happy" and "sad" cannot."""
+
+VISIBLE_ADJECTIVES = frozenset(
+    """round.a.01 square.a.01 smooth.a.01 rough.a.01 open.a.02 closed.a.01 hairy.a.01 hairless.a.01 patterned.a.01
+    plain.a.03""".split()  # noqa: SIM905 - read as words
+)
+"""The same, where WordNet has no such link."""
 
 OF_LIVING_THINGS = ("young.a.01", "old.a.01")  # an old car is not young again, but new
 
@@ -119,7 +122,8 @@ def antonym(adjective: str, rules: Rules, *, living: bool) -> str | None:
         rules: what may be brought in.
         living: whether it is said of a living thing.
     """
-    for sense in wordnet().synsets(adjective, "a"):
+    counts = {sense: 1 + lemma_count(sense, adjective) for sense in wordnet().synsets(adjective, "a")}
+    for sense in (sense for sense, count in counts.items() if COMMONER * count >= max(counts.values())):
         heads = sense.similar_tos() if sense.pos() == "s" else [sense]
         for head in heads:
             if not _is_visible(head) or (head.name() in OF_LIVING_THINGS and not living):
@@ -141,7 +145,7 @@ def _is_allowed(adjective: str, rules: Rules) -> bool:
 
 
 def _is_visible(sense: Synset) -> bool:
-    return sense.name() in VISIBLE or any(attribute.name() in VISIBLE for attribute in sense.attributes())
+    return sense.name() in VISIBLE_ADJECTIVES or any(attribute.name() in VISIBLE_ATTRIBUTES for attribute in sense.attributes())
 
 
 @cache

@@ -154,7 +154,7 @@ def _fetch(client: MlflowClient, uri: str) -> Path:
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = caches / "iedit" / made.source.rpartition("/")[2]  # the id of the logged model
+    cache = caches / "iedit" / str(made.source).rpartition("/")[2]  # the id of the logged model
     if not cache.is_dir():
         partial = cache.with_name(f"{cache.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
