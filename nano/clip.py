@@ -17,6 +17,7 @@ from nano.scenes import Scenes, load_scenes
 from nano.settings import MODELS, read_settings, read_training
 from nano.tokenizers import CONTEXT, save_clip_tokenizer
 from stages.files import write_json, written_aside
+from stages.metrics.clip import crop_regions
 
 VISION: dict[str, dict[str, Any]] = {
     "clip": {"layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
@@ -24,6 +25,7 @@ VISION: dict[str, dict[str, Any]] = {
 }
 TEXT_WIDTH = {"clip": 96, "judge": 64}
 CUT_OUT_SHARE = 0.25  # of the pictures show the object alone on black, with its own words
+CLOSE_UP_SHARE = {"clip": 0.0, "judge": 0.25}  # only the judge is shown edited regions on their own
 
 
 def configuration(name: str, size: int, vocabulary: int) -> dict[str, Any]:
@@ -37,16 +39,26 @@ def configuration(name: str, size: int, vocabulary: int) -> dict[str, Any]:
     }
 
 
-def draw_batch(scenes: Scenes, batch: int, generator: torch.Generator) -> tuple[Tensor, list[str]]:
-    """Return pictures in [0, 1] with a fitting text each: the caption, the subject, or the subject of a cut-out."""
+def draw_batch(scenes: Scenes, batch: int, crop_share: float, generator: torch.Generator) -> tuple[Tensor, list[str]]:
+    """Return pictures in [0, 1] with a fitting text each.
+
+    Most are whole scenes with their caption or their subject; some are the object cut out on black, and ``crop_share``
+    of them a close-up of the object, in which its size cannot be seen and is not told.
+    """
     rows = draw_rows(len(scenes.captions), batch, generator)
-    pictures = scenes.pictures(rows)
+    pictures, masks = scenes.pictures(rows), scenes.masks(rows).unsqueeze(1)
     kinds = torch.rand(batch, generator=generator)
     cut_out = kinds < CUT_OUT_SHARE
-    pictures = torch.where(cut_out.view(-1, 1, 1, 1), pictures * scenes.masks(rows).unsqueeze(1), pictures)
+    close_up = ~cut_out & (kinds < CUT_OUT_SHARE + crop_share)
+    pictures = torch.where(cut_out.view(-1, 1, 1, 1), pictures * masks, pictures)
+    if close_up.any():
+        margin = 0.5 * torch.rand((), generator=generator).item()
+        pictures[close_up] = crop_regions(pictures[close_up], masks[close_up], pictures.shape[-1], margin)
     texts = []
-    for row, kind in zip(rows.tolist(), kinds.tolist(), strict=True):
-        if kind < CUT_OUT_SHARE or kind > 0.9:
+    for row, kind, close in zip(rows.tolist(), kinds.tolist(), close_up.tolist(), strict=True):
+        if close:
+            texts.append(scenes.subjects[row].removeprefix("small ").removeprefix("large "))
+        elif kind < CUT_OUT_SHARE or kind > 0.9:
             texts.append(scenes.subjects[row])
         else:
             texts.append(scenes.captions[row])
@@ -68,7 +80,7 @@ def main() -> None:
     mean, std = (torch.tensor(config["preprocess_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        pictures, texts = draw_batch(scenes, training.batch, generator)
+        pictures, texts = draw_batch(scenes, training.batch, CLOSE_UP_SHARE[name], generator)
         images, words, scale = model((pictures - mean) / std, tokenize(texts))
         logits = scale * images @ words.T
         # Texts that are equal are all right answers, not wrong ones.

@@ -5,6 +5,7 @@ the world need. A word from outside falls into smaller pieces and still comes ba
 """
 
 import gzip
+import itertools
 import string
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,7 @@ def _merges_of(word: str, ranks: dict[tuple[str, str], int]) -> list[tuple[str, 
     pieces = [*word[:-1], word[-1] + END]
     applied = []
     while len(pieces) > 1:
-        pairs = [pair for pair in zip(pieces, pieces[1:], strict=False) if pair in ranks]
+        pairs = [pair for pair in itertools.pairwise(pieces) if pair in ranks]
         if not pairs:
             break
         first = min(pairs, key=ranks.__getitem__)

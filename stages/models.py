@@ -64,8 +64,9 @@ def locate(model: ModelName) -> Path:
 
 @cache
 def identity(model: ModelName) -> str:
-    """Return what pins the weights: the revision of a hub id, the digest of a local folder's files."""
-    return folder_digest(Path(model.name)) if Path(model.name).is_dir() else str(model.revision)
+    """Return what pins the weights: the commit of the hub's snapshot, or the digest of a local folder's files."""
+    folder = locate(model)
+    return folder_digest(folder) if Path(model.name).is_dir() else folder.name
 
 
 def device() -> torch.device:

@@ -26,7 +26,7 @@ class ModelName(Section):
     """A pretrained model: a hub id with the commit to take, or a local folder in the hub's layout."""
 
     name: str = Field(min_length=1)
-    revision: str | None = None  # a commit of the hub; a local folder is known by the digest of its files
+    revision: str | None = None  # a commit, tag or branch of the hub; a local folder is known by the digest of its files
 
 
 class OpenMojiSource(Section):

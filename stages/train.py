@@ -27,6 +27,7 @@ from stages.models import (
     to_tensor,
 )
 from stages.params import PARAMS_FILE, Params
+from stages.requests import SETTINGS_FILE
 from stages.run import InputError, run
 from stages.shards import StageCounts, count_samples, list_shards, source_digest
 from stages.tracking.training_run import start_training
@@ -38,7 +39,6 @@ MODEL = Path("models/iedit")
 LOSSES = Path("models/losses.csv")
 UNFINISHED = Path("models/unfinished")  # checkpoints; emptied when the model is written
 SHOWN = 4  # training pairs whose edits are logged at every checkpoint
-SETTINGS_FILE = "iedit.json"  # beside the weights: how the model is meant to be sampled
 UNHASHED = {"steps", "checkpoint_every", "keep_checkpoints"}  # of ``train``: they do not change what a step does
 
 

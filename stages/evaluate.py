@@ -1,0 +1,197 @@
+"""Stage evaluate: compare the trained editor with the base model on held-out edits, report it, register it."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from stages.corpus.samples import EditSample, read_edits
+from stages.editor import Editor, EditRequest
+from stages.files import file_digest, folder_digest, read_json, value_digest, write_json, written_aside
+from stages.metrics.scores import Cases, SystemScores, score_system, summarise
+from stages.models import identity, load_clip, load_vgg, locate, mask_to_tensor, to_images, to_tensor
+from stages.params import Evaluate, Gate, ModelName, Params
+from stages.report.page import contact_sheet, write_report
+from stages.report.tables import write_case_scores, write_tables
+from stages.run import run
+from stages.shards import LOGS, StageCounts, list_shards
+from stages.tables import batched
+from stages.tracking.registry import Registered, promote, register
+from stages.tracking.store import connect
+from stages.tracking.training_run import find_run, log_results
+
+MODEL = Path("models/iedit")
+LOSSES = Path("models/losses.csv")
+TRAINING = Path("data/training")
+REPORTS = Path("reports")
+BASELINE = "sdedit"
+SYSTEMS = ("sdedit", "iedit", "iedit_m")
+SHOWN_PAIRS = 8  # training pairs in the report
+SHEET_CASES = 8  # cases on the contact sheet
+CREDITS = "Artwork of the embedded world: OpenMoji (openmoji.org), CC BY-SA 4.0."
+PANELS = {
+    "Losses of Eq 12, weighted": ["weighted/noise", "weighted/global_clip", "weighted/local_clip", "weighted/perceptual"],
+    "Losses, raw": ["raw/noise", "raw/global_clip", "raw/local_clip", "raw/perceptual"],
+    "Gradient norm": ["gradient_norm"],
+}
+
+
+def evaluate(params: Params) -> None:
+    """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it meets the gate."""
+    config = params.evaluate
+    connect()
+    shards = list_shards(Path(config.cases), ".tar")
+    cases = list(islice((sample for shard in shards for sample in read_edits(shard)), config.max_cases))
+    edits, masks = _edit_all(cases, params)
+    scores = _score_all(cases, edits, config)
+    models = {
+        "judge": {"name": config.judge.name, "identity": identity(config.judge)},
+        "vgg": {"name": config.vgg.name, "identity": identity(config.vgg)},
+        "base": {"name": config.base.name, "identity": identity(config.base)},
+        "segmenter": {"name": config.segmenter.name, "identity": identity(config.segmenter)},
+        "iedit": {"name": str(MODEL), "identity": folder_digest(MODEL)},
+    }
+    metrics = summarise(scores, resamples=config.bootstrap, seed=params.seed, models=models, baseline=BASELINE)
+    metrics["cases_digest"] = value_digest([file_digest(shard) for shard in shards])
+    metrics["predicted_masks"] = _mask_quality(cases, masks)
+    write_json(REPORTS / "metrics.json", metrics)
+    write_tables(REPORTS, metrics)
+    write_case_scores(REPORTS / "cases.csv", [case.key for case in cases], scores)
+    _write_pictures(cases, edits, metrics, config)
+    registered = _register(params, cases[0], metrics)
+    StageCounts(stage="evaluate", done=len(cases)).report()
+    print(f"  models:/iedit/{registered.version}{', champion' if registered.is_champion else ''}")
+
+
+def _edit_all(cases: Sequence[EditSample], params: Params) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the edits of each system, (n, 3, h, w) on the CPU, and the predicted masks, (n, 1, h, w).
+
+    All systems start from the same noise for a case, so that they differ in nothing but what they are.
+    """
+    config = params.evaluate
+    base = Editor.load(config.base, config.segmenter)
+    tuned = Editor.load(ModelName(name=str(MODEL)), config.segmenter)
+    edits: dict[str, list[Tensor]] = {system: [] for system in SYSTEMS}
+    predicted: list[Tensor] = []
+    with tqdm(total=len(cases) * len(SYSTEMS), desc="evaluate", unit="edit", mininterval=1) as bar:
+        for part in batched(cases, config.batch):
+            images = [case.source for case in part]
+            terms, source_terms = [case.target_diff for case in part], [case.source_diff for case in part]
+            masks = tuned.predict_masks(images, terms, source_terms, params.sampling.mask_threshold)
+            predicted.append(masks.cpu())
+            for system, editor, mask in (("sdedit", base, None), ("iedit", tuned, None), ("iedit_m", tuned, masks)):
+                edited = editor.edit_batch(
+                    to_tensor(images),
+                    [case.edit_prompt for case in part],
+                    masks=mask,
+                    sampling=params.sampling,
+                    seed=params.seed,
+                    keys=[case.key for case in part],
+                )
+                edits[system].append(edited.cpu())
+                bar.update(len(part))
+    return {system: torch.cat(parts) for system, parts in edits.items()}, torch.cat(predicted)
+
+
+def _score_all(cases: Sequence[EditSample], edits: Mapping[str, Tensor], config: Evaluate) -> dict[str, SystemScores]:
+    """Score every system; what an edit could have become are the terms of all cases of its kind."""
+    terms: dict[str, set[str]] = {}
+    for case in cases:
+        terms.setdefault(case.metadata["relation"], set()).update((case.source_diff, case.target_diff))
+    asked = Cases(
+        sources=to_tensor([case.source for case in cases]),
+        masks=mask_to_tensor([case.source_mask for case in cases]),
+        captions=[case.source_caption for case in cases],
+        prompts=[case.edit_prompt for case in cases],
+        target_terms=[case.target_diff for case in cases],
+        candidates=[sorted(terms[case.metadata["relation"]]) for case in cases],
+    )
+    judge, vgg = load_clip(config.judge), load_vgg(config.vgg)
+    return {
+        system: score_system(asked, edited.to(asked.sources), judge, vgg, batch=config.batch)
+        for system, edited in edits.items()
+    }
+
+
+def _mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float]:
+    """Return how well the predicted masks fit the true ones: mean intersection over union, and both areas."""
+    true = mask_to_tensor([case.source_mask for case in cases]).cpu() > 0.5
+    found = masks > 0.5
+    overlap = (true & found).flatten(1).sum(dim=1) / (true | found).flatten(1).sum(dim=1)
+    return {
+        "miou": overlap.mean().item(),
+        "area": found.float().mean().item(),
+        "true_area": true.float().mean().item(),
+    }
+
+
+def _write_pictures(
+    cases: Sequence[EditSample], edits: Mapping[str, Tensor], metrics: Mapping[str, Any], config: Evaluate
+) -> None:
+    """Write the report page, the contact sheet, and a sample to try the model on."""
+    pictures = {system: to_images(edited[: config.gallery]) for system, edited in edits.items()}
+    with LOSSES.open(newline="") as file:
+        losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    pairs = list(islice((pair for shard in list_shards(TRAINING, ".tar") for pair in read_edits(shard)), SHOWN_PAIRS))
+    write_report(
+        REPORTS / "report.html",
+        title="iEdit: localised text-guided image editing with weak supervision",
+        metrics=metrics,
+        cases=cases[: config.gallery],
+        edits=pictures,
+        losses=losses,
+        panels=PANELS,
+        dropped={path.stem: read_json(path)["dropped"] for path in sorted(LOGS.glob("*.json"))},
+        pairs=pairs,
+        credits_line=CREDITS,
+    )
+    sheet = contact_sheet(cases[:SHEET_CASES], {system: images[:SHEET_CASES] for system, images in pictures.items()})
+    _save(REPORTS / "sheet.png", sheet)
+    _save(REPORTS / "samples" / "source.png", cases[0].source)
+    with written_aside(REPORTS / "samples" / "prompt.txt") as temporary:
+        temporary.write_text(cases[0].edit_prompt + "\n", encoding="utf-8")
+
+
+def _register(params: Params, case: EditSample, metrics: Mapping[str, Any]) -> Registered:
+    """Log the evaluation to the run that trained the model, register the model, and promote it if it meets the gate."""
+    run_id = find_run(folder_digest(MODEL))
+    rows = metrics["systems"].items()
+    scores = {f"{system}/{name}": value for system, row in rows for name, value in row.items() if value is not None}
+    if run_id is not None:
+        log_results(run_id, scores, [REPORTS / "metrics.json", REPORTS / "report.html", REPORTS / "sheet.png"])
+    registered = register(
+        MODEL,
+        locate(params.evaluate.segmenter),
+        metrics={name: value for name, value in scores.items() if name.startswith("iedit_m/")},
+        example=EditRequest(image=case.source, prompt=case.edit_prompt, term=case.target_diff, source_term=case.source_diff),
+        run_id=run_id,
+        tags={"iedit.cases_digest": metrics["cases_digest"]},
+    )
+    if meets_gate(metrics["systems"], params.evaluate.gate):
+        promote(registered.version)
+    return registered
+
+
+def meets_gate(systems: Mapping[str, Mapping[str, float | None]], gate: Gate) -> bool:
+    """Tell whether iEdit-M is good enough against SDEdit: CLIPScore not worse, and more left alone outside the mask."""
+    tuned, base = systems["iedit_m"], systems[BASELINE]
+    scores = [tuned["clip_score"], base["clip_score"], tuned["ssim_m_bar"], base["ssim_m_bar"]]
+    if any(score is None for score in scores):
+        return False
+    tuned_clip, base_clip, tuned_ssim, base_ssim = (float(score or 0) for score in scores)
+    return tuned_clip >= base_clip - gate.clip_score_tolerance and tuned_ssim >= base_ssim + gate.ssim_m_bar_gain
+
+
+def _save(path: Path, image: Image.Image) -> None:
+    with written_aside(path) as temporary:
+        image.save(temporary, "png")
+
+
+if __name__ == "__main__":
+    run(evaluate)
