@@ -135,7 +135,6 @@ def _write_pictures(
     cases: Sequence[EditSample], edits: Mapping[str, Tensor], metrics: Mapping[str, Any], config: Evaluate
 ) -> None:
     """Write the report page, the contact sheet, and a sample to try the model on."""
-    pictures = {system: to_images(edited[: config.gallery]) for system, edited in edits.items()}
     with LOSSES.open(newline="") as file:
         losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     pairs = list(islice((pair for shard in list_shards(TRAINING, ".tar") for pair in read_edits(shard)), SHOWN_PAIRS))
@@ -144,15 +143,15 @@ def _write_pictures(
         title="iEdit: localised text-guided image editing with weak supervision",
         metrics=metrics,
         cases=cases[: config.gallery],
-        edits=pictures,
+        edits={system: to_images(edited[: config.gallery]) for system, edited in edits.items()},
         losses=losses,
         panels=PANELS,
         dropped={path.stem: read_json(path)["dropped"] for path in sorted(LOGS.glob("*.json"))},
         pairs=pairs,
         credits_line=CREDITS,
     )
-    sheet = contact_sheet(cases[:SHEET_CASES], {system: images[:SHEET_CASES] for system, images in pictures.items()})
-    _save(REPORTS / "sheet.png", sheet)
+    first = {system: to_images(edited[:SHEET_CASES]) for system, edited in edits.items()}
+    _save(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], first))
     _save(REPORTS / "samples" / "source.png", cases[0].source)
     with written_aside(REPORTS / "samples" / "prompt.txt") as temporary:
         temporary.write_text(cases[0].edit_prompt + "\n", encoding="utf-8")
