@@ -21,7 +21,7 @@ class Classifier(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.features = make_layers(LAYERS, batch_norm=False)  # type: ignore[arg-type]
+        self.features = make_layers(LAYERS, batch_norm=False)
         self.classifier = nn.Linear(96, classes)
 
     def forward(self, pictures: Tensor) -> Tensor:

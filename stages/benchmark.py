@@ -56,7 +56,8 @@ def benchmark(params: Params) -> None:
                 generator=torch.Generator().manual_seed(0),
             )
 
-        ours(), theirs()
+        ours()
+        theirs()
         rounds = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
         ratios = [one / other for one, other in rounds]
         one, other = (statistics.median(times) for times in zip(*rounds, strict=True))

@@ -1,5 +1,6 @@
 """Stage caption: describe every image of the corpus with BLIP."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def caption(params: Params) -> None:
         write_table(output, rows, {"key": "string", "caption": "string"})
         return result
 
-    settings = {"caption": config.model_dump(), "model": identity(config.model), "code": source_digest(samples, stages.models)}
+    code = source_digest(sys.modules[__name__], samples, stages.models)
+    settings = {"caption": config.model_dump(), "model": identity(config.model), "code": code}
     map_shards(stage="caption", tasks=tasks, folder=CAPTIONS, suffix=".parquet", settings=settings, work=work).report()
 
 

@@ -30,10 +30,15 @@ def save_state(path: Path, modules: Modules, optimizers: Optimizers, step: int) 
         save_file(tensors, temporary, metadata={"step": str(step)})
 
 
+def read_step(path: Path) -> int:
+    """Return after how many steps :func:`save_state` wrote ``path``."""
+    with safe_open(path, framework="pt") as file:
+        return int(file.metadata()["step"])
+
+
 def load_state(path: Path, modules: Modules, optimizers: Optimizers) -> int:
     """Restore what :func:`save_state` wrote, in place, and return the number of steps done."""
     with safe_open(path, framework="pt") as file:
-        step = int(file.metadata()["step"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
     for name, module in modules.items():
         prefix = f"modules/{name}/"
@@ -46,4 +51,4 @@ def load_state(path: Path, modules: Modules, optimizers: Optimizers) -> int:
                 index, field = key.removeprefix(prefix).split("/")
                 state.setdefault(int(index), {})[field] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return step
+    return read_step(path)

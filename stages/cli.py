@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.files import read_json
 from stages.params import ParameterError, read_params
 from stages.run import InputError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # they are slow to import, and --help needs none of them
 CHAMPION = "models:/iedit@champion"
 REPORTS = Path("reports")
 TABLE, REPORT = REPORTS / "table.md", REPORTS / "report.html"
-SAMPLE, SAMPLE_PROMPT = REPORTS / "samples" / "source.png", REPORTS / "samples" / "prompt.txt"
+SAMPLE, SAMPLE_EDIT = REPORTS / "samples" / "source.png", REPORTS / "samples" / "edit.json"
 OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -78,10 +79,11 @@ def summary(_: argparse.Namespace) -> None:
         print("model     none is registered")
         return
     print(f"model     models:/iedit/{newest.version}, {'the' if newest.is_champion else 'not the'} champion")
-    if SAMPLE.is_file() and SAMPLE_PROMPT.is_file():
+    if SAMPLE.is_file() and SAMPLE_EDIT.is_file():
+        sample = read_json(SAMPLE_EDIT)
+        terms = ["--term", sample["term"], "--source-term", sample["source_term"]]
         model = [] if newest.is_champion else ["--model", f"models:/iedit/{newest.version}"]
-        prompt = SAMPLE_PROMPT.read_text(encoding="utf-8").strip()
-        print(f"try       {shlex.join(['iedit', 'edit', str(SAMPLE), prompt, *model])}")
+        print(f"try       {shlex.join(['.venv/bin/iedit', 'edit', str(SAMPLE), sample['prompt'], *terms, *model])}")
 
 
 def _load(model: str) -> "tuple[Editor, Sampling]":

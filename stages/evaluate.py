@@ -13,14 +13,14 @@ from tqdm import tqdm
 
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor, EditRequest
-from stages.files import file_digest, folder_digest, read_json, value_digest, write_json, written_aside
+from stages.files import file_digest, folder_digest, value_digest, write_json, written_aside
 from stages.metrics.scores import Cases, SystemScores, score_system, summarise
 from stages.models import identity, load_clip, load_vgg, locate, mask_to_tensor, to_images, to_tensor
 from stages.params import Evaluate, Gate, ModelName, Params
 from stages.report.page import contact_sheet, write_report
 from stages.report.tables import write_case_scores, write_tables
 from stages.run import run
-from stages.shards import LOGS, StageCounts, list_shards
+from stages.shards import StageCounts, count_dropped, list_shards
 from stages.tables import batched
 from stages.tracking.registry import Registered, promote, register
 from stages.tracking.store import connect
@@ -30,6 +30,13 @@ MODEL = Path("models/iedit")
 LOSSES = Path("models/losses.csv")
 TRAINING = Path("data/training")
 REPORTS = Path("reports")
+WRITTEN = {
+    "ingest": Path("data/corpus"),
+    "caption": Path("data/captions"),
+    "mutate": Path("data/edits"),
+    "retrieve": Path("data/pairs"),
+    "segment": TRAINING,
+}
 BASELINE = "sdedit"
 SYSTEMS = ("sdedit", "iedit", "iedit_m")
 SHOWN_PAIRS = 8  # training pairs in the report
@@ -146,15 +153,15 @@ def _write_pictures(
         edits={system: to_images(edited[: config.gallery]) for system, edited in edits.items()},
         losses=losses,
         panels=PANELS,
-        dropped={path.stem: read_json(path)["dropped"] for path in sorted(LOGS.glob("*.json"))},
+        dropped={stage: count_dropped(folder) for stage, folder in WRITTEN.items()},
         pairs=pairs,
         credits_line=CREDITS,
     )
     first = {system: to_images(edited[:SHEET_CASES]) for system, edited in edits.items()}
     _save(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], first))
     _save(REPORTS / "samples" / "source.png", cases[0].source)
-    with written_aside(REPORTS / "samples" / "prompt.txt") as temporary:
-        temporary.write_text(cases[0].edit_prompt + "\n", encoding="utf-8")
+    sample = {"prompt": cases[0].edit_prompt, "term": cases[0].target_diff, "source_term": cases[0].source_diff}
+    write_json(REPORTS / "samples" / "edit.json", sample)
 
 
 def _register(params: Params, case: EditSample, metrics: Mapping[str, Any]) -> Registered:

@@ -1,5 +1,6 @@
 """Stage mutate: captions become edit prompts, one Parquet of edits for each of captions."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import partial
@@ -32,15 +33,10 @@ def mutate(params: Params) -> None:
         "seed": params.seed,
         "wordnet": wordnet_digest(),
         "vocabulary": None if params.mutate.vocabulary is None else file_digest(_existing(Path(params.mutate.vocabulary))),
-        "code": source_digest(captions, mutation, replacements, senses, seeds),
+        "code": source_digest(sys.modules[__name__], captions, mutation, replacements, senses, seeds),
     }
-    try:
-        shards = list_shards(CAPTIONS, SUFFIX)
-    except FileNotFoundError as error:
-        raise InputError(str(error)) from error
-    tasks = [
-        ShardTask(name=path.name.removesuffix(SUFFIX), inputs=(path,), samples=count_samples(path, SUFFIX)) for path in shards
-    ]
+    shards = list_shards(CAPTIONS, SUFFIX)
+    tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, SUFFIX)) for path in shards]
     work = partial(_write_edits, rules=read_rules(params.mutate), seed=params.seed)
     counts = map_shards(stage="mutate", tasks=tasks, folder=EDITS, suffix=SUFFIX, settings=settings, work=work)
     counts.report()

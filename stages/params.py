@@ -131,7 +131,7 @@ class Train(Section):
     max_gradient_norm: Annotated[float, Field(gt=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     unconditional: Share  # of the samples, trained without prompt on Eq 1, for classifier-free guidance
-    precision: Literal["no", "fp16", "bf16"]  # mixed precision, on a GPU only
+    precision: Literal["no", "bf16"]  # mixed precision; fp16 would need its gradients unscaled before they are clipped
     gradient_checkpointing: bool
     checkpoint_every: Count
     keep_checkpoints: Count
@@ -140,7 +140,7 @@ class Train(Section):
 class Sampling(Section):
     """How an edit is sampled; the trained model keeps these as its defaults."""
 
-    steps: Count
+    steps: Annotated[int, Field(gt=0, le=999)]  # of the schedule's 1000, whose last is offset by one
     strength: Annotated[float, Field(gt=0, le=1)]
     guidance_scale: Annotated[float, Field(ge=1)]
     mask_threshold: Share

@@ -1,5 +1,7 @@
 """Stage retrieve: find a pseudo-target for every edit with CLIP embeddings and FAISS (section 3.1)."""
 
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,11 +59,14 @@ def retrieve(params: Params) -> None:
     edit_of = {edit["key"]: edit for edit in edits}
     held_out = held_out_pairs([keys[p.source] for p in pairs], [keys[p.target] for p in pairs], config.held_out, params.seed)
     rows: dict[str, list[dict[str, Any]]] = {path.stem: [] for path in shards}
+    reasons: dict[str, Counter[str]] = {path.stem: Counter() for path in shards}
+    for place, reason in dropped.items():
+        reasons[edits[place]["shard"]][reason] += 1
     for pair, aside in zip(pairs, held_out, strict=True):
         edit = edit_of[keys[pair.source]]
         rows[edit["shard"]].append(_row(edit, keys, pair, aside))
-    counts = _write_pairs(rows, config)
-    counts.done, counts.dropped = len(pairs), dropped
+    counts = _write_pairs(rows, reasons, config)
+    counts.done, counts.reused = len(pairs), 0
     counts.shards_done, counts.shards_reused = embedded.shards_done, embedded.shards_reused
     counts.report()
     print(f"  of the pairs, {sum(held_out):,} are held out")
@@ -99,7 +104,8 @@ def _embed_all(config: Retrieve) -> StageCounts:
         )
         return ShardResult(done=len(keys))
 
-    settings = {"clip": identity(config.clip), "batch": config.batch, "code": source_digest(samples, stages.models)}
+    code = source_digest(sys.modules[__name__], samples, stages.models)
+    settings = {"clip": identity(config.clip), "batch": config.batch, "code": code}
     return map_shards(stage="embed", tasks=tasks, folder=EMBEDDINGS, suffix=".safetensors", settings=settings, work=work)
 
 
@@ -113,15 +119,18 @@ def _keys(encoded: np.ndarray[Any, Any]) -> list[str]:
     return text.split("\n") if text else []
 
 
-def _write_pairs(rows: dict[str, list[dict[str, Any]]], config: Retrieve) -> StageCounts:
-    """Write one table of pairs for each shard; its neighbours are those of the whole corpus, so it is cheap, not reused."""
-    tasks = [ShardTask(name=name, inputs=(INDEX,), samples=0, settings={"rows": found}) for name, found in rows.items()]
+def _write_pairs(rows: dict[str, list[dict[str, Any]]], reasons: dict[str, Counter[str]], config: Retrieve) -> StageCounts:
+    """Write one table of pairs for each shard of edits; a target may come from any shard, so all are found anew."""
+    tasks = [
+        ShardTask(name=name, inputs=(INDEX,), samples=0, settings={"rows": found, "dropped": reasons[name]})
+        for name, found in rows.items()
+    ]
 
     def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:  # noqa: ARG001
         write_table(output, rows[task.name], COLUMNS)
-        return ShardResult(done=len(rows[task.name]))
+        return ShardResult(done=len(rows[task.name]), dropped=reasons[task.name])
 
-    settings = {"retrieve": config.model_dump(), "code": source_digest(neighbours, split)}
+    settings = {"retrieve": config.model_dump(), "code": source_digest(sys.modules[__name__], neighbours, split)}
     return map_shards(stage="retrieve", tasks=tasks, folder=PAIRS, suffix=".parquet", settings=settings, work=work)
 
 

@@ -1,5 +1,6 @@
 """Stage segment: mask what each edit is about in source and target with CLIPSeg, and write the training set."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def segment(params: Params) -> None:
     segmenter = load_segmenter(config.model)
     reader = CorpusReader(list_shards(CORPUS, ".tar"))
     tables = {path.stem: read_table(path) for path in list_shards(PAIRS, ".parquet")}
-    settings = {"segment": config.model_dump(), "model": identity(config.model), "code": source_digest(samples, stages.models)}
+    code = source_digest(sys.modules[__name__], samples, stages.models)
+    settings = {"segment": config.model_dump(), "model": identity(config.model), "code": code}
     for split, folder in FOLDERS.items():
         rows = {name: [row for row in table if row["split"] == split] for name, table in tables.items()}
         tasks = [

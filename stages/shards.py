@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from stages.files import TEMPORARY_SUFFIX, file_digest, read_json, value_digest, write_json, written_aside
+from stages.run import InputError
 
 SIDECAR_SUFFIX = ".done.json"
 LOGS = Path("logs")  # what a run did and how long it took: read by flows, never hashed
@@ -116,17 +117,25 @@ def list_shards(folder: Path, suffix: str) -> list[Path]:
     """Return the whole shards of ``folder`` in the order of their names.
 
     Raises:
-        FileNotFoundError: the folder has no shard.
+        InputError: the folder has no shard.
     """
     shards = [path for path in sorted(folder.glob(f"*{suffix}")) if _sidecar(path, suffix).exists()]
     if not shards:
-        raise FileNotFoundError(f"{folder}: no {suffix} shards; run the stage that writes them")
+        raise InputError(f"{folder}: no {suffix} shards; run the stage that writes them")
     return shards
 
 
 def count_samples(shard: Path, suffix: str) -> int:
     """Return how many samples a shard holds, from its sidecar."""
     return int(read_json(_sidecar(shard, suffix))["done"])
+
+
+def count_dropped(folder: Path) -> dict[str, int]:
+    """Return how many samples were dropped on the way into the shards of ``folder``, by reason."""
+    dropped: Counter[str] = Counter()
+    for sidecar in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
+        dropped.update(read_json(sidecar)["dropped"])
+    return dict(dropped)
 
 
 def source_digest(*modules: ModuleType) -> str:

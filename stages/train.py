@@ -131,6 +131,7 @@ def _write_model(diffusion: Diffusion, base: Path, params: Params) -> None:
     shutil.copytree(base, aside, ignore=weights, copy_function=shutil.copyfile)
     shutil.rmtree(aside / "unet")
     diffusion.unet.save_pretrained(aside / "unet")
+    shutil.copyfile(base / "unet" / "config.json", aside / "unet" / "config.json")  # diffusers' has the path of the base in it
     write_json(aside / SETTINGS_FILE, {"sampling": params.sampling.model_dump()})
     shutil.rmtree(MODEL, ignore_errors=True)
     aside.rename(MODEL)

@@ -3,8 +3,12 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -22,10 +26,16 @@ SMALL = {
 }
 
 
-def run(project: Path, *command: str) -> str:
+def environment_of(project: Path) -> dict[str, str]:
     environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment["PREFECT_HOME"] = str(project.parent / "prefect")
     environment.pop("MLFLOW_TRACKING_URI", None)
+    return environment
+
+
+def run(project: Path, *command: str) -> str:
+    environment = environment_of(project)
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
     return done.stdout + done.stderr
@@ -36,7 +46,7 @@ def project(tmp_path_factory) -> Path:
     """A copy of the project with few images and few steps, run once."""
     folder = tmp_path_factory.mktemp("project") / "iedit"
     ignored = shutil.ignore_patterns("build", "__pycache__")
-    for name in ("stages", "nano", "conf"):
+    for name in ("stages", "flows", "nano", "conf"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
@@ -88,8 +98,8 @@ def test_report_needs_nothing_from_outside(project):
 
 def test_registered_model_edits_from_the_command_line(project):
     # Whether the few steps of this test meet the gate is chance; the version is there either way.
-    run(project, sys.executable, "-m", "stages.cli", "summary")
-    prompt = (project / "reports/samples/prompt.txt").read_text().strip()
+    assert "models:/iedit/1" in run(project, sys.executable, "-m", "stages.cli", "summary")
+    prompt = json.loads((project / "reports/samples/edit.json").read_text())["prompt"]
     model = ["--model", "models:/iedit/1", "--output", "out.png"]
     run(project, sys.executable, "-m", "stages.cli", "edit", "reports/samples/source.png", prompt, *model)
     assert (project / "out.png").stat().st_size > 0
@@ -99,3 +109,33 @@ def test_dvc_shows_metrics_and_plots(project):
     assert "sdedit" in run(project, "dvc", "metrics", "show", "--json")
     run(project, "dvc", "plots", "show")
     run(project, "dvc", "metrics", "diff")
+
+
+def test_flow_runs_every_stage_of_the_pipeline(project):
+    told = run(project, sys.executable, "-m", "flows.pipeline")
+    for stage in ("ingest", "caption", "mutate", "retrieve", "segment", "train", "evaluate"):
+        assert stage in told
+
+
+def test_tracking_page_answers(project):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "mlflow"), "ui", "--port", str(port), "--workers", "1"]
+    log = (project / "ui.log").open("w")
+    server = subprocess.Popen(
+        command, cwd=project, env=environment_of(project), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        for _ in range(120):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                    assert answer.status == 200
+                    return
+            except OSError:
+                time.sleep(1)
+        pytest.fail((project / "ui.log").read_text()[-2000:])
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+        log.close()

@@ -23,11 +23,13 @@ def test_params_file_is_the_embedded_preset():
     assert yaml.safe_load((ROOT / "params.yaml").read_text()) == composed()
 
 
-def test_every_preset_is_valid():
-    presets = [path.stem for path in (ROOT / "conf" / "preset").glob("*.yaml")]
-    assert sorted(presets) == ["embedded", "paper"]
+def test_every_preset_goes_with_every_source():
+    presets, sources = (sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in ("preset", "source"))
+    assert presets == ["embedded", "paper"]
     for preset in presets:
-        Params.model_validate(composed(f"preset={preset}"))
+        for source in sources:
+            params = Params.model_validate(composed(f"preset={preset}", f"source={source}"))
+            assert params.ingest.source.kind == source
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from stages.corpus.samples import (
     write_edits,
 )
 from stages.files import TEMPORARY_SUFFIX
+from stages.run import InputError
 from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
 
 
@@ -194,5 +195,5 @@ def test_strangers_are_removed_and_other_files_are_not(stage):
 
 
 def test_no_shards_is_an_error_that_names_the_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no \.tar shards"):
+    with pytest.raises(InputError, match=r"no \.tar shards"):
         list_shards(tmp_path, ".tar")

@@ -331,7 +331,7 @@ class TestCommand:
         samples.mkdir(parents=True)
         (project / "reports/table.md").write_text("| method | CLIPScore |\n")
         EXAMPLE.image.save(samples / "source.png")
-        (samples / "prompt.txt").write_text("a dog on the beach\n")
+        write_json(samples / "edit.json", {"prompt": "a dog on the beach", "term": "dog", "source_term": "cat"})
         assert self.run("summary") == 0
         told = capsys.readouterr().out
         assert "| method | CLIPScore |" in told

@@ -46,8 +46,8 @@ def find_pairs(
     captions: Embeddings,
     prompts: Embeddings,
     config: Retrieve,
-) -> tuple[list[Pair], Counter[str]]:
-    """Return the pairs that pass every filter, in the order of their sources, and why the other edits have none.
+) -> tuple[list[Pair], dict[int, str]]:
+    """Return the pairs that pass every filter, in the order of their sources, and for each other edit why it has none.
 
     For each edit the candidates are tried best first; the first that is neither the source itself nor a near-duplicate
     of it, passes the thresholds, and has not been a target too often, is taken.
@@ -61,15 +61,14 @@ def find_pairs(
         config: the ``retrieve`` section.
     """
     uses: Counter[int] = Counter()
-    dropped: Counter[str] = Counter()
+    dropped = {}
     pairs = []
     queries = mean_query(images[list(sources)], prompts)
     similarities, candidates = index.search(queries, min(config.neighbours + 1, index.ntotal))
     for edit, source in enumerate(sources):
         reasons: Counter[str] = Counter()
-        for similarity, target in zip(similarities[edit], candidates[edit], strict=True):
-            if target == source:
-                continue
+        others = [found for found in zip(similarities[edit], candidates[edit], strict=True) if found[1] != source]
+        for similarity, target in others[: config.neighbours]:
             pair = _score(source, int(target), float(similarity), images, captions[edit], prompts[edit])
             reason = _objection(pair, uses[pair.target], config)
             if reason is None:
@@ -79,7 +78,7 @@ def find_pairs(
             reasons[reason] += 1
         else:
             # The commonest objection among the candidates tells best why the edit found no target.
-            dropped[min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else "no other image"] += 1
+            dropped[edit] = min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else "no other image"
     return pairs, dropped
 
 

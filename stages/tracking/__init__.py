@@ -8,3 +8,4 @@ import os
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"  # models are code and safetensors, never pickles
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # a model's requirements are those that we name
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -1,5 +1,6 @@
 """The training set as the frozen encoders see it, computed once and read row by row from memory-mapped shards."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 import stages.models
 from stages.corpus import samples
 from stages.corpus.samples import EditSample, read_edits
+from stages.diffusion import sampling
 from stages.diffusion.sampling import shrink_mask
 from stages.models import Clip, Diffusion, device, identity, mask_to_tensor, to_tensor
 from stages.params import Train
@@ -61,7 +63,7 @@ def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Dif
         "clip": identity(config.clip),
         "prompts": config.prompts,
         "batch": config.batch,
-        "code": source_digest(samples, stages.models),
+        "code": source_digest(samples, stages.models, sampling, sys.modules[__name__]),
     }
     return map_shards(stage="encode", tasks=tasks, folder=cache, suffix=".safetensors", settings=settings, work=work)
 

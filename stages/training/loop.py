@@ -16,7 +16,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stages.checkpoints import load_state, save_state
+from stages.checkpoints import Modules, Optimizers, load_state, read_step, save_state
+from stages.files import written_aside
 from stages.params import Train
 from stages.run import InputError
 from stages.training.dataset import Batch, TrainingSet, order
@@ -95,7 +96,7 @@ def fine_tune(
         on_checkpoint: told every checkpoint when it is whole.
 
     Raises:
-        InputError: a loss is not finite; the last checkpoint stays.
+        InputError: a loss or its gradient is not finite; the last checkpoint stays.
     """
     accelerator = Accelerator(
         mixed_precision=config.precision,
@@ -114,10 +115,7 @@ def fine_tune(
     trained = nn.ModuleDict(dict(blocks))
     average = torch.optim.swa_utils.AveragedModel(trained, avg_fn=_ema(config.ema_decay))
     state: dict[str, nn.Module] = {"trained": trained, "average": average}
-    checkpoints = workplace.checkpoints()
-    done = load_state(checkpoints[-1], state, optimizers) if checkpoints else 0
-    _keep_first_lines(workplace.losses, done)
-
+    done = _resume(accelerator, workplace, config.steps, state, optimizers)
     network = accelerator.prepare(unet)
     per_step = config.batch * config.accumulation * accelerator.num_processes
     batches = _batches(data, config.batch, seed, done * per_step, accelerator)
@@ -145,11 +143,11 @@ def fine_tune(
             is_last = micro + 1 == config.accumulation
             with nullcontext() if is_last else accelerator.no_sync(network):
                 terms = _accumulate(accelerator, network, objective, next(batches), config, seed)
-            if not math.isfinite(terms["total"]):
-                raise InputError(_not_finite(step, terms["total"], workplace))
+            _check_finite("loss", terms["total"], step, workplace)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value / config.accumulation
         norm = float(accelerator.clip_grad_norm_(blocks[active].parameters(), config.max_gradient_norm))
+        _check_finite("gradient", norm, step, workplace)  # it can be infinite where the loss is not
         optimizer.step()
         optimizer.zero_grad()
         average.update_parameters(trained)
@@ -190,10 +188,13 @@ def _accumulate(
     return {name: values.mean().item() for name, values in terms.items()}
 
 
-def _not_finite(step: int, loss: float, workplace: Workplace) -> str:
+def _check_finite(name: str, value: float, step: int, workplace: Workplace) -> None:
+    """Raise before a value that is not finite gets into the weights, and from there into a checkpoint."""
+    if math.isfinite(value):
+        return
     kept = workplace.checkpoints()
     where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-    return f"train: the loss of step {step} is {loss}; {where}; try a lower train.learning_rate"
+    raise InputError(f"train: the {name} of step {step} is {value}; {where}; try a lower train.learning_rate")
 
 
 def _batches(
@@ -210,8 +211,22 @@ def _batches(
         number += size * world
 
 
-def _keep_first_lines(path: Path, count: int) -> None:
-    """Cut a log back to its first ``count`` lines: what was logged after the checkpoint happens again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    path.write_text("".join(lines[:count]))
+def _resume(accelerator: Accelerator, workplace: Workplace, steps: int, state: Modules, optimizers: Optimizers) -> int:
+    """Restore the newest checkpoint of at most ``steps`` steps and return the number of its steps."""
+    if accelerator.is_main_process:
+        _tidy(workplace, steps)
+    accelerator.wait_for_everyone()
+    checkpoints = workplace.checkpoints()
+    return load_state(checkpoints[-1], state, optimizers) if checkpoints else 0
+
+
+def _tidy(workplace: Workplace, steps: int) -> None:
+    """Remove checkpoints of more than ``steps`` steps, and cut the log back to the last: what came after happens again."""
+    for late in workplace.checkpoints():
+        if late > workplace.checkpoint(steps):  # fewer steps are asked for now than were done before
+            late.unlink()
+    checkpoints = workplace.checkpoints()
+    done = read_step(checkpoints[-1]) if checkpoints else 0
+    lines = workplace.losses.read_text().splitlines(keepends=True) if workplace.losses.exists() else []
+    with written_aside(workplace.losses) as temporary:
+        temporary.write_text("".join(lines[:done]))

@@ -1,0 +1,333 @@
+"""Edits of a picture: plain and masked, against diffusers' own pipelines and Eq 13 step by step."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
+from PIL import Image
+from torch import Tensor
+
+from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask
+from stages.editor import Editor, EditRequest, MaskMode
+from stages.models import Diffusion, load_diffusion, load_segmenter, to_images, to_tensor
+from stages.params import Sampling
+from stages.run import InputError
+from tests import tiny
+
+PROMPTS = ["a red dog", "a cat on the beach"]
+STEPS = 10
+SAMPLING = Sampling(steps=4, strength=0.8, guidance_scale=3.0, mask_threshold=0.5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    tiny.tiny_diffusion(folder / "diffusion")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def diffusion(folder) -> Diffusion:
+    return load_diffusion(tiny.ModelName(name=str(folder / "diffusion")))
+
+
+@pytest.fixture(scope="module")
+def editor(diffusion, folder) -> Editor:
+    return Editor(diffusion, load_segmenter(tiny.tiny_segmenter(folder / "segmenter")))
+
+
+def pipeline(kind, diffusion: Diffusion):
+    made = kind(
+        vae=diffusion.vae,
+        text_encoder=diffusion.text_encoder,
+        tokenizer=diffusion.tokenizer,
+        unet=diffusion.unet,
+        scheduler=diffusion.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def latents(seed: int) -> Tensor:
+    return torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def sample(diffusion: Diffusion, *, strength=0.6, guidance_scale=4.0, mask=None, steps=STEPS) -> Tensor:
+    """An edit of ``latents(1)`` with noise ``latents(2)``."""
+    return edit_latents(
+        lambda noisy, timestep, text: diffusion.unet(noisy, timestep, text).sample,
+        diffusion.scheduler,
+        latents(1),
+        latents(2),
+        diffusion.embed_prompts(PROMPTS),
+        diffusion.embed_prompts([""]),
+        steps=steps,
+        strength=strength,
+        guidance_scale=guidance_scale,
+        mask=mask,
+    )
+
+
+def half_mask() -> Tensor:
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[0, 0, 3:9, 5:14] = 1
+    mask[1, 0, :, 8:] = 1
+    return mask
+
+
+class TestPlain:
+    @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
+    @pytest.mark.parametrize("strength", [0.3, 0.6, 0.8, 1.0])
+    def test_equals_the_img2img_pipeline(self, diffusion, strength, guidance_scale):
+        wanted = pipeline(StableDiffusionImg2ImgPipeline, diffusion)(
+            PROMPTS,
+            image=latents(1),
+            strength=strength,
+            num_inference_steps=STEPS,
+            guidance_scale=guidance_scale,
+            generator=torch.Generator().manual_seed(2),  # the noise is its first draw: latents(2)
+            output_type="latent",
+        ).images
+        found = sample(diffusion, strength=strength, guidance_scale=guidance_scale)
+        assert (wanted - latents(1)).abs().mean() > 0.1
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+    def test_guidance_and_prompt_matter(self, diffusion):
+        assert not torch.allclose(sample(diffusion, guidance_scale=1.0), sample(diffusion, guidance_scale=4.0), atol=1e-4)
+
+    @pytest.mark.parametrize(("steps", "strength"), [(10, 0.09), (1, 0.99), (10, 0.0)])
+    def test_no_step_to_do_is_an_error(self, diffusion, steps, strength):
+        with pytest.raises(ValueError, match=rf"strength {strength} with {steps} steps leaves no step"):
+            sample(diffusion, steps=steps, strength=strength)
+
+    @pytest.mark.parametrize(("strength", "first"), [(0.6, 581), (0.7, 681), (0.8, 781)])
+    def test_starts_at_the_timestep_of_the_strength(self, diffusion, strength, first):
+        asked = []
+
+        def predict(noisy: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+            asked.append((int(timestep), noisy.clone()))
+            return torch.zeros_like(noisy)
+
+        text = diffusion.embed_prompts(PROMPTS)
+        settings = {"steps": 50, "strength": strength, "guidance_scale": 1.0}
+        edit_latents(predict, diffusion.scheduler, latents(1), latents(2), text, text[:1], **settings)
+        assert [timestep for timestep, _ in asked] == list(range(first, 0, -20))
+        alpha = diffusion.scheduler.alphas_cumprod[first].item()
+        wanted = alpha**0.5 * latents(1).double().numpy() + (1 - alpha) ** 0.5 * latents(2).double().numpy()
+        np.testing.assert_allclose(asked[0][1].numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+class TestMasked:
+    @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
+    @pytest.mark.parametrize("strength", [0.3, 0.6, 0.8])
+    def test_equals_the_inpaint_pipeline(self, diffusion, strength, guidance_scale):
+        # At strength 1 that pipeline starts from pure noise, unlike SDEdit: test_equals_eq_13 covers it.
+        wanted = pipeline(StableDiffusionInpaintPipeline, diffusion)(
+            PROMPTS,
+            image=latents(1),
+            mask_image=half_mask().repeat_interleave(2, -1).repeat_interleave(2, -2),
+            masked_image_latents=latents(1),  # of no use to a U-Net with four channels
+            height=32,
+            width=32,
+            strength=strength,
+            num_inference_steps=STEPS,
+            guidance_scale=guidance_scale,
+            generator=torch.Generator().manual_seed(2),
+            output_type="latent",
+        ).images
+        found = sample(diffusion, strength=strength, guidance_scale=guidance_scale, mask=half_mask())
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+    @torch.no_grad()
+    def test_equals_eq_13_step_by_step(self, diffusion):
+        alphas = diffusion.scheduler.alphas_cumprod.double().numpy()
+        timesteps = [901, 801, 701, 601, 501, 401, 301, 201, 101, 1]
+        z1, noise, mask = latents(1).double().numpy(), latents(2).double().numpy(), half_mask().double().numpy()
+        text, empty = diffusion.embed_prompts(PROMPTS), diffusion.embed_prompts([""])
+        z = alphas[901] ** 0.5 * z1 + (1 - alphas[901]) ** 0.5 * noise
+        for place, timestep in enumerate(timesteps):
+            asked = torch.from_numpy(z).float()
+            plain = diffusion.unet(asked, timestep, empty.expand_as(text)).sample.double().numpy()
+            guided = plain + 4 * (diffusion.unet(asked, timestep, text).sample.double().numpy() - plain)
+            clean = (z - (1 - alphas[timestep]) ** 0.5 * guided) / alphas[timestep] ** 0.5
+            following = alphas[timesteps[place + 1]] if place < 9 else alphas[0]  # set_alpha_to_one=False
+            z = following**0.5 * clean + (1 - following) ** 0.5 * guided
+            kept = following**0.5 * z1 + (1 - following) ** 0.5 * noise if place < 9 else z1
+            z = (1 - mask) * kept + mask * z
+        found = sample(diffusion, strength=1.0, mask=half_mask())
+        np.testing.assert_allclose(found.numpy(), z, rtol=1e-3, atol=1e-3)
+
+    @pytest.mark.parametrize("strength", [0.3, 1.0])
+    def test_empty_mask_returns_the_source_exactly(self, diffusion, strength):
+        assert torch.equal(sample(diffusion, strength=strength, mask=torch.zeros(2, 1, 16, 16)), latents(1))
+
+    @pytest.mark.parametrize("strength", [0.3, 1.0])
+    def test_full_mask_is_the_plain_edit(self, diffusion, strength):
+        full = sample(diffusion, strength=strength, mask=torch.ones(2, 1, 16, 16))
+        assert torch.equal(full, sample(diffusion, strength=strength))
+
+    def test_outside_the_mask_the_source_stays_exactly(self, diffusion):
+        found, outside = sample(diffusion, mask=half_mask()), (half_mask() == 0).expand(2, 4, 16, 16)
+        assert torch.equal(found[outside], latents(1)[outside])
+        assert (found - latents(1))[~outside].abs().mean() > 0.1
+
+    def test_masks_shrink_by_area(self):
+        mask = torch.zeros(1, 1, 4, 4)
+        mask[0, 0, 0, 0] = mask[0, 0, 0, 2] = mask[0, 0, 1, 3] = 1
+        assert shrink_mask(mask, (2, 2), 0.25).tolist() == [[[[1, 1], [0, 0]]]]
+        assert shrink_mask(mask, (2, 2), 0.5).tolist() == [[[[0, 1], [0, 0]]]]
+
+
+class TestNoise:
+    def test_depends_on_seed_and_key_alone(self):
+        shape = torch.Size((4, 16, 16))
+        first = draw_noise(shape, 0, "a")
+        torch.manual_seed(123)
+        assert torch.equal(first, draw_noise(shape, 0, "a"))
+        assert not torch.equal(first, draw_noise(shape, 0, "b"))
+        assert not torch.equal(first, draw_noise(shape, 1, "a"))
+        assert abs(first.mean()) < 0.15
+        assert abs(first.std() - 1) < 0.1
+
+
+def photo(width: int = 32, height: int = 32, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8))
+
+
+def request(**changes) -> EditRequest:
+    return EditRequest(**({"image": photo(), "prompt": "a red dog"} | changes))
+
+
+def half(width: int = 32, height: int = 32) -> Image.Image:
+    mask = Image.new("L", (width, height))
+    mask.paste(255, (width // 2, 0, width, height))
+    return mask
+
+
+class TestEditor:
+    def batch(self, editor, keys, seed=0, masks=None):
+        pictures = to_tensor([photo(seed=int(key)) for key in keys])
+        prompts = [f"a dog {key}" for key in keys]
+        return editor.edit_batch(pictures, prompts, masks=masks, sampling=SAMPLING, seed=seed, keys=keys)
+
+    def test_an_edit_does_not_depend_on_its_place_in_the_batch(self, editor):
+        together = self.batch(editor, ["1", "2", "3"])
+        for place, key in enumerate(["1", "2", "3"]):
+            torch.testing.assert_close(self.batch(editor, [key])[0], together[place], rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(together[0], together[1], atol=1e-2)
+
+    def test_another_seed_is_another_edit(self, editor):
+        assert not torch.allclose(self.batch(editor, ["1"]), self.batch(editor, ["1"], seed=1), atol=1e-3)
+
+    def test_pictures_are_encoded_and_decoded_as_diffusers_does(self, editor, diffusion):
+        picture = to_tensor([photo()])
+        found = self.batch(editor, ["0"], masks=torch.zeros(1, 1, 32, 32))
+        with torch.no_grad():
+            mode = diffusion.vae.encode(2 * picture - 1).latent_dist.mode()
+            wanted = (diffusion.vae.decode(mode).sample / 2 + 0.5).clamp(0, 1)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+    def test_several_edits_differ_and_do_not_depend_on_their_number(self, editor):
+        three = editor.edit(request(), mask_mode=MaskMode.NONE, sampling=SAMPLING, images=3)
+        assert len({edit.tobytes() for edit in three}) == 3
+        alone = editor.edit(request(), mask_mode=MaskMode.NONE, sampling=SAMPLING)
+        assert np.abs(np.asarray(alone[0], int) - np.asarray(three[0], int)).max() <= 1
+
+    def test_the_same_request_gives_the_same_picture(self, editor):
+        first, again = (editor.edit(request(), mask_mode=MaskMode.NONE, sampling=SAMPLING, seed=5)[0] for _ in range(2))
+        assert first.tobytes() == again.tobytes()
+
+    def test_given_mask_is_the_one_that_counts(self, editor):
+        plain = editor.edit(request(), mask_mode=MaskMode.NONE, sampling=SAMPLING)[0]
+        given = {
+            name: editor.edit(request(mask=mask), mask_mode=MaskMode.GIVEN, sampling=SAMPLING)[0]
+            for name, mask in {"all": Image.new("L", (32, 32), 255), "none": Image.new("L", (32, 32)), "half": half()}.items()
+        }
+        untouched = to_images(editor.diffusion.decode(editor.diffusion.encode(to_tensor([photo()]))))[0]
+        assert given["all"].tobytes() == plain.tobytes()
+        assert np.abs(np.asarray(given["none"], int) - np.asarray(untouched, int)).max() <= 1
+        assert given["half"].tobytes() not in {given["all"].tobytes(), given["none"].tobytes()}
+
+    def test_given_mask_is_ignored_in_mode_none(self, editor):
+        with_mask = editor.edit(request(mask=half()), mask_mode=MaskMode.NONE, sampling=SAMPLING)[0]
+        assert with_mask.tobytes() == editor.edit(request(), mask_mode=MaskMode.NONE, sampling=SAMPLING)[0].tobytes()
+
+    @pytest.mark.parametrize(
+        ("asked", "terms"),
+        [
+            ({"term": "red dog", "source_term": "cat"}, [["red dog"]]),
+            ({"term": "red cow", "source_term": "cat"}, [["red cow"], ["cat"]]),
+            ({"term": "red cow", "source_term": "cow"}, [["red cow"], ["cow"]]),
+            ({"term": "red cow"}, [["red cow"]]),
+            ({}, [["a red dog"]]),
+        ],
+    )
+    def test_predicted_mask_is_that_of_the_term_or_else_of_the_source_term_or_else_all(self, editor, asked, terms, monkeypatch):
+        calls = []
+
+        def probabilities(_, images, prompts):
+            """A segmenter that finds the left half for a dog, the right half for a cat, and nothing else."""
+            calls.append(list(prompts))
+            found = torch.zeros(len(images), 1, 32, 32)
+            for row, prompt in enumerate(prompts):
+                found[row, 0, :, :16] = 0.9 if "dog" in prompt else 0.1
+                found[row, 0, :, 16:] = 0.9 if "cat" in prompt else 0.1
+            return found
+
+        monkeypatch.setattr(type(editor.segmenter), "probabilities", probabilities)
+        found = editor.edit(request(**asked), mask_mode=MaskMode.PREDICTED, sampling=SAMPLING)[0]
+        assert calls == terms
+        side = 0 if "dog" in terms[-1][0] else 255 if "cat" in terms[-1][0] else None
+        mask = Image.new("L", (32, 32), 255)
+        if side is not None:
+            mask.paste(side, (16, 0, 32, 32))
+            mask.paste(255 - side, (0, 0, 16, 32))
+        given = editor.edit(request(mask=mask), mask_mode=MaskMode.GIVEN, sampling=SAMPLING)[0]
+        assert found.tobytes() == given.tobytes()
+
+    def test_predicted_masks_of_a_batch_fall_back_row_by_row(self, editor, monkeypatch):
+        def probabilities(_, images, prompts):
+            found = [{"dog": 0.5, "cat": 0.8}.get(prompt, 0.0) for prompt in prompts]
+            return torch.tensor([[[[value, 0.0], [value, 0.0]]] for value in found])
+
+        monkeypatch.setattr(type(editor.segmenter), "probabilities", probabilities)
+        terms, source_terms = ["dog", "cow", "cow", "cow"], ["cat", "cat", "cow", None]
+        masks = editor.predict_masks([photo()] * 4, terms, source_terms, 0.5)
+        left, everything = [[[1, 0], [1, 0]]], [[[1, 1], [1, 1]]]
+        assert masks.tolist() == [left, left, everything, everything]
+
+    def test_mode_given_needs_a_mask(self, editor):
+        with pytest.raises(InputError, match="needs a mask"):
+            editor.edit(request(), mask_mode=MaskMode.GIVEN, sampling=SAMPLING)
+
+    def test_mask_of_another_size_is_refused(self, editor):
+        with pytest.raises(InputError, match=r"the mask is \(16, 32\), the image \(32, 32\)"):
+            editor.edit(request(mask=half(16, 32)), mask_mode=MaskMode.GIVEN, sampling=SAMPLING)
+
+    @pytest.mark.parametrize("size", [(50, 33), (20, 90), (200, 40), (7, 9)])
+    @pytest.mark.parametrize("mode", list(MaskMode))
+    def test_a_picture_keeps_its_size(self, editor, size, mode):
+        asked = request(image=photo(*size), mask=half(*size), term="dog")
+        found = editor.edit(asked, mask_mode=mode, sampling=SAMPLING.model_copy(update={"steps": 2}), images=2)
+        assert [edit.size for edit in found] == [size, size]
+
+    def test_a_picture_is_worked_on_at_the_models_size_and_its_own_shape(self, editor, monkeypatch):
+        seen = []
+        real = Editor.edit_batch
+
+        def edit_batch(self, pictures, *others, **named):
+            seen.append(pictures)
+            return real(self, pictures, *others, **named)
+
+        monkeypatch.setattr(Editor, "edit_batch", edit_batch)
+        editor.edit(request(image=photo(200, 100)), mask_mode=MaskMode.NONE, sampling=SAMPLING)
+        assert [tuple(each.shape) for each in seen] == [(1, 3, 32, 64)]
+
+    @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+    def test_pictures_of_any_mode_are_taken(self, editor, mode):
+        found = editor.edit(request(image=photo().convert(mode)), mask_mode=MaskMode.NONE, sampling=SAMPLING)[0]
+        assert (found.mode, found.size) == ("RGB", (32, 32))

@@ -1,0 +1,429 @@
+"""Caption, retrieve, segment, train and evaluate on tiny random models: what each writes, and what a second run does."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import open_clip
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file
+from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPSegForImageSegmentation, CLIPSegProcessor
+
+from stages import mutate
+from stages.caption import caption
+from stages.corpus.samples import CorpusSample, read_edits, write_corpus
+from stages.evaluate import evaluate, meets_gate
+from stages.files import read_json
+from stages.pairing.neighbours import SCORES
+from stages.params import Gate, Params
+from stages.retrieve import retrieve
+from stages.segment import segment
+from stages.shards import ShardResult, ShardTask, map_shards
+from stages.tables import read_table
+from stages.tracking import store
+from stages.train import train
+from tests import tiny
+
+ROOT = Path(__file__).parents[1]
+CORPUS, CAPTIONS, EDITS, PAIRS = (Path("data") / name for name in ("corpus", "captions", "edits", "pairs"))
+TRAINING, HELD_OUT = Path("data/training"), Path("data/heldout")
+SIZE = 6  # samples of a shard
+ANIMALS = ("dog", "cat", "cow", "pig", "hen", "fox")
+
+
+def image(number: int) -> Image.Image:
+    """A rectangle of its own colour and place on a ground of its own colour."""
+    rng = np.random.default_rng(number)
+    picture = Image.new("RGB", (32, 32), tuple(rng.integers(256, size=3).tolist()))
+    left, top = rng.integers(2, 14, size=2).tolist()
+    picture.paste(tuple(rng.integers(256, size=3).tolist()), (left, top, left + 14, top + 14))
+    return picture
+
+
+def corpus_sample(number: int) -> CorpusSample:
+    return CorpusSample(key=f"{number:09d}", image=image(number), alt_text=f"IMG {number}", metadata={})
+
+
+def edit_row(number: int) -> dict[str, str]:
+    source, target = ANIMALS[number % 6], ANIMALS[(number + 1) % 6]
+    row = {"key": f"{number:09d}", "caption": f"a {source}", "edit_prompt": f"a {target}", "relation": "co-hyponym"}
+    row |= {"source_term": source, "target_term": target, "source_diff": source, "target_diff": target}
+    assert set(mutate.SCHEMA.names) <= set(row), "the stage mutate writes more than this test knows"
+    return row
+
+
+def write_shards(folder: Path, suffix: str, shards: int, write) -> None:
+    """Write shards of six, with their sidecars: ``write`` gets a path and the numbers of a shard's samples."""
+
+    def work(task: ShardTask, output: Path, advance) -> ShardResult:
+        write(output, task.settings["numbers"])
+        return ShardResult(done=len(task.settings["numbers"]))
+
+    tasks = [
+        ShardTask(
+            name=f"{shard:05d}",
+            inputs=(),
+            samples=SIZE,
+            settings={"numbers": list(range(shard * SIZE, (shard + 1) * SIZE))},
+        )
+        for shard in range(shards)
+    ]
+    map_shards(stage="test", tasks=tasks, folder=folder, suffix=suffix, settings={}, work=work)
+
+
+def write_world(shards: int) -> None:
+    """Write a corpus, and edits of every second image, below the working directory."""
+    write_shards(CORPUS, ".tar", shards, lambda path, numbers: write_corpus(path, map(corpus_sample, numbers)))
+
+    def write_edits(path, numbers):
+        rows = [edit_row(number) for number in numbers if number % 2 == 0]
+        pq.write_table(pa.Table.from_pylist(rows, schema=mutate.SCHEMA), path)
+
+    write_shards(EDITS, ".parquet", shards, write_edits)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("models")
+    made = SimpleNamespace(
+        captioner=tiny.tiny_captioner(folder / "captioner"),
+        clip=tiny.tiny_clip(folder / "clip"),
+        judge=tiny.tiny_clip(folder / "judge", seed=1),
+        segmenter=tiny.tiny_segmenter(folder / "segmenter"),
+        vgg=tiny.tiny_vgg(folder / "vgg"),
+        diffusion=tiny.tiny_diffusion(folder / "diffusion"),
+    )
+    # The median, so that the masks of a random CLIPSeg are neither empty nor full.
+    made.threshold = float(np.median([masks_of(made, image(number), "dog") for number in range(3)]))
+    return made
+
+
+def masks_of(models, picture: Image.Image, words: str) -> np.ndarray:
+    """CLIPSeg's probabilities for one image and one prompt, from transformers itself."""
+    network = CLIPSegForImageSegmentation.from_pretrained(models.segmenter.name).eval()
+    processor = CLIPSegProcessor.from_pretrained(models.segmenter.name)
+    tokens = processor.tokenizer([words], return_tensors="pt")
+    with torch.no_grad():
+        logits = network(**tokens, **processor.image_processor([picture], return_tensors="pt")).logits
+    assert logits.shape[-2:] == (32, 32)  # the size of the picture: nothing to resize
+    return torch.sigmoid(logits).reshape(32, 32).numpy()
+
+
+def params_for(models, **changes) -> Params:
+    """The project's params.yaml with the tiny models, few steps and open thresholds; ``changes`` by section."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    name = {
+        role: {"name": getattr(models, role).name} for role in ("captioner", "clip", "judge", "segmenter", "vgg", "diffusion")
+    }
+    small = {
+        "caption": {"model": name["captioner"], "batch": 4},
+        "retrieve": {
+            "clip": name["clip"],
+            "batch": 4,
+            "neighbours": 5,
+            "max_uses": 3,
+            "near_duplicate": 1.0,
+            "min_image_image": -1,
+            "min_text_image": -1,
+            "min_directional": -1,
+            "text_gain": False,
+            "held_out": 0.0,
+        },
+        "segment": {"model": name["segmenter"], "batch": 4, "threshold": models.threshold, "min_area": 0.0, "max_area": 1.0},
+        "train": {
+            "base": name["diffusion"],
+            "clip": name["clip"],
+            "vgg": name["vgg"],
+            "steps": 2,
+            "batch": 2,
+            "checkpoint_every": 2,
+            "gradient_checkpointing": False,
+        },
+        "sampling": {"steps": 2, "strength": 1.0, "mask_threshold": models.threshold},
+        "evaluate": {
+            "cases": str(TRAINING),
+            "max_cases": 4,
+            "judge": name["judge"],
+            "segmenter": name["segmenter"],
+            "base": name["diffusion"],
+            "vgg": name["vgg"],
+            "batch": 3,
+            "gallery": 2,
+            "bootstrap": 10,
+        },
+    }
+    for section, entries in small.items():
+        values[section] |= entries | changes.get(section, {})
+    return Params.model_validate(values)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file below a folder: its bytes, and when they were written."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def counted(stage: str) -> tuple[int, int, int, int]:
+    """(done, reused, shards done, shards reused) of the last run of a stage."""
+    counts = read_json(Path("logs") / f"{stage}.json")
+    return counts["done"], counts["reused"], counts["shards_done"], counts["shards_reused"]
+
+
+def rows_of(folder: Path) -> list[dict]:
+    return [row for path in sorted(folder.glob("*.parquet")) for row in read_table(path)]
+
+
+def samples_of(folder: Path) -> list:
+    return [sample for path in sorted(folder.glob("*.tar")) for sample in read_edits(path)]
+
+
+class TestCaption:
+    def test_every_image_has_the_caption_that_blip_gives_it_alone(self, models, workplace):
+        write_world(2)
+        caption(params_for(models))
+        network = BlipForConditionalGeneration.from_pretrained(models.captioner.name).eval()
+        processor = BlipProcessor.from_pretrained(models.captioner.name)
+        wanted = {}
+        for number in range(2 * SIZE):
+            inputs = processor(images=image(number), return_tensors="pt")
+            tokens = network.generate(**inputs, max_new_tokens=params_for(models).caption.max_tokens, do_sample=False)
+            wanted[f"{number:09d}"] = processor.decode(tokens[0], skip_special_tokens=True).strip()
+        rows = rows_of(CAPTIONS)
+        assert {row["key"]: row["caption"] for row in rows} == {key: text for key, text in wanted.items() if text}
+        assert len(rows) > 0
+        assert all(set(row) == {"key", "caption"} for row in rows)
+        dropped = read_json(Path("logs/caption.json"))["dropped"]
+        assert sum(dropped.values()) == 2 * SIZE - len(rows)
+
+    def test_empty_captions_are_dropped_and_counted(self, models, workplace, monkeypatch):
+        write_world(1)
+        texts = iter(["a dog", "", "a cat", "", "", "a cow"])
+        monkeypatch.setattr("stages.models.Captioner.caption", lambda self, images, _: [next(texts) for _ in images])
+        caption(params_for(models))
+        assert [row["key"][-1] for row in rows_of(CAPTIONS)] == ["0", "2", "5"]
+        assert read_json(Path("logs/caption.json"))["dropped"] == {"empty caption": 3}
+
+    def test_only_a_new_shard_is_captioned(self, models, workplace):
+        write_world(2)
+        caption(params_for(models))
+        before, done = contents(CAPTIONS), counted("caption")[0]
+        caption(params_for(models))
+        assert counted("caption") == (0, done, 0, 2)
+        assert contents(CAPTIONS) == before
+        write_world(3)
+        caption(params_for(models))
+        assert counted("caption")[2:] == (1, 2)
+        assert contents(CAPTIONS).items() >= before.items()
+        assert {name.split(".")[0] for name in set(contents(CAPTIONS)) - set(before)} == {"00002"}
+
+    def test_other_parameters_caption_anew(self, models, workplace):
+        write_world(1)
+        caption(params_for(models))
+        caption(params_for(models, caption={"max_tokens": 3}))
+        assert counted("caption")[2:] == (1, 0)
+
+
+class TestRetrieve:
+    def test_pairs_carry_their_edit_and_their_cosines(self, models, workplace):
+        write_world(3)
+        retrieve(params_for(models))
+        rows = rows_of(PAIRS)
+        assert [row["key"] for row in rows] == [f"{number:09d}" for number in range(0, 3 * SIZE, 2)]
+        clip = open_clip.create_model(f"local-dir:{models.clip.name}").eval()
+        tokenize = open_clip.get_tokenizer(f"local-dir:{models.clip.name}")
+        mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (clip.visual.image_mean, clip.visual.image_std))
+        pixels = torch.from_numpy(np.stack([np.asarray(image(number)) for number in range(3 * SIZE)]))
+        with torch.no_grad():
+            pictures = clip.encode_image((pixels.permute(0, 3, 1, 2) / 255 - mean) / std, normalize=True).double().numpy()
+            for row in rows:
+                edit = edit_row(int(row["key"]))
+                assert {name: row[name] for name in edit} == edit
+                prompt, before = (
+                    clip.encode_text(tokenize([edit["edit_prompt"], edit["caption"]]), normalize=True).double().numpy()
+                )
+                source, target = pictures[int(row["key"])], pictures[int(row["target_key"])]
+                assert row["image_image"] == pytest.approx(source @ target, abs=1e-4)
+                assert row["text_image"] == pytest.approx(prompt @ target, abs=1e-4)
+                assert row["text_source"] == pytest.approx(prompt @ source, abs=1e-4)
+                query = (source + prompt) / np.linalg.norm(source + prompt)
+                assert row["query"] == pytest.approx(query @ target, abs=1e-4)
+                change, asked = target - source, prompt - before
+                cosine = change @ asked / np.linalg.norm(change) / np.linalg.norm(asked)
+                assert row["directional"] == pytest.approx(cosine, abs=1e-3)
+        assert {row["split"] for row in rows} == {"training"}
+        assert all(row["key"] != row["target_key"] for row in rows)
+        assert len(load_file(PAIRS / "embeddings/00001.safetensors")["images"]) == SIZE
+
+    def test_a_second_run_does_nothing_and_a_new_shard_is_embedded_alone(self, models, workplace):
+        write_world(2)
+        retrieve(params_for(models))
+        assert counted("retrieve")[2:] == (2, 0)
+        before = contents(PAIRS)
+        embeddings = {name: entry for name, entry in before.items() if name.startswith("embeddings/")}
+        retrieve(params_for(models))
+        assert counted("retrieve")[2:] == (0, 2)
+        again = contents(PAIRS)
+        assert {name: data for name, (data, _) in again.items()} == {name: data for name, (data, _) in before.items()}
+        assert again.items() >= embeddings.items()
+        write_world(3)
+        retrieve(params_for(models))
+        assert counted("retrieve")[2:] == (1, 2)
+        assert contents(PAIRS).items() >= embeddings.items()
+        assert len(rows_of(PAIRS)) == 9
+
+    def test_what_finds_no_target_is_counted_with_its_reason(self, models, workplace):
+        write_world(2)
+        retrieve(params_for(models, retrieve={"min_text_image": 1.0}))
+        assert rows_of(PAIRS) == []
+        assert read_json(Path("logs/retrieve.json"))["dropped"] == {"target does not show the edit prompt": 6}
+
+    def test_a_corpus_without_an_edit_has_no_pair(self, models, workplace):
+        write_world(1)
+        shutil.rmtree(EDITS)
+        write_shards(EDITS, ".parquet", 1, lambda path, _: pq.write_table(mutate.SCHEMA.empty_table(), path))
+        retrieve(params_for(models))
+        assert rows_of(PAIRS) == []
+
+    def test_held_out_pairs_share_no_image_with_the_others(self, models, workplace):
+        write_world(6)
+        retrieve(params_for(models, retrieve={"held_out": 0.5, "max_uses": 1}))
+        images = {"training": set(), "heldout": set()}
+        for row in rows_of(PAIRS):
+            images[row["split"]] |= {row["key"], row["target_key"]}
+        assert not images["training"] & images["heldout"]
+        splits = [row["split"] for row in rows_of(PAIRS)]
+        assert 0 < splits.count("heldout") <= len(splits) / 2
+
+
+class TestSegment:
+    def prepare(self, models, shards: int = 2, **changes) -> Params:
+        write_world(shards)
+        params = params_for(models, **changes)
+        retrieve(params)
+        segment(params)
+        return params
+
+    def test_samples_hold_their_pair_and_its_masks(self, models, workplace):
+        self.prepare(models)
+        pairs, samples = rows_of(PAIRS), samples_of(TRAINING)
+        assert [sample.key for sample in samples] == [row["key"] for row in pairs]
+        for sample, row in zip(samples, pairs, strict=True):
+            source, target = int(row["key"]), int(row["target_key"])
+            assert sample.source.tobytes() == image(source).tobytes()
+            assert sample.target.tobytes() == image(target).tobytes()
+            assert (sample.source_caption, sample.edit_prompt) == (row["caption"], row["edit_prompt"])
+            assert (sample.source_diff, sample.target_diff) == (row["source_diff"], row["target_diff"])
+            assert sample.target_alt_text == f"IMG {target}"
+            assert sample.metadata["target_key"] == row["target_key"]
+            assert sample.metadata["relation"] == "co-hyponym"
+            assert all(sample.metadata[name] == pytest.approx(row[name], abs=1e-6) for name in SCORES)
+            asked = (("source", sample.source_mask, source), ("target", sample.target_mask, target))
+            for side, mask, number in asked:
+                found = np.asarray(mask)
+                assert set(np.unique(found)) <= {0, 255}
+                assert sample.metadata[f"{side}_mask_area"] == pytest.approx((found > 0).mean(), abs=1e-6)
+                probabilities = masks_of(models, image(number), row[f"{side}_diff"])
+                sure = np.abs(probabilities - models.threshold) > 1e-5
+                np.testing.assert_array_equal((found > 0)[sure], (probabilities >= models.threshold)[sure])
+        areas = [sample.metadata["source_mask_area"] for sample in samples]
+        assert any(0 < area < 1 for area in areas)
+
+    def test_masks_too_small_or_too_large_are_dropped_and_counted(self, models, workplace):
+        self.prepare(models)
+        areas = {
+            each.key: (each.metadata["source_mask_area"], each.metadata["target_mask_area"]) for each in samples_of(TRAINING)
+        }
+        low, high = np.quantile([area for pair in areas.values() for area in pair], [0.25, 0.8]).tolist()
+        segment(params_for(models, segment={"min_area": low, "max_area": high}))
+        kept = [key for key, pair in areas.items() if all(low <= area <= high for area in pair)]
+        assert 0 < len(kept) < len(areas)
+        assert [sample.key for sample in samples_of(TRAINING)] == kept
+        counts = read_json(Path("logs/segment.json"))
+        assert counts["done"] == len(kept)
+        assert sum(counts["dropped"].values()) == len(areas) - len(kept)
+        small = sum(pair[0] < low or (pair[0] <= high and pair[1] < low) for pair in areas.values())
+        assert sum(count for reason, count in counts["dropped"].items() if "min_area" in reason) == small
+
+    def test_held_out_pairs_go_to_their_own_folder(self, models, workplace):
+        self.prepare(models, 6, retrieve={"held_out": 0.5, "max_uses": 1})
+        wanted = {"training": set(), "heldout": set()}
+        for row in rows_of(PAIRS):
+            wanted[row["split"]].add(row["key"])
+        assert wanted["heldout"]
+        assert {sample.key for sample in samples_of(TRAINING)} == wanted["training"]
+        assert {sample.key for sample in samples_of(HELD_OUT)} == wanted["heldout"]
+
+    def test_a_second_run_does_nothing(self, models, workplace):
+        params = self.prepare(models)
+        before = contents(TRAINING)
+        segment(params)
+        assert counted("segment") == (0, 6, 0, 2)
+        assert contents(TRAINING) == before
+
+    def test_only_shards_with_other_pairs_are_done(self, models, workplace):
+        params = self.prepare(models)
+        path = PAIRS / "00001.parquet"
+        rows = read_table(path)
+        rows[0]["target_diff"] = "a purple hen"  # of the same images
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        segment(params)
+        assert counted("segment") == (3, 3, 1, 1)
+        assert [sample.target_diff for sample in samples_of(TRAINING)][3] == "a purple hen"
+
+
+def test_train_and_evaluate(models, workplace):
+    write_world(2)
+    params = params_for(models)
+    Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    for stage in (retrieve, segment, train, evaluate):
+        stage(params)
+
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    assert metrics["cases"] == 4
+    assert set(metrics["systems"]) == {"sdedit", "iedit", "iedit_m"}
+    assert str(workplace) not in Path("reports/metrics.json").read_text()
+    cases = samples_of(TRAINING)[:4]
+    predicted = [masks_of(models, case.source, case.target_diff) >= models.threshold for case in cases]
+    assert all(mask.any() for mask in predicted)
+    true = [np.asarray(case.source_mask) > 0 for case in cases]
+    overlap = [(one & other).sum() / (one | other).sum() for one, other in zip(true, predicted, strict=True)]
+    found = metrics["predicted_masks"]
+    assert found["true_area"] == pytest.approx(np.mean(true), abs=1e-6)
+    assert found["area"] == pytest.approx(np.mean(predicted), abs=1e-3)
+    assert found["miou"] == pytest.approx(np.mean(overlap), abs=5e-3)
+    client = store.connect()
+    version = client.get_model_version("iedit", "1")
+    evaluated = client.get_run(version.run_id).data.metrics
+    for system, scores in metrics["systems"].items():
+        for name, value in scores.items():
+            assert evaluated.get(f"evaluate/{system}/{name}") == (None if value is None else pytest.approx(value))
+    written = {path.relative_to("reports").as_posix() for path in Path("reports").rglob("*") if path.is_file()}
+    assert {"metrics.json", "cases.csv", "report.html", "sheet.png", "samples/source.png", "samples/edit.json"} <= written
+    assert read_json(Path("reports/samples/edit.json"))["prompt"] == samples_of(TRAINING)[0].edit_prompt
+
+    before = Path("reports").rename("before")
+    evaluate(params)
+    assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
+
+
+@pytest.mark.parametrize(
+    ("clip", "ssim", "wanted"),
+    [(60.0, 80.0, True), (59.5, 80.0, True), (59.4, 80.0, False), (61.0, 78.9, False), (61.0, 79.0, True), (None, 90.0, False)],
+)
+def test_gate(clip, ssim, wanted):
+    systems = {"sdedit": {"clip_score": 60.0, "ssim_m_bar": 78.0}, "iedit_m": {"clip_score": clip, "ssim_m_bar": ssim}}
+    assert meets_gate(systems, Gate(clip_score_tolerance=0.5, ssim_m_bar_gain=1.0)) is wanted
