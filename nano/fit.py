@@ -17,6 +17,7 @@ from stages.seeds import derive_seed
 CHECKPOINT_EVERY = 250
 WARM_UP = 100
 EMA_DECAY = 0.999
+NORM_BATCHES = 60
 
 
 def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], training: Training) -> None:
@@ -61,7 +62,21 @@ def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == training.steps:
             save_state(checkpoint, state, {"adamw": optimizer}, step + 1)
     model.load_state_dict(average.module.state_dict())
+    _settle_batch_norms(name, model, loss_of)
     model.eval()
+
+
+def _settle_batch_norms(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor]) -> None:
+    """Measure the statistics of batch norms anew: those of the training belong to other weights than the average's."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+    with torch.no_grad():
+        for batch in range(NORM_BATCHES):
+            loss_of(torch.Generator().manual_seed(derive_seed(0, name, "norms", batch)))
 
 
 def _schedule(step: int, steps: int) -> float:
