@@ -185,13 +185,13 @@ def _register(params: Params, case: EditSample, metrics: Mapping[str, Any]) -> R
 
 
 def meets_gate(systems: Mapping[str, Mapping[str, float | None]], gate: Gate) -> bool:
-    """Tell whether iEdit-M is good enough against SDEdit: CLIPScore not worse, and more left alone outside the mask."""
+    """Tell whether iEdit-M is good enough against SDEdit: CLIPScore hardly worse, more left alone outside the mask."""
     tuned, base = systems["iedit_m"], systems[BASELINE]
     scores = [tuned["clip_score"], base["clip_score"], tuned["ssim_m_bar"], base["ssim_m_bar"]]
     if any(score is None for score in scores):
         return False
     tuned_clip, base_clip, tuned_ssim, base_ssim = (float(score or 0) for score in scores)
-    return tuned_clip >= base_clip - gate.clip_score_tolerance and tuned_ssim >= base_ssim + gate.ssim_m_bar_gain
+    return tuned_clip >= base_clip * (1 - gate.clip_score_tolerance) and tuned_ssim >= base_ssim + gate.ssim_m_bar_gain
 
 
 def _save(path: Path, image: Image.Image) -> None:

@@ -149,7 +149,7 @@ class Sampling(Section):
 class Gate(Section):
     """When a model becomes champion: iEdit-M against SDEdit on the same cases."""
 
-    clip_score_tolerance: Annotated[float, Field(ge=0)]  # points that iEdit-M may lose
+    clip_score_tolerance: Share  # of SDEdit's CLIPScore that iEdit-M may lose: a mask also keeps the prompt out
     ssim_m_bar_gain: float  # points that iEdit-M must win
 
 
