@@ -21,7 +21,12 @@ PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 def tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI, or else the SQLite file in the folder of the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _own_uri()
+
+
+def _own_uri() -> str:
+    # Absolute: MLflow keeps one store for each URI it has seen, wherever the process was at the time.
+    return f"sqlite:///{DATABASE.absolute()}"
 
 
 def connect(*, create: bool = True) -> MlflowClient:
@@ -34,7 +39,7 @@ def connect(*, create: bool = True) -> MlflowClient:
         InputError: the server does not answer within ten seconds, or is not to be used.
     """
     uri = tracking_uri()
-    if not create and uri == f"sqlite:///{DATABASE}" and not DATABASE.exists():
+    if not create and uri == _own_uri() and not DATABASE.exists():
         raise InputError(f"{DATABASE}: no such file; run from the folder of the project, or set MLFLOW_TRACKING_URI")
     _reach_database(uri)
     try:
