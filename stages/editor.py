@@ -53,7 +53,7 @@ class Editor:
         """Return ``images`` different edits of one picture, made in one batch, of the picture's size.
 
         Raises:
-            InputError: the mask mode and the request do not fit together.
+            InputError: the mask mode and the request do not fit together, or nothing is found to mask.
         """
         size = self._working_size(request.image.size)
         small = request.image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
@@ -109,17 +109,16 @@ class Editor:
     def predict_masks(
         self, images: Sequence[Image.Image], terms: Sequence[str], source_terms: Sequence[str | None], threshold: float
     ) -> Tensor:
-        """Return binary masks (n, 1, h, w): where each term is found, or else where its source term is, or else all.
+        """Return binary masks (n, 1, h, w): where each term is found, or else where its source term is.
 
         An edit names what shall be there, which the source often lacks: then the place of what it replaces is meant.
+        Where neither is found the mask is empty, and an edit with it returns the source.
         """
         masks = (self.segmenter.probabilities(images, terms) >= threshold).float()
         missing = [row for row in range(len(images)) if not masks[row].any() and source_terms[row] is not None]
         if missing:
             found = self.segmenter.probabilities([images[row] for row in missing], [str(source_terms[row]) for row in missing])
             masks[missing] = (found >= threshold).float()
-        nothing = ~masks.flatten(1).any(dim=1)
-        masks[nothing] = 1.0
         return masks
 
     def _mask(self, request: EditRequest, image: Image.Image, mode: MaskMode, sampling: Sampling) -> Tensor | None:
@@ -127,7 +126,13 @@ class Editor:
             return None
         if mode is MaskMode.PREDICTED:
             terms, source_terms = [request.term or request.prompt], [request.source_term]
-            return self.predict_masks([image], terms, source_terms, sampling.mask_threshold)
+            mask = self.predict_masks([image], terms, source_terms, sampling.mask_threshold)
+            if not mask.any():
+                sought = " nor ".join(repr(term) for term in (*terms, *source_terms) if term is not None)
+                raise InputError(
+                    f"nothing in the picture looks like {sought}: name what is there, give a mask, or edit without one"
+                )
+            return mask
         if request.mask is None:
             raise InputError("mask mode 'given' needs a mask")
         if request.mask.size != request.image.size:

@@ -127,12 +127,13 @@ def _score_all(cases: Sequence[EditSample], edits: Mapping[str, Tensor], config:
 
 
 def _mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float]:
-    """Return how well the predicted masks fit the true ones: mean intersection over union, and both areas."""
+    """Return how well the predicted masks fit the true ones: mean intersection over union, how many are empty, both areas."""
     true = mask_to_tensor([case.source_mask for case in cases]).cpu() > 0.5
     found = masks > 0.5
     overlap = (true & found).flatten(1).sum(dim=1) / (true | found).flatten(1).sum(dim=1)
     return {
         "miou": overlap.mean().item(),
+        "not_found": int((~found.flatten(1).any(dim=1)).sum()),
         "area": found.float().mean().item(),
         "true_area": true.float().mean().item(),
     }

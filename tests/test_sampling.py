@@ -289,7 +289,7 @@ class TestEditor:
         given = editor.edit(request(mask=mask), mask_mode=MaskMode.GIVEN, sampling=SAMPLING)[0]
         assert found.tobytes() == given.tobytes()
 
-    def test_predicted_masks_of_a_batch_fall_back_row_by_row(self, editor, monkeypatch):
+    def test_predicted_masks_of_a_batch_are_found_row_by_row(self, editor, monkeypatch):
         def probabilities(_, images, prompts):
             found = [{"dog": 0.5, "cat": 0.8}.get(prompt, 0.0) for prompt in prompts]
             return torch.tensor([[[[value, 0.0], [value, 0.0]]] for value in found])
@@ -297,8 +297,8 @@ class TestEditor:
         monkeypatch.setattr(type(editor.segmenter), "probabilities", probabilities)
         terms, source_terms = ["dog", "cow", "cow", "cow"], ["cat", "cat", "cow", None]
         masks = editor.predict_masks([photo()] * 4, terms, source_terms, 0.5)
-        left, everything = [[[1, 0], [1, 0]]], [[[1, 1], [1, 1]]]
-        assert masks.tolist() == [left, left, everything, everything]
+        left, nothing = [[[1, 0], [1, 0]]], [[[0, 0], [0, 0]]]
+        assert masks.tolist() == [left, left, nothing, nothing]
 
     def test_mode_given_needs_a_mask(self, editor):
         with pytest.raises(InputError, match="needs a mask"):

@@ -139,7 +139,7 @@ def contact_sheet(
         names: system → how it is shown.
     """
     _check_edits(cases, edits, names)
-    titles = ["source", "mask", *names.values()]
+    titles = ["source", "true mask", *names.values()]
     margin, line = 12, 22
     width = margin + len(titles) * (THUMBNAIL + margin)
     row_height = THUMBNAIL + line + 2 * margin
