@@ -66,9 +66,14 @@ class Editor:
             seed=seed,
             keys=[str(number) for number in range(images)],
         )
-        return [edit.resize(request.image.size, Image.Resampling.LANCZOS) for edit in to_images(edits)]
+        results = to_images(edits)
+        return (
+            [edit.resize(request.image.size, Image.Resampling.LANCZOS) for edit in results]
+            if size != request.image.size
+            else results
+        )
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def edit_batch(
         self,
         pictures: Tensor,
