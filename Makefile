@@ -15,8 +15,9 @@ run: .venv/installed wordnet
 	dvc repro
 	@iedit summary
 
+# What the tests did not reach is listed at the end, lines and branches, by module.
 test: lint wordnet
-	pytest
+	pytest --cov
 
 lint: .venv/installed
 	ruff check .
@@ -33,9 +34,9 @@ flow: .venv/installed wordnet
 bench: .venv/installed
 	python -m stages.benchmark
 
-# The models of the embedded world from nothing: takes about three hours on two cores. `make run` never needs it.
+# The models of the embedded world from nothing: takes about four hours on two cores. `make run` never needs it.
 nano: .venv/installed
-	@echo "training the nano family from nothing: about three hours on two cores; interrupt at will, it resumes"
+	@echo "training the nano family from nothing: about four hours on two cores, one model after the other; interrupt at will, it resumes"
 	cd nano && dvc repro
 
 .venv/installed: requirements.lock pyproject.toml

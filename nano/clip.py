@@ -17,14 +17,16 @@ from nano.fit import draw_rows, fit, halve
 from nano.scenes import Scenes, load_scenes
 from nano.settings import MODELS, read_settings, read_training
 from nano.tokenizers import CONTEXT, save_clip_tokenizer
+from stages.corpus import world
 from stages.files import write_json, written_aside
 from stages.metrics.clip import crop_regions
 
 VISION: dict[str, dict[str, Any]] = {
-    "clip": {"layers": [1, 1, 1, 1], "width": 32},
-    "judge": {"layers": [1, 1, 1, 1], "width": 24},
+    "clip": {"layers": [2, 2, 2, 2], "width": 20},
+    "judge": {"layers": [1, 2, 2, 1], "width": 24},
 }
 TEXT_WIDTH = {"clip": 96, "judge": 64}
+ALIKE = 4  # scenes of a batch that show the same noun
 CUT_OUT_SHARE = 0.25  # of the pictures show the object alone on black, with its own words
 CLOSE_UP_SHARE = {"clip": 0.0, "judge": 0.25}  # only the judge is shown edited regions on their own
 
@@ -40,13 +42,20 @@ def configuration(name: str, size: int, vocabulary: int) -> dict[str, Any]:
     }
 
 
-def draw_batch(scenes: Scenes, batch: int, crop_share: float, generator: torch.Generator) -> tuple[Tensor, list[str]]:
-    """Return pictures in [0, 1] with a fitting text each.
+def draw_alike(scenes: Scenes, batch: int, generator: torch.Generator) -> Tensor:
+    """Return row numbers, ALIKE scenes of each drawn noun, which only their adjectives and places tell apart."""
+    drawn = torch.randint(len(scenes.by_noun), (batch // ALIKE,), generator=generator)
+    groups = [scenes.by_noun[noun] for noun in drawn]
+    return torch.cat([group[draw_rows(len(group), ALIKE, generator)] for group in groups])
+
+
+def draw_batch(scenes: Scenes, batch: int, crop_share: float, generator: torch.Generator) -> tuple[Tensor, Tensor, list[str]]:
+    """Return row numbers, their pictures in [0, 1] and a fitting text each.
 
     Most are whole scenes with their caption or their subject; some are the object cut out on black, and ``crop_share``
     of them a close-up of the object, in which its size cannot be seen and is not told.
     """
-    rows = draw_rows(len(scenes.captions), batch, generator)
+    rows = draw_alike(scenes, batch, generator)
     pictures, masks = scenes.pictures(rows), scenes.masks(rows).unsqueeze(1)
     kinds = torch.rand(batch, generator=generator)
     cut_out = kinds < CUT_OUT_SHARE
@@ -63,7 +72,7 @@ def draw_batch(scenes: Scenes, batch: int, crop_share: float, generator: torch.G
             texts.append(scenes.subjects[row])
         else:
             texts.append(scenes.captions[row])
-    return pictures, texts
+    return rows, pictures, texts
 
 
 def main() -> None:
@@ -80,16 +89,21 @@ def main() -> None:
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     mean, std = (torch.tensor(config["preprocess_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
 
+    every_noun = tokenize([world.with_article(noun) for noun in world.nouns()])
+
     def loss_of(generator: torch.Generator) -> Tensor:
-        pictures, texts = draw_batch(scenes, training.batch, CLOSE_UP_SHARE[name], generator)
-        images, words, scale = model((pictures - mean) / std, tokenize(texts))
+        rows, pictures, texts = draw_batch(scenes, training.batch, CLOSE_UP_SHARE[name], generator)
+        images, words, scale = model((pictures - mean) / std, torch.cat([tokenize(texts), every_noun]))
+        words, noun_words = words.split([len(texts), len(every_noun)])
         logits = scale * images @ words.T
         # Texts that are equal are all right answers, not wrong ones.
         same = torch.tensor([[float(one == other) for other in texts] for one in texts])
         targets = same / same.sum(dim=1, keepdim=True)
-        return (nn.functional.cross_entropy(logits, targets) + nn.functional.cross_entropy(logits.T, targets)) / 2
+        contrast = (nn.functional.cross_entropy(logits, targets) + nn.functional.cross_entropy(logits.T, targets)) / 2
+        # A small batch holds few of a picture's likely confusions, so every picture also meets every noun.
+        return contrast + nn.functional.cross_entropy(scale * images @ noun_words.T, scenes.labels[rows])
 
-    fit(name, model, loss_of, training)
+    fit(name, model, loss_of, training, settings["seed"])
     with written_aside(folder / "open_clip_model.safetensors") as temporary:
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary, metadata={"format": "pt"})
     halve(folder / "open_clip_model.safetensors")

@@ -3,17 +3,18 @@
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from nano.fit import draw_rows, fit, halve
-from nano.scenes import load_scenes
+from nano.scenes import Scenes, load_scenes
 from nano.settings import read_settings, read_training
 from nano.tokenizers import CONTEXT, clip_tokenizer
 from nano.vae import FOLDER as VAE_FOLDER
 
 FOLDER = VAE_FOLDER.parent
 UNCONDITIONAL_SHARE = 0.1  # of the samples are trained without their caption, for classifier-free guidance
-SNR_CAP = 5.0  # min-SNR weighting (Hang et al. 2023)
+SNR_CAP = 5.0
 
 
 class TextToLatent(nn.Module):
@@ -37,11 +38,14 @@ class TextToLatent(nn.Module):
             sample_size=latent_size,
             in_channels=8,
             out_channels=8,
-            block_out_channels=(32, 96, 160),
+            block_out_channels=(64, 128, 192),
             layers_per_block=1,
-            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            # Attention over the 16 x 16 latents would cost half of a step; there the words come in with the time.
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             cross_attention_dim=128,
+            addition_embed_type="text",
+            addition_embed_type_num_heads=4,
             attention_head_dim=4,
             norm_num_groups=8,
         )
@@ -60,6 +64,25 @@ def stable_diffusion_scheduler() -> DDIMScheduler:
     )
 
 
+def weigh(alphas: Tensor) -> Tensor:
+    """Return how much the error of the predicted noise counts at each timestep, (T,).
+
+    In terms of the picture, as SNR + 1 (Salimans and Ho 2022) but no more than a cap (min-SNR, Hang et al. 2023). Plain
+    errors of the noise would all but ignore the noisiest timesteps, where is decided what the picture shows.
+    """
+    snr = alphas / (1 - alphas)
+    return (snr + 1).clamp(max=SNR_CAP) / snr
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, scenes: Scenes) -> Tensor:
+    """Return the scaled latents of all pictures, (n, 8, size / 4, size / 4)."""
+    parts = tqdm(torch.arange(len(scenes.captions)).split(64), desc="latents", unit="batch", mininterval=5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        means = [vae.encode(scenes.pictures(rows) * 2 - 1).latent_dist.mean.float() for rows in parts]
+    return torch.cat(means) * vae.config.scaling_factor
+
+
 def main() -> None:
     """Encode all pictures once, train, and write the pipeline."""
     settings, training = read_settings(), read_training("diffusion")
@@ -68,15 +91,11 @@ def main() -> None:
     vae = AutoencoderKL.from_pretrained(VAE_FOLDER)
     tokenizer = clip_tokenizer()
     scheduler = stable_diffusion_scheduler()
-    rows = torch.arange(len(scenes.captions))
-    with torch.no_grad():
-        posteriors = [vae.encode(scenes.pictures(part) * 2 - 1).latent_dist.mean for part in rows.split(64)]
-    latents = torch.cat(posteriors) * vae.config.scaling_factor
+    latents = encode(vae, scenes)
     torch.manual_seed(settings["seed"])
     model = TextToLatent(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, latents.shape[-1])
     model.unet.to(memory_format=torch.channels_last)
-    snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
-    weights = snr.clamp(max=SNR_CAP) / snr
+    weights = weigh(scheduler.alphas_cumprod)
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = draw_rows(len(latents), training.batch, generator)
@@ -92,7 +111,7 @@ def main() -> None:
         predicted = model.unet(noisy, times, embeddings).sample.float()
         return ((predicted - noise).square().mean(dim=(1, 2, 3)) * weights[times]).mean()
 
-    fit("diffusion", model, loss_of, training)
+    fit("diffusion", model, loss_of, training, settings["seed"])
     StableDiffusionPipeline(
         vae=vae,
         text_encoder=model.text_encoder,

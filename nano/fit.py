@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from nano.settings import BUILD, Training
 from stages.checkpoints import load_state, save_state
-from stages.files import written_aside
+from stages.files import value_digest, written_aside
 from stages.seeds import derive_seed
 
 CHECKPOINT_EVERY = 250
@@ -20,14 +21,15 @@ EMA_DECAY = 0.999
 NORM_BATCHES = 60
 
 
-def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], training: Training) -> None:
+def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], training: Training, seed: int) -> None:
     """Train ``model`` in place and leave the exponential moving average of its weights in it.
 
     Args:
-        name: names the checkpoint, which an interrupted training goes on from.
+        name: names the checkpoint, which an interrupted training with the same settings and seed goes on from.
         model: all trained parameters.
         loss_of: draws a batch with the generator, which belongs to the step alone, and returns its scalar loss.
-        training: steps, peak learning rate, threads and precision.
+        training: steps, batch, peak learning rate, threads and precision.
+        seed: of the draws of every step.
 
     Raises:
         FloatingPointError: a loss that is not finite, with its step.
@@ -38,7 +40,8 @@ def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.lr, weight_decay=0.01, fused=True)
-    checkpoint = BUILD / f"{name}.checkpoint.safetensors"
+    fingerprint = value_digest([training.model_dump(), seed])[:12]
+    checkpoint = BUILD / f"{name}-{fingerprint}.checkpoint.safetensors"
     state: dict[str, nn.Module] = {"model": model, "average": average}
     done = load_state(checkpoint, state, {"adamw": optimizer}) if checkpoint.exists() else 0
 
@@ -47,8 +50,9 @@ def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = training.lr * _schedule(step, training.steps)
-        generator = torch.Generator().manual_seed(derive_seed(0, name, step))
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16"):
+        generator = torch.Generator().manual_seed(derive_seed(seed, name, step))
+        # On CPUs the fused attention kernel is slower, its backward pass most of all, than plain products in bf16.
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16"), sdpa_kernel(SDPBackend.MATH):
             loss = loss_of(generator)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}; the last checkpoint is {checkpoint}")
@@ -62,11 +66,11 @@ def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == training.steps:
             save_state(checkpoint, state, {"adamw": optimizer}, step + 1)
     model.load_state_dict(average.module.state_dict())
-    _settle_batch_norms(name, model, loss_of)
+    _settle_batch_norms(name, model, loss_of, seed)
     model.eval()
 
 
-def _settle_batch_norms(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor]) -> None:
+def _settle_batch_norms(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], seed: int) -> None:
     """Measure the statistics of batch norms anew: those of the training belong to other weights than the average's."""
     norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if not norms:
@@ -76,7 +80,7 @@ def _settle_batch_norms(name: str, model: nn.Module, loss_of: Callable[[torch.Ge
         norm.momentum = None  # a plain mean over all batches
     with torch.no_grad():
         for batch in range(NORM_BATCHES):
-            loss_of(torch.Generator().manual_seed(derive_seed(0, name, "norms", batch)))
+            loss_of(torch.Generator().manual_seed(derive_seed(seed, name, "norms", batch)))
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -15,7 +15,7 @@ from stages.corpus import world
 from stages.corpus.scenery import SCENERIES
 from stages.diffusion.sampling import draw_noise, edit_latents
 from stages.files import write_json, written_aside
-from stages.models import Clip, load_captioner, load_clip, load_diffusion, load_segmenter, to_images
+from stages.models import Clip, Diffusion, load_captioner, load_clip, load_diffusion, load_segmenter, to_images
 from stages.params import ModelName
 
 Figures = dict[str, float | int]
@@ -72,7 +72,7 @@ def _right(clip: Clip, pictures: Tensor, scenes: Scenes) -> tuple[float, float]:
 
 
 def _phrase(noun: str, place: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} {SCENERIES[place][0]}"
+    return f"{world.with_article(noun)} {SCENERIES[place][0]}"
 
 
 def _share(found: list[str], true: list[str]) -> float:
@@ -114,31 +114,49 @@ def measure_vgg(scenes: Scenes) -> Figures:
     return {"noun": _share(found, scenes.nouns), "n": len(scenes.captions)}
 
 
-def measure_diffusion(scenes: Scenes, settings: dict[str, Any], seed: int) -> tuple[Figures, list[Image.Image]]:
-    """Sample held-out captions from noise; return what the judge sees in the samples, and the first samples."""
+def measure_diffusion(
+    training: Scenes, held_out: Scenes, settings: dict[str, Any], seed: int
+) -> tuple[Figures, list[Image.Image]]:
+    """Sample held-out captions from noise; return what the judge sees in the samples, and the first samples.
+
+    The scale of the guidance is that of ``settings["guidance_scales"]`` which does best on captions of the training.
+    """
     diffusion, judge = load_diffusion(_model("diffusion")), load_clip(_model("judge"))
-    count, channels, side = settings["samples"], diffusion.unet.config.in_channels, diffusion.unet.config.sample_size
+    tried: dict[float, float] = {}
+    for scale in settings["guidance_scales"]:
+        captions = training.captions[: settings["guidance_samples"]]
+        sampled = _sample(diffusion, captions, settings["steps"], scale, seed + 1)
+        tried[scale] = sum(_right(judge, sampled, training)) / 2
+    best = max(tried, key=tried.__getitem__)
+    sampled = _sample(diffusion, held_out.captions[: settings["samples"]], settings["steps"], best, seed)
+    nouns, places = _right(judge, sampled, held_out)
+    figures: Figures = {"noun": nouns, "scenery": places, "n": len(sampled), "guidance_scale": best}
+    figures |= {f"training_at_guidance_{scale:g}": share for scale, share in tried.items()}
+    return figures, to_images(sampled[: SHEET[0] * SHEET[1]])
+
+
+@torch.no_grad()
+def _sample(diffusion: Diffusion, captions: list[str], steps: int, guidance_scale: float, seed: int) -> Tensor:
+    """Return a picture for each caption, made from noise: (n, 3, size, size) in [0, 1]."""
+    shape = torch.Size([diffusion.unet.config.in_channels, *2 * [diffusion.unet.config.sample_size]])
     pictures = []
-    with torch.no_grad():
-        for start in tqdm(range(0, count, BATCH), desc="samples", unit="batch"):
-            rows = range(start, min(start + BATCH, count))
-            noise = torch.stack([draw_noise(torch.Size([channels, side, side]), seed, row) for row in rows])
-            # With all of the schedule to go, the source is drowned in noise: this is text to image.
-            latents = edit_latents(
-                lambda latents, timestep, text: diffusion.unet(latents, timestep, text, return_dict=False)[0],
-                diffusion.scheduler,
-                torch.zeros_like(noise),
-                noise,
-                diffusion.embed_prompts([scenes.captions[row] for row in rows]),
-                diffusion.embed_prompts([""]),
-                steps=settings["steps"],
-                strength=1.0,
-                guidance_scale=settings["guidance_scale"],
-            )
-            pictures.append(diffusion.decode(latents).clamp(0, 1))
-    sampled = torch.cat(pictures)
-    nouns, places = _right(judge, sampled, scenes)
-    return {"noun": nouns, "scenery": places, "n": count}, to_images(sampled[: SHEET[0] * SHEET[1]])
+    for start in tqdm(range(0, len(captions), BATCH), desc=f"samples at guidance {guidance_scale:g}", unit="batch"):
+        part = captions[start : start + BATCH]
+        noise = torch.stack([draw_noise(shape, seed, start + row) for row in range(len(part))])
+        # With all of the schedule to go, the source is drowned in noise: this is text to image.
+        latents = edit_latents(
+            lambda latents, timestep, text: diffusion.unet(latents, timestep, text, return_dict=False)[0],
+            diffusion.scheduler,
+            torch.zeros_like(noise),
+            noise,
+            diffusion.embed_prompts(part),
+            diffusion.embed_prompts([""]),
+            steps=steps,
+            strength=1.0,
+            guidance_scale=guidance_scale,
+        )
+        pictures.append(diffusion.decode(latents).clamp(0, 1))
+    return torch.cat(pictures)
 
 
 def _parts(scenes: Scenes) -> tuple[Tensor, ...]:
@@ -158,7 +176,7 @@ def main() -> None:
         "segmenter": measure_segmenter(scenes),
         "vgg": measure_vgg(scenes),
     }
-    figures["diffusion"], samples = measure_diffusion(scenes, settings["measure"], settings["seed"])
+    figures["diffusion"], samples = measure_diffusion(load_scenes("train"), scenes, settings["measure"], settings["seed"])
     write_json(NANO / "metrics.json", figures)
     side = samples[0].width
     sheet = Image.new("RGB", (SHEET[0] * side, SHEET[1] * side))

@@ -5,12 +5,34 @@ from torch import Tensor, nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, ViTImageProcessorPil
 
 from nano.fit import draw_rows, fit, halve
-from nano.scenes import load_scenes
+from nano.scenes import cut_out, load_scenes
 from nano.settings import MODELS, read_settings, read_training
 from nano.tokenizers import CONTEXT, save_clip_tokenizer
+from stages.corpus import world
 
 FOLDER = MODELS / "segmenter"
-ABSENT_SHARE = 0.25  # of the pictures are asked for a thing that another picture shows
+CUT_OUT_SHARE = 0.3  # of the pictures show the object on a plain colour
+ABSENT_SHARE = 0.35  # of the pictures are asked for a thing that another picture shows
+
+
+def segment(
+    model: CLIPSegForImageSegmentation, pictures: Tensor, words: Tensor, attention_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what the model's own forward gives, but with gradients for its CLIP, which that takes for trained and frozen.
+
+    Args:
+        model: the segmenter.
+        pictures: normalised, (n, 3, size, size).
+        words: token ids, (n, length), length at most CONTEXT.
+        attention_mask: of the words, (n, length).
+
+    Returns:
+        the logits of the masks, (n, size, size), and the embeddings of the pictures, (n, 96).
+    """
+    vision = model.clip.get_image_features(pixel_values=pictures, output_hidden_states=True)
+    embedded_words = model.clip.get_text_features(input_ids=words, attention_mask=attention_mask).pooler_output
+    activations = [vision.hidden_states[layer + 1] for layer in model.extract_layers]
+    return model.decoder(activations, embedded_words).logits.float(), vision.pooler_output
 
 
 def main() -> None:
@@ -53,6 +75,8 @@ def main() -> None:
     image_processor = ViTImageProcessorPil(size={"height": size, "width": size})
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std))
 
+    every_noun = tokenizer(list(world.nouns()), padding=True, return_tensors="pt")
+
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = draw_rows(len(scenes.captions), training.batch, generator)
         kinds = torch.rand(training.batch, generator=generator).tolist()
@@ -64,16 +88,20 @@ def main() -> None:
                 texts.append(scenes.nouns[other])
                 masks[place] = 0
             else:
-                texts.append(scenes.nouns[row] if kind < 0.6 else scenes.subjects[row])
-        words = tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt")
-        pictures = (scenes.pictures(rows) - mean) / std
-        logits = model(pixel_values=pictures, input_ids=words.input_ids, attention_mask=words.attention_mask).logits.float()
+                texts.append(scenes.nouns[row] if kind < 0.7 else scenes.subjects[row])
+        words = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        pictures, _ = cut_out(scenes.pictures(rows), scenes.masks(rows), CUT_OUT_SHARE, generator)
+        logits, images = segment(model, (pictures - mean) / std, words.input_ids, words.attention_mask)
         probabilities = logits.sigmoid()
         overlap = 2 * (probabilities * masks).sum(dim=(1, 2)) + 1
         dice = 1 - overlap / ((probabilities + masks).sum(dim=(1, 2)) + 1)
-        return nn.functional.binary_cross_entropy_with_logits(logits, masks) + 0.2 * dice.mean()
+        # CLIPSeg stands on a CLIP that knows what it sees; here that is learnt at the same time.
+        noun_words = model.clip.get_text_features(**every_noun).pooler_output
+        likeness = nn.functional.normalize(images) @ nn.functional.normalize(noun_words).T
+        named = nn.functional.cross_entropy(model.clip.logit_scale.exp() * likeness, scenes.labels[rows])
+        return nn.functional.binary_cross_entropy_with_logits(logits, masks) + 0.2 * dice.mean() + 0.3 * named
 
-    fit("segmenter", model, loss_of, training)
+    fit("segmenter", model, loss_of, training, settings["seed"])
     model.save_pretrained(FOLDER)
     CLIPSegProcessor(image_processor, tokenizer).save_pretrained(FOLDER)
     halve(FOLDER / "model.safetensors")

@@ -41,7 +41,7 @@ def main() -> None:
         error = restored - pictures
         return error.square().mean() + 0.1 * error.abs().mean() + KL_WEIGHT * posterior.kl().mean()
 
-    fit("vae", vae, loss_of, training)
+    fit("vae", vae, loss_of, training, settings["seed"])
     with torch.no_grad():
         latents = torch.cat(
             [vae.encode(scenes.pictures(rows) * 2 - 1).latent_dist.mean for rows in torch.arange(1024).split(64)]

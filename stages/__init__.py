@@ -1,1 +1,8 @@
 """The seven stages of the pipeline, one module each, and the library that they share."""
+
+import sys
+
+from stages.interrupt import exit_at_once, on_interrupt
+
+if sys.argv[:1] == ["-m"]:  # ``python -m stages.NAME``, whose module is about to be imported
+    on_interrupt(exit_at_once)

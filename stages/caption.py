@@ -6,6 +6,7 @@ from pathlib import Path
 
 import stages.models
 from stages.corpus import samples
+from stages.corpus.parts import one_line
 from stages.corpus.samples import read_corpus
 from stages.models import identity, load_captioner
 from stages.params import Params
@@ -29,7 +30,7 @@ def caption(params: Params) -> None:
         rows = []
         for part in batched(read_corpus(task.inputs[0]), config.batch):
             captions = captioner.caption([sample.image for sample in part], config.max_tokens)
-            for sample, text in zip(part, captions, strict=True):
+            for sample, text in zip(part, map(one_line, captions), strict=True):
                 if text:
                     rows.append({"key": sample.key, "caption": text})
                 else:

@@ -40,9 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def edit(options: argparse.Namespace) -> None:
     """Edit one picture, and print where the results are."""
-    from stages.requests import adjust_sampling, check_images, read_picture
+    from stages.corpus.parts import one_line
+    from stages.requests import adjust_sampling, check_images, check_prompt, read_picture
 
     outputs = _outputs(options.output, check_images(options.images))
+    prompt = check_prompt(options.prompt)
+    term, source_term = one_line(options.term) or None, one_line(options.source_term) or None
     picture = read_picture(options.image).convert("RGB")
     mask = None if options.mask is None else read_picture(options.mask, "mask").convert("L")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
@@ -52,7 +55,7 @@ def edit(options: argparse.Namespace) -> None:
 
     mode = MaskMode.NONE if options.no_mask else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN
     edits = editor.edit(
-        EditRequest(image=picture, prompt=options.prompt, mask=mask, term=options.term, source_term=options.source_term),
+        EditRequest(image=picture, prompt=prompt, mask=mask, term=term, source_term=source_term),
         mask_mode=mode,
         images=options.images,
         seed=options.seed,

@@ -37,10 +37,10 @@ class EditRequest:
 
 @dataclass(frozen=True)
 class Editor:
-    """A latent diffusion model that edits, and the CLIPSeg that finds where."""
+    """A latent diffusion model that edits, and the CLIPSeg that finds where, if masks are to be predicted."""
 
     diffusion: Diffusion
-    segmenter: Segmenter
+    segmenter: Segmenter | None = None
 
     @classmethod
     def load(cls, model: ModelName, segmenter: ModelName) -> "Editor":
@@ -118,7 +118,12 @@ class Editor:
 
         An edit names what shall be there, which the source often lacks: then the place of what it replaces is meant.
         Where neither is found the mask is empty, and an edit with it returns the source.
+
+        Raises:
+            InputError: the editor has no segmenter.
         """
+        if self.segmenter is None:
+            raise InputError("this editor has no segmenter to predict masks with: give a mask, or edit without one")
         masks = (self.segmenter.probabilities(images, terms) >= threshold).float()
         missing = [row for row in range(len(images)) if not masks[row].any() and source_terms[row] is not None]
         if missing:

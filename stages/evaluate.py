@@ -15,13 +15,24 @@ from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor, EditRequest
 from stages.files import file_digest, folder_digest, value_digest, write_json, written_aside
 from stages.metrics.scores import Cases, SystemScores, score_system, summarise
-from stages.models import identity, load_clip, load_vgg, locate, mask_to_tensor, to_images, to_tensor
+from stages.models import (
+    identity,
+    load_clip,
+    load_diffusion,
+    load_segmenter,
+    load_vgg,
+    locate,
+    mask_to_tensor,
+    to_images,
+    to_tensor,
+)
 from stages.params import Evaluate, Gate, ModelName, Params
 from stages.report.page import contact_sheet, write_report
 from stages.report.tables import write_case_scores, write_tables
 from stages.run import run
 from stages.shards import StageCounts, count_dropped, list_shards
 from stages.tables import batched
+from stages.tracking.failures import failures_told
 from stages.tracking.registry import Registered, promote, register
 from stages.tracking.store import connect
 from stages.tracking.training_run import find_run, log_results
@@ -52,7 +63,9 @@ PANELS = {
 def evaluate(params: Params) -> None:
     """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it meets the gate."""
     config = params.evaluate
-    connect()
+    connect()  # what is not there is told now, and not after hours of work
+    for model in (config.judge, config.segmenter, config.base, config.vgg):
+        locate(model)
     shards = list_shards(Path(config.cases), ".tar")
     cases = list(islice((sample for shard in shards for sample in read_edits(shard)), config.max_cases))
     edits, masks = _edit_all(cases, params)
@@ -71,7 +84,8 @@ def evaluate(params: Params) -> None:
     write_tables(REPORTS, metrics)
     write_case_scores(REPORTS / "cases.csv", [case.key for case in cases], scores)
     _write_pictures(cases, edits, metrics, config)
-    registered = _register(params, cases[0], metrics)
+    with failures_told():
+        registered = _register(params, cases[0], metrics)
     StageCounts(stage="evaluate", done=len(cases)).report()
     print(f"  models:/iedit/{registered.version}{', champion' if registered.is_champion else ''}")
 
@@ -82,8 +96,8 @@ def _edit_all(cases: Sequence[EditSample], params: Params) -> tuple[dict[str, Te
     All systems start from the same noise for a case, so that they differ in nothing but what they are.
     """
     config = params.evaluate
-    base = Editor.load(config.base, config.segmenter)
-    tuned = Editor.load(ModelName(name=str(MODEL)), config.segmenter)
+    base = Editor(load_diffusion(config.base))
+    tuned = Editor(load_diffusion(ModelName(name=str(MODEL))), load_segmenter(config.segmenter))
     edits: dict[str, list[Tensor]] = {system: [] for system in SYSTEMS}
     predicted: list[Tensor] = []
     with tqdm(total=len(cases) * len(SYSTEMS), desc="evaluate", unit="edit", mininterval=1) as bar:

@@ -1,32 +1,80 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 TEMPORARY_SUFFIX = ".partial"
+NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+class NoRoomError(OSError):
+    """The disk or a quota is full; the message is one line that names what could not be written."""
+
+
+def lack_of_room(error: Exception) -> str | None:
+    """Return what the system said if an error comes from a full disk or quota; FAISS and others only quote it."""
+    return next((words for words in NO_ROOM if words in str(error)), None)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name ``path`` in errors of a full disk.
+
+    Raises:
+        NoRoomError: the block met a full disk or quota.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # the second is what FAISS raises
+        reason = lack_of_room(error)
+        if reason is None:
+            raise
+        raise NoRoomError(f"{path}: {reason}") from error
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write to, and rename it to ``path`` when the block ends well.
+    """Give a name to write a file or a folder to, and put it in the place of ``path`` when the block ends well.
 
-    A reader sees the old file, or no file, or the new file whole. After an error the temporary file is removed; after
-    a kill it stays, is never read, and is overwritten by the next attempt.
+    A reader sees the old one whole, or none, or the new one whole. The name lies in a folder of its own beside ``path``,
+    for some libraries write to temporary files of theirs beside what they are given (safetensors). After an error that
+    folder is removed; after a kill it stays, is never read, and is removed by the next attempt.
+
+    Raises:
+        NoRoomError: the disk or a quota is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    aside = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary = aside / path.name
+    with writing(path):
+        try:
+            remove(aside)
+            aside.mkdir(parents=True)
+            yield temporary
+            for part in [temporary, *temporary.rglob("*")]:
+                if part.is_file():
+                    with part.open("rb") as file:
+                        os.fsync(file.fileno())
+            if path.is_dir():
+                path.rename(aside / "old")  # removed where it stands, it would for a moment be a folder that lacks files
+            temporary.replace(path)
+        finally:
+            remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

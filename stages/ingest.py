@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stages import seeds
-from stages.corpus import folder, images, parts, samples, scenery, sources, tars, world
+from stages.corpus import archives, folder, images, parts, samples, scenery, sources, tars, world
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_SAMPLES, Part, RawSample
 from stages.corpus.samples import CorpusSample, EditSample, read_metadata, write_corpus, write_edits
@@ -75,7 +75,7 @@ def _name(shard: int) -> str:
 
 def _code_digest() -> str:
     here = sys.modules[__name__]
-    return source_digest(here, folder, images, parts, samples, scenery, seeds, sources, tars, world)
+    return source_digest(here, archives, folder, images, parts, samples, scenery, seeds, sources, tars, world)
 
 
 class _CorpusMaker:

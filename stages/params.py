@@ -1,15 +1,29 @@
 """The sections of params.yaml as typed, range-checked values; one class for each stage, in the order of the pipeline."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 PARAMS_FILE = Path("params.yaml")
 Share = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Count = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
+Relu = Literal[1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29]  # index into VGG-16's features
+SHOWN = 100  # characters of a wrong value in a message
 
 
 class ParameterError(ValueError):
@@ -17,16 +31,33 @@ class ParameterError(ValueError):
 
 
 class Section(BaseModel):
-    """A part of params.yaml: immutable, and with no room for a misspelt key."""
+    """A part of params.yaml: immutable, with no room for a misspelt key, and with values of the type that is written."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_other_key(cls, values: Any) -> Any:
+        # Ahead of all other checks: one misspelt key is also one that is missing, and the misspelling is what helps.
+        for key in values if isinstance(values, Mapping) else ():
+            if key not in cls.model_fields:
+                shown = key if isinstance(key, str) and key.isprintable() else repr(key)
+                told = {"key": shown, "value": _shown(values[key]), "known": ", ".join(cls.model_fields)}
+                raise PydanticCustomError("unknown_key", "no such key; there are {known}", told)
+        return values
 
 
 class ModelName(Section):
     """A pretrained model: a hub id with the commit to take, or a local folder in the hub's layout."""
 
-    name: str = Field(min_length=1)
-    revision: str | None = None  # a commit, tag or branch of the hub; a local folder is known by the digest of its files
+    name: Name
+    revision: Name | None = None  # a commit, tag or branch of the hub; a local folder is known by the digest of its files
+    _key: str = PrivateAttr("")
+
+    @property
+    def key(self) -> str:
+        """Where params.yaml names the model: ``train.clip``; empty for a model that it does not name."""
+        return self._key
 
 
 class OpenMojiSource(Section):
@@ -41,14 +72,14 @@ class FolderSource(Section):
     """A folder of images with metadata.csv or metadata.jsonl, as the Hugging Face imagefolder has it."""
 
     kind: Literal["folder"]
-    path: str
+    path: Name
 
 
 class WebDatasetSource(Section):
     """Tar files as img2dataset writes them: a local glob, or any glob that fsspec knows (s3://bucket/*.tar)."""
 
     kind: Literal["webdataset"]
-    path: str
+    path: Name
 
 
 class Ingest(Section):
@@ -100,8 +131,15 @@ class Segment(Section):
     model: ModelName
     batch: Count
     threshold: Share
-    min_area: Share
-    max_area: Share
+    min_area: Share  # of the picture; below it a mask is dropped, and always an empty one
+    max_area: Share  # above it a mask is dropped, and always a full one
+
+    @field_validator("max_area")
+    @classmethod
+    def _is_not_below_min_area(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("min_area", 0):
+            raise PydanticCustomError("order", "must not be below min_area = {least}", {"least": info.data["min_area"]})
+        return value
 
 
 class Losses(Section):
@@ -111,7 +149,14 @@ class Losses(Section):
     global_clip: bool  # Eq 5
     local_clip: bool  # Eq 11
     perceptual: Annotated[float, Field(ge=0)]  # lambda_perc of Eq 12; 0 is off
-    perceptual_layers: tuple[int, ...]  # indices into VGG-16's features, each a ReLU
+    perceptual_layers: Annotated[tuple[Relu, ...], Field(strict=False)]  # YAML has lists only
+
+    @field_validator("perceptual_layers")
+    @classmethod
+    def _are_some(cls, layers: tuple[Relu, ...], info: ValidationInfo) -> tuple[Relu, ...]:
+        if not layers and info.data.get("perceptual", 0) > 0:
+            raise PydanticCustomError("no_layers", "with perceptual above 0 at least one layer must be named")
+        return layers
 
 
 class Train(Section):
@@ -145,6 +190,16 @@ class Sampling(Section):
     guidance_scale: Annotated[float, Field(ge=1)]
     mask_threshold: Share
 
+    @field_validator("strength")
+    @classmethod
+    def _leaves_a_step(cls, strength: float, info: ValidationInfo) -> float:
+        steps = info.data.get("steps")
+        if steps is not None and int(steps * strength) == 0:
+            raise PydanticCustomError(
+                "no_step", "with steps = {steps} no step is left, the result would be the source", {"steps": steps}
+            )
+        return strength
+
 
 class Gate(Section):
     """When a model becomes champion: iEdit-M against SDEdit on the same cases."""
@@ -156,7 +211,7 @@ class Gate(Section):
 class Evaluate(Section):
     """Tables 1 and 2."""
 
-    cases: str  # folder of shards: data/evaluation (the embedded world's) or data/heldout (pairs put aside)
+    cases: Name  # folder of shards: data/evaluation (the embedded world's) or data/heldout (pairs put aside)
     max_cases: Count
     judge: ModelName  # a CLIP that nothing was trained against
     segmenter: ModelName
@@ -172,7 +227,7 @@ class Params(Section):
     """The whole of params.yaml."""
 
     seed: Annotated[int, Field(ge=0)]
-    threads: Count  # of the processor, in each stage
+    threads: Annotated[int, Field(gt=0, le=1024)]  # of the processor, in each stage
     ingest: Ingest
     caption: Caption
     mutate: Mutate
@@ -181,6 +236,11 @@ class Params(Section):
     train: Train
     sampling: Sampling
     evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _models_know_their_keys(self) -> Self:
+        _tell_keys(self, "")
+        return self
 
 
 def read_params(path: Path = PARAMS_FILE) -> Params:
@@ -192,12 +252,48 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     if not path.is_file():
         raise ParameterError(f"{path}: no such file; run from the folder of the project")
     try:
-        return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path}: not YAML: {str(error).replace(chr(10), ' ')}") from error
+        values = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or a number that is none
+        raise ParameterError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ParameterError(f"{path}: must hold the sections {', '.join(Params.model_fields)}")
+    try:
+        return Params.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        value = "" if first["type"] in ("missing", "extra_forbidden") else f" = {first['input']!r}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ParameterError(f"{path}: {key}{value}: {first['msg']}{more}") from error
+        raise ParameterError(f"{path}: {describe_error(error.errors()[0], values)}{more}") from error
+
+
+def describe_error(error: ErrorDetails, values: Any) -> str:
+    """Return what is wrong with ``values`` in one line: the key, its value where it has one, and what is allowed."""
+    keys = []
+    for part in error["loc"]:
+        is_missing = error["type"] == "missing" and part == error["loc"][-1]
+        if isinstance(values, dict) and part not in values and not is_missing:
+            continue  # between a source and its keys pydantic puts the kind, which is no key
+        keys.append(str(part))
+        values = values[part] if isinstance(values, dict) and part in values else None
+    value, message, told = _shown(error["input"]), error["msg"], error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            return f"{'.'.join(keys)}: is missing"
+        case "union_tag_not_found":
+            return f"{'.'.join([*keys, 'kind'])}: is missing"
+        case "union_tag_invalid":
+            keys, value, message = [*keys, "kind"], _shown(told["tag"]), f"allowed are {told['expected_tags']}"
+        case "unknown_key":
+            keys, value = [*keys, told["key"]], told["value"]
+    return f"{'.'.join(keys)} = {value}: {message}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def _tell_keys(section: Section, prefix: str) -> None:
+    for name, value in section:
+        if isinstance(value, ModelName):
+            value._key = f"{prefix}{name}"
+        elif isinstance(value, Section):
+            _tell_keys(value, f"{prefix}{name}.")

@@ -4,13 +4,14 @@ import base64
 import binascii
 import io
 from pathlib import Path
-from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from pydantic import ValidationError
 
+from stages.corpus.images import Refused, decoded
+from stages.corpus.parts import MAX_BYTES, one_line, printable
 from stages.files import read_json
-from stages.params import Sampling
+from stages.params import Sampling, describe_error
 from stages.run import InputError
 
 SETTINGS_FILE = "iedit.json"  # in a model's folder: how its edits are sampled unless the caller says otherwise
@@ -25,9 +26,16 @@ def read_picture(path: Path, name: str = "image") -> Image.Image:
     Raises:
         InputError: it is not a picture that can be read.
     """
+    name = f"{name} {printable(path)}"
     if not path.is_file():
-        raise InputError(f"{name} {path}: no such file")
-    return _open(path.read_bytes(), f"{name} {path}")
+        raise InputError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{name}: larger than {MAX_BYTES:,} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}") from error
+    return _open(data, name)
 
 
 def decode_picture(text: str, name: str = "image") -> Image.Image:
@@ -50,6 +58,18 @@ def encode_picture(image: Image.Image) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+def check_prompt(text: object, name: str = "prompt") -> str:
+    """Return a prompt as words with single spaces between them, without control characters.
+
+    Raises:
+        InputError: there is no word in it.
+    """
+    prompt = one_line(text)
+    if not prompt:
+        raise InputError(f"{name}: must not be blank")
+    return prompt
+
+
 def check_images(images: int) -> int:
     """Return how many results are wanted, checked.
 
@@ -67,17 +87,11 @@ def adjust_sampling(sampling: Sampling, **changes: float | None) -> Sampling:
     Raises:
         InputError: one is out of range, or no step would be left to do.
     """
-    asked = {name: value for name, value in changes.items() if value is not None}
+    values = sampling.model_dump() | {name: value for name, value in changes.items() if value is not None}
     try:
-        adjusted = Sampling.model_validate(sampling.model_dump() | asked)
+        return Sampling.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg']}") from error
-    if int(adjusted.steps * adjusted.strength) == 0:
-        raise InputError(
-            f"strength = {adjusted.strength} with {adjusted.steps} steps: no step is left, the result would be the source"
-        )
-    return adjusted
+        raise InputError(describe_error(error.errors()[0], values)) from error
 
 
 def read_sampling(folder: Path) -> Sampling:
@@ -89,22 +103,19 @@ def read_sampling(folder: Path) -> Sampling:
     path = folder / SETTINGS_FILE
     if not path.is_file():
         raise InputError(f"{path}: no such file; the folder is not a model that the train stage wrote")
-    settings: dict[str, Any] = read_json(path)
     try:
-        return Sampling.model_validate(settings.get("sampling"))
+        values = read_json(path)["sampling"]
+        return Sampling.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: {error.errors()[0]['msg']}") from error
+        raise InputError(f"{path}: {describe_error(error.errors()[0], values)}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path}: damaged: has no sampling") from error
 
 
 def _open(data: bytes, name: str) -> Image.Image:
     """Decode a picture; its size is checked first, and only formats of pictures are tried."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise InputError(f"{name}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-        image.load()
-    except UnidentifiedImageError as error:
-        raise InputError(f"{name}: not a picture ({', '.join(FORMATS)})") from error
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: cannot be read: {error}") from error
-    return ImageOps.exif_transpose(image)
+        with decoded(data, FORMATS, MAX_PIXELS) as image:
+            return ImageOps.exif_transpose(image)
+    except Refused as reason:
+        raise InputError(f"{name}: {reason}") from reason

@@ -16,10 +16,10 @@ from stages.corpus.samples import read_corpus
 from stages.files import written_aside
 from stages.models import Clip, identity, load_clip
 from stages.pairing import neighbours, split
-from stages.pairing.neighbours import SCORES, Embeddings, Pair, build_index, find_pairs
+from stages.pairing.neighbours import EDIT_COLUMNS, PAIR_COLUMNS, SCORES, Embeddings, Pair, build_index, find_pairs
 from stages.pairing.split import held_out_pairs
 from stages.params import Params, Retrieve
-from stages.run import run
+from stages.run import InputError, run
 from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards, source_digest
 from stages.tables import batched, read_table, write_table
 
@@ -29,14 +29,7 @@ PAIRS = Path("data/pairs")
 EMBEDDINGS = PAIRS / "embeddings"
 INDEX = PAIRS / "images.faiss"
 
-EDIT_COLUMNS = ("caption", "edit_prompt", "source_term", "target_term", "relation", "source_diff", "target_diff")
-COLUMNS = {
-    "key": "string",
-    "target_key": "string",
-    "split": "string",
-    **dict.fromkeys(EDIT_COLUMNS, "string"),
-    **dict.fromkeys(SCORES, "float32"),
-}
+EDITS_TABLE = dict.fromkeys(("key", *EDIT_COLUMNS), "string")
 
 
 def retrieve(params: Params) -> None:
@@ -47,12 +40,15 @@ def retrieve(params: Params) -> None:
     embeddings = {path.stem: load_file(EMBEDDINGS / f"{path.stem}.safetensors") for path in shards}
     images = np.concatenate([embeddings[path.stem]["images"] for path in shards])
     keys = [sample_key for path in shards for sample_key in _keys(embeddings[path.stem]["keys"])]
-    edits = [edit | {"shard": path.stem} for path in shards for edit in read_table(path)]
+    edits = [edit | {"shard": path.stem} for path in shards for edit in read_table(path, EDITS_TABLE)]
     row_of = {key: row for row, key in enumerate(keys)}
+    stranger = next((edit for edit in edits if edit["key"] not in row_of), None)
+    if stranger is not None:
+        raise InputError(f"{EDITS}: key {stranger['key']!r} is of no image in {CORPUS}; run the stages from ingest on")
 
     index = build_index(images)
     with written_aside(INDEX) as temporary:
-        faiss.write_index(index, str(temporary))
+        temporary.write_bytes(faiss.serialize_index(index).data)  # FAISS's own writer does not tell when the disk is full
     captions, prompts = (np.concatenate([embeddings[path.stem][name] for path in shards]) for name in ("captions", "prompts"))
     pairs, dropped = find_pairs(index, images, [row_of[edit["key"]] for edit in edits], captions, prompts, config)
 
@@ -92,7 +88,7 @@ def _embed_all(config: Retrieve) -> StageCounts:
             keys += [sample.key for sample in part]
             images.append(clip.embed_images([sample.image for sample in part]).cpu().numpy())
             advance(len(part))
-        rows = read_table(edits)
+        rows = read_table(edits, EDITS_TABLE)
         save_file(
             {
                 "keys": np.frombuffer("\n".join(keys).encode(), dtype=np.uint8),
@@ -127,7 +123,7 @@ def _write_pairs(rows: dict[str, list[dict[str, Any]]], reasons: dict[str, Count
     ]
 
     def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:  # noqa: ARG001
-        write_table(output, rows[task.name], COLUMNS)
+        write_table(output, rows[task.name], PAIR_COLUMNS)
         return ShardResult(done=len(rows[task.name]), dropped=reasons[task.name])
 
     settings = {"retrieve": config.model_dump(), "code": source_digest(sys.modules[__name__], neighbours, split)}

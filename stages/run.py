@@ -1,10 +1,17 @@
-"""How every stage starts and ends: threads set, parameters checked, errors in one line."""
+"""How every stage starts and ends: alone in its folder, threads set, parameters checked, errors in one line."""
 
+import fcntl
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from stages.files import lack_of_room
+from stages.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt, raise_once
 from stages.params import ParameterError, Params, read_params
+
+LOCK = Path("logs/lock")  # no out of DVC, and ignored by git; it says who holds it
 
 
 class InputError(ValueError):
@@ -14,17 +21,52 @@ class InputError(ValueError):
 def run(stage: Callable[[Params], None]) -> None:
     """Run a stage on params.yaml and exit.
 
-    Exit codes: 0 done; 2 bad parameters or input, told in one line; 130 interrupted. Any other error is a defect and
-    shows its traceback.
+    Exit codes: 0 done; 2 bad parameters or input; 3 the disk or a quota is full; 130 interrupted. All but the first are
+    told in one line. Any other error is a defect and shows its traceback.
     """
+    try:
+        on_interrupt(raise_once)
+        code = _run(stage)
+        on_interrupt(exit_at_once)  # while the interpreter shuts down
+    except KeyboardInterrupt:
+        print(MESSAGE, file=sys.stderr)
+        code = EXIT_CODE
+    sys.exit(code)
+
+
+def _run(stage: Callable[[Params], None]) -> int:
     try:
         params = read_params()
         _set_threads(params.threads)
-        stage(params)
-    except KeyboardInterrupt:
-        sys.exit(_complain("interrupted; what is whole is kept, the next run goes on from there", 130))
+        with _alone(stage.__name__):
+            stage(params)
     except (ParameterError, InputError) as error:
-        sys.exit(_complain(str(error), 2))
+        return _complain(str(error), 2)
+    except OSError as error:
+        if not lack_of_room(error):
+            raise
+        return _complain(f"{error}; what is whole is kept, make room and run again", 3)
+    return 0
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Wait until no other stage is at work in this folder; the lock is the system's, so it goes with its process."""
+    if os.environ.get("RANK", "0") != "0":  # one of several processes of a training, whose first has the lock for all
+        yield
+        return
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with LOCK.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            print(f"waiting for {file.read() or 'another stage'} to end: one at a time in a folder", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"{name} (process {os.getpid()})")
+        file.flush()
+        yield
 
 
 def _set_threads(threads: int) -> None:

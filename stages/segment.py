@@ -13,7 +13,7 @@ import stages.models
 from stages.corpus import samples
 from stages.corpus.samples import CorpusReader, EditSample, read_corpus, write_edits
 from stages.models import Segmenter, identity, load_segmenter
-from stages.pairing.neighbours import SCORES
+from stages.pairing.neighbours import PAIR_COLUMNS, SCORES
 from stages.params import Params, Segment
 from stages.run import run
 from stages.shards import ShardResult, ShardTask, list_shards, map_shards, source_digest
@@ -29,7 +29,7 @@ def segment(params: Params) -> None:
     config = params.segment
     segmenter = load_segmenter(config.model)
     reader = CorpusReader(list_shards(CORPUS, ".tar"))
-    tables = {path.stem: read_table(path) for path in list_shards(PAIRS, ".parquet")}
+    tables = {path.stem: read_table(path, PAIR_COLUMNS) for path in list_shards(PAIRS, ".parquet")}
     code = source_digest(sys.modules[__name__], samples, stages.models)
     settings = {"segment": config.model_dump(), "model": identity(config.model), "code": code}
     for split, folder in FOLDERS.items():
@@ -106,9 +106,9 @@ def _mask_pairs(
 def _objection(mask: torch.Tensor, name: str, config: Segment) -> str | None:
     """Return why a mask is of no use, or None."""
     area = mask.float().mean().item()
-    if area < config.min_area:
+    if area == 0 or area < config.min_area:
         return f"{name} mask empty or below segment.min_area"
-    if area > config.max_area:
+    if area == 1 or area > config.max_area:
         return f"{name} mask full or above segment.max_area"
     return None
 

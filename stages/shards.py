@@ -13,9 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from tqdm import tqdm
 
-from stages.files import TEMPORARY_SUFFIX, file_digest, read_json, value_digest, write_json, written_aside
+from stages.files import TEMPORARY_SUFFIX, file_digest, remove, value_digest, write_json, written_aside
 from stages.run import InputError
 
 SIDECAR_SUFFIX = ".done.json"
@@ -43,6 +44,18 @@ class ShardResult:
 
 Work = Callable[[ShardTask, Path, Callable[[int], object]], ShardResult]
 """Writes the output of a task to a path; calls the third argument with the number of samples just finished."""
+
+
+class Sidecar(BaseModel):
+    """What stands beside a whole shard."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    fingerprint: str  # of all that went in
+    digest: str  # of the bytes that came out
+    done: NonNegativeInt
+    dropped: dict[str, NonNegativeInt]
+    notes: list[dict[str, Any]]
 
 
 @dataclass(kw_only=True)
@@ -95,20 +108,26 @@ def map_shards(
             inputs = [file_digest(path) for path in task.inputs]
             fingerprint = value_digest({"inputs": inputs, "settings": [dict(settings), dict(task.settings)]})
             before = bar.n
-            if _is_whole(output, sidecar, fingerprint):
+            record = _whole(output, sidecar, fingerprint)
+            if record is not None:
                 counts.shards_reused += 1
-                counts.reused += read_json(sidecar)["done"]
+                counts.reused += record.done
             else:
                 sidecar.unlink(missing_ok=True)
                 with written_aside(output) as temporary:
                     result = work(task, temporary, bar.update)
-                record = {"fingerprint": fingerprint, "digest": file_digest(output), "done": result.done}
-                write_json(sidecar, record | {"dropped": dict(result.dropped), "notes": result.notes})
+                record = Sidecar(
+                    fingerprint=fingerprint,
+                    digest=file_digest(output),
+                    done=result.done,
+                    dropped=dict(result.dropped),
+                    notes=result.notes,
+                )
+                write_json(sidecar, record.model_dump())
                 counts.shards_done += 1
                 counts.done += result.done
-            record = read_json(sidecar)
-            counts.dropped.update(record["dropped"])
-            counts.notes += record["notes"]
+            counts.dropped.update(record.dropped)
+            counts.notes += record.notes
             bar.update(before + task.samples - bar.n)
     return counts
 
@@ -126,15 +145,23 @@ def list_shards(folder: Path, suffix: str) -> list[Path]:
 
 
 def count_samples(shard: Path, suffix: str) -> int:
-    """Return how many samples a shard holds, from its sidecar."""
-    return int(read_json(_sidecar(shard, suffix))["done"])
+    """Return how many samples a shard holds, from its sidecar.
+
+    Raises:
+        InputError: the sidecar is damaged.
+    """
+    return _read_written(_sidecar(shard, suffix)).done
 
 
 def count_dropped(folder: Path) -> dict[str, int]:
-    """Return how many samples were dropped on the way into the shards of ``folder``, by reason."""
+    """Return how many samples were dropped on the way into the shards of ``folder``, by reason.
+
+    Raises:
+        InputError: a sidecar is damaged.
+    """
     dropped: Counter[str] = Counter()
     for sidecar in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
-        dropped.update(read_json(sidecar)["dropped"])
+        dropped.update(_read_written(sidecar).dropped)
     return dict(dropped)
 
 
@@ -147,21 +174,32 @@ def _sidecar(shard: Path, suffix: str) -> Path:
     return shard.with_name(shard.name.removesuffix(suffix) + SIDECAR_SUFFIX)
 
 
-def _is_whole(output: Path, sidecar: Path, fingerprint: str) -> bool:
-    """Tell whether the output is there, was made from the same, and has the bytes that were written."""
+def _whole(output: Path, sidecar: Path, fingerprint: str) -> Sidecar | None:
+    """Return the sidecar if the output is there, was made from the same, and has the bytes that were written."""
     if not (output.exists() and sidecar.exists()):
-        return False
+        return None
     try:
-        record = read_json(sidecar)
-        return bool(record["fingerprint"] == fingerprint and record["digest"] == file_digest(output))
-    except (ValueError, KeyError, TypeError):  # a sidecar that was damaged vouches for nothing
-        return False
+        record = _read(sidecar)
+    except ValidationError:  # it was damaged, and vouches for nothing
+        return None
+    return record if record.fingerprint == fingerprint and record.digest == file_digest(output) else None
+
+
+def _read(sidecar: Path) -> Sidecar:
+    return Sidecar.model_validate_json(sidecar.read_bytes())
+
+
+def _read_written(sidecar: Path) -> Sidecar:
+    """Return the sidecar of a shard that another stage has written."""
+    try:
+        return _read(sidecar)
+    except ValidationError as error:
+        raise InputError(f"{sidecar}: damaged; run the stage that writes it") from error
 
 
 def _remove_strangers(folder: Path, suffix: str, names: Iterable[str]) -> None:
     """Remove shards that no task names, and what an interrupted run left."""
     kept = {f"{name}{ending}" for name in names for ending in (suffix, SIDECAR_SUFFIX)}
     for path in folder.iterdir():
-        is_shard = path.name.endswith((suffix, SIDECAR_SUFFIX))
-        if path.is_file() and path.name not in kept and (is_shard or path.name.endswith(TEMPORARY_SUFFIX)):
-            path.unlink()
+        if path.name not in kept and path.name.endswith((suffix, SIDECAR_SUFFIX, TEMPORARY_SUFFIX)):
+            remove(path)

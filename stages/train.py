@@ -1,11 +1,12 @@
 """Stage train: fine-tune the latent diffusion model on the paired dataset (Eq 2-12)."""
 
 import csv
-import json
 import shutil
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
+from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
@@ -13,85 +14,124 @@ import stages.models
 from stages.corpus.samples import EditSample, read_edits
 from stages.diffusion import losses, noise
 from stages.editor import Editor
-from stages.files import TEMPORARY_SUFFIX, file_digest, folder_digest, value_digest, write_json, written_aside
-from stages.models import (
-    Diffusion,
-    identity,
-    load_clip,
-    load_diffusion,
-    load_segmenter,
-    load_vgg,
-    locate,
-    mask_to_tensor,
-    to_images,
-    to_tensor,
-)
+from stages.files import file_digest, folder_digest, remove, value_digest, write_json, written_aside
+from stages.models import Diffusion, identity, load_clip, load_diffusion, load_vgg, locate, mask_to_tensor, to_images, to_tensor
 from stages.params import PARAMS_FILE, Params
 from stages.requests import SETTINGS_FILE
 from stages.run import InputError, run
 from stages.shards import StageCounts, count_samples, list_shards, source_digest
-from stages.tracking.training_run import start_training
+from stages.tracking.store import connect
+from stages.tracking.training_run import TrainingRun, start_training
 from stages.training import dataset, loop, objective
 
 TRAINING = Path("data/training")
 CACHE = Path("data/cache")  # the training set as the frozen encoders see it: made anew when missing, no out of DVC
 MODEL = Path("models/iedit")
 LOSSES = Path("models/losses.csv")
-UNFINISHED = Path("models/unfinished")  # checkpoints; emptied when the model is written
+DONE = Path("models/iedit.done")  # written last: a digest of what went into the model and the losses, and of both
+UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
+RUN = UNFINISHED / "run.json"
 SHOWN = 4  # training pairs whose edits are logged at every checkpoint
 UNHASHED = {"steps", "checkpoint_every", "keep_checkpoints"}  # of ``train``: they do not change what a step does
+PATIENCE = timedelta(days=7)  # of processes that wait until the first has encoded the training set
 
 
 def train(params: Params) -> None:
-    """Write ``models/iedit``, a diffusers folder, and ``models/losses.csv``, the losses of every step."""
+    """Write ``models/iedit``, a diffusers folder, and ``models/losses.csv``, the losses of every step.
+
+    Of several processes (``accelerate launch -m stages.train``) all take the steps, and the first does all else.
+    """
+    processes = PartialState(cpu=stages.models.device().type == "cpu", timeout=PATIENCE)
     config = params.train
+    if processes.is_main_process:
+        connect()  # what is not there is told now, and not after hours of work
+    for model in (config.base, config.clip, config.vgg):
+        locate(model)
     shards = list_shards(TRAINING, ".tar")
     count = sum(count_samples(shard, ".tar") for shard in shards)
     if count == 0:
         raise InputError(f"{TRAINING}: no pair to train on; see what retrieve and segment dropped, and why")
     dataset_digest = value_digest([file_digest(shard) for shard in shards])
-    workplace = loop.Workplace(folder=UNFINISHED, fingerprint=_fingerprint(params, dataset_digest))
-    with start_training(
-        params,
-        PARAMS_FILE,
-        state_file=UNFINISHED / "run.json",
-        dataset=TRAINING,
-        dataset_digest=dataset_digest,
-        samples=count,
-    ) as tracked:
-        diffusion, clip = load_diffusion(config.base), load_clip(config.clip)
-        encoded = dataset.encode_training_set(TRAINING, CACHE, config, diffusion, clip)
-        editor = Editor(diffusion, load_segmenter(params.evaluate.segmenter))
-        shown = list(islice((sample for shard in shards for sample in read_edits(shard)), SHOWN))
-
-        def on_checkpoint(step: int, path: Path) -> None:
-            tracked.log_artifact(path, "checkpoints")
-            tracked.log_image("edits", _show(editor, shown, params), step)
-
-        loop.fine_tune(
-            diffusion.unet,
-            objective.Objective(diffusion, clip, load_vgg(config.vgg), config.losses),
-            dataset.TrainingSet(CACHE),
-            config,
-            params.seed,
-            workplace,
-            on_step=tracked.log_step,
-            on_checkpoint=on_checkpoint,
-        )
-        _write_losses(workplace.losses)
-        _write_model(diffusion, locate(config.base), params)
-        tracked.finish(folder_digest(MODEL))
-    shutil.rmtree(UNFINISHED)
-    StageCounts(stage="train", done=config.steps * config.batch * config.accumulation, reused=encoded.reused).report()
+    workplace = loop.Workplace(folder=UNFINISHED, fingerprint=_fingerprint(params, dataset_digest, processes.num_processes))
+    fingerprint = value_digest([workplace.fingerprint, config.steps, params.sampling.model_dump()])
+    is_whole = _is_whole(fingerprint)
+    done = config.steps
+    if not processes.is_main_process:
+        if not is_whole:
+            _fine_tune(params, workplace, shards, None)
+        return
+    if not is_whole or RUN.exists():
+        with start_training(
+            params, PARAMS_FILE, state_file=RUN, dataset=TRAINING, dataset_digest=dataset_digest, samples=count
+        ) as tracked:
+            if not is_whole:
+                DONE.unlink(missing_ok=True)
+                diffusion, done = _fine_tune(params, workplace, shards, tracked)
+                _write_losses(workplace)
+                _write_model(diffusion, locate(config.base), params)
+                with written_aside(DONE) as temporary:
+                    temporary.write_text(_outs_digest(fingerprint))
+            tracked.finish(folder_digest(MODEL))
+    remove(UNFINISHED)
+    per_step = config.batch * config.accumulation * processes.num_processes
+    StageCounts(stage="train", done=(config.steps - done) * per_step, reused=done * per_step).report()
 
 
-def _fingerprint(params: Params, dataset_digest: str) -> str:
+def _is_whole(fingerprint: str) -> bool:
+    """Tell whether the model and the losses are there, were made from the same, and have the bytes that were written."""
+    are_there = DONE.exists() and MODEL.exists() and LOSSES.exists()
+    return are_there and DONE.read_bytes() == _outs_digest(fingerprint).encode()
+
+
+def _outs_digest(fingerprint: str) -> str:
+    return value_digest([fingerprint, folder_digest(MODEL), file_digest(LOSSES)])
+
+
+def _fine_tune(
+    params: Params, workplace: loop.Workplace, shards: list[Path], tracked: TrainingRun | None
+) -> tuple[Diffusion, int]:
+    """Return the trained model, and how many steps of it had been done before; the first process has a run to log to."""
+    config = params.train
+    diffusion, clip = load_diffusion(config.base), load_clip(config.clip)
+    if tracked is not None:
+        dataset.encode_training_set(TRAINING, CACHE, config, diffusion, clip)
+    PartialState().wait_for_everyone()
+    shown = list(islice((sample for shard in shards for sample in read_edits(shard)), SHOWN))
+
+    def on_step(step: int, log: loop.StepLog) -> None:
+        if tracked is not None:
+            tracked.log_step(step, log)
+
+    def on_checkpoint(step: int, path: Path) -> None:
+        if tracked is None:
+            return
+        for each, log in workplace.read_losses():  # a kill may have come before the last steps were sent
+            tracked.log_step(each, log)
+        if not tracked.has_artifact(path, "checkpoints"):
+            tracked.log_image("edits", _show(Editor(diffusion), shown, params), step)
+            tracked.log_artifact(path, "checkpoints")  # last: where it is, the picture is
+
+    done = loop.fine_tune(
+        diffusion.unet,
+        objective.Objective(diffusion, clip, load_vgg(config.vgg), config.losses),
+        dataset.TrainingSet(CACHE),
+        config,
+        params.seed,
+        workplace,
+        on_step=on_step,
+        on_checkpoint=on_checkpoint,
+    )
+    return diffusion, done
+
+
+def _fingerprint(params: Params, dataset_digest: str, processes: int) -> str:
     """Return a digest of all that decides the weights after a given number of steps."""
     config = params.train
     code = source_digest(stages.models, losses, noise, dataset, objective, loop)
     models = [identity(model) for model in (config.base, config.clip, config.vgg)]
     settings = config.model_dump(mode="json", exclude=UNHASHED)
-    return value_digest({"train": settings, "seed": params.seed, "data": dataset_digest, "models": models, "code": code})
+    inputs = {"train": settings, "seed": params.seed, "data": dataset_digest, "models": models, "code": code}
+    return value_digest(inputs | {"processes": processes})
 
 
 def _show(editor: Editor, shown: list[EditSample], params: Params) -> Image.Image:
@@ -114,27 +154,24 @@ def _show(editor: Editor, shown: list[EditSample], params: Params) -> Image.Imag
     return sheet
 
 
-def _write_losses(log: Path) -> None:
+def _write_losses(workplace: loop.Workplace) -> None:
     """Write the losses of every step as CSV, for plots."""
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = [{"step": str(step)} | {key: f"{value:.6g}" for key, value in log.items()} for step, log in workplace.read_losses()]
     with written_aside(LOSSES) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: value if key == "step" else f"{value:.6g}" for key, value in row.items()} for row in rows)
+        writer.writerows(rows)
 
 
 def _write_model(diffusion: Diffusion, base: Path, params: Params) -> None:
     """Write the model: every file of the base, byte for byte, but for the U-Net's weights."""
-    aside = MODEL.with_name(MODEL.name + TEMPORARY_SUFFIX)
-    shutil.rmtree(aside, ignore_errors=True)
     weights = shutil.ignore_patterns("*.bin", "*.ckpt", "*.pt", ".*")
-    shutil.copytree(base, aside, ignore=weights, copy_function=shutil.copyfile)
-    shutil.rmtree(aside / "unet")
-    diffusion.unet.save_pretrained(aside / "unet")
-    shutil.copyfile(base / "unet" / "config.json", aside / "unet" / "config.json")  # diffusers' has the path of the base in it
-    write_json(aside / SETTINGS_FILE, {"sampling": params.sampling.model_dump()})
-    shutil.rmtree(MODEL, ignore_errors=True)
-    aside.rename(MODEL)
+    with written_aside(MODEL) as aside:
+        shutil.copytree(base, aside, ignore=weights, copy_function=shutil.copyfile)
+        shutil.rmtree(aside / "unet")
+        diffusion.unet.save_pretrained(aside / "unet")
+        shutil.copyfile(base / "unet" / "config.json", aside / "unet" / "config.json")  # diffusers' has the base's path in it
+        write_json(aside / SETTINGS_FILE, {"sampling": params.sampling.model_dump()})
 
 
 if __name__ == "__main__":

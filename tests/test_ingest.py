@@ -1,11 +1,14 @@
 """The ingest stage: what is let in, what is refused and why, and the same shards from every source."""
 
 import csv
+import gzip
 import io
 import json
+import os
 import shutil
 import struct
 import tarfile
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pytest
 from PIL import Image
 
 from stages import ingest as stage
-from stages.corpus import images, world
+from stages.corpus import images, tars, world
 from stages.corpus.parts import one_line, printable
 from stages.corpus.samples import read_corpus, read_edits
 from stages.params import Ingest, Params, read_params
@@ -99,6 +102,22 @@ def _png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(whole)
 
 
+def _tiff_with_a_tile_of(side: int) -> bytes:
+    """Return a TIFF of 16 x 16 pixels, cut from one tile that is much larger, and black."""
+    data = zlib.compress(bytes(side * side))
+    shorts = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1}  # sides, bits, deflate, grey, one band
+    longs = {322: side, 323: side, 324: 8, 325: len(data)}  # sides of a tile, where it is, its bytes
+    tags = [struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in shorts.items()]
+    tags += [struct.pack("<HHII", tag, 4, 1, value) for tag, value in longs.items()]
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)
+
+
+def _gif_with_a_frame_of(side: int) -> bytes:
+    """Return a GIF that announces 16 x 16 pixels and has a larger frame."""
+    head = b"GIF89a" + struct.pack("<HHBBB", 16, 16, 0x80, 0, 0) + bytes(6)
+    return head + b"," + struct.pack("<HHHHB", 0, 0, side, side, 0) + b"\x02\x02\x4c\x01\x00;"
+
+
 PNG = _bytes(_noise(0))
 
 
@@ -113,12 +132,15 @@ BAD_IMAGES = {
     "cut TIFF": (_bytes(_noise(0), "tiff")[:-300], "truncated or damaged|not an image"),
     "cut WEBP": (_bytes(_noise(0), "webp")[:-100], "truncated or damaged|not an image"),
     "PNG with a hole": (PNG[:60] + b"\x99" * 40 + PNG[100:], "truncated or damaged"),
-    "bomb": (_png_header(2**31 - 1, 2**31 - 1), "ingest.max_pixels"),
-    "header above the limit": (_png_header(150, 100), "ingest.max_pixels"),
+    "bomb": (_png_header(2**31 - 1, 2**31 - 1), "more than 10,000 pixels"),
+    "header above the limit": (_png_header(150, 100), "more than 10,000 pixels"),
     "header below the limit": (_png_header(100, 100), "truncated or damaged"),
+    "TIFF with a small tile": (_tiff_with_a_tile_of(96)[:-40], "truncated or damaged"),
+    "TIFF with a large tile": (_tiff_with_a_tile_of(4096), "more than 10,000 pixels"),
+    "GIF with a large frame": (_gif_with_a_frame_of(65_000), "more than 10,000 pixels"),
     "floats": (_bytes(Image.new("F", (32, 32)), "tiff"), "32 bits"),
 } | {
-    f"large {kind}": (_bytes(_noise(0, 101), kind), "ingest.max_pixels")
+    f"large {kind}": (_bytes(_noise(0, 101), kind), "more than 10,000 pixels")
     for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff")
 }
 
@@ -130,6 +152,10 @@ def test_bad_images_are_refused_with_a_reason(name):
     with pytest.raises(images.Refused, match=reason):
         _load(data)
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_tile_within_the_limit_is_decoded():
+    assert _load(_tiff_with_a_tile_of(96)).size == (16, 16)
 
 
 def test_pixel_limit_is_ours_even_above_pillows_own(monkeypatch, recwarn):
@@ -281,8 +307,10 @@ def test_folder_refuses_hostile_and_missing_files():
         ("", "i", None),
         ("circle", "j", None),
         ("tiny.png", "k", _bytes(_noise(3, 15))),
+        ("pipe.png", "l", None),
     ]
     source = _folder(rows)
+    os.mkfifo("photos/pipe.png")
     Path("photos/link.png").symlink_to(Path("secret.png").resolve())
     Path("photos/circle").symlink_to("circle")
     Path("photos/sub").mkdir()
@@ -294,11 +322,45 @@ def test_folder_refuses_hostile_and_missing_files():
     assert refused["../secret.png"] == refused[rows[2][0]] == refused["link.png"] == outside
     assert refused["missing.png"] == refused["nul\\x00.png"] == refused["circle"] == "no such file"
     assert refused["new\\nline\\x1b[2J.png"] == "no such file"
-    assert refused["sub"] == "not a readable file"
+    assert refused["sub"] == refused["pipe.png"] == "not a readable file"
     assert refused["silent.png"] == "no alt text"
     assert refused[""] == "no file name"
     assert refused["tiny.png"] == "shorter side below ingest.min_side"
     assert len(Path("data/corpus/refused.csv").read_text().splitlines()) == len(rows)
+
+
+CAPTIONS = {
+    "": None,
+    " \t\x00\u200b": None,
+    "a red car": "a red car",
+    " ".join(["car"] * 5000): " ".join(["car"] * 5000),
+    "красная машина на пляже": "красная машина на пляже",
+    "海滩上的红色汽车": "海滩上的红色汽车",
+    "سيارة حمراء": "سيارة حمراء",
+    "../../../etc/passwd": "../../../etc/passwd",
+    "/tmp/escaped.png": "/tmp/escaped.png",
+    "a \x1b[2J\x1b]0;title\x07 car\u202e\x9b31m": "a [2J ]0;title car 31m",
+    "<script>alert(1)</script>{{ 7 * 7 }}": "<script>alert(1)</script>{{ 7 * 7 }}",
+    "\ud800 half a letter": "half a letter",  # valid in JSON
+}
+"""Alt text of the web → what becomes of it, or None where nothing is left."""
+
+
+def test_any_caption_is_kept_as_one_clean_line_or_dropped_and_counted(tmp_path, capsys):
+    Path("photos").mkdir()
+    rows = [{"file_name": f"{n}.png", "text": text} for n, text in enumerate(CAPTIONS)]
+    for n, row in enumerate(rows):
+        Path("photos", row["file_name"]).write_bytes(_bytes(_noise(n)))
+    Path("photos/metadata.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    stage.ingest(_params({"kind": "folder", "path": "photos"}, shard_size=20))
+    assert [sample.alt_text for sample in _kept()] == [text for text in CAPTIONS.values() if text]
+    assert _refused() == dict.fromkeys(["0.png", "1.png"], "no alt text")
+    assert json.loads(Path("logs/ingest.json").read_text())["dropped"] == {"no alt text": 2}
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out
+    assert "\x1b" not in err
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "data", "logs"}
+    assert {path.name for path in Path("data").iterdir()} == {"corpus", "evaluation"}
 
 
 def test_folder_redoes_a_shard_when_a_missing_file_appears():
@@ -390,6 +452,7 @@ def test_webdataset_reads_captions_and_refuses_hostile_members():
         info.type, info.linkname, info.size = kind, "/etc/passwd", len(data) if kind == tarfile.REGTYPE else 0
         tar.addfile(info, io.BytesIO(data))
 
+    before = sorted(path for path in Path.cwd().parent.rglob("*"))
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         add("photos", kind=tarfile.DIRTYPE)
         add("README.md", b"not of a sample")
@@ -399,7 +462,8 @@ def test_webdataset_reads_captions_and_refuses_hostile_members():
         for name in ("../1", "/2", "photos/../../3"):
             add(f"{name}.png")
             add(f"{name}.txt", b"text")
-        for number, kind in enumerate((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE), start=4):
+        kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.GNUTYPE_SPARSE)
+        for number, kind in enumerate(kinds, start=4):
             add(f"{number}.png", kind=kind)
             add(f"{number}.txt", b"text")
         add("big.png")
@@ -422,15 +486,29 @@ def test_webdataset_reads_captions_and_refuses_hostile_members():
     assert sample.metadata["origin"] == {"name": "a.tar/photos/0", "url": "https://example.org/0\\n"}
     refused = {name.removeprefix("a.tar/"): reason for name, reason in _refused().items()}
     assert {refused[name] for name in ("../1", "/2", "photos/../../3")} == {"member name outside the archive"}
-    assert {refused[str(number)] for number in range(4, 8)} == {"not a regular member"}
+    assert {refused[str(number)] for number in range(4, 10)} == {"not a regular member"}
     assert refused["big"] == "member larger than 1,048,576 bytes"
     assert refused["text"] == refused["first"] == "no image in the sample"
     assert refused["mute"] == "no alt text"
     assert refused["two"] == "more than one image in the sample"
     assert refused["latin"] == refused["deep"] == "text or json cannot be read"
     assert refused["new\\nline"] == "empty file"
-    assert len(refused) == 15
-    assert not Path("passwd").exists()
+    assert len(refused) == 17
+    written = {path for path in Path.cwd().parent.rglob("*") if path not in before}
+    folders = [Path.cwd() / name for name in ("data", "logs", "a.tar")]
+    assert all(any(path.is_relative_to(folder) for folder in folders) for path in written)
+
+
+def _without_end(members: list[tuple[str, bytes]]) -> bytes:
+    """Return a tar of whole members that could go on."""
+    return _tar(members)[: sum(512 + -(-len(data) // 512) * 512 for _, data in members)]
+
+
+def _huge_member(name: str, **pax: str) -> bytes:
+    """Return a header that announces more bytes than any disk has, by itself or by an extended one."""
+    info = tarfile.TarInfo(name)
+    info.size, info.pax_headers = 0 if pax else 2**60, pax
+    return info.tobuf(tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT) + bytes(1024)
 
 
 def _damaged_tars() -> dict[str, bytes]:
@@ -438,8 +516,9 @@ def _damaged_tars() -> dict[str, bytes]:
     last_header = whole.rindex(b"0001.txt")
     broken = bytearray(whole)
     broken[last_header + 150] ^= 0xFF  # in the checksum of a header in the middle
+    start = _without_end(_pair(0))
     greedy = tarfile.TarInfo("long")
-    greedy.type, greedy.size = tarfile.GNUTYPE_LONGNAME, 2**33
+    greedy.type, greedy.size = tarfile.GNUTYPE_LONGNAME, 2**21  # bytes of a name
     return {
         "in an image": whole[:1000],
         "between members": whole[:last_header],
@@ -448,7 +527,11 @@ def _damaged_tars() -> dict[str, bytes]:
         "in the middle": bytes(broken),
         "empty": b"",
         "no tar": b"<html>" * 500,
-        "greedy": _tar(_pair(0))[:2048] + greedy.tobuf(tarfile.GNU_FORMAT) + bytes(1024),
+        "endless": start + _huge_member("0.bin"),
+        "endless by an extended header": start + _huge_member("0.bin", size=str(2**60)),
+        "backwards": start + _huge_member("0.bin", size="-512"),
+        "compressed": gzip.compress(whole),
+        "greedy": start + greedy.tobuf(tarfile.GNU_FORMAT) + b"x" * 2**21 + _tar(_pair(1)),
     }
 
 
@@ -461,6 +544,21 @@ def test_damaged_tar_stops_the_stage_in_one_line(name):
         stage.ingest(_params({"kind": "webdataset", "path": "tars/*.tar"}))
     assert "\n" not in str(error.value)
     assert set(_corpus_files()) == {"00000.tar", "00000.done.json"}
+
+
+def test_any_number_of_members_is_read_without_remembering_them():
+    header, count = tarfile.TarInfo("README.md").tobuf(), 5_000
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/many.tar", header * count + _tar(_pair(0)))
+    tracemalloc.start()
+    try:
+        samples = list(tars._read_tar(memory, "/many.tar", "many.tar"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        memory.rm("/many.tar")
+    assert [sample.alt_text for sample in samples] == ["noise 0"]
+    assert peak < 100 * count  # bytes; the headers of a tar's members take some 1000 each in memory
 
 
 def test_part_with_more_samples_than_keys_is_one_line(monkeypatch):

@@ -1,6 +1,7 @@
 """The noise and the losses of the paper, against its equations worked out in float64."""
 
 import dataclasses
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -161,25 +162,112 @@ class TestEquations:
         assert torch.isfinite(masked_noise_loss(predicted.half(), wanted, wanted, ones, ones)).all()
 
 
+def slope(loss: Callable[[np.ndarray], np.ndarray], point: np.ndarray) -> np.ndarray:
+    """The gradient of the sum of a loss by central differences in float64."""
+    found = np.zeros_like(point)
+    for place in np.ndindex(*point.shape):
+        step = np.zeros_like(point)
+        step[place] = 1e-6
+        found[place] = (loss(point + step).sum() - loss(point - step).sum()) / 2e-6
+    return found
+
+
+def autograd(loss: Callable[[Tensor], Tensor], point: np.ndarray) -> Tensor:
+    at = tensor(point).requires_grad_()
+    loss(at).sum().backward()
+    assert at.grad is not None
+    return at.grad
+
+
+def mean_square(array: np.ndarray) -> np.ndarray:
+    return (array**2).reshape(len(array), -1).mean(axis=1)
+
+
+def distance(found: np.ndarray, text: np.ndarray) -> np.ndarray:
+    return 1 - (found * text).sum(1) / np.linalg.norm(found, axis=1)
+
+
 class TestGradients:
-    def test_masked_noise_loss_against_finite_differences(self):
-        predicted, e1, e2 = normal(1, 2, 1, 2, 3), normal(2, 2, 1, 2, 3), normal(3, 2, 1, 2, 3)
+    """Every loss against central differences of the same equation in float64 numpy; no term is near zero."""
+
+    small = (2, 2, 2, 3)
+
+    def test_eq_1_and_4(self):
+        predicted, wanted = normal(1, *self.small), normal(2, *self.small)
+        by_hand = slope(lambda point: mean_square(point - wanted), predicted)
+        close(autograd(lambda point: squared_error(point, tensor(wanted)), predicted), by_hand)
+
+    def test_eq_9(self):
+        predicted, e1, e2 = (normal(seed, *self.small) for seed in (1, 2, 3))
         m1, m2 = binary(4, 2, 1, 2, 3), binary(5, 2, 1, 2, 3)
         weights = np.array([0.7, 1.9])
+        by_hand = slope(
+            lambda point: weights * (mean_square(m2 * (point - e2)) + mean_square((1 - m1) * (point - e1))), predicted
+        )
+        assert np.abs(by_hand).max() > 0.1
+        others = [tensor(each) for each in (e1, e2, m1, m2)]
+        close(autograd(lambda point: tensor(weights) * masked_noise_loss(point, *others), predicted), by_hand)
 
-        def loss(point: np.ndarray) -> float:
-            each = ((m2 * (point - e2)) ** 2 + ((1 - m1) * (point - e1)) ** 2).mean(axis=(1, 2, 3))
-            return float((weights * each).sum())
+    def test_eq_5_and_11(self):
+        found, text = normal(1, 2, 5), normal(2, 2, 5)
+        text /= np.linalg.norm(text, axis=1, keepdims=True)
+        by_hand = slope(lambda point: distance(point, text), found)
+        close(autograd(lambda point: clip_distance(functional.normalize(point), tensor(text)), found), by_hand)
 
-        wanted = np.zeros_like(predicted)
-        for place in np.ndindex(*predicted.shape):
-            step = np.zeros_like(predicted)
-            step[place] = 1e-6
-            wanted[place] = (loss(predicted + step) - loss(predicted - step)) / 2e-6
-        point = tensor(predicted).requires_grad_()
-        (tensor(weights) * masked_noise_loss(point, *map(tensor, (e1, e2, m1, m2)))).sum().backward()
-        assert np.abs(wanted).max() > 0.1
-        close(point.grad, wanted)
+    def test_eq_10(self):
+        picture, target = normal(1, *self.small), normal(2, *self.small)
+        mixing = normal(3, 12, 7)  # stands for a second layer
+
+        def by_numpy(point: np.ndarray) -> np.ndarray:
+            second = (point - target).reshape(2, -1) @ mixing
+            return (mean_square(point - target) + mean_square(second)) / 2
+
+        def ours(point: Tensor) -> Tensor:
+            layers = [[each, each.flatten(1) @ tensor(mixing)] for each in (point, tensor(target))]
+            return perceptual_loss(*layers)
+
+        close(autograd(ours, picture), slope(by_numpy, picture))
+
+    @pytest.mark.parametrize("timestep", [0, 300, 999])
+    def test_eq_12_from_the_prediction_through_eq_3_and_7(self, timestep):
+        """All terms at once, with linear maps for decoder, CLIP and VGG: what the prediction is told at this timestep."""
+        predicted, z1, z2, e1 = (normal(seed, *self.small) for seed in range(4))
+        m1, m2 = binary(4, 2, 1, 2, 3), binary(5, 2, 1, 2, 3)
+        clip, vgg, text, diff = normal(6, 12, 5), normal(7, 12, 8), normal(8, 2, 5), normal(9, 2, 5)
+        text, diff = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (text, diff))
+        a, time, weight = ALPHAS[timestep], (timestep + 1) / T, 0.3
+        noisy = a**0.5 * z1 + (1 - a) ** 0.5 * e1
+
+        def by_numpy(point: np.ndarray) -> np.ndarray:
+            e2 = (noisy - a**0.5 * z2) / (1 - a) ** 0.5
+            clean = (noisy - (1 - a) ** 0.5 * point) / a**0.5
+            everywhere = distance(clean.reshape(2, -1) @ clip, text)
+            local = distance((m1 * clean).reshape(2, -1) @ clip, diff)
+            perceptual = mean_square(((m1 * clean).reshape(2, -1) - (m2 * z2).reshape(2, -1)) @ vgg)
+            noise = mean_square(m2 * (point - e2)) + mean_square((1 - m1) * (point - e1))
+            return (1 - time) * (local + everywhere) + time * noise + weight * perceptual
+
+        def ours(point: Tensor) -> Tensor:
+            alpha = alpha_at(tensor(ALPHAS), torch.tensor([timestep, timestep]))
+            clean = predict_clean(tensor(noisy), point, alpha)
+
+            def embed(pictures: Tensor) -> Tensor:
+                return functional.normalize(pictures.flatten(1) @ tensor(clip))
+
+            return total_loss(
+                local_clip=clip_distance(embed(tensor(m1) * clean), tensor(diff)),
+                global_clip=clip_distance(embed(clean), tensor(text)),
+                noise=masked_noise_loss(
+                    point, tensor(e1), noise_towards(tensor(noisy), tensor(z2), alpha), tensor(m1), tensor(m2)
+                ),
+                perceptual=perceptual_loss(
+                    [(tensor(m1) * clean).flatten(1) @ tensor(vgg)], [(tensor(m2) * tensor(z2)).flatten(1) @ tensor(vgg)]
+                ),
+                time=time_share(torch.tensor([timestep, timestep]), T),
+                perceptual_weight=weight,
+            )["total"]
+
+        close(autograd(ours, predicted), slope(by_numpy, predicted), 1e-3)
 
     def test_clamp_bounds_values_and_not_gradients(self):
         pictures = torch.tensor([-2.0, 0.0, 0.4, 1.0, 3.0], requires_grad=True)

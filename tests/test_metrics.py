@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import scipy.linalg
 import torch
 from skimage.metrics import structural_similarity
 from torch.nn import functional
+from torchmetrics.functional.multimodal.clip_score import _clip_score_update
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
@@ -160,6 +162,43 @@ def test_clip_score_is_two_and_a_half_times_the_positive_cosine():
     for angle, expected in ((0, 250), (np.pi / 3, 125), (np.pi, 0)):
         text = torch.tensor([[np.cos(angle), np.sin(angle)]], dtype=torch.float32)
         assert clip.clip_score(up, text).item() == pytest.approx(expected, abs=1e-4)
+
+
+class GivenFeatures(torch.nn.Module):
+    """A CLIP, and its processor, in the form torchmetrics asks for, whose features are given beforehand."""
+
+    def __init__(self, pictures, texts):
+        super().__init__()
+        self.pictures, self.texts = pictures, texts
+        self.config = SimpleNamespace()
+
+    def forward(self, **asked):
+        tokens = torch.ones(len(self.texts), 3, dtype=torch.long)
+        return (
+            {"pixel_values": torch.stack(asked["images"])}
+            if "images" in asked
+            else {
+                "input_ids": tokens,
+                "attention_mask": tokens,
+            }
+        )
+
+    def get_image_features(self, _pixels):
+        return self.pictures
+
+    def get_text_features(self, _tokens, _mask):
+        return self.texts
+
+
+def test_clip_score_is_torchmetrics_times_the_weight_of_the_paper():
+    found, alone = features(9, 16), features(9, 16, 1) * 3
+    alone[:3] = -found[:3]
+    model = GivenFeatures(found, alone)
+    score, count = _clip_score_update(list(torch.rand(9, 3, 8, 8)), ["words"] * 9, model, model)
+    ours = clip.clip_score(functional.normalize(found), functional.normalize(alone))
+    assert count == 9
+    torch.testing.assert_close(ours, 2.5 * score.clamp(min=0))  # Hessel et al. 2021: w = 2.5; torchmetrics has w = 1
+    assert ours[:3].tolist() == [0, 0, 0]
 
 
 def test_directional_similarity_by_hand_and_undefined_without_movement():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.corpus.samples import EditSample
+from stages.corpus.samples import EditSample, read_edits, write_edits
 from stages.metrics.intervals import Interval
 from stages.metrics.scores import METRICS, SystemScores, summarise
 from stages.report.page import THUMBNAIL, contact_sheet, overlay, plot_losses, write_report
@@ -111,6 +111,34 @@ def test_hostile_words_stay_words(tmp_path, metrics):
     assert "&lt;script&gt;" in text
     assert "{{ 7 * 7 }}" in text
     assert Page(text).tags.count("img") == 3 * 5 + 2 * 4
+
+
+def test_hostile_words_stay_words_wherever_they_stand(tmp_path, metrics):
+    escapes = "\x1b[2J\x1b]0;title\x07\u202e\x9b\x00"
+    hostile = replace(case(0, HOSTILE + escapes), source_caption=HOSTILE + escapes)
+    write_edits(tmp_path / "cases.tar", [hostile])  # as an evaluation gets them
+    cases = list(read_edits(tmp_path / "cases.tar"))
+    names = {system: name + HOSTILE for system, name in NAMES.items()}
+    text = write(
+        tmp_path / "report.html",
+        metrics | {"models": {HOSTILE: HOSTILE, "judge": {HOSTILE: HOSTILE}}},
+        title=HOSTILE,
+        cases=cases,
+        pairs=cases,
+        edits={system: [picture(1)] for system in NAMES},
+        names=names,
+        panels={HOSTILE: ["mask"]},
+        dropped={HOSTILE: {HOSTILE: 1}},
+        credits_line=HOSTILE,
+    )
+    page = Page(text)  # no attribute runs anything
+    assert page.tags.count("img") == 5 + 4
+    assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
+    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
+    assert text.count("{{ 7 * 7 }}") >= 12  # not made into 49
+    assert "<script" not in text
+    assert not {char for char in escapes if not char.isprintable()} & set(text)
+    assert contact_sheet(cases, {system: [picture(1)] for system in NAMES}).size
 
 
 def test_page_is_the_same_twice(tmp_path, metrics):

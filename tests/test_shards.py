@@ -1,11 +1,14 @@
 """Samples and shards: the same bytes every time, and nothing half-written is ever taken for whole."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import SafetensorError
 
 from stages.corpus.samples import (
     CorpusReader,
@@ -17,9 +20,9 @@ from stages.corpus.samples import (
     write_corpus,
     write_edits,
 )
-from stages.files import TEMPORARY_SUFFIX
+from stages.files import TEMPORARY_SUFFIX, NoRoomError, read_json, write_json, written_aside
 from stages.run import InputError
-from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
+from stages.shards import ShardResult, ShardTask, StageCounts, count_dropped, count_samples, list_shards, map_shards
 
 
 def _noise(seed: int, mode: str = "RGB", size: int = 8) -> Image.Image:
@@ -112,7 +115,7 @@ class Stage:
         return result
 
     def files(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.outputs.iterdir()}
+        return {path.name: path.read_bytes() for path in self.outputs.rglob("*")}  # reading a folder would fail
 
 
 @pytest.fixture
@@ -153,7 +156,9 @@ def test_what_a_kill_leaves_is_never_read(stage):
     whole = stage.files()
     (stage.outputs / "1.done.json").unlink()  # killed after the rename, before the sidecar
     (stage.outputs / "1.out").write_text("half of it")
-    (stage.outputs / f"3.out{TEMPORARY_SUFFIX}").write_text("half of it")
+    for name in ("3.out", "3.done.json", "9.out"):
+        (stage.outputs / f"{name}{TEMPORARY_SUFFIX}").mkdir()
+        (stage.outputs / f"{name}{TEMPORARY_SUFFIX}" / name).write_text("half of it")
     assert [path.name for path in list_shards(stage.outputs, ".out")] == ["0.out", "2.out", "3.out"]
     stage.run()
     assert stage.worked == ["1"]
@@ -175,7 +180,8 @@ def test_changed_settings_redo_everything(stage):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("2.out", b"TEXT X"), ("2.done.json", b"{"), ("2.done.json", b"{}"), ("2.done.json", b"[]")]
+    ("name", "content"),
+    [("2.out", b"TEXT X"), *(("2.done.json", content) for content in (b"", b"{", b"{}", b"[]", b"\xff", b'"\xed\xa0\x80"'))],
 )
 def test_damaged_output_or_sidecar_is_redone(stage, name, content):
     stage.run()
@@ -184,6 +190,91 @@ def test_damaged_output_or_sidecar_is_redone(stage, name, content):
     stage.run()
     assert stage.worked == ["2"]
     assert stage.files() == whole
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"done": "1"},
+        {"done": -1},
+        {"done": None},
+        {"done": True},
+        {"dropped": ["odd"]},
+        {"dropped": {"odd": "1"}},
+        {"notes": None},
+        {"notes": ["odd"]},
+        {"digest": 1},
+        {"more": 1},
+    ],
+)
+def test_sidecar_with_a_wrong_value_vouches_for_nothing(stage, change):
+    stage.run()
+    whole = stage.files()
+    sidecar = stage.outputs / "2.done.json"
+    write_json(sidecar, read_json(sidecar) | change)
+    with pytest.raises(InputError, match=r"2\.done\.json: damaged"):
+        count_samples(stage.outputs / "2.out", ".out")
+    with pytest.raises(InputError, match=r"2\.done\.json: damaged"):
+        count_dropped(stage.outputs)
+    stage.run()
+    assert stage.worked == ["2"]
+    assert stage.files() == whole
+
+
+class TestFolder:
+    def write(self, folder: Path, text: str, error: type[BaseException] | None = None) -> None:
+        with written_aside(folder) as aside:
+            aside.mkdir()
+            (aside / "text").write_text(text)
+            if error is not None:
+                raise error
+
+    def test_it_takes_the_place_of_the_old_one(self, tmp_path):
+        for text in ("one", "two"):
+            self.write(tmp_path / "a", text)
+            assert {path.relative_to(tmp_path).as_posix(): path.is_dir() for path in tmp_path.rglob("*")} == {
+                "a": True,
+                "a/text": False,
+            }
+            assert (tmp_path / "a/text").read_text() == text
+
+    def test_an_error_leaves_the_old_one(self, tmp_path):
+        self.write(tmp_path / "a", "one")
+        with pytest.raises(KeyboardInterrupt):
+            self.write(tmp_path / "a", "half of it", KeyboardInterrupt)
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
+        assert (tmp_path / "a/text").read_text() == "one"
+
+    @pytest.mark.parametrize("left", ["a.partial/a/text", "a.partial/.tmp1234", "a.partial/old/text", "a.partial"])
+    def test_what_a_kill_left_goes(self, tmp_path, left):
+        (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / left).touch()
+        self.write(tmp_path / "a", "one")
+        assert [path.name for path in tmp_path.rglob("*")] == ["a", "text"]
+
+
+class TestNoRoom:
+    # What FAISS, safetensors and pyarrow say; the last is no error of a full disk.
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
+            (OSError("[Errno 27] Error writing bytes to file. Detail: [errno 27] File too large"), "File too large"),
+            (RuntimeError("write error in a.faiss: 1 != 2 (No space left on device)"), "No space left on device"),
+            (SafetensorError("Error while serializing: I/O error: File too large (os error 27)"), "File too large"),
+            (RuntimeError("shapes do not fit"), None),
+        ],
+    )
+    def test_the_file_is_named(self, tmp_path, error, words):
+        def write() -> None:
+            with written_aside(tmp_path / "a") as path:
+                path.touch()
+                raise error
+
+        kind = type(error) if words is None else NoRoomError
+        with pytest.raises(kind, match="shapes" if words is None else f"a: {words}$"):
+            write()
+        assert not list(tmp_path.iterdir())
 
 
 def test_strangers_are_removed_and_other_files_are_not(stage):

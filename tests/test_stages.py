@@ -2,12 +2,12 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import open_clip
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -21,12 +21,13 @@ from stages.caption import caption
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus
 from stages.evaluate import evaluate, meets_gate
 from stages.files import read_json
-from stages.pairing.neighbours import SCORES
+from stages.pairing.neighbours import PAIR_COLUMNS, SCORES
 from stages.params import Gate, Params
 from stages.retrieve import retrieve
+from stages.run import InputError
 from stages.segment import segment
 from stages.shards import ShardResult, ShardTask, map_shards
-from stages.tables import read_table
+from stages.tables import read_table, write_table
 from stages.tracking import store
 from stages.train import train
 from tests import tiny
@@ -55,7 +56,7 @@ def edit_row(number: int) -> dict[str, str]:
     source, target = ANIMALS[number % 6], ANIMALS[(number + 1) % 6]
     row = {"key": f"{number:09d}", "caption": f"a {source}", "edit_prompt": f"a {target}", "relation": "co-hyponym"}
     row |= {"source_term": source, "target_term": target, "source_diff": source, "target_diff": target}
-    assert set(mutate.SCHEMA.names) <= set(row), "the stage mutate writes more than this test knows"
+    assert mutate.COLUMNS.keys() <= row.keys(), "the stage mutate writes more than this test knows"
     return row
 
 
@@ -84,7 +85,7 @@ def write_world(shards: int) -> None:
 
     def write_edits(path, numbers):
         rows = [edit_row(number) for number in numbers if number % 2 == 0]
-        pq.write_table(pa.Table.from_pylist(rows, schema=mutate.SCHEMA), path)
+        write_table(path, rows, mutate.COLUMNS)
 
     write_shards(EDITS, ".parquet", shards, write_edits)
 
@@ -109,7 +110,7 @@ def masks_of(models, picture: Image.Image, words: str) -> np.ndarray:
     """CLIPSeg's probabilities for one image and one prompt, from transformers itself."""
     network = CLIPSegForImageSegmentation.from_pretrained(models.segmenter.name).eval()
     processor = CLIPSegProcessor.from_pretrained(models.segmenter.name)
-    tokens = processor.tokenizer([words], return_tensors="pt")
+    tokens = processor.tokenizer([words], truncation=True, max_length=tiny.CONTEXT, return_tensors="pt")
     with torch.no_grad():
         logits = network(**tokens, **processor.image_processor([picture], return_tensors="pt")).logits
     assert logits.shape[-2:] == (32, 32)  # the size of the picture: nothing to resize
@@ -184,7 +185,7 @@ def counted(stage: str) -> tuple[int, int, int, int]:
 
 
 def rows_of(folder: Path) -> list[dict]:
-    return [row for path in sorted(folder.glob("*.parquet")) for row in read_table(path)]
+    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
 def samples_of(folder: Path) -> list:
@@ -291,10 +292,34 @@ class TestRetrieve:
         assert rows_of(PAIRS) == []
         assert read_json(Path("logs/retrieve.json"))["dropped"] == {"target does not show the edit prompt": 6}
 
+    def test_an_image_alone_in_its_corpus_has_no_neighbour(self, models, workplace):
+        write_shards(CORPUS, ".tar", 1, lambda path, _: write_corpus(path, [corpus_sample(0)]))
+        write_shards(EDITS, ".parquet", 1, lambda path, _: write_table(path, [edit_row(0)], mutate.COLUMNS))
+        retrieve(params_for(models))
+        segment(params_for(models))
+        assert rows_of(PAIRS) == samples_of(TRAINING) == []
+        assert read_json(Path("logs/retrieve.json"))["dropped"] == {"no other image": 1}
+
+    def test_an_edit_of_an_image_that_is_not_there_is_told_in_one_line(self, models, workplace):
+        write_world(1)
+        row = edit_row(0) | {"key": "x\x1b"}
+        shutil.rmtree(EDITS)
+        write_shards(EDITS, ".parquet", 1, lambda path, _: write_table(path, [row], mutate.COLUMNS))
+        with pytest.raises(InputError, match=r"data/edits: key 'x\\x1b' is of no image in data/corpus"):
+            retrieve(params_for(models))
+
+    @pytest.mark.parametrize("column", ["caption", "edit_prompt", "relation"])
+    def test_a_table_of_another_kind_is_told_with_its_column(self, models, workplace, column):
+        write_world(1)
+        table = pq.read_table(EDITS / "00000.parquet")
+        pq.write_table(table.drop_columns([column]), EDITS / "00000.parquet")
+        with pytest.raises(InputError, match=rf"data/edits/00000\.parquet: has no column {column}"):
+            retrieve(params_for(models))
+
     def test_a_corpus_without_an_edit_has_no_pair(self, models, workplace):
         write_world(1)
         shutil.rmtree(EDITS)
-        write_shards(EDITS, ".parquet", 1, lambda path, _: pq.write_table(mutate.SCHEMA.empty_table(), path))
+        write_shards(EDITS, ".parquet", 1, lambda path, _: write_table(path, [], mutate.COLUMNS))
         retrieve(params_for(models))
         assert rows_of(PAIRS) == []
 
@@ -358,6 +383,29 @@ class TestSegment:
         small = sum(pair[0] < low or (pair[0] <= high and pair[1] < low) for pair in areas.values())
         assert sum(count for reason, count in counts["dropped"].items() if "min_area" in reason) == small
 
+    @pytest.mark.parametrize(("threshold", "reason"), [(1.0, "empty or below"), (0.0, "full or above")])
+    def test_empty_and_full_masks_are_dropped_whatever_the_limits(self, models, workplace, threshold, reason):
+        self.prepare(models, segment={"threshold": threshold, "min_area": 0.0, "max_area": 1.0})
+        assert samples_of(TRAINING) == []
+        side = {"empty or below": "min_area", "full or above": "max_area"}[reason]
+        assert read_json(Path("logs/segment.json"))["dropped"] == {f"source mask {reason} segment.{side}": 6}
+
+    def test_pairs_of_another_kind_are_told_with_their_column(self, models, workplace):
+        self.prepare(models)
+        table = pq.read_table(PAIRS / "00000.parquet")
+        place = table.column_names.index("query")
+        pq.write_table(table.set_column(place, "query", table["query"].cast("float64")), PAIRS / "00000.parquet")
+        with pytest.raises(InputError, match=r"data/pairs/00000\.parquet: column query is double, must be float32"):
+            segment(params_for(models))
+
+    def test_a_target_that_is_not_there_is_told_in_one_line(self, models, workplace):
+        self.prepare(models)
+        rows = read_table(PAIRS / "00000.parquet", PAIR_COLUMNS)
+        rows[0]["target_key"] = "elsewhere"
+        write_table(PAIRS / "00000.parquet", rows, PAIR_COLUMNS)
+        with pytest.raises(InputError, match="the corpus has no image 'elsewhere'"):
+            segment(params_for(models))
+
     def test_held_out_pairs_go_to_their_own_folder(self, models, workplace):
         self.prepare(models, 6, retrieve={"held_out": 0.5, "max_uses": 1})
         wanted = {"training": set(), "heldout": set()}
@@ -377,16 +425,23 @@ class TestSegment:
     def test_only_shards_with_other_pairs_are_done(self, models, workplace):
         params = self.prepare(models)
         path = PAIRS / "00001.parquet"
-        rows = read_table(path)
+        rows = read_table(path, PAIR_COLUMNS)
         rows[0]["target_diff"] = "a purple hen"  # of the same images
-        pq.write_table(pa.Table.from_pylist(rows), path)
+        write_table(path, rows, PAIR_COLUMNS)
         segment(params)
         assert counted("segment") == (3, 3, 1, 1)
         assert [sample.target_diff for sample in samples_of(TRAINING)][3] == "a purple hen"
 
 
-def test_train_and_evaluate(models, workplace):
+HOSTILE = ' <script src="//evil.example">\x1b[2J\x9b31m\x00</script>\n../../../etc/passwd'
+
+
+def test_train_and_evaluate(models, workplace, capsys):
     write_world(2)
+    for path, first in ((EDITS / "00000.parquet", 0), (EDITS / "00001.parquet", SIZE)):
+        rows = [edit_row(number) for number in range(first, first + SIZE, 2)]
+        words = ("caption", "edit_prompt", "source_diff", "target_diff")
+        write_table(path, [row | {name: row[name] + HOSTILE for name in words} for row in rows], mutate.COLUMNS)
     params = params_for(models)
     Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     for stage in (retrieve, segment, train, evaluate):
@@ -415,9 +470,46 @@ def test_train_and_evaluate(models, workplace):
     assert {"metrics.json", "cases.csv", "report.html", "sheet.png", "samples/source.png", "samples/edit.json"} <= written
     assert read_json(Path("reports/samples/edit.json"))["prompt"] == samples_of(TRAINING)[0].edit_prompt
 
+    told = {"terminal": "".join(capsys.readouterr()).encode()}  # what was in the captions is words in all that is read
+    files = [path for folder in ("reports", "logs", "mlruns", "models") for path in Path(folder).rglob("*") if path.is_file()]
+    told |= {str(path): path.read_bytes() for path in files if path.suffix not in (".png", ".webp", ".safetensors")}
+    assert {".html", ".json", ".csv", ".md", ".yaml"} <= {path.suffix for path in files}
+    marks = [b"\x1b", b"\\u001b", b"\x00", b"\\u0000", "\x9b".encode(), b"\\u009b"]
+    assert [(name, mark) for name, text in told.items() for mark in marks if mark in text] == []
+    assert b"evil.example" in told["reports/report.html"]
+    assert b"<script" not in told["reports/report.html"]
+    ours = {"data", "logs", "models", "reports", "mlruns", "mlflow.db", "params.yaml"}
+    assert {path.name for path in workplace.iterdir()} <= ours
+
     before = Path("reports").rename("before")
     evaluate(params)
     assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
+
+
+@pytest.mark.parametrize("stage", [train, evaluate])
+def test_store_that_is_not_there_is_told_before_any_work(models, workplace, monkeypatch, stage):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the port of the discard service: nobody listens
+    write_world(1)
+    retrieve(params_for(models))
+    segment(params_for(models))
+    before = contents(workplace)
+    started = time.monotonic()
+    with pytest.raises(InputError, match="tracking server"):
+        stage(params_for(models))
+    assert time.monotonic() - started < 10
+    assert {name for name in contents(workplace) if contents(workplace)[name] != before.get(name)} == set()
+
+
+@pytest.mark.parametrize(("stage", "role"), [(train, "vgg"), (evaluate, "judge")])
+def test_model_that_is_not_there_is_told_before_any_work(models, workplace, stage, role):
+    write_world(1)
+    params = params_for(models, **{stage.__name__: {role: {"name": "nowhere"}}})
+    retrieve(params)
+    segment(params)
+    with pytest.raises(InputError, match=rf"^{stage.__name__}\.{role}\.name = 'nowhere': neither a folder nor a hub id"):
+        stage(params)
+    assert not Path("models").exists()
+    assert not Path("reports").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -97,13 +98,78 @@ class TestStore:
         assert "\n" not in str(caught.value)
         assert "secret" not in str(caught.value)
 
-    @pytest.mark.parametrize("scheme", ["http", "postgresql"])
-    def test_nobody_listens(self, monkeypatch, scheme):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://127.0.0.1:{free.getsockname()[1]}")
-            with pytest.raises(InputError, match="refused"):
+    def test_a_server_that_never_ends_its_answer_is_told_soon(self, monkeypatch):
+        monkeypatch.setattr(store, "TIMEOUT", 2)
+        done = threading.Event()
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+                while not done.wait(0.2):
+                    connection.sendall(b" ")
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            dripping = threading.Thread(target=drip)
+            dripping.start()
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+            started = time.monotonic()
+            with pytest.raises(InputError, match="no answer within 2 seconds"):
                 store.connect()
+            assert time.monotonic() - started < 10
+            done.set()
+            dripping.join()
+
+    def test_a_database_that_never_answers_is_told_soon(self, monkeypatch):
+        monkeypatch.setattr(store, "TIMEOUT", 1)
+        done = threading.Event()
+        monkeypatch.setattr(store, "create_sqlalchemy_engine", lambda _: done.wait(60))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:secret@127.0.0.1/iedit")
+        started = time.monotonic()
+        with pytest.raises(InputError, match=r"postgresql://127\.0\.0\.1/iedit: no answer within 1 seconds"):
+            store.connect()
+        assert time.monotonic() - started < 10
+        done.set()
+
+    @pytest.mark.parametrize(
+        ("uri", "told"),
+        [
+            ("http://127.0.0.1:9", "refused"),
+            ("mysql+nosuchdriver://a:secret@127.0.0.1/x", "nosuchdriver"),
+            ("sqlite:///text.db", "file is not a database"),
+            ("sqlite:///text.db/x.db", "unable to open database file"),
+            ("sqlite:///.", "unable to open database file"),
+            ("file:mlruns", "maintenance"),
+            ("nosuch://a", "unsupported URI"),
+            ("http://127.0.0.1:port", "port"),
+        ],
+    )
+    def test_a_store_that_cannot_be_used_is_told_soon_in_one_line(self, tmp_path, monkeypatch, uri, told):
+        monkeypatch.chdir(tmp_path)
+        Path("text.db").write_text("no database, but a text that is long enough to be one")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        started = time.monotonic()
+        with pytest.raises(InputError, match=f"tracking server .*: .*{told}") as caught:
+            store.connect()
+        assert time.monotonic() - started < 10
+        assert str(caught.value).isprintable()
+        assert "secret" not in str(caught.value)
+
+    def test_what_a_server_says_is_shown_without_its_control_characters(self, monkeypatch):
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(9999)
+                connection.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 8\r\n\r\n\x1b[2J\x9bx\n\n")
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            answering = threading.Thread(target=answer)
+            answering.start()
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+            with pytest.raises(InputError, match="404") as caught:
+                store.connect()
+            answering.join()
+        assert str(caught.value).isprintable()
 
     def test_a_reader_makes_no_store(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -263,8 +329,10 @@ class TestRegistry:
         ("changes", "params", "message"),
         [
             ({"image": "not base64!"}, {}, "row 0: image: not base64"),
-            ({"image": "aGVsbG8="}, {}, "row 0: image: not a picture"),
-            ({"prompt": ""}, {}, "row 0: image and prompt must not be empty"),
+            ({"image": "aGVsbG8="}, {}, r"row 0: image: not an image \(PNG, JPEG, WEBP\)"),
+            ({"image": ""}, {}, "row 0: image must not be empty"),
+            ({"prompt": ""}, {}, "row 0: prompt: must not be blank"),
+            ({"prompt": " \n\x1b "}, {}, "row 0: prompt: must not be blank"),
             ({"mask": encode_picture(EXAMPLE.image)}, {}, "a mask is given, but mask_mode is 'predicted'"),
             ({}, {"mask_mode": "given"}, "no mask is given, but mask_mode is 'given'"),
             ({}, {"mask_mode": "magic"}, "mask_mode = 'magic': allowed are predicted, given, none"),
@@ -283,7 +351,7 @@ class TestRegistry:
 
     def test_too_many_pixels_are_not_decoded(self, monkeypatch):
         monkeypatch.setattr("stages.requests.MAX_PIXELS", 10)
-        with pytest.raises(InputError, match="32 x 32 pixels, more than 10"):
+        with pytest.raises(InputError, match="image: more than 10 pixels"):
             decode_picture(encode_picture(EXAMPLE.image))
 
     def test_sampling_keeps_what_is_not_changed(self):
@@ -310,7 +378,11 @@ class TestCommand:
         ("arguments", "message"),
         [
             (["edit", "none.png", "p"], "image none.png: no such file"),
-            (["edit", "params.yaml", "p"], "image params.yaml: not a picture"),
+            (["edit", "segmenter", "p"], "image segmenter: not a file"),
+            (["edit", "photo.png", "p", "--mask", "models"], "mask models: not a file"),
+            (["edit", "photo.png", ""], "prompt: must not be blank"),
+            (["edit", "photo.png", " \t\x1b\u200b"], "prompt: must not be blank"),
+            (["edit", "params.yaml", "p"], "image params.yaml: not an image"),
             (["edit", "photo.png", "p", "--output", "a.txt"], "output a.txt: its name must end in one of .png"),
             (["edit", "photo.png", "p", "--output", "no/a.png"], "output no/a.png: no such folder: no"),
             (["edit", "photo.png", "p", "--images", "99"], "number of images = 99"),

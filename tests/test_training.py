@@ -1,6 +1,7 @@
 """Fine-tuning on tiny models: what is trained, how, and that a training goes on after a kill as if nothing had been."""
 
 import copy
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,8 @@ from torch import nn
 
 from stages import train as stage
 from stages.corpus.samples import EditSample, write_edits
+from stages.editor import Editor, EditRequest, MaskMode
+from stages.files import read_json
 from stages.models import load_clip, load_diffusion, load_vgg
 from stages.params import ModelName, Params, Train
 from stages.run import InputError
@@ -292,7 +295,9 @@ class TestResume:
             tune(tools, workplace, on_step=stop)
         with workplace.losses.open("a") as file:
             file.write('{"step": 5, "raw/noi')
-        (workplace.folder / f"{workplace.checkpoint(6).name}.partial").write_bytes(b"half")
+        aside = workplace.folder / f"{workplace.checkpoint(6).name}.partial"
+        aside.mkdir()
+        (aside / ".tmp1234").write_bytes(b"half")
         self.go_on(tools, reference, workplace, 3)
 
     def test_again_and_again(self, tools, reference, tmp_path):
@@ -321,6 +326,12 @@ class TestResume:
         tune(tools, workplace)
         assert_same(tune(tools, workplace, steps=2), wanted)
         assert [row["step"] for row in logs(workplace)] == [0, 1]
+
+    def test_a_resumed_checkpoint_is_told_again(self, tools, tmp_path):
+        workplace, told = place(tmp_path), []
+        tune(tools, workplace, steps=4)
+        tune(tools, workplace, on_checkpoint=lambda step, path: told.append((step, path)))
+        assert told == [(step, workplace.checkpoint(step)) for step in (4, 6, 7)]
 
     def test_checkpoint_of_another_training_is_not_resumed(self, tools, reference, tmp_path):
         tune(tools, Workplace(folder=tmp_path / "a", fingerprint="fedcba9876543210fedc"), seed=1)
@@ -433,6 +444,22 @@ class TestEncodedSet:
         torch.testing.assert_close(batch.clip_prompt, tools.clip.embed_texts(["IMG 1"]), rtol=1e-4, atol=1e-5)
 
 
+class TestSum:
+    @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+    def test_weighted_terms_of_every_sample_add_up_to_its_total(self, tools, share):
+        numbers = list(range(5))
+        batch = tools.data.read(numbers)
+        config = params_for(tools.folder).train
+        objective = Objective(tools.diffusion, tools.clip, tools.vgg, config.losses)
+        draws = draw(batch.z1.shape[1:], 1000, share, 0, numbers)
+        with torch.no_grad():
+            terms = objective(tools.diffusion.unet, batch, draws)
+        names = [name for name in terms if name.startswith("weighted/")]
+        torch.testing.assert_close(sum(terms[name] for name in names), terms["total"])
+        assert (terms["weighted/unconditional"] > 0).tolist() == draws.unconditional.tolist()
+        assert (terms["weighted/noise"] > 0).tolist() == (~draws.unconditional).tolist()
+
+
 class TestDraws:
     def test_every_pass_has_every_row_once_in_an_order_of_its_own(self):
         rows = order(13, 0, 0)
@@ -511,7 +538,39 @@ class TestStage:
         assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2"]
 
     def test_nothing_is_left_over(self, project):
-        assert {path.name for path in (project.folder / "models").iterdir()} == {"iedit", "losses.csv"}
+        assert {path.name for path in (project.folder / "models").iterdir()} == {"iedit", "iedit.done", "losses.csv"}
+
+    def test_weighted_losses_of_every_step_add_up_to_the_total(self, project):
+        with (project.folder / "models/losses.csv").open(newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        weighted = [name for name in rows[0] if name.startswith("weighted/")]
+        assert "weighted/unconditional" in weighted
+        for row in rows:
+            assert sum(row[name] for name in weighted) == pytest.approx(row["total"], rel=1e-4)
+
+    def test_what_is_whole_is_not_trained_again(self, project):
+        files = {path: path.stat().st_mtime_ns for path in (project.folder / "models").rglob("*")}
+        stage.train(project.params)
+        assert {path: path.stat().st_mtime_ns for path in (project.folder / "models").rglob("*")} == files
+        counts = read_json(Path("logs/train.json"))
+        assert (counts["done"], counts["reused"]) == (0, 6)
+
+    @pytest.mark.parametrize("name", ["iedit/iedit.json", "iedit/unet/diffusion_pytorch_model.safetensors", "losses.csv"])
+    def test_what_was_changed_is_trained_again(self, project, name):
+        with (project.folder / "models" / name).open("ab") as file:
+            file.write(b"\n")
+        stage.train(project.params)
+        assert files_of(project.folder / "models") == project.files
+        assert read_json(Path("logs/train.json"))["done"] == 6
+
+    def test_other_steps_and_another_sampling_are_another_model(self, project):
+        for changes in ({"train": {"steps": 2}}, {"sampling": {"steps": 3}}, {}):
+            values = project.params.model_dump(mode="json")
+            for section, entries in changes.items():
+                values[section] |= entries
+            stage.train(Params.model_validate(values))
+            assert read_json(Path("logs/train.json"))["done"] > 0, changes
+        assert files_of(project.folder / "models") == project.files
 
     def test_run_is_logged(self, project):
         client = store.connect()
@@ -524,7 +583,7 @@ class TestStage:
     def test_once_more_from_nothing_with_the_models_elsewhere_gives_the_same_bytes(self, tools, project, tmp_path):
         shutil.rmtree(project.folder / "models")
         shutil.rmtree(project.folder / "data/cache")
-        for name in ("base", "clip", "vgg", "segmenter"):
+        for name in ("base", "clip", "vgg"):  # no segmenter: masks are those of the training set
             shutil.copytree(tools.folder / name, tmp_path / name)
         stage.train(params_for(tmp_path, steps=3, checkpoint_every=2))
         assert files_of(project.folder / "models") == project.files
@@ -543,6 +602,11 @@ class TestStage:
         monkeypatch.setattr(stage, "_write_model", write)
         stage.train(project.params)
         assert files_of(project.folder / "models") == project.files
+
+    def test_an_editor_without_segmenter_says_so(self, tools, project):
+        request = EditRequest(image=edit_sample(0).source, prompt="a dog")
+        with pytest.raises(InputError, match="has no segmenter"):
+            Editor(tools.diffusion).edit(request, mask_mode=MaskMode.PREDICTED, sampling=project.params.sampling)
 
     def test_no_pair_is_an_error_that_says_where_to_look(self, project, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+TILE_SIDES = (322, 323)  # tags of TIFF
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,20 +38,33 @@ def load(data: bytes, *, max_pixels: int) -> Image.Image:
     WEBP and GIF is an animation only by name.
 
     Raises:
-        Refused: empty, of no known format, damaged, of more than ``max_pixels`` pixels, or of 32-bit pixels.
+        Refused: as :func:`decoded` does, or of 32-bit pixels.
+    """
+    with decoded(data, FORMATS, max_pixels) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        picture = _rgb(image)
+        return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
+
+
+@contextmanager
+def decoded(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Iterator[Image.Image]:
+    """Give the first picture of an image file as it is in there, whatever its mode.
+
+    Raises:
+        Refused: empty, of none of the ``formats``, of more than ``max_pixels`` pixels, or damaged, as far as the block
+            looks into it.
     """
     if not data:
         raise Refused("empty file")
     try:
-        with _pixel_limit(max_pixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _pixel_limit(max_pixels), Image.open(io.BytesIO(data), formats=formats) as image:
+            _check_pixels(image, max_pixels)
             image.load()
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-            picture = _rgb(image)
-            return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
+            yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise Refused("more pixels than ingest.max_pixels") from error
+        raise Refused(f"more than {max_pixels:,} pixels") from error
     except UnidentifiedImageError as error:
-        raise Refused(f"not an image ({', '.join(FORMATS)})") from error
+        raise Refused(f"not an image ({', '.join(formats)})") from error
     except (Refused, MemoryError):
         raise  # a machine without memory says nothing about the image
     except Exception as error:  # on damaged bytes Pillow's decoders raise errors of a dozen kinds
@@ -88,6 +102,18 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    """Look at what the header says once more: Pillow's limit is shared by all threads, and blind to the tiles of TIFF.
+
+    A tile may be larger than the image that is cut from it, and is decoded as a whole.
+    """
+    size = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        size = (max(size[0], image.tag_v2.get(TILE_SIDES[0], 0)), max(size[1], image.tag_v2.get(TILE_SIDES[1], 0)))
+    if size[0] * size[1] > max_pixels:
+        raise Image.DecompressionBombError
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -1,20 +1,28 @@
 """Samples as they lie in tar shards (WebDataset layout): corpus images with their text, and edits with both images.
 
 Members have a fixed owner and time, and PNG is lossless, so equal samples are equal bytes. Files are only ever read
-into memory: nothing is unpacked, whatever a member is called.
+into memory: nothing is unpacked, whatever a member is called. What is read may have been written by anyone, so readers
+take nothing but what is described here.
 """
 
 import io
 import json
-import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import webdataset
 from PIL import Image
+
+from stages.corpus.archives import members, open_tar
+from stages.corpus.images import Refused, decoded
+from stages.corpus.parts import MAX_BYTES, one_line, printable
+from stages.run import InputError
+
+MAX_PIXELS = 2048 * 2048  # of a picture in a shard: the largest ingest.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +59,8 @@ class EditSample:
     metadata: dict[str, Any]  # relation, target key, scores of the pair
 
 
-WORDS = ("source_caption", "edit_prompt", "source_diff", "target_diff", "target_alt_text", "metadata")
-PICTURES = ("source", "target", "source_mask", "target_mask")
+WORDS = ("source_caption", "edit_prompt", "source_diff", "target_diff", "target_alt_text")
+PICTURES: dict[str, Literal["RGB", "L"]] = {"source": "RGB", "target": "RGB", "source_mask": "L", "target_mask": "L"}
 
 
 def write_corpus(path: Path, samples: Iterable[CorpusSample]) -> int:
@@ -72,20 +80,28 @@ def write_corpus(path: Path, samples: Iterable[CorpusSample]) -> int:
 
 
 def read_corpus(path: Path) -> Iterator[CorpusSample]:
-    """Yield the samples of a corpus shard in their order."""
-    for key, members in _read(path):
-        yield CorpusSample(
-            key=key,
-            image=_picture(members["png"]),
-            alt_text=members["txt"].decode(),
-            metadata=json.loads(members["json"]),
-        )
+    """Yield the samples of a corpus shard in their order.
+
+    Raises:
+        InputError: the shard is damaged, or a sample is not as :class:`CorpusSample` says.
+    """
+    for key, contents in _read(path):
+        with _sample(path, key):
+            image, text = _picture(contents["png"], "RGB"), contents["txt"].decode()
+            sample = CorpusSample(key=key, image=image, alt_text=text, metadata=_object(contents["json"]))
+        yield sample
 
 
 def read_metadata(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the metadata of the samples of a corpus shard in their order, without decoding an image."""
-    for _, members in _read(path):
-        yield json.loads(members["json"])
+    """Yield the metadata of the samples of a corpus shard in their order, without decoding an image.
+
+    Raises:
+        InputError: as for :func:`read_corpus`.
+    """
+    for key, contents in _read(path):
+        with _sample(path, key):
+            metadata = _object(contents["json"])
+        yield metadata
 
 
 def write_edits(path: Path, samples: Iterable[EditSample]) -> int:
@@ -93,7 +109,7 @@ def write_edits(path: Path, samples: Iterable[EditSample]) -> int:
     return _write(
         path,
         (
-            {"__key__": sample.key, "json": _json({word: getattr(sample, word) for word in WORDS})}
+            {"__key__": sample.key, "json": _json({name: getattr(sample, name) for name in (*WORDS, "metadata")})}
             | {f"{name}.png": _png(getattr(sample, name)) for name in PICTURES}
             for sample in samples
         ),
@@ -101,39 +117,54 @@ def write_edits(path: Path, samples: Iterable[EditSample]) -> int:
 
 
 def read_edits(path: Path) -> Iterator[EditSample]:
-    """Yield the samples of a shard of edits in their order."""
-    for key, members in _read(path):
-        pictures: dict[str, Any] = {name: _picture(members[f"{name}.png"]) for name in PICTURES}
-        yield EditSample(key=key, **pictures, **json.loads(members["json"]))
+    """Yield the samples of a shard of edits in their order; their words are one line each, without control characters.
+
+    Raises:
+        InputError: the shard is damaged, or a sample is not as :class:`EditSample` says.
+    """
+    for key, contents in _read(path):
+        with _sample(path, key):
+            record = _object(contents["json"])
+            wrong = next((name for name in WORDS if not isinstance(record[name], str)), None)
+            if wrong is not None or not isinstance(record["metadata"], dict):
+                raise TypeError(f"{wrong or 'metadata'} of another type")
+            words: dict[str, Any] = {name: one_line(record[name]) for name in WORDS}
+            pictures: dict[str, Any] = {name: _picture(contents[f"{name}.png"], mode) for name, mode in PICTURES.items()}
+            if len({picture.size for picture in pictures.values()}) > 1:
+                raise ValueError("pictures of different sizes")
+            sample = EditSample(key=printable(key), **words, **pictures, metadata=record["metadata"])
+        yield sample
 
 
 class CorpusReader:
-    """Reads single images of a corpus by key, wherever their shard is."""
+    """Reads single images of a corpus by key, wherever their shard is.
+
+    Raises:
+        InputError: a shard is damaged, or has no image of the key.
+    """
 
     def __init__(self, shards: Iterable[Path]) -> None:
-        self._places = {
-            member.name.removesuffix(".png"): (path, member.offset_data, member.size)
-            for path in shards
-            for member in _members(path)
-            if member.name.endswith(".png")
-        }
+        self._places: dict[str, tuple[Path, int, int]] = {}
+        for path in shards:
+            with path.open("rb") as file, open_tar(file, str(path), "r:") as tar:
+                for member in members(tar):
+                    if member.isreg() and member.name.endswith(".png"):
+                        self._places[member.name.removesuffix(".png")] = (path, member.offset_data, member.size)
 
     def shard(self, key: str) -> Path:
         """Return the shard that holds ``key``."""
+        if key not in self._places:
+            raise InputError(f"the corpus has no image {key!r}; run the stages from ingest on")
         return self._places[key][0]
 
     @lru_cache(maxsize=4096)  # noqa: B019 - a reader lives as long as its stage
     def image(self, key: str) -> Image.Image:
         """Return the image of ``key``, RGB."""
-        path, offset, size = self._places[key]
-        with path.open("rb") as file:
+        path = self.shard(key)
+        _, offset, size = self._places[key]
+        with path.open("rb") as file, _sample(path, key):
             file.seek(offset)
-            return _picture(file.read(size))
-
-
-def _members(path: Path) -> list[tarfile.TarInfo]:
-    with tarfile.open(path) as tar:
-        return tar.getmembers()
+            return _picture(file.read(size), "RGB")
 
 
 def _write(path: Path, samples: Iterable[dict[str, Any]]) -> int:
@@ -147,20 +178,37 @@ def _write(path: Path, samples: Iterable[dict[str, Any]]) -> int:
 
 def _read(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield (key, extension → bytes); a key is what comes before the first dot, members of a key stand together."""
-    key, members = "", dict[str, bytes]()
-    with tarfile.open(path) as tar:
-        for member in tar:
+    key, contents = "", dict[str, bytes]()
+    with path.open("rb") as shard, open_tar(shard, str(path), "r:") as tar:
+        for member in members(tar):
             name, _, extension = member.name.partition(".")
-            file = tar.extractfile(member)
+            file = tar.extractfile(member) if member.isreg() and not member.issparse() else None
             if file is None:
                 continue
-            if name != key and members:
-                yield key, members
-                members = {}
+            if member.size > MAX_BYTES:
+                raise InputError(f"{path}: sample {printable(name)}: a member of {member.size:,} bytes")
+            if name != key and contents:
+                yield key, contents
+                contents = {}
             key = name
-            members[extension] = file.read()
-    if members:
-        yield key, members
+            contents[extension] = file.read()
+    if contents:
+        yield key, contents
+
+
+@contextmanager
+def _sample(path: Path, key: str) -> Iterator[None]:
+    """Tell what is wrong with a sample that is read within the block.
+
+    Raises:
+        InputError: a member is missing, or not what it must be.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise InputError(f"{path}: sample {printable(key)}: has no {printable(error.args[0])}") from error
+    except (Refused, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: sample {printable(key)}: {printable(error)}") from error
 
 
 def _png(image: Image.Image) -> bytes:
@@ -169,10 +217,18 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _picture(data: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(data), formats=["PNG"])
-    image.load()
-    return image
+def _picture(data: bytes, mode: Literal["RGB", "L"]) -> Image.Image:
+    with decoded(data, ("PNG",), MAX_PIXELS) as image:
+        if image.mode != mode:
+            raise Refused(f"a picture of mode {image.mode} in the place of one of mode {mode}")
+        return image.copy()
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    value = json.loads(data)
+    if not isinstance(value, dict):
+        raise TypeError("json is not an object")
+    return value
 
 
 def _json(value: Any) -> bytes:

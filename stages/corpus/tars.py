@@ -15,6 +15,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from stages.corpus.archives import members, open_tar
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_BYTES, MAX_WORDS, Part, RawSample, facts_of, one_line, printable
 from stages.params import WebDatasetSource
@@ -63,43 +64,16 @@ def _fixed_part(pattern: str) -> str:
     return pattern[: pattern.rfind("/", 0, before) + 1]
 
 
-class _StrictTarInfo(tarfile.TarInfo):
-    """A reader of headers that takes nothing but a block of zeros for the end of a tar.
-
-    Left to itself, tarfile stops without a word at the first header that is cut or damaged.
-    """
-
-    @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> "_StrictTarInfo":
-        try:
-            return super().fromtarfile(tar)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from error
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictTarInfo":
-        info = super().frombuf(buf, encoding, errors)
-        # Members that only carry another member's long name are read into memory by tarfile itself.
-        if info.size < 0 or (info.size > MAX_WORDS and not (info.isreg() or info.isdir())):
-            raise tarfile.HeaderError(f"a header announces {info.size} bytes")
-        return info
-
-
 def _read_tar(files: fsspec.AbstractFileSystem, path: str, name: str) -> Iterator[RawSample]:
     """Yield the samples of a tar.
 
     Raises:
         InputError: the tar cannot be read to its end. What it has lost is unknown, so nothing of it is taken.
     """
-    try:
-        with files.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r|", tarinfo=_StrictTarInfo) as tar:
-            members = (member for member in tar if not member.isdir() and _suffix(member) in SLOTS)
-            for key, group in groupby(members, _key):
-                yield _sample(f"{name}/{printable(key)}", tar, group)
-    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
-        raise InputError(f"{name}: truncated or damaged tar ({printable(error)}); fetch it again or take it out") from error
+    with files.open(path, "rb") as file, open_tar(file, name, "r|") as tar:
+        of_samples = (member for member in members(tar) if not member.isdir() and _suffix(member) in SLOTS)
+        for key, group in groupby(of_samples, _key):
+            yield _sample(f"{name}/{printable(key)}", tar, group)
 
 
 def _key(member: tarfile.TarInfo) -> str:
@@ -116,9 +90,9 @@ def _suffix(member: tarfile.TarInfo) -> str:
     return member.name.rpartition(".")[2].lower()
 
 
-def _sample(origin: str, tar: tarfile.TarFile, members: Iterable[tarfile.TarInfo]) -> RawSample:
+def _sample(origin: str, tar: tarfile.TarFile, found: Iterable[tarfile.TarInfo]) -> RawSample:
     try:
-        contents = _contents(tar, members)
+        contents = _contents(tar, found)
         alt_text, facts = _words(contents)
     except Refused as reason:
         return RawSample(origin=origin, picture=reason, alt_text="")
@@ -126,10 +100,10 @@ def _sample(origin: str, tar: tarfile.TarFile, members: Iterable[tarfile.TarInfo
     return RawSample(origin=origin, picture=picture, alt_text=alt_text, facts=facts)
 
 
-def _contents(tar: tarfile.TarFile, members: Iterable[tarfile.TarInfo]) -> dict[str, bytes]:
+def _contents(tar: tarfile.TarFile, found: Iterable[tarfile.TarInfo]) -> dict[str, bytes]:
     """Return slot → bytes; other members, such as KEY.seg.png, are none of our business."""
     contents: dict[str, bytes] = {}
-    for member in members:
+    for member in found:
         slot = SLOTS.get(_extension(member))
         if slot is None:
             continue

@@ -66,8 +66,12 @@ class Scene:
     @property
     def caption(self) -> str:
         """The true caption: ``a red car on the beach``."""
-        article = "an" if self.subject[0] in "aeiou" else "a"
-        return f"{article} {self.subject} {SCENERIES[self.scenery][0]}"
+        return f"{with_article(self.subject)} {SCENERIES[self.scenery][0]}"
+
+
+def with_article(phrase: str) -> str:
+    """Return ``phrase`` of the world's words with its indefinite article: by its first letter, which is enough for them."""
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 @cache

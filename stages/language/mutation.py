@@ -10,8 +10,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stages.language.captions import Unit, find_adjectives, find_nouns, find_units, noun_phrase
-from stages.language.replacements import Rules, antonym, co_hyponyms, is_colour, other_colours
+from stages.language.captions import Noun, Unit, find_adjectives, find_nouns, find_units, noun_phrase
+from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
+from stages.language.replacements import MASS, Rules, antonym, co_hyponyms, is_colour, other_colours
 from stages.language.senses import article, plural, thing_senses
 
 
@@ -19,6 +20,8 @@ class Dropped(StrEnum):
     """Why a caption gives no edit."""
 
     EMPTY = "empty caption"
+    TOO_LONG = f"caption longer than {MOST_WORDS} words or {MOST_CHARACTERS} characters"
+    NOT_ENGLISH = "caption not in English, or misspelt"
     NOTHING_TO_CHANGE = "no noun or adjective to change"
     NO_REPLACEMENT = "no allowed replacement for its nouns and adjectives"
 
@@ -35,47 +38,91 @@ class Mutation:
     target_diff: str  # what to look for in the target image: "trucks", "blue car"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What may be changed in a caption, and into what: the words by the place of the unit that they replace."""
+
+    caption: str
+    units: list[Unit]
+    nouns: Mapping[int, Noun]
+    heads: Mapping[int, int]  # the place of an adjective → that of its noun
+    noun_edits: Mapping[int, list[str]]
+    adjective_edits: Mapping[int, list[str]]
+
+    def edit(self, place: int, word: str) -> Mutation:
+        """Return the caption with the unit at ``place`` replaced by ``word``."""
+        source = self.units[place].word
+        if place in self.adjective_edits:
+            thing = f" {noun_phrase(self.units, self.heads[place])}"
+            target, relation = word, "colour" if is_colour(source) else "antonym"
+        else:
+            thing = ""
+            target, relation = plural(word) if self.nouns[place].is_plural else word, "co-hyponym"
+        return Mutation(
+            edit_prompt=_replace(self.caption, self.units, place, target),
+            source_term=source,
+            target_term=target,
+            relation=relation,
+            source_diff=source + thing,
+            target_diff=target + thing,
+        )
+
+
 def mutate_caption(caption: str, rules: Rules, seed: int) -> Mutation | Dropped:
     """Return an edit of ``caption``, or why there is none. The same arguments give the same edit.
 
     Args:
-        caption: one sentence or phrase.
+        caption: one sentence or phrase, on one line.
         rules: what may be brought in.
         seed: of this caption.
     """
+    choices = _find_choices(caption, rules)
+    if isinstance(choices, Dropped):
+        return choices
+    draw = random.Random(seed)
+    nouns, adjectives = choices.noun_edits, choices.adjective_edits
+    is_adjective = bool(adjectives) and (not nouns or draw.random() < rules.adjective_share)
+    edits = adjectives if is_adjective else nouns
+    place = draw.choice(sorted(edits))
+    return choices.edit(place, draw.choice(edits[place]))
+
+
+def possible_edits(caption: str, rules: Rules) -> list[Mutation] | Dropped:
+    """Return every edit of ``caption`` that some seed gives, or why there is none."""
+    choices = _find_choices(caption, rules)
+    if isinstance(choices, Dropped):
+        return choices
+    edits = [*choices.noun_edits.items(), *choices.adjective_edits.items()]
+    return [choices.edit(place, word) for place, words in edits for word in words]
+
+
+def _find_choices(caption: str, rules: Rules) -> Choices | Dropped:
     if not caption.strip():
         return Dropped.EMPTY
+    if len(caption.split()) > MOST_WORDS or len(caption) > MOST_CHARACTERS:
+        return Dropped.TOO_LONG
     units = find_units(caption)
+    if not is_english([word for unit in units for word in unit.text.split()]):
+        return Dropped.NOT_ENGLISH
     nouns = find_nouns(units)
-    adjectives = find_adjectives(units, nouns)
-    if not nouns and not adjectives:
+    heads = find_adjectives(units, nouns)
+    if not nouns and not heads:
         return Dropped.NOTHING_TO_CHANGE
     present = {unit.word for unit in units} | {noun.name for noun in nouns.values()}
-    noun_choices = {place: co_hyponyms(noun.name, rules) for place, noun in nouns.items() if not noun.is_modified}
+    noun_choices = {place: _others(noun, rules) for place, noun in nouns.items() if not noun.is_modified}
     adjective_choices = {
-        place: _opposites(units[place].word, living=_is_living(nouns[head].name), rules=rules)
-        for place, head in adjectives.items()
+        place: _opposites(units[place].word, living=_is_living(nouns[head].name), rules=rules) for place, head in heads.items()
     }
     noun_edits, adjective_edits = _without(noun_choices, present), _without(adjective_choices, present)
     if not noun_edits and not adjective_edits:
         return Dropped.NO_REPLACEMENT
-
-    draw = random.Random(seed)
-    is_adjective = bool(adjective_edits) and (not noun_edits or draw.random() < rules.adjective_share)
-    edits = adjective_edits if is_adjective else noun_edits
-    place = draw.choice(sorted(edits))
-    source, target = units[place].word, draw.choice(edits[place])
-    if not is_adjective and nouns[place].is_plural:
-        target = plural(target)
-    thing = f" {noun_phrase(units, adjectives[place])}" if is_adjective else ""
-    return Mutation(
-        edit_prompt=_replace(caption, units, place, target),
-        source_term=source,
-        target_term=target,
-        relation="co-hyponym" if not is_adjective else "colour" if is_colour(source) else "antonym",
-        source_diff=source + thing,
-        target_diff=target + thing,
+    return Choices(
+        caption=caption, units=units, nouns=nouns, heads=heads, noun_edits=noun_edits, adjective_edits=adjective_edits
     )
+
+
+def _others(noun: Noun, rules: Rules) -> tuple[str, ...]:
+    return tuple(other for other in co_hyponyms(noun.name, rules) if other in MASS or not noun.is_bare)
 
 
 def _opposites(adjective: str, *, living: bool, rules: Rules) -> tuple[str, ...]:

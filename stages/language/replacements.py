@@ -7,10 +7,16 @@ from functools import cache
 
 from nltk.corpus.reader.wordnet import Lemma, Synset
 
-from stages.language.senses import COMMONER, THINGS, ancestors, is_short_form, lemma_count, plural, singular, thing_senses
+from stages.language.senses import COMMONER, MEANT, PEOPLE, ancestors, lemma_count, thing_senses
 from stages.language.wordnet import wordnet
 
+ENOUGH = 3  # words to choose from: with one, every horse would become a zebra, and an editor would learn just that
+
 BROAD = 200  # kinds in WordNet
+WIDE = 1000  # the same: all mammals, plants or foods, but not all birds or vehicles
+
+RANKS = ("woody_plant.n.01", "angiosperm.n.01", "spermatophyte.n.01")
+"""Botanists' ranks, which are no step either: a rose is no nearer to a tree than to a tulip."""
 
 SAME_KIND = re.compile(r"(an? )?(adult|mature|immature|young|male|female|castrated)\b")
 """How WordNet defines cow, kitten and peacock: their hypernym, in one of its sexes or ages."""
@@ -24,8 +30,27 @@ TOO_GENERAL = (
     "matter.n.03",
     "object.n.01",
     "whole.n.02",
+    "device.n.01",
+    "consumer_goods.n.01",
+    "covering.n.02",
+    "furnishing.n.02",
+    "vertebrate.n.01",
+    "invertebrate.n.01",
+    "animal.n.01",
+    "facility.n.01",
+    "implement.n.01",
+    "plant_organ.n.01",
 )
 """Two kinds of these have nothing in common that one could see; nor have two kinds of what stands above these."""
+
+IN_WATER = ("aquatic_vertebrate.n.01", "aquatic_mammal.n.01", "crustacean.n.01")
+"""Nobody takes a rabbit in a field for a whale, though both are mammals."""
+
+MASS = frozenset(
+    """beer broccoli cabbage cauliflower champagne coffee corn lasagna lettuce pizza salad tea wine
+    cello clarinet flute guitar piano saxophone trombone trumpet violin""".split()  # noqa: SIM905 - read as words
+)
+"""Words that do without an article: "eating pizza" may become "eating salad", but not "eating hamburger"."""
 
 CHROMATIC = ("blue", "brown", "green", "orange", "pink", "purple", "red", "yellow")
 ACHROMATIC = ("black", "gray", "grey", "white")
@@ -46,16 +71,12 @@ VISIBLE_ADJECTIVES = frozenset(
 
 OF_LIVING_THINGS = ("young.a.01", "old.a.01")  # an old car is not young again, but new
 
-RUDE_USAGES = ("ethnic_slur.n.01", "disparagement.n.01", "obscenity.n.02")
-RUDE_GLOSS = re.compile(r"\b(offensive|disparag\w+|derogatory|obscene|vulgar|contempt\w*|prostitut\w*|sexual\w*)\b")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """Which words an edit may bring in, and how far it may go for them."""
 
-    vocabulary: frozenset[str] | None  # nothing else is brought in; none: any common word
-    min_count: int  # of a noun in WordNet's tagged texts, where there is no vocabulary
+    vocabulary: frozenset[str]  # nothing else is brought in
     levels: int  # hypernyms to go up for co-hyponyms
     adjective_share: float  # of the captions in which an adjective and a noun can change, those where the adjective does
 
@@ -64,25 +85,39 @@ class Rules:
 def co_hyponyms(noun: str, rules: Rules) -> tuple[str, ...]:
     """Return the words that may replace a singular noun, in alphabetical order.
 
-    Those of the nearest hypernym that has any within ``rules.levels``: a cat becomes another feline before another
-    carnivore. Of several senses of the noun, the one with the nearest hypernym counts.
+    They are those of the nearest hypernym that has any, and of the next ones until there are :data:`ENOUGH`, within
+    ``rules.levels`` and short of a :data:`WIDE` one: a cat becomes another feline or, where the vocabulary has few of
+    these, another carnivore. The noun itself must be of the vocabulary too, or a kind of something there: a beagle is
+    replaced as a dog is. Of several senses of the noun, the one with the nearest such hypernym counts. What lives on land
+    stays on land, and what lives in water in water, if the vocabulary has anything else there.
     """
-    pool = _pool(rules.vocabulary, rules.min_count)
-    lines = {sense: _main_line(sense) for sense in thing_senses(noun)}
+    pool = _pool(rules.vocabulary)
+    lines = {sense: _main_line(sense) for sense in _known_senses(noun, rules.vocabulary)}
+    found: dict[str, Synset] = {}
     for level in range(1, rules.levels + 1):
         for sense, line in lines.items():
-            if level < len(line):
-                words = {word for word, other in pool.get(line[level], ()) if _are_apart(noun, sense, word, other)}
-                if words:
-                    return tuple(sorted(words))
-    return ()
+            above = line[level] if level < len(line) else None
+            if found and above is not None and _breadth(above) > WIDE:
+                return tuple(sorted(found))
+            if words := {word: other for word, other in pool.get(above, ()) if _are_apart(noun, sense, word, other)}:
+                found = {word: other for word, other in words.items() if _in_water(other) == _in_water(sense)} or words
+                lines = {sense: line}
+                break
+        if len(found) >= ENOUGH:
+            break
+    return tuple(sorted(found))
 
 
 @cache
 def is_colour(adjective: str) -> bool:
-    """Tell whether an adjective names a colour: a basic one, or what WordNet likens to one first (crimson, golden)."""
+    """Tell whether an adjective names a colour: a basic one, or what WordNet likens to one first (crimson, golden).
+
+    Not what is a thing besides: a cherry tree and a stone house have no colour in their names.
+    """
     if adjective in CHROMATIC + ACHROMATIC:
         return True
+    if thing_senses(adjective):
+        return False
     sense = next(iter(wordnet().synsets(adjective, "a")), None)
     hues = {wordnet().synset("chromatic.a.03"), wordnet().synset("achromatic.a.01")}
     return sense is not None and not hues.isdisjoint(sense.similar_tos())
@@ -100,13 +135,16 @@ def is_size(adjective: str) -> bool:
 @cache
 def other_colours(colour: str, rules: Rules) -> tuple[str, ...]:
     """Return the colours that may replace one: a hue becomes another hue, and black, white and grey one another's opposite."""
-    others: tuple[str, ...]
+    others: tuple[str, ...] = ()
     if colour in ACHROMATIC:
         others = {"black": ("white",), "white": ("black",)}.get(colour, ("black", "white"))
-    elif colour in CHROMATIC or wordnet().synset("chromatic.a.03") in wordnet().synsets(colour, "a")[0].similar_tos():
+    elif colour in CHROMATIC:
         others = tuple(other for other in CHROMATIC if other != colour)
     else:
-        return ()
+        sense = wordnet().synsets(colour, "a")[0]
+        if wordnet().synset("chromatic.a.03") in sense.similar_tos():
+            own = " ".join([*sense.lemma_names(), sense.definition()])  # crimson is red, and would not change much
+            others = tuple(other for other in CHROMATIC if other not in own)
     return tuple(other for other in others if _is_allowed(other, rules))
 
 
@@ -114,8 +152,9 @@ def other_colours(colour: str, rules: Rules) -> tuple[str, ...]:
 def antonym(adjective: str, rules: Rules, *, living: bool) -> str | None:
     """Return the opposite of an adjective that can be seen, or nothing.
 
-    The adjective's own antonym comes first (small-large, big-little), then one of a synonym; an adjective without any
-    goes by the one that WordNet likens it to (tiny-small-large).
+    The adjective's own antonym comes first (small-large, big-little), then one of a synonym. An adjective without any goes
+    by the one that WordNet likens it to (tiny-small-large), if that says how large a thing is or whether it is patterned:
+    elsewhere likeness goes too far, from a glazed doughnut to a full one.
 
     Args:
         adjective: not a colour.
@@ -124,7 +163,7 @@ def antonym(adjective: str, rules: Rules, *, living: bool) -> str | None:
     """
     counts = {sense: 1 + lemma_count(sense, adjective) for sense in wordnet().synsets(adjective, "a")}
     for sense in (sense for sense, count in counts.items() if COMMONER * count >= max(counts.values())):
-        heads = sense.similar_tos() if sense.pos() == "s" else [sense]
+        heads = filter(_is_for_all_alike, sense.similar_tos()) if sense.pos() == "s" else [sense]
         for head in heads:
             if not _is_visible(head) or (head.name() in OF_LIVING_THINGS and not living):
                 continue
@@ -141,7 +180,11 @@ def _opposites(lemma: Lemma) -> list[str]:
 
 
 def _is_allowed(adjective: str, rules: Rules) -> bool:
-    return rules.vocabulary is None or adjective in rules.vocabulary
+    return adjective in rules.vocabulary
+
+
+def _is_for_all_alike(head: Synset) -> bool:
+    return head.name() == "patterned.a.01" or any(attribute.name() == "size.n.01" for attribute in head.attributes())
 
 
 def _is_visible(sense: Synset) -> bool:
@@ -161,12 +204,12 @@ def _main_line(sense: Synset) -> tuple[Synset, ...]:
         deepest = max(above, key=lambda hypernym: (hypernym.max_depth(), hypernym.name()))
         if deepest.name() in TOO_GENERAL:
             break
-        if line[-1] is not sense and _is_named_after(line[-1], deepest) and not _is_broad(deepest):
+        if line[-1] is not sense and _is_named_after(line[-1], deepest) and _breadth(deepest) <= BROAD:
             line.pop()
-        if line == [sense] and SAME_KIND.match(sense.definition()):
+        if line == [sense] and SAME_KIND.match(sense.definition()) and deepest.name() != "young.n.01":
             line.pop()
         line.append(deepest)
-    return tuple(line)
+    return tuple(kind for kind in line if kind.name() not in RANKS)
 
 
 def _is_named_after(sense: Synset, hypernym: Synset) -> bool:
@@ -175,22 +218,55 @@ def _is_named_after(sense: Synset, hypernym: Synset) -> bool:
     return not heads.isdisjoint(name.split("_")[-1] for name in hypernym.lemma_names())
 
 
-@cache
-def _is_broad(sense: Synset) -> bool:
-    """Tell whether there are so many kinds of a thing that its name does not say what is to be seen: mammal, garment."""
-    return len(set(sense.closure(lambda above: above.hyponyms()))) > BROAD
+def _known_senses(noun: str, vocabulary: frozenset[str]) -> tuple[Synset, ...]:
+    """Return what a noun means if it is of the vocabulary, else the nearest thing there that it is a kind of.
+
+    What is not there must mean a thing first of all, and a compound no person: to WordNet a "bay" is a horse too, an
+    "electric" a car, and a "dark horse" somebody.
+    """
+    senses = thing_senses(noun)
+    if noun in vocabulary or not senses:
+        return senses
+    first = wordnet().synsets(noun.replace(" ", "_"), "n")[0]
+    if " " in noun:
+        is_clear = noun in MEANT or first.lexname() not in PEOPLE
+    else:
+        is_clear = senses[0] == first and not _is_rather_adjective(noun)
+    if not is_clear:
+        return ()
+    named = _named(vocabulary)
+    kinds = (senses[0], *senses[0].closure(lambda below: below.hypernyms()))  # nearest first
+    return tuple(kind for kind in kinds if kind in named)[:1]
 
 
 @cache
-def _pool(vocabulary: frozenset[str] | None, min_count: int) -> dict[Synset, list[tuple[str, Synset]]]:
+def _named(vocabulary: frozenset[str]) -> frozenset[Synset]:
+    return frozenset(sense for word in vocabulary if not _is_rather_adjective(word) for sense in thing_senses(word)[:1])
+
+
+@cache
+def _breadth(sense: Synset) -> int:
+    """Return how many kinds of a thing there are; of mammals and garments so many that one does not see them before one."""
+    return len(set(sense.closure(lambda above: above.hyponyms())))
+
+
+@cache
+def _pool(vocabulary: frozenset[str]) -> dict[Synset | None, list[tuple[str, Synset]]]:
     """Return, for every hypernym, the words that may be brought in as a kind of it, each with its sense."""
-    words = vocabulary if vocabulary is not None else _common_words(min_count)
     pool = defaultdict(list)
-    for word in sorted(words - set(CHROMATIC + ACHROMATIC)):  # "blacks" are clothes too, and "greens" food
-        for sense in thing_senses(word)[: None if vocabulary is not None else 1]:
+    for word in sorted(vocabulary):
+        for sense in () if _is_rather_adjective(word) else thing_senses(word):
             for hypernym in _main_line(sense)[1:]:
                 pool[hypernym].append((word, sense))
     return dict(pool)
+
+
+def _is_rather_adjective(word: str) -> bool:
+    """Tell whether a word is an adjective before it is a noun: "blacks" are clothes too, and a "short" is a circuit."""
+    counts = [lemma_count(sense, word) for sense in wordnet().synsets(word, "a")]
+    return word in CHROMATIC + ACHROMATIC or max(counts, default=-1) > max(
+        (lemma_count(sense, word) for sense in wordnet().synsets(word, "n")), default=0
+    )
 
 
 def _are_apart(noun: str, sense: Synset, word: str, other: Synset) -> bool:
@@ -198,32 +274,6 @@ def _are_apart(noun: str, sense: Synset, word: str, other: Synset) -> bool:
     return word != noun and sense not in ancestors(other) and other not in ancestors(sense)
 
 
-def _common_words(min_count: int) -> frozenset[str]:
-    """Return the nouns for things, single lower-case words, that WordNet's tagged texts have ``min_count`` times."""
-    dictionary = wordnet()
-    names = {name for name in dictionary.all_lemma_names("n") if re.fullmatch(r"[a-z]{3,}", name)}
-    if min_count > 0:
-        with dictionary.open("cntlist.rev") as lines:  # "lemma%part:topic:id:: sense count"
-            names &= {line.split("%")[0] for line in lines if "%1:" in line and int(line.split()[2]) >= min_count}
-    return frozenset(name for name in names if _is_common(name, min_count))
-
-
-def _is_common(word: str, min_count: int) -> bool:
-    """Tell whether a word is decent, has a plural, and is mostly said of the one thing that it names."""
-    senses = thing_senses(word)
-    if not senses or is_short_form(senses[0], word) or singular(plural(word)) != (word, True):
-        return False
-    count = lemma_count(senses[0], word)
-    if count < min_count or _is_broad(senses[0]):
-        return False
-    everything = wordnet().synsets(word)
-    if senses[0] != next(sense for sense in everything if sense.lexname() in THINGS):
-        return False
-    other_parts = max((lemma_count(sense, word) for sense in everything if sense.pos() != "n"), default=0)
-    return other_parts <= COMMONER * (count + 1) and not any(_is_rude(sense) for sense in everything)
-
-
-def _is_rude(sense: Synset) -> bool:
-    usages = {usage.name() for usage in sense.usage_domains()}
-    usages |= {usage.name() for lemma in sense.lemmas() for usage in lemma.usage_domains()}
-    return not usages.isdisjoint(RUDE_USAGES) or RUDE_GLOSS.search(sense.definition()) is not None
+@cache
+def _in_water(sense: Synset) -> bool:
+    return any(kind.name() in IN_WATER for kind in ancestors(sense))

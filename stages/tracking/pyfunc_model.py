@@ -9,9 +9,10 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from stages.corpus.parts import one_line
 from stages.editor import Editor, EditRequest, MaskMode
 from stages.params import ModelName
-from stages.requests import adjust_sampling, check_images, decode_picture, encode_picture, read_sampling
+from stages.requests import adjust_sampling, check_images, check_prompt, decode_picture, encode_picture, read_sampling
 from stages.run import InputError
 
 
@@ -69,18 +70,18 @@ def _request(row: Mapping[Any, Any], number: int, mode: MaskMode) -> EditRequest
         value = row.get(name)
         return value if isinstance(value, str) and value else None  # a missing cell is None or NaN
 
-    image, prompt, mask = text("image"), text("prompt"), text("mask")
-    if image is None or prompt is None:
-        raise InputError(f"row {number}: image and prompt must not be empty")
+    image, mask = text("image"), text("mask")
+    if image is None:
+        raise InputError(f"row {number}: image must not be empty")
     if (mask is not None) != (mode is MaskMode.GIVEN):
         told = "a mask is given" if mask is not None else "no mask is given"
         raise InputError(f"row {number}: {told}, but mask_mode is '{mode}'")
     return EditRequest(
         image=decode_picture(image, f"row {number}: image").convert("RGB"),
-        prompt=prompt,
+        prompt=check_prompt(row.get("prompt"), f"row {number}: prompt"),
         mask=None if mask is None else decode_picture(mask, f"row {number}: mask").convert("L"),
-        term=text("term"),
-        source_term=text("source_term"),
+        term=one_line(row.get("term")) or None,
+        source_term=one_line(row.get("source_term")) or None,
     )
 
 

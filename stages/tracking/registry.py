@@ -23,7 +23,7 @@ from stages.files import folder_digest, value_digest
 from stages.params import ModelName, Sampling
 from stages.requests import encode_picture, read_sampling
 from stages.run import InputError
-from stages.tracking.store import connect
+from stages.tracking.store import connect, experiment_id
 
 NAME = "iedit"
 CHAMPION = "champion"
@@ -85,11 +85,14 @@ def register(
         for name, text in all_tags.items():
             client.set_model_version_tag(NAME, found[0].version, name, text)
         return _read(client, client.get_model_version(NAME, found[0].version))
+    for left in client.search_logged_models([experiment_id(client)], f"tags.`{DIGEST}` = '{digest}'"):
+        client.delete_logged_model(left.model_id)  # a kill came before it was whole or registered
     logged = Model.log(
         artifact_path=None,
         flavor=mlflow.pyfunc,
         name=NAME,
         run_id=run_id,
+        tags={DIGEST: digest},
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
         artifacts={"model": str(model), "segmenter": str(segmenter)},
         code_paths=[str(Path(stages.__file__).parent)],

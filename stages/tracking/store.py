@@ -1,22 +1,27 @@
 """The connection to MLflow: the project's own SQLite file, or the server that MLFLOW_TRACKING_URI names."""
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 import mlflow
+import sqlalchemy
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
+from stages.corpus.parts import printable
 from stages.run import InputError
 
 EXPERIMENT = "iedit"
 DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default; artifacts lie in mlruns beside it
-TIMEOUT = 4  # seconds for each of connecting and answering
-PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+TIMEOUT = 4  # seconds for the first answer: names, connections, a server that sends a byte now and then
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+FAILURES = (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError)  # ImportError: the driver of a database
 
 
 def tracking_uri() -> str:
@@ -36,18 +41,18 @@ def connect(*, create: bool = True) -> MlflowClient:
         create: make the SQLite file where there is none. A reader says False: an empty store has nothing to read.
 
     Raises:
-        InputError: the server does not answer within ten seconds, or is not to be used.
+        InputError: the server does not answer within :data:`TIMEOUT` seconds, or is not to be used.
     """
     uri = tracking_uri()
     if not create and uri == _own_uri() and not DATABASE.exists():
         raise InputError(f"{DATABASE}: no such file; run from the folder of the project, or set MLFLOW_TRACKING_URI")
-    _reach_database(uri)
     try:
         with _without_retries():
+            _wait_for_answer(uri)
             mlflow.set_tracking_uri(uri)
             mlflow.set_experiment(EXPERIMENT)
-    except MlflowException as error:
-        message = str(error).strip().splitlines()[0].replace(uri, _shown(uri))
+    except FAILURES as error:
+        message = printable(str(error).strip().partition("\n")[0].replace(uri, _shown(uri)))
         raise InputError(f"tracking server {_shown(uri)}: {message}") from error
     return MlflowClient()
 
@@ -75,19 +80,37 @@ def _without_retries() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _reach_database(uri: str) -> None:
-    """Try the port of a database server: MLflow retries its connection in a way that cannot be cut short."""
-    parts = urlsplit(uri)
-    port = PORTS.get(parts.scheme.partition("+")[0])
-    if port is None or parts.hostname is None:
-        return
-    try:
-        socket.create_connection((parts.hostname, parts.port or port), timeout=TIMEOUT).close()
-    except OSError as error:
-        raise InputError(f"tracking database {_shown(uri)}: {error}") from error
+def _wait_for_answer(uri: str) -> None:
+    """Ask the store for anything, and raise what it raises.
+
+    A database is asked directly: MLflow tries for minutes to connect to one, and cannot be told not to.
+
+    Raises:
+        TimeoutError: the answer is not there in time, whatever keeps it.
+    """
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            if urlsplit(uri).scheme.partition("+")[0] in DATABASES:
+                engine = create_sqlalchemy_engine(uri)
+                sqlalchemy.inspect(engine).get_table_names()
+                engine.dispose()
+            else:
+                MlflowClient(uri).search_experiments(max_results=1)
+        except FAILURES as error:
+            failures.append(error)
+
+    asking = Thread(target=ask, daemon=True)  # a process can end while it waits
+    asking.start()
+    asking.join(TIMEOUT)
+    if asking.is_alive():
+        raise TimeoutError(f"no answer within {TIMEOUT} seconds")
+    if failures:
+        raise failures[0]
 
 
 def _shown(uri: str) -> str:
     """Return the URI without its user and password."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    place = urlsplit(uri).netloc
+    return uri.replace(place, place.rpartition("@")[2], 1) if "@" in place else uri

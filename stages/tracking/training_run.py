@@ -3,21 +3,23 @@
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from stages.files import read_json, value_digest, write_json
 from stages.params import Params
+from stages.tracking.failures import failures_told
 from stages.tracking.lineage import git_tags, pipeline_digest
 from stages.tracking.store import connect, experiment_id
 
-MODEL_DIGEST = "iedit.model_digest"
+MODEL_DIGEST, TRAINING = "iedit.model_digest", "iedit.training"  # tags of a run
 MAX_METRICS, MAX_PARAMS = 1000, 100  # of one request
 MAX_VALUE = 500  # characters of a parameter on any server; the whole of params.yaml is an artifact
 MAX_DATASET_DIGEST = 36
@@ -36,12 +38,15 @@ class TrainingRun:
         self._last_step = self._read_last_step()
 
     def log_step(self, step: int, values: Mapping[str, float]) -> None:
-        """Log the metrics of a step. A step that a resumed training does again is not logged again."""
+        """Log the metrics of a step. A step that was logged before, as a resumed training does it again, is passed over."""
         if step <= self._last_step:
             return
+        self._last_step = step
+        if len(self._waiting) + len(values) > MAX_METRICS:
+            self.flush()  # before the step is added: a request has all metrics of a step or none, whenever a kill comes
         now = int(time.time() * 1000)
         self._waiting += [Metric(key, float(value), now, step) for key, value in values.items()]
-        if len(self._waiting) >= MAX_METRICS or time.monotonic() - self._flushed > FLUSH_SECONDS:
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
     def log_image(self, name: str, image: Image.Image, step: int) -> None:
@@ -53,6 +58,11 @@ class TrainingRun:
         self.flush()
         self._client.log_artifact(self.run_id, str(path), folder)
 
+    def has_artifact(self, path: Path, folder: str) -> bool:
+        """Tell whether a file was logged whole below ``folder``."""
+        place, size = f"{folder}/{path.name}", path.stat().st_size
+        return any((item.path, item.file_size) == (place, size) for item in self._client.list_artifacts(self.run_id, folder))
+
     def finish(self, model_digest: str) -> None:
         """Say that the training is done and which model came out; later starts begin a new run."""
         self._client.set_tag(self.run_id, MODEL_DIGEST, model_digest)
@@ -60,8 +70,8 @@ class TrainingRun:
 
     def flush(self) -> None:
         """Send what waits."""
-        for start in range(0, len(self._waiting), MAX_METRICS):
-            self._client.log_batch(self.run_id, metrics=self._waiting[start : start + MAX_METRICS], synchronous=True)
+        if self._waiting:
+            self._client.log_batch(self.run_id, metrics=self._waiting, synchronous=True)
         self._waiting.clear()
         self._flushed = time.monotonic()
 
@@ -101,24 +111,18 @@ def start_training(
         InputError: the tracking server cannot be reached.
     """
     client = connect()
-    key = value_digest({"seed": params.seed, "train": params.train.model_dump(mode="json"), "dataset": dataset_digest})
-    run_id = _unfinished_run(client, state_file, key)
-    if run_id is None:
-        run_id = _create_run(client, params, params_file, dataset, dataset_digest, samples, tags or {})
-        write_json(state_file, {"run_id": run_id, "training": key})
-    else:
-        client.update_run(run_id, status="RUNNING")
-    run = TrainingRun(client, run_id)
-    status = "FAILED"
-    try:
-        yield run
-        status = "FINISHED" if run.is_finished else "FAILED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        run.flush()
-        client.set_terminated(run_id, status)
+    with failures_told():
+        run_id = _open_run(client, params, params_file, state_file, dataset, dataset_digest, samples, tags or {})
+        run = TrainingRun(client, run_id)
+        try:
+            yield run
+            run.flush()
+        except BaseException as error:
+            with suppress(MlflowException):  # the store may be what failed; the first error is the one to tell
+                run.flush()
+                client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        client.set_terminated(run_id, "FINISHED" if run.is_finished else "FAILED")
     if run.is_finished:
         state_file.unlink()
 
@@ -152,19 +156,47 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     }
 
 
-def _unfinished_run(client: MlflowClient, state_file: Path, key: str) -> str | None:
+def _open_run(
+    client: MlflowClient,
+    params: Params,
+    params_file: Path,
+    state_file: Path,
+    dataset: Path,
+    dataset_digest: str,
+    samples: int,
+    tags: Mapping[str, str],
+) -> str:
+    """Return the run of this training that is unfinished, or else a new one.
+
+    The name that the run is found by is written down before the run is made, so that a kill leaves none behind.
+    """
+    key = value_digest({"seed": params.seed, "train": params.train.model_dump(mode="json"), "dataset": dataset_digest})
+    name = _read_name(state_file, key)
+    if name is None:
+        name = uuid4().hex
+        write_json(state_file, {"training": key, "name": name})
+    elif (run_id := _unfinished_run(client, name)) is not None:
+        client.update_run(run_id, status="RUNNING")
+        return run_id
+    return _create_run(client, params, params_file, dataset, dataset_digest, samples, {**tags, TRAINING: name})
+
+
+def _read_name(state_file: Path, key: str) -> str | None:
+    """Return the name of the unfinished run, if there is one and it is of the training that is known by ``key``."""
     if not state_file.exists():
         return None
-    state = read_json(state_file)
-    if state["training"] != key:
-        return None
-    try:
-        run = client.get_run(state["run_id"])
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # another store, or the run was purged
-            return None
-        raise
-    return None if run.info.lifecycle_stage == "deleted" else str(state["run_id"])
+    match read_json(state_file):
+        case {"training": training, "name": str(name)} if training == key:
+            return name
+    return None
+
+
+def _unfinished_run(client: MlflowClient, name: str) -> str | None:
+    for run in client.search_runs([experiment_id(client)], f"tags.`{TRAINING}` = '{name}'"):
+        if run.inputs is not None and run.inputs.dataset_inputs:  # they are logged last
+            return str(run.info.run_id)
+        client.delete_run(run.info.run_id)  # a kill came while it was made
+    return None
 
 
 def _create_run(
@@ -177,9 +209,8 @@ def _create_run(
     tags: Mapping[str, str],
 ) -> str:
     lineage = {"iedit.pipeline_digest": pipeline_digest("train"), "iedit.dataset_digest": dataset_digest}
-    run_id = str(client.create_run(experiment_id(client), run_name="train").info.run_id)
     all_tags = {**git_tags(), **lineage, "iedit.samples": str(samples), "iedit.role": "training", **tags}
-    client.log_batch(run_id, tags=[RunTag(name, text) for name, text in all_tags.items()], synchronous=True)
+    run_id = str(client.create_run(experiment_id(client), run_name="train", tags=all_tags).info.run_id)
     values = [Param(name, text) for name, text in flatten(params.model_dump(mode="json")).items()]
     for start in range(0, len(values), MAX_PARAMS):
         client.log_batch(run_id, params=values[start : start + MAX_PARAMS], synchronous=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stages.checkpoints import Modules, Optimizers, load_state, read_step, save_state
-from stages.files import written_aside
+from stages.files import writing, written_aside
 from stages.params import Train
 from stages.run import InputError
 from stages.training.dataset import Batch, TrainingSet, order
@@ -39,6 +39,12 @@ class Workplace:
     def losses(self) -> Path:
         """The losses of each step so far, one JSON object a line."""
         return self.folder / f"{self.fingerprint[:16]}.losses.jsonl"
+
+    def read_losses(self) -> Iterator[tuple[int, StepLog]]:
+        """Yield each step that is logged, with its losses."""
+        for line in self.losses.read_text().splitlines():
+            log = json.loads(line)
+            yield log.pop("step"), log
 
     def checkpoint(self, step: int) -> Path:
         """The state after ``step`` steps."""
@@ -82,8 +88,10 @@ def fine_tune(
     *,
     on_step: Callable[[int, StepLog], None],
     on_checkpoint: Callable[[int, Path], None],
-) -> None:
+) -> int:
     """Train ``unet`` in place; at the end it holds the moving average of its weights.
+
+    Of several processes (``accelerate launch``) the first writes and is told; a step has the batches of all.
 
     Args:
         unet: of the base model.
@@ -93,7 +101,10 @@ def fine_tune(
         seed: of all random draws.
         workplace: checkpoints and losses; the newest checkpoint there is resumed.
         on_step: told every step's losses, learning rate, gradient norm and speed.
-        on_checkpoint: told every checkpoint when it is whole.
+        on_checkpoint: told every checkpoint when it is whole, and again when it is resumed: a kill may have come between.
+
+    Returns:
+        How many steps had been done before.
 
     Raises:
         InputError: a loss or its gradient is not finite; the last checkpoint stays.
@@ -116,6 +127,8 @@ def fine_tune(
     average = torch.optim.swa_utils.AveragedModel(trained, avg_fn=_ema(config.ema_decay))
     state: dict[str, nn.Module] = {"trained": trained, "average": average}
     done = _resume(accelerator, workplace, config.steps, state, optimizers)
+    if done and accelerator.is_main_process:
+        on_checkpoint(done, workplace.checkpoint(done))
     network = accelerator.prepare(unet)
     per_step = config.batch * config.accumulation * accelerator.num_processes
     batches = _batches(data, config.batch, seed, done * per_step, accelerator)
@@ -154,7 +167,7 @@ def fine_tune(
 
         log: StepLog = {**sums, "learning_rate": rate, "gradient_norm": norm}
         if accelerator.is_main_process:
-            with workplace.losses.open("a") as file:
+            with writing(workplace.losses), workplace.losses.open("a") as file:
                 file.write(json.dumps({"step": step, **log}) + "\n")
             on_step(step, {**log, "samples_per_second": per_step / (time.perf_counter() - started)})
             bar.set_postfix(loss=f"{sums['total']:.3f}", refresh=False)
@@ -167,6 +180,7 @@ def fine_tune(
         accelerator.wait_for_everyone()
     trained.load_state_dict(average.module.state_dict())
     unet.requires_grad_(False)
+    return done
 
 
 def _accumulate(

@@ -44,8 +44,9 @@ class Objective:
     def __call__(self, unet: nn.Module, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Return every term by name, (n,) each, in fp32.
 
-        Keys: ``raw/NAME`` and ``weighted/NAME`` for the terms of Eq 12, ``total`` to minimise, and the shares of the
-        latent that Eq 9 gives two targets (``share/both``) or none (``share/none``).
+        Keys: ``raw/NAME`` for the terms of Eq 12 of every sample; ``weighted/NAME`` for what they add to ``total``, which
+        is to be minimised, and ``weighted/unconditional`` for what samples without prompt add instead; and the shares of
+        the latent that Eq 9 gives two targets (``share/both``) or none (``share/none``).
         """
         timesteps = draws.timesteps.to(batch.z1.device)
         source_noise = draws.noise.to(batch.z1)
@@ -64,6 +65,8 @@ class Objective:
         # A sample without prompt cannot know the edit: it only keeps the model's own unconditional prediction alive.
         plain = losses.squared_error(predicted, source_noise)
         total = torch.where(dropped, plain, weighted.pop("total"))
+        weighted = {name: value.masked_fill(dropped, 0) for name, value in weighted.items()}
+        weighted["unconditional"] = plain.masked_fill(~dropped, 0)
         return {
             **{f"raw/{name}": value.detach() for name, value in raw.items()},
             **{f"weighted/{name}": value.detach() for name, value in weighted.items()},

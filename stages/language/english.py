@@ -1,0 +1,56 @@
+"""Which text is an English caption at all: the web's captions are in many languages, and some are no captions."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from stages.language.wordnet import wordnet
+
+MOST_WORDS, MOST_CHARACTERS = 50, 500
+"""CLIP reads 77 tokens, two of them its own, and an English word is 1.3 of them or so. What follows would not be seen."""
+
+GRAMMAR = frozenset(
+    """a an the this that these those and or but if of in on at by to from with without for as into onto upon over under
+    during among between against toward towards until since although because while unless whether which who whose whom
+    what where when how why i you he she it we they me him us them my your his her its our their is are was were be been
+    has have had do does did will would shall should can could may might must not no""".split()  # noqa: SIM905 - read as words
+)
+"""The words that WordNet leaves out, and those that it has as something else: "a" is a vitamin there."""
+
+MARKS_OF_ENGLISH = GRAMMAR - frozenset(
+    ["a", "an", "as", "at", "by", "do", "he", "i", "in", "is", "me", "no", "on", "or", "was", "will"]
+)
+"""The ones that other languages do not write."""
+
+MARKS_OF_OTHERS = frozenset(
+    """le la les un une des du et dans avec sur aux qui est der das ein eine einen einem einer und mit auf dem den im ist
+    el los las una del y en il gli della nel che um uma na com dos het een och och med aan bij""".split()  # noqa: SIM905 - read as words
+)
+"""Words of grammar in French, German, Spanish, Italian, Portuguese, Dutch and Swedish that are no English words."""
+
+ELISION = re.compile(r"(?:[dlnjms]|qu)['’]\w")  # French and Italian: d'un, l'auto
+
+
+def one_line(text: str) -> str:
+    """Return the words of a text with single spaces between them; control characters separate words too."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def is_english(words: Sequence[str]) -> bool:
+    """Tell whether words are an English caption: in Latin letters, most known to WordNet, not joined by foreign grammar.
+
+    Names are not asked about: they are the same in all languages.
+    """
+    if any(char.isalpha() and "LATIN" not in unicodedata.name(char, "LATIN") for word in words for char in word):
+        return False
+    small = [word for word in words if word[0].isalpha() and word.islower()]
+    foreign = sum(word in MARKS_OF_OTHERS or ELISION.match(word) is not None for word in small)
+    if foreign > sum(word in MARKS_OF_ENGLISH for word in small):
+        return False
+    unknown = sum(not _is_known(word) for word in small)
+    return 2 * unknown < max(len(small), 1)
+
+
+def _is_known(word: str) -> bool:
+    parts = re.split(r"['’-]", word)
+    return word in GRAMMAR or any(wordnet().synsets(part) for part in (word, parts[0], parts[-1]) if part)
