@@ -15,9 +15,8 @@ run: .venv/installed wordnet
 	dvc repro
 	@iedit summary
 
-# What the tests did not reach is listed at the end, lines and branches, by module.
 test: lint wordnet
-	pytest --cov
+	pytest
 
 lint: .venv/installed
 	ruff check .

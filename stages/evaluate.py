@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from stages.run import run
 from stages.shards import StageCounts, count_dropped, list_shards
 from stages.tables import batched
 from stages.tracking.failures import failures_told
-from stages.tracking.registry import Registered, promote, register
+from stages.tracking.registry import Registered, current_champion, promote, register
 from stages.tracking.store import connect
 from stages.tracking.training_run import find_run, log_results
 
@@ -61,7 +62,7 @@ PANELS = {
 
 
 def evaluate(params: Params) -> None:
-    """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it meets the gate."""
+    """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it is fit."""
     config = params.evaluate
     connect()  # what is not there is told now, and not after hours of work
     for model in (config.judge, config.segmenter, config.base, config.vgg):
@@ -180,7 +181,10 @@ def _write_pictures(
 
 
 def _register(params: Params, case: EditSample, metrics: Mapping[str, Any]) -> Registered:
-    """Log the evaluation to the run that trained the model, register the model, and promote it if it meets the gate."""
+    """Log the evaluation to the run that trained the model, register the model, and promote it if it is fit.
+
+    That is: if it meets the gate, or is the first.
+    """
     run_id = find_run(folder_digest(MODEL))
     rows = metrics["systems"].items()
     scores = {f"{system}/{name}": value for system, row in rows for name, value in row.items() if value is not None}
@@ -194,8 +198,10 @@ def _register(params: Params, case: EditSample, metrics: Mapping[str, Any]) -> R
         run_id=run_id,
         tags={"iedit.cases_digest": metrics["cases_digest"]},
     )
-    if meets_gate(metrics["systems"], params.evaluate.gate):
+    # Where there is no champion there is nothing to lose: whoever asks for one is better off with the first than without.
+    if current_champion() is None or meets_gate(metrics["systems"], params.evaluate.gate):
         promote(registered.version)
+        return replace(registered, is_champion=True)
     return registered
 
 

@@ -32,7 +32,8 @@ DONE = Path("models/iedit.done")  # written last: a digest of what went into the
 UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
 RUN = UNFINISHED / "run.json"
 SHOWN = 4  # training pairs whose edits are logged at every checkpoint
-UNHASHED = {"steps", "checkpoint_every", "keep_checkpoints"}  # of ``train``: they do not change what a step does
+# Of ``train``, what does not change what a step does; models are known by their files, not by their names.
+UNHASHED = {"steps", "checkpoint_every", "keep_checkpoints", "base", "clip", "vgg"}
 PATIENCE = timedelta(days=7)  # of processes that wait until the first has encoded the training set
 
 

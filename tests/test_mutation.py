@@ -347,7 +347,7 @@ def test_any_caption_becomes_an_exact_edit_or_is_dropped(caption, seed, world, o
     noun=st.sampled_from(sorted(nouns())), adjective=st.sampled_from(["", *COLOURS, "small", "large"]), seed=st.integers(0, 99)
 )
 def test_an_edit_can_be_edited_back(noun, adjective, seed, world):
-    """What an edit changed can change again, and into the same word unless it has other neighbours."""
+    """What an edit changed can change again, and an adjective back into what it was."""
     subject = f"{adjective} {noun}".strip()
     caption = f"{'an' if subject[0] in 'aeiou' else 'a'} {subject} on the beach"
     edit = mutate_caption(caption, world, seed)

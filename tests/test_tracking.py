@@ -160,7 +160,7 @@ class TestStore:
             connection, _ = server.accept()
             with connection:
                 connection.recv(9999)
-                connection.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 8\r\n\r\n\x1b[2J\x9bx\n\n")
+                connection.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\n\x1b[2J nope")
 
         with socket.create_server(("127.0.0.1", 0)) as server:
             answering = threading.Thread(target=answer)

@@ -13,7 +13,7 @@ from functools import cache
 from textblob.taggers import PatternTagger
 
 from stages.language.replacements import ACHROMATIC, CHROMATIC, is_colour, is_size
-from stages.language.senses import is_invariant, is_noun, singular, thing_senses
+from stages.language.senses import ancestors, is_invariant, is_noun, singular, thing_senses
 from stages.language.wordnet import wordnet
 
 TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d[\d.,]*|\S")
@@ -111,7 +111,7 @@ def _compound_length(words: Sequence[str]) -> int:
         number = singular(" ".join(parts))
         if number is None or not is_noun(number[0]):
             continue
-        if length == 2 and (is_colour(parts[0]) or is_size(parts[0])) and not _is_food(number[0]):
+        if length == 2 and (is_colour(parts[0]) or is_size(parts[0])) and not _is_drink(number[0]):
             continue  # a black cat is a cat that is black, not a marten; but white wine is not wine that is white
         if is_colour(parts[-1]) or (length == 2 and not thing_senses(number[0]) and _is_thing_with_adjective(*parts)):
             continue  # navy blue; a round table is a table here, and no meeting
@@ -152,7 +152,8 @@ def find_nouns(units: Sequence[Unit]) -> dict[int, Noun]:
                 continue
             is_plural = told
         is_bare = not is_plural and not _has_determiner(units, place) and (_is_food(name) or not is_headline)
-        if before is not None and before.word == "of" and (is_bare or units[place - 2].word in GROUPS):
+        start = _phrase_start(units, place)
+        if start > 0 and units[start].word == "of" and (is_bare or units[start - 1].word in GROUPS):
             continue  # "a slice of pizza", "a herd of elephants": there are no slices of soup, and no herds of eagles
         is_modified = before is not None and not before.is_adjective and (before.is_noun or before.tag == "VB")
         nouns[place] = Noun(name=name, is_plural=is_plural, is_bare=is_bare, is_modified=is_modified)
@@ -254,6 +255,10 @@ def _told_number(units: Sequence[Unit], head: int) -> bool | None:
 def _is_thing_with_adjective(first: str, second: str) -> bool:
     number = singular(second)
     return number is not None and bool(thing_senses(number[0])) and bool(wordnet().synsets(first, "a"))
+
+
+def _is_drink(name: str) -> bool:
+    return any(kind.name() in ("beverage.n.01", "tea.n.05") for sense in thing_senses(name) for kind in ancestors(sense))
 
 
 def _is_food(name: str) -> bool:
