@@ -7,6 +7,7 @@ from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProc
 from nano.fit import draw_rows, fit, halve
 from nano.scenes import cut_out, load_scenes
 from nano.settings import MODELS, read_settings, read_training
+from nano.teacher import Teacher
 from nano.tokenizers import CONTEXT, bert_tokenizer
 from stages.corpus import world
 
@@ -42,15 +43,18 @@ def main() -> None:
         "num_attention_heads": 4,
         "image_size": size,
         "patch_size": 8,
+        "initializer_range": 0.02,  # BLIP's own, 1e-10, is for weights that are loaded: from it nothing is learnt for long
     }
     torch.manual_seed(settings["seed"])
     model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision, projection_dim=64))
     image_processor = BlipImageProcessorPil(size={"height": size, "width": size})
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std))
 
-    # The noun is one word of eight, so the language loss alone teaches the vision tower slowly. A head that names it
-    # from the class token helps during training, and is left behind.
-    trained = nn.ModuleDict({"blip": model, "noun": nn.Linear(vision["hidden_size"], len(world.nouns()))})
+    # The noun is one word of eight, so the language loss alone teaches the vision tower slowly. Two heads help during
+    # the training and are left behind: one names the noun from the class token, the other answers VGG.
+    teacher = Teacher(scenes.pictures(torch.arange(512)))
+    heads = {"noun": nn.Linear(vision["hidden_size"], len(world.nouns())), "seen": teacher.head(vision["hidden_size"])}
+    trained = nn.ModuleDict({"blip": model, **heads})
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = draw_rows(len(scenes.captions), training.batch, generator)
@@ -70,8 +74,8 @@ def main() -> None:
             attention_mask=words.attention_mask,
             labels=labels,
         )
-        named = trained["noun"](output.image_embeds[:, 0])
-        return output.loss + nn.functional.cross_entropy(named, scenes.labels[rows])
+        named = nn.functional.cross_entropy(trained["noun"](output.image_embeds[:, 0]), scenes.labels[rows])
+        return output.loss + named + teacher.loss(trained["seen"](output.image_embeds[:, 1:]), pictures)
 
     fit("captioner", trained, loss_of, training, settings["seed"])
     model.save_pretrained(FOLDER)

@@ -1,5 +1,7 @@
 """Train the text encoder and the U-Net of the latent diffusion model, and write it as a diffusers pipeline."""
 
+from collections.abc import Iterable
+
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
@@ -7,13 +9,19 @@ from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from nano.fit import draw_rows, fit, halve
-from nano.scenes import Scenes, load_scenes
+from nano.scenes import Scenes, cut_out, load_scenes
 from nano.settings import read_settings, read_training
 from nano.tokenizers import CONTEXT, clip_tokenizer
 from nano.vae import FOLDER as VAE_FOLDER
+from stages.corpus import world
+from stages.seeds import derive_seed
 
 FOLDER = VAE_FOLDER.parent
-UNCONDITIONAL_SHARE = 0.1  # of the samples are trained without their caption, for classifier-free guidance
+# What the samples of the training show and say, as shares of them; the rest are scenes with their captions.
+CUT_OUT_SHARE = 0.2  # an object on a plain colour: a thing is no part of the places it was seen in
+BARE_SHARE = 0.08  # a scene with its subject alone
+UNCONDITIONAL_SHARE = 0.08  # a scene without words, for classifier-free guidance
+CUT_OUTS = 16000  # of the scenes, the first, are cut out for that
 SNR_CAP = 5.0
 
 
@@ -75,12 +83,23 @@ def weigh(alphas: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, scenes: Scenes) -> Tensor:
-    """Return the scaled latents of all pictures, (n, 8, size / 4, size / 4)."""
-    parts = tqdm(torch.arange(len(scenes.captions)).split(64), desc="latents", unit="batch", mininterval=5)
+def encode(vae: AutoencoderKL, pictures: Iterable[Tensor]) -> Tensor:
+    """Return the scaled latents (n, 8, size / 4, size / 4) of batches of pictures in [0, 1], (batch, 3, size, size)."""
+    parts = tqdm(pictures, desc="latents", unit="batch", mininterval=5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        means = [vae.encode(scenes.pictures(rows) * 2 - 1).latent_dist.mean.float() for rows in parts]
+        means = [vae.encode(part * 2 - 1).latent_dist.mean.float() for part in parts]
     return torch.cat(means) * vae.config.scaling_factor
+
+
+def describe(scenes: Scenes, row: int, kind: float) -> str:
+    """Return the words of a sample; ``kind`` in [0, 1) says which of the shares above it belongs to."""
+    if kind < CUT_OUT_SHARE:
+        return f"{world.with_article(scenes.subjects[row])} on a plain background"
+    if kind < CUT_OUT_SHARE + BARE_SHARE:
+        return scenes.subjects[row]
+    if kind < CUT_OUT_SHARE + BARE_SHARE + UNCONDITIONAL_SHARE:
+        return ""
+    return scenes.captions[row]
 
 
 def main() -> None:
@@ -91,7 +110,11 @@ def main() -> None:
     vae = AutoencoderKL.from_pretrained(VAE_FOLDER)
     tokenizer = clip_tokenizer()
     scheduler = stable_diffusion_scheduler()
-    latents = encode(vae, scenes)
+    whole = torch.arange(len(scenes.captions))
+    latents = encode(vae, (scenes.pictures(rows) for rows in whole.split(64)))
+    grounds = torch.Generator().manual_seed(derive_seed(settings["seed"], "diffusion", "grounds"))
+    cut_outs = (cut_out(scenes.pictures(rows), scenes.masks(rows), 1.0, grounds)[0] for rows in whole[:CUT_OUTS].split(64))
+    cut_latents = encode(vae, cut_outs)
     torch.manual_seed(settings["seed"])
     model = TextToLatent(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, latents.shape[-1])
     model.unet.to(memory_format=torch.channels_last)
@@ -99,14 +122,15 @@ def main() -> None:
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = draw_rows(len(latents), training.batch, generator)
-        dropped = torch.rand(training.batch, generator=generator) < UNCONDITIONAL_SHARE
-        bare = torch.rand(training.batch, generator=generator) < 0.1
-        texts = [scenes.subjects[row] if short else scenes.captions[row] for row, short in zip(rows, bare, strict=True)]
-        texts = ["" if drop else text for text, drop in zip(texts, dropped, strict=True)]
+        kinds = torch.rand(training.batch, generator=generator)
+        cut = kinds < CUT_OUT_SHARE
+        rows = torch.where(cut, rows % CUT_OUTS, rows)
+        clean = torch.where(cut.view(-1, 1, 1, 1), cut_latents[rows % CUT_OUTS], latents[rows])
+        texts = [describe(scenes, row, kind) for row, kind in zip(rows.tolist(), kinds.tolist(), strict=True)]
         words = tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt")
         times = torch.randint(scheduler.config.num_train_timesteps, (training.batch,), generator=generator)
-        noise = torch.randn(latents[rows].shape, generator=generator)
-        noisy = scheduler.add_noise(latents[rows], noise, times).contiguous(memory_format=torch.channels_last)
+        noise = torch.randn(clean.shape, generator=generator)
+        noisy = scheduler.add_noise(clean, noise, times).contiguous(memory_format=torch.channels_last)
         embeddings = model.text_encoder(words.input_ids).last_hidden_state
         predicted = model.unet(noisy, times, embeddings).sample.float()
         return ((predicted - noise).square().mean(dim=(1, 2, 3)) * weights[times]).mean()

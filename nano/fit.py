@@ -1,4 +1,4 @@
-"""One training loop for the whole family: AdamW, warm-up, cosine decay, EMA, exact resume."""
+"""One training loop for the whole family: AdamW, EMA, exact resume, and rounds of warm-up and cosine decay."""
 
 import math
 from collections.abc import Callable
@@ -24,38 +24,58 @@ NORM_BATCHES = 60
 def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], training: Training, seed: int) -> None:
     """Train ``model`` in place and leave the exponential moving average of its weights in it.
 
+    A further round starts from what a finished training leaves, its weights in half precision, and raises the learning
+    rate again (warm restarts, Loshchilov and Hutter 2017): so a family that is there can be trained on.
+
     Args:
-        name: names the checkpoint, which an interrupted training with the same settings and seed goes on from.
+        name: names the checkpoints, which an interrupted training with the same settings and seed goes on from.
         model: all trained parameters.
         loss_of: draws a batch with the generator, which belongs to the step alone, and returns its scalar loss.
-        training: steps, batch, peak learning rate, threads and precision.
+        training: the steps of every round, batch, peak learning rate, threads and precision.
         seed: of the draws of every step.
 
     Raises:
         FloatingPointError: a loss that is not finite, with its step.
     """
     torch.set_num_threads(training.threads)
+    for number in range(len(training.steps)):
+        until_here = training.model_copy(update={"steps": training.steps[: number + 1]})
+        _fit_round(name, model, loss_of, until_here, seed)
+        model.load_state_dict({key: _half(value).to(value.dtype) for key, value in model.state_dict().items()})
+    _settle_batch_norms(name, model, loss_of, seed)
+    model.eval()
+
+
+def _fit_round(
+    name: str,
+    model: nn.Module,
+    loss_of: Callable[[torch.Generator], Tensor],
+    training: Training,
+    seed: int,
+) -> None:
+    """Train the last of the rounds, or go on with it from its checkpoint, and leave the average of its weights."""
+    *before, steps = training.steps
+    checkpoint = BUILD / f"{name}-{value_digest([training.model_dump(), seed])[:12]}.checkpoint.safetensors"
     model.train()
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.lr, weight_decay=0.01, fused=True)
-    fingerprint = value_digest([training.model_dump(), seed])[:12]
-    checkpoint = BUILD / f"{name}-{fingerprint}.checkpoint.safetensors"
     state: dict[str, nn.Module] = {"model": model, "average": average}
     done = load_state(checkpoint, state, {"adamw": optimizer}) if checkpoint.exists() else 0
 
-    bar = tqdm(range(done, training.steps), initial=done, total=training.steps, desc=name, unit="step", mininterval=5)
+    title = f"{name}, round {len(before) + 1}" if before else name
+    bar = tqdm(range(done, steps), initial=done, total=steps, desc=title, unit="step", mininterval=5)
     shown = 0.0
     for step in bar:
         for group in optimizer.param_groups:
-            group["lr"] = training.lr * _schedule(step, training.steps)
-        generator = torch.Generator().manual_seed(derive_seed(seed, name, step))
+            group["lr"] = training.lr * _schedule(step, steps)
+        generator = torch.Generator().manual_seed(derive_seed(seed, name, sum(before) + step))
         # On CPUs the fused attention kernel is slower, its backward pass most of all, than plain products in bf16.
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16"), sdpa_kernel(SDPBackend.MATH):
             loss = loss_of(generator)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}; the last checkpoint is {checkpoint}")
+            raise FloatingPointError(f"{title}: the loss of step {step} is {loss.item()}; the last checkpoint is {checkpoint}")
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -63,11 +83,9 @@ def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor
         average.update_parameters(model)
         shown = loss.item() if step == done else 0.99 * shown + 0.01 * loss.item()
         bar.set_postfix(loss=f"{shown:.4f}", refresh=False)
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == training.steps:
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
             save_state(checkpoint, state, {"adamw": optimizer}, step + 1)
     model.load_state_dict(average.module.state_dict())
-    _settle_batch_norms(name, model, loss_of, seed)
-    model.eval()
 
 
 def _settle_batch_norms(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], seed: int) -> None:
@@ -98,6 +116,10 @@ def draw_rows(count: int, batch: int, generator: torch.Generator) -> Tensor:
 
 def halve(path: Path) -> None:
     """Rewrite a safetensors file with its floating-point tensors as fp16."""
-    tensors = {key: value.half() if value.is_floating_point() else value for key, value in load_file(path).items()}
+    tensors = {key: _half(value) for key, value in load_file(path).items()}
     with written_aside(path) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor

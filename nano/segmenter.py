@@ -7,6 +7,7 @@ from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProc
 from nano.fit import draw_rows, fit, halve
 from nano.scenes import cut_out, load_scenes
 from nano.settings import MODELS, read_settings, read_training
+from nano.teacher import Teacher
 from nano.tokenizers import CONTEXT, save_clip_tokenizer
 from stages.corpus import world
 
@@ -17,7 +18,7 @@ ABSENT_SHARE = 0.35  # of the pictures are asked for a thing that another pictur
 
 def segment(
     model: CLIPSegForImageSegmentation, pictures: Tensor, words: Tensor, attention_mask: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return what the model's own forward gives, but with gradients for its CLIP, which that takes for trained and frozen.
 
     Args:
@@ -27,12 +28,13 @@ def segment(
         attention_mask: of the words, (n, length).
 
     Returns:
-        the logits of the masks, (n, size, size), and the embeddings of the pictures, (n, 96).
+        the logits of the masks, (n, size, size), the embeddings of the pictures, (n, 96), and the hidden states of their
+        patches, (n, patches, 128).
     """
     vision = model.clip.get_image_features(pixel_values=pictures, output_hidden_states=True)
     embedded_words = model.clip.get_text_features(input_ids=words, attention_mask=attention_mask).pooler_output
     activations = [vision.hidden_states[layer + 1] for layer in model.extract_layers]
-    return model.decoder(activations, embedded_words).logits.float(), vision.pooler_output
+    return model.decoder(activations, embedded_words).logits.float(), vision.pooler_output, vision.hidden_states[-1][:, 1:]
 
 
 def main() -> None:
@@ -75,6 +77,8 @@ def main() -> None:
     image_processor = ViTImageProcessorPil(size={"height": size, "width": size})
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std))
 
+    teacher = Teacher(scenes.pictures(torch.arange(512)))
+    trained = nn.ModuleDict({"clipseg": model, "seen": teacher.head(vision["hidden_size"])})
     every_noun = tokenizer(list(world.nouns()), padding=True, return_tensors="pt")
 
     def loss_of(generator: torch.Generator) -> Tensor:
@@ -91,7 +95,7 @@ def main() -> None:
                 texts.append(scenes.nouns[row] if kind < 0.7 else scenes.subjects[row])
         words = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         pictures, _ = cut_out(scenes.pictures(rows), scenes.masks(rows), CUT_OUT_SHARE, generator)
-        logits, images = segment(model, (pictures - mean) / std, words.input_ids, words.attention_mask)
+        logits, images, patches = segment(model, (pictures - mean) / std, words.input_ids, words.attention_mask)
         probabilities = logits.sigmoid()
         overlap = 2 * (probabilities * masks).sum(dim=(1, 2)) + 1
         dice = 1 - overlap / ((probabilities + masks).sum(dim=(1, 2)) + 1)
@@ -99,9 +103,10 @@ def main() -> None:
         noun_words = model.clip.get_text_features(**every_noun).pooler_output
         likeness = nn.functional.normalize(images) @ nn.functional.normalize(noun_words).T
         named = nn.functional.cross_entropy(model.clip.logit_scale.exp() * likeness, scenes.labels[rows])
-        return nn.functional.binary_cross_entropy_with_logits(logits, masks) + 0.2 * dice.mean() + 0.3 * named
+        seen = teacher.loss(trained["seen"](patches), pictures)
+        return nn.functional.binary_cross_entropy_with_logits(logits, masks) + 0.2 * dice.mean() + 0.3 * (named + seen)
 
-    fit("segmenter", model, loss_of, training, settings["seed"])
+    fit("segmenter", trained, loss_of, training, settings["seed"])
     model.save_pretrained(FOLDER)
     CLIPSegProcessor(image_processor, tokenizer).save_pretrained(FOLDER)
     halve(FOLDER / "model.safetensors")

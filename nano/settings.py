@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 NANO = Path(__file__).parent
 MODELS = NANO / "models"
@@ -16,7 +16,7 @@ class Training(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(gt=0)
+    steps: list[PositiveInt] = Field(min_length=1)  # of each round
     batch: int = Field(gt=0)
     lr: float = Field(gt=0)
     threads: int = Field(gt=0)
