@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessorPil, BlipProcessor
 
 from nano.fit import draw_rows, fit, halve
+from nano.patches import PATCH, label_patches, patch_head, patch_loss
 from nano.scenes import cut_out, load_scenes
 from nano.settings import MODELS, read_settings, read_training
-from nano.teacher import Teacher
 from nano.tokenizers import CONTEXT, bert_tokenizer
 from stages.corpus import world
 
@@ -42,7 +42,7 @@ def main() -> None:
         "num_hidden_layers": 5,
         "num_attention_heads": 4,
         "image_size": size,
-        "patch_size": 8,
+        "patch_size": PATCH,
         "initializer_range": 0.02,  # BLIP's own, 1e-10, is for weights that are loaded: from it nothing is learnt for long
     }
     torch.manual_seed(settings["seed"])
@@ -51,9 +51,8 @@ def main() -> None:
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std))
 
     # The noun is one word of eight, so the language loss alone teaches the vision tower slowly. Two heads help during
-    # the training and are left behind: one names the noun from the class token, the other answers VGG.
-    teacher = Teacher(scenes.pictures(torch.arange(512)))
-    heads = {"noun": nn.Linear(vision["hidden_size"], len(world.nouns())), "seen": teacher.head(vision["hidden_size"])}
+    # the training and are left behind: one names the noun from the class token, one what is at every patch.
+    heads = {"noun": nn.Linear(vision["hidden_size"], len(world.nouns())), "patches": patch_head(vision["hidden_size"])}
     trained = nn.ModuleDict({"blip": model, **heads})
 
     def loss_of(generator: torch.Generator) -> Tensor:
@@ -75,7 +74,8 @@ def main() -> None:
             labels=labels,
         )
         named = nn.functional.cross_entropy(trained["noun"](output.image_embeds[:, 0]), scenes.labels[rows])
-        return output.loss + named + teacher.loss(trained["seen"](output.image_embeds[:, 1:]), pictures)
+        labelled = patch_loss(trained["patches"](output.image_embeds[:, 1:]), label_patches(scenes, rows, alone))
+        return output.loss + named + labelled
 
     fit("captioner", trained, loss_of, training, settings["seed"])
     model.save_pretrained(FOLDER)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from nano.settings import BUILD, read_settings
 from stages.corpus import world
+from stages.corpus.scenery import SCENERIES
 from stages.files import written_aside
 
 
@@ -35,6 +36,12 @@ class Scenes:
         """The number of each scene's noun in the order of the world's nouns, (n,)."""
         numbers = {noun: number for number, noun in enumerate(world.nouns())}
         return torch.tensor([numbers[noun] for noun in self.nouns])
+
+    @cached_property
+    def places(self) -> Tensor:
+        """The number of each scene's scenery in the order of SCENERIES, (n,)."""
+        numbers = {scenery: number for number, scenery in enumerate(SCENERIES)}
+        return torch.tensor([numbers[scenery] for scenery in self.sceneries])
 
     @cached_property
     def by_noun(self) -> list[Tensor]:

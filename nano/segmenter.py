@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, ViTImageProcessorPil
 
 from nano.fit import draw_rows, fit, halve
+from nano.patches import PATCH, label_patches, patch_head, patch_loss
 from nano.scenes import cut_out, load_scenes
 from nano.settings import MODELS, read_settings, read_training
-from nano.teacher import Teacher
 from nano.tokenizers import CONTEXT, save_clip_tokenizer
 from stages.corpus import world
 
@@ -60,7 +60,7 @@ def main() -> None:
         "num_hidden_layers": 5,
         "num_attention_heads": 4,
         "image_size": size,
-        "patch_size": 8,
+        "patch_size": PATCH,
     }
     config = CLIPSegConfig(
         text_config=text,
@@ -77,8 +77,7 @@ def main() -> None:
     image_processor = ViTImageProcessorPil(size={"height": size, "width": size})
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std))
 
-    teacher = Teacher(scenes.pictures(torch.arange(512)))
-    trained = nn.ModuleDict({"clipseg": model, "seen": teacher.head(vision["hidden_size"])})
+    trained = nn.ModuleDict({"clipseg": model, "patches": patch_head(vision["hidden_size"])})
     every_noun = tokenizer(list(world.nouns()), padding=True, return_tensors="pt")
 
     def loss_of(generator: torch.Generator) -> Tensor:
@@ -94,7 +93,7 @@ def main() -> None:
             else:
                 texts.append(scenes.nouns[row] if kind < 0.7 else scenes.subjects[row])
         words = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-        pictures, _ = cut_out(scenes.pictures(rows), scenes.masks(rows), CUT_OUT_SHARE, generator)
+        pictures, alone = cut_out(scenes.pictures(rows), scenes.masks(rows), CUT_OUT_SHARE, generator)
         logits, images, patches = segment(model, (pictures - mean) / std, words.input_ids, words.attention_mask)
         probabilities = logits.sigmoid()
         overlap = 2 * (probabilities * masks).sum(dim=(1, 2)) + 1
@@ -103,8 +102,8 @@ def main() -> None:
         noun_words = model.clip.get_text_features(**every_noun).pooler_output
         likeness = nn.functional.normalize(images) @ nn.functional.normalize(noun_words).T
         named = nn.functional.cross_entropy(model.clip.logit_scale.exp() * likeness, scenes.labels[rows])
-        seen = teacher.loss(trained["seen"](patches), pictures)
-        return nn.functional.binary_cross_entropy_with_logits(logits, masks) + 0.2 * dice.mean() + 0.3 * (named + seen)
+        labelled = patch_loss(trained["patches"](patches), label_patches(scenes, rows, alone))
+        return nn.functional.binary_cross_entropy_with_logits(logits, masks) + 0.2 * dice.mean() + 0.3 * (named + labelled)
 
     fit("segmenter", trained, loss_of, training, settings["seed"])
     model.save_pretrained(FOLDER)
