@@ -10,17 +10,15 @@ import faiss
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-import stages.models
-from stages.corpus import samples
 from stages.corpus.samples import read_corpus
 from stages.files import written_aside
 from stages.models import Clip, identity, load_clip
-from stages.pairing import neighbours, split
 from stages.pairing.neighbours import EDIT_COLUMNS, PAIR_COLUMNS, SCORES, Embeddings, Pair, build_index, find_pairs
 from stages.pairing.split import held_out_pairs
 from stages.params import Params, Retrieve
+from stages.provenance import source_digest
 from stages.run import InputError, run
-from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards, source_digest
+from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
 from stages.tables import batched, read_table, write_table
 
 CORPUS = Path("data/corpus")
@@ -100,7 +98,7 @@ def _embed_all(config: Retrieve) -> StageCounts:
         )
         return ShardResult(done=len(keys))
 
-    code = source_digest(sys.modules[__name__], samples, stages.models)
+    code = source_digest(sys.modules[__name__])
     settings = {"clip": identity(config.clip), "batch": config.batch, "code": code}
     return map_shards(stage="embed", tasks=tasks, folder=EMBEDDINGS, suffix=".safetensors", settings=settings, work=work)
 
@@ -126,7 +124,7 @@ def _write_pairs(rows: dict[str, list[dict[str, Any]]], reasons: dict[str, Count
         write_table(output, rows[task.name], PAIR_COLUMNS)
         return ShardResult(done=len(rows[task.name]), dropped=reasons[task.name])
 
-    settings = {"retrieve": config.model_dump(), "code": source_digest(sys.modules[__name__], neighbours, split)}
+    settings = {"retrieve": config.model_dump(), "code": source_digest(sys.modules[__name__])}
     return map_shards(stage="retrieve", tasks=tasks, folder=PAIRS, suffix=".parquet", settings=settings, work=work)
 
 

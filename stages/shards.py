@@ -5,12 +5,10 @@ written last, holds the fingerprint of all that went in, and the digest of what 
 not done again, and a file without a fitting sidecar is never taken for whole.
 """
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
@@ -163,11 +161,6 @@ def count_dropped(folder: Path) -> dict[str, int]:
     for sidecar in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
         dropped.update(_read_written(sidecar).dropped)
     return dict(dropped)
-
-
-def source_digest(*modules: ModuleType) -> str:
-    """Return a digest of the source of ``modules``, so that a shard made by other code is made again."""
-    return value_digest([inspect.getsource(module) for module in modules])
 
 
 def _sidecar(shard: Path, suffix: str) -> Path:

@@ -433,7 +433,7 @@ def test_the_stage_takes_bad_captions_in_its_stride(folder, params):
 
 def test_what_decides_an_edit_decides_whether_it_is_made_again(folder, params, monkeypatch):
     stage.mutate(params := with_vocabulary(params, VOCABULARY))
-    monkeypatch.setattr(stage, "version", lambda name: f"another {name}")
+    monkeypatch.setattr("stages.provenance.version", lambda name: f"another {name}")
     stage.mutate(params)
     assert read_json(Path("logs/mutate.json"))["shards_done"] == 2
 
