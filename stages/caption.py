@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.corpus.parts import one_line
 from stages.corpus.samples import read_corpus
 from stages.models import identity, load_captioner
 from stages.params import Params
@@ -12,6 +11,7 @@ from stages.provenance import source_digest
 from stages.run import run
 from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
 from stages.tables import batched, write_table
+from stages.words import one_line
 
 CORPUS = Path("data/corpus")
 CAPTIONS = Path("data/captions")

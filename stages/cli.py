@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from stages.files import read_json
 from stages.params import ParameterError, read_params
 from stages.run import InputError
+from stages.words import one_line
 
 if TYPE_CHECKING:  # they are slow to import, and --help needs none of them
     from stages.editor import Editor
@@ -40,7 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def edit(options: argparse.Namespace) -> None:
     """Edit one picture, and print where the results are."""
-    from stages.corpus.parts import one_line
     from stages.requests import adjust_sampling, check_images, check_prompt, read_picture
 
     outputs = _outputs(options.output, check_images(options.images))

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from stages.files import file_digest
-from stages.language.english import one_line
 from stages.language.mutation import Mutation, mutate_caption
 from stages.language.replacements import Rules
 from stages.language.wordnet import wordnet_digest
@@ -17,6 +16,7 @@ from stages.run import InputError, run
 from stages.seeds import derive_seed
 from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
 from stages.tables import read_table, write_table
+from stages.words import one_line
 
 CAPTIONS = Path("data/captions")
 EDITS = Path("data/edits")

@@ -19,10 +19,11 @@ from PIL import Image
 
 from stages import ingest as stage
 from stages.corpus import images, tars, world
-from stages.corpus.parts import one_line, printable
+from stages.corpus.parts import printable
 from stages.corpus.samples import read_corpus, read_edits
 from stages.params import Ingest, Params, read_params
 from stages.run import InputError
+from stages.words import one_line
 
 ROOT = Path(__file__).parents[1]
 SIZE = 64

@@ -17,9 +17,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.corpus.archives import members, open_tar
 from stages.corpus.images import Refused
-from stages.corpus.parts import MAX_BYTES, MAX_WORDS, Part, RawSample, facts_of, one_line, printable
+from stages.corpus.parts import MAX_BYTES, MAX_WORDS, Part, RawSample, facts_of, printable
 from stages.params import WebDatasetSource
 from stages.run import InputError
+from stages.words import one_line
 
 SLOTS = {"jpg": "image", "jpeg": "image", "png": "image", "webp": "image", "txt": "text", "json": "json"}
 """Extension → what the member is to its sample."""
