@@ -105,7 +105,6 @@ class Mutate(Section):
     """WordNet."""
 
     vocabulary: str | None  # a file of the words that an edit may bring in, one a line; null: any common word
-    min_count: Annotated[int, Field(ge=0)]  # of a lemma in WordNet's sense-tagged texts, where no vocabulary is given
     levels: Annotated[int, Field(ge=1, le=6)]  # how far up the hypernyms co-hyponyms are looked for
     adjective_share: Share  # of the captions with both, those whose adjective is changed and not their noun
 
