@@ -96,6 +96,9 @@ def map_shards(
         suffix: of the outputs, with its dot: ".tar", ".parquet".
         settings: everything else that decides the output: parameters, model revisions, the digest of the code. JSON.
         work: makes one shard.
+
+    Raises:
+        InputError: an input cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _remove_strangers(folder, suffix, {task.name for task in tasks})
@@ -103,7 +106,7 @@ def map_shards(
     with tqdm(total=sum(task.samples for task in tasks), desc=stage, unit="sample", mininterval=1) as bar:
         for task in tasks:
             output, sidecar = folder / f"{task.name}{suffix}", folder / f"{task.name}{SIDECAR_SUFFIX}"
-            inputs = [file_digest(path) for path in task.inputs]
+            inputs = [_input_digest(path) for path in task.inputs]
             fingerprint = value_digest({"inputs": inputs, "settings": [dict(settings), dict(task.settings)]})
             before = bar.n
             record = _whole(output, sidecar, fingerprint)
@@ -146,7 +149,7 @@ def count_samples(shard: Path, suffix: str) -> int:
     """Return how many samples a shard holds, from its sidecar.
 
     Raises:
-        InputError: the sidecar is damaged.
+        InputError: the sidecar is missing or damaged.
     """
     return _read_written(_sidecar(shard, suffix)).done
 
@@ -161,6 +164,13 @@ def count_dropped(folder: Path) -> dict[str, int]:
     for sidecar in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
         dropped.update(_read_written(sidecar).dropped)
     return dict(dropped)
+
+
+def _input_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _sidecar(shard: Path, suffix: str) -> Path:
@@ -186,6 +196,8 @@ def _read_written(sidecar: Path) -> Sidecar:
     """Return the sidecar of a shard that another stage has written."""
     try:
         return _read(sidecar)
+    except FileNotFoundError as error:
+        raise InputError(f"{sidecar}: no such file; run the stage that writes it") from error
     except ValidationError as error:
         raise InputError(f"{sidecar}: damaged; run the stage that writes it") from error
 
