@@ -358,12 +358,6 @@ def test_an_edit_can_be_edited_back(noun, adjective, seed, world):
             assert caption in {back.edit_prompt for back in edits(edit.edit_prompt, world)}
 
 
-def test_lexnames_are_numbered_as_in_wordnet():
-    assert len(dictionary.LEXNAMES) == 45
-    assert dictionary.LEXNAMES.index("noun.animal") == 5
-    assert dictionary.LEXNAMES.index("adj.ppl") == 44
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """A project folder with two shards of captions and the dictionary."""
@@ -470,28 +464,3 @@ def test_bad_input_is_told_in_one_line(folder, params):
     (folder / "data" / "nltk").unlink()
     with pytest.raises(InputError, match="run `make wordnet`"):
         stage.mutate(with_vocabulary(params, VOCABULARY))
-
-
-def test_wordnet_is_provided_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    calls = []
-
-    def from_debian(folder):
-        calls.append(folder)
-        (found := folder / "found").mkdir()
-        for name in dictionary.FILES if len(calls) > 1 else dictionary.FILES[:-1]:
-            (found / name).write_text(name)
-        return found
-
-    monkeypatch.setattr(dictionary, "_from_nltk", lambda _: None)
-    monkeypatch.setattr(dictionary, "_from_debian", from_debian)
-    with pytest.raises(InputError, match="lacks lexnames"):
-        dictionary.provide_wordnet()
-    assert not dictionary.DICTIONARY.exists()
-    dictionary.provide_wordnet()
-    assert {path.name for path in dictionary.DICTIONARY.iterdir()} == set(dictionary.FILES)
-    assert [path.name for path in dictionary.NLTK_DATA.iterdir()] == ["corpora"]
-    capsys.readouterr()
-    dictionary.provide_wordnet()
-    assert len(calls) == 2
-    assert capsys.readouterr().out == ""
