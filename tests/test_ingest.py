@@ -617,7 +617,7 @@ def test_header_without_end_is_told():
     header = tarfile.TarInfo("././@LongLink")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
     Path("a.tar").write_bytes((header.tobuf(tarfile.GNU_FORMAT) + b"a".ljust(512, b"\0")) * 5_000)
-    with pytest.raises(InputError, match=r"^a\.tar: truncated or damaged tar"):
+    with pytest.raises(InputError, match=r"^a\.tar: truncated or damaged tar \(maximum recursion depth exceeded"):
         stage.ingest(_params({"kind": "webdataset", "path": "a.tar"}))
 
 
