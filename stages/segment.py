@@ -11,7 +11,7 @@ from PIL import Image
 
 from stages.corpus.samples import CorpusReader, EditSample, read_corpus, write_edits
 from stages.models import Segmenter, identity, load_segmenter
-from stages.pairing.neighbours import PAIR_COLUMNS, SCORES
+from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Params, Segment
 from stages.provenance import source_digest
 from stages.run import run

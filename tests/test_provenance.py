@@ -15,7 +15,9 @@ from stages.provenance import INFRASTRUCTURE, code_behind, source_digest
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PARTS = {name: ROOT / "stages" / f"{name}.py" for name in PIPELINE} | {"dataset": ROOT / "stages/training/dataset.py"}
+PARTS = {name: ROOT / "stages" / f"{name}.py" for name in PIPELINE} | {
+    path.rpartition("/")[2]: ROOT / f"stages/{path}.py" for path in ("pairing/embeddings", "training/dataset")
+}
 
 
 def names_of(files) -> set[str]:
@@ -43,6 +45,7 @@ def test_code_is_what_pythons_own_finder_finds(part):
         ("caption", ["models", "tables", "corpus/parts", "corpus/images"], ["torch", "transformers", "pyarrow"]),
         ("mutate", ["tables", "seeds", "language/wordnet", "language/senses"], ["nltk", "inflect", "textblob"]),
         ("retrieve", ["models", "pairing/neighbours", "pairing/split", "corpus/parts"], ["faiss-cpu", "open_clip_torch"]),
+        ("embeddings", ["models", "corpus/samples", "corpus/parts", "pairing/tables"], ["torch", "open_clip_torch"]),
         ("segment", ["models", "corpus/archives", "corpus/images"], ["torchvision", "transformers"]),
         ("train", ["checkpoints", "seeds", "training/loop", "diffusion/sampling"], ["torch", "diffusers", "accelerate"]),
         ("dataset", ["seeds", "models", "diffusion/sampling", "corpus/archives"], ["torch", "safetensors"]),
@@ -52,6 +55,18 @@ def test_code_holds_what_is_known_to_decide(part, files, libraries):
     code = code_behind(PARTS[part])
     assert {f"stages/{name}.py" for name in files} <= names_of(code.files)
     assert set(libraries) <= set(code.libraries)
+
+
+@pytest.mark.parametrize(
+    ("part", "others"),
+    [
+        ("embeddings", ["retrieve", "pairing/neighbours", "pairing/split"]),
+        ("segment", ["retrieve", "pairing/neighbours"]),
+        ("dataset", ["train", "training/loop", "training/objective"]),
+    ],
+)
+def test_what_costs_most_is_made_from_no_more_than_it_needs(part, others):
+    assert names_of(code_behind(PARTS[part]).files).isdisjoint(f"stages/{name}.py" for name in others)
 
 
 class TestDigest:

@@ -21,7 +21,7 @@ from stages.caption import caption
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus
 from stages.evaluate import evaluate, meets_gate
 from stages.files import read_json
-from stages.pairing.neighbours import PAIR_COLUMNS, SCORES
+from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Gate, Params
 from stages.retrieve import retrieve
 from stages.run import InputError

@@ -183,27 +183,27 @@ def _write(path: Path, samples: Iterable[dict[str, Any]]) -> int:
 
 
 def _read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield (key, extension → bytes) for each key with a ``wanted`` extension; other members are not read.
+    """Yield (key, extension → bytes) for each key; members without a ``wanted`` extension are not read.
 
     A key is what comes before the first dot, and members of a key stand together.
     """
-    key, contents = "", dict[str, bytes]()
+    key, contents = None, dict[str, bytes]()
     with _tar(path) as tar:
         for member in members(tar):
             name, _, extension = member.name.partition(".")
-            if extension not in wanted:
-                continue
             file = tar.extractfile(member) if member.isreg() and not member.issparse() else None
             if file is None:
                 continue
-            if member.size > MAX_BYTES:
-                raise InputError(f"{path}: sample {printable(name)}: a member of {member.size:,} bytes")
-            if name != key and contents:
+            if key not in (None, name):
                 yield key, contents
                 contents = {}
             key = name
+            if extension not in wanted:
+                continue
+            if member.size > MAX_BYTES:
+                raise InputError(f"{path}: sample {printable(name)}: a member of {member.size:,} bytes")
             contents[extension] = file.read()
-    if contents:
+    if key is not None:
         yield key, contents
 
 
