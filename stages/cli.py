@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.errors import InputError
 from stages.files import lack_of_room, read_json, written_aside
 from stages.params import ParameterError, read_params
-from stages.run import InputError
 from stages.words import one_line
 
 if TYPE_CHECKING:  # they are slow to import, and --help needs none of them

@@ -14,10 +14,11 @@ from stages.corpus import images, sources, world
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_SAMPLES, Part, RawSample
 from stages.corpus.samples import CorpusSample, EditSample, read_metadata, write_corpus, write_edits
+from stages.errors import InputError
 from stages.files import written_aside
 from stages.params import Ingest, OpenMojiSource, Params
 from stages.provenance import source_digest
-from stages.run import InputError, run
+from stages.run import run
 from stages.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards
 
 CORPUS = Path("data/corpus")

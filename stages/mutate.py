@@ -6,13 +6,14 @@ from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
+from stages.errors import InputError
 from stages.files import file_digest
 from stages.language.mutation import Mutation, mutate_caption
 from stages.language.replacements import Rules
 from stages.language.wordnet import wordnet_digest
 from stages.params import Mutate, Params
 from stages.provenance import source_digest
-from stages.run import InputError, run
+from stages.run import run
 from stages.seeds import derive_seed
 from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
 from stages.tables import read_table, write_table

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from stages.corpus.images import Refused, decoded
 from stages.corpus.parts import MAX_BYTES, printable
+from stages.errors import InputError
 from stages.files import read_json
 from stages.params import Sampling, describe_error
-from stages.run import InputError
 from stages.words import one_line
 
 SETTINGS_FILE = "iedit.json"  # in a model's folder: how its edits are sampled unless the caller says otherwise

@@ -8,6 +8,7 @@ from typing import Any
 
 import faiss
 
+from stages.errors import InputError
 from stages.files import written_aside
 from stages.pairing.embeddings import embed_shards, read_embeddings
 from stages.pairing.neighbours import Pair, build_index, find_pairs
@@ -15,7 +16,7 @@ from stages.pairing.split import held_out_pairs
 from stages.pairing.tables import EDIT_COLUMNS, EDITS_TABLE, PAIR_COLUMNS, SCORES
 from stages.params import Params, Retrieve
 from stages.provenance import source_digest
-from stages.run import InputError, run
+from stages.run import run
 from stages.shards import ShardResult, ShardTask, StageCounts, list_shards, map_shards
 from stages.tables import read_table, write_table
 

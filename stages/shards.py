@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from tqdm import tqdm
 
+from stages.errors import InputError
 from stages.files import TEMPORARY_SUFFIX, file_digest, remove, value_digest, write_json, written_aside
-from stages.run import InputError
 
 SIDECAR_SUFFIX = ".done.json"
 LOGS = Path("logs")  # what a run did and how long it took: read by flows, never hashed

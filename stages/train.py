@@ -14,12 +14,13 @@ from PIL import Image
 import stages.models
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor
+from stages.errors import InputError
 from stages.files import file_digest, folder_digest, remove, value_digest, write_json, written_aside
 from stages.models import Diffusion, identity, load_clip, load_diffusion, load_vgg, locate, mask_to_tensor, to_images, to_tensor
 from stages.params import PARAMS_FILE, Params
 from stages.provenance import source_digest
 from stages.requests import SETTINGS_FILE
-from stages.run import InputError, run
+from stages.run import run
 from stages.shards import StageCounts, count_samples, list_shards
 from stages.tracking.store import connect
 from stages.tracking.training_run import TrainingRun, start_training

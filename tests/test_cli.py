@@ -12,10 +12,10 @@ from PIL import Image
 
 from stages import cli, requests
 from stages.editor import Editor
+from stages.errors import InputError
 from stages.files import write_json
 from stages.params import Sampling, read_params
 from stages.requests import read_picture, read_sampling
-from stages.run import InputError
 from stages.tracking import registry
 
 ROOT = Path(__file__).parents[1]

@@ -22,8 +22,8 @@ from stages.corpus import folder, images, tars, world
 from stages.corpus.folder import folder_parts
 from stages.corpus.parts import printable
 from stages.corpus.samples import read_corpus, read_edits
+from stages.errors import InputError
 from stages.params import FolderSource, Ingest, Params, WebDatasetSource, read_params
-from stages.run import InputError
 from stages.words import one_line
 
 ROOT = Path(__file__).parents[1]

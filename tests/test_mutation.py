@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from stages import mutate as stage
 from stages.corpus.scenery import SCENERIES
 from stages.corpus.world import COLOURS, SIZES, draw_scene, nouns
+from stages.errors import InputError
 from stages.files import file_digest, read_json, write_json
 from stages.language import wordnet as dictionary
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
@@ -27,7 +28,6 @@ from stages.language.mutation import Dropped, Mutation, mutate_caption, possible
 from stages.language.replacements import CHROMATIC, Rules, antonym, co_hyponyms, is_colour, other_colours
 from stages.language.senses import LEFT_ALONE, plural, singular, thing_senses
 from stages.params import Params, read_params
-from stages.run import InputError
 from stages.words import one_line
 
 PROJECT = Path(__file__).resolve().parents[1]

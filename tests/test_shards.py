@@ -23,8 +23,8 @@ from stages.corpus.samples import (
     write_corpus,
     write_edits,
 )
+from stages.errors import InputError
 from stages.files import TEMPORARY_SUFFIX, NoRoomError, read_json, write_json, written_aside
-from stages.run import InputError
 from stages.shards import ShardResult, ShardTask, StageCounts, count_dropped, count_samples, list_shards, map_shards
 
 

@@ -10,9 +10,9 @@ from shutil import copytree
 
 import pytest
 
+from stages.errors import InputError
 from stages.files import file_digest
 from stages.language import wordnet as dictionary
-from stages.run import InputError
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -174,7 +174,7 @@ DAMAGE = """
 import os, shutil, sys
 from pathlib import Path
 from stages.language.wordnet import DICTIONARY, wordnet
-from stages.run import InputError
+from stages.errors import InputError
 for name, content in (("lexnames", b"0"), ("index.noun", b"dog n\\n")):
     path, whole = DICTIONARY / name, (DICTIONARY / name).read_bytes()
     path.write_bytes(content)

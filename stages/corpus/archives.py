@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import IO, Literal
 
 from stages.corpus.parts import MAX_WORDS, printable
-from stages.run import InputError
+from stages.errors import InputError
 
 MAX_MEMBER = 2**33 - 1  # bytes: what the eleven octal digits of a plain header can say
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_BYTES, Part, RawSample, facts_of, printable
+from stages.errors import InputError
 from stages.params import FolderSource
-from stages.run import InputError
 from stages.words import one_line
 
 TEXT_COLUMNS = ("text", "caption")

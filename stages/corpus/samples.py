@@ -21,7 +21,7 @@ from PIL import Image
 from stages.corpus.archives import members, open_tar
 from stages.corpus.images import Refused, decoded
 from stages.corpus.parts import MAX_BYTES, printable
-from stages.run import InputError
+from stages.errors import InputError
 from stages.words import one_line
 
 MAX_PIXELS = 2048 * 2048  # of a picture in a shard: the largest ingest.size

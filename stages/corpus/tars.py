@@ -18,8 +18,8 @@ from fsspec.implementations.local import LocalFileSystem
 from stages.corpus.archives import members, open_tar
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_BYTES, MAX_WORDS, Part, RawSample, facts_of, printable
+from stages.errors import InputError
 from stages.params import WebDatasetSource
-from stages.run import InputError
 from stages.words import one_line
 
 SLOTS = {"jpg": "image", "jpeg": "image", "png": "image", "webp": "image", "txt": "text", "json": "json"}

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.errors import InputError
 from stages.metrics import clip, distribution, similarity
 from stages.metrics.intervals import Interval, Values, bootstrap, jackknife, paired_difference
 from stages.models import Clip, Vgg
-from stages.run import InputError
 from stages.seeds import derive_seed
 
 CROP_MARGIN = 0.25  # around the edited region, on each side

@@ -10,9 +10,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from stages.editor import Editor, EditRequest, MaskMode
+from stages.errors import InputError
 from stages.params import ModelName
 from stages.requests import adjust_sampling, check_images, check_prompt, decode_picture, encode_picture, read_sampling
-from stages.run import InputError
 from stages.words import one_line
 
 
