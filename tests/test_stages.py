@@ -19,12 +19,12 @@ from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPSegFor
 from stages import mutate
 from stages.caption import caption
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus
+from stages.errors import InputError
 from stages.evaluate import evaluate, meets_gate
 from stages.files import read_json
-from stages.pairing.neighbours import PAIR_COLUMNS, SCORES
+from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Gate, Params
 from stages.retrieve import retrieve
-from stages.run import InputError
 from stages.segment import segment
 from stages.shards import ShardResult, ShardTask, map_shards
 from stages.tables import read_table, write_table

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from mlflow.exceptions import MlflowException
 
+from stages.errors import InputError
 from stages.files import NoRoomError
-from stages.run import InputError
 
 SQLITE_FULL = "database or disk is full"
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows the traceback of what is told in a line

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from stages.corpus.parts import printable
-from stages.run import InputError
+from stages.errors import InputError
 
 EXPERIMENT = "iedit"
 DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default; artifacts lie in mlruns beside it
