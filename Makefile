@@ -9,19 +9,24 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_ALLOW_PICKLE_DESERIALIZATION := false
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run test lint wordnet flow bench nano clean
+.PHONY: run test lint audit wordnet flow bench nano clean
 
 run: .venv/installed wordnet
 	dvc repro
 	@iedit summary
 
 test: lint wordnet
-	pytest
+	pytest --cov
 
 lint: .venv/installed
 	ruff check .
 	ruff format --check .
 	mypy
+
+# Known vulnerabilities of what requirements.lock names. What could not be looked up counts as a failure: without
+# --strict, pip-audit passes over it and calls the rest free of vulnerabilities.
+audit: .venv/audit/installed
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement requirements.lock
 
 wordnet: .venv/installed
 	@python -m stages.language.wordnet
@@ -43,6 +48,11 @@ nano: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/audit/installed:
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet pip-audit==2.10.1
 	touch $@
 
 clean:

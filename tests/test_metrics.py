@@ -114,10 +114,12 @@ def test_ssim_frame_is_scikit_images_scalar_of_the_multiplied_frames():
         np.testing.assert_allclose(similarity.ssim_frame(first, second, region), expected, atol=1e-7)
 
 
-def test_ssim_region_is_the_mean_of_the_map_inside():
-    first, second, mask = pictures(2, 1), pictures(2, 2), box_mask(2)
-    inside = similarity.ssim_map(first, second)[1][mask[1, 0] > 0]
-    assert similarity.ssim_region(first, second, mask)[1] == pytest.approx(100 * inside.mean())
+def test_ssim_region_is_the_mean_of_scikit_images_map_inside():
+    first, second, mask = pictures(3, 1), pictures(3, 2), box_mask(3)
+    for region in (mask, 1 - mask):
+        maps = [oracle(*pair)[1].mean(axis=0) for pair in zip(first, second, strict=True)]
+        expected = [100 * whole[inside].mean() for whole, inside in zip(maps, region[:, 0].bool().numpy(), strict=True)]
+        np.testing.assert_allclose(similarity.ssim_region(first, second, region), expected, atol=1e-7)
 
 
 def test_ssim_of_equal_pictures_is_100_and_of_no_region_undefined():
@@ -255,10 +257,13 @@ def test_frechet_distance_is_exact_with_fewer_samples_than_dimensions():
     assert np.isnan(distribution.frechet_distance(first[:1], second))
 
 
-def test_kernel_distance_is_torchmetrics():
+def test_paired_kernel_distance_is_torchmetrics_without_the_cases_own_pairs():
     first, second = features(30, 8).double(), features(30, 8, 1).double() + 0.3
-    assert distribution.kernel_distance(first, second) == pytest.approx(poly_mmd(first, second).item())
-    assert np.isnan(distribution.kernel_distance(first[:1], second))
+    across = (first.numpy() @ second.numpy().T / 8 + 1) ** 3
+    others = (across.sum() - across.trace()) / (30 * 29)
+    expected = poly_mmd(first, second).item() + 2 * (across.mean() - others)
+    assert distribution.paired_kernel_distance(distribution.paired_terms(first, second)) == pytest.approx(expected)
+    assert np.isnan(distribution.paired_kernel_distance(distribution.paired_terms(first[:1], second[:1])))
 
 
 def test_paired_kernel_distance_by_brute_force():
@@ -279,11 +284,11 @@ def test_paired_kernel_distance_by_brute_force():
 def test_an_editor_that_changes_nothing_is_at_no_kernel_distance():
     first = features(20, 8)
     assert distribution.paired_kernel_distance(distribution.paired_terms(first, first)) == 0
-    assert distribution.kernel_distance(first, first) < 0  # why the paired form is there
+    assert poly_mmd(first.double(), first.double()) < 0  # why the paired form is there
 
 
 def test_features_must_be_of_one_kind():
-    for distance in (distribution.frechet_distance, distribution.kernel_distance):
+    for distance in (distribution.frechet_distance, distribution.paired_terms):
         with pytest.raises(InputError, match="one d"):
             distance(features(4, 3), features(4, 5))
 
@@ -325,7 +330,7 @@ def test_jackknife_of_a_mean_is_its_standard_error():
 
 
 def test_jackknife_interval_of_a_set_distance_holds_the_truth():
-    truth = distribution.kernel_distance(features(2000, 3, 99), features(2000, 3, 98) + 0.5)
+    truth = poly_mmd(features(2000, 3, 99).double(), features(2000, 3, 98).double() + 0.5).item()
     hits = 0
     for seed in range(20):
         first, second = features(100, 3, 2 * seed).double(), features(100, 3, 2 * seed + 1).double() + 0.5

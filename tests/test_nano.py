@@ -7,13 +7,14 @@ import open_clip
 import pytest
 import torch
 from torch import nn
-from transformers import CLIPSegForImageSegmentation
+from transformers import BertTokenizer, CLIPSegForImageSegmentation, CLIPTokenizer
 
 import nano.fit
 from nano.segmenter import segment
 from nano.settings import MODELS, Training
 from nano.tokenizers import bert_tokenizer, clip_tokenizer, world_words
 from nano.vgg import Classifier, fold_batch_norms
+from stages.checkpoints import read_step
 from stages.params import read_params
 
 ROOT = Path(__file__).parent.parent
@@ -33,65 +34,114 @@ def test_family_is_small_and_has_no_pickles():
     assert sum(path.stat().st_size for path in files) <= 40 * MEGABYTE
 
 
-def test_clip_tokenizer_agrees_with_clip_on_the_words_of_the_world():
-    small, full = clip_tokenizer(), open_clip.SimpleTokenizer()
+@pytest.fixture(params=["", "clip", "judge", "segmenter", "diffusion/tokenizer"], ids=lambda name: name or "as made now")
+def small(request) -> CLIPTokenizer:
+    """The CLIP tokenizer as it is made, and as it was committed with each model."""
+    return CLIPTokenizer.from_pretrained(MODELS / request.param) if request.param else clip_tokenizer()
+
+
+def test_clip_tokenizer_agrees_with_clip_on_the_words_of_the_world(small):
+    full = open_clip.SimpleTokenizer()
     for word in world_words():
         pieces = [full.decoder[token] for token in full.encode(word)]
         assert small.convert_ids_to_tokens(small(word, add_special_tokens=False).input_ids) == pieces
 
 
-@pytest.mark.parametrize("text", ["zeppelin", "a car", "größe 42", "日本", "🚗 beep", "qwxz"])
-def test_clip_tokenizer_round_trips_words_it_does_not_know(text):
-    small, full = clip_tokenizer(), open_clip.SimpleTokenizer()
+@pytest.mark.parametrize("text", ["zeppelin", "A Car", "größe 42", "日本", "🚗 beep", "qwxz", "don't", "  two  spaces "])
+def test_clip_tokenizer_round_trips_words_it_does_not_know(small, text):
+    full = open_clip.SimpleTokenizer()
     assert small.decode(small(text).input_ids, skip_special_tokens=True) == full.decode(full.encode(text)).strip()
 
 
-def test_end_of_text_has_the_highest_id():
-    tokenizer = clip_tokenizer()
-    assert tokenizer.eos_token_id == len(tokenizer) - 1
+def test_end_of_text_has_the_highest_id(small):
+    assert small.eos_token_id == len(small) - 1
+    assert small("a car").input_ids[-1] == small.eos_token_id
 
 
 def test_bert_tokenizer_round_trips_the_words_of_the_world(tmp_path):
-    tokenizer = bert_tokenizer(tmp_path)
-    for word in world_words():
-        assert tokenizer.decode(tokenizer(word).input_ids, skip_special_tokens=True) == word
+    for tokenizer in (bert_tokenizer(tmp_path), BertTokenizer.from_pretrained(MODELS / "captioner")):
+        for word in world_words():
+            assert tokenizer.decode(tokenizer(word).input_ids, skip_special_tokens=True) == word
 
 
-def test_interrupted_fit_ends_with_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(nano.fit, "BUILD", tmp_path)
-    monkeypatch.setattr(nano.fit, "CHECKPOINT_EVERY", 2)
-    training = Training(steps=6, batch=2, lr=0.1, threads=1, precision="fp32")
+# The training loop.
 
-    def loss_of(model):
-        return lambda generator: model(torch.randn(2, 3, generator=generator)).square().mean()
 
-    def fresh():
+class Killed(Exception):
+    pass
+
+
+class Fits:
+    """Fits a small linear model in a folder of its own, and notes its weights before every step."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.patch, self.seen = folder, patch, list[torch.Tensor]()
+        patch.setattr(nano.fit, "CHECKPOINT_EVERY", 2)
+
+    def __call__(self, folder: str, steps: list[int], *, kill_at: int | None = None, nan_at: int | None = None) -> nn.Linear:
+        """Return the fitted model; the loss of call ``kill_at``, counted from 0, raises, that of ``nan_at`` is NaN."""
+        self.patch.setattr(nano.fit, "BUILD", self.folder / folder)
+        self.seen.clear()
         torch.manual_seed(0)
-        return nn.Linear(3, 2)
+        model = nn.Linear(3, 2)
 
-    whole = fresh()
-    nano.fit.fit("whole", whole, loss_of(whole), training, 0)
-
-    class Killed(Exception):
-        pass
-
-    def dying(model, calls):
-        def loss(generator):
-            calls.append(1)
-            if len(calls) > 3:
+        def loss(generator: torch.Generator) -> torch.Tensor:
+            number = len(self.seen)
+            if number == kill_at:
                 raise Killed
-            return loss_of(model)(generator)
+            self.seen.append(model.weight.detach().clone())
+            value = model(torch.randn(2, 3, generator=generator)).square().mean()
+            return value * torch.nan if number == nan_at else value
 
-        return loss
+        nano.fit.fit("small", model, loss, Training(steps=steps, batch=2, lr=0.1, threads=1, precision="fp32"), 0)
+        return model
 
-    # The draws of a step are seeded by the training's name, so both have to have the same.
-    next(tmp_path.glob("whole-*.checkpoint.safetensors")).unlink()
-    model = fresh()
+
+@pytest.fixture
+def fits(tmp_path, monkeypatch) -> Fits:
+    return Fits(tmp_path, monkeypatch)
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(*pair) for pair in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("steps", "kill_at", "left"), [([6], 3, 4), ([6, 4], 3, 8), ([6, 4], 6, 4), ([6, 4], 9, 2)])
+def test_interrupted_fit_ends_with_the_same_weights(fits, steps, kill_at, left):
+    whole = fits("whole", steps)
+    assert len(fits.seen) == sum(steps)
     with pytest.raises(Killed):
-        nano.fit.fit("whole", model, dying(model, []), training, 0)
-    model = fresh()
-    nano.fit.fit("whole", model, loss_of(model), training, 0)
-    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), whole.parameters(), strict=True))
+        fits("killed", steps, kill_at=kill_at)
+    again = fits("killed", steps)
+    assert len(fits.seen) == left  # from the last checkpoint on: one every 2 steps, and one at the end of a round
+    assert same_weights(again, whole)
+
+
+def test_a_round_starts_from_the_rounded_average_of_the_one_before(fits):
+    fits("longer", [7])  # its first 6 steps are those of the round, for the warm-up has not ended
+    average, *after = fits.seen[1:]  # the weights after each of these steps
+    for weights in after:
+        average = 0.999 * average + 0.001 * weights
+    fits("two", [6, 1])
+    started = fits.seen[6]
+    assert torch.equal(started, started.half().float())
+    torch.testing.assert_close(started, average, rtol=2**-10, atol=0)  # a rounding to half precision
+    assert not torch.allclose(started, after[-1], rtol=2**-10, atol=0)
+    assert torch.equal(fits("one", [6]).weight, started)  # what is left of a training is what the next round starts from
+
+
+@pytest.mark.parametrize(
+    ("steps", "told", "kept"), [([6], "small: the loss of step 5", 4), ([6, 4], "small, round 2: the loss of step 3", 2)]
+)
+def test_a_loss_that_is_not_finite_stops_the_fit_and_leaves_the_last_checkpoint(fits, steps, told, kept):
+    whole = fits("whole", steps)
+    with pytest.raises(FloatingPointError, match=f"^{told} is nan; the last checkpoint is ") as error:
+        fits("mended", steps, nan_at=sum(steps) - 1)
+    checkpoint = Path(str(error.value).rpartition(" is ")[2])
+    assert read_step(checkpoint) == kept
+    again = fits("mended", steps)
+    assert len(fits.seen) == steps[-1] - kept
+    assert same_weights(again, whole)
 
 
 def test_checkpoint_of_other_settings_is_not_gone_on_with(tmp_path, monkeypatch):
@@ -101,7 +151,7 @@ def test_checkpoint_of_other_settings_is_not_gone_on_with(tmp_path, monkeypatch)
 
     def fitted(steps, seed):
         model = copy.deepcopy(start)
-        training = Training(steps=steps, batch=2, lr=0.1, threads=1, precision="fp32")
+        training = Training(steps=[steps], batch=2, lr=0.1, threads=1, precision="fp32")
         nano.fit.fit("one", model, lambda rng: model(torch.randn(2, 3, generator=rng)).square().mean(), training, seed)
         return model.weight
 
@@ -116,7 +166,8 @@ def test_segmenter_trains_the_function_of_transformers_with_gradients_everywhere
     model = CLIPSegForImageSegmentation.from_pretrained(MODELS / "segmenter").eval()
     tokens = clip_tokenizer()(["a red dog", "a hat"], padding=True, return_tensors="pt")
     pictures = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    logits, _ = segment(model, pictures, tokens.input_ids, tokens.attention_mask)
+    logits, embedded, patches = segment(model, pictures, tokens.input_ids, tokens.attention_mask)
+    assert (len(embedded), patches.shape[:2]) == (2, (2, 64))
     assert torch.equal(logits, model(pixel_values=pictures, **tokens).logits)
     logits.sum().backward()
     assert model.clip.vision_model.embeddings.patch_embedding.weight.grad.abs().sum() > 0

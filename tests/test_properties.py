@@ -1,21 +1,33 @@
-"""What holds for any mask and any caption, tried on many. The properties of params.yaml are in test_params.py."""
+"""What holds for any mask, caption and shard, tried on many. The properties of params.yaml are in test_params.py."""
+
+import os
+import tarfile
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import pytest
 import torch
 from diffusers import DDIMScheduler
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from PIL import Image
 
 from stages.corpus.parts import printable
 from stages.corpus.samples import CorpusSample, EditSample, read_corpus, read_edits, read_metadata, write_corpus, write_edits
 from stages.diffusion.sampling import edit_latents, shrink_mask
+from stages.errors import InputError
 from stages.metrics.clip import crop_regions
 from stages.params import Segment
 from stages.report.page import TINT, overlay
 from stages.segment import _image, _objection
+from stages.shards import ShardResult, ShardTask, StageCounts, map_shards
 from stages.words import one_line
+from tests.test_interruption import Strike, strike
 
 quick = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 sides = st.integers(1, 12)
@@ -182,3 +194,164 @@ def test_edit_samples_come_back_as_clean_lines(tmp_path_factory, words, metadata
     assert [getattr(found, name) for name in WORDS] == list(map(one_line, words))
     assert found.metadata == metadata
     assert all(getattr(found, name).tobytes() == picture.tobytes() for name, picture in seen.items())
+
+
+# Shards.
+
+BLOCK = tarfile.BLOCKSIZE
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory) -> Path:
+    """A shard of two samples of edits."""
+    folder = tmp_path_factory.mktemp("shards")
+    mask, picture = Image.new("L", (3, 3), 255), Image.new("RGB", (3, 3), "red")
+    seen = {"source": picture, "target": picture, "source_mask": mask, "target_mask": mask}
+    samples = [EditSample(key=f"{n:09d}", **seen, **dict.fromkeys(WORDS, "a car"), metadata={"n": n}) for n in range(2)]
+    write_edits(folder / "whole.tar", samples)
+    return folder / "whole.tar"
+
+
+def with_checksum(header: bytes) -> bytes:
+    """The header of a member with the checksum that belongs to its other fields."""
+    blank = header[:148] + b" " * 8 + header[156:]
+    return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
+
+
+@settings(quick, max_examples=300)
+@given(data=st.data())
+def test_damaged_shard_is_told_in_one_line_or_read_as_samples(shard, data):
+    content = bytearray(shard.read_bytes())
+    with tarfile.open(shard) as tar:
+        headers = [member.offset for member in tar]
+        inside = [member.offset_data + place for member in tar for place in range(member.size)]
+    places = st.sampled_from([at + place for at in headers for place in range(BLOCK)]) | st.sampled_from(inside)
+    for place, value in data.draw(st.dictionaries(places, st.integers(0, 255), min_size=1, max_size=4)).items():
+        content[place] = value
+    kinds = st.sampled_from(b"0123456789LKDSxgMNVX\0")
+    for at, kind in data.draw(st.dictionaries(st.sampled_from(headers), kinds, max_size=2)).items():
+        content[at + 156] = kind
+    if data.draw(st.booleans()):  # so that what is changed in a header is believed
+        for at in headers:
+            content[at : at + BLOCK] = with_checksum(content[at : at + BLOCK])
+    damaged = shard.with_name("damaged.tar")
+    damaged.write_bytes(content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))])
+    told, samples = "", []
+    try:
+        samples = list(read_edits(damaged))
+    except InputError as error:
+        told = str(error)
+    assert told == "" or (told.startswith(f"{damaged}: ") and told.isprintable())
+    for sample in samples:
+        assert all(getattr(sample, name).isprintable() for name in (*WORDS, "key"))
+        pictures = (sample.source, sample.target, sample.source_mask, sample.target_mask)
+        assert [picture.mode for picture in pictures] == ["RGB", "RGB", "L", "L"]
+        assert len({picture.size for picture in pictures}) == 1
+
+
+class Shards(RuleBasedStateMachine):
+    """Shards whose inputs and settings change, which are damaged, killed and removed, against those of a run from nothing."""
+
+    names = st.sampled_from(["0", "1", "2", "3"])
+    texts = st.sampled_from(["a", "b", "c", None])  # None: the shard goes
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temporary = TemporaryDirectory()
+        self.folder = Path(self.temporary.name)
+        self.texts_now, self.setting = {"0": "a", "1": "b"}, 0
+        self.kept: dict[str, tuple[object, int]] = {}  # shards that were whole when a run ended, what from, their inodes
+
+    def teardown(self) -> None:
+        self.temporary.cleanup()
+
+    @initialize()
+    def start(self) -> None:
+        self.run_to_the_end()
+
+    @rule(name=names, text=texts, setting=st.none() | st.integers(0, 1))
+    def change(self, name: str, text: str | None, setting: int | None) -> None:
+        if text is None:
+            self.texts_now.pop(name, None)
+        else:
+            self.texts_now[name] = text
+        self.setting = self.setting if setting is None else setting
+
+    @precondition(lambda self: self.files())
+    @rule(data=st.data())
+    def damage(self, data) -> None:
+        path = data.draw(st.sampled_from(self.files()))
+        if data.draw(st.booleans()):
+            path.unlink()
+        else:
+            other = data.draw(st.sampled_from(self.files()))
+            path.write_bytes(data.draw(st.sampled_from([b"", path.read_bytes()[:-2], other.read_bytes()])))
+        self.kept.pop(path.name.partition(".")[0], None)
+
+    @rule(change=st.integers(1, 25), fails=st.booleans())
+    def start_and_strike(self, change: int, fails: bool) -> None:
+        self.kept = self.untouched()
+        child = os.fork()
+        if child == 0:
+            try:
+                with chdir(self.folder):
+                    strike(Strike(change=change))
+                    self.run(self.folder / "out", fail_at="1" if fails else "")
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert {name: self.inode(name) for name in self.kept} == {name: inode for name, (_, inode) in self.kept.items()}
+
+    @rule()
+    def run_to_the_end(self) -> None:
+        untouched = self.untouched()
+        counts = self.run(self.folder / "out")
+        with TemporaryDirectory() as anew:
+            from_nothing = self.run(Path(anew))
+            wanted = {path.name: path.read_bytes() for path in Path(anew).iterdir()}
+        assert {path.name: path.read_bytes() for path in (self.folder / "out").iterdir()} == wanted
+        assert (counts.dropped, counts.notes) == (from_nothing.dropped, from_nothing.notes)
+        assert counts.done + counts.reused == from_nothing.done
+        assert {name: self.inode(name) for name in untouched} == {name: inode for name, (_, inode) in untouched.items()}
+        self.kept = {name: (self.origin(name), self.inode(name)) for name in self.texts_now}
+        assert self.run(self.folder / "out").shards_done == 0
+
+    def run(self, folder: Path, fail_at: str = "") -> StageCounts:
+        inputs = self.folder / "in"
+        inputs.mkdir(exist_ok=True)
+        for name, text in self.texts_now.items():
+            (inputs / name).write_text(text)
+
+        def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+            output.write_text("half of it")
+            if task.name == fail_at:
+                raise KeyboardInterrupt
+            advance(1)
+            text = task.inputs[0].read_text()
+            output.write_text(f"{text} {self.setting}")
+            result = ShardResult(done=1, notes=[{"text": text}])
+            result.dropped[text] += 1
+            return result
+
+        tasks = [ShardTask(name=name, inputs=(inputs / name,), samples=2) for name in sorted(self.texts_now)]
+        kind = {"stage": "test", "folder": folder, "suffix": ".out", "settings": {"setting": self.setting}}
+        return map_shards(**kind, tasks=tasks, work=work)
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in (self.folder / "out").glob("*") if path.is_file())
+
+    def origin(self, name: str) -> object:
+        return self.texts_now.get(name), self.setting
+
+    def inode(self, name: str) -> int:
+        return (self.folder / "out" / f"{name}.out").stat().st_ino
+
+    def untouched(self) -> dict[str, tuple[object, int]]:
+        """The shards that a run must reuse: nothing became of them, nor of what they are made from."""
+        return {name: kept for name, kept in self.kept.items() if name in self.texts_now and kept[0] == self.origin(name)}
+
+
+TestShards = Shards.TestCase
+TestShards.settings = settings(
+    quick, max_examples=15, stateful_step_count=20, phases=[Phase.generate]
+)  # to shrink takes minutes

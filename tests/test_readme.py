@@ -1,43 +1,85 @@
-"""Every command of the README is one that a test or the continuous integration runs, and every path in it exists."""
+"""Every command of the README is run by the continuous integration or a test, and every path in it exists."""
 
+import ast
 import json
 import re
+import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from stages.cli import _parser
+from stages.params import Params
 from stages.report.tables import NAMES
+from tests.test_params import composed
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-RUN_BY = {
-    "make run": ".ci/run",
-    "make test": ".ci/run",
-    "iedit edit": "tests/test_end_to_end.py",
-    "dvc exp run": "tests/test_params.py",  # what it composes; at true size it needs the hub and a GPU
-    "dvc metrics show": "tests/test_end_to_end.py",
-    "dvc plots show": "tests/test_end_to_end.py",
-    "make flow": "tests/test_end_to_end.py",
-    "mlflow ui": "tests/test_end_to_end.py",
-    "make bench": ".ci/run",
-    "make nano": "tests/test_nano.py",
+CI = (ROOT / ".ci" / "run").read_text().splitlines()
+END_TO_END = {
+    node.name: node for node in ast.parse((ROOT / "tests" / "test_end_to_end.py").read_text()).body if hasattr(node, "name")
 }
+# How a command begins → the test of test_end_to_end.py that runs it, and the words that it is run by there.
+RUN_BY = {
+    "iedit edit reports/samples/source.png": (
+        "test_registered_model_edits_from_the_command_line",
+        "-m stages.cli edit reports/samples/source.png",
+    ),
+    "dvc metrics show": ("test_dvc_shows_metrics_and_plots", "dvc metrics show"),
+    "dvc plots show": ("test_dvc_shows_metrics_and_plots", "dvc plots show"),
+    "make flow": ("test_flow_runs_every_stage_of_the_pipeline", "-m flows.pipeline"),
+    "mlflow ui": ("test_tracking_page_answers", "mlflow ui"),
+}
+NOT_RUN = ("make nano", "dvc exp run")  # one takes hours, the other the hub and a GPU
 
 
 COLUMNS = ("clip_score", "clip_directional", "edit_success", "frechet_judge_features", "ssim_m", "ssim_m_bar")
 
 
-def commands() -> list[str]:
+def commands(start: str = "") -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
-    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+    return [line for line in lines if line.startswith(start)]
+
+
+def texts(test: str) -> list[str]:
+    """The literal texts of a test in the order in which they stand."""
+    found = [node for node in ast.walk(END_TO_END[test]) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [node.value for node in sorted(found, key=lambda node: (node.lineno, node.col_offset))]
 
 
 @pytest.mark.parametrize("command", commands())
 def test_command_is_run_somewhere(command):
-    place = next((place for start, place in RUN_BY.items() if command.startswith(start)), None)
-    assert place is not None, f"{command}: no test runs it"
-    assert (ROOT / place).is_file()
+    start = next((start for start in RUN_BY if command.startswith(start)), None)
+    if start is None:
+        assert command in CI or command.startswith(NOT_RUN), f"{command}: nothing runs it"
+        return
+    test, words = RUN_BY[start]
+    found, wanted = texts(test), words.split()
+    assert any(found[place : place + len(wanted)] == wanted for place in range(len(found))), f"{test} does not run {words}"
+
+
+def test_commands_that_tests_run_by_another_name():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["iedit"] == "stages.cli:main"
+    assert re.search(r"^flow:.*\n\tpython -m flows\.pipeline$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", commands("make "))
+def test_make_knows_its_targets(command):
+    subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, check=True)
+
+
+@pytest.mark.parametrize("command", commands("iedit "))
+def test_command_line_knows_its_options(command):
+    assert _parser().parse_args(shlex.split(command)[1:])
+
+
+@pytest.mark.parametrize("command", commands("dvc exp run "))
+def test_experiment_is_composed_to_allowed_parameters(command):
+    assert Params.model_validate(composed(*(word for word in shlex.split(command)[3:] if word != "-S")))
 
 
 def test_results_are_those_of_the_last_evaluation():

@@ -12,6 +12,7 @@ from stages.editor import Editor, EditRequest, MaskMode
 from stages.errors import InputError
 from stages.models import Diffusion, load_diffusion, load_segmenter, to_images, to_tensor
 from stages.params import Sampling
+from stages.seeds import derive_seed
 from tests import tiny
 
 PROMPTS = ["a red dog", "a cat on the beach"]
@@ -230,6 +231,26 @@ class TestEditor:
             mode = diffusion.vae.encode(2 * picture - 1).latent_dist.mode()
             wanted = (diffusion.vae.decode(mode).sample / 2 + 0.5).clamp(0, 1)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+    @pytest.mark.parametrize("strength", [0.3, 0.8, 1.0])
+    def test_pixels_of_a_plain_edit_are_those_of_the_img2img_pipeline(self, editor, diffusion, strength, guidance_scale):
+        # The pipeline is given the source's latents: of a picture it would take a draw from the posterior, not its mode.
+        picture, keys = to_tensor([photo(), photo(seed=1)]), ["a", "b"]
+        settings = {"strength": strength, "guidance_scale": guidance_scale}
+        wanted = pipeline(StableDiffusionImg2ImgPipeline, diffusion)(
+            PROMPTS,
+            image=diffusion.encode(picture),
+            num_inference_steps=STEPS,
+            generator=[torch.Generator().manual_seed(derive_seed(7, "noise", key)) for key in keys],
+            output_type="np",
+            **settings,
+        ).images
+        sampling = SAMPLING.model_copy(update={"steps": STEPS, **settings})
+        found = editor.edit_batch(picture, PROMPTS, masks=None, sampling=sampling, seed=7, keys=keys)
+        kept = diffusion.decode(diffusion.encode(picture)).clamp(0, 1)
+        assert (found - kept).abs().mean() > 0.01
+        np.testing.assert_allclose(found.permute(0, 2, 3, 1).numpy(), wanted, rtol=1e-4, atol=1e-4)
 
     def test_several_edits_differ_and_do_not_depend_on_their_number(self, editor):
         three = editor.edit(request(), mask_mode=MaskMode.NONE, sampling=SAMPLING, images=3)

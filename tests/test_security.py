@@ -11,6 +11,7 @@ import sys
 import tarfile
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,7 @@ from stages.corpus.samples import (
     write_corpus,
     write_edits,
 )
+from stages.corpus.tars import _read_tar
 from stages.errors import InputError
 from stages.files import read_json
 from stages.models import ModelError
@@ -373,6 +375,70 @@ def test_shard_that_is_cut_compressed_or_full_of_links_is_told(tmp_path, monkeyp
     monkeypatch.setattr("stages.corpus.samples.MAX_BYTES", 20)
     with pytest.raises(InputError, match=r"a member of \d+ bytes"):
         list(read_edits(path))
+
+
+class Repeated(io.RawIOBase):
+    """A file that begins with one block many times over; nothing of that is in memory or on a disk."""
+
+    def __init__(self, block: bytes, count: int, end: bytes) -> None:
+        self.block, self.start, self.end, self.place = block, len(block) * count, end, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.place
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        self.place = place + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.start + len(self.end)}[whence]
+        return self.place
+
+    def readinto(self, buffer) -> int:
+        rest = self.block[self.place % len(self.block) :] if self.place < self.start else self.end[self.place - self.start :]
+        data = rest[: len(buffer)]
+        buffer[: len(data)] = data
+        self.place += len(data)
+        return len(data)
+
+
+def member_of(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """The header of an empty member."""
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else ""
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("write", "read", "member", "count"),
+    [
+        (
+            write_corpus,
+            lambda file: _read_tar(SimpleNamespace(open=lambda *_: file), "0.tar", "0.tar"),
+            member_of("0.seg.png"),  # of the same sample as what comes after it
+            1_000_000,
+        ),
+        (
+            write_edits,
+            lambda file: read_edits(SimpleNamespace(open=lambda _: file)),
+            member_of("0.png", tarfile.SYMTYPE),
+            100_000,
+        ),
+    ],
+    ids=["of a source", "of a shard"],
+)
+def test_a_million_members_leave_nothing_in_memory(tmp_path, write, read, member, count):
+    sample = (
+        CorpusSample(key="0", image=picture(), alt_text="a", metadata={}) if write is write_corpus else edit_sample(key="0")
+    )
+    write(tmp_path / "0.tar", [sample])
+    before = sys.getallocatedblocks()
+    samples = read(Repeated(member, count, (tmp_path / "0.tar").read_bytes()))
+    next(samples)
+    assert sys.getallocatedblocks() - before < count / 10  # a member that is remembered takes some twenty
+    assert list(samples) == []
 
 
 # Words.

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -474,6 +476,12 @@ def test_train_and_evaluate(models, workplace, capsys):
     files = [path for folder in ("reports", "logs", "mlruns", "models") for path in Path(folder).rglob("*") if path.is_file()]
     told |= {str(path): path.read_bytes() for path in files if path.suffix not in (".png", ".webp", ".safetensors")}
     assert {".html", ".json", ".csv", ".md", ".yaml"} <= {path.suffix for path in files}
+    with closing(sqlite3.connect("mlflow.db")) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [row for name in tables for row in database.execute(f'SELECT * FROM "{name}"')]
+    told["mlflow.db"] = "\n".join(str(value) for row in rows for value in row).encode()
+    assert b"train.losses.noise" in told["mlflow.db"]
+    assert [name for name, text in told.items() if "mlruns" in name and b"evil.example" in text]  # there the example is kept
     marks = [b"\x1b", b"\\u001b", b"\x00", b"\\u0000", "\x9b".encode(), b"\\u009b"]
     assert [(name, mark) for name, text in told.items() for mark in marks if mark in text] == []
     assert b"evil.example" in told["reports/report.html"]

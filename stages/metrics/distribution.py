@@ -42,28 +42,6 @@ def cubic_kernel(first: Tensor, second: Tensor) -> Tensor:
     return (first.double() @ second.double().T / first.shape[1] + 1) ** 3
 
 
-def kernel_distance(first: Tensor, second: Tensor) -> float:
-    """KID on the whole sets: unbiased squared maximum mean discrepancy (Gretton et al. 2012, equation 3).
-
-    The two sets must be drawn independently; for an edit of the very picture in the other set see
-    ``paired_kernel_distance``.
-
-    Args:
-        first: (m, d) features.
-        second: (n, d) features.
-
-    Returns:
-        the squared discrepancy, below 0 by chance where the sets are alike; NaN for sets of fewer than 2.
-    """
-    m, n = len(first), len(second)
-    if min(m, n) < 2:
-        return float("nan")
-    within_first, within_second = cubic_kernel(first, first), cubic_kernel(second, second)
-    value = (within_first.sum() - within_first.trace()) / (m * (m - 1))
-    value += (within_second.sum() - within_second.trace()) / (n * (n - 1))
-    return float(value - 2 * cubic_kernel(first, second).mean())
-
-
 def paired_terms(first: Tensor, second: Tensor) -> Tensor:
     """Return h (n, n), whose mean off the diagonal is the paired kernel distance (Gretton et al. 2012, equation 4).
 
