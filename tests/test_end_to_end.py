@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
+STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "evaluate")
 SMALL = {
     "threads": 1,
     "ingest": {"source": {"kind": "openmoji", "images": 48, "cases": 4}, "shard_size": 24},
@@ -76,6 +77,24 @@ def test_second_run_does_nothing(project):
     assert "Data and pipelines are up to date" in run(project, "dvc", "repro")
 
 
+def test_forced_runs_without_any_out_end_with_the_same_lock(project):
+    folders = [project.with_name(name) for name in ("once", "twice")]
+    running = []
+    for folder in folders:
+        shutil.copytree(project, folder)
+        for name in ("data", "models", "reports", "logs", "mlruns"):
+            shutil.rmtree(folder / name)
+        (folder / "mlflow.db").unlink()  # the project's own names its artifacts by their place
+        shutil.copytree(project / "data" / "nltk", folder / "data" / "nltk")
+        command, log = ("dvc", "repro", "--force"), (folder / "repro.log").open("w")
+        running.append(subprocess.Popen(command, cwd=folder, env=environment_of(folder), stdout=log, stderr=subprocess.STDOUT))
+    for folder, process in zip(folders, running, strict=True):
+        assert process.wait() == 0, (folder / "repro.log").read_text()[-5000:]
+        assert (folder / "dvc.lock").read_bytes() == (project / "dvc.lock").read_bytes()
+        for stage in STAGES:
+            assert json.loads((folder / f"logs/{stage}.json").read_text())["reused"] == 0, stage
+
+
 def test_only_new_shards_are_done(project):
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["ingest"]["source"]["images"] = 72
@@ -113,7 +132,7 @@ def test_dvc_shows_metrics_and_plots(project):
 
 def test_flow_runs_every_stage_of_the_pipeline(project):
     told = run(project, sys.executable, "-m", "flows.pipeline")
-    for stage in ("ingest", "caption", "mutate", "retrieve", "segment", "train", "evaluate"):
+    for stage in STAGES:
         assert stage in told
 
 

@@ -3,9 +3,11 @@
 import gzip
 import io
 import json
+import os
 import pickle
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -235,6 +237,21 @@ def test_stage_tells_a_model_that_is_missing_in_one_line(tmp_path):
     assert done.returncode == 2
     told = "caption.model.name = 'models/captioner': neither a folder nor a hub id (owner/name) with a revision"
     assert done.stderr == f"error: {told}\n"
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["nobody listens", "nobody answers"])
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_stage_tells_in_one_line_that_mlflow_cannot_be_reached(tmp_path, stage, listens):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes a connection and says nothing
+        port = server.getsockname()[1] if listens else 9  # the port of the discard service
+        environment = os.environ | {"MLFLOW_TRACKING_URI": f"http://user:secret@127.0.0.1:{port}", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", f"stages.{stage}"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(rf"error: tracking server http://127\.0\.0\.1:{port}: .+\n", done.stderr)
+    assert "secret" not in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"params.yaml", "logs"}
 
 
 # Tables.
