@@ -3,6 +3,8 @@
 import json
 import shutil
 import time
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +20,8 @@ from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPSegFor
 
 from stages import mutate
 from stages.caption import caption
-from stages.corpus.samples import CorpusSample, read_edits, write_corpus
-from stages.evaluate import evaluate, meets_gate
+from stages.corpus.samples import CorpusSample, read_edits, write_corpus, write_edits
+from stages.evaluate import PANELS, evaluate, meets_gate
 from stages.files import read_json
 from stages.pairing.neighbours import PAIR_COLUMNS, SCORES
 from stages.params import Gate, Params
@@ -510,6 +512,86 @@ def test_model_that_is_not_there_is_told_before_any_work(models, workplace, stag
         stage(params)
     assert not Path("models").exists()
     assert not Path("reports").exists()
+
+
+class TestToldBeforeAnyWork:
+    """What is damaged is found by reading all of it first, not when it is needed after hours of work."""
+
+    @pytest.fixture
+    def pairs(self, models, workplace) -> Params:
+        """The training set, and a model and losses as if train had left the base as it is."""
+        write_world(1)
+        params = params_for(models)
+        retrieve(params)
+        segment(params)
+        shutil.copytree(models.diffusion.name, "models/iedit")
+        names = ["step", *chain(*PANELS.values())]
+        Path("models/losses.csv").write_text(f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
+        return params
+
+    @pytest.fixture(autouse=True)
+    def work(self, monkeypatch) -> None:
+        def begun(*_, **__):
+            pytest.fail("the work was begun")
+
+        monkeypatch.setattr("stages.editor.Editor.edit_batch", begun)
+        monkeypatch.setattr("stages.training.dataset.encode_training_set", begun)
+
+    @pytest.mark.parametrize(
+        ("stage", "role", "file"),
+        [
+            (train, "vgg", "model.safetensors"),
+            (train, "clip", "open_clip_config.json"),
+            (evaluate, "judge", "open_clip_model.safetensors"),
+            (evaluate, "vgg", "model.safetensors"),
+            (evaluate, "segmenter", "config.json"),
+            (evaluate, "base", "vae/config.json"),
+        ],
+    )
+    def test_a_damaged_model(self, models, pairs, tmp_path, stage, role, file):
+        section = getattr(pairs, stage.__name__)
+        damaged = shutil.copytree(getattr(section, role).name, tmp_path / "damaged")
+        (damaged / file).write_bytes((damaged / file).read_bytes()[:-9])
+        params = params_for(models, **{stage.__name__: {role: {"name": "damaged"}}})
+        with pytest.raises(InputError, match=rf"^{stage.__name__}\.{role}\.name = 'damaged': "):
+            stage(params)
+
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            (None, r"missing or damaged: .*No such file"),
+            ("step,total\n1\n", "missing or damaged"),
+            ("step,total\n1,2,3\n", "missing or damaged"),
+            ("step,total\n1,x\n", "missing or damaged: could not convert string to float: 'x'"),
+            ("step\n\udcff\n", "missing or damaged"),
+            ("", "no gradient_norm of any step"),
+            ("step,gradient_norm\n1,2\n", "no raw/global_clip of any step"),
+        ],
+    )
+    def test_damaged_losses(self, pairs, content, told):
+        losses = Path("models/losses.csv")
+        losses.unlink() if content is None else losses.write_bytes(content.encode(errors="surrogateescape"))
+        with pytest.raises(InputError, match=rf"^models/losses\.csv: {told}.*; run the stage train$"):
+            evaluate(pairs)
+
+    def test_a_damaged_training_pair_and_sidecar(self, pairs):
+        for path in (TRAINING / "00000.tar", PAIRS / "00000.done.json"):
+            before = path.read_bytes()
+            path.write_bytes(before[: len(before) // 2])
+            with pytest.raises(InputError, match=rf"^{path}: "):
+                evaluate(pairs)
+            path.write_bytes(before)
+
+    def test_no_case(self, pairs):
+        with pytest.raises(InputError, match=r"^evaluate\.cases = 'data/heldout': holds no case; raise retrieve\.held_out"):
+            evaluate(pairs.model_copy(update={"evaluate": pairs.evaluate.model_copy(update={"cases": "data/heldout"})}))
+
+    @pytest.mark.parametrize("metadata", [{}, {"relation": ["noun"]}])
+    def test_a_case_without_its_relation(self, pairs, metadata):
+        cases = [replace(case, metadata=metadata) for case in samples_of(TRAINING)]
+        write_shards(TRAINING, ".tar", 1, lambda path, _: write_edits(path, cases))
+        with pytest.raises(InputError, match=r"^data/training/00000\.tar: sample 000000000: metadata has no relation$"):
+            evaluate(pairs)
 
 
 @pytest.mark.parametrize(
