@@ -522,6 +522,7 @@ class TestToldBeforeAnyWork:
         """The training set, and a model and losses as if train had left the base as it is."""
         write_world(1)
         params = params_for(models)
+        Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
         retrieve(params)
         segment(params)
         shutil.copytree(models.diffusion.name, "models/iedit")
@@ -534,6 +535,7 @@ class TestToldBeforeAnyWork:
         def begun(*_, **__):
             pytest.fail("the work was begun")
 
+        monkeypatch.setattr("stages.evaluate.connect", lambda: None)  # making a store takes seconds
         monkeypatch.setattr("stages.editor.Editor.edit_batch", begun)
         monkeypatch.setattr("stages.training.dataset.encode_training_set", begun)
 
