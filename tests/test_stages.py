@@ -1,7 +1,10 @@
 """Caption, retrieve, segment, train and evaluate on tiny random models: what each writes, and what a second run does."""
 
+import errno
 import json
+import os
 import shutil
+import tempfile
 import time
 from dataclasses import replace
 from itertools import chain
@@ -19,10 +22,11 @@ from safetensors.numpy import load_file
 from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from stages import mutate
+from stages import run as process
 from stages.caption import caption
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus, write_edits
-from stages.evaluate import PANELS, evaluate, meets_gate
-from stages.files import read_json
+from stages.evaluate import EDITED, PANELS, evaluate, meets_gate
+from stages.files import read_json, write_json
 from stages.pairing.neighbours import PAIR_COLUMNS, SCORES
 from stages.params import Gate, Params
 from stages.retrieve import retrieve
@@ -483,9 +487,66 @@ def test_train_and_evaluate(models, workplace, capsys):
     ours = {"data", "logs", "models", "reports", "mlruns", "mlflow.db", "params.yaml"}
     assert {path.name for path in workplace.iterdir()} <= ours
 
-    before = Path("reports").rename("before")
+    before, kept = Path("reports").rename("before"), contents(EDITED)
     evaluate(params)
     assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
+    assert contents(EDITED) == kept
+    assert counted("evaluate") == (0, 12, 0, 6)
+
+    evaluate(params_for(models, evaluate={"max_cases": 3}))  # of the two batches of three, the second goes
+    assert counted("evaluate") == (0, 9, 0, 3)
+    evaluate(params)
+    assert counted("evaluate") == (3, 9, 3, 3)
+    assert contents(EDITED).keys() == kept.keys()
+    assert {name: data for name, (data, _) in contents(EDITED).items()} == {name: data for name, (data, _) in kept.items()}
+
+    shutil.rmtree("models/iedit")
+    shutil.copytree(models.diffusion.name, "models/iedit")  # another model in the same place: the base itself
+    write_json(Path("models/iedit/iedit.json"), {"sampling": params.sampling.model_dump()})
+    evaluate(params)
+    assert counted("evaluate") == (8, 4, 4, 2)
+    again = read_json(Path("reports/metrics.json"))["systems"]
+    assert again["sdedit"] == again["iedit"] == metrics["systems"]["sdedit"]
+
+
+class TestRun:
+    """How a stage ends, whatever it does."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, workplace, monkeypatch) -> None:
+        monkeypatch.setattr(process, "read_params", lambda: SimpleNamespace(threads=1))
+        monkeypatch.setattr(process, "_set_threads", lambda _: None)
+        monkeypatch.setattr(process, "on_interrupt", lambda _: None)
+
+    def end(self, stage) -> int:
+        with pytest.raises(SystemExit) as ended:
+            process.run(stage)
+        return ended.value.code
+
+    def test_of_errors_only_a_full_disk_is_told_in_a_line(self, capsys):
+        def stage(_):
+            raise OSError(error, os.strerror(error), "a/file")
+
+        error = errno.ENOSPC
+        assert self.end(stage) == 3
+        told = "error: [Errno 28] No space left on device: 'a/file'; what is whole is kept, make room and run again\n"
+        assert capsys.readouterr().err == told
+        error = errno.EACCES
+        with pytest.raises(PermissionError):
+            process.run(stage)
+
+    def test_temporary_files_lie_in_the_project_and_go(self):
+        def stage(_):
+            assert list(process.TEMPORARY.iterdir()) == []
+            descriptor, name = tempfile.mkstemp()
+            os.close(descriptor)
+            assert Path(name).parent == process.TEMPORARY.absolute()
+
+        (process.TEMPORARY / "of a stage that was killed").mkdir(parents=True)
+        outside = tempfile.gettempdir()
+        assert self.end(stage) == 0
+        assert not process.TEMPORARY.exists()
+        assert tempfile.gettempdir() == outside
 
 
 @pytest.mark.parametrize("stage", [train, evaluate])
