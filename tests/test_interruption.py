@@ -339,11 +339,14 @@ class Project:
         return {path.relative_to(self.folder).as_posix(): file_digest(path) for path in self.files(stage)}
 
     def whole(self, stage: str) -> dict[Path, int]:
-        """What has its sidecar, shards and the model with its losses; what was made again would be another file."""
+        """What is whole: shards, the index, the model with its losses. What was made again would be another file."""
         ending = ".done.json"
         put = [path for path in self.files(stage) if not path.parent.name.endswith(TEMPORARY_SUFFIX)]
         shards = {path.with_name(path.name.removesuffix(ending)) for path in put if path.name.endswith(ending)}
         found = [path for path in put if path.with_name(path.name.partition(".")[0]) in shards]
+        index = self.folder / "data/pairs/images.faiss"
+        if stage == "retrieve" and index.exists() and file_digest(index) == self.wanted[stage]["data/pairs/images.faiss"]:
+            found.append(index)
         if stage == "train" and self.is_trained():
             found += [path for path in put if path.is_relative_to(self.folder / "models/iedit")]
             found += [self.folder / "models/iedit.done", self.folder / "models/losses.csv"]
