@@ -495,16 +495,13 @@ def test_train_and_evaluate(models, workplace, capsys):
 
     evaluate(params_for(models, evaluate={"max_cases": 3}))  # of the two batches of three, the second goes
     assert counted("evaluate") == (0, 9, 0, 3)
-    evaluate(params)
-    assert counted("evaluate") == (3, 9, 3, 3)
-    assert contents(EDITED).keys() == kept.keys()
-    assert {name: data for name, (data, _) in contents(EDITED).items()} == {name: data for name, (data, _) in kept.items()}
-
     shutil.rmtree("models/iedit")
     shutil.copytree(models.diffusion.name, "models/iedit")  # another model in the same place: the base itself
     write_json(Path("models/iedit/iedit.json"), {"sampling": params.sampling.model_dump()})
     evaluate(params)
-    assert counted("evaluate") == (8, 4, 4, 2)
+    assert counted("evaluate") == (9, 3, 5, 1)
+    alike = {name: data for name, (data, _) in kept.items() if name.startswith(("masks/", "sdedit/"))}
+    assert {name: data for name, (data, _) in contents(EDITED).items() if name in alike} == alike
     again = read_json(Path("reports/metrics.json"))["systems"]
     assert again["sdedit"] == again["iedit"] == metrics["systems"]["sdedit"]
 
