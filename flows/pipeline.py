@@ -19,9 +19,9 @@ from prefect.client.orchestration import get_client
 
 from flows.dag import PipelineError, stages_in_order
 from flows.process import CommandError, run_command
+from stages.errors import InputError
 from stages.files import read_json
 from stages.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt, raise_once
-from stages.run import InputError
 from stages.shards import LOGS
 
 TABLE = Path("reports/table.md")

@@ -3,18 +3,19 @@
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 
 from stages.corpus.samples import read_edits
 from stages.editor import Editor, EditRequest, MaskMode
-from stages.evaluate import MODEL
 from stages.params import ModelName, Params
 from stages.run import run
 from stages.shards import list_shards
-from stages.train import TRAINING
 
+TRAINING = Path("data/training")
+MODEL = Path("models/iedit")
 ROUNDS = 9
 
 

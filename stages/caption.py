@@ -4,15 +4,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import stages.models
-from stages.corpus import samples
-from stages.corpus.parts import one_line
 from stages.corpus.samples import read_corpus
 from stages.models import identity, load_captioner
 from stages.params import Params
+from stages.provenance import source_digest
 from stages.run import run
-from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards, source_digest
+from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
 from stages.tables import batched, write_table
+from stages.words import one_line
 
 CORPUS = Path("data/corpus")
 CAPTIONS = Path("data/captions")
@@ -40,7 +39,7 @@ def caption(params: Params) -> None:
         write_table(output, rows, {"key": "string", "caption": "string"})
         return result
 
-    code = source_digest(sys.modules[__name__], samples, stages.models)
+    code = source_digest(sys.modules[__name__])
     settings = {"caption": config.model_dump(), "model": identity(config.model), "code": code}
     map_shards(stage="caption", tasks=tasks, folder=CAPTIONS, suffix=".parquet", settings=settings, work=work).report()
 

@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from stages.errors import InputError
 from stages.files import written_aside
-from stages.run import InputError
 from stages.words import first_line
 
 Modules = Mapping[str, nn.Module]

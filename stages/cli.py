@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.files import read_json
+from stages.errors import InputError
+from stages.files import lack_of_room, read_json, written_aside
 from stages.params import ParameterError, read_params
-from stages.run import InputError
+from stages.words import one_line
 
 if TYPE_CHECKING:  # they are slow to import, and --help needs none of them
+    from PIL import Image
+
     from stages.editor import Editor
     from stages.params import Sampling
 
@@ -40,7 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def edit(options: argparse.Namespace) -> None:
     """Edit one picture, and print where the results are."""
-    from stages.corpus.parts import one_line
     from stages.requests import adjust_sampling, check_images, check_prompt, read_picture
 
     outputs = _outputs(options.output, check_images(options.images))
@@ -64,7 +66,7 @@ def edit(options: argparse.Namespace) -> None:
         ),
     )
     for path, result in zip(outputs, edits, strict=True):
-        result.save(path)
+        _save(result, path)
         print(path)
 
 
@@ -105,8 +107,12 @@ def _load(model: str) -> "tuple[Editor, Sampling]":
     from stages.params import ModelName
     from stages.requests import SETTINGS_FILE, read_sampling
 
-    params = read_params()
-    sampling = read_sampling(Path(model)) if (Path(model) / SETTINGS_FILE).is_file() else params.sampling
+    params, folder = read_params(), Path(model)
+    if (folder / SETTINGS_FILE).is_file():
+        sampling = read_sampling(folder)
+    else:  # a base model, say
+        print(f"model {model}: has no {SETTINGS_FILE}, so it samples as params.yaml says", file=sys.stderr)
+        sampling = params.sampling
     return Editor.load(ModelName(name=model), params.evaluate.segmenter), sampling
 
 
@@ -116,9 +122,24 @@ def _outputs(path: Path, images: int) -> list[Path]:
         raise InputError(f"output {path}: its name must end in one of {', '.join(OUTPUT_SUFFIXES)}")
     if not path.parent.is_dir():
         raise InputError(f"output {path}: no such folder: {path.parent}")
-    if images == 1:
-        return [path]
-    return [path.with_stem(f"{path.stem}-{number}") for number in range(1, images + 1)]
+    outputs = [path] if images == 1 else [path.with_stem(f"{path.stem}-{number}") for number in range(1, images + 1)]
+    folder = next((output for output in outputs if output.is_dir()), None)
+    if folder is not None:
+        raise InputError(f"output {folder}: is a folder")
+    return outputs
+
+
+def _save(picture: "Image.Image", path: Path) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        InputError: the system does not let it.
+    """
+    try:
+        with written_aside(path) as temporary:
+            picture.save(temporary)
+    except OSError as error:
+        raise InputError(f"output {path}: {lack_of_room(error) or error.strerror or error}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

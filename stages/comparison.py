@@ -11,15 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import stages.editor
-import stages.models
-from stages.corpus import samples
 from stages.corpus.samples import EditSample
-from stages.diffusion import sampling
 from stages.editor import Editor
 from stages.models import to_tensor
 from stages.params import Params
-from stages.shards import ShardResult, ShardTask, StageCounts, map_shards, source_digest
+from stages.provenance import source_digest
+from stages.shards import ShardResult, ShardTask, StageCounts, map_shards
 
 SUFFIX = ".safetensors"
 
@@ -126,7 +123,7 @@ def _make(
         )
         for start, part in rows.items()
     ]
-    code = source_digest(samples, stages.models, sampling, stages.editor, sys.modules[__name__])
+    code = source_digest(sys.modules[__name__])
     counts = map_shards(
         stage=name, tasks=tasks, folder=folder / name, suffix=SUFFIX, settings={**settings, "code": code}, work=work
     )

@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask
+from stages.errors import InputError
 from stages.models import Diffusion, Segmenter, load_diffusion, load_segmenter, mask_to_tensor, to_images, to_tensor
 from stages.params import ModelName, Sampling
-from stages.run import InputError
 
 LATENT_MASK_THRESHOLD = 0.25  # of a latent cell's area: thin parts of an object must not fall through the grid
 

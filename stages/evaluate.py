@@ -13,6 +13,7 @@ from torch import Tensor
 from stages.comparison import Case, System, edit_cases
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor, EditRequest
+from stages.errors import InputError
 from stages.files import file_digest, folder_digest, value_digest, write_json, written_aside
 from stages.metrics.scores import Cases, SystemScores, score_system, summarise
 from stages.models import (
@@ -31,7 +32,7 @@ from stages.models import (
 from stages.params import Evaluate, Gate, ModelName, Params
 from stages.report.page import contact_sheet, write_report
 from stages.report.tables import write_case_scores, write_tables
-from stages.run import InputError, run
+from stages.run import run
 from stages.shards import count_dropped, list_shards
 from stages.tracking.failures import failures_told
 from stages.tracking.registry import Registered, current_champion, promote, register

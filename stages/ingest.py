@@ -8,18 +8,18 @@ import csv
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-from stages import seeds
-from stages.corpus import archives, folder, images, parts, samples, scenery, sources, tars, world
+from stages.corpus import images, sources, world
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_SAMPLES, Part, RawSample
 from stages.corpus.samples import CorpusSample, EditSample, read_metadata, write_corpus, write_edits
+from stages.errors import InputError
 from stages.files import written_aside
 from stages.params import Ingest, OpenMojiSource, Params
-from stages.run import InputError, run
-from stages.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards, source_digest
+from stages.provenance import source_digest
+from stages.run import run
+from stages.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards
 
 CORPUS = Path("data/corpus")
 EVALUATION = Path("data/evaluation")
@@ -62,8 +62,7 @@ def _write_corpus(params: Params) -> StageCounts:
     settings = {
         **section.model_dump(include={"size", "min_side", "max_pixels"}),
         "source": section.source.kind,
-        "code": _code_digest(),
-        "pillow": version("pillow"),
+        "code": source_digest(sys.modules[__name__]),
     }
     work = _CorpusMaker(section, listed).make
     return map_shards(stage="ingest", tasks=tasks, folder=CORPUS, suffix=".tar", settings=settings, work=work)
@@ -71,11 +70,6 @@ def _write_corpus(params: Params) -> StageCounts:
 
 def _name(shard: int) -> str:
     return f"{shard:05d}"
-
-
-def _code_digest() -> str:
-    here = sys.modules[__name__]
-    return source_digest(here, archives, folder, images, parts, samples, scenery, seeds, sources, tars, world)
 
 
 class _CorpusMaker:
@@ -174,8 +168,8 @@ def _write_cases(params: Params) -> None:
         ShardTask(name=_name(shard), inputs=(), samples=len(cases), settings={"cases": [cases.start, cases.stop]})
         for shard, cases in enumerate(shards)
     ]
-    settings = {"seed": params.seed, "size": section.size, "code": _code_digest(), "pillow": version("pillow")}
-    settings["world"] = sources.world_identity()
+    settings = {"seed": params.seed, "size": section.size, "nouns": sources.nouns_digest()}
+    settings["code"] = source_digest(sys.modules[__name__])
     stage = "ingest-cases"
     map_shards(stage=stage, tasks=tasks, folder=EVALUATION, suffix=".tar", settings=settings, work=work).report()
 

@@ -34,9 +34,10 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from stages.errors import InputError
 from stages.files import folder_digest
 from stages.params import ModelName
-from stages.run import InputError
+from stages.words import first_line
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 diffusers.utils.logging.disable_progress_bar()
@@ -45,7 +46,6 @@ WEIGHTS: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "out
 DIFFUSION = ("scheduler/scheduler_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 RUNS_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")  # keys by which a configuration asks for it
-MAX_REASON = 200  # characters of a library's message
 DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -86,7 +86,7 @@ def locate(model: ModelName) -> Path:
         try:
             folder = Path(snapshot_download(model.name, revision=model.revision, allow_patterns=patterns))
         except (OSError, ValueError) as error:
-            raise ModelError(model, f"no such folder, and the hub gives none: {_first_line(error)}") from error
+            raise ModelError(model, f"no such folder, and the hub gives none: {first_line(error)}") from error
     if not any(folder.rglob("*.safetensors")):
         found = [path.name for path in sorted(folder.rglob("*")) if path.suffix in PICKLED]
         reason = f"only pickled weights ({found[0]}), which are never loaded" if found else "no .safetensors file"
@@ -110,7 +110,7 @@ def _refuse_code(model: ModelName, path: Path, name: str) -> None:
     except ModelError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(model, f"{name} is damaged: {_first_line(error)}") from error
+        raise ModelError(model, f"{name} is damaged: {first_line(error)}") from error
 
 
 @contextmanager
@@ -129,13 +129,7 @@ def _loading(model: ModelName, *files: str) -> Iterator[Path]:
     except (ModelError, torch.OutOfMemoryError):
         raise
     except DAMAGE as error:
-        raise ModelError(model, f"incomplete or damaged: {type(error).__name__}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    """Return the beginning of a message that may quote a file, without control characters."""
-    line = next(iter(str(error).strip().splitlines()), "")[:MAX_REASON]
-    return "".join(char if char.isprintable() else " " for char in line)
+        raise ModelError(model, f"incomplete or damaged: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _filled(loaded: tuple[Any, dict[str, Any]]) -> Any:

@@ -4,27 +4,25 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
-from stages import seeds
+from stages.errors import InputError
 from stages.files import file_digest
-from stages.language import captions, english, mutation, replacements, senses
-from stages.language.english import one_line
 from stages.language.mutation import Mutation, mutate_caption
 from stages.language.replacements import Rules
 from stages.language.wordnet import wordnet_digest
 from stages.params import Mutate, Params
-from stages.run import InputError, run
+from stages.provenance import source_digest
+from stages.run import run
 from stages.seeds import derive_seed
-from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards, source_digest
+from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
 from stages.tables import read_table, write_table
+from stages.words import one_line
 
 CAPTIONS = Path("data/captions")
 EDITS = Path("data/edits")
 SUFFIX = ".parquet"
 THINGS = Path(__file__).parent / "language" / "things.txt"
-LIBRARIES = ("inflect", "nltk", "textblob")  # whose word lists and rules decide what an edit looks like
 COLUMNS = dict.fromkeys(("key", "caption", *(field.name for field in fields(Mutation))), "string")
 
 
@@ -35,8 +33,7 @@ def mutate(params: Params) -> None:
         "seed": params.seed,
         "wordnet": wordnet_digest(),
         "vocabulary": file_digest(_vocabulary(params.mutate)),
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "code": source_digest(sys.modules[__name__], captions, english, mutation, replacements, senses, seeds),
+        "code": source_digest(sys.modules[__name__]),
     }
     shards = list_shards(CAPTIONS, SUFFIX)
     tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, SUFFIX)) for path in shards]

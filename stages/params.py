@@ -1,6 +1,6 @@
 """The sections of params.yaml as typed, range-checked values; one class for each stage, in the order of the pipeline."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -105,7 +105,6 @@ class Mutate(Section):
     """WordNet."""
 
     vocabulary: str | None  # a file of the words that an edit may bring in, one a line; null: any common word
-    min_count: Annotated[int, Field(ge=0)]  # of a lemma in WordNet's sense-tagged texts, where no vocabulary is given
     levels: Annotated[int, Field(ge=1, le=6)]  # how far up the hypernyms co-hyponyms are looked for
     adjective_share: Share  # of the captions with both, those whose adjective is changed and not their noun
 
@@ -243,6 +242,19 @@ class Params(Section):
         return self
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as it is defined: no key stands twice in a section; PyYAML alone takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set[object]()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else key
+            if name in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {_shown(name)} was there before")
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def read_params(path: Path = PARAMS_FILE) -> Params:
     """Return params.yaml, checked.
 
@@ -252,7 +264,7 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     if not path.is_file():
         raise ParameterError(f"{path}: no such file; run from the folder of the project")
     try:
-        values = yaml.safe_load(path.read_bytes())
+        values = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or a number that is none
         raise ParameterError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

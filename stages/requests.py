@@ -9,10 +9,11 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from stages.corpus.images import Refused, decoded
-from stages.corpus.parts import MAX_BYTES, one_line, printable
+from stages.corpus.parts import MAX_BYTES, printable
+from stages.errors import InputError
 from stages.files import read_json
 from stages.params import Sampling, describe_error
-from stages.run import InputError
+from stages.words import one_line
 
 SETTINGS_FILE = "iedit.json"  # in a model's folder: how its edits are sampled unless the caller says otherwise
 MAX_PIXELS = 50_000_000  # of a picture, known before it is decoded

@@ -8,16 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages.errors import InputError
 from stages.files import lack_of_room, remove
 from stages.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt, raise_once
 from stages.params import ParameterError, Params, read_params
 
 LOCK = Path("logs/lock")  # no out of DVC, and ignored by git; it says who holds it
 TEMPORARY = Path("logs/tmp")  # where libraries put their temporary files, so that those of a killed stage can be found
-
-
-class InputError(ValueError):
-    """The input is not as it must be; the message is one line that names the thing, its value and what is allowed."""
 
 
 def run(stage: Callable[[Params], None]) -> None:

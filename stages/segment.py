@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-import stages.models
-from stages.corpus import samples
 from stages.corpus.samples import CorpusReader, EditSample, read_corpus, write_edits
 from stages.models import Segmenter, identity, load_segmenter
-from stages.pairing.neighbours import PAIR_COLUMNS, SCORES
+from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Params, Segment
+from stages.provenance import source_digest
 from stages.run import run
-from stages.shards import ShardResult, ShardTask, list_shards, map_shards, source_digest
+from stages.shards import ShardResult, ShardTask, list_shards, map_shards
 from stages.tables import batched, read_table
 
 CORPUS = Path("data/corpus")
@@ -30,7 +29,7 @@ def segment(params: Params) -> None:
     segmenter = load_segmenter(config.model)
     reader = CorpusReader(list_shards(CORPUS, ".tar"))
     tables = {path.stem: read_table(path, PAIR_COLUMNS) for path in list_shards(PAIRS, ".parquet")}
-    code = source_digest(sys.modules[__name__], samples, stages.models)
+    code = source_digest(sys.modules[__name__])
     settings = {"segment": config.model_dump(), "model": identity(config.model), "code": code}
     for split, folder in FOLDERS.items():
         rows = {name: [row for row in table if row["split"] == split] for name, table in tables.items()}

@@ -5,19 +5,17 @@ written last, holds the fingerprint of all that went in, and the digest of what 
 not done again, and a file without a fitting sidecar is never taken for whole.
 """
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from tqdm import tqdm
 
+from stages.errors import InputError
 from stages.files import TEMPORARY_SUFFIX, file_digest, remove, value_digest, write_json, written_aside
-from stages.run import InputError
 
 SIDECAR_SUFFIX = ".done.json"
 LOGS = Path("logs")  # what a run did and how long it took: read by flows, never hashed
@@ -98,6 +96,9 @@ def map_shards(
         suffix: of the outputs, with its dot: ".tar", ".parquet".
         settings: everything else that decides the output: parameters, model revisions, the digest of the code. JSON.
         work: makes one shard.
+
+    Raises:
+        InputError: an input cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _remove_strangers(folder, suffix, {task.name for task in tasks})
@@ -105,7 +106,7 @@ def map_shards(
     with tqdm(total=sum(task.samples for task in tasks), desc=stage, unit="sample", mininterval=1) as bar:
         for task in tasks:
             output, sidecar = folder / f"{task.name}{suffix}", folder / f"{task.name}{SIDECAR_SUFFIX}"
-            inputs = [file_digest(path) for path in task.inputs]
+            inputs = [_input_digest(path) for path in task.inputs]
             fingerprint = value_digest({"inputs": inputs, "settings": [dict(settings), dict(task.settings)]})
             before = bar.n
             record = _whole(output, sidecar, fingerprint)
@@ -148,7 +149,7 @@ def count_samples(shard: Path, suffix: str) -> int:
     """Return how many samples a shard holds, from its sidecar.
 
     Raises:
-        InputError: the sidecar is damaged.
+        InputError: the sidecar is missing or damaged.
     """
     return _read_written(_sidecar(shard, suffix)).done
 
@@ -165,9 +166,11 @@ def count_dropped(folder: Path) -> dict[str, int]:
     return dict(dropped)
 
 
-def source_digest(*modules: ModuleType) -> str:
-    """Return a digest of the source of ``modules``, so that a shard made by other code is made again."""
-    return value_digest([inspect.getsource(module) for module in modules])
+def _input_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _sidecar(shard: Path, suffix: str) -> Path:
@@ -193,6 +196,8 @@ def _read_written(sidecar: Path) -> Sidecar:
     """Return the sidecar of a shard that another stage has written."""
     try:
         return _read(sidecar)
+    except FileNotFoundError as error:
+        raise InputError(f"{sidecar}: no such file; run the stage that writes it") from error
     except ValidationError as error:
         raise InputError(f"{sidecar}: damaged; run the stage that writes it") from error
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.run import InputError
+from stages.errors import InputError
+from stages.words import first_line
 
 Item = TypeVar("Item")
 
@@ -50,8 +51,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
             raise InputError(f"{path}: column {empty} has an empty cell")
         rows: list[dict[str, Any]] = table.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = next(iter(str(error).splitlines()), "")
-        raise InputError(f"{path}: damaged, or not Parquet: {reason}; run the stage that writes it") from error
+        raise InputError(f"{path}: damaged, or not Parquet: {first_line(error)}; run the stage that writes it") from error
     return rows
 
 

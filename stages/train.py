@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import sys
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -12,14 +13,15 @@ from PIL import Image
 
 import stages.models
 from stages.corpus.samples import EditSample, read_edits
-from stages.diffusion import losses, noise
 from stages.editor import Editor
+from stages.errors import InputError
 from stages.files import file_digest, folder_digest, remove, value_digest, write_json, written_aside
 from stages.models import Diffusion, identity, load_clip, load_diffusion, load_vgg, locate, mask_to_tensor, to_images, to_tensor
 from stages.params import PARAMS_FILE, Params
+from stages.provenance import source_digest
 from stages.requests import SETTINGS_FILE
-from stages.run import InputError, run
-from stages.shards import StageCounts, count_samples, list_shards, source_digest
+from stages.run import run
+from stages.shards import StageCounts, count_samples, list_shards
 from stages.tracking.store import connect
 from stages.tracking.training_run import TrainingRun, start_training
 from stages.training import dataset, loop, objective
@@ -128,7 +130,7 @@ def _fine_tune(
 def _fingerprint(params: Params, dataset_digest: str, processes: int) -> str:
     """Return a digest of all that decides the weights after a given number of steps."""
     config = params.train
-    code = source_digest(stages.models, losses, noise, dataset, objective, loop)
+    code = source_digest(sys.modules[__name__])
     models = [identity(model) for model in (config.base, config.clip, config.vgg)]
     settings = config.model_dump(mode="json", exclude=UNHASHED)
     inputs = {"train": settings, "seed": params.seed, "data": dataset_digest, "models": models, "code": code}

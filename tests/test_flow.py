@@ -14,7 +14,7 @@ from flows import process
 from flows.dag import PipelineError, stages_in_order
 from flows.pipeline import main, pipeline
 from flows.process import CommandError, calm_lines, run_command
-from stages.run import InputError
+from stages.errors import InputError
 
 DVC_FILE = """
 stages:

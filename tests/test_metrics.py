@@ -12,11 +12,11 @@ from torchmetrics.functional.multimodal.clip_score import _clip_score_update
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
+from stages.errors import InputError
 from stages.metrics import clip, distribution, similarity
 from stages.metrics.intervals import Interval, bootstrap, jackknife, paired_difference
 from stages.metrics.scores import ALIASES, METRICS, Cases, SystemScores, score_system, summarise
 from stages.models import Clip, Vgg
-from stages.run import InputError
 
 SIZE = 32
 NAN = float("nan")

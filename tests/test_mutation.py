@@ -20,14 +20,15 @@ from hypothesis import strategies as st
 from stages import mutate as stage
 from stages.corpus.scenery import SCENERIES
 from stages.corpus.world import COLOURS, SIZES, draw_scene, nouns
+from stages.errors import InputError
 from stages.files import file_digest, read_json, write_json
 from stages.language import wordnet as dictionary
-from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english, one_line
+from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
 from stages.language.mutation import Dropped, Mutation, mutate_caption, possible_edits
 from stages.language.replacements import CHROMATIC, Rules, antonym, co_hyponyms, is_colour, other_colours
 from stages.language.senses import LEFT_ALONE, plural, singular, thing_senses
 from stages.params import Params, read_params
-from stages.run import InputError
+from stages.words import one_line
 
 PROJECT = Path(__file__).resolve().parents[1]
 VOCABULARY = PROJECT / "nano" / "vocabulary.txt"
@@ -357,12 +358,6 @@ def test_an_edit_can_be_edited_back(noun, adjective, seed, world):
             assert caption in {back.edit_prompt for back in edits(edit.edit_prompt, world)}
 
 
-def test_lexnames_are_numbered_as_in_wordnet():
-    assert len(dictionary.LEXNAMES) == 45
-    assert dictionary.LEXNAMES.index("noun.animal") == 5
-    assert dictionary.LEXNAMES.index("adj.ppl") == 44
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """A project folder with two shards of captions and the dictionary."""
@@ -433,7 +428,7 @@ def test_the_stage_takes_bad_captions_in_its_stride(folder, params):
 
 def test_what_decides_an_edit_decides_whether_it_is_made_again(folder, params, monkeypatch):
     stage.mutate(params := with_vocabulary(params, VOCABULARY))
-    monkeypatch.setattr(stage, "version", lambda name: f"another {name}")
+    monkeypatch.setattr("stages.provenance.version", lambda name: f"another {name}")
     stage.mutate(params)
     assert read_json(Path("logs/mutate.json"))["shards_done"] == 2
 
@@ -469,28 +464,3 @@ def test_bad_input_is_told_in_one_line(folder, params):
     (folder / "data" / "nltk").unlink()
     with pytest.raises(InputError, match="run `make wordnet`"):
         stage.mutate(with_vocabulary(params, VOCABULARY))
-
-
-def test_wordnet_is_provided_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    calls = []
-
-    def from_debian(folder):
-        calls.append(folder)
-        (found := folder / "found").mkdir()
-        for name in dictionary.FILES if len(calls) > 1 else dictionary.FILES[:-1]:
-            (found / name).write_text(name)
-        return found
-
-    monkeypatch.setattr(dictionary, "_from_nltk", lambda _: None)
-    monkeypatch.setattr(dictionary, "_from_debian", from_debian)
-    with pytest.raises(InputError, match="lacks lexnames"):
-        dictionary.provide_wordnet()
-    assert not dictionary.DICTIONARY.exists()
-    dictionary.provide_wordnet()
-    assert {path.name for path in dictionary.DICTIONARY.iterdir()} == set(dictionary.FILES)
-    assert [path.name for path in dictionary.NLTK_DATA.iterdir()] == ["corpora"]
-    capsys.readouterr()
-    dictionary.provide_wordnet()
-    assert len(calls) == 2
-    assert capsys.readouterr().out == ""

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.pairing.neighbours import SCORES, build_index, find_pairs, mean_query
+from stages.pairing.neighbours import build_index, find_pairs, mean_query
 from stages.pairing.split import held_out_pairs
+from stages.pairing.tables import SCORES
 from stages.params import ModelName, Retrieve
 
 OPEN = Retrieve(

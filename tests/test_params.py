@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from stages.params import ModelName, ParameterError, Params, read_params
+from stages.params import ModelName, ParameterError, Params, _Loader, read_params
 
 ROOT = Path(__file__).parent.parent
 
@@ -113,6 +113,35 @@ def test_what_is_no_params_file_is_told_in_one_line(tmp_path, content):
     with pytest.raises(ParameterError, match=r"not YAML|must hold the sections") as error:
         read_params(path)
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seed: 0\n", "seed: 0\nseed: 0\n", "line 2: the key 'seed' was there before"),
+        ("  levels: 4\n", "  levels: 4\n  'levels': 3\n", "line 22: the key 'levels' was there before"),
+        ("seed: 0\n", "seed: {a: 1, a: 2}\n", "line 1: the key 'a' was there before"),
+    ],
+)
+def test_key_that_stands_twice_is_told(tmp_path, old, new, told):
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ParameterError) as error:
+        read_params(path)
+    assert told in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_yaml_is_read_as_by_the_library_where_no_key_stands_twice(tmp_path):
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n3: c\n"
+    assert yaml.load(text, _Loader) == yaml.safe_load(text)
+
+
+def test_missing_params_file_is_told(tmp_path):
+    with pytest.raises(ParameterError, match=r"nowhere\.yaml: no such file; run from the folder of the project$"):
+        read_params(tmp_path / "nowhere.yaml")
 
 
 def leaves(section: dict, prefix: str = "") -> list[str]:

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from stages.corpus.parts import one_line, printable
+from stages.corpus.parts import printable
 from stages.corpus.samples import CorpusSample, EditSample, read_corpus, read_edits, read_metadata, write_corpus, write_edits
 from stages.diffusion.sampling import edit_latents, shrink_mask
 from stages.metrics.clip import crop_regions
 from stages.params import Segment
 from stages.report.page import TINT, overlay
 from stages.segment import _image, _objection
+from stages.words import one_line
 
 quick = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 sides = st.integers(1, 12)

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from stages.corpus.samples import EditSample, read_edits, write_edits
+from stages.errors import InputError
 from stages.metrics.intervals import Interval
 from stages.metrics.scores import METRICS, SystemScores, summarise
 from stages.report.page import THUMBNAIL, contact_sheet, overlay, plot_losses, write_report
 from stages.report.tables import NAMES, console_table, csv_table, markdown_table, result_rows, write_case_scores, write_tables
-from stages.run import InputError
 
 HOSTILE = "\"><img src=https://evil.example/x.png onerror='alert(1)'><script>alert(2)</script> {{ 7 * 7 }}"
 OF_SET = ("frechet_judge_features", "kid_judge_features")

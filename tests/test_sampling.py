@@ -9,9 +9,9 @@ from torch import Tensor
 
 from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask
 from stages.editor import Editor, EditRequest, MaskMode
+from stages.errors import InputError
 from stages.models import Diffusion, load_diffusion, load_segmenter, to_images, to_tensor
 from stages.params import Sampling
-from stages.run import InputError
 from tests import tiny
 
 PROMPTS = ["a red dog", "a cat on the beach"]

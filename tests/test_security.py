@@ -33,13 +33,12 @@ from stages.corpus.samples import (
     write_corpus,
     write_edits,
 )
+from stages.errors import InputError
 from stages.files import read_json
 from stages.models import ModelError
-from stages.pairing.neighbours import PAIR_COLUMNS
+from stages.pairing.tables import EDITS_TABLE, PAIR_COLUMNS
 from stages.params import ModelName, Params
 from stages.requests import check_prompt, decode_picture, read_picture, read_sampling
-from stages.retrieve import EDITS_TABLE
-from stages.run import InputError
 from stages.tables import read_table, write_table
 from tests import tiny
 

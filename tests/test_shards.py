@@ -1,7 +1,10 @@
 """Samples and shards: the same bytes every time, and nothing half-written is ever taken for whole."""
 
 import errno
+import io
 import os
+import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +23,8 @@ from stages.corpus.samples import (
     write_corpus,
     write_edits,
 )
+from stages.errors import InputError
 from stages.files import TEMPORARY_SUFFIX, NoRoomError, read_json, write_json, written_aside
-from stages.run import InputError
 from stages.shards import ShardResult, ShardTask, StageCounts, count_dropped, count_samples, list_shards, map_shards
 
 
@@ -219,6 +222,57 @@ def test_sidecar_with_a_wrong_value_vouches_for_nothing(stage, change):
     stage.run()
     assert stage.worked == ["2"]
     assert stage.files() == whole
+
+
+def test_input_that_is_gone_is_told_and_what_is_whole_stays(stage):
+    stage.run()
+    whole = stage.files()
+    (stage.inputs / "2.txt").unlink()
+    with pytest.raises(InputError, match=r"in/2\.txt: cannot be read: No such file or directory$"):
+        stage.run()
+    assert stage.files() == whole
+
+
+def test_shard_without_a_sidecar_is_told_with_what_to_do(stage):
+    stage.run()
+    (stage.outputs / "2.done.json").unlink()
+    with pytest.raises(InputError, match=r"2\.done\.json: no such file; run the stage that writes it$"):
+        count_samples(stage.outputs / "2.out", ".out")
+
+
+@pytest.mark.parametrize("read", [read_corpus, read_edits, read_metadata, lambda path: iter([CorpusReader([path])])])
+def test_missing_tar_is_told(tmp_path, read):
+    with pytest.raises(InputError, match=r"none\.tar: cannot be opened: .*No such file or directory"):
+        next(read(tmp_path / "none.tar"))
+
+
+def test_image_of_a_shard_that_is_gone_is_told(tmp_path):
+    write_corpus(tmp_path / "a.tar", [_corpus_sample(0)])
+    reader = CorpusReader([tmp_path / "a.tar"])
+    (tmp_path / "a.tar").unlink()
+    with pytest.raises(InputError, match=r"a\.tar: sample 000000000: .*No such file or directory"):
+        reader.image("000000000")
+
+
+def test_members_that_no_sample_has_are_not_read(tmp_path):
+    """Of any number of them, with any extension, nothing is kept in memory."""
+    size, count = 100_000, 50
+    path = tmp_path / "a.tar"
+    write_corpus(path, [_corpus_sample(0)])
+    with tarfile.open(path, "a") as tar:
+        for number in range(count):
+            info = tarfile.TarInfo(f"000000000.other{number}")
+            info.size = size
+            tar.addfile(info, io.BytesIO(bytes(size)))
+    tracemalloc.start()
+    try:
+        (sample,) = read_corpus(path)
+        (facts,) = read_metadata(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (sample.key, sample.metadata) == ("000000000", facts)
+    assert peak < size * count / 5  # bytes
 
 
 class TestFolder:

@@ -25,12 +25,12 @@ from stages import mutate
 from stages import run as process
 from stages.caption import caption
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus, write_edits
+from stages.errors import InputError
 from stages.evaluate import EDITED, PANELS, evaluate, meets_gate
 from stages.files import read_json, write_json
-from stages.pairing.neighbours import PAIR_COLUMNS, SCORES
+from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Gate, Params
 from stages.retrieve import retrieve
-from stages.run import InputError
 from stages.segment import segment
 from stages.shards import ShardResult, ShardTask, map_shards
 from stages.tables import read_table, write_table

@@ -16,10 +16,10 @@ from PIL import Image
 
 from stages import cli
 from stages.editor import EditRequest
+from stages.errors import InputError
 from stages.files import NoRoomError, folder_digest, write_json
 from stages.params import PARAMS_FILE, ModelName, Params, Sampling, read_params
 from stages.requests import adjust_sampling, decode_picture, encode_picture
-from stages.run import InputError
 from stages.tracking import lineage, registry, store
 from stages.tracking.failures import failures_told
 from stages.tracking.training_run import MODEL_DIGEST, TrainingRun, find_run, log_results, start_training

@@ -18,10 +18,10 @@ from torch import nn
 from stages import train as stage
 from stages.corpus.samples import EditSample, write_edits
 from stages.editor import Editor, EditRequest, MaskMode
+from stages.errors import InputError
 from stages.files import read_json
 from stages.models import load_clip, load_diffusion, load_vgg
 from stages.params import ModelName, Params, Train
-from stages.run import InputError
 from stages.shards import ShardResult, ShardTask, map_shards
 from stages.tracking import store
 from stages.training.dataset import Batch, TrainingSet, encode_training_set, order

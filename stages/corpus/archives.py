@@ -1,12 +1,12 @@
 """Tar files from outside, read member by member: nothing is ever unpacked, whatever a member is called."""
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Literal
 
 from stages.corpus.parts import MAX_WORDS, printable
-from stages.run import InputError
+from stages.errors import InputError
 
 MAX_MEMBER = 2**33 - 1  # bytes: what the eleven octal digits of a plain header can say
 
@@ -40,14 +40,23 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 @contextmanager
-def open_tar(file: IO[bytes], name: str, mode: Literal["r:", "r|"]) -> Iterator[tarfile.TarFile]:
-    """Open an uncompressed tar to be read with :func:`members`: from a seekable file ("r:"), or in one go ("r|").
+def open_tar(open_file: Callable[[], IO[bytes]], name: str, mode: Literal["r:", "r|"]) -> Iterator[tarfile.TarFile]:
+    """Open an uncompressed tar to be read with :func:`members`.
+
+    Args:
+        open_file: opens its file.
+        name: of the tar, in messages.
+        mode: "r:" for a seekable file, "r|" to read it in one go.
 
     Raises:
-        InputError: also when the block finds that the tar cannot be read to its end; the message begins with ``name``.
+        InputError: the file cannot be opened, or the block finds that it cannot be read to its end.
     """
     try:
-        with tarfile.open(fileobj=file, mode=mode, tarinfo=_StrictTarInfo) as tar:
+        file = open_file()
+    except OSError as error:
+        raise InputError(f"{name}: cannot be opened: {printable(error)}") from error
+    try:
+        with file, tarfile.open(fileobj=file, mode=mode, tarinfo=_StrictTarInfo) as tar:
             yield tar
     except InputError:
         raise

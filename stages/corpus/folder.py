@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stages.corpus.images import Refused
-from stages.corpus.parts import MAX_BYTES, Part, RawSample, facts_of, one_line, printable
+from stages.corpus.parts import MAX_BYTES, Part, RawSample, facts_of, printable
+from stages.errors import InputError
 from stages.params import FolderSource
-from stages.run import InputError
+from stages.words import one_line
 
 TEXT_COLUMNS = ("text", "caption")
 
@@ -61,7 +62,7 @@ def _part(folder: Path, rows: Sequence[Row], text_column: str, start: int) -> Pa
         for row, place in zip(rows, found, strict=True):
             yield RawSample(
                 origin=printable(row.get("file_name")),
-                picture=place if isinstance(place, Refused) else place.read_bytes(),
+                picture=place if isinstance(place, Refused) else _read(place),
                 alt_text=one_line(row.get(text_column)),
                 facts=facts_of(row),
             )
@@ -98,6 +99,18 @@ def _find(root: Path, name: object) -> Path:
     if size > MAX_BYTES:
         raise Refused(f"file larger than {MAX_BYTES:,} bytes")
     return path
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a file that was there when the folder was listed.
+
+    Raises:
+        InputError: it is no more. It is not refused: that would stand for the file of before, whose bytes are known.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{printable(path)}: cannot be read any more: {error.strerror}; run again") from error
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:

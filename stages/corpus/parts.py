@@ -47,16 +47,6 @@ def printable(name: object) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
 
 
-def one_line(text: object) -> str:
-    """Return a text from outside as words with single spaces between them; what is not a string is empty.
-
-    Control characters and broken Unicode separate words, as line breaks do.
-    """
-    if not isinstance(text, str):
-        return ""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
 def facts_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the :data:`FACTS` that ``record`` has."""
     return {name: printable(record[name]) for name in FACTS if isinstance(record.get(name), str) and record[name]}

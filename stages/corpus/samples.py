@@ -7,8 +7,9 @@ take nothing but what is described here.
 
 import io
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import tarfile
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +20,9 @@ from PIL import Image
 
 from stages.corpus.archives import members, open_tar
 from stages.corpus.images import Refused, decoded
-from stages.corpus.parts import MAX_BYTES, one_line, printable
-from stages.run import InputError
+from stages.corpus.parts import MAX_BYTES, printable
+from stages.errors import InputError
+from stages.words import one_line
 
 MAX_PIXELS = 2048 * 2048  # of a picture in a shard: the largest ingest.size
 
@@ -85,7 +87,7 @@ def read_corpus(path: Path) -> Iterator[CorpusSample]:
     Raises:
         InputError: the shard is damaged, or a sample is not as :class:`CorpusSample` says.
     """
-    for key, contents in _read(path):
+    for key, contents in _read(path, ("png", "txt", "json")):
         with _sample(path, key):
             image, text = _picture(contents["png"], "RGB"), contents["txt"].decode()
             sample = CorpusSample(key=key, image=image, alt_text=text, metadata=_object(contents["json"]))
@@ -98,7 +100,7 @@ def read_metadata(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         InputError: as for :func:`read_corpus`.
     """
-    for key, contents in _read(path):
+    for key, contents in _read(path, ("json",)):
         with _sample(path, key):
             metadata = _object(contents["json"])
         yield metadata
@@ -122,7 +124,7 @@ def read_edits(path: Path) -> Iterator[EditSample]:
     Raises:
         InputError: the shard is damaged, or a sample is not as :class:`EditSample` says.
     """
-    for key, contents in _read(path):
+    for key, contents in _read(path, ("json", *(f"{name}.png" for name in PICTURES))):
         with _sample(path, key):
             record = _object(contents["json"])
             wrong = next((name for name in WORDS if not isinstance(record[name], str)), None)
@@ -146,7 +148,7 @@ class CorpusReader:
     def __init__(self, shards: Iterable[Path]) -> None:
         self._places: dict[str, tuple[Path, int, int]] = {}
         for path in shards:
-            with path.open("rb") as file, open_tar(file, str(path), "r:") as tar:
+            with _tar(path) as tar:
                 for member in members(tar):
                     if member.isreg() and member.name.endswith(".png"):
                         self._places[member.name.removesuffix(".png")] = (path, member.offset_data, member.size)
@@ -162,9 +164,13 @@ class CorpusReader:
         """Return the image of ``key``, RGB."""
         path = self.shard(key)
         _, offset, size = self._places[key]
-        with path.open("rb") as file, _sample(path, key):
+        with _sample(path, key), path.open("rb") as file:
             file.seek(offset)
             return _picture(file.read(size), "RGB")
+
+
+def _tar(path: Path) -> AbstractContextManager[tarfile.TarFile]:
+    return open_tar(lambda: path.open("rb"), str(path), "r:")
 
 
 def _write(path: Path, samples: Iterable[dict[str, Any]]) -> int:
@@ -176,23 +182,28 @@ def _write(path: Path, samples: Iterable[dict[str, Any]]) -> int:
     return count
 
 
-def _read(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield (key, extension → bytes); a key is what comes before the first dot, members of a key stand together."""
-    key, contents = "", dict[str, bytes]()
-    with path.open("rb") as shard, open_tar(shard, str(path), "r:") as tar:
+def _read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield (key, extension → bytes) for each key; members without a ``wanted`` extension are not read.
+
+    A key is what comes before the first dot, and members of a key stand together.
+    """
+    key, contents = None, dict[str, bytes]()
+    with _tar(path) as tar:
         for member in members(tar):
             name, _, extension = member.name.partition(".")
             file = tar.extractfile(member) if member.isreg() and not member.issparse() else None
             if file is None:
                 continue
-            if member.size > MAX_BYTES:
-                raise InputError(f"{path}: sample {printable(name)}: a member of {member.size:,} bytes")
-            if name != key and contents:
+            if key not in (None, name):
                 yield key, contents
                 contents = {}
             key = name
+            if extension not in wanted:
+                continue
+            if member.size > MAX_BYTES:
+                raise InputError(f"{path}: sample {printable(name)}: a member of {member.size:,} bytes")
             contents[extension] = file.read()
-    if contents:
+    if key is not None:
         yield key, contents
 
 
@@ -201,13 +212,13 @@ def _sample(path: Path, key: str) -> Iterator[None]:
     """Tell what is wrong with a sample that is read within the block.
 
     Raises:
-        InputError: a member is missing, or not what it must be.
+        InputError: a member is missing, cannot be read, or is not what it must be.
     """
     try:
         yield
     except KeyError as error:
         raise InputError(f"{path}: sample {printable(key)}: has no {printable(error.args[0])}") from error
-    except (Refused, TypeError, ValueError, RecursionError) as error:
+    except (Refused, OSError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: sample {printable(key)}: {printable(error)}") from error
 
 

@@ -17,9 +17,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.corpus.archives import members, open_tar
 from stages.corpus.images import Refused
-from stages.corpus.parts import MAX_BYTES, MAX_WORDS, Part, RawSample, facts_of, one_line, printable
+from stages.corpus.parts import MAX_BYTES, MAX_WORDS, Part, RawSample, facts_of, printable
+from stages.errors import InputError
 from stages.params import WebDatasetSource
-from stages.run import InputError
+from stages.words import one_line
 
 SLOTS = {"jpg": "image", "jpeg": "image", "png": "image", "webp": "image", "txt": "text", "json": "json"}
 """Extension → what the member is to its sample."""
@@ -68,9 +69,9 @@ def _read_tar(files: fsspec.AbstractFileSystem, path: str, name: str) -> Iterato
     """Yield the samples of a tar.
 
     Raises:
-        InputError: the tar cannot be read to its end. What it has lost is unknown, so nothing of it is taken.
+        InputError: the tar cannot be opened, or not be read to its end. What it has lost is unknown, so nothing of it is taken.
     """
-    with files.open(path, "rb") as file, open_tar(file, name, "r|") as tar:
+    with open_tar(partial(files.open, path, "rb"), name, "r|") as tar:
         of_samples = (member for member in members(tar) if not member.isdir() and _suffix(member) in SLOTS)
         for key, group in groupby(of_samples, _key):
             yield _sample(f"{name}/{printable(key)}", tar, group)

@@ -31,11 +31,6 @@ MARKS_OF_OTHERS = frozenset(
 ELISION = re.compile(r"(?:[dlnjms]|qu)['’]\w")  # French and Italian: d'un, l'auto
 
 
-def one_line(text: str) -> str:
-    """Return the words of a text with single spaces between them; control characters separate words too."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
 def is_english(words: Sequence[str]) -> bool:
     """Tell whether words are an English caption: in Latin letters, most known to WordNet, not joined by foreign grammar.
 

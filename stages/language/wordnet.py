@@ -9,16 +9,17 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
+import zlib
 from functools import cache
 from pathlib import Path
 
 import nltk
-from nltk.corpus.reader.wordnet import WordNetCorpusReader
+from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
 
-from stages.files import file_digest, value_digest
-from stages.run import InputError
+from stages.errors import InputError
+from stages.files import NoRoomError, file_digest, value_digest, written_aside
+from stages.words import first_line
 
 NLTK_DATA = Path("data/nltk")
 DICTIONARY = NLTK_DATA / "corpora" / "wordnet"
@@ -33,6 +34,9 @@ FILES = (
     "lexnames",
 )
 """What NLTK's reader opens."""
+
+DAMAGE = (AssertionError, LookupError, OSError, RuntimeError, StopIteration, ValueError, WordNetError)
+"""What the reader raises of files that are cut or damaged."""
 
 LEXNAMES = [
     "adj.all",
@@ -89,13 +93,16 @@ def wordnet() -> WordNetCorpusReader:
     """Return the dictionary, read into memory: the first call of a process takes seconds.
 
     Raises:
-        InputError: it is not there.
+        InputError: it is not there, lacks a file, or is damaged.
     """
     _check_presence()
     nltk.data.path.insert(0, str(NLTK_DATA.resolve()))  # NLTK reads nothing outside its path
     from nltk.corpus import wordnet as reader
 
-    reader.ensure_loaded()
+    try:
+        reader.ensure_loaded()
+    except DAMAGE as error:
+        raise InputError(f"{DICTIONARY}: damaged ({first_line(error)}); remove it and run `make wordnet`") from error
     return reader
 
 
@@ -103,7 +110,7 @@ def wordnet_digest() -> str:
     """Return a digest of the dictionary's files.
 
     Raises:
-        InputError: it is not there.
+        InputError: it is not there, or lacks a file.
     """
     _check_presence()
     return value_digest([[name, file_digest(DICTIONARY / name)] for name in FILES])
@@ -112,34 +119,36 @@ def wordnet_digest() -> str:
 def provide_wordnet() -> None:
     """Put the dictionary in its place, unless it is there.
 
-    It is put together in a folder beside its place and then renamed, so a dictionary that is there is whole.
-
     Raises:
         InputError: no source gave it; the message says what to do.
+        NoRoomError: the disk or a quota is full.
     """
-    if DICTIONARY.is_dir():
+    if not _missing(DICTIONARY):
         return
-    DICTIONARY.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="partial-", dir=NLTK_DATA) as name:
-        temporary = Path(name)
-        found = _from_nltk(temporary)
+    with written_aside(DICTIONARY) as whole:
+        fetched = whole.with_name("fetched")  # goes with the rest of what is set aside
+        fetched.mkdir()
+        found = _from_nltk(fetched)
         if found is None:
             print(f"WordNet: NLTK's server cannot be reached; taking Debian's packages {' and '.join(DEBIAN_PACKAGES)}")
-            found = _from_debian(temporary)
-        missing = [file for file in FILES if not (found / file).is_file()]
-        if missing:
+            found = _from_debian(fetched)
+        if missing := _missing(found):
             raise InputError(f"WordNet: the download lacks {', '.join(missing)}; run `make wordnet` again")
-        whole = temporary / "whole"
         whole.mkdir()
         for file in FILES:
             shutil.copyfile(found / file, whole / file)
-        whole.rename(DICTIONARY)
     print(f"WordNet: {DICTIONARY}")
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in FILES if not (folder / name).is_file()]
 
 
 def _check_presence() -> None:
     if not DICTIONARY.is_dir():
         raise InputError(f"{DICTIONARY}: no dictionary there; run `make wordnet`")
+    if missing := _missing(DICTIONARY):
+        raise InputError(f"{DICTIONARY}: the dictionary lacks {', '.join(missing)}; run `make wordnet`")
 
 
 def _from_nltk(folder: Path) -> Path | None:
@@ -149,8 +158,11 @@ def _from_nltk(folder: Path) -> Path | None:
         return None
     corpora = folder / "corpora"
     if not (corpora / "wordnet").is_dir():
-        with zipfile.ZipFile(corpora / "wordnet.zip") as archive:
-            archive.extractall(corpora)
+        try:
+            with zipfile.ZipFile(corpora / "wordnet.zip") as archive:
+                archive.extractall(corpora)
+        except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+            raise InputError(f"WordNet: NLTK's server gave a damaged zip ({error}); run `make wordnet` again") from error
     return corpora / "wordnet"
 
 
@@ -182,5 +194,5 @@ def _call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 if __name__ == "__main__":
     try:
         provide_wordnet()
-    except InputError as error:
+    except (InputError, NoRoomError) as error:
         sys.exit(f"error: {error}")

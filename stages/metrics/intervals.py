@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.run import InputError
+from stages.errors import InputError
 
 Values = NDArray[np.float64]
 GROUPS = 50  # of the jackknife: as many evaluations of the statistic

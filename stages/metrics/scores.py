@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.errors import InputError
 from stages.metrics import clip, distribution, similarity
 from stages.metrics.intervals import Interval, Values, bootstrap, jackknife, paired_difference
 from stages.models import Clip, Vgg
-from stages.run import InputError
 from stages.seeds import derive_seed
 
 CROP_MARGIN = 0.25  # around the edited region, on each side
@@ -161,7 +161,7 @@ class SystemScores:
 
 
 @torch.no_grad()
-def score_system(cases: Cases, edits: Tensor, judge: Clip, vgg: Vgg, *, batch: int, prefix: str = "") -> SystemScores:
+def score_system(cases: Cases, edits: Tensor, judge: Clip, vgg: Vgg, *, batch: int) -> SystemScores:
     """Score the edits of one system by every metric of METRICS.
 
     Args:
@@ -171,16 +171,14 @@ def score_system(cases: Cases, edits: Tensor, judge: Clip, vgg: Vgg, *, batch: i
             their components then have mean square 1, so that KID's x·y/d is the cosine.
         vgg: for the perceptual distance.
         batch: pictures, or texts, of one forward pass.
-        prefix: put before captions and prompts for CLIPScore and directional similarity. Hessel's "A photo depicts " is
-            for a judge that knows such text; the embedded judge has never read it.
     """
     _check_pictures("edits", edits, channels=3)
     if edits.shape != cases.sources.shape:
         raise InputError(f"edits of shape {tuple(edits.shape)} for sources of {tuple(cases.sources.shape)}")
     source_pictures = _embed(judge.embed_pictures, cases.sources, batch)
     edited_pictures = _embed(judge.embed_pictures, edits, batch)
-    captions = _embed(judge.embed_texts, [prefix + text for text in cases.captions], batch)
-    prompts = _embed(judge.embed_texts, [prefix + text for text in cases.prompts], batch)
+    captions = _embed(judge.embed_texts, cases.captions, batch)
+    prompts = _embed(judge.embed_texts, cases.prompts, batch)
     embeddings = (source_pictures, edited_pictures, captions, prompts)
     per_case = {
         "clip_score": clip.clip_score(edited_pictures, prompts),

@@ -11,16 +11,6 @@ from numpy.typing import NDArray
 from stages.params import Retrieve
 
 Embeddings = NDArray[np.float32]  # (n, d), rows of unit length
-SCORES = ("query", "image_image", "text_image", "text_source", "directional")
-EDIT_COLUMNS = ("caption", "edit_prompt", "source_term", "target_term", "relation", "source_diff", "target_diff")
-PAIR_COLUMNS = {
-    "key": "string",
-    "target_key": "string",
-    "split": "string",
-    **dict.fromkeys(EDIT_COLUMNS, "string"),
-    **dict.fromkeys(SCORES, "float32"),
-}
-"""The table of pairs, as retrieve writes it and segment reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)

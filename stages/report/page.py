@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from stages.corpus.samples import EditSample
+from stages.errors import InputError
 from stages.files import written_aside
 from stages.metrics.scores import METRICS
 from stages.report.tables import NAMES, difference_rows, heading, result_rows
-from stages.run import InputError
 
 THUMBNAIL = 192  # pixels of a picture's side on the page and on the sheet
 TINT = (255, 0, 96)  # of a mask laid over its picture

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.errors import InputError
 from stages.files import written_aside
 from stages.metrics.scores import METRICS, Metric, SystemScores
-from stages.run import InputError
 
 NAMES = {"sdedit": "SDEdit", "iedit": "iEdit", "iedit_m": "iEdit-M"}
 """System → how it is shown, in this order."""

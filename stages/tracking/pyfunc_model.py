@@ -9,11 +9,11 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from stages.corpus.parts import one_line
 from stages.editor import Editor, EditRequest, MaskMode
+from stages.errors import InputError
 from stages.params import ModelName
 from stages.requests import adjust_sampling, check_images, check_prompt, decode_picture, encode_picture, read_sampling
-from stages.run import InputError
+from stages.words import one_line
 
 
 class EditorModel(PythonModel):

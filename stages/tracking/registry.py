@@ -18,10 +18,10 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 import stages
 from stages.editor import Editor, EditRequest, MaskMode
+from stages.errors import InputError
 from stages.files import folder_digest, value_digest, written_aside
 from stages.params import ModelName, Sampling
 from stages.requests import encode_picture, read_sampling
-from stages.run import InputError
 from stages.tracking.store import connect, experiment_id
 from stages.words import first_line
 

@@ -14,7 +14,7 @@ from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from stages.run import InputError
+from stages.errors import InputError
 from stages.tracking.failures import store_error
 
 EXPERIMENT = "iedit"

@@ -92,7 +92,6 @@ def start_training(
     dataset: Path,
     dataset_digest: str,
     samples: int,
-    tags: Mapping[str, str] | None = None,
 ) -> Iterator[TrainingRun]:
     """Open the run of a training; one that a kill, an error or Ctrl-C left unfinished is gone on with.
 
@@ -106,14 +105,13 @@ def start_training(
         dataset: the folder of the training set, relative to the project.
         dataset_digest: of the training set.
         samples: of the training set.
-        tags: more tags of the run.
 
     Raises:
         InputError: the tracking server cannot be reached.
     """
     client = connect()
     with failures_told():
-        run_id = _open_run(client, params, params_file, state_file, dataset, dataset_digest, samples, tags or {})
+        run_id = _open_run(client, params, params_file, state_file, dataset, dataset_digest, samples)
         run = TrainingRun(client, run_id)
         try:
             yield run
@@ -165,7 +163,6 @@ def _open_run(
     dataset: Path,
     dataset_digest: str,
     samples: int,
-    tags: Mapping[str, str],
 ) -> str:
     """Return the run of this training that is unfinished, or else a new one.
 
@@ -179,7 +176,7 @@ def _open_run(
     elif (run_id := _unfinished_run(client, name)) is not None:
         client.update_run(run_id, status="RUNNING")
         return run_id
-    return _create_run(client, params, params_file, dataset, dataset_digest, samples, {**tags, TRAINING: name})
+    return _create_run(client, params, params_file, dataset, dataset_digest, samples, name)
 
 
 def _read_name(state_file: Path, key: str) -> str | None:
@@ -210,11 +207,11 @@ def _create_run(
     dataset: Path,
     dataset_digest: str,
     samples: int,
-    tags: Mapping[str, str],
+    name: str,
 ) -> str:
     lineage = {"iedit.pipeline_digest": pipeline_digest("train"), "iedit.dataset_digest": dataset_digest}
-    all_tags = {**git_tags(), **lineage, "iedit.samples": str(samples), "iedit.role": "training", **tags}
-    run_id = str(client.create_run(experiment_id(client), run_name="train", tags=all_tags).info.run_id)
+    tags = {**git_tags(), **lineage, "iedit.samples": str(samples), "iedit.role": "training", TRAINING: name}
+    run_id = str(client.create_run(experiment_id(client), run_name="train", tags=tags).info.run_id)
     values = [Param(name, text) for name, text in flatten(params.model_dump(mode="json")).items()]
     for start in range(0, len(values), MAX_PARAMS):
         client.log_batch(run_id, params=values[start : start + MAX_PARAMS], synchronous=True)

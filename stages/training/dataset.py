@@ -10,15 +10,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-import stages.models
-from stages.corpus import samples
 from stages.corpus.samples import EditSample, read_edits
-from stages.diffusion import sampling
 from stages.diffusion.sampling import shrink_mask
 from stages.models import Clip, Diffusion, device, identity, mask_to_tensor, to_tensor
 from stages.params import Train
+from stages.provenance import source_digest
 from stages.seeds import derive_seed
-from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards, source_digest
+from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
 
 LATENT_MASK_THRESHOLD = 0.5  # of a latent cell's area
 
@@ -63,7 +61,7 @@ def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Dif
         "clip": identity(config.clip),
         "prompts": config.prompts,
         "batch": config.batch,
-        "code": source_digest(samples, stages.models, sampling, sys.modules[__name__]),
+        "code": source_digest(sys.modules[__name__]),
     }
     return map_shards(stage="encode", tasks=tasks, folder=cache, suffix=".safetensors", settings=settings, work=work)
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stages.checkpoints import Modules, Optimizers, load_state, read_step, save_state
+from stages.errors import InputError
 from stages.files import writing, written_aside
 from stages.params import Train
-from stages.run import InputError
 from stages.training.dataset import Batch, TrainingSet, order
 from stages.training.objective import Objective, draw
 

@@ -1,0 +1,77 @@
+"""CLIP embeddings of images, captions and edit prompts, made shard by shard and read as one."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from stages.corpus.samples import read_corpus
+from stages.models import Clip, identity, load_clip
+from stages.pairing.tables import EDITS_TABLE
+from stages.params import Retrieve
+from stages.provenance import source_digest
+from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
+from stages.tables import batched, read_table
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """n images and m edits as CLIP sees them, in the order of their shards; rows are of unit length."""
+
+    keys: list[str]  # of the images
+    images: NDArray[np.float32]  # (n, d)
+    captions: NDArray[np.float32]  # (m, d)
+    prompts: NDArray[np.float32]  # (m, d)
+
+
+def embed_shards(config: Retrieve, corpus: Path, edits: Path, folder: Path) -> StageCounts:
+    """Write ``folder/NAME.safetensors`` for every shard of ``edits`` and the shard of ``corpus`` that they are of."""
+    clip = load_clip(config.clip)
+    tasks = []
+    for path in list_shards(edits, ".parquet"):
+        images = corpus / f"{path.stem}.tar"
+        tasks.append(ShardTask(name=path.stem, inputs=(images, path), samples=count_samples(images, ".tar")))
+
+    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        corpus_shard, edits_shard = task.inputs
+        keys, images = [], []
+        for part in batched(read_corpus(corpus_shard), config.batch):
+            keys += [sample.key for sample in part]
+            images.append(clip.embed_images([sample.image for sample in part]).cpu().numpy())
+            advance(len(part))
+        rows = read_table(edits_shard, EDITS_TABLE)
+        save_file(
+            {
+                "keys": np.frombuffer("\n".join(keys).encode(), dtype=np.uint8),
+                "images": np.concatenate(images) if images else np.zeros((0, clip.width), np.float32),
+                "captions": _embed_texts(clip, [row["caption"] for row in rows], config.batch),
+                "prompts": _embed_texts(clip, [row["edit_prompt"] for row in rows], config.batch),
+            },
+            output,
+        )
+        return ShardResult(done=len(keys))
+
+    settings = {"clip": identity(config.clip), "batch": config.batch, "code": source_digest(sys.modules[__name__])}
+    return map_shards(stage="embed", tasks=tasks, folder=folder, suffix=SUFFIX, settings=settings, work=work)
+
+
+def read_embeddings(folder: Path, names: Sequence[str]) -> Embedded:
+    """Return the embeddings of the shards of these names, one after another."""
+    shards = [load_file(folder / f"{name}{SUFFIX}") for name in names]
+    return Embedded(
+        keys=[key for shard in shards for key in shard["keys"].tobytes().decode().split("\n") if key],
+        images=np.concatenate([shard["images"] for shard in shards]),
+        captions=np.concatenate([shard["captions"] for shard in shards]),
+        prompts=np.concatenate([shard["prompts"] for shard in shards]),
+    )
+
+
+def _embed_texts(clip: Clip, texts: list[str], batch: int) -> NDArray[np.float32]:
+    parts = [clip.embed_texts(part).cpu().numpy() for part in batched(texts, batch)]
+    return np.concatenate(parts) if parts else np.zeros((0, clip.width), np.float32)
