@@ -5,6 +5,8 @@ Importing this package sets switches that Prefect and DVC read when they start, 
 
 import os
 
+import stages  # noqa: F401 - first, for what Ctrl-C does during the seconds of the other imports
+
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")  # migrations, on a slow machine
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect's client

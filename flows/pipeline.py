@@ -4,18 +4,24 @@ Each stage of dvc.yaml is a task that runs ``dvc repro --single-item``: DVC deci
 """
 
 import argparse
+import logging
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 
 from flows.dag import PipelineError, stages_in_order
 from flows.process import CommandError, run_command
+from stages.errors import InputError
 from stages.files import read_json
+from stages.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt, raise_once
 from stages.shards import LOGS
 
 TABLE = Path("reports/table.md")
@@ -51,9 +57,19 @@ def reproduce(stage: str, *, force: bool) -> None:
         ran = counts.stat().st_mtime >= started
         create_table_artifact(
             key=f"{stage.replace('_', '-').lower()}-counts",
-            table=_rows(read_json(counts)),
+            table=_rows(_read_counts(counts)),
             description=f"Samples of {stage}" + ("" if ran else "; nothing changed, so these are of an earlier run"),
         )
+
+
+def _read_counts(path: Path) -> dict[str, Any]:
+    try:
+        counts = read_json(path)
+    except ValueError:
+        counts = None
+    if not isinstance(counts, dict):
+        raise InputError(f"{path}: damaged; remove it")
+    return counts
 
 
 def _rows(counts: dict[str, Any], prefix: str = "") -> list[dict[str, Any]]:
@@ -66,22 +82,49 @@ def _rows(counts: dict[str, Any], prefix: str = "") -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Run the flow from the command line; return 0, 1 when a stage failed, or 2 when there is nothing to run."""
+    """Run the flow from the command line.
+
+    Exit codes: 0 done; 1 a stage failed; 2 bad input, or nothing to run; 130 interrupted.
+    """
     parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description="Bring the pipeline up to date.")
     parser.add_argument("targets", nargs="*", metavar="STAGE", help="only these stages and what they need")
     parser.add_argument("--force", action="store_true", help="run stages even where nothing changed")
     options = parser.parse_args()
     try:
         stages_in_order(options.targets)  # before a server is started for it
+        _start_server()
         pipeline(force=options.force, targets=options.targets or None)
-    except PipelineError as error:
+    except (PipelineError, InputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(MESSAGE, file=sys.stderr)
+        return EXIT_CODE
     return 0
 
 
+def _start_server() -> None:
+    """Start the server that Prefect makes for a flow where it is told of none.
+
+    A terminal sends Ctrl-C to it as well. It shall not heed it, for Prefect waits a minute for a server that is gone.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
+    try:
+        get_client(sync_client=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    logging.disable()  # Prefect tells at length that the flow was interrupted
+    raise_once(signum, frame)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    on_interrupt(_interrupt)
+    code = main()
+    on_interrupt(exit_at_once)  # while the interpreter shuts down
+    sys.exit(code)

@@ -1,14 +1,17 @@
 """Training state as safetensors: weights, AdamW moments and the number of the step, in one file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from stages.errors import InputError
 from stages.files import written_aside
+from stages.words import first_line
 
 Modules = Mapping[str, nn.Module]
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -31,24 +34,44 @@ def save_state(path: Path, modules: Modules, optimizers: Optimizers, step: int) 
 
 
 def read_step(path: Path) -> int:
-    """Return after how many steps :func:`save_state` wrote ``path``."""
-    with safe_open(path, framework="pt") as file:
-        return int(file.metadata()["step"])
+    """Return after how many steps :func:`save_state` wrote ``path``.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    with _reading(path), safe_open(path, framework="pt") as file:
+        return int((file.metadata() or {})["step"])
 
 
 def load_state(path: Path, modules: Modules, optimizers: Optimizers) -> int:
-    """Restore what :func:`save_state` wrote, in place, and return the number of steps done."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-    for name, module in modules.items():
-        prefix = f"modules/{name}/"
-        module.load_state_dict({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
-    for name, optimizer in optimizers.items():
-        prefix = f"optimizers/{name}/"
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith(prefix):
-                index, field = key.removeprefix(prefix).split("/")
-                state.setdefault(int(index), {})[field] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    """Restore what :func:`save_state` wrote, in place, and return the number of steps done.
+
+    Raises:
+        InputError: the file is damaged, or of other modules; they may have been changed in part.
+    """
+    with _reading(path):
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+        for name, module in modules.items():
+            prefix = f"modules/{name}/"
+            part = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            module.load_state_dict(part)
+        for name, optimizer in optimizers.items():
+            prefix = f"optimizers/{name}/"
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(prefix):
+                    index, field = key.removeprefix(prefix).split("/")
+                    state.setdefault(int(index), {})[field] = value
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return read_step(path)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell in one line that the file that is read within the block is not what :func:`save_state` writes."""
+    try:
+        yield
+    except (SafetensorError, LookupError, ValueError, RuntimeError) as error:  # the last: of other modules
+        reason = f"damaged: {type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{path}: {reason}; remove it to go on from the one before") from error

@@ -85,7 +85,10 @@ def summary(_: argparse.Namespace) -> None:
         return
     print(f"model     models:/iedit/{newest.version}, {'the' if newest.is_champion else 'not the'} champion")
     if SAMPLE.is_file() and SAMPLE_EDIT.is_file():
-        sample = read_json(SAMPLE_EDIT)
+        try:
+            sample = {name: str(read_json(SAMPLE_EDIT)[name]) for name in ("prompt", "term", "source_term")}
+        except (ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{SAMPLE_EDIT}: damaged; run the stage evaluate again") from error
         terms = ["--term", sample["term"], "--source-term", sample["source_term"]]
         model = [] if newest.is_champion else ["--model", f"models:/iedit/{newest.version}"]
         print(f"try       {shlex.join(['.venv/bin/iedit', 'edit', str(SAMPLE), sample['prompt'], *terms, *model])}")

@@ -2,21 +2,23 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
+from stages.comparison import Case, System, edit_cases
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor, EditRequest
+from stages.errors import InputError
 from stages.files import file_digest, folder_digest, value_digest, write_json, written_aside
 from stages.metrics.scores import Cases, SystemScores, score_system, summarise
 from stages.models import (
+    Clip,
+    Vgg,
     identity,
     load_clip,
     load_diffusion,
@@ -31,17 +33,18 @@ from stages.params import Evaluate, Gate, ModelName, Params
 from stages.report.page import contact_sheet, write_report
 from stages.report.tables import write_case_scores, write_tables
 from stages.run import run
-from stages.shards import StageCounts, count_dropped, list_shards
-from stages.tables import batched
+from stages.shards import count_dropped, list_shards
 from stages.tracking.failures import failures_told
 from stages.tracking.registry import Registered, current_champion, promote, register
 from stages.tracking.store import connect
 from stages.tracking.training_run import find_run, log_results
+from stages.words import first_line
 
 MODEL = Path("models/iedit")
 LOSSES = Path("models/losses.csv")
 TRAINING = Path("data/training")
 REPORTS = Path("reports")
+EDITED = Path("data/evaluated")  # the edits, batch by batch: made anew when missing, no out of DVC
 WRITTEN = {
     "ingest": Path("data/corpus"),
     "caption": Path("data/captions"),
@@ -50,7 +53,6 @@ WRITTEN = {
     "segment": TRAINING,
 }
 BASELINE = "sdedit"
-SYSTEMS = ("sdedit", "iedit", "iedit_m")
 SHOWN_PAIRS = 8  # training pairs in the report
 SHEET_CASES = 8  # cases on the contact sheet
 CREDITS = "Artwork of the embedded world: OpenMoji (openmoji.org), CC BY-SA 4.0."
@@ -65,12 +67,8 @@ def evaluate(params: Params) -> None:
     """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it is fit."""
     config = params.evaluate
     connect()  # what is not there is told now, and not after hours of work
-    for model in (config.judge, config.segmenter, config.base, config.vgg):
-        locate(model)
-    shards = list_shards(Path(config.cases), ".tar")
-    cases = list(islice((sample for shard in shards for sample in read_edits(shard)), config.max_cases))
-    edits, masks = _edit_all(cases, params)
-    scores = _score_all(cases, edits, config)
+    judge, vgg, segmenter = load_clip(config.judge), load_vgg(config.vgg), load_segmenter(config.segmenter)
+    base, tuned = Editor(load_diffusion(config.base)), Editor(load_diffusion(ModelName(name=str(MODEL))), segmenter)
     models = {
         "judge": {"name": config.judge.name, "identity": identity(config.judge)},
         "vgg": {"name": config.vgg.name, "identity": identity(config.vgg)},
@@ -78,50 +76,69 @@ def evaluate(params: Params) -> None:
         "segmenter": {"name": config.segmenter.name, "identity": identity(config.segmenter)},
         "iedit": {"name": str(MODEL), "identity": folder_digest(MODEL)},
     }
+    shards = list_shards(Path(config.cases), ".tar")
+    asked = _read_cases(shards, config)
+    story = _read_story()
+    systems = {
+        BASELINE: System(editor=base, identity=models["base"]["identity"], is_masked=False),
+        "iedit": System(editor=tuned, identity=models["iedit"]["identity"], is_masked=False),
+        "iedit_m": System(editor=tuned, identity=models["iedit"]["identity"], is_masked=True),
+    }
+    made = edit_cases(asked, systems, tuned, models["segmenter"]["identity"], params, EDITED)
+    cases = [case.sample for case in asked]
+    scores = _score_all(cases, made.pictures, judge, vgg, config.batch)
     metrics = summarise(scores, resamples=config.bootstrap, seed=params.seed, models=models, baseline=BASELINE)
     metrics["cases_digest"] = value_digest([file_digest(shard) for shard in shards])
-    metrics["predicted_masks"] = _mask_quality(cases, masks)
+    metrics["predicted_masks"] = _mask_quality(cases, made.masks)
     write_json(REPORTS / "metrics.json", metrics)
     write_tables(REPORTS, metrics)
     write_case_scores(REPORTS / "cases.csv", [case.key for case in cases], scores)
-    _write_pictures(cases, edits, metrics, config)
+    _write_pictures(cases, made.pictures, metrics, story, config)
     with failures_told():
         registered = _register(params, cases[0], metrics)
-    StageCounts(stage="evaluate", done=len(cases)).report()
+    made.counts.report()
     print(f"  models:/iedit/{registered.version}{', champion' if registered.is_champion else ''}")
 
 
-def _edit_all(cases: Sequence[EditSample], params: Params) -> tuple[dict[str, Tensor], Tensor]:
-    """Return the edits of each system, (n, 3, h, w) on the CPU, and the predicted masks, (n, 1, h, w).
-
-    All systems start from the same noise for a case, so that they differ in nothing but what they are.
-    """
-    config = params.evaluate
-    base = Editor(load_diffusion(config.base))
-    tuned = Editor(load_diffusion(ModelName(name=str(MODEL))), load_segmenter(config.segmenter))
-    edits: dict[str, list[Tensor]] = {system: [] for system in SYSTEMS}
-    predicted: list[Tensor] = []
-    with tqdm(total=len(cases) * len(SYSTEMS), desc="evaluate", unit="edit", mininterval=1) as bar:
-        for part in batched(cases, config.batch):
-            images = [case.source for case in part]
-            terms, source_terms = [case.target_diff for case in part], [case.source_diff for case in part]
-            masks = tuned.predict_masks(images, terms, source_terms, params.sampling.mask_threshold)
-            predicted.append(masks.cpu())
-            for system, editor, mask in (("sdedit", base, None), ("iedit", tuned, None), ("iedit_m", tuned, masks)):
-                edited = editor.edit_batch(
-                    to_tensor(images),
-                    [case.edit_prompt for case in part],
-                    masks=mask,
-                    sampling=params.sampling,
-                    seed=params.seed,
-                    keys=[case.key for case in part],
-                )
-                edits[system].append(edited.cpu())
-                bar.update(len(part))
-    return {system: torch.cat(parts) for system, parts in edits.items()}, torch.cat(predicted)
+def _read_cases(shards: Sequence[Path], config: Evaluate) -> list[Case]:
+    found = (Case(shard=shard, sample=sample) for shard in shards for sample in read_edits(shard))
+    cases = list(islice(found, config.max_cases))
+    if not cases:
+        raise InputError(f"evaluate.cases = {config.cases!r}: holds no case; raise retrieve.held_out, or name another folder")
+    for case in cases:
+        if not isinstance(case.sample.metadata.get("relation"), str):
+            raise InputError(f"{case.shard}: sample {case.sample.key}: metadata has no relation")
+    return cases
 
 
-def _score_all(cases: Sequence[EditSample], edits: Mapping[str, Tensor], config: Evaluate) -> dict[str, SystemScores]:
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What the report tells besides the results: how the model came about."""
+
+    losses: list[dict[str, float]]
+    pairs: list[EditSample]
+    dropped: dict[str, dict[str, int]]  # stage → reason → samples
+
+
+def _read_story() -> Story:
+    try:
+        with LOSSES.open(newline="", encoding="utf-8") as file:
+            losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:  # the last: a line with too few or too many values
+        raise InputError(f"{LOSSES}: missing or damaged: {first_line(error)}; run the stage train") from error
+    lacking = {"step", *chain(*PANELS.values())}.difference(*losses[:1])
+    if lacking:
+        raise InputError(f"{LOSSES}: no {min(lacking)} of any step; run the stage train")
+    return Story(
+        losses=losses,
+        pairs=list(islice((pair for shard in list_shards(TRAINING, ".tar") for pair in read_edits(shard)), SHOWN_PAIRS)),
+        dropped={stage: count_dropped(folder) for stage, folder in WRITTEN.items()},
+    )
+
+
+def _score_all(
+    cases: Sequence[EditSample], edits: Mapping[str, Tensor], judge: Clip, vgg: Vgg, batch: int
+) -> dict[str, SystemScores]:
     """Score every system; what an edit could have become are the terms of all cases of its kind."""
     terms: dict[str, set[str]] = {}
     for case in cases:
@@ -134,11 +151,7 @@ def _score_all(cases: Sequence[EditSample], edits: Mapping[str, Tensor], config:
         target_terms=[case.target_diff for case in cases],
         candidates=[sorted(terms[case.metadata["relation"]]) for case in cases],
     )
-    judge, vgg = load_clip(config.judge), load_vgg(config.vgg)
-    return {
-        system: score_system(asked, edited.to(asked.sources), judge, vgg, batch=config.batch)
-        for system, edited in edits.items()
-    }
+    return {system: score_system(asked, edited.to(asked.sources), judge, vgg, batch=batch) for system, edited in edits.items()}
 
 
 def _mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float]:
@@ -155,22 +168,19 @@ def _mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float
 
 
 def _write_pictures(
-    cases: Sequence[EditSample], edits: Mapping[str, Tensor], metrics: Mapping[str, Any], config: Evaluate
+    cases: Sequence[EditSample], edits: Mapping[str, Tensor], metrics: Mapping[str, Any], story: Story, config: Evaluate
 ) -> None:
     """Write the report page, the contact sheet, and a sample to try the model on."""
-    with LOSSES.open(newline="") as file:
-        losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    pairs = list(islice((pair for shard in list_shards(TRAINING, ".tar") for pair in read_edits(shard)), SHOWN_PAIRS))
     write_report(
         REPORTS / "report.html",
         title="iEdit: localised text-guided image editing with weak supervision",
         metrics=metrics,
         cases=cases[: config.gallery],
         edits={system: to_images(edited[: config.gallery]) for system, edited in edits.items()},
-        losses=losses,
+        losses=story.losses,
         panels=PANELS,
-        dropped={stage: count_dropped(folder) for stage, folder in WRITTEN.items()},
-        pairs=pairs,
+        dropped=story.dropped,
+        pairs=story.pairs,
         credits_line=CREDITS,
     )
     first = {system: to_images(edited[:SHEET_CASES]) for system, edited in edits.items()}

@@ -13,15 +13,16 @@ from typing import Any
 from safetensors import SafetensorError
 
 TEMPORARY_SUFFIX = ".partial"
-NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+SQLITE_FULL = "database or disk is full"
+NO_ROOM = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), SQLITE_FULL)
 
 
 class NoRoomError(OSError):
     """The disk or a quota is full; the message is one line that names what could not be written."""
 
 
-def lack_of_room(error: Exception) -> str | None:
-    """Return what the system said if an error comes from a full disk or quota; FAISS and others only quote it."""
+def lack_of_room(error: object) -> str | None:
+    """Return what the system said if an error, or its text, is of a full disk or quota; FAISS and MLflow only quote it."""
     return next((words for words in NO_ROOM if words in str(error)), None)
 
 

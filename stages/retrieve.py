@@ -41,8 +41,7 @@ def retrieve(params: Params) -> None:
         raise InputError(f"{EDITS}: key {stranger['key']!r} is of no image in {CORPUS}; run the stages from ingest on")
 
     index = build_index(embedded.images)
-    with written_aside(INDEX) as temporary:
-        temporary.write_bytes(faiss.serialize_index(index).data)  # FAISS's own writer does not tell when the disk is full
+    _write_index(index)
     sources = [row_of[edit["key"]] for edit in edits]
     pairs, dropped = find_pairs(index, embedded.images, sources, embedded.captions, embedded.prompts, config)
 
@@ -60,6 +59,15 @@ def retrieve(params: Params) -> None:
     counts.shards_done, counts.shards_reused = made.shards_done, made.shards_reused
     counts.report()
     print(f"  of the pairs, {sum(held_out):,} are held out")
+
+
+def _write_index(index: faiss.Index) -> None:
+    """Write the index, unless it lies there already."""
+    found: bytes = faiss.serialize_index(index).tobytes()  # FAISS's own writer does not tell when the disk is full
+    if INDEX.is_file() and INDEX.read_bytes() == found:
+        return
+    with written_aside(INDEX) as temporary:
+        temporary.write_bytes(found)
 
 
 def _row(edit: dict[str, Any], keys: list[str], pair: Pair, aside: bool) -> dict[str, Any]:

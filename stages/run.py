@@ -3,16 +3,18 @@
 import fcntl
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from stages.errors import InputError
-from stages.files import lack_of_room
+from stages.files import lack_of_room, remove
 from stages.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt, raise_once
 from stages.params import ParameterError, Params, read_params
 
 LOCK = Path("logs/lock")  # no out of DVC, and ignored by git; it says who holds it
+TEMPORARY = Path("logs/tmp")  # where libraries put their temporary files, so that those of a killed stage can be found
 
 
 def run(stage: Callable[[Params], None]) -> None:
@@ -63,7 +65,21 @@ def _alone(name: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{name} (process {os.getpid()})")
         file.flush()
+        with _temporary_files_here():
+            yield
+
+
+@contextmanager
+def _temporary_files_here() -> Iterator[None]:
+    """Keep what libraries write for a moment in the project's folder, and leave none of it, nor what a kill left."""
+    remove(TEMPORARY)
+    TEMPORARY.mkdir()
+    before, tempfile.tempdir = tempfile.tempdir, str(TEMPORARY.absolute())
+    try:
         yield
+    finally:
+        tempfile.tempdir = before
+        remove(TEMPORARY)
 
 
 def _set_threads(threads: int) -> None:

@@ -95,11 +95,11 @@ def _fine_tune(
 ) -> tuple[Diffusion, int]:
     """Return the trained model, and how many steps of it had been done before; the first process has a run to log to."""
     config = params.train
-    diffusion, clip = load_diffusion(config.base), load_clip(config.clip)
+    diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
+    shown = list(islice((sample for shard in shards for sample in read_edits(shard)), SHOWN))
     if tracked is not None:
         dataset.encode_training_set(TRAINING, CACHE, config, diffusion, clip)
     PartialState().wait_for_everyone()
-    shown = list(islice((sample for shard in shards for sample in read_edits(shard)), SHOWN))
 
     def on_step(step: int, log: loop.StepLog) -> None:
         if tracked is not None:
@@ -116,7 +116,7 @@ def _fine_tune(
 
     done = loop.fine_tune(
         diffusion.unet,
-        objective.Objective(diffusion, clip, load_vgg(config.vgg), config.losses),
+        objective.Objective(diffusion, clip, vgg, config.losses),
         dataset.TrainingSet(CACHE),
         config,
         params.seed,

@@ -108,6 +108,39 @@ def test_only_new_shards_are_done(project):
     run(project, "dvc", "checkout")
 
 
+def test_model_that_is_whole_is_never_trained_again(project):
+    """DVC runs a stage again that it was told to, or that it could not record: of a training, nothing is done twice."""
+    run(project, "dvc", "repro", "--single-item", "--force", "train")
+    assert trained(project) == (0, 3 * 2)
+
+    lock, params = (project / "dvc.lock").read_bytes(), (project / "params.yaml").read_text()
+    changed = yaml.safe_load(params)
+    changed["train"]["steps"] = 4
+    (project / "params.yaml").write_text(yaml.safe_dump(changed))
+    done = project / "models/iedit.done"
+    command = ["dvc", "repro", "--single-item", "train"]
+    with subprocess.Popen(command, cwd=project, env=environment_of(project), start_new_session=True) as repro:
+        for is_there in (False, True):
+            while done.exists() != is_there:
+                assert repro.poll() is None
+                time.sleep(0.01)
+        os.killpg(repro.pid, signal.SIGKILL)
+    assert (project / "dvc.lock").read_bytes() == lock
+    run(project, *command)
+    assert trained(project) == (0, 4 * 2)
+
+    (project / "params.yaml").write_text(params)
+    (project / "dvc.lock").write_bytes(lock)
+    run(project, "dvc", "checkout")
+    assert "up to date" in run(project, "dvc", "status")
+
+
+def trained(project: Path) -> tuple[int, int]:
+    """Samples that the last run of train trained on, and those that it found done."""
+    counts = json.loads((project / "logs/train.json").read_text())
+    return counts["done"], counts["reused"]
+
+
 def test_report_needs_nothing_from_outside(project):
     page = (project / "reports/report.html").read_text()
     assert "data:image/png;base64," in page

@@ -1,5 +1,6 @@
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from flows import process
 from flows.dag import PipelineError, stages_in_order
 from flows.pipeline import main, pipeline
 from flows.process import CommandError, calm_lines, run_command
+from stages.errors import InputError
 
 DVC_FILE = """
 stages:
@@ -32,18 +34,22 @@ stages:
 """
 
 
+def make_project(folder: Path, stages: str) -> None:
+    (folder / "dvc.yaml").write_text(stages)
+    dvc = [sys.executable, "-m", "dvc"]
+    for command in (["init", "--no-scm", "-q"], ["config", "core.site_cache_dir", str(folder / "site")]):
+        subprocess.run([*dvc, *command], cwd=folder, check=True)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A DVC project without git whose stages are written in the wrong order."""
     folder = tmp_path_factory.mktemp("project")
-    (folder / "dvc.yaml").write_text(DVC_FILE)
     (folder / "nested").mkdir()
     (folder / "nested" / "dvc.yaml").write_text("stages:\n  inner:\n    cmd: echo inner > ../inner.txt\n")
     for name in ("logs", "reports"):
         (folder / name).mkdir()
-    dvc = [sys.executable, "-m", "dvc"]
-    for command in (["init", "--no-scm", "-q"], ["config", "core.site_cache_dir", str(folder / "site")]):
-        subprocess.run([*dvc, *command], cwd=folder, check=True)
+    make_project(folder, DVC_FILE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
@@ -79,6 +85,9 @@ class TestOrder:
         assert capsys.readouterr().err.startswith("error: thrid: no such stage")
         monkeypatch.chdir(tmp_path)
         with pytest.raises(PipelineError, match=r"dvc\.yaml: .*not inside of a DVC repository"):
+            stages_in_order()
+        make_project(tmp_path, "stages: {}\n")
+        with pytest.raises(PipelineError, match=r"dvc\.yaml: no stages; run from the folder of the project"):
             stages_in_order()
 
 
@@ -119,6 +128,18 @@ class TestOutput:
         with pytest.raises(ProcessLookupError):
             os.kill(pids[0], 0)
 
+    def test_a_command_that_does_not_heed_an_interrupt_is_killed(self, monkeypatch):
+        def interrupt(line: str) -> None:
+            pids.append(int(line))
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(process, "GRACE_SECONDS", 0.5)
+        pids: list[int] = []
+        with pytest.raises(KeyboardInterrupt):
+            run_command(["sh", "-c", "trap '' INT; echo $$; while true; do sleep 0.1; done"], interrupt)
+        with pytest.raises(ProcessLookupError):
+            os.kill(pids[0], 0)
+
 
 INTERRUPTED = """
 import subprocess, sys
@@ -155,3 +176,40 @@ class TestFlow:
     def test_a_stage_that_fails_fails_the_flow(self, project, server):
         with pytest.raises(CommandError, match=r"(?s)--single-item lonely: exit code .*lonely breaks"):
             pipeline(targets=["lonely"])
+
+    def test_from_the_command_line_that_is_told_with_its_exit_code(self, project, server, monkeypatch, capsys):
+        monkeypatch.setattr(sys, "argv", ["pipeline", "lonely"])
+        assert main() == 1
+        assert "error: repro --single-item lonely: exit code" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("content", ['{"done":', "[5]", "\udcff"])
+    def test_damaged_counts_are_told_with_their_file(self, project, server, content):
+        pipeline(targets=["first"])
+        counts = Path("logs/first.json")
+        before = counts.read_bytes()
+        counts.write_bytes(content.encode(errors="surrogateescape"))
+        with pytest.raises(InputError, match=r"logs/first\.json: damaged; remove it"):
+            pipeline(targets=["first"])
+        counts.write_bytes(before)
+
+
+def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path):
+    """A terminal interrupts all that runs in it: the flow, and the server that Prefect started for it."""
+    make_project(tmp_path, "stages:\n  slow:\n    cmd: echo slow is $$ && exec sleep 100\n")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PREFECT_HOME": str(tmp_path / "prefect")}
+    environment.pop("PREFECT_API_URL", None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a child would inherit that it is ignored
+    command = [sys.executable, "-m", "flows.pipeline"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes) as flow:
+        lines = []
+        for line in flow.stdout:
+            lines.append(line)
+            if "- slow is " in line:
+                pid, before = int(line.split()[-1]), len(lines)
+                os.killpg(flow.pid, signal.SIGINT)
+    assert flow.returncode == 130, lines
+    assert [line.partition(";")[0] for line in lines[before:]] == ["error: interrupted"]
+    for ended in (pid, -flow.pid):
+        with pytest.raises(ProcessLookupError):
+            os.kill(ended, 0)

@@ -5,7 +5,9 @@ what takes each of them many seconds. They are struck before chosen changes of f
 at random moments.
 """
 
+import ctypes
 import fcntl
+import itertools
 import multiprocessing
 import os
 import random
@@ -29,7 +31,7 @@ from safetensors.numpy import load_file
 
 from stages import files
 from stages.files import TEMPORARY_SUFFIX, file_digest, read_json
-from stages.run import LOCK, run
+from stages.run import LOCK, TEMPORARY, run
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "evaluate")
@@ -37,8 +39,10 @@ LOGGING = ("train", "evaluate")  # the stages that write to MLflow
 WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
 STEPS, EVERY, BATCH = 5, 2, 2
 CHANGES = 6  # of the changes that a stage makes to files, those that it is struck before; over all stages 42 kills
-MOMENTS = 3  # random ones, of each stage
+MOMENTS = 3  # random ones at which each stage is killed; over all stages 21 kills
 PATIENCE = 300  # seconds until a process has come to where a test waits for it, on a very slow machine
+
+PARTS = (0.0, 0.3, 0.6, 0.8)  # of the room that a stage needs, those that a disk has
 
 CHANGING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}  # audit events of Python
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -50,32 +54,46 @@ TORN = [
     ("ingest", "data/corpus/refused.csv", 5),
     ("ingest", "data/evaluation/00001.tar", 6000),
     ("caption", "data/captions/00001.parquet", 500),
+    ("caption", "data/captions/00001.done.json", 100),
+    ("caption", "logs/caption.json", 20),
     ("mutate", "data/edits/00001.parquet", 500),
+    ("mutate", "data/edits/00001.done.json", 100),
     ("retrieve", "data/pairs/embeddings/00001.safetensors", 500),
     ("retrieve", "data/pairs/images.faiss", 200),
     ("retrieve", "data/pairs/00001.parquet", 500),
     ("segment", "data/training/00001.tar", 6000),
+    ("segment", "data/heldout/00001.tar", 100),
     ("train", "models/unfinished/run.json", 20),
     ("train", "data/cache/00001.safetensors", 5000),
     ("train", "models/unfinished/*.00000004.safetensors", 50_000),
     ("train", "models/losses.csv", 200),
     ("train", "models/iedit", 50_000),
+    ("train", "models/iedit.done", 20),
+    ("evaluate", "data/evaluated/masks/00000002.safetensors", 2000),
+    ("evaluate", "data/evaluated/iedit_m/00000000.safetensors", 2000),
+    ("evaluate", "data/evaluated/sdedit/00000002.done.json", 100),
     ("evaluate", "reports/metrics.json", 500),
+    ("evaluate", "reports/cases.csv", 50),
     ("evaluate", "reports/table.csv", 50),
+    ("evaluate", "reports/table.md", 50),
     ("evaluate", "reports/report.html", 1000),
     ("evaluate", "reports/sheet.png", 500),
+    ("evaluate", "reports/samples/source.png", 100),
+    ("evaluate", "reports/samples/edit.json", 20),
+    ("evaluate", "logs/evaluate.json", 20),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strike:
-    """What befalls a stage: a signal before a change of a file, or a limit to the size of files within one of them."""
+    """What befalls a stage: a signal before a change of a file, a limit to the size of a file, or a small disk."""
 
     change: int = 0  # the first is 1
     by: signal.Signals = signal.SIGKILL
     file: str = ""  # a pattern
     limit: int = 0  # bytes
     kills: bool = True  # a file that outgrows the limit kills its writer; otherwise the disk is full for it
+    room: int | None = None  # bytes that are left on the disk
 
 
 def strike(wanted: Strike) -> list[int]:
@@ -118,6 +136,8 @@ def work(stage: str, folder: Path, output, wanted: Strike, environment: dict[str
     """Be the process of a stage."""
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
+    if wanted.room is not None:
+        put_on_small_disk(folder, wanted.room)
     os.chdir(folder)
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
@@ -126,6 +146,28 @@ def work(stage: str, folder: Path, output, wanted: Strike, environment: dict[str
         run(getattr(import_module(f"stages.{stage}"), stage))
     finally:
         print(f"\nchanges: {counted[0]}", flush=True)
+        if wanted.room is not None:
+            shutil.copytree(folder, outcome(folder), symlinks=True)  # the disk goes with this process
+
+
+def put_on_small_disk(folder: Path, room: int) -> None:
+    """Let this process, and no other, find the folder on a disk of its own with so many bytes left."""
+    user, group, new_user, new_mounts = os.geteuid(), os.getegid(), 0x10000000, 0x00020000
+    assert ctypes.CDLL(None).unshare(new_user | new_mounts) == 0
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+        Path("/proc/self", name).write_text(text)
+    disk = folder.with_name("disk")
+    disk.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=True)
+    shutil.copytree(folder, disk / "project", symlinks=True)
+    found = os.statvfs(disk)
+    size = (found.f_blocks - found.f_bfree) * found.f_frsize + room
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+    subprocess.run(["mount", "--bind", disk / "project", folder], check=True)
+
+
+def outcome(folder: Path) -> Path:
+    return folder.with_name("outcome")
 
 
 def make_models(folder: Path) -> None:
@@ -248,17 +290,26 @@ class Project:
         written = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
         self.outs = {name: outs_of(stage) for name, stage in written.items()}
         self.outs["train"] += ["data/cache", "models/iedit.done", "models/unfinished"]
+        self.outs["evaluate"] += ["data/evaluated"]
         self.wanted: dict[str, dict[str, str]] = {}
         self.wanted_store: dict[str, dict] = {}
         self.models: tuple[Path, ...] = ()  # the base, the tuned one, and where stages put it
         self.changes: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
+        self.bytes: dict[str, int] = {}  # by which the folder grew
 
     def start(self, stage: str, wanted: Strike | None = None, **environment: str) -> Running:
         return Running(self.server, stage, self.folder, wanted or Strike(), environment)
 
     def run(self, stage: str, wanted: Strike | None = None) -> Ended:
         return self.start(stage, wanted).end()
+
+    def run_on_small_disk(self, stage: str, room: int) -> Ended:
+        """Run the stage where the disk has so many bytes left, and keep what it leaves."""
+        ended = self.run(stage, Strike(room=room))
+        shutil.rmtree(self.folder)
+        outcome(self.folder).rename(self.folder)
+        return ended
 
     def call(self, target, *arguments) -> None:
         process = self.server.Process(target=target, args=arguments)
@@ -288,20 +339,31 @@ class Project:
         return {path.relative_to(self.folder).as_posix(): file_digest(path) for path in self.files(stage)}
 
     def whole(self, stage: str) -> dict[Path, int]:
-        """The shards that have their sidecar; one that was made again would be another file."""
+        """What is whole: shards, the index, the model with its losses. What was made again would be another file."""
         ending = ".done.json"
         put = [path for path in self.files(stage) if not path.parent.name.endswith(TEMPORARY_SUFFIX)]
         shards = {path.with_name(path.name.removesuffix(ending)) for path in put if path.name.endswith(ending)}
-        return {path: path.stat().st_ino for path in put if path.with_name(path.name.partition(".")[0]) in shards}
+        found = [path for path in put if path.with_name(path.name.partition(".")[0]) in shards]
+        index = self.folder / "data/pairs/images.faiss"
+        if stage == "retrieve" and index.exists() and file_digest(index) == self.wanted[stage]["data/pairs/images.faiss"]:
+            found.append(index)
+        if stage == "train" and self.is_trained():
+            found += [path for path in put if path.is_relative_to(self.folder / "models/iedit")]
+            found += [self.folder / "models/iedit.done", self.folder / "models/losses.csv"]
+        return {path: path.stat().st_ino for path in found}
+
+    def is_trained(self) -> bool:
+        return (self.folder / "models/iedit.done").exists()
 
     def left_over(self) -> list[str]:
         """Temporary files: those that are set aside, and what libraries write elsewhere."""
         names = [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*")]
-        return [name for name in names if TEMPORARY_SUFFIX in name or "/.tmp" in name]
+        return [name for name in names if TEMPORARY_SUFFIX in name or "/.tmp" in name or name.startswith(TEMPORARY.as_posix())]
 
     def go_on(self, stage: str) -> Ended:
         """Start the stage again, and see that it ends as if nothing had been and does again nothing that was whole."""
         whole = self.whole(stage)
+        is_trained = self.is_trained()
         steps = max((int(path.name.split(".")[1]) for path in self.folder.glob("models/unfinished/*.safetensors")), default=0)
         ended = self.run(stage)
         assert (ended.code, ended.errors) == (0, []), ended.said
@@ -310,7 +372,7 @@ class Project:
         assert {path: path.stat().st_ino for path in whole} == whole
         if stage == "train":
             counts = read_json(self.folder / "logs/train.json")
-            assert counts["done"] <= (STEPS - steps) * BATCH
+            assert counts["done"] <= (0 if is_trained else STEPS - steps) * BATCH
         if stage in LOGGING:
             assert self.tracked() == self.wanted_store[stage]
         return ended
@@ -338,10 +400,11 @@ def project(tmp_path_factory) -> Project:
     (made.folder / "params.yaml").write_text(yaml.safe_dump(params_for(folder / "models")))
     for stage in STAGES:
         made.keep(stage)
-        started = time.monotonic()
+        before, started = blocks(made.folder), time.monotonic()
         ended = made.run(stage)
         made.seconds[stage] = time.monotonic() - started
         assert ended.code == 0, ended.said
+        made.bytes[stage] = blocks(made.folder) - before
         made.changes[stage] = ended.changes
         made.wanted[stage] = made.digests(stage)
         if stage in LOGGING:
@@ -351,9 +414,17 @@ def project(tmp_path_factory) -> Project:
     return made
 
 
+def blocks(folder: Path) -> int:
+    """The bytes that the files of a folder take on a disk."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sum(-(-size // 4096) * 4096 for size in sizes)
+
+
 def spread(changes: int) -> list[int]:
-    """Numbers of some of the changes, evenly from the first to the fourth last: a later run may make one or two fewer."""
-    return [1 + round(part * (changes - 4) / (CHANGES - 1)) for part in range(CHANGES)]
+    """Numbers of some of the changes: one at random out of each of as many equal parts of them, the last always."""
+    moments = random.Random(changes)
+    bounds = [round(part * changes / CHANGES) for part in range(CHANGES + 1)]
+    return [*(moments.randint(first + 1, last) for first, last in itertools.pairwise(bounds[:-1])), changes]
 
 
 class TestKilled:
@@ -361,18 +432,24 @@ class TestKilled:
     def test_before_a_change_of_a_file(self, project, stage):
         for number in spread(project.changes[stage]):
             project.prepare(stage)
-            assert project.run(stage, Strike(change=number)).code == -signal.SIGKILL, number
+            while project.run(stage, Strike(change=number)).code != -signal.SIGKILL:
+                project.prepare(stage)
+                number -= 1  # noqa: PLW2901 - a run may make one or two changes fewer, as MLflow sends steps by the clock
             project.go_on(stage)
 
     @pytest.mark.parametrize("stage", STAGES)
     def test_at_any_moment_again_and_again(self, project, stage):
         project.prepare(stage)
-        moments = random.Random(stage)
-        for _ in range(MOMENTS):
+        moments, struck = random.Random(stage), 0
+        while struck < MOMENTS:
             running = project.start(stage)
             time.sleep(moments.random() * project.seconds[stage])
             running.kill()
-            assert running.end().code in {-signal.SIGKILL, 0}
+            code = running.end().code
+            assert code in {-signal.SIGKILL, 0}
+            struck += code == -signal.SIGKILL
+            if code == 0 and struck < MOMENTS:  # it was too soon done: from the start again
+                project.prepare(stage)
         project.go_on(stage)
 
 
@@ -390,6 +467,26 @@ class TestCutOff:
         assert rest.startswith("File too large; ")
         assert project.left_over() == []
         project.go_on(stage)
+
+
+def can_mount() -> bool:
+    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]  # seen by this command alone
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+class TestFullDisk:
+    @pytest.mark.skipif(not can_mount(), reason="this system lets nobody mount a disk")
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_of_any_size(self, project, stage):
+        """Not only our own files are cut off: also MLflow's, and the logs."""
+        for part in PARTS:
+            project.prepare(stage)
+            ended = project.run_on_small_disk(stage, int(part * project.bytes[stage]))
+            assert ended.code == 3, (part, ended.said)
+            (error,) = ended.errors
+            assert error.endswith("; what is whole is kept, make room and run again")
+            assert project.left_over() == []
+            project.go_on(stage)
 
 
 class TestInterrupted:

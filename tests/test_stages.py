@@ -1,10 +1,15 @@
 """Caption, retrieve, segment, train and evaluate on tiny random models: what each writes, and what a second run does."""
 
+import errno
 import json
+import os
 import shutil
 import sqlite3
+import tempfile
 import time
 from contextlib import closing
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,11 +24,12 @@ from safetensors.numpy import load_file
 from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from stages import mutate
+from stages import run as process
 from stages.caption import caption
-from stages.corpus.samples import CorpusSample, read_edits, write_corpus
+from stages.corpus.samples import CorpusSample, read_edits, write_corpus, write_edits
 from stages.errors import InputError
-from stages.evaluate import evaluate, meets_gate
-from stages.files import read_json
+from stages.evaluate import EDITED, PANELS, evaluate, meets_gate
+from stages.files import read_json, write_json
 from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Gate, Params
 from stages.retrieve import retrieve
@@ -489,9 +495,63 @@ def test_train_and_evaluate(models, workplace, capsys):
     ours = {"data", "logs", "models", "reports", "mlruns", "mlflow.db", "params.yaml"}
     assert {path.name for path in workplace.iterdir()} <= ours
 
-    before = Path("reports").rename("before")
+    before, kept = Path("reports").rename("before"), contents(EDITED)
     evaluate(params)
     assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
+    assert contents(EDITED) == kept
+    assert counted("evaluate") == (0, 12, 0, 6)
+
+    evaluate(params_for(models, evaluate={"max_cases": 3}))  # of the two batches of three, the second goes
+    assert counted("evaluate") == (0, 9, 0, 3)
+    shutil.rmtree("models/iedit")
+    shutil.copytree(models.diffusion.name, "models/iedit")  # another model in the same place: the base itself
+    write_json(Path("models/iedit/iedit.json"), {"sampling": params.sampling.model_dump()})
+    evaluate(params)
+    assert counted("evaluate") == (9, 3, 5, 1)
+    alike = {name: data for name, (data, _) in kept.items() if name.startswith(("masks/", "sdedit/"))}
+    assert {name: data for name, (data, _) in contents(EDITED).items() if name in alike} == alike
+    again = read_json(Path("reports/metrics.json"))["systems"]
+    assert again["sdedit"] == again["iedit"] == metrics["systems"]["sdedit"]
+
+
+class TestRun:
+    """How a stage ends, whatever it does."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, workplace, monkeypatch) -> None:
+        monkeypatch.setattr(process, "read_params", lambda: SimpleNamespace(threads=1))
+        monkeypatch.setattr(process, "_set_threads", lambda _: None)
+        monkeypatch.setattr(process, "on_interrupt", lambda _: None)
+
+    def end(self, stage) -> int:
+        with pytest.raises(SystemExit) as ended:
+            process.run(stage)
+        return ended.value.code
+
+    def test_of_errors_only_a_full_disk_is_told_in_a_line(self, capsys):
+        def stage(_):
+            raise OSError(error, os.strerror(error), "a/file")
+
+        error = errno.ENOSPC
+        assert self.end(stage) == 3
+        told = "error: [Errno 28] No space left on device: 'a/file'; what is whole is kept, make room and run again\n"
+        assert capsys.readouterr().err == told
+        error = errno.EACCES
+        with pytest.raises(PermissionError):
+            process.run(stage)
+
+    def test_temporary_files_lie_in_the_project_and_go(self):
+        def stage(_):
+            assert list(process.TEMPORARY.iterdir()) == []
+            descriptor, name = tempfile.mkstemp()
+            os.close(descriptor)
+            assert Path(name).parent == process.TEMPORARY.absolute()
+
+        (process.TEMPORARY / "of a stage that was killed").mkdir(parents=True)
+        outside = tempfile.gettempdir()
+        assert self.end(stage) == 0
+        assert not process.TEMPORARY.exists()
+        assert tempfile.gettempdir() == outside
 
 
 @pytest.mark.parametrize("stage", [train, evaluate])
@@ -518,6 +578,88 @@ def test_model_that_is_not_there_is_told_before_any_work(models, workplace, stag
         stage(params)
     assert not Path("models").exists()
     assert not Path("reports").exists()
+
+
+class TestToldBeforeAnyWork:
+    """What is damaged is found by reading all of it first, not when it is needed after hours of work."""
+
+    @pytest.fixture
+    def pairs(self, models, workplace) -> Params:
+        """The training set, and a model and losses as if train had left the base as it is."""
+        write_world(1)
+        params = params_for(models)
+        Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+        retrieve(params)
+        segment(params)
+        shutil.copytree(models.diffusion.name, "models/iedit")
+        names = ["step", *chain(*PANELS.values())]
+        Path("models/losses.csv").write_text(f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
+        return params
+
+    @pytest.fixture(autouse=True)
+    def work(self, monkeypatch) -> None:
+        def begun(*_, **__):
+            pytest.fail("the work was begun")
+
+        monkeypatch.setattr("stages.evaluate.connect", lambda: None)  # making a store takes seconds
+        monkeypatch.setattr("stages.editor.Editor.edit_batch", begun)
+        monkeypatch.setattr("stages.training.dataset.encode_training_set", begun)
+
+    @pytest.mark.parametrize(
+        ("stage", "role", "file"),
+        [
+            (train, "vgg", "model.safetensors"),
+            (train, "clip", "open_clip_config.json"),
+            (evaluate, "judge", "open_clip_model.safetensors"),
+            (evaluate, "vgg", "model.safetensors"),
+            (evaluate, "segmenter", "config.json"),
+            (evaluate, "base", "vae/config.json"),
+        ],
+    )
+    def test_a_damaged_model(self, models, pairs, tmp_path, stage, role, file):
+        section = getattr(pairs, stage.__name__)
+        damaged = shutil.copytree(getattr(section, role).name, tmp_path / "damaged")
+        (damaged / file).write_bytes((damaged / file).read_bytes()[:-9])
+        params = params_for(models, **{stage.__name__: {role: {"name": "damaged"}}})
+        with pytest.raises(InputError, match=rf"^{stage.__name__}\.{role}\.name = 'damaged': "):
+            stage(params)
+
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            (None, r"missing or damaged: .*No such file"),
+            ("step,total\n1\n", "missing or damaged"),
+            ("step,total\n1,2,3\n", "missing or damaged"),
+            ("step,total\n1,x\n", "missing or damaged: could not convert string to float: 'x'"),
+            ("step\n\udcff\n", "missing or damaged"),
+            ("", "no gradient_norm of any step"),
+            ("step,gradient_norm\n1,2\n", "no raw/global_clip of any step"),
+        ],
+    )
+    def test_damaged_losses(self, pairs, content, told):
+        losses = Path("models/losses.csv")
+        losses.unlink() if content is None else losses.write_bytes(content.encode(errors="surrogateescape"))
+        with pytest.raises(InputError, match=rf"^models/losses\.csv: {told}.*; run the stage train$"):
+            evaluate(pairs)
+
+    def test_a_damaged_training_pair_and_sidecar(self, pairs):
+        for path in (TRAINING / "00000.tar", PAIRS / "00000.done.json"):
+            before = path.read_bytes()
+            path.write_bytes(before[: len(before) // 2])
+            with pytest.raises(InputError, match=rf"^{path}: "):
+                evaluate(pairs)
+            path.write_bytes(before)
+
+    def test_no_case(self, pairs):
+        with pytest.raises(InputError, match=r"^evaluate\.cases = 'data/heldout': holds no case; raise retrieve\.held_out"):
+            evaluate(pairs.model_copy(update={"evaluate": pairs.evaluate.model_copy(update={"cases": "data/heldout"})}))
+
+    @pytest.mark.parametrize("metadata", [{}, {"relation": ["noun"]}])
+    def test_a_case_without_its_relation(self, pairs, metadata):
+        cases = [replace(case, metadata=metadata) for case in samples_of(TRAINING)]
+        write_shards(TRAINING, ".tar", 1, lambda path, _: write_edits(path, cases))
+        with pytest.raises(InputError, match=r"^data/training/00000\.tar: sample 000000000: metadata has no relation$"):
+            evaluate(pairs)
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,17 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from PIL import Image
 
 from stages import cli
 from stages.editor import EditRequest
 from stages.errors import InputError
-from stages.files import folder_digest, write_json
+from stages.files import NoRoomError, folder_digest, write_json
 from stages.params import PARAMS_FILE, ModelName, Params, Sampling, read_params
 from stages.requests import adjust_sampling, decode_picture, encode_picture
 from stages.tracking import lineage, registry, store
+from stages.tracking.failures import failures_told
 from stages.tracking.training_run import MODEL_DIGEST, TrainingRun, find_run, log_results, start_training
 from tests import tiny
 
@@ -178,6 +180,32 @@ class TestStore:
         assert not list(tmp_path.iterdir())
 
 
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("said", "kind", "told"),
+        [
+            ("no such run\nthe rest", InputError, "no such run"),
+            ("\n  \x1b]0;title\x07 no such run", InputError, " ]0;title  no such run"),
+            ("", InputError, ""),
+            ("x" * 999, InputError, "x" * 200),
+            ("(sqlite3.OperationalError) database or disk is full\n[SQL: …]", NoRoomError, "database or disk is full"),
+        ],
+    )
+    def test_first_line_is_told(self, said, kind, told):
+        with pytest.raises(kind) as caught, failures_told():
+            raise MlflowException(said)
+        assert str(caught.value) == f"tracking store: {told}"
+
+    def test_full_disk_is_told_from_the_first_connection_on(self, tmp_path, monkeypatch):
+        def fail(_):
+            raise MlflowException("(sqlite3.OperationalError) database or disk is full\n[SQL: …]")
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(mlflow, "set_experiment", fail)
+        with pytest.raises(NoRoomError, match=r"tracking server sqlite:.*: database or disk is full"):
+            store.connect()
+
+
 class TestTrainingRun:
     def test_what_went_in_and_what_came_out(self, project, tmp_path):
         params = read_params()
@@ -227,6 +255,28 @@ class TestTrainingRun:
             pass
         assert other.run_id != third.run_id
 
+    @pytest.mark.parametrize("content", ['{"training": "ab', "[]", '{"training": "ab"}', "\udcff"])
+    def test_a_damaged_name_of_a_run_is_told_and_counts_for_none(self, project, tmp_path, capsys, content):
+        state = tmp_path / "run.json"
+        state.write_bytes(content.encode(errors="surrogateescape"))
+        with train(read_params(), tmp_path) as run:
+            run.finish("w" * 64)
+        assert capsys.readouterr().err == f"{state}: damaged; the training is logged as a new run\n"
+        assert find_run("w" * 64) == run.run_id
+
+    def test_a_store_that_fails_is_told_though_it_cannot_be_told_either(self, project, tmp_path, monkeypatch):
+        def fail(*_, **__):
+            raise MlflowException("gone\x1b[2J\nfor ever")
+
+        def train_until_it_fails() -> None:
+            with train(read_params(), tmp_path) as run:
+                monkeypatch.setattr(store.MlflowClient, "log_batch", fail)
+                run.log_step(0, {"loss": 1.0})
+                run.flush()
+
+        with pytest.raises(InputError, match=r"^tracking store: gone \[2J$"):
+            train_until_it_fails()
+
     def test_values_beyond_the_limits(self, project, tmp_path):
         params = read_params()
         names = "/".join(["long"] * 2000)
@@ -245,6 +295,9 @@ class TestLineage:
             subprocess.run(["git", *command], check=True)
         (tmp_path / "dvc.lock").touch()
         assert lineage.git_tags()["iedit.git_dirty"] == "false"
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", "")  # a machine without git
+            assert set(lineage.git_tags().values()) == {"none"}
         (tmp_path / "code.py").touch()
         assert lineage.git_tags()["iedit.git_dirty"] == "true"
         assert len(lineage.git_tags()["mlflow.source.git.commit"]) == 40
@@ -298,6 +351,20 @@ class TestRegistry:
         assert fetched == [remote]
         assert folder_digest(first) == folder_digest(there)
         assert [path.name for path in (tmp_path / "iedit").iterdir()] == [first.name]
+
+    def test_a_model_whose_files_were_moved_is_told(self, project, champion, monkeypatch):
+        client = store.connect()
+        monkeypatch.setattr(client, "get_model_version_download_uri", lambda *_: "file:///nowhere/artifacts")
+        with pytest.raises(InputError, match=r"^models:/iedit@champion: /nowhere/artifacts: no such folder; the artifacts"):
+            registry._fetch(client, registry.CHAMPION_URI)
+
+    def test_no_champion_is_not_what_a_failure_is_taken_for(self, project, champion, monkeypatch):
+        def fail(*_):
+            raise MlflowException("gone", error_code=INTERNAL_ERROR)
+
+        monkeypatch.setattr(store.MlflowClient, "get_model_version_by_alias", fail)
+        with pytest.raises(InputError, match=r"^tracking store: gone$"), failures_told():
+            registry.current_champion()
 
     def test_no_pickle_and_the_same_weights(self, project, champion):
         folder = registry._fetch(store.connect(), registry.CHAMPION_URI)
@@ -409,6 +476,14 @@ class TestCommand:
         assert "| method | CLIPScore |" in told
         assert f"models:/iedit/{champion.version}, the champion" in told
         assert "iedit edit reports/samples/source.png 'a dog on the beach'" in told
+
+    @pytest.mark.parametrize("content", ['{"prompt":', '{"prompt": "a dog"}', "[]", "7"])
+    def test_a_damaged_sample_is_told(self, project, champion, capsys, content):
+        for path, text in ((cli.TABLE, "| method |\n"), (cli.SAMPLE, ""), (cli.SAMPLE_EDIT, content)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert self.run("summary") == 2
+        assert capsys.readouterr().err == "error: reports/samples/edit.json: damaged; run the stage evaluate again\n"
 
     def test_help_imports_nothing_slow(self):
         code = "import sys, stages.cli; print([name for name in ('torch', 'mlflow', 'diffusers') if name in sys.modules])"

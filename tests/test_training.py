@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stages import train as stage
@@ -336,6 +336,43 @@ class TestResume:
     def test_checkpoint_of_another_training_is_not_resumed(self, tools, reference, tmp_path):
         tune(tools, Workplace(folder=tmp_path / "a", fingerprint="fedcba9876543210fedc"), seed=1)
         self.go_on(tools, reference, place(tmp_path), 0)
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+            lambda path: path.write_bytes(b""),
+            lambda path: save_file(load_file(path), path),  # without the number of its step
+            lambda path: save_file({"modules/trained/stranger": torch.zeros(1)}, path, metadata={"step": "6"}),
+        ],
+    )
+    def test_a_damaged_checkpoint_is_told_and_can_be_removed(self, tools, reference, tmp_path, damage):
+        workplace = place(tmp_path)
+        tune(tools, workplace, steps=6)
+        damage(workplace.checkpoint(6))
+        with pytest.raises(InputError, match=r"\.00000006\.safetensors: damaged: .*; remove it to go on from the one before"):
+            tune(tools, workplace)
+        workplace.checkpoint(6).unlink()
+        self.go_on(tools, reference, workplace, 3)
+
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
+            (b'{"step": 1, "tot', "line 2 is damaged"),
+            (b'{"step": 1, "total": "much"}', "line 2 is damaged"),
+            (b'{"step": 0, "total": 1.0}', "line 2 is damaged"),
+            (b"[1]", "line 2 is damaged"),
+            (b"\xff", "line 2 is damaged"),
+            (None, "has 1 of 3 steps"),
+        ],
+    )
+    def test_a_damaged_log_is_told(self, tools, tmp_path, line, told):
+        workplace = place(tmp_path)
+        tune(tools, workplace, steps=3)
+        first, _, third = workplace.losses.read_bytes().splitlines()
+        workplace.losses.write_bytes(b"\n".join([first] if line is None else [first, line, third]))
+        with pytest.raises(InputError, match=rf"\.losses\.jsonl: {told}; remove .* to train anew"):
+            tune(tools, workplace)
 
     def go_on(self, tools, reference, workplace, done: int) -> None:
         steps = []

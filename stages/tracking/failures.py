@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from mlflow.exceptions import MlflowException
 
 from stages.errors import InputError
-from stages.files import NoRoomError
+from stages.files import NoRoomError, lack_of_room
+from stages.words import first_line
 
-SQLITE_FULL = "database or disk is full"
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows the traceback of what is told in a line
 
 
@@ -24,7 +24,10 @@ def failures_told() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        message = str(error).strip().splitlines()[0]
-        if SQLITE_FULL in message:
-            raise NoRoomError(f"tracking store: {message}") from error
-        raise InputError(f"tracking store: {message}") from error
+        raise store_error("tracking store", error) from error
+
+
+def store_error(store: str, said: object) -> InputError | NoRoomError:
+    """Return the error to raise for a store that failed: its name, and the first line of what it said."""
+    reason = lack_of_room(said)
+    return InputError(f"{store}: {first_line(said)}") if reason is None else NoRoomError(f"{store}: {reason}")

@@ -1,7 +1,6 @@
 """The registered model ``iedit``: one version for each distinct model, and the alias ``champion`` for the one to use."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -20,10 +19,11 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 import stages
 from stages.editor import Editor, EditRequest, MaskMode
 from stages.errors import InputError
-from stages.files import folder_digest, value_digest
+from stages.files import folder_digest, value_digest, written_aside
 from stages.params import ModelName, Sampling
 from stages.requests import encode_picture, read_sampling
 from stages.tracking.store import connect, experiment_id
+from stages.words import first_line
 
 NAME = "iedit"
 CHAMPION = "champion"
@@ -149,7 +149,7 @@ def _fetch(client: MlflowClient, uri: str) -> Path:
             made = client.get_model_version(name, number)
         location = client.get_model_version_download_uri(name, made.version)
     except MlflowException as error:
-        raise InputError(f"{uri}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{uri}: {first_line(error)}") from error
     parts = urlsplit(location)
     if parts.scheme in ("", "file"):
         folder = Path(url2pathname(parts.path))
@@ -159,12 +159,9 @@ def _fetch(client: MlflowClient, uri: str) -> Path:
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = caches / "iedit" / str(made.source).rpartition("/")[2]  # the id of the logged model
     if not cache.is_dir():
-        partial = cache.with_name(f"{cache.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(partial))  # into a folder in there
-        Path(fetched).rename(cache)
-        shutil.rmtree(partial)
+        with written_aside(cache) as temporary:
+            fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # into a folder in there
+            Path(fetched).rename(temporary)
     return cache
 
 

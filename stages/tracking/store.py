@@ -14,8 +14,8 @@ from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from stages.corpus.parts import printable
 from stages.errors import InputError
+from stages.tracking.failures import store_error
 
 EXPERIMENT = "iedit"
 DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default; artifacts lie in mlruns beside it
@@ -42,6 +42,7 @@ def connect(*, create: bool = True) -> MlflowClient:
 
     Raises:
         InputError: the server does not answer within :data:`TIMEOUT` seconds, or is not to be used.
+        NoRoomError: the disk of the SQLite file is full.
     """
     uri = tracking_uri()
     if not create and uri == _own_uri() and not DATABASE.exists():
@@ -52,8 +53,7 @@ def connect(*, create: bool = True) -> MlflowClient:
             mlflow.set_tracking_uri(uri)
             mlflow.set_experiment(EXPERIMENT)
     except FAILURES as error:
-        message = printable(str(error).strip().partition("\n")[0].replace(uri, _shown(uri)))
-        raise InputError(f"tracking server {_shown(uri)}: {message}") from error
+        raise store_error(f"tracking server {_shown(uri)}", str(error).replace(uri, _shown(uri))) from error
     return MlflowClient()
 
 

@@ -1,6 +1,7 @@
 """A training in MLflow: what went in, every step's losses, checkpoints and pictures, and what came out."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -182,10 +183,13 @@ def _read_name(state_file: Path, key: str) -> str | None:
     """Return the name of the unfinished run, if there is one and it is of the training that is known by ``key``."""
     if not state_file.exists():
         return None
-    match read_json(state_file):
-        case {"training": training, "name": str(name)} if training == key:
-            return name
-    return None
+    try:
+        state = read_json(state_file)
+        training, name = str(state["training"]), str(state["name"])
+    except (ValueError, LookupError, TypeError):
+        print(f"{state_file}: damaged; the training is logged as a new run", file=sys.stderr)
+        return None
+    return name if training == key else None
 
 
 def _unfinished_run(client: MlflowClient, name: str) -> str | None:

@@ -41,10 +41,19 @@ class Workplace:
         return self.folder / f"{self.fingerprint[:16]}.losses.jsonl"
 
     def read_losses(self) -> Iterator[tuple[int, StepLog]]:
-        """Yield each step that is logged, with its losses."""
-        for line in self.losses.read_text().splitlines():
-            log = json.loads(line)
-            yield log.pop("step"), log
+        """Yield each step that is logged, with its losses.
+
+        Raises:
+            InputError: a line is damaged or missing.
+        """
+        for step, line in enumerate(self.losses.read_bytes().splitlines()):
+            try:
+                log = {name: float(value) for name, value in json.loads(line).items()}
+            except (ValueError, TypeError, AttributeError):
+                log = {}
+            if log.pop("step", None) != step:
+                raise InputError(f"{self.losses}: line {step + 1} is damaged; remove {self.folder} to train anew")
+            yield step, log
 
     def checkpoint(self, step: int) -> Path:
         """The state after ``step`` steps."""
@@ -241,6 +250,9 @@ def _tidy(workplace: Workplace, steps: int) -> None:
             late.unlink()
     checkpoints = workplace.checkpoints()
     done = read_step(checkpoints[-1]) if checkpoints else 0
-    lines = workplace.losses.read_text().splitlines(keepends=True) if workplace.losses.exists() else []
+    lines = workplace.losses.read_bytes().splitlines(keepends=True) if workplace.losses.exists() else []
     with written_aside(workplace.losses) as temporary:
-        temporary.write_text("".join(lines[:done]))
+        temporary.write_bytes(b"".join(lines[:done]))
+    logged = sum(1 for _ in workplace.read_losses())
+    if logged < done:
+        raise InputError(f"{workplace.losses}: has {logged} of {done} steps; remove {workplace.folder} to train anew")
