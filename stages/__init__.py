@@ -4,5 +4,5 @@ import sys
 
 from stages.interrupt import exit_at_once, on_interrupt
 
-if sys.argv[:1] == ["-m"]:  # ``python -m stages.NAME``, whose module is about to be imported
+if sys.argv[:1] == ["-m"]:  # ``python -m stages NAME``, or a module, is about to be imported
     on_interrupt(exit_at_once)

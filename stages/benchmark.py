@@ -11,7 +11,7 @@ from diffusers import StableDiffusionImg2ImgPipeline
 from stages.corpus.samples import read_edits
 from stages.editor import Editor, EditRequest, MaskMode
 from stages.params import ModelName, Params
-from stages.run import run
+from stages.run import run, set_threads
 from stages.shards import list_shards
 
 TRAINING = Path("data/training")
@@ -25,6 +25,7 @@ def benchmark(params: Params) -> None:
     Both have the same weights, steps, strength and guidance, and no mask; they take turns, so that whatever else slows
     the machine slows both.
     """
+    set_threads(params.threads)
     sampling = params.sampling
     editor = Editor.load(ModelName(name=str(MODEL)), params.evaluate.segmenter)
     pipeline = StableDiffusionImg2ImgPipeline(

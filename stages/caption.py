@@ -8,7 +8,6 @@ from stages.corpus.samples import read_corpus
 from stages.models import identity, load_captioner
 from stages.params import Params
 from stages.provenance import source_digest
-from stages.run import run
 from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
 from stages.tables import batched, write_table
 from stages.words import one_line
@@ -42,7 +41,3 @@ def caption(params: Params) -> None:
     code = source_digest(sys.modules[__name__])
     settings = {"caption": config.model_dump(), "model": identity(config.model), "code": code}
     map_shards(stage="caption", tasks=tasks, folder=CAPTIONS, suffix=".parquet", settings=settings, work=work).report()
-
-
-if __name__ == "__main__":
-    run(caption)

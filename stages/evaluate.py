@@ -32,7 +32,6 @@ from stages.models import (
 from stages.params import Evaluate, Gate, ModelName, Params
 from stages.report.page import contact_sheet, write_report
 from stages.report.tables import write_case_scores, write_tables
-from stages.run import run
 from stages.shards import count_dropped, list_shards
 from stages.tracking.failures import failures_told
 from stages.tracking.registry import Registered, current_champion, promote, register
@@ -228,7 +227,3 @@ def meets_gate(systems: Mapping[str, Mapping[str, float | None]], gate: Gate) ->
 def _save(path: Path, image: Image.Image) -> None:
     with written_aside(path) as temporary:
         image.save(temporary, "png")
-
-
-if __name__ == "__main__":
-    run(evaluate)

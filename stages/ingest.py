@@ -18,7 +18,6 @@ from stages.errors import InputError
 from stages.files import written_aside
 from stages.params import Ingest, OpenMojiSource, Params
 from stages.provenance import source_digest
-from stages.run import run
 from stages.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards
 
 CORPUS = Path("data/corpus")
@@ -196,7 +195,3 @@ def _case(seed: int, index: int, size: int, advance: Callable[[int], object]) ->
         target_alt_text=world.alt_text(case.target, seed, f"case {index}"),
         metadata={"relation": relation},
     )
-
-
-if __name__ == "__main__":
-    run(ingest)

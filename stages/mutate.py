@@ -13,7 +13,6 @@ from stages.language.replacements import Rules
 from stages.language.wordnet import wordnet_digest
 from stages.params import Mutate, Params
 from stages.provenance import source_digest
-from stages.run import run
 from stages.seeds import derive_seed
 from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
 from stages.tables import read_table, write_table
@@ -81,7 +80,3 @@ def _vocabulary(section: Mutate) -> Path:
     if not path.is_file():
         raise InputError(f"mutate.vocabulary = {str(path)!r}: no such file; a list of words, or null for {THINGS.name}")
     return path
-
-
-if __name__ == "__main__":
-    run(mutate)

@@ -16,7 +16,6 @@ from stages.pairing.split import held_out_pairs
 from stages.pairing.tables import EDIT_COLUMNS, EDITS_TABLE, PAIR_COLUMNS, SCORES
 from stages.params import Params, Retrieve
 from stages.provenance import source_digest
-from stages.run import run
 from stages.shards import ShardResult, ShardTask, StageCounts, list_shards, map_shards
 from stages.tables import read_table, write_table
 
@@ -88,7 +87,3 @@ def _write_pairs(rows: dict[str, list[dict[str, Any]]], reasons: dict[str, Count
 
     settings = {"retrieve": config.model_dump(), "code": source_digest(sys.modules[__name__])}
     return map_shards(stage="retrieve", tasks=tasks, folder=PAIRS, suffix=".parquet", settings=settings, work=work)
-
-
-if __name__ == "__main__":
-    run(retrieve)

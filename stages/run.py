@@ -1,4 +1,4 @@
-"""How every stage starts and ends: alone in its folder, threads set, parameters checked, errors in one line."""
+"""How every stage starts and ends: alone in its folder, parameters checked, errors in one line."""
 
 import fcntl
 import os
@@ -36,7 +36,6 @@ def run(stage: Callable[[Params], None]) -> None:
 def _run(stage: Callable[[Params], None]) -> int:
     try:
         params = read_params()
-        _set_threads(params.threads)
         with _alone(stage.__name__):
             stage(params)
     except (ParameterError, InputError) as error:
@@ -82,7 +81,8 @@ def _temporary_files_here() -> Iterator[None]:
         remove(TEMPORARY)
 
 
-def _set_threads(threads: int) -> None:
+def set_threads(threads: int) -> None:
+    """Let torch use so many threads of the processor, and only algorithms that give the same again."""
     import torch
 
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -14,7 +14,6 @@ from stages.models import Segmenter, identity, load_segmenter
 from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Params, Segment
 from stages.provenance import source_digest
-from stages.run import run
 from stages.shards import ShardResult, ShardTask, list_shards, map_shards
 from stages.tables import batched, read_table
 
@@ -115,7 +114,3 @@ def _objection(mask: torch.Tensor, name: str, config: Segment) -> str | None:
 def _image(mask: torch.Tensor) -> Image.Image:
     """Return a boolean mask (height, width) as an "L" image of 0 and 255."""
     return Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255)
-
-
-if __name__ == "__main__":
-    run(segment)

@@ -20,7 +20,6 @@ from stages.models import Diffusion, identity, load_clip, load_diffusion, load_v
 from stages.params import PARAMS_FILE, Params
 from stages.provenance import source_digest
 from stages.requests import SETTINGS_FILE
-from stages.run import run
 from stages.shards import StageCounts, count_samples, list_shards
 from stages.tracking.store import connect
 from stages.tracking.training_run import TrainingRun, start_training
@@ -42,7 +41,7 @@ PATIENCE = timedelta(days=7)  # of processes that wait until the first has encod
 def train(params: Params) -> None:
     """Write ``models/iedit``, a diffusers folder, and ``models/losses.csv``, the losses of every step.
 
-    Of several processes (``accelerate launch -m stages.train``) all take the steps, and the first does all else.
+    Of several processes (``accelerate launch -m stages train``) all take the steps, and the first does all else.
     """
     processes = PartialState(cpu=stages.models.device().type == "cpu", timeout=PATIENCE)
     config = params.train
@@ -175,7 +174,3 @@ def _write_model(diffusion: Diffusion, base: Path, params: Params) -> None:
         diffusion.unet.save_pretrained(aside / "unet")
         shutil.copyfile(base / "unet" / "config.json", aside / "unet" / "config.json")  # diffusers' has the base's path in it
         write_json(aside / SETTINGS_FILE, {"sampling": params.sampling.model_dump()})
-
-
-if __name__ == "__main__":
-    run(train)

@@ -21,7 +21,6 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from stages import files
+from stages.__main__ import stage_named
 from stages.files import TEMPORARY_SUFFIX, file_digest, read_json
 from stages.run import LOCK, TEMPORARY, run
 
@@ -143,7 +143,7 @@ def work(stage: str, folder: Path, output, wanted: Strike, environment: dict[str
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
     counted = strike(wanted)
     try:
-        run(getattr(import_module(f"stages.{stage}"), stage))
+        run(stage_named(stage))
     finally:
         print(f"\nchanges: {counted[0]}", flush=True)
         if wanted.room is not None:
@@ -503,7 +503,7 @@ class TestInterrupted:
         project.go_on(stage)
 
     def test_while_it_imports(self, tmp_path):
-        command = [sys.executable, "-m", "stages.train"]
+        command = [sys.executable, "-m", "stages", "train"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a child would inherit that it is ignored
         with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:

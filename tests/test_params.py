@@ -196,6 +196,14 @@ def test_stage_stops_with_exit_code_2_and_one_line(tmp_path):
     params = composed()
     params["seed"] = -1
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    done = subprocess.run([sys.executable, "-m", "stages.mutate"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "stages", "mutate"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: params.yaml: seed = -1: Input should be greater than or equal to 0\n"
+
+
+@pytest.mark.parametrize("name", ["seed", "run", "nothing"])
+def test_what_is_no_stage_is_told(tmp_path, name):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(composed()))
+    command = [sys.executable, "-m", "stages", name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"error: {name}: no such stage; dvc.yaml names them\n")

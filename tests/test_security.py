@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -233,7 +234,9 @@ def test_stage_tells_a_model_that_is_missing_in_one_line(tmp_path):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["caption"]["model"]["name"] = "models/captioner"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    done = subprocess.run([sys.executable, "-m", "stages.caption"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "stages", "caption"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     told = "caption.model.name = 'models/captioner': neither a folder nor a hub id (owner/name) with a revision"
     assert done.stderr == f"error: {told}\n"
@@ -246,8 +249,10 @@ def test_stage_tells_in_one_line_that_mlflow_cannot_be_reached(tmp_path, stage, 
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes a connection and says nothing
         port = server.getsockname()[1] if listens else 9  # the port of the discard service
         environment = os.environ | {"MLFLOW_TRACKING_URI": f"http://user:secret@127.0.0.1:{port}", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", f"stages.{stage}"]
+        command = [sys.executable, "-m", "stages", stage]
+        started = time.monotonic()
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert time.monotonic() - started < 10
     assert done.returncode == 2, done.stderr
     assert re.fullmatch(rf"error: tracking server http://127\.0\.0\.1:{port}: .+\n", done.stderr)
     assert "secret" not in done.stderr

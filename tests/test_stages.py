@@ -520,7 +520,6 @@ class TestRun:
     @pytest.fixture(autouse=True)
     def small(self, workplace, monkeypatch) -> None:
         monkeypatch.setattr(process, "read_params", lambda: SimpleNamespace(threads=1))
-        monkeypatch.setattr(process, "_set_threads", lambda _: None)
         monkeypatch.setattr(process, "on_interrupt", lambda _: None)
 
     def end(self, stage) -> int:
