@@ -25,7 +25,7 @@ def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor
     """Train ``model`` in place and leave the exponential moving average of its weights in it.
 
     A further round starts from what a finished training leaves, its weights in half precision, and raises the learning
-    rate again (warm restarts, Loshchilov and Hutter 2017): so a family that is there can be trained on.
+    rate again (warm restarts, Loshchilov and Hutter 2017): so a family whose checkpoints are there can be trained on.
 
     Args:
         name: names the checkpoints, which an interrupted training with the same settings and seed goes on from.

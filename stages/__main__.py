@@ -7,12 +7,11 @@ for stages that keep records in MLflow that it cannot be reached.
 import argparse
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
+from pathlib import Path
 
-from stages.errors import InputError
 from stages.interrupt import exit_at_once, on_interrupt, raise_once
 from stages.params import Params
-from stages.run import run, set_threads
+from stages.run import is_first_process, run, set_threads
 
 TRACKED = ("train", "evaluate")
 
@@ -21,13 +20,11 @@ def stage_named(name: str) -> Callable[[Params], None]:
     """Return the stage ``name``, whose module is imported when it runs."""
 
     def stage(params: Params) -> None:
-        if name not in Params.model_fields or find_spec(f"stages.{name}") is None:
-            raise InputError(f"{name}: no such stage; dvc.yaml names them")
-        if name in TRACKED:
+        on_interrupt(exit_at_once)  # an import that is interrupted could swallow it, or turn it into something else
+        if name in TRACKED and is_first_process():
             from stages.tracking.store import connect
 
             connect()
-        on_interrupt(exit_at_once)  # an import that is interrupted could swallow it, or turn it into something else
         set_threads(params.threads)
         work = getattr(import_module(f"stages.{name}"), name)
         on_interrupt(raise_once)
@@ -37,7 +34,13 @@ def stage_named(name: str) -> Callable[[Params], None]:
     return stage
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m stages", description="Run a stage of dvc.yaml.")
-    parser.add_argument("stage")
+def main() -> None:
+    """Run the stage that the command line names, and exit."""
+    names = [name for name in Params.model_fields if Path(__file__).with_name(f"{name}.py").is_file()]
+    parser = argparse.ArgumentParser(prog="python -m stages", description="Run a stage of dvc.yaml on params.yaml.")
+    parser.add_argument("stage", choices=names)
     run(stage_named(parser.parse_args().stage))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,5 @@
 """Stage caption: describe every image of the corpus with BLIP."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +37,6 @@ def caption(params: Params) -> None:
         write_table(output, rows, {"key": "string", "caption": "string"})
         return result
 
-    code = source_digest(sys.modules[__name__])
+    code = source_digest(__file__)
     settings = {"caption": config.model_dump(), "model": identity(config.model), "code": code}
     map_shards(stage="caption", tasks=tasks, folder=CAPTIONS, suffix=".parquet", settings=settings, work=work).report()

@@ -9,9 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stages.errors import InputError
+from stages.errors import InputError, first_line
 from stages.files import written_aside
-from stages.words import first_line
 
 Modules = Mapping[str, nn.Module]
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -72,6 +71,8 @@ def _reading(path: Path) -> Iterator[None]:
     """Tell in one line that the file that is read within the block is not what :func:`save_state` writes."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except (SafetensorError, LookupError, ValueError, RuntimeError) as error:  # the last: of other modules
         reason = f"damaged: {type(error).__name__}: {first_line(error)}"
-        raise InputError(f"{path}: {reason}; remove it to go on from the one before") from error
+        raise InputError(f"{path}: {reason}; remove it, and the training goes on from what is left") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.errors import InputError
-from stages.files import lack_of_room, read_json, written_aside
+from stages.files import NoRoomError, lack_of_room, read_json, written_aside
 from stages.params import ParameterError, read_params
 from stages.words import one_line
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
-    except (InputError, ParameterError) as error:
+    except (InputError, ParameterError, NoRoomError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,6 +1,5 @@
 """The edits of every system on every case, made batch by batch and kept, so that a kill loses one batch of one system."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -82,12 +81,13 @@ def edit_cases(
         )
 
     batch = params.evaluate.batch
-    settings = {"sampling": params.sampling.model_dump(), "seed": params.seed, "segmenter": segmenter}
-    masks, _ = _make("masks", predict, cases, batch, settings, folder)
+    masking = {"segmenter": segmenter, "threshold": params.sampling.mask_threshold}
+    masks, _ = _make("masks", predict, cases, batch, masking, folder)
     pictures, counts = {}, []
     for name, system in systems.items():
-        decisive = settings | {"model": system.identity, "is_masked": system.is_masked}
-        pictures[name], made = _make(name, partial(edit, system), cases, batch, decisive, folder)
+        settings = {"sampling": params.sampling.model_dump(), "seed": params.seed, "model": system.identity}
+        settings |= masking if system.is_masked else {}
+        pictures[name], made = _make(name, partial(edit, system), cases, batch, settings, folder)
         counts.append(made)
     total = StageCounts(
         stage="evaluate",
@@ -123,7 +123,7 @@ def _make(
         )
         for start, part in rows.items()
     ]
-    code = source_digest(sys.modules[__name__])
+    code = source_digest(__file__)
     counts = map_shards(
         stage=name, tasks=tasks, folder=folder / name, suffix=SUFFIX, settings={**settings, "code": code}, work=work
     )

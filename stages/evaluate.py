@@ -13,7 +13,7 @@ from torch import Tensor
 from stages.comparison import Case, System, edit_cases
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor, EditRequest
-from stages.errors import InputError
+from stages.errors import InputError, first_line
 from stages.files import file_digest, folder_digest, value_digest, write_json, written_aside
 from stages.metrics.scores import Cases, SystemScores, score_system, summarise
 from stages.models import (
@@ -35,9 +35,7 @@ from stages.report.tables import write_case_scores, write_tables
 from stages.shards import count_dropped, list_shards
 from stages.tracking.failures import failures_told
 from stages.tracking.registry import Registered, current_champion, promote, register
-from stages.tracking.store import connect
 from stages.tracking.training_run import find_run, log_results
-from stages.words import first_line
 
 MODEL = Path("models/iedit")
 LOSSES = Path("models/losses.csv")
@@ -65,7 +63,6 @@ PANELS = {
 def evaluate(params: Params) -> None:
     """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it is fit."""
     config = params.evaluate
-    connect()  # what is not there is told now, and not after hours of work
     judge, vgg, segmenter = load_clip(config.judge), load_vgg(config.vgg), load_segmenter(config.segmenter)
     base, tuned = Editor(load_diffusion(config.base)), Editor(load_diffusion(ModelName(name=str(MODEL))), segmenter)
     models = {
@@ -123,7 +120,7 @@ def _read_story() -> Story:
     try:
         with LOSSES.open(newline="", encoding="utf-8") as file:
             losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError) as error:  # the last: a line with too few or too many values
+    except (OSError, ValueError, TypeError, csv.Error) as error:  # TypeError: a line with too few or too many values
         raise InputError(f"{LOSSES}: missing or damaged: {first_line(error)}; run the stage train") from error
     lacking = {"step", *chain(*PANELS.values())}.difference(*losses[:1])
     if lacking:

@@ -6,7 +6,6 @@ edits with their true masks to data/evaluation.
 
 import csv
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def _write_corpus(params: Params) -> StageCounts:
     settings = {
         **section.model_dump(include={"size", "min_side", "max_pixels"}),
         "source": section.source.kind,
-        "code": source_digest(sys.modules[__name__]),
+        "code": source_digest(__file__),
     }
     work = _CorpusMaker(section, listed).make
     return map_shards(stage="ingest", tasks=tasks, folder=CORPUS, suffix=".tar", settings=settings, work=work)
@@ -168,7 +167,7 @@ def _write_cases(params: Params) -> None:
         for shard, cases in enumerate(shards)
     ]
     settings = {"seed": params.seed, "size": section.size, "nouns": sources.nouns_digest()}
-    settings["code"] = source_digest(sys.modules[__name__])
+    settings["code"] = source_digest(__file__)
     stage = "ingest-cases"
     map_shards(stage=stage, tasks=tasks, folder=EVALUATION, suffix=".tar", settings=settings, work=work).report()
 

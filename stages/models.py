@@ -34,10 +34,9 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from stages.errors import InputError
+from stages.errors import InputError, first_line
 from stages.files import folder_digest
 from stages.params import ModelName
-from stages.words import first_line
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 diffusers.utils.logging.disable_progress_bar()

@@ -1,6 +1,5 @@
 """Stage mutate: captions become edit prompts, one Parquet of edits for each of captions."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import partial
@@ -32,7 +31,7 @@ def mutate(params: Params) -> None:
         "seed": params.seed,
         "wordnet": wordnet_digest(),
         "vocabulary": file_digest(_vocabulary(params.mutate)),
-        "code": source_digest(sys.modules[__name__]),
+        "code": source_digest(__file__),
     }
     shards = list_shards(CAPTIONS, SUFFIX)
     tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, SUFFIX)) for path in shards]

@@ -4,7 +4,6 @@ It is told from the text of the files, so that nothing is imported for it, and a
 """
 
 import ast
-import inspect
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from functools import cache
 from importlib.metadata import packages_distributions, version
 from importlib.util import resolve_name
 from pathlib import Path
-from types import ModuleType
 
 from stages.files import file_digest, value_digest
 
@@ -45,9 +43,13 @@ class Code:
     libraries: tuple[str, ...]
 
 
-def source_digest(*modules: ModuleType) -> str:
-    """Return a digest of the code behind ``modules``, so that what other code or another library made is made again."""
-    code = code_behind(*(Path(inspect.getfile(module)).resolve() for module in modules))
+def source_digest(file: str) -> str:
+    """Return a digest of the code behind a module, so that what other code or another library made is made again.
+
+    Args:
+        file: the module's ``__file__``.
+    """
+    code = code_behind(Path(file).resolve())
     files = {path.relative_to(ROOT).as_posix(): file_digest(path) for path in code.files}
     return value_digest({"files": files, "libraries": {name: version(name) for name in code.libraries}})
 
@@ -68,7 +70,7 @@ def code_behind(*files: Path) -> Code:
         if path is not None:  # else it is a name within a module
             found[name] = path
             waiting += [name.rpartition(".")[0], *_imports(name, path)]
-    libraries = {library for name in foreign - sys.stdlib_module_names for library in _distributions().get(name, [])}
+    libraries = {library for name in foreign - sys.stdlib_module_names for library in _distributions()[name]}
     return Code(tuple(sorted(found.values())), tuple(sorted(libraries)))
 
 

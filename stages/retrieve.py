@@ -1,6 +1,5 @@
 """Stage retrieve: find a pseudo-target for every edit with CLIP embeddings and FAISS (section 3.1)."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -85,5 +84,5 @@ def _write_pairs(rows: dict[str, list[dict[str, Any]]], reasons: dict[str, Count
         write_table(output, rows[task.name], PAIR_COLUMNS)
         return ShardResult(done=len(rows[task.name]), dropped=reasons[task.name])
 
-    settings = {"retrieve": config.model_dump(), "code": source_digest(sys.modules[__name__])}
+    settings = {"retrieve": config.model_dump(), "code": source_digest(__file__)}
     return map_shards(stage="retrieve", tasks=tasks, folder=PAIRS, suffix=".parquet", settings=settings, work=work)

@@ -47,10 +47,15 @@ def _run(stage: Callable[[Params], None]) -> int:
     return 0
 
 
+def is_first_process() -> bool:
+    """Tell whether this is the first of the processes of a stage, or its only one; the first has the lock for all."""
+    return os.environ.get("RANK", "0") == "0"  # as torch's launcher names them
+
+
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
     """Wait until no other stage is at work in this folder; the lock is the system's, so it goes with its process."""
-    if os.environ.get("RANK", "0") != "0":  # one of several processes of a training, whose first has the lock for all
+    if not is_first_process():
         yield
         return
     LOCK.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """Stage segment: mask what each edit is about in source and target with CLIPSeg, and write the training set."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ def segment(params: Params) -> None:
     segmenter = load_segmenter(config.model)
     reader = CorpusReader(list_shards(CORPUS, ".tar"))
     tables = {path.stem: read_table(path, PAIR_COLUMNS) for path in list_shards(PAIRS, ".parquet")}
-    code = source_digest(sys.modules[__name__])
+    code = source_digest(__file__)
     settings = {"segment": config.model_dump(), "model": identity(config.model), "code": code}
     for split, folder in FOLDERS.items():
         rows = {name: [row for row in table if row["split"] == split] for name, table in tables.items()}

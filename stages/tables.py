@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.errors import InputError
-from stages.words import first_line
+from stages.errors import InputError, first_line
 
 Item = TypeVar("Item")
 

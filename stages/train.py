@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import sys
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -21,7 +20,6 @@ from stages.params import PARAMS_FILE, Params
 from stages.provenance import source_digest
 from stages.requests import SETTINGS_FILE
 from stages.shards import StageCounts, count_samples, list_shards
-from stages.tracking.store import connect
 from stages.tracking.training_run import TrainingRun, start_training
 from stages.training import dataset, loop, objective
 
@@ -45,8 +43,6 @@ def train(params: Params) -> None:
     """
     processes = PartialState(cpu=stages.models.device().type == "cpu", timeout=PATIENCE)
     config = params.train
-    if processes.is_main_process:
-        connect()  # what is not there is told now, and not after hours of work
     for model in (config.base, config.clip, config.vgg):
         locate(model)
     shards = list_shards(TRAINING, ".tar")
@@ -55,7 +51,8 @@ def train(params: Params) -> None:
         raise InputError(f"{TRAINING}: no pair to train on; see what retrieve and segment dropped, and why")
     dataset_digest = value_digest([file_digest(shard) for shard in shards])
     workplace = loop.Workplace(folder=UNFINISHED, fingerprint=_fingerprint(params, dataset_digest, processes.num_processes))
-    fingerprint = value_digest([workplace.fingerprint, config.steps, params.sampling.model_dump()])
+    code = source_digest(__file__)
+    fingerprint = value_digest([workplace.fingerprint, config.steps, params.sampling.model_dump(), code])
     is_whole = _is_whole(fingerprint)
     done = config.steps
     if not processes.is_main_process:
@@ -129,7 +126,7 @@ def _fine_tune(
 def _fingerprint(params: Params, dataset_digest: str, processes: int) -> str:
     """Return a digest of all that decides the weights after a given number of steps."""
     config = params.train
-    code = source_digest(sys.modules[__name__])
+    code = source_digest(loop.__file__)
     models = [identity(model) for model in (config.base, config.clip, config.vgg)]
     settings = config.model_dump(mode="json", exclude=UNHASHED)
     inputs = {"train": settings, "seed": params.seed, "data": dataset_digest, "models": models, "code": code}

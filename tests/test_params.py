@@ -203,7 +203,7 @@ def test_stage_stops_with_exit_code_2_and_one_line(tmp_path):
 
 @pytest.mark.parametrize("name", ["seed", "run", "nothing"])
 def test_what_is_no_stage_is_told(tmp_path, name):
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(composed()))
     command = [sys.executable, "-m", "stages", name]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, f"error: {name}: no such stage; dvc.yaml names them\n")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"python -m stages: error: argument stage: invalid choice: '{name}'")

@@ -1,6 +1,7 @@
 """What holds for any mask, caption and shard, tried on many. The properties of params.yaml are in test_params.py."""
 
 import os
+import signal
 import tarfile
 from collections.abc import Callable
 from contextlib import chdir
@@ -293,13 +294,18 @@ class Shards(RuleBasedStateMachine):
         self.kept = self.untouched()
         child = os.fork()
         if child == 0:
+            code = 1
             try:
                 with chdir(self.folder):
                     strike(Strike(change=change))
                     self.run(self.folder / "out", fail_at="1" if fails else "")
+                code = 0
+            except KeyboardInterrupt:
+                code = 0
             finally:
-                os._exit(0)
-        os.waitpid(child, 0)
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
         assert {name: self.inode(name) for name in self.kept} == {name: inode for name, (_, inode) in self.kept.items()}
 
     @rule()

@@ -25,6 +25,7 @@ from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPSegFor
 
 from stages import mutate
 from stages import run as process
+from stages.__main__ import stage_named
 from stages.caption import caption
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus, write_edits
 from stages.errors import InputError
@@ -560,9 +561,10 @@ def test_store_that_is_not_there_is_told_before_any_work(models, workplace, monk
     retrieve(params_for(models))
     segment(params_for(models))
     before = contents(workplace)
+    monkeypatch.setattr("stages.__main__.on_interrupt", lambda _: None)
     started = time.monotonic()
     with pytest.raises(InputError, match="tracking server"):
-        stage(params_for(models))
+        stage_named(stage.__name__)(params_for(models))
     assert time.monotonic() - started < 10
     assert {name for name in contents(workplace) if contents(workplace)[name] != before.get(name)} == set()
 
@@ -600,7 +602,6 @@ class TestToldBeforeAnyWork:
         def begun(*_, **__):
             pytest.fail("the work was begun")
 
-        monkeypatch.setattr("stages.evaluate.connect", lambda: None)  # making a store takes seconds
         monkeypatch.setattr("stages.editor.Editor.edit_batch", begun)
         monkeypatch.setattr("stages.training.dataset.encode_training_set", begun)
 

@@ -1,6 +1,5 @@
 """CLIP embeddings of images, captions and edit prompts, made shard by shard and read as one."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,7 @@ def embed_shards(config: Retrieve, corpus: Path, edits: Path, folder: Path) -> S
         )
         return ShardResult(done=len(keys))
 
-    settings = {"clip": identity(config.clip), "batch": config.batch, "code": source_digest(sys.modules[__name__])}
+    settings = {"clip": identity(config.clip), "batch": config.batch, "code": source_digest(__file__)}
     return map_shards(stage="embed", tasks=tasks, folder=folder, suffix=SUFFIX, settings=settings, work=work)
 
 

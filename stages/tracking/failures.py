@@ -6,9 +6,8 @@ from contextlib import contextmanager
 
 from mlflow.exceptions import MlflowException
 
-from stages.errors import InputError
+from stages.errors import InputError, first_line
 from stages.files import NoRoomError, lack_of_room
-from stages.words import first_line
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows the traceback of what is told in a line
 

@@ -18,12 +18,11 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 import stages
 from stages.editor import Editor, EditRequest, MaskMode
-from stages.errors import InputError
+from stages.errors import InputError, first_line
 from stages.files import folder_digest, value_digest, written_aside
 from stages.params import ModelName, Sampling
 from stages.requests import encode_picture, read_sampling
 from stages.tracking.store import connect, experiment_id
-from stages.words import first_line
 
 NAME = "iedit"
 CHAMPION = "champion"

@@ -1,6 +1,5 @@
 """The training set as the frozen encoders see it, computed once and read row by row from memory-mapped shards."""
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -61,7 +60,7 @@ def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Dif
         "clip": identity(config.clip),
         "prompts": config.prompts,
         "batch": config.batch,
-        "code": source_digest(sys.modules[__name__]),
+        "code": source_digest(__file__),
     }
     return map_shards(stage="encode", tasks=tasks, folder=cache, suffix=".safetensors", settings=settings, work=work)
 
