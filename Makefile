@@ -38,9 +38,9 @@ flow: .venv/installed wordnet
 bench: .venv/installed
 	python -m stages.benchmark
 
-# The models of the embedded world from nothing: takes about four hours on two cores. `make run` never needs it.
+# The models of the embedded world from nothing: takes about seven hours on two cores. `make run` never needs it.
 nano: .venv/installed
-	@echo "training the nano family from nothing: about four hours on two cores, one model after the other; interrupt at will, it resumes"
+	@echo "training the nano family from nothing: about seven hours on two cores, one model after the other; interrupt at will, it resumes"
 	cd nano && dvc repro
 
 .venv/installed: requirements.lock pyproject.toml

@@ -26,6 +26,8 @@ def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor
 
     A further round starts from what a finished training leaves, its weights in half precision, and raises the learning
     rate again (warm restarts, Loshchilov and Hutter 2017): so a family whose checkpoints are there can be trained on.
+    A checkpoint is known by the settings and the seed, not by the code or the scenes: after a change of these that old
+    weights must not outlive, remove those of nano/build.
 
     Args:
         name: names the checkpoints, which an interrupted training with the same settings and seed goes on from.
