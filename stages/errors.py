@@ -1,6 +1,6 @@
 """Errors that are the input's and not the code's: a stage tells them in one line."""
 
-MAX_LINE = 200  # characters
+MAX_LINE = 500  # characters; MLflow tells a reason after 300
 
 
 class InputError(ValueError):
