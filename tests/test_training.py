@@ -350,7 +350,8 @@ class TestResume:
         workplace = place(tmp_path)
         tune(tools, workplace, steps=6)
         damage(workplace.checkpoint(6))
-        with pytest.raises(InputError, match=r"\.00000006\.safetensors: damaged: .*; remove it, and the training goes on from what is left"):
+        told = r"\.00000006\.safetensors: damaged: .*; remove it, and the training goes on from what is left"
+        with pytest.raises(InputError, match=told):
             tune(tools, workplace)
         workplace.checkpoint(6).unlink()
         self.go_on(tools, reference, workplace, 3)
