@@ -1,6 +1,6 @@
 """Train the text encoder and the U-Net of the latent diffusion model, and write it as a diffusers pipeline."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -83,11 +83,11 @@ def weigh(alphas: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, pictures: Iterable[Tensor]) -> Tensor:
-    """Return the scaled latents (n, 8, size / 4, size / 4) of batches of pictures in [0, 1], (batch, 3, size, size)."""
-    parts = tqdm(pictures, desc="latents", unit="batch", mininterval=5)
+def encode(vae: AutoencoderKL, rows: Tensor, pictures_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the scaled latents (len(rows), 8, size / 4, size / 4) of the pictures in [0, 1] that some rows stand for."""
+    parts = tqdm(rows.split(64), desc="latents", unit="batch", mininterval=5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        means = [vae.encode(part * 2 - 1).latent_dist.mean.float() for part in parts]
+        means = [vae.encode(pictures_of(part) * 2 - 1).latent_dist.mean.float() for part in parts]
     return torch.cat(means) * vae.config.scaling_factor
 
 
@@ -111,10 +111,11 @@ def main() -> None:
     tokenizer = clip_tokenizer()
     scheduler = stable_diffusion_scheduler()
     whole = torch.arange(len(scenes.captions))
-    latents = encode(vae, (scenes.pictures(rows) for rows in whole.split(64)))
+    latents = encode(vae, whole, scenes.pictures)
     grounds = torch.Generator().manual_seed(derive_seed(settings["seed"], "diffusion", "grounds"))
-    cut_outs = (cut_out(scenes.pictures(rows), scenes.masks(rows), 1.0, grounds)[0] for rows in whole[:CUT_OUTS].split(64))
-    cut_latents = encode(vae, cut_outs)
+    cut_latents = encode(
+        vae, whole[:CUT_OUTS], lambda rows: cut_out(scenes.pictures(rows), scenes.masks(rows), 1.0, grounds)[0]
+    )
     torch.manual_seed(settings["seed"])
     model = TextToLatent(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, latents.shape[-1])
     model.unet.to(memory_format=torch.channels_last)
