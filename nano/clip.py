@@ -18,6 +18,7 @@ from nano.scenes import Scenes, load_scenes
 from nano.settings import MODELS, read_settings, read_training
 from nano.tokenizers import CONTEXT, save_clip_tokenizer
 from stages.corpus import world
+from stages.corpus.scenery import SCENERIES
 from stages.files import write_json, written_aside
 from stages.metrics.clip import crop_regions
 
@@ -49,8 +50,10 @@ def draw_alike(scenes: Scenes, batch: int, generator: torch.Generator) -> Tensor
     return torch.cat([group[draw_rows(len(group), ALIKE, generator)] for group in groups])
 
 
-def draw_batch(scenes: Scenes, batch: int, crop_share: float, generator: torch.Generator) -> tuple[Tensor, Tensor, list[str]]:
-    """Return row numbers, their pictures in [0, 1] and a fitting text each.
+def draw_batch(
+    scenes: Scenes, batch: int, crop_share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, list[str], Tensor]:
+    """Return row numbers, their pictures in [0, 1], a fitting text each, and which of them are whole scenes.
 
     Most are whole scenes with their caption or their subject; some are the object cut out on black, and ``crop_share``
     of them a close-up of the object, in which its size cannot be seen and is not told.
@@ -72,7 +75,7 @@ def draw_batch(scenes: Scenes, batch: int, crop_share: float, generator: torch.G
             texts.append(scenes.subjects[row])
         else:
             texts.append(scenes.captions[row])
-    return rows, pictures, texts
+    return rows, pictures, texts, ~cut_out & ~close_up
 
 
 def main() -> None:
@@ -89,19 +92,23 @@ def main() -> None:
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     mean, std = (torch.tensor(config["preprocess_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
 
-    every_noun = tokenize([world.with_article(noun) for noun in world.nouns()])
+    noun_words = tokenize([world.with_article(noun) for noun in world.nouns()])
+    place_words = tokenize([words for words, _ in SCENERIES.values()])
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        rows, pictures, texts = draw_batch(scenes, training.batch, CLOSE_UP_SHARE[name], generator)
-        images, words, scale = model((pictures - mean) / std, torch.cat([tokenize(texts), every_noun]))
-        words, noun_words = words.split([len(texts), len(every_noun)])
+        rows, pictures, texts, whole = draw_batch(scenes, training.batch, CLOSE_UP_SHARE[name], generator)
+        images, words, scale = model((pictures - mean) / std, torch.cat([tokenize(texts), noun_words, place_words]))
+        words, nouns, places = words.split([len(texts), len(noun_words), len(place_words)])
         logits = scale * images @ words.T
         # Texts that are equal are all right answers, not wrong ones.
         same = torch.tensor([[float(one == other) for other in texts] for one in texts])
         targets = same / same.sum(dim=1, keepdim=True)
         contrast = (nn.functional.cross_entropy(logits, targets) + nn.functional.cross_entropy(logits.T, targets)) / 2
-        # A small batch holds few of a picture's likely confusions, so every picture also meets every noun.
-        return contrast + nn.functional.cross_entropy(scale * images @ noun_words.T, scenes.labels[rows])
+        # A small batch holds few of a picture's likely confusions, so every picture also meets every noun, and every
+        # picture of a place every place.
+        named = nn.functional.cross_entropy(scale * images @ nouns.T, scenes.labels[rows])
+        placed = nn.functional.cross_entropy(scale * images[whole] @ places.T, scenes.places[rows[whole]])
+        return contrast + named + placed
 
     fit(name, model, loss_of, training, settings["seed"])
     with written_aside(folder / "open_clip_model.safetensors") as temporary:

@@ -96,6 +96,7 @@ def test_forced_runs_without_any_out_end_with_the_same_lock(project):
 
 
 def test_only_new_shards_are_done(project):
+    lock = (project / "dvc.lock").read_bytes()
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["ingest"]["source"]["images"] = 72
     (project / "params.yaml").write_text(yaml.safe_dump(params))
@@ -105,7 +106,9 @@ def test_only_new_shards_are_done(project):
         assert (counts["shards_done"], counts["shards_reused"]) == (1, 2), stage
     params["ingest"]["source"]["images"] = 48
     (project / "params.yaml").write_text(yaml.safe_dump(params))
+    (project / "dvc.lock").write_bytes(lock)
     run(project, "dvc", "checkout")
+    assert "up to date" in run(project, "dvc", "status")
 
 
 def test_model_that_is_whole_is_never_trained_again(project):
@@ -145,9 +148,10 @@ def test_report_needs_nothing_from_outside(project):
 def test_registered_model_edits_from_the_command_line(project):
     # Whether the few steps of this test meet the gate is chance; the version is there either way.
     assert "models:/iedit/1" in run(project, sys.executable, "-m", "stages.cli", "summary")
-    prompt = json.loads((project / "reports/samples/edit.json").read_text())["prompt"]
+    edit = json.loads((project / "reports/samples/edit.json").read_text())
+    terms = ["--term", edit["term"], "--source-term", edit["source_term"]]
     model = ["--model", "models:/iedit/1", "--output", "out.png"]
-    run(project, sys.executable, "-m", "stages.cli", "edit", "reports/samples/source.png", prompt, *model)
+    run(project, sys.executable, "-m", "stages.cli", "edit", "reports/samples/source.png", edit["prompt"], *terms, *model)
     assert (project / "out.png").stat().st_size > 0
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from stages import mutate as stage
 from stages.corpus.scenery import SCENERIES
-from stages.corpus.world import COLOURS, SIZES, draw_scene, nouns
+from stages.corpus.world import COLOURS, SIZES, UNCOUNTABLE, draw_scene, nouns, with_article
 from stages.errors import InputError
 from stages.files import file_digest, read_json, write_json
 from stages.language import wordnet as dictionary
@@ -211,7 +211,15 @@ def test_scenes_of_the_world_change_in_their_subject_only(world):
             assert edit.source_term in scene.subject
             assert edit.edit_prompt.endswith(SCENERIES[scene.scenery][0])
             assert is_exact(scene.caption, edit)
-        assert edits(scene.caption, world) or scene.caption.startswith("a laptop")
+        assert edits(scene.caption, world) or scene.caption.startswith(("a laptop", *UNCOUNTABLE))
+
+
+def test_uncountable_words_take_no_article_and_no_plural(world):
+    assert edits("red corn in a field", world)
+    for caption in ("a carrot in a field", "a tomato on a plate", "two carrots in a field", "the carrot"):
+        changed = edits(caption, world)
+        assert changed
+        assert not [edit for edit in changed if re.search("corn|broccoli", edit.edit_prompt)], caption
 
 
 @pytest.mark.parametrize("place", ["beach", "forest", "desert", "city", "mountain", "field", "snow", "night", "road", "room"])
@@ -350,7 +358,7 @@ def test_any_caption_becomes_an_exact_edit_or_is_dropped(caption, seed, world, o
 def test_an_edit_can_be_edited_back(noun, adjective, seed, world):
     """What an edit changed can change again, and an adjective back into what it was."""
     subject = f"{adjective} {noun}".strip()
-    caption = f"{'an' if subject[0] in 'aeiou' else 'a'} {subject} on the beach"
+    caption = f"{with_article(subject)} on the beach"
     edit = mutate_caption(caption, world, seed)
     if isinstance(edit, Mutation):
         assert not isinstance(possible_edits(edit.edit_prompt, world), Dropped)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from stages import cli
 from stages.editor import EditRequest
-from stages.errors import InputError
+from stages.errors import MAX_LINE, InputError
 from stages.files import NoRoomError, folder_digest, write_json
 from stages.params import PARAMS_FILE, ModelName, Params, Sampling, read_params
 from stages.requests import adjust_sampling, decode_picture, encode_picture
@@ -187,7 +187,7 @@ class TestFailures:
             ("no such run\nthe rest", InputError, "no such run"),
             ("\n  \x1b]0;title\x07 no such run", InputError, " ]0;title  no such run"),
             ("", InputError, ""),
-            ("x" * 999, InputError, "x" * 200),
+            ("x" * 999, InputError, "x" * MAX_LINE),
             ("(sqlite3.OperationalError) database or disk is full\n[SQL: …]", NoRoomError, "database or disk is full"),
         ],
     )

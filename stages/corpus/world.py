@@ -32,6 +32,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (46, 46, 50),
     "white": (250, 250, 250),
 }
+UNCOUNTABLE = ("broccoli", "corn")
 SIZES = {"small": 0.36, "": 0.58, "large": 0.82}
 """Adjective → the longer side of the object as a share of the picture's side."""
 
@@ -70,8 +71,10 @@ class Scene:
 
 
 def with_article(phrase: str) -> str:
-    """Return ``phrase`` of the world's words with its indefinite article: by its first letter, which is enough for them."""
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+    """Return ``phrase`` of the world's words with its indefinite article, if its noun, the last word, takes one."""
+    if phrase.split()[-1] in UNCOUNTABLE:
+        return phrase
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"  # by its first letter, which is enough for these words
 
 
 @cache

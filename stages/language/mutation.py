@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from stages.language.captions import Noun, Unit, find_adjectives, find_nouns, find_units, noun_phrase
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
-from stages.language.replacements import MASS, Rules, antonym, co_hyponyms, is_colour, other_colours
+from stages.language.replacements import MASS, UNCOUNTABLE, Rules, antonym, co_hyponyms, is_colour, other_colours
 from stages.language.senses import article, plural, thing_senses
 
 
@@ -122,7 +122,8 @@ def _find_choices(caption: str, rules: Rules) -> Choices | Dropped:
 
 
 def _others(noun: Noun, rules: Rules) -> tuple[str, ...]:
-    return tuple(other for other in co_hyponyms(noun.name, rules) if other in MASS or not noun.is_bare)
+    others = co_hyponyms(noun.name, rules)
+    return tuple(other for other in others if (other in MASS if noun.is_bare else other not in UNCOUNTABLE))
 
 
 def _opposites(adjective: str, *, living: bool, rules: Rules) -> tuple[str, ...]:

@@ -52,6 +52,9 @@ MASS = frozenset(
 )
 """Words that do without an article: "eating pizza" may become "eating salad", but not "eating hamburger"."""
 
+UNCOUNTABLE = frozenset({"broccoli", "champagne", "corn"})
+"""Words that go without an article only: there is no "a corn", and there are no "broccolis"."""
+
 CHROMATIC = ("blue", "brown", "green", "orange", "pink", "purple", "red", "yellow")
 ACHROMATIC = ("black", "gray", "grey", "white")
 """The basic colour terms of English (Berlin and Kay 1969), the ones that every speaker tells apart."""
