@@ -83,6 +83,7 @@ class Editor:
         sampling: Sampling,
         seed: int,
         keys: Sequence[str],
+        from_noise: bool = False,
     ) -> Tensor:
         """Return edited pictures (n, 3, h, w) in [0, 1].
 
@@ -93,6 +94,7 @@ class Editor:
             sampling: steps, strength, guidance.
             seed: of the noise.
             keys: n names; a picture's noise depends on the seed and its name, not on its place in the batch.
+            from_noise: what is edited is made from noise alone, without the source in it.
         """
         source = self.diffusion.encode(pictures)
         noise = torch.stack([draw_noise(source.shape[1:], seed, key) for key in keys]).to(source)
@@ -108,6 +110,7 @@ class Editor:
             strength=sampling.strength,
             guidance_scale=sampling.guidance_scale,
             mask=mask,
+            from_noise=from_noise,
         )
         return self.diffusion.decode(edited).clamp(0, 1)
 

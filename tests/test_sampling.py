@@ -57,7 +57,7 @@ def latents(seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def sample(diffusion: Diffusion, *, strength=0.6, guidance_scale=4.0, mask=None, steps=STEPS) -> Tensor:
+def sample(diffusion: Diffusion, *, strength=0.6, guidance_scale=4.0, mask=None, steps=STEPS, from_noise=False) -> Tensor:
     """An edit of ``latents(1)`` with noise ``latents(2)``."""
     return edit_latents(
         lambda noisy, timestep, text: diffusion.unet(noisy, timestep, text).sample,
@@ -70,6 +70,7 @@ def sample(diffusion: Diffusion, *, strength=0.6, guidance_scale=4.0, mask=None,
         strength=strength,
         guidance_scale=guidance_scale,
         mask=mask,
+        from_noise=from_noise,
     )
 
 
@@ -124,9 +125,9 @@ class TestPlain:
 
 class TestMasked:
     @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
-    @pytest.mark.parametrize("strength", [0.3, 0.6, 0.8])
+    @pytest.mark.parametrize("strength", [0.3, 0.6, 0.8, 1.0])
     def test_equals_the_inpaint_pipeline(self, diffusion, strength, guidance_scale):
-        # At strength 1 that pipeline starts from pure noise, unlike SDEdit: test_equals_eq_13 covers it.
+        # At strength 1 that pipeline starts from noise alone, unlike SDEdit: test_equals_eq_13 covers the other.
         wanted = pipeline(StableDiffusionInpaintPipeline, diffusion)(
             PROMPTS,
             image=latents(1),
@@ -140,7 +141,8 @@ class TestMasked:
             generator=torch.Generator().manual_seed(2),
             output_type="latent",
         ).images
-        found = sample(diffusion, strength=strength, guidance_scale=guidance_scale, mask=half_mask())
+        settings = {"strength": strength, "guidance_scale": guidance_scale, "from_noise": strength == 1}
+        found = sample(diffusion, mask=half_mask(), **settings)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
     @torch.no_grad()

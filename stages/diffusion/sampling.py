@@ -24,6 +24,7 @@ def edit_latents(
     strength: float,
     guidance_scale: float,
     mask: Tensor | None = None,
+    from_noise: bool = False,
 ) -> Tensor:
     """Return edited latents (n, c, h, w).
 
@@ -43,6 +44,8 @@ def edit_latents(
         strength: in (0, 1].
         guidance_scale: 1 is no guidance.
         mask: (n, 1, h, w), 1 where the edit is.
+        from_noise: start from the noise alone, as diffusers' ``StableDiffusionInpaintPipeline`` does at strength 1: even at
+            the first timestep a noised source would still give away its colours.
 
     Raises:
         ValueError: no step is left to do.
@@ -54,7 +57,7 @@ def edit_latents(
     timesteps = scheduler.timesteps[steps - count :]
     guided = guidance_scale > 1
     embeddings = torch.cat([empty_prompt.expand_as(prompt), prompt]) if guided else prompt
-    latents = scheduler.add_noise(source, noise, timesteps[:1])
+    latents = noise if from_noise else scheduler.add_noise(source, noise, timesteps[:1])
     for index, timestep in enumerate(timesteps):
         if guided:
             unconditional, conditional = predict_noise(torch.cat([latents, latents]), timestep, embeddings).chunk(2)
