@@ -1,7 +1,7 @@
 """Ingest: decode, check, crop and hash the images of a source, drop duplicates, and write the corpus.
 
-Reads a source (the embedded world, a folder, tar files); writes data/corpus, and for the embedded world the held-out
-edits with their true masks to data/evaluation.
+Reads a source (the embedded world, a folder, tar files); writes data/corpus, and for the embedded world held-out edits
+with their true masks: data/evaluation, by which systems are compared, and data/validation, by which settings are chosen.
 """
 
 import csv
@@ -20,12 +20,15 @@ from stages.provenance import source_digest
 from stages.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards
 
 CORPUS = Path("data/corpus")
-EVALUATION = Path("data/evaluation")
+CASES: dict[world.CaseSplit, Path] = {"evaluation": Path("data/evaluation"), "validation": Path("data/validation")}
 REFUSED = CORPUS / "refused.csv"
 
 MAX_SHARDS = 100_000  # a shard's name has five digits
 DUPLICATE = "duplicate"
-NO_CASES = "This source has no held-out cases. Set retrieve.held_out above 0 and evaluate.cases to data/heldout.\n"
+NO_CASES = (
+    "This source has no held-out cases. Set retrieve.held_out above 0, and evaluate.cases and evaluate.validation to "
+    "data/heldout: where both are the same, they share out its pairs.\n"
+)
 
 
 def ingest(params: Params) -> None:
@@ -147,33 +150,39 @@ def _check_share(counts: StageCounts, limit: float) -> None:
 
 def _write_cases(params: Params) -> None:
     """Write the held-out edits of the embedded world; of other sources, only a line that says there are none."""
+    source = params.ingest.source
+    for split, folder in CASES.items():
+        if isinstance(source, OpenMojiSource):
+            (folder / "README.txt").unlink(missing_ok=True)
+            count = source.cases if split == "evaluation" else source.cases // 2  # enough to choose settings by
+            _write_world_cases(split, count, folder, params)
+        else:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+            (folder / "README.txt").write_text(NO_CASES, encoding="utf-8")
+
+
+def _write_world_cases(split: world.CaseSplit, count: int, folder: Path, params: Params) -> None:
     section = params.ingest
-    if not isinstance(section.source, OpenMojiSource):
-        if EVALUATION.exists():
-            shutil.rmtree(EVALUATION)
-        EVALUATION.mkdir(parents=True)
-        (EVALUATION / "README.txt").write_text(NO_CASES, encoding="utf-8")
-        return
-    (EVALUATION / "README.txt").unlink(missing_ok=True)
-    starts = range(0, section.source.cases, section.shard_size)
-    shards = [range(start, min(start + section.shard_size, section.source.cases)) for start in starts]
+    shards = [range(start, min(start + section.shard_size, count)) for start in range(0, count, section.shard_size)]
 
     def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
-        cases = shards[int(task.name)]
-        return ShardResult(done=write_edits(output, (_case(params.seed, index, section.size, advance) for index in cases)))
+        made = (_case(params.seed, split, index, section.size, advance) for index in shards[int(task.name)])
+        return ShardResult(done=write_edits(output, made))
 
     tasks = [
         ShardTask(name=_name(shard), inputs=(), samples=len(cases), settings={"cases": [cases.start, cases.stop]})
         for shard, cases in enumerate(shards)
     ]
-    settings = {"seed": params.seed, "size": section.size, "nouns": sources.nouns_digest()}
+    settings = {"split": split, "seed": params.seed, "size": section.size, "nouns": sources.nouns_digest()}
     settings["code"] = source_digest(__file__)
-    stage = "ingest-cases"
-    map_shards(stage=stage, tasks=tasks, folder=EVALUATION, suffix=".tar", settings=settings, work=work).report()
+    stage = f"ingest-{split}"
+    map_shards(stage=stage, tasks=tasks, folder=folder, suffix=".tar", settings=settings, work=work).report()
 
 
-def _case(seed: int, index: int, size: int, advance: Callable[[int], object]) -> EditSample:
-    case = world.draw_case(seed, index)
+def _case(seed: int, split: world.CaseSplit, index: int, size: int, advance: Callable[[int], object]) -> EditSample:
+    case = world.draw_case(seed, index, split)
     source, source_mask = world.render_case(case, size)
     target, target_mask = world.render(case.target, size)
     if case.source.noun != case.target.noun:
@@ -191,6 +200,6 @@ def _case(seed: int, index: int, size: int, advance: Callable[[int], object]) ->
         edit_prompt=case.target.caption,
         source_diff=case.source_term,
         target_diff=case.edit_term,
-        target_alt_text=world.alt_text(case.target, seed, f"case {index}"),
+        target_alt_text=world.alt_text(case.target, seed, f"{split} case {index}"),
         metadata={"relation": relation},
     )

