@@ -13,7 +13,7 @@ from stages.interrupt import exit_at_once, on_interrupt, raise_once
 from stages.params import Params
 from stages.run import is_first_process, run, set_threads
 
-TRACKED = ("train", "evaluate")
+TRACKED = ("train", "instruct", "evaluate")
 
 
 def stage_named(name: str) -> Callable[[Params], None]:

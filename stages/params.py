@@ -181,6 +181,13 @@ class Train(Section):
     keep_checkpoints: Count
 
 
+class Instruct(Section):
+    """Training of InstructPix2Pix, the competitor: in all that is not here, as ``train`` says, for equal data and compute."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    dropout: Annotated[float, Field(ge=0, le=0.33)]  # share of the samples without prompt, without source, without both: each
+
+
 class Sampling(Section):
     """How an edit is sampled; the trained model keeps these as its defaults."""
 
@@ -233,6 +240,7 @@ class Params(Section):
     retrieve: Retrieve
     segment: Segment
     train: Train
+    instruct: Instruct
     sampling: Sampling
     evaluate: Evaluate
 

@@ -1,7 +1,9 @@
 """What a fingerprint knows of the code, and what DVC knows of it: all that a stage imports."""
 
 import sys
+from functools import reduce
 from modulefinder import ModuleFinder
+from operator import getitem
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
@@ -47,6 +49,7 @@ def test_code_is_what_pythons_own_finder_finds(part):
         ("embeddings", ["models", "corpus/samples", "corpus/parts", "pairing/tables"], ["torch", "open_clip_torch"]),
         ("segment", ["models", "corpus/archives", "corpus/images"], ["torchvision", "transformers"]),
         ("train", ["checkpoints", "seeds", "training/loop", "diffusion/sampling"], ["torch", "diffusers", "accelerate"]),
+        ("instruct", ["checkpoints", "seeds", "training/loop", "training/instruction"], ["torch", "diffusers", "accelerate"]),
         ("dataset", ["seeds", "models", "diffusion/sampling", "corpus/archives"], ["torch", "safetensors"]),
     ],
 )
@@ -133,9 +136,16 @@ def test_dvc_knows_every_file_of_the_models_that_a_stage_loads():
     # Each by its name: nano/ is a DVC project of its own, and into folders of such DVC does not look.
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for stage, entry in PIPELINE.items():
-        loaded = [value["name"] for value in params.get(stage, {}).values() if isinstance(value, dict) and "name" in value]
+        loaded = [name for key in entry.get("params", []) for name in models_named(reduce(getitem, key.split("."), params))]
         files = {path for name in loaded for path in (ROOT / name).rglob("*") if path.is_file()}
         assert {dep for dep in entry["deps"] if dep.startswith("nano/models/")} == names_of(files), stage
+
+
+def models_named(value) -> list[str]:
+    """The models that a part of params.yaml is, or holds."""
+    if not isinstance(value, dict):
+        return []
+    return [value["name"]] if "name" in value else [name for part in value.values() for name in models_named(part)]
 
 
 def test_dvc_takes_no_compiled_file_for_code():

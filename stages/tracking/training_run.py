@@ -92,6 +92,7 @@ def start_training(
     dataset: Path,
     dataset_digest: str,
     samples: int,
+    stage: str = "train",
 ) -> Iterator[TrainingRun]:
     """Open the run of a training; one that a kill, an error or Ctrl-C left unfinished is gone on with.
 
@@ -105,13 +106,14 @@ def start_training(
         dataset: the folder of the training set, relative to the project.
         dataset_digest: of the training set.
         samples: of the training set.
+        stage: that trains.
 
     Raises:
         InputError: the tracking server cannot be reached.
     """
     client = connect()
     with failures_told():
-        run_id = _open_run(client, params, params_file, state_file, dataset, dataset_digest, samples)
+        run_id = _open_run(client, params, params_file, state_file, dataset, dataset_digest, samples, stage)
         run = TrainingRun(client, run_id)
         try:
             yield run
@@ -163,12 +165,14 @@ def _open_run(
     dataset: Path,
     dataset_digest: str,
     samples: int,
+    stage: str,
 ) -> str:
     """Return the run of this training that is unfinished, or else a new one.
 
     The name that the run is found by is written down before the run is made, so that a kill leaves none behind.
     """
-    key = value_digest({"seed": params.seed, "train": params.train.model_dump(mode="json"), "dataset": dataset_digest})
+    sections = {name: getattr(params, name).model_dump(mode="json") for name in {"train", stage}}
+    key = value_digest({"seed": params.seed, **sections, "dataset": dataset_digest})
     name = _read_name(state_file, key)
     if name is None:
         name = uuid4().hex
@@ -176,7 +180,7 @@ def _open_run(
     elif (run_id := _unfinished_run(client, name)) is not None:
         client.update_run(run_id, status="RUNNING")
         return run_id
-    return _create_run(client, params, params_file, dataset, dataset_digest, samples, name)
+    return _create_run(client, params, params_file, dataset, dataset_digest, samples, name, stage)
 
 
 def _read_name(state_file: Path, key: str) -> str | None:
@@ -208,10 +212,11 @@ def _create_run(
     dataset_digest: str,
     samples: int,
     name: str,
+    stage: str,
 ) -> str:
-    lineage = {"iedit.pipeline_digest": pipeline_digest("train"), "iedit.dataset_digest": dataset_digest}
+    lineage = {"iedit.pipeline_digest": pipeline_digest(stage), "iedit.dataset_digest": dataset_digest}
     tags = {**git_tags(), **lineage, "iedit.samples": str(samples), "iedit.role": "training", TRAINING: name}
-    run_id = str(client.create_run(experiment_id(client), run_name="train", tags=tags).info.run_id)
+    run_id = str(client.create_run(experiment_id(client), run_name=stage, tags=tags).info.run_id)
     values = [Param(name, text) for name, text in flatten(params.model_dump(mode="json")).items()]
     for start in range(0, len(values), MAX_PARAMS):
         client.log_batch(run_id, params=values[start : start + MAX_PARAMS], synchronous=True)

@@ -1,13 +1,14 @@
-"""The fine-tuning loop: input blocks and middle block in turn, everything else frozen, resumed exactly."""
+"""The fine-tuning loop: blocks of the U-Net in turn, everything else frozen, resumed exactly."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -19,13 +20,25 @@ from tqdm import tqdm
 from stages.checkpoints import Modules, Optimizers, load_state, read_step, save_state
 from stages.errors import InputError
 from stages.files import writing, written_aside
+from stages.models import Diffusion
 from stages.params import Train
+from stages.training import objective as iedit
 from stages.training.dataset import Batch, TrainingSet, order
-from stages.training.objective import Objective, draw
-
-BLOCKS = ("input", "middle")  # trained in turn, one a step (section 4.1)
 
 StepLog = dict[str, float]
+Blocks = Mapping[str, nn.ModuleList]
+Draw = Callable[[torch.Size, int, float, int, list[int]], Any]
+"""(shape of a sample's noise, timesteps, dropout, seed, sample numbers) → what the objective takes for its draws."""
+
+
+class Objective(Protocol):
+    """The losses of a batch: ``total``, (n,), is to be minimised, and whatever else is to be logged, (n,) each."""
+
+    diffusion: Diffusion
+    alphas: Tensor
+
+    def __call__(self, unet: nn.Module, batch: Batch, draws: Any, /) -> dict[str, Tensor]:
+        """Return every term by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +46,7 @@ class Workplace:
     """Where a training keeps what it needs to go on after a kill."""
 
     folder: Path
+    stage: str = "train"  # whose parameters the learning rate is among
     fingerprint: str  # of everything that decides the weights; a checkpoint of another training is not resumed
 
     @property
@@ -65,7 +79,7 @@ class Workplace:
 
 
 def trainable_blocks(unet: UNet2DConditionModel) -> dict[str, nn.ModuleList]:
-    """Return the parts that are trained; time embedding, up blocks and conv_out are not among them."""
+    """Return the parts that iEdit trains in turn (section 4.1): not the time embedding, the up blocks and conv_out."""
     return {
         "input": nn.ModuleList([unet.conv_in, unet.down_blocks]),
         "middle": nn.ModuleList([unet.mid_block]),
@@ -97,6 +111,8 @@ def fine_tune(
     *,
     on_step: Callable[[int, StepLog], None],
     on_checkpoint: Callable[[int, Path], None],
+    trainable: Callable[[UNet2DConditionModel], Blocks] = trainable_blocks,
+    draw: Draw = iedit.draw,
 ) -> int:
     """Train ``unet`` in place; at the end it holds the moving average of its weights.
 
@@ -111,6 +127,8 @@ def fine_tune(
         workplace: checkpoints and losses; the newest checkpoint there is resumed.
         on_step: told every step's losses, learning rate, gradient norm and speed.
         on_checkpoint: told every checkpoint when it is whole, and again when it is resumed: a kill may have come between.
+        trainable: gives the blocks that are trained in turn, one a step.
+        draw: makes what is random in a batch; its dropout is ``config.unconditional``.
 
     Returns:
         How many steps had been done before.
@@ -126,7 +144,8 @@ def fine_tune(
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
         objective.diffusion.vae.enable_gradient_checkpointing()
-    blocks = trainable_blocks(unet)
+    blocks = trainable(unet)
+    turns = tuple(blocks)
     # Two optimisers: AdamW decays weights even where the gradient is zero, so each steps only when its block is on.
     optimizers = {
         name: torch.optim.AdamW(block.requires_grad_(True).parameters(), config.learning_rate, weight_decay=config.weight_decay)
@@ -145,14 +164,14 @@ def fine_tune(
         range(done, config.steps),
         initial=done,
         total=config.steps,
-        desc="train",
+        desc=workplace.stage,
         unit="step",
         mininterval=1,
         disable=not accelerator.is_main_process,
     )
     for step in bar:
         started = time.perf_counter()
-        active = BLOCKS[step % len(BLOCKS)]
+        active = turns[step % len(turns)]
         for name, block in blocks.items():
             block.requires_grad_(name == active)
         rate = config.learning_rate * warm_up(step, config.warm_up)
@@ -164,7 +183,7 @@ def fine_tune(
         for micro in range(config.accumulation):
             is_last = micro + 1 == config.accumulation
             with nullcontext() if is_last else accelerator.no_sync(network):
-                terms = _accumulate(accelerator, network, objective, next(batches), config, seed)
+                terms = _accumulate(accelerator, network, objective, next(batches), config, seed, draw)
             _check_finite("loss", terms["total"], step, workplace)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value / config.accumulation
@@ -199,6 +218,7 @@ def _accumulate(
     numbered: tuple[list[int], Batch],
     config: Train,
     seed: int,
+    draw: Draw,
 ) -> StepLog:
     """Add the gradient of one forward pass to that of its step and return the mean of every term."""
     numbers, batch = numbered
@@ -217,7 +237,9 @@ def _check_finite(name: str, value: float, step: int, workplace: Workplace) -> N
         return
     kept = workplace.checkpoints()
     where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-    raise InputError(f"train: the {name} of step {step} is {value}; {where}; try a lower train.learning_rate")
+    raise InputError(
+        f"{workplace.stage}: the {name} of step {step} is {value}; {where}; try a lower {workplace.stage}.learning_rate"
+    )
 
 
 def _batches(

@@ -24,13 +24,19 @@ class Draws:
 
 def draw(shape: torch.Size, total: int, unconditional: float, seed: int, numbers: list[int]) -> Draws:
     """Return the random parts of samples ``numbers``; each depends on its number alone, not on the batch it is in."""
-    timesteps, noise, dropped = [], [], []
+    timesteps, noise, chance = draw_samples(shape, total, seed, numbers)
+    return Draws(timesteps=timesteps, noise=noise, unconditional=chance < unconditional)
+
+
+def draw_samples(shape: torch.Size, total: int, seed: int, numbers: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return timesteps (n,), noise (n, *shape) and uniform numbers in [0, 1), (n,), of the samples ``numbers``."""
+    timesteps, noise, chance = [], [], []
     for number in numbers:
         generator = torch.Generator().manual_seed(derive_seed(seed, "draw", number))
         timesteps.append(torch.randint(total, (), generator=generator))
         noise.append(torch.randn(shape, generator=generator))
-        dropped.append(torch.rand((), generator=generator) < unconditional)
-    return Draws(timesteps=torch.stack(timesteps), noise=torch.stack(noise), unconditional=torch.stack(dropped))
+        chance.append(torch.rand((), generator=generator))
+    return torch.stack(timesteps), torch.stack(noise), torch.stack(chance)
 
 
 class Objective:

@@ -1,0 +1,48 @@
+"""What a training leaves: the model and the losses of its steps, known to be whole by a file that is written last."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.files import file_digest, folder_digest, value_digest, written_aside
+from stages.training.loop import Workplace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The model's folder and the table of its losses."""
+
+    model: Path
+    losses: Path
+
+    @property
+    def seal(self) -> Path:
+        """A digest of what went into the model and the losses, and of both."""
+        return self.model.with_name(f"{self.model.name}.done")
+
+    def is_whole(self, fingerprint: str) -> bool:
+        """Tell whether model and losses are there, were made from the same, and have the bytes that were written."""
+        are_there = self.seal.exists() and self.model.exists() and self.losses.exists()
+        return are_there and self.seal.read_bytes() == self._digest(fingerprint).encode()
+
+    def put_seal(self, fingerprint: str) -> None:
+        """Say that both are whole.
+
+        Args:
+            fingerprint: of all that went into them.
+        """
+        with written_aside(self.seal) as temporary:
+            temporary.write_text(self._digest(fingerprint))
+
+    def write_losses(self, workplace: Workplace) -> None:
+        """Write the losses of every step as CSV, for plots."""
+        rows = [
+            {"step": str(step)} | {key: f"{value:.6g}" for key, value in log.items()} for step, log in workplace.read_losses()
+        ]
+        with written_aside(self.losses) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _digest(self, fingerprint: str) -> str:
+        return value_digest([fingerprint, folder_digest(self.model), file_digest(self.losses)])
