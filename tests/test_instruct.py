@@ -147,25 +147,26 @@ class TestTraining:
 
     def test_it_learns_to_copy(self, tools, tmp_path):
         class Copies:
-            """The training set with every target its own source, four times the size that noise has."""
+            """Targets that are their own sources, new ones in every batch: only who looks at the source can know them."""
+
+            generator = torch.Generator().manual_seed(0)
 
             def __len__(self) -> int:
                 return len(tools.data)
 
             def read(self, rows):
-                batch = tools.data.read(rows)
-                z = 4 * torch.nn.functional.normalize(batch.z1, dim=(1, 2, 3)) * 32
-                return replace(batch, z1=z * tools.diffusion.vae.config.scaling_factor, z2=z)
+                z = 2 * torch.randn(len(rows), 4, 16, 16, generator=self.generator)
+                return replace(tools.data.read(rows), z1=z * tools.diffusion.vae.config.scaling_factor, z2=z)
 
-        changes = {"steps": 150, "batch": 4, "learning_rate": 5e-3, "weight_decay": 0.0, "max_gradient_norm": 1.0}
+        changes = {"steps": 80, "checkpoint_every": 80, "learning_rate": 1e-2, "weight_decay": 0.0, "max_gradient_norm": 1.0}
         unet = instruction.widen(tools.diffusion.unet)
-        drawn = draws([600, 700, 800], without_prompt=[False] * 3, without_source=[False] * 3)
+        unet.load_state_dict(tune(tools, place(tmp_path), data=Copies(), ema_decay=0.8, **changes))
+        drawn = draws([500, 600, 700], without_prompt=[False] * 3, without_source=[False] * 3)
         objective, batch = instruction.Objective(tools.diffusion), Copies().read([0, 1, 2])
-        unet.load_state_dict(tune(tools, place(tmp_path), data=Copies(), checkpoint_every=150, ema_decay=0.9, **changes))
         with torch.no_grad():
             seen = objective(unet, batch, drawn)["total"].mean()
             hidden = objective(unet, batch, replace(drawn, without_source=torch.tensor([True] * 3)))["total"].mean()
-        assert seen < 0.5 * hidden
+        assert seen < 0.75 * hidden
 
 
 @pytest.fixture(scope="module")
