@@ -1,8 +1,9 @@
-"""The edits of every system on every case, made batch by batch and kept, so that a kill loses one batch of one system."""
+"""The cases, and every system's edits of them, made batch by batch and kept: a kill loses one batch of one system."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stages.corpus.samples import EditSample
+from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor
-from stages.models import to_tensor
-from stages.params import Params
+from stages.errors import InputError
+from stages.models import mask_to_tensor, to_tensor
+from stages.pairing.split import held_out_pairs
+from stages.params import CaseSplit, Params
 from stages.provenance import source_digest
 from stages.shards import ShardResult, ShardTask, StageCounts, map_shards
+from stages.systems import System
 
 SUFFIX = ".safetensors"
+VALIDATION_SHARE = 1 / 3  # of a folder that both splits share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +33,30 @@ class Case:
     sample: EditSample
 
 
-@dataclass(frozen=True, kw_only=True)
-class System:
-    """What is compared."""
+def read_cases(shards: Sequence[Path], params: Params, split: CaseSplit = "evaluation") -> list[Case]:
+    """Return the first cases of a split, at most ``evaluate.max_cases``.
 
-    editor: Editor
-    identity: str  # of the editor's model
-    is_masked: bool  # whether it edits within the predicted mask only
+    Where params.yaml names one folder for both, a third of its pairs are for validation, by whole connected components,
+    so that no image is in both.
+
+    Raises:
+        InputError: there is none, or one lacks what it is scored by.
+    """
+    config = params.evaluate
+    found = (Case(shard=shard, sample=sample) for shard in shards for sample in read_edits(shard))
+    if config.cases == config.validation:
+        pairs = [(case.key, str(case.metadata.get("target_key"))) for shard in shards for case in read_edits(shard)]
+        sources, targets = ([pair[place] for pair in pairs] for place in (0, 1))
+        aside = held_out_pairs(sources, targets, VALIDATION_SHARE, params.seed)
+        found = (case for case, is_aside in zip(found, aside, strict=True) if is_aside == (split == "validation"))
+    cases = list(islice(found, config.max_cases))
+    if not cases:
+        name, folder = ("cases", config.cases) if split == "evaluation" else ("validation", config.validation)
+        raise InputError(f"evaluate.{name} = {folder!r}: holds no case; raise retrieve.held_out, or name another folder")
+    for case in cases:
+        if not isinstance(case.sample.metadata.get("relation"), str):
+            raise InputError(f"{case.shard}: sample {case.sample.key}: metadata has no relation")
+    return cases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +80,7 @@ def edit_cases(
         systems: by name.
         finder: predicts the masks.
         segmenter: the identity of the finder's segmenter.
-        params: how edits are sampled, the seed, and the size of a batch.
+        params: when a mask is one, the seed, and the size of a batch.
         folder: keeps what is made.
     """
     wanted = [case.sample for case in cases]
@@ -71,22 +93,21 @@ def edit_cases(
     def edit(system: System, rows: slice) -> Tensor:
         part = wanted[rows]
         pictures = to_tensor([case.source for case in part])
-        return system.editor.edit_batch(
-            pictures,
-            [case.edit_prompt for case in part],
-            masks=masks[rows].to(pictures) if system.is_masked else None,
-            sampling=params.sampling,
-            seed=params.seed,
-            keys=[case.key for case in part],
-        )
+        prompts, keys = [case.edit_prompt for case in part], [case.key for case in part]
+        masks = None
+        if system.masks == "true":
+            masks = mask_to_tensor([case.source_mask for case in part]).round()
+        elif system.masks == "predicted":
+            masks = predicted[rows].to(pictures)
+        return system.edit(pictures, prompts, masks, params.seed, keys)
 
     batch = params.evaluate.batch
     masking = {"segmenter": segmenter, "threshold": params.sampling.mask_threshold}
-    masks, _ = _make("masks", predict, cases, batch, masking, folder)
+    predicted, _ = _make("masks", predict, cases, batch, masking, folder)
     pictures, counts = {}, []
     for name, system in systems.items():
-        settings = {"sampling": params.sampling.model_dump(), "seed": params.seed, "model": system.identity}
-        settings |= masking if system.is_masked else {}
+        settings = {**system.settings, "seed": params.seed, "masks": system.masks}
+        settings |= masking if system.masks == "predicted" else {}
         pictures[name], made = _make(name, partial(edit, system), cases, batch, settings, folder)
         counts.append(made)
     total = StageCounts(
@@ -96,7 +117,7 @@ def edit_cases(
         shards_done=sum(made.shards_done for made in counts),
         shards_reused=sum(made.shards_reused for made in counts),
     )
-    return Edits(pictures=pictures, masks=masks, counts=total)
+    return Edits(pictures=pictures, masks=predicted, counts=total)
 
 
 def _make(

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from stages.comparison import Case, System, edit_cases
+from stages.comparison import edit_cases, read_cases
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor, EditRequest
 from stages.errors import InputError, first_line
@@ -33,11 +33,13 @@ from stages.params import Evaluate, Gate, ModelName, Params
 from stages.report.page import contact_sheet, write_report
 from stages.report.tables import write_case_scores, write_tables
 from stages.shards import count_dropped, list_shards
+from stages.systems import Models, chosen_systems
 from stages.tracking.failures import failures_told
 from stages.tracking.registry import Registered, current_champion, promote, register
 from stages.tracking.training_run import find_run, log_results
 
 MODEL = Path("models/iedit")
+INSTRUCTED = Path("models/instruct_pix2pix")
 LOSSES = Path("models/losses.csv")
 TRAINING = Path("data/training")
 REPORTS = Path("reports")
@@ -64,23 +66,29 @@ def evaluate(params: Params) -> None:
     """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it is fit."""
     config = params.evaluate
     judge, vgg, segmenter = load_clip(config.judge), load_vgg(config.vgg), load_segmenter(config.segmenter)
-    base, tuned = Editor(load_diffusion(config.base)), Editor(load_diffusion(ModelName(name=str(MODEL))), segmenter)
+    compared = Models(
+        base=Editor(load_diffusion(config.base)),
+        instructed=load_diffusion(ModelName(name=str(INSTRUCTED))),
+        tuned=Editor(load_diffusion(ModelName(name=str(MODEL))), segmenter),
+        identities={
+            "base": identity(config.base),
+            "instructed": folder_digest(INSTRUCTED),
+            "tuned": folder_digest(MODEL),
+        },
+    )
     models = {
         "judge": {"name": config.judge.name, "identity": identity(config.judge)},
         "vgg": {"name": config.vgg.name, "identity": identity(config.vgg)},
-        "base": {"name": config.base.name, "identity": identity(config.base)},
+        "base": {"name": config.base.name, "identity": compared.identities["base"]},
         "segmenter": {"name": config.segmenter.name, "identity": identity(config.segmenter)},
-        "iedit": {"name": str(MODEL), "identity": folder_digest(MODEL)},
+        "instruct_pix2pix": {"name": str(INSTRUCTED), "identity": compared.identities["instructed"]},
+        "iedit": {"name": str(MODEL), "identity": compared.identities["tuned"]},
     }
     shards = list_shards(Path(config.cases), ".tar")
-    asked = _read_cases(shards, config)
+    asked = read_cases(shards, params)
     story = _read_story()
-    systems = {
-        BASELINE: System(editor=base, identity=models["base"]["identity"], is_masked=False),
-        "iedit": System(editor=tuned, identity=models["iedit"]["identity"], is_masked=False),
-        "iedit_m": System(editor=tuned, identity=models["iedit"]["identity"], is_masked=True),
-    }
-    made = edit_cases(asked, systems, tuned, models["segmenter"]["identity"], params, EDITED)
+    systems = chosen_systems(compared, params)
+    made = edit_cases(asked, systems, compared.tuned, models["segmenter"]["identity"], params, EDITED)
     cases = [case.sample for case in asked]
     scores = _score_all(cases, made.pictures, judge, vgg, config.batch)
     metrics = summarise(scores, resamples=config.bootstrap, seed=params.seed, models=models, baseline=BASELINE)
@@ -94,17 +102,6 @@ def evaluate(params: Params) -> None:
         registered = _register(params, cases[0], metrics)
     made.counts.report()
     print(f"  models:/iedit/{registered.version}{', champion' if registered.is_champion else ''}")
-
-
-def _read_cases(shards: Sequence[Path], config: Evaluate) -> list[Case]:
-    found = (Case(shard=shard, sample=sample) for shard in shards for sample in read_edits(shard))
-    cases = list(islice(found, config.max_cases))
-    if not cases:
-        raise InputError(f"evaluate.cases = {config.cases!r}: holds no case; raise retrieve.held_out, or name another folder")
-    for case in cases:
-        if not isinstance(case.sample.metadata.get("relation"), str):
-            raise InputError(f"{case.shard}: sample {case.sample.key}: metadata has no relation")
-    return cases
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,12 @@ from stages.corpus.parts import MAX_SAMPLES, Part, RawSample
 from stages.corpus.samples import CorpusSample, EditSample, read_metadata, write_corpus, write_edits
 from stages.errors import InputError
 from stages.files import written_aside
-from stages.params import Ingest, OpenMojiSource, Params
+from stages.params import CaseSplit, Ingest, OpenMojiSource, Params
 from stages.provenance import source_digest
 from stages.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards
 
 CORPUS = Path("data/corpus")
-CASES: dict[world.CaseSplit, Path] = {"evaluation": Path("data/evaluation"), "validation": Path("data/validation")}
+CASES: dict[CaseSplit, Path] = {"evaluation": Path("data/evaluation"), "validation": Path("data/validation")}
 REFUSED = CORPUS / "refused.csv"
 
 MAX_SHARDS = 100_000  # a shard's name has five digits
@@ -163,7 +163,7 @@ def _write_cases(params: Params) -> None:
             (folder / "README.txt").write_text(NO_CASES, encoding="utf-8")
 
 
-def _write_world_cases(split: world.CaseSplit, count: int, folder: Path, params: Params) -> None:
+def _write_world_cases(split: CaseSplit, count: int, folder: Path, params: Params) -> None:
     section = params.ingest
     shards = [range(start, min(start + section.shard_size, count)) for start in range(0, count, section.shard_size)]
 
@@ -181,7 +181,7 @@ def _write_world_cases(split: world.CaseSplit, count: int, folder: Path, params:
     map_shards(stage=stage, tasks=tasks, folder=folder, suffix=".tar", settings=settings, work=work).report()
 
 
-def _case(seed: int, split: world.CaseSplit, index: int, size: int, advance: Callable[[int], object]) -> EditSample:
+def _case(seed: int, split: CaseSplit, index: int, size: int, advance: Callable[[int], object]) -> EditSample:
     case = world.draw_case(seed, index, split)
     source, source_mask = world.render_case(case, size)
     target, target_mask = world.render(case.target, size)

@@ -1,6 +1,7 @@
 """Stage instruct: train InstructPix2Pix (Brooks et al. 2023) on the paired dataset, to compare the editor with."""
 
 import shutil
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +23,6 @@ TRAINING = Path("data/training")
 CACHE = Path("data/cache")  # that of the stage train: both train on the same rows
 OUTCOME = Outcome(model=Path("models/instruct_pix2pix"), losses=Path("models/instruct_losses.csv"))
 UNFINISHED = Path("models/instruct_unfinished")  # checkpoints; removed when the model is whole and its run finished
-RUN = UNFINISHED / "run.json"
 COPIED = ("vae", "text_encoder", "tokenizer", "scheduler")  # parts of the base that stay as they are
 # Of ``train``, what decides a step of this training too; the base is known by its files, not by its name.
 SHARED = {"prompts", "batch", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay"}
@@ -48,23 +48,26 @@ def instruct(params: Params) -> None:
     print_of = _fingerprint(params, data, processes.num_processes)
     workplace = loop.Workplace(folder=UNFINISHED, stage="instruct", fingerprint=print_of)
     fingerprint = value_digest([workplace.fingerprint, config.steps, source_digest(__file__)])
+    run = UNFINISHED / f"{fingerprint[:16]}.run.json"  # of this training: another that was left is none of its business
     is_whole = OUTCOME.is_whole(fingerprint)
     done = config.steps
     if not processes.is_main_process:
         if not is_whole:
             _train(params, workplace, None)
         return
-    if not is_whole or RUN.exists():
+    if not is_whole or run.exists():
         with start_training(
             params,
             PARAMS_FILE,
-            state_file=RUN,
+            state_file=run,
             dataset=TRAINING,
             dataset_digest=data,
             samples=count,
             stage="instruct",
         ) as tracked:
-            if not is_whole:
+            if is_whole:
+                _log_steps(OUTCOME.read_losses(), tracked)
+            else:
                 unet, done = _train(params, workplace, tracked)
                 OUTCOME.write_losses(workplace)
                 _write_model(unet, locate(config.base))
@@ -90,8 +93,7 @@ def _train(params: Params, workplace: loop.Workplace, tracked: TrainingRun | Non
 
     def on_checkpoint(step: int, path: Path) -> None:  # noqa: ARG001 - four times the model: it stays on the disk
         if tracked is not None:
-            for each, log in workplace.read_losses():  # a kill may have come before the last steps were sent
-                tracked.log_step(each, log)
+            _log_steps(workplace.read_losses(), tracked)
 
     changes = {"learning_rate": params.instruct.learning_rate, "unconditional": params.instruct.dropout}
     done = loop.fine_tune(
@@ -107,6 +109,12 @@ def _train(params: Params, workplace: loop.Workplace, tracked: TrainingRun | Non
         draw=instruction.draw,
     )
     return unet, done
+
+
+def _log_steps(steps: Iterable[tuple[int, loop.StepLog]], tracked: TrainingRun) -> None:
+    """Log what the run lacks of the steps so far: a kill came before they were sent, or the run had to be made anew."""
+    for step, log in steps:
+        tracked.log_step(step, log)
 
 
 def _fingerprint(params: Params, dataset_digest: str, processes: int) -> str:

@@ -23,6 +23,7 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 Count = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
 Relu = Literal[1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29]  # index into VGG-16's features
+CaseSplit = Literal["evaluation", "validation"]  # cases that are reported, and those by which settings are chosen
 SHOWN = 100  # characters of a wrong value in a message
 
 
@@ -214,11 +215,42 @@ class Gate(Section):
     ssim_m_bar_gain: float  # points that iEdit-M must win
 
 
+class Noised(Section):
+    """How much of the source is made anew, and how closely the prompt is followed."""
+
+    strength: Annotated[float, Field(gt=0, le=1)]
+    guidance_scale: Annotated[float, Field(ge=1)]
+
+
+class Generated(Section):
+    """Of what is made from noise alone."""
+
+    guidance_scale: Annotated[float, Field(ge=1)]
+
+
+class Instructed(Section):
+    """The two scales of InstructPix2Pix: how closely prompt and source are followed."""
+
+    guidance_scale: Annotated[float, Field(gt=1)]  # at 1 diffusers' pipeline heeds neither scale
+    image_guidance_scale: Annotated[float, Field(ge=1)]
+
+
+class Systems(Section):
+    """How the systems of Table 1 sample, chosen on the validation cases; iEdit-M does as ``sampling`` says, as it is served."""
+
+    sdedit: Noised
+    inpainting: Generated
+    instruct_pix2pix: Instructed
+    iedit: Noised
+
+
 class Evaluate(Section):
     """Tables 1 and 2."""
 
     cases: Name  # folder of shards: data/evaluation (the embedded world's) or data/heldout (pairs put aside)
+    validation: Name  # likewise, of the cases by which settings are chosen; where it is the same, its pairs are shared out
     max_cases: Count
+    systems: Systems
     judge: ModelName  # a CLIP that nothing was trained against
     segmenter: ModelName
     base: ModelName

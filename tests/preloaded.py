@@ -6,6 +6,7 @@ from pathlib import Path
 import stages.caption
 import stages.evaluate
 import stages.ingest
+import stages.instruct
 import stages.mutate
 import stages.retrieve
 import stages.segment

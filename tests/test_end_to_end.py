@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "evaluate")
+STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
 SMALL = {
     "threads": 1,
     "ingest": {"source": {"kind": "openmoji", "images": 48, "cases": 4}, "shard_size": 24},
@@ -67,7 +67,7 @@ def project(tmp_path_factory) -> Path:
 def test_every_system_is_scored_on_every_case(project):
     metrics = json.loads((project / "reports/metrics.json").read_text())
     assert metrics["cases"] == 4
-    assert set(metrics["systems"]) == {"sdedit", "iedit", "iedit_m"}
+    assert set(metrics["systems"]) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
     for scores in metrics["systems"].values():
         assert {"clip_score", "ssim_m", "ssim_m_bar", "frechet_judge_features"} <= set(scores)
 

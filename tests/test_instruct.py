@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from diffusers import StableDiffusionInstructPix2PixPipeline
+from diffusers import DDIMScheduler, StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
 from stages import instruct as stage
+from stages.diffusion.sampling import draw_noise
 from stages.errors import InputError
 from stages.files import read_json
-from stages.params import Params
+from stages.models import load_diffusion, to_tensor
+from stages.params import ModelName, Params
+from stages.systems import instructed_by
 from stages.tracking import store
 from stages.training import instruction
 from stages.training.loop import Workplace, fine_tune
@@ -191,6 +194,31 @@ class TestStage:
         pipeline.set_progress_bar_config(disable=True)
         (edit,) = pipeline("a dog", edit_sample(0).source, num_inference_steps=2, image_guidance_scale=1.5).images
         assert edit.size == (32, 32)
+
+    def test_edits_are_those_of_the_pipeline_for_noise_of_the_seed_and_the_key(self, project):
+        model = ModelName(name="models/instruct_pix2pix")
+        sampling = project.params.sampling.model_copy(update={"guidance_scale": 3.0})
+        system = instructed_by(load_diffusion(model), "", sampling, 1.4)
+        samples = [edit_sample(number) for number in (0, 1)]
+        prompts, keys = [sample.edit_prompt for sample in samples], ["a", "b"]
+        found = system.edit(to_tensor([sample.source for sample in samples]), prompts, None, 7, keys)
+
+        scheduler = DDIMScheduler.from_pretrained("models/instruct_pix2pix/scheduler")
+        pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(model.name, scheduler=scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline.tokenizer.model_max_length = harness.tiny.CONTEXT
+        for row, (sample, key) in enumerate(zip(samples, keys, strict=True)):
+            (wanted,) = pipeline(
+                sample.edit_prompt,
+                sample.source,
+                latents=draw_noise(torch.Size((4, 16, 16)), 7, key)[None],
+                num_inference_steps=sampling.steps,
+                guidance_scale=3.0,
+                image_guidance_scale=1.4,
+                output_type="pt",
+            ).images
+            torch.testing.assert_close(found[row], wanted, rtol=1e-3, atol=1e-3)
+        assert (found[0] - found[1]).abs().mean() > 0.01
 
     def test_parts_of_the_base_are_its_own_byte_for_byte_and_nothing_is_pickled(self, tools, project):
         found = files_of(project.folder / "models/instruct_pix2pix")

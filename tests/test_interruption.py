@@ -34,12 +34,16 @@ from stages.files import TEMPORARY_SUFFIX, file_digest, read_json
 from stages.run import LOCK, TEMPORARY, run
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "evaluate")
-LOGGING = ("train", "evaluate")  # the stages that write to MLflow
+STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
+LOGGING = ("train", "instruct", "evaluate")  # the stages that write to MLflow
+TRAINING = {  # stages that train → the model, the losses of its steps, and the checkpoints
+    "train": ("models/iedit", "models/losses.csv", "models/unfinished"),
+    "instruct": ("models/instruct_pix2pix", "models/instruct_losses.csv", "models/instruct_unfinished"),
+}
 WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
 STEPS, EVERY, BATCH = 5, 2, 2
-CHANGES = 6  # of the changes that a stage makes to files, those that it is struck before; over all stages 42 kills
-MOMENTS = 3  # random ones at which each stage is killed; over all stages 21 kills
+CHANGES = 6  # of the changes that a stage makes to files, those that it is struck before; over all stages 48 kills
+MOMENTS = 3  # random ones at which each stage is killed; over all stages 24 kills
 PATIENCE = 300  # seconds until a process has come to where a test waits for it, on a very slow machine
 
 PARTS = (0.0, 0.3, 0.6, 0.8)  # of the room that a stage needs, those that a disk has
@@ -53,6 +57,7 @@ TORN = [
     ("ingest", "data/corpus/00001.done.json", 100),
     ("ingest", "data/corpus/refused.csv", 5),
     ("ingest", "data/evaluation/00001.tar", 6000),
+    ("ingest", "data/validation/00000.tar", 6000),
     ("caption", "data/captions/00001.parquet", 500),
     ("caption", "data/captions/00001.done.json", 100),
     ("caption", "logs/caption.json", 20),
@@ -69,6 +74,10 @@ TORN = [
     ("train", "models/losses.csv", 200),
     ("train", "models/iedit", 50_000),
     ("train", "models/iedit.done", 20),
+    ("instruct", "models/instruct_unfinished/*.00000004.safetensors", 50_000),
+    ("instruct", "models/instruct_losses.csv", 100),
+    ("instruct", "models/instruct_pix2pix", 50_000),
+    ("instruct", "models/instruct_pix2pix.done", 20),
     ("evaluate", "data/evaluated/masks/00000002.safetensors", 2000),
     ("evaluate", "data/evaluated/iedit_m/00000000.safetensors", 2000),
     ("evaluate", "data/evaluated/sdedit/00000002.done.json", 100),
@@ -290,6 +299,7 @@ class Project:
         written = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
         self.outs = {name: outs_of(stage) for name, stage in written.items()}
         self.outs["train"] += ["data/cache", "models/iedit.done", "models/unfinished"]
+        self.outs["instruct"] += ["models/instruct_pix2pix.done", "models/instruct_unfinished"]
         self.outs["evaluate"] += ["data/evaluated"]
         self.wanted: dict[str, dict[str, str]] = {}
         self.wanted_store: dict[str, dict] = {}
@@ -347,13 +357,14 @@ class Project:
         index = self.folder / "data/pairs/images.faiss"
         if stage == "retrieve" and index.exists() and file_digest(index) == self.wanted[stage]["data/pairs/images.faiss"]:
             found.append(index)
-        if stage == "train" and self.is_trained():
-            found += [path for path in put if path.is_relative_to(self.folder / "models/iedit")]
-            found += [self.folder / "models/iedit.done", self.folder / "models/losses.csv"]
+        if stage in TRAINING and self.is_trained(stage):
+            model, losses, _ = TRAINING[stage]
+            found += [path for path in put if path.is_relative_to(self.folder / model)]
+            found += [self.folder / f"{model}.done", self.folder / losses]
         return {path: path.stat().st_ino for path in found}
 
-    def is_trained(self) -> bool:
-        return (self.folder / "models/iedit.done").exists()
+    def is_trained(self, stage: str) -> bool:
+        return stage in TRAINING and (self.folder / f"{TRAINING[stage][0]}.done").exists()
 
     def left_over(self) -> list[str]:
         """Temporary files: those that are set aside, and what libraries write elsewhere."""
@@ -363,15 +374,16 @@ class Project:
     def go_on(self, stage: str) -> Ended:
         """Start the stage again, and see that it ends as if nothing had been and does again nothing that was whole."""
         whole = self.whole(stage)
-        is_trained = self.is_trained()
-        steps = max((int(path.name.split(".")[1]) for path in self.folder.glob("models/unfinished/*.safetensors")), default=0)
+        is_trained = self.is_trained(stage)
+        checkpoints = self.folder.glob(f"{TRAINING[stage][2]}/*.safetensors") if stage in TRAINING else ()
+        steps = max((int(path.name.split(".")[1]) for path in checkpoints), default=0)
         ended = self.run(stage)
         assert (ended.code, ended.errors) == (0, []), ended.said
         assert self.digests(stage) == self.wanted[stage]
         assert self.left_over() == []
         assert {path: path.stat().st_ino for path in whole} == whole
-        if stage == "train":
-            counts = read_json(self.folder / "logs/train.json")
+        if stage in TRAINING:
+            counts = read_json(self.folder / f"logs/{stage}.json")
             assert counts["done"] <= (0 if is_trained else STEPS - steps) * BATCH
         if stage in LOGGING:
             assert self.tracked() == self.wanted_store[stage]

@@ -49,7 +49,13 @@ def system_scores(seed, n=20, shift=0.0):
     return SystemScores(per_case=per_case, of_set=of_set)
 
 
-SCORES = {"sdedit": system_scores(0), "iedit": system_scores(1, shift=1), "iedit_m": system_scores(2, shift=8)}
+SCORES = {
+    "sdedit": system_scores(0),
+    "inpainting": system_scores(3),
+    "instruct_pix2pix": system_scores(4),
+    "iedit": system_scores(1, shift=1),
+    "iedit_m": system_scores(2, shift=8),
+}
 MODELS = {
     "judge": {"name": "nano/models/judge", "identity": "0123abcd"},
     "vgg": {"name": "nano/models/vgg", "identity": "4567"},
@@ -110,7 +116,7 @@ def test_hostile_words_stay_words(tmp_path, metrics):
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "{{ 7 * 7 }}" in text
-    assert Page(text).tags.count("img") == 3 * 5 + 2 * 4
+    assert Page(text).tags.count("img") == 3 * 7 + 2 * 4
 
 
 def test_hostile_words_stay_words_wherever_they_stand(tmp_path, metrics):
@@ -132,7 +138,7 @@ def test_hostile_words_stay_words_wherever_they_stand(tmp_path, metrics):
         credits_line=HOSTILE,
     )
     page = Page(text)  # no attribute runs anything
-    assert page.tags.count("img") == 5 + 4
+    assert page.tags.count("img") == 7 + 4
     assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
     assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
     assert text.count("{{ 7 * 7 }}") >= 12  # not made into 49
@@ -168,7 +174,9 @@ def replace_differences(metrics):
 
 def test_a_result_for_every_case(tmp_path, metrics):
     with pytest.raises(InputError, match="3 cases to show"):
-        write(tmp_path / "report.html", metrics, edits={"sdedit": [picture(0)] * 3, "iedit": [picture(0)] * 3, "iedit_m": []})
+        write(
+            tmp_path / "report.html", metrics, edits={system: [picture(0)] * 3 for system in list(NAMES)[:-1]} | {"iedit_m": []}
+        )
     assert not (tmp_path / "report.html").exists()
 
 
@@ -195,7 +203,7 @@ def test_overlay_marks_only_the_mask():
 def test_contact_sheet_shows_every_case_and_system():
     cases = [case(0), case(1, HOSTILE + "long " * 100), case(2, size=80)]
     sheet = contact_sheet(cases, {system: [one.source for one in cases] for system in NAMES})
-    assert sheet.width > 5 * THUMBNAIL
+    assert sheet.width > 7 * THUMBNAIL
     assert sheet.height > 3 * THUMBNAIL
     top = 22 + 2 * 12 + 22
     corner = sheet.crop((12, top, 12 + THUMBNAIL, top + THUMBNAIL))
@@ -207,32 +215,32 @@ def test_contact_sheet_shows_every_case_and_system():
 
 def test_rows_mark_the_best_and_count_the_undefined(metrics):
     rows = result_rows(metrics)
-    assert [row.name for row in rows] == ["SDEdit", "iEdit", "iEdit-M"]
+    assert [row.name for row in rows] == ["SDEdit", "Inpainting (true masks)", "InstructPix2Pix", "iEdit", "iEdit-M"]
     cells = {metric.key: [row.cells[i] for row in rows] for i, metric in enumerate(METRICS)}
-    assert [cell.best for cell in cells["clip_score"]] == [False, False, True]
-    assert [cell.best for cell in cells["frechet_judge_features"]] == [False, False, True]
+    assert [cell.best for cell in cells["clip_score"]] == [False, False, False, False, True]
+    assert [cell.best for cell in cells["frechet_judge_features"]] == [False, False, False, False, True]
     assert not any(cell.best for cell in cells["ssim_m_frame"])
     assert cells["clip_directional"][0].undefined == 2
     assert cells["frechet_judge_features"][0].interval == "[8.00, 10.00]"
 
 
 def test_what_is_shown_alike_is_alike(metrics):
-    values = {"sdedit": 1, "iedit": 2, "iedit_m": 2.0001}
+    values = {"sdedit": 1, "inpainting": 0, "instruct_pix2pix": 0, "iedit": 2, "iedit_m": 2.0001}
     systems = {name: metrics["systems"][name] | {"clip_score": value} for name, value in values.items()}
-    assert [row.cells[0].best for row in result_rows(metrics | {"systems": systems})] == [False, True, True]
+    assert [row.cells[0].best for row in result_rows(metrics | {"systems": systems})] == [False, False, False, True, True]
 
 
 def test_markdown_has_a_column_for_each_metric(metrics):
     lines = markdown_table(metrics).splitlines()
-    assert {line.count("|") for line in lines[:5]} == {len(METRICS) + 2}
-    assert "**" in lines[4]
+    assert {line.count("|") for line in lines[:7]} == {len(METRICS) + 2}
+    assert "**" in lines[6]
     assert "(2 undefined)" in lines[2]
     assert "n = 20 cases" in lines[-1]
 
 
 def test_csv_is_at_full_precision(metrics):
     rows = list(csv.DictReader(io.StringIO(csv_table(metrics))))
-    assert len(rows) == 3 * len(METRICS)
+    assert len(rows) == 5 * len(METRICS)
     assert float(rows[0]["value"]) == metrics["systems"]["sdedit"]["clip_score"]
 
 
@@ -264,6 +272,6 @@ def test_no_system_is_left_out_of_the_table(metrics):
 def test_case_scores_are_written(tmp_path):
     write_case_scores(tmp_path / "cases.csv", [f"{i:06d}" for i in range(20)], SCORES)
     rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
-    assert len(rows) == 60
+    assert len(rows) == 100
     assert rows[0]["clip_directional"] == ""
     assert float(rows[3]["clip_score"]) == pytest.approx(SCORES["sdedit"].per_case["clip_score"][3], rel=1e-5)

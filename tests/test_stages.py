@@ -31,6 +31,7 @@ from stages.corpus.samples import CorpusSample, read_edits, write_corpus, write_
 from stages.errors import InputError
 from stages.evaluate import EDITED, PANELS, evaluate, meets_gate
 from stages.files import read_json, write_json
+from stages.instruct import instruct
 from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Gate, Params
 from stages.retrieve import retrieve
@@ -453,12 +454,12 @@ def test_train_and_evaluate(models, workplace, capsys):
         write_table(path, [row | {name: row[name] + HOSTILE for name in words} for row in rows], mutate.COLUMNS)
     params = params_for(models)
     Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-    for stage in (retrieve, segment, train, evaluate):
+    for stage in (retrieve, segment, train, instruct, evaluate):
         stage(params)
 
     metrics = json.loads(Path("reports/metrics.json").read_text())
     assert metrics["cases"] == 4
-    assert set(metrics["systems"]) == {"sdedit", "iedit", "iedit_m"}
+    assert set(metrics["systems"]) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
     assert str(workplace) not in Path("reports/metrics.json").read_text()
     cases = samples_of(TRAINING)[:4]
     predicted = [masks_of(models, case.source, case.target_diff) >= models.threshold for case in cases]
@@ -500,16 +501,17 @@ def test_train_and_evaluate(models, workplace, capsys):
     evaluate(params)
     assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
     assert contents(EDITED) == kept
-    assert counted("evaluate") == (0, 12, 0, 6)
+    assert counted("evaluate") == (0, 20, 0, 10)
 
     evaluate(params_for(models, evaluate={"max_cases": 3}))  # of the two batches of three, the second goes
-    assert counted("evaluate") == (0, 9, 0, 3)
+    assert counted("evaluate") == (0, 15, 0, 5)
     shutil.rmtree("models/iedit")
     shutil.copytree(models.diffusion.name, "models/iedit")  # another model in the same place: the base itself
     write_json(Path("models/iedit/iedit.json"), {"sampling": params.sampling.model_dump()})
     evaluate(params)
-    assert counted("evaluate") == (9, 3, 5, 1)
-    alike = {name: data for name, (data, _) in kept.items() if name.startswith(("masks/", "sdedit/"))}
+    assert counted("evaluate") == (11, 9, 7, 3)
+    others = ("masks/", "sdedit/", "inpainting/", "instruct_pix2pix/")
+    alike = {name: data for name, (data, _) in kept.items() if name.startswith(others)}
     assert {name: data for name, (data, _) in contents(EDITED).items() if name in alike} == alike
     again = read_json(Path("reports/metrics.json"))["systems"]
     assert again["sdedit"] == again["iedit"] == metrics["systems"]["sdedit"]
@@ -593,6 +595,7 @@ class TestToldBeforeAnyWork:
         retrieve(params)
         segment(params)
         shutil.copytree(models.diffusion.name, "models/iedit")
+        shutil.copytree(models.diffusion.name, "models/instruct_pix2pix")
         names = ["step", *chain(*PANELS.values())]
         Path("models/losses.csv").write_text(f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
         return params
@@ -603,6 +606,7 @@ class TestToldBeforeAnyWork:
             pytest.fail("the work was begun")
 
         monkeypatch.setattr("stages.editor.Editor.edit_batch", begun)
+        monkeypatch.setattr("stages.systems.StableDiffusionInstructPix2PixPipeline.__call__", begun)
         monkeypatch.setattr("stages.training.dataset.encode_training_set", begun)
 
     @pytest.mark.parametrize(

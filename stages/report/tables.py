@@ -16,7 +16,13 @@ from stages.errors import InputError
 from stages.files import written_aside
 from stages.metrics.scores import METRICS, Metric, SystemScores
 
-NAMES = {"sdedit": "SDEdit", "iedit": "iEdit", "iedit_m": "iEdit-M"}
+NAMES = {
+    "sdedit": "SDEdit",
+    "inpainting": "Inpainting (true masks)",
+    "instruct_pix2pix": "InstructPix2Pix",
+    "iedit": "iEdit",
+    "iedit_m": "iEdit-M",
+}
 """System → how it is shown, in this order."""
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 

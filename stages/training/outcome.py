@@ -1,11 +1,12 @@
 """What a training leaves: the model and the losses of its steps, known to be whole by a file that is written last."""
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.files import file_digest, folder_digest, value_digest, written_aside
-from stages.training.loop import Workplace
+from stages.training.loop import StepLog, Workplace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,13 @@ class Outcome:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+
+    def read_losses(self) -> Iterator[tuple[int, StepLog]]:
+        """Yield what :meth:`write_losses` wrote."""
+        with self.losses.open(newline="") as file:
+            for row in csv.DictReader(file):
+                log = {name: float(value) for name, value in row.items()}
+                yield int(log.pop("step")), log
 
     def _digest(self, fingerprint: str) -> str:
         return value_digest([fingerprint, folder_digest(self.model), file_digest(self.losses)])
