@@ -10,36 +10,31 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from stages.comparison import edit_cases, read_cases
+from stages.comparison import edit_cases, read_cases, time_edits
 from stages.corpus.samples import EditSample, read_edits
-from stages.editor import Editor, EditRequest
+from stages.editor import EditRequest
 from stages.errors import InputError, first_line
 from stages.files import file_digest, folder_digest, value_digest, write_json, written_aside
-from stages.metrics.scores import Cases, SystemScores, score_system, summarise
+from stages.metrics.scores import summarise
 from stages.models import (
-    Clip,
-    Vgg,
     identity,
     load_clip,
-    load_diffusion,
-    load_segmenter,
     load_vgg,
     locate,
     mask_to_tensor,
     to_images,
-    to_tensor,
 )
-from stages.params import Evaluate, Gate, ModelName, Params
+from stages.params import Evaluate, Gate, Params
+from stages.report.claims import claim_rows, judge_claims, markdown_claims
 from stages.report.page import contact_sheet, write_report
-from stages.report.tables import write_case_scores, write_tables
-from stages.shards import count_dropped, list_shards
-from stages.systems import Models, chosen_systems
+from stages.report.tables import NAMES, write_case_scores, write_tables, write_text
+from stages.scoring import score_edits
+from stages.shards import LOGS, count_dropped, list_shards
+from stages.systems import CONTROLS, INSTRUCTED, MODEL, SYSTEMS, chosen_systems, load_models
 from stages.tracking.failures import failures_told
 from stages.tracking.registry import Registered, current_champion, promote, register
 from stages.tracking.training_run import find_run, log_results
 
-MODEL = Path("models/iedit")
-INSTRUCTED = Path("models/instruct_pix2pix")
 LOSSES = Path("models/losses.csv")
 TRAINING = Path("data/training")
 REPORTS = Path("reports")
@@ -55,6 +50,7 @@ BASELINE = "sdedit"
 SHOWN_PAIRS = 8  # training pairs in the report
 SHEET_CASES = 8  # cases on the contact sheet
 CREDITS = "Artwork of the embedded world: OpenMoji (openmoji.org), CC BY-SA 4.0."
+CLAIMED = NAMES | {control: f"SDEdit sampled as {NAMES[system]}" for control, system in CONTROLS.items()}
 PANELS = {
     "Losses of Eq 12, weighted": ["weighted/noise", "weighted/global_clip", "weighted/local_clip", "weighted/perceptual"],
     "Losses, raw": ["raw/noise", "raw/global_clip", "raw/local_clip", "raw/perceptual"],
@@ -65,17 +61,8 @@ PANELS = {
 def evaluate(params: Params) -> None:
     """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it is fit."""
     config = params.evaluate
-    judge, vgg, segmenter = load_clip(config.judge), load_vgg(config.vgg), load_segmenter(config.segmenter)
-    compared = Models(
-        base=Editor(load_diffusion(config.base)),
-        instructed=load_diffusion(ModelName(name=str(INSTRUCTED))),
-        tuned=Editor(load_diffusion(ModelName(name=str(MODEL))), segmenter),
-        identities={
-            "base": identity(config.base),
-            "instructed": folder_digest(INSTRUCTED),
-            "tuned": folder_digest(MODEL),
-        },
-    )
+    judge, vgg = load_clip(config.judge), load_vgg(config.vgg)
+    compared = load_models(params)
     models = {
         "judge": {"name": config.judge.name, "identity": identity(config.judge)},
         "vgg": {"name": config.vgg.name, "identity": identity(config.vgg)},
@@ -90,16 +77,22 @@ def evaluate(params: Params) -> None:
     systems = chosen_systems(compared, params)
     made = edit_cases(asked, systems, compared.tuned, models["segmenter"]["identity"], params, EDITED)
     cases = [case.sample for case in asked]
-    scores = _score_all(cases, made.pictures, judge, vgg, config.batch)
-    metrics = summarise(scores, resamples=config.bootstrap, seed=params.seed, models=models, baseline=BASELINE)
+    every = score_edits(cases, made.pictures, judge, vgg, config.batch)
+    scores = {system: every[system] for system in SYSTEMS}
+    metrics = summarise(scores, resamples=config.bootstrap, seed=params.seed, models=models)
+    verdicts = judge_claims(every, config.bootstrap, params.seed)
     metrics["cases_digest"] = value_digest([file_digest(shard) for shard in shards])
     metrics["predicted_masks"] = _mask_quality(cases, made.masks)
     write_json(REPORTS / "metrics.json", metrics)
     write_tables(REPORTS, metrics)
+    write_text(REPORTS / "claims.md", markdown_claims(verdicts, CLAIMED, metrics["cases"]))
     write_case_scores(REPORTS / "cases.csv", [case.key for case in cases], scores)
-    _write_pictures(cases, made.pictures, metrics, story, config)
+    pictures = {system: made.pictures[system] for system in SYSTEMS}
+    _write_pictures(cases, pictures, metrics, claim_rows(verdicts, CLAIMED), story, config)
     with failures_told():
         registered = _register(params, cases[0], metrics)
+        if made.counts.done:
+            _tell_times(time_edits(asked, systems, compared.tuned, params))
     made.counts.report()
     print(f"  models:/iedit/{registered.version}{', champion' if registered.is_champion else ''}")
 
@@ -129,24 +122,6 @@ def _read_story() -> Story:
     )
 
 
-def _score_all(
-    cases: Sequence[EditSample], edits: Mapping[str, Tensor], judge: Clip, vgg: Vgg, batch: int
-) -> dict[str, SystemScores]:
-    """Score every system; what an edit could have become are the terms of all cases of its kind."""
-    terms: dict[str, set[str]] = {}
-    for case in cases:
-        terms.setdefault(case.metadata["relation"], set()).update((case.source_diff, case.target_diff))
-    asked = Cases(
-        sources=to_tensor([case.source for case in cases]),
-        masks=mask_to_tensor([case.source_mask for case in cases]),
-        captions=[case.source_caption for case in cases],
-        prompts=[case.edit_prompt for case in cases],
-        target_terms=[case.target_diff for case in cases],
-        candidates=[sorted(terms[case.metadata["relation"]]) for case in cases],
-    )
-    return {system: score_system(asked, edited.to(asked.sources), judge, vgg, batch=batch) for system, edited in edits.items()}
-
-
 def _mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float]:
     """Return how well the predicted masks fit the true ones: mean intersection over union, how many are empty, both areas."""
     true = mask_to_tensor([case.source_mask for case in cases]).cpu() > 0.5
@@ -161,7 +136,12 @@ def _mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float
 
 
 def _write_pictures(
-    cases: Sequence[EditSample], edits: Mapping[str, Tensor], metrics: Mapping[str, Any], story: Story, config: Evaluate
+    cases: Sequence[EditSample],
+    edits: Mapping[str, Tensor],
+    metrics: Mapping[str, Any],
+    claims: Sequence[tuple[str, str, str, str]],
+    story: Story,
+    config: Evaluate,
 ) -> None:
     """Write the report page, the contact sheet, and a sample to try the model on."""
     write_report(
@@ -175,6 +155,7 @@ def _write_pictures(
         dropped=story.dropped,
         pairs=story.pairs,
         credits_line=CREDITS,
+        claims=claims,
     )
     first = {system: to_images(edited[:SHEET_CASES]) for system, edited in edits.items()}
     _save(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], first))
@@ -216,6 +197,15 @@ def meets_gate(systems: Mapping[str, Mapping[str, float | None]], gate: Gate) ->
         return False
     tuned_clip, base_clip, tuned_ssim, base_ssim = (float(score or 0) for score in scores)
     return tuned_clip >= base_clip * (1 - gate.clip_score_tolerance) and tuned_ssim >= base_ssim + gate.ssim_m_bar_gain
+
+
+def _tell_times(seconds: Mapping[str, float]) -> None:
+    """Print, keep and log how long an edit takes; no out of the stage may hold it, for it is never twice the same."""
+    write_json(LOGS / "seconds_per_edit.json", dict(seconds))
+    print("\nseconds per edit: " + ", ".join(f"{NAMES[name]} {seconds[name]:.2f}" for name in SYSTEMS))
+    run_id = find_run(folder_digest(MODEL))
+    if run_id is not None:
+        log_results(run_id, {f"{name}/seconds_per_edit": seconds[name] for name in SYSTEMS})
 
 
 def _save(path: Path, image: Image.Image) -> None:

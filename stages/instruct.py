@@ -25,7 +25,7 @@ OUTCOME = Outcome(model=Path("models/instruct_pix2pix"), losses=Path("models/ins
 UNFINISHED = Path("models/instruct_unfinished")  # checkpoints; removed when the model is whole and its run finished
 COPIED = ("vae", "text_encoder", "tokenizer", "scheduler")  # parts of the base that stay as they are
 # Of ``train``, what decides a step of this training too; the base is known by its files, not by its name.
-SHARED = {"prompts", "batch", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay"}
+SHARED = {"prompts", "batch", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay", "seed"}
 SHARED |= {"precision", "gradient_checkpointing"}
 PATIENCE = timedelta(days=7)  # of processes that wait until the first has encoded the training set
 
@@ -101,7 +101,7 @@ def _train(params: Params, workplace: loop.Workplace, tracked: TrainingRun | Non
         instruction.Objective(diffusion),
         dataset.TrainingSet(CACHE),
         config.model_copy(update=changes),
-        params.seed,
+        config.seed,
         workplace,
         on_step=on_step,
         on_checkpoint=on_checkpoint,
@@ -123,7 +123,6 @@ def _fingerprint(params: Params, dataset_digest: str, processes: int) -> str:
         {
             "train": params.train.model_dump(mode="json", include=SHARED),
             "instruct": params.instruct.model_dump(),
-            "seed": params.seed,
             "data": dataset_digest,
             "base": identity(params.train.base),
             "code": [source_digest(str(module.__file__)) for module in (loop, instruction)],

@@ -130,6 +130,7 @@ class Segment(Section):
 
     model: ModelName
     batch: Count
+    targets: Literal["retrieved", "rendered"]  # pairs as they were found; or with true targets, of the embedded world alone
     threshold: Share
     min_area: Share  # of the picture; below it a mask is dropped, and always an empty one
     max_area: Share  # above it a mask is dropped, and always a full one
@@ -167,6 +168,7 @@ class Train(Section):
     vgg: ModelName
     prompts: Literal["edit", "alt"]  # condition on the edit prompts, or on the corpus's own captions
     losses: Losses
+    seed: Annotated[int, Field(ge=0)]  # of the training's own draws, which the data do not depend on
     steps: Count  # optimiser steps
     batch: Count  # samples of one forward pass on one device
     accumulation: Count  # forward passes of one optimiser step

@@ -1,6 +1,6 @@
 """Stage segment: mask what each edit is about in source and target with CLIPSeg, and write the training set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ import torch
 from PIL import Image
 
 from stages.corpus.samples import CorpusReader, EditSample, read_corpus, write_edits
+from stages.errors import InputError
 from stages.models import Segmenter, identity, load_segmenter
+from stages.pairing.rendered import render_target
 from stages.pairing.tables import PAIR_COLUMNS, SCORES
-from stages.params import Params, Segment
+from stages.params import OpenMojiSource, Params, Segment
 from stages.provenance import source_digest
 from stages.shards import ShardResult, ShardTask, list_shards, map_shards
 from stages.tables import batched, read_table
@@ -19,16 +21,20 @@ from stages.tables import batched, read_table
 CORPUS = Path("data/corpus")
 PAIRS = Path("data/pairs")
 FOLDERS = {"training": Path("data/training"), "heldout": Path("data/heldout")}
+FindTarget = Callable[[Mapping[str, Any]], tuple[Image.Image, str] | None]
+"""From a pair to its target picture and that one's alt text, or None where there is none."""
 
 
 def segment(params: Params) -> None:
     """Write ``data/training/NAME.tar`` and ``data/heldout/NAME.tar``: pairs with the masks of what differs."""
     config = params.segment
+    if config.targets == "rendered" and not isinstance(params.ingest.source, OpenMojiSource):
+        raise InputError("segment.targets = 'rendered': only the embedded world knows true targets; allowed is 'retrieved'")
     segmenter = load_segmenter(config.model)
     reader = CorpusReader(list_shards(CORPUS, ".tar"))
     tables = {path.stem: read_table(path, PAIR_COLUMNS) for path in list_shards(PAIRS, ".parquet")}
     code = source_digest(__file__)
-    settings = {"segment": config.model_dump(), "model": identity(config.model), "code": code}
+    settings = {"segment": config.model_dump(), "model": identity(config.model), "code": code, "seed": params.seed}
     for split, folder in FOLDERS.items():
         rows = {name: [row for row in table if row["split"] == split] for name, table in tables.items()}
         tasks = [
@@ -48,8 +54,19 @@ def segment(params: Params) -> None:
             rows: dict[str, list[dict[str, Any]]] = rows,
         ) -> ShardResult:
             result = ShardResult()
-            alt_texts = {sample.key: sample.alt_text for path in task.inputs for sample in read_corpus(path)}
-            found = _mask_pairs(rows[task.name], reader, alt_texts, segmenter, config, result, advance)
+            alt_texts: dict[str, str] = {}
+            origins: dict[str, Any] = {}
+            for sample in (sample for path in task.inputs for sample in read_corpus(path)):
+                alt_texts[sample.key], origins[sample.key] = sample.alt_text, sample.metadata.get("origin")
+
+            def retrieved(pair: Mapping[str, Any]) -> tuple[Image.Image, str]:
+                return reader.image(pair["target_key"]), alt_texts[pair["target_key"]]
+
+            def rendered(pair: Mapping[str, Any]) -> tuple[Image.Image, str] | None:
+                return render_target(origins[pair["key"]], pair, params.seed, params.ingest.size)
+
+            find_target: FindTarget = {"retrieved": retrieved, "rendered": rendered}[config.targets]
+            found = _mask_pairs(rows[task.name], reader, find_target, segmenter, config, result, advance)
             result.done = write_edits(output, found)
             return result
 
@@ -60,16 +77,23 @@ def segment(params: Params) -> None:
 def _mask_pairs(
     pairs: list[dict[str, Any]],
     reader: CorpusReader,
-    alt_texts: dict[str, str],
+    find_target: FindTarget,
     segmenter: Segmenter,
     config: Segment,
     result: ShardResult,
     advance: Callable[[int], object],
 ) -> Iterator[EditSample]:
     """Yield the pairs whose masks are neither empty nor full, and count the others in ``result``."""
-    for part in batched(pairs, config.batch):
+    for rows in batched(pairs, config.batch):
+        found = [(row, target) for row in rows if (target := find_target(row)) is not None]
+        if len(found) < len(rows):
+            result.dropped["no true target"] += len(rows) - len(found)
+        if not found:
+            advance(len(rows))
+            continue
+        part = [row for row, _ in found]
         sources = [reader.image(row["key"]) for row in part]
-        targets = [reader.image(row["target_key"]) for row in part]
+        targets, alt_texts = zip(*(target for _, target in found), strict=True)
         source_masks = segmenter.probabilities(sources, [row["source_diff"] for row in part]) >= config.threshold
         target_masks = segmenter.probabilities(targets, [row["target_diff"] for row in part]) >= config.threshold
         for place, row in enumerate(part):
@@ -88,7 +112,7 @@ def _mask_pairs(
                 edit_prompt=row["edit_prompt"],
                 source_diff=row["source_diff"],
                 target_diff=row["target_diff"],
-                target_alt_text=alt_texts[row["target_key"]],
+                target_alt_text=alt_texts[place],
                 metadata={
                     "target_key": row["target_key"],
                     "relation": row["relation"],
@@ -97,7 +121,7 @@ def _mask_pairs(
                     **{name: round(row[name], 6) for name in SCORES},
                 },
             )
-        advance(len(part))
+        advance(len(rows))
 
 
 def _objection(mask: torch.Tensor, name: str, config: Segment) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,11 +11,15 @@ from torch import Tensor
 
 from stages.diffusion.sampling import draw_noise
 from stages.editor import Editor
-from stages.models import Diffusion
-from stages.params import Params, Sampling
+from stages.files import folder_digest
+from stages.models import Diffusion, identity, load_diffusion, load_segmenter
+from stages.params import ModelName, Params, Sampling
 from stages.requests import adjust_sampling
 
+MODEL, INSTRUCTED = Path("models/iedit"), Path("models/instruct_pix2pix")
 SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
+CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
+"""SDEdit once more → the system that it samples as."""
 Masks = Literal["true", "predicted"]
 Edit = Callable[[Tensor, Sequence[str], Tensor | None, int, Sequence[str]], Tensor]
 """(pictures in [0, 1], prompts, masks, seed, keys) → edited pictures; noise depends on seed and key alone."""
@@ -45,7 +50,8 @@ class Models:
             case "sdedit":
                 return edited_by(self.base, base, sampling)
             case "inpainting":
-                return edited_by(self.base, base, sampling, masks="true", from_noise=True)
+                # As diffusers' inpainting does: at the greatest strength from noise alone, else from the noised source.
+                return edited_by(self.base, base, sampling, masks="true", from_noise=sampling.strength == 1)
             case "iedit":
                 return edited_by(self.tuned, tuned, sampling)
             case "iedit_m":
@@ -55,8 +61,25 @@ class Models:
         raise ValueError(f"{name}: no such system, or a scale is missing; there are {', '.join(SYSTEMS)}")
 
 
+def load_models(params: Params) -> Models:
+    """Load what params.yaml names and the stages have trained."""
+    config = params.evaluate
+    return Models(
+        base=Editor(load_diffusion(config.base)),
+        instructed=load_diffusion(ModelName(name=str(INSTRUCTED))),
+        tuned=Editor(load_diffusion(ModelName(name=str(MODEL))), load_segmenter(config.segmenter)),
+        identities={
+            "base": identity(config.base),
+            "instructed": folder_digest(INSTRUCTED),
+            "tuned": folder_digest(MODEL),
+        },
+    )
+
+
 def chosen_systems(models: Models, params: Params) -> dict[str, System]:
-    """Return every system of SYSTEMS, sampled as params.yaml says.
+    """Return every system of SYSTEMS, sampled as params.yaml says, and those that the claims need beside them.
+
+    These are SDEdit sampled as iEdit and as iEdit-M: what differs then is the training, and the mask.
 
     Raises:
         InputError: with ``sampling.steps`` a strength leaves no step to do.
@@ -69,7 +92,8 @@ def chosen_systems(models: Models, params: Params) -> dict[str, System]:
         "iedit": adjust_sampling(common, **chosen.iedit.model_dump()),
         "iedit_m": common,
     }
-    return {name: models.system(name, sampled[name], chosen.instruct_pix2pix.image_guidance_scale) for name in SYSTEMS}
+    systems = {name: models.system(name, sampled[name], chosen.instruct_pix2pix.image_guidance_scale) for name in SYSTEMS}
+    return systems | {control: models.system("sdedit", sampled[name]) for control, name in CONTROLS.items()}
 
 
 def edited_by(

@@ -115,7 +115,7 @@ def _fine_tune(
         objective.Objective(diffusion, clip, vgg, config.losses),
         dataset.TrainingSet(CACHE),
         config,
-        params.seed,
+        config.seed,
         workplace,
         on_step=on_step,
         on_checkpoint=on_checkpoint,

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from torchmetrics.image.kid import poly_mmd
 
 from stages.errors import InputError
 from stages.metrics import clip, distribution, similarity
-from stages.metrics.intervals import Interval, bootstrap, jackknife, paired_difference
+from stages.metrics.intervals import Interval, bootstrap, bootstrap_of, jackknife, paired_difference
 from stages.metrics.scores import ALIASES, METRICS, Cases, SystemScores, score_system, summarise
 from stages.models import Clip, Vgg
 
@@ -340,6 +341,22 @@ def test_jackknife_interval_of_a_set_distance_holds_the_truth():
     assert hits >= 16
 
 
+def test_bootstrap_of_a_difference_is_the_paired_one_and_of_a_ratio_what_the_delta_method_says():
+    rng = np.random.default_rng(0)
+    second = rng.normal(50, 5, 400)
+    first = second * 1.2 + rng.normal(0, 2, 400)
+    first[0] = NAN
+    paired = paired_difference(first, second, 300, 0)
+    found = bootstrap_of(lambda one, other: one - other, first, second, 300, 0)
+    assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(paired))
+    ratio = bootstrap_of(lambda one, other: one / other, first, second, 2000, 0)
+    residual = first[1:] - ratio.value * second[1:]
+    error = residual.std() / second[1:].mean() / np.sqrt(399)
+    assert ratio.value == pytest.approx(first[1:].mean() / second[1:].mean())
+    assert (ratio.high - ratio.low) / (2 * 1.96) == pytest.approx(error, rel=0.1)
+    assert np.isnan(bootstrap_of(lambda one, other: one / other, first[:1], second[:1], 10, 0).value)
+
+
 # Scores
 
 
@@ -380,14 +397,17 @@ def test_summary_has_aliases_and_differences(vgg):
         "sdedit": score_system(cases, cases.sources, JUDGE, vgg, batch=6),
         "iedit": score_system(cases, painted(cases), JUDGE, vgg, batch=6),
     }
-    metrics = summarise(scores, resamples=50, seed=0, models={"judge": {"name": "eye"}}, baseline="sdedit")
+    metrics = summarise(scores, resamples=50, seed=0, models={"judge": {"name": "eye"}})
     for alias, name in ALIASES.items():
         assert metrics["systems"]["iedit"][alias] == metrics["systems"]["iedit"][name]
-    difference = metrics["differences"]["systems"]["iedit"]["clip_score"]
+    difference = metrics["differences"]["iedit"]["sdedit"]["clip_score"]
     means = metrics["systems"]
     assert difference["value"] == pytest.approx(means["iedit"]["clip_score"] - means["sdedit"]["clip_score"])
     assert 0 < difference["low"] < difference["high"]
-    assert metrics == summarise(scores, resamples=50, seed=0, models={"judge": {"name": "eye"}}, baseline="sdedit")
+    distance = metrics["differences"]["iedit"]["sdedit"]["frechet_judge_features"]
+    assert distance["value"] == pytest.approx(means["iedit"]["frechet_judge_features"])  # the other changes nothing: 0
+    assert [distance["low"], distance["high"]] == pytest.approx(metrics["intervals"]["iedit"]["frechet_judge_features"])
+    assert metrics == summarise(scores, resamples=50, seed=0, models={"judge": {"name": "eye"}})
 
 
 def test_systems_must_have_seen_the_same_cases():

@@ -12,6 +12,7 @@ from stages.corpus.samples import EditSample, read_edits, write_edits
 from stages.errors import InputError
 from stages.metrics.intervals import Interval
 from stages.metrics.scores import METRICS, SystemScores, summarise
+from stages.report.claims import judge_claims, markdown_claims
 from stages.report.page import THUMBNAIL, contact_sheet, overlay, plot_losses, write_report
 from stages.report.tables import NAMES, console_table, csv_table, markdown_table, result_rows, write_case_scores, write_tables
 
@@ -64,7 +65,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def metrics():
-    return summarise(SCORES, resamples=50, seed=0, models=MODELS, baseline="sdedit")
+    return summarise(SCORES, resamples=50, seed=0, models=MODELS)
 
 
 def write(path, metrics, **changes):
@@ -156,7 +157,7 @@ def test_page_is_the_same_twice(tmp_path, metrics):
 def test_page_says_what_stands_behind_the_numbers(tmp_path, metrics):
     text = write(tmp_path / "report.html", metrics)
     assert "n = 18 of 20" in text
-    for words in ("0123abcd", "OpenMoji", "1,200", "nothing dropped", "Difference to SDEdit", "not chosen"):
+    for words in ("0123abcd", "OpenMoji", "1,200", "nothing dropped", "iEdit-M − InstructPix2Pix", "not chosen"):
         assert words in text
 
 
@@ -164,12 +165,12 @@ def test_page_without_its_optional_parts(tmp_path, metrics):
     without = replace_differences(metrics)
     nothing = {"losses": [], "panels": None, "dropped": None, "pairs": [], "credits_line": ""}
     text = write(tmp_path / "report.html", without, **nothing)
-    for words in ("<svg ", "Dataset", "<footer", "Difference to"):
+    for words in ("<svg ", "Dataset", "<footer", "Differences"):
         assert words not in text
 
 
 def replace_differences(metrics):
-    return metrics | {"differences": {"baseline": None, "systems": {}}}
+    return metrics | {"differences": {}}
 
 
 def test_a_result_for_every_case(tmp_path, metrics):
@@ -275,3 +276,35 @@ def test_case_scores_are_written(tmp_path):
     assert len(rows) == 100
     assert rows[0]["clip_directional"] == ""
     assert float(rows[3]["clip_score"]) == pytest.approx(SCORES["sdedit"].per_case["clip_score"][3], rel=1e-5)
+
+
+# Claims
+
+
+def test_claims_are_computed_and_hold_where_they_are_large_enough_and_sure():
+    def scores(mean, distance, n=200):
+        noise = np.random.default_rng(0).normal(0, 1, n)
+        per_case = {metric.key: mean + noise for metric in METRICS if metric.key not in OF_SET}
+        without = {name: distance * (1 + 0.001 * np.random.default_rng(1).normal(size=50)) for name in OF_SET}
+        of_set = {name: Interval(value=distance, low=0, high=0, n=n) for name in OF_SET}
+        return SystemScores(per_case=per_case, of_set=of_set, without=without)
+
+    systems = {name: scores(60, 10) for name in (*NAMES, "sdedit_as_iedit", "sdedit_as_iedit_m")}
+    systems["iedit_m"] = scores(80, 8)
+    verdicts = judge_claims(systems, 100, 0)
+    found = {(each.claim.second, each.claim.metric): each for each in verdicts}
+    clip, gap, distance = (
+        found["sdedit_as_iedit_m", name] for name in ("clip_score", "ssim_m_bar_frame", "frechet_judge_features")
+    )
+    assert clip.found.value == pytest.approx(100 * 20 / 60, rel=0.01)
+    assert gap.found.value == pytest.approx(50, rel=0.01)  # 40 are lacking, then 20
+    assert distance.found.value == pytest.approx(20)
+    assert [clip.holds, gap.holds, distance.holds] == [True, True, True]
+    assert not found["sdedit_as_iedit", "clip_score"].holds  # iEdit is no better
+    assert found["inpainting", "ssim_m_bar_frame"].holds
+    systems["iedit_m"] = scores(59.5, 9.9)
+    again = {(each.claim.second, each.claim.metric): each.holds for each in judge_claims(systems, 100, 0)}
+    assert again["inpainting", "ssim_m_bar_frame"]  # half a point less, of the one that is allowed
+    assert sum(again.values()) == 1
+    table = markdown_claims(verdicts, {name: name for name in systems}, 200)
+    assert table.count("| yes |") == sum(verdict.holds for verdict in verdicts)

@@ -477,6 +477,10 @@ def test_train_and_evaluate(models, workplace, capsys):
         for name, value in scores.items():
             assert evaluated.get(f"evaluate/{system}/{name}") == (None if value is None else pytest.approx(value))
     written = {path.relative_to("reports").as_posix() for path in Path("reports").rglob("*") if path.is_file()}
+    assert {"pairs.csv", "pairs.md", "claims.md"} <= written
+    seconds = read_json(Path("logs/seconds_per_edit.json"))
+    assert all(seconds[system] > 0 for system in metrics["systems"])
+    assert evaluated["evaluate/iedit_m/seconds_per_edit"] == seconds["iedit_m"]
     assert {"metrics.json", "cases.csv", "report.html", "sheet.png", "samples/source.png", "samples/edit.json"} <= written
     assert read_json(Path("reports/samples/edit.json"))["prompt"] == samples_of(TRAINING)[0].edit_prompt
 
@@ -501,16 +505,16 @@ def test_train_and_evaluate(models, workplace, capsys):
     evaluate(params)
     assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
     assert contents(EDITED) == kept
-    assert counted("evaluate") == (0, 20, 0, 10)
+    assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit once more, sampled as iEdit-M
 
     evaluate(params_for(models, evaluate={"max_cases": 3}))  # of the two batches of three, the second goes
-    assert counted("evaluate") == (0, 15, 0, 5)
+    assert counted("evaluate") == (0, 18, 0, 6)
     shutil.rmtree("models/iedit")
     shutil.copytree(models.diffusion.name, "models/iedit")  # another model in the same place: the base itself
     write_json(Path("models/iedit/iedit.json"), {"sampling": params.sampling.model_dump()})
     evaluate(params)
-    assert counted("evaluate") == (11, 9, 7, 3)
-    others = ("masks/", "sdedit/", "inpainting/", "instruct_pix2pix/")
+    assert counted("evaluate") == (12, 12, 8, 4)
+    others = ("masks/", "sdedit", "inpainting/", "instruct_pix2pix/")
     alike = {name: data for name, (data, _) in kept.items() if name.startswith(others)}
     assert {name: data for name, (data, _) in contents(EDITED).items() if name in alike} == alike
     again = read_json(Path("reports/metrics.json"))["systems"]

@@ -58,21 +58,57 @@ def paired_difference(first: Values, second: Values, resamples: int, seed: int) 
     return bootstrap(first - second, resamples, seed)
 
 
-def jackknife(statistic: Callable[[NDArray[np.int64]], float], n: int) -> Interval:
-    """Return a statistic of a set of cases, and its interval by leaving out one group of neighbouring cases at a time.
+def bootstrap_of(effect: Callable[[float, float], float], first: Values, second: Values, resamples: int, seed: int) -> Interval:
+    """Return an effect on two means, such as their ratio, with its interval; cases are resampled in pairs.
 
-    Value ± 1.96 standard errors (the delete-a-group jackknife, Kott 2001). A bootstrap will not do for a distance between sets:
-    cases drawn twice make a set look narrower than it is, and the interval can miss its own value.
+    Args:
+        effect: from the mean of ``first`` and that of ``second``.
+        first: (n,), one for each case; NaN where undefined.
+        second: (n,), of the same cases in the same order.
+        resamples: as for ``bootstrap``.
+        seed: as for ``bootstrap``.
+    """
+    defined = ~np.isnan(first) & ~np.isnan(second)
+    pairs = np.stack([first[defined], second[defined]])
+    n, undefined = pairs.shape[1], int((~defined).sum())
+    if n == 0:
+        return Interval(value=NAN, low=NAN, high=NAN, n=0, undefined=undefined)
+    rng = np.random.default_rng(seed)
+    found = [effect(*pairs[:, rng.integers(n, size=n)].mean(axis=1)) for _ in range(resamples)]
+    low, high = np.percentile(found, [2.5, 97.5])
+    return Interval(value=float(effect(*pairs.mean(axis=1))), low=float(low), high=float(high), n=n, undefined=undefined)
+
+
+def jackknife(statistic: Callable[[NDArray[np.int64]], float], n: int) -> Interval:
+    """Return a statistic of a set of cases and its interval; see ``jackknife_interval``.
 
     Args:
         statistic: from the indices of the cases to take, ascending, to its value.
         n: how many cases there are.
     """
-    cases = np.arange(n)
-    value = statistic(cases)
-    if np.isnan(value) or n < 3:
+    return jackknife_interval(statistic(np.arange(n)), leave_out(statistic, n), n)
+
+
+def leave_out(statistic: Callable[[NDArray[np.int64]], float], n: int) -> Values:
+    """Return a statistic of n cases without one group of neighbouring cases at a time; empty for fewer than 3 cases."""
+    if n < 3:
+        return np.array([])
+    groups = np.array_split(np.arange(n), min(GROUPS, n))
+    return np.array([statistic(np.setdiff1d(np.arange(n), group)) for group in groups])
+
+
+def jackknife_interval(value: float, without: Values, n: int) -> Interval:
+    """Return value ± 1.96 standard errors (the delete-a-group jackknife, Kott 2001).
+
+    A bootstrap will not do for a distance between sets: cases drawn twice make a set look narrower than it is, and the
+    interval can miss its own value. For an effect on two statistics of the same cases, give the effects.
+
+    Args:
+        value: of all n cases.
+        without: the same without one group of cases at a time, as ``leave_out`` gives it.
+        n: how many cases there are.
+    """
+    if np.isnan(value) or not len(without):
         return Interval(value=value, low=NAN, high=NAN, n=n)
-    groups = np.array_split(cases, min(GROUPS, n))
-    without = np.array([statistic(np.setdiff1d(cases, group)) for group in groups])
-    error = float(np.sqrt((len(groups) - 1) * without.var()))
+    error = float(np.sqrt((len(without) - 1) * without.var()))
     return Interval(value=value, low=value - 1.96 * error, high=value + 1.96 * error, n=n)

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.errors import InputError
 from stages.metrics import clip, distribution, similarity
-from stages.metrics.intervals import Interval, Values, bootstrap, jackknife, paired_difference
+from stages.metrics.intervals import Interval, Values, bootstrap, jackknife_interval, leave_out, paired_difference
 from stages.models import Clip, Vgg
 from stages.seeds import derive_seed
 
@@ -155,6 +157,7 @@ class SystemScores:
 
     per_case: Mapping[str, Values]
     of_set: Mapping[str, Interval]
+    without: Mapping[str, Values] = field(default_factory=dict)  # those of the set, without a group of cases at a time
 
     def __len__(self) -> int:
         return len(next(iter(self.per_case.values())))
@@ -187,9 +190,9 @@ def score_system(cases: Cases, edits: Tensor, judge: Clip, vgg: Vgg, *, batch: i
         "edit_success": _edit_success(cases, edits, judge, batch),
         **_similarities(cases, edits, vgg, batch),
     }
+    of_set, without = _set_distances(source_pictures, edited_pictures)
     return SystemScores(
-        per_case={name: values.double().cpu().numpy() for name, values in per_case.items()},
-        of_set=_set_distances(source_pictures, edited_pictures),
+        per_case={name: values.double().cpu().numpy() for name, values in per_case.items()}, of_set=of_set, without=without
     )
 
 
@@ -199,20 +202,18 @@ def summarise(
     resamples: int,
     seed: int,
     models: Mapping[str, Any],
-    baseline: str | None = None,
 ) -> dict[str, Any]:
     """Return what metrics.json holds; every number finite, or null where no case defines it.
 
     ``systems`` holds values, ``intervals`` their 95 % intervals, ``undefined`` how many cases each leaves out, ``cases``
-    how many there are, ``models`` what the numbers were measured with. ``differences`` holds, for every other system,
-    the mean difference to the baseline over the cases where both are defined.
+    how many there are, ``models`` what the numbers were measured with. ``differences`` holds, for every system and each
+    one before it, the mean difference over the cases where both are defined, or that of the two distances.
 
     Args:
         scores: system → its scores; all on the same cases in the same order.
         resamples: of the bootstrap.
         seed: of the pipeline.
         models: JSON, for example ``{"judge": {"name": …, "identity": …}}``.
-        baseline: the system that the others are compared with.
     """
     counts = {system: len(result) for system, result in scores.items()}
     if len(set(counts.values())) != 1:
@@ -226,20 +227,29 @@ def summarise(
         | dict(result.of_set)
         for system, result in scores.items()
     }
-    differences = {
-        system: {
-            name: paired_difference(values, scores[baseline].per_case[name], resamples, draws(name))
-            for name, values in result.per_case.items()
+    differences: dict[str, dict[str, dict[str, Interval]]] = {}
+    for earlier, later in combinations(scores, 2):
+        first, second = scores[later], scores[earlier]
+        differences.setdefault(later, {})[earlier] = {
+            name: paired_difference(values, second.per_case[name], resamples, draws(name))
+            for name, values in first.per_case.items()
+        } | {
+            name: jackknife_interval(
+                first.of_set[name].value - second.of_set[name].value, without - second.without[name], len(first)
+            )
+            for name, without in first.without.items()
         }
-        for system, result in scores.items()
-        if baseline is not None and system != baseline
-    }
     return {
         "cases": next(iter(counts.values())),
         "systems": _tree(systems, lambda interval: _finite(interval.value)),
         "intervals": _tree(systems, lambda interval: [_finite(interval.low), _finite(interval.high)]),
         "undefined": _tree(systems, lambda interval: interval.undefined),
-        "differences": {"baseline": baseline, "systems": _tree(differences, _as_json)},
+        "differences": {
+            later: {
+                earlier: {name: _as_json(interval) for name, interval in found.items()} for earlier, found in others.items()
+            }
+            for later, others in differences.items()
+        },
         "models": dict(models),
     }
 
@@ -274,15 +284,18 @@ def _edit_success(cases: Cases, edits: Tensor, judge: Clip, batch: int) -> Tenso
     return success.where((cases.masks > 0.5).flatten(1).any(dim=1), torch.nan)
 
 
-def _set_distances(sources: Tensor, edits: Tensor) -> dict[str, Interval]:
+def _set_distances(sources: Tensor, edits: Tensor) -> tuple[dict[str, Interval], dict[str, Values]]:
+    """Return the distances with their intervals, and what they are without a group of cases at a time."""
     first, second = (embeddings.double().cpu() * math.sqrt(embeddings.shape[1]) for embeddings in (sources, edits))
     terms = distribution.paired_terms(first, second)
-    return {
-        "frechet_judge_features": jackknife(
-            lambda kept: distribution.frechet_distance(first[kept], second[kept]), len(sources)
-        ),
-        "kid_judge_features": jackknife(lambda kept: distribution.paired_kernel_distance(terms[kept][:, kept]), len(sources)),
+    distances: dict[str, Callable[[NDArray[np.int64]], float]] = {
+        "frechet_judge_features": lambda kept: distribution.frechet_distance(first[kept], second[kept]),
+        "kid_judge_features": lambda kept: distribution.paired_kernel_distance(terms[kept][:, kept]),
     }
+    n = len(sources)
+    without = {name: leave_out(distance, n) for name, distance in distances.items()}
+    found = {name: jackknife_interval(distance(np.arange(n)), without[name], n) for name, distance in distances.items()}
+    return found, without
 
 
 def _embed(embed: Callable[[Any], Tensor], items: Tensor | Sequence[str], batch: int) -> Tensor:

@@ -38,6 +38,7 @@ def write_report(
     dropped: Mapping[str, Mapping[str, int]] | None = None,
     pairs: Sequence[EditSample] = (),
     credits_line: str = "",
+    claims: Sequence[tuple[str, str, str, str]] = (),
 ) -> None:
     """Write the page. It has no date and no chance in it: equal input gives equal bytes.
 
@@ -53,6 +54,7 @@ def write_report(
         dropped: stage → reason → how many samples it dropped.
         pairs: training pairs to show.
         credits_line: who made the pictures, where their licence wants it said.
+        claims: (claim, what was wanted, what was found, whether it holds) of each.
 
     Raises:
         InputError: a system has more or fewer results than there are cases, or a column is missing.
@@ -67,9 +69,8 @@ def write_report(
         names=list(names.values()),
         definitions=[(heading(metric), metric.definition) for metric in METRICS],
         rows=result_rows(metrics, names),
-        baseline=names.get(metrics["differences"]["baseline"], ""),
-        compared=[name for system, name in names.items() if system in metrics["differences"]["systems"]],
         differences=difference_rows(metrics, names),
+        claims=claims,
         models=metrics["models"],
         plots=[(name, plot_losses(losses, name, columns)) for name, columns in (panels or {}).items()],
         gallery=[_row(case, [edits[system][index] for system in names]) for index, case in enumerate(cases)],

@@ -83,17 +83,42 @@ def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) ->
 
 
 def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[tuple[str, list[Cell]]]:
-    """Return (metric, cells): how each system but the baseline differs from it, case by case; empty without baseline.
+    """Return (pair, cells in the order of METRICS): how each system differs from each one before it, case by case.
 
     A cell is marked where the whole interval is on the better side.
     """
-    differences = metrics["differences"]["systems"]
-    compared = [system for system in names if system in differences]
     return [
-        (heading(metric), [_difference(differences[system][metric.key], metric) for system in compared])
-        for metric in METRICS
-        if compared and metric.key in differences[compared[0]]
+        (
+            f"{names[later]} − {names[earlier]}",
+            [_difference(found[metric.key], metric) for metric in METRICS if metric.key in found],
+        )
+        for later, others in metrics["differences"].items()
+        for earlier, found in others.items()
     ]
+
+
+def markdown_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
+    """Return the differences of all pairs as a Markdown table; in bold where the whole interval is on the better side."""
+    lines = ["| Pair | " + " | ".join(heading(metric) for metric in METRICS) + " |", "|---|" + "---:|" * len(METRICS)]
+    for pair, cells in difference_rows(metrics, names):
+        shown = [cell.text.replace(cell.value, f"**{cell.value}**", 1) if cell.best else cell.text for cell in cells]
+        lines.append(f"| {pair} | " + " | ".join(shown) + " |")
+    note = f"n = {metrics['cases']} cases. Paired differences with 95 % intervals; the better side in bold."
+    return "\n".join([*lines, "", note, ""])
+
+
+def csv_differences(metrics: Mapping[str, Any]) -> str:
+    """Return the differences as CSV at full precision: first, second, metric, value, low, high, n, undefined."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    columns = ["value", "low", "high", "n", "undefined"]
+    writer.writerow(["first", "second", "metric", *columns])
+    for later, others in metrics["differences"].items():
+        for earlier, found in others.items():
+            for metric in METRICS:
+                if metric.key in found:
+                    writer.writerow([later, earlier, metric.key, *(found[metric.key][column] for column in columns)])
+    return lines.getvalue()
 
 
 def markdown_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
@@ -136,9 +161,15 @@ def console_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) 
 
 
 def write_tables(folder: Path, metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> None:
-    """Write ``table.md`` and ``table.csv`` into ``folder`` and print the console's table."""
-    for name, text in {"table.md": markdown_table(metrics, names), "table.csv": csv_table(metrics, names)}.items():
-        _write(folder / name, text)
+    """Write the tables of results and of pairs, as Markdown and as CSV, into ``folder`` and print the console's table."""
+    texts = {
+        "table.md": markdown_table(metrics, names),
+        "table.csv": csv_table(metrics, names),
+        "pairs.md": markdown_differences(metrics, names),
+        "pairs.csv": csv_differences(metrics),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
     print(console_table(metrics, names))
 
 
@@ -158,7 +189,7 @@ def write_case_scores(path: Path, keys: Sequence[str], scores: Mapping[str, Syst
         values = zip(*(result.per_case[column] for column in columns), strict=True)
         for key, numbers in zip(keys, values, strict=True):
             writer.writerow([key, system, *("" if math.isnan(number) else f"{number:.6g}" for number in numbers)])
-    _write(path, lines.getvalue())
+    write_text(path, lines.getvalue())
 
 
 def _best(metric: Metric, systems: Mapping[str, Mapping[str, float | None]]) -> str | None:
@@ -196,6 +227,7 @@ def _width(text: str) -> int:
     return sum(not unicodedata.combining(letter) for letter in text)
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
     with written_aside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

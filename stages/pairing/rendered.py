@@ -1,0 +1,33 @@
+"""True targets, which only a made world has: the scene of the source, drawn again with the edit done."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from stages.corpus import world
+
+
+def render_target(origin: Mapping[str, Any], edit: Mapping[str, Any], seed: int, size: int) -> tuple[Image.Image, str] | None:
+    """Return the picture that an edit of a training scene should give, and its alt text.
+
+    None where there is no such picture: the caption was wrong about the scene, so that its edit is of something else; the
+    world cannot draw what the edit asks for; or it would show a thing in a place that is held out from all training.
+
+    Args:
+        origin: of the source, as the stage ingest notes it down in the corpus.
+        edit: with ``key``, ``source_term`` and ``target_term``.
+        seed: of the pipeline.
+        size: of the picture's sides.
+    """
+    scene = world.draw_scene(seed, "train", int(origin["name"].rpartition("/")[2]))
+    before, after = edit["source_term"], edit["target_term"]
+    kinds = (world.COLOURS.keys(), {name for name in world.SIZES if name})
+    if before == scene.noun and (after, scene.scenery) in world.combinations(held_out=False):
+        target = replace(scene, noun=after)
+    elif before == scene.adjective and any({before, after} <= kind for kind in kinds):
+        target = replace(scene, adjective=after)
+    else:
+        return None
+    return world.render(target, size)[0], world.alt_text(target, seed, f"target of {edit['key']}")

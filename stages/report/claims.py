@@ -1,0 +1,109 @@
+"""What the paper claims, put to the numbers: every claim with its effect, the interval of it, and whether it holds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.metrics.intervals import Interval, Values, bootstrap_of, jackknife_interval
+from stages.metrics.scores import METRICS, SystemScores
+from stages.seeds import derive_seed
+
+LABELS = {metric.key: metric.label for metric in METRICS}
+Effect = Literal["points", "rise", "fall", "gap"]
+EFFECTS: dict[Effect, tuple[str, Callable[[float, float], float]]] = {
+    "points": ("difference in points", lambda first, second: first - second),
+    "rise": ("rise in %", lambda first, second: 100 * (first / second - 1)),
+    "fall": ("cut in %", lambda first, second: 100 * (1 - first / second)),
+    "gap": ("cut in % of what it lacks to 100", lambda first, second: 100 * (1 - (100 - first) / (100 - second))),
+}
+"""Kind of effect → (its name, what it is of the means of the first and the second system)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """That the first system is better than the second by at least so much."""
+
+    first: str
+    second: str
+    metric: str
+    effect: Effect
+    at_least: float
+
+    def holds(self, found: Interval) -> bool:
+        """Tell whether the effect is large enough, and its interval clear of none (of the allowed loss, if one is)."""
+        return found.value >= self.at_least and found.low > min(self.at_least, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of a claim."""
+
+    claim: Claim
+    found: Interval
+    holds: bool
+
+
+# The third system is SDEdit that samples as the first does: only the training, and the mask, differ.
+CLAIMS = (
+    Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="clip_score", effect="rise", at_least=2.4),
+    Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="ssim_m_bar_frame", effect="gap", at_least=45),
+    Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="frechet_judge_features", effect="fall", at_least=18),
+    Claim(first="iedit", second="sdedit_as_iedit", metric="clip_score", effect="rise", at_least=0),
+    Claim(first="iedit", second="sdedit_as_iedit", metric="ssim_m_bar_frame", effect="points", at_least=0),
+    Claim(first="iedit_m", second="instruct_pix2pix", metric="edit_success", effect="points", at_least=0),
+    Claim(first="iedit_m", second="instruct_pix2pix", metric="ssim_m_bar_frame", effect="points", at_least=0),
+    Claim(first="iedit_m", second="inpainting", metric="ssim_m_bar_frame", effect="points", at_least=-1),
+    Claim(first="iedit_m", second="inpainting", metric="edit_success", effect="points", at_least=0),
+    Claim(first="iedit_m", second="inpainting", metric="ssim_m_region", effect="points", at_least=0),
+)
+EITHER = "Of the last two, in which iEdit-M is to be ahead of inpainting, one is enough."
+
+
+def judge_claims(scores: Mapping[str, SystemScores], resamples: int, seed: int) -> list[Verdict]:
+    """Return what became of each of CLAIMS.
+
+    Args:
+        scores: system → its scores on the same cases; every system of CLAIMS is among them.
+        resamples: of the bootstrap.
+        seed: of the pipeline.
+    """
+    verdicts = []
+    for claim in CLAIMS:
+        _, effect = EFFECTS[claim.effect]
+        first, second = scores[claim.first], scores[claim.second]
+        if claim.metric in first.per_case:
+            values = (first.per_case[claim.metric], second.per_case[claim.metric])
+            found = bootstrap_of(effect, *values, resamples, derive_seed(seed, "bootstrap", claim.metric))
+        else:
+            found = _of_sets(effect, first, second, claim.metric)
+        verdicts.append(Verdict(claim=claim, found=found, holds=claim.holds(found)))
+    return verdicts
+
+
+def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
+    """Return (claim, wanted, found with its interval, yes or no) of each verdict.
+
+    Args:
+        verdicts: of ``judge_claims``.
+        names: system → how it is shown.
+    """
+    rows = []
+    for verdict in verdicts:
+        claim, found = verdict.claim, verdict.found
+        what = f"{names[claim.first]} against {names[claim.second]}: {LABELS[claim.metric]}, {EFFECTS[claim.effect][0]}"
+        shown = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+        rows.append((what, f"≥ {claim.at_least:g}", shown, "yes" if verdict.holds else "no"))
+    return rows
+
+
+def markdown_claims(verdicts: Sequence[Verdict], names: Mapping[str, str], cases: int) -> str:
+    """Return the claims as a Markdown table."""
+    lines = ["| Claim | Wanted | Found | Holds |", "|---|---:|---:|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in claim_rows(verdicts, names)]
+    return "\n".join([*lines, "", f"n = {cases} cases, 95 % intervals. {EITHER}", ""])
+
+
+def _of_sets(effect: Callable[[float, float], float], first: SystemScores, second: SystemScores, metric: str) -> Interval:
+    value = effect(first.of_set[metric].value, second.of_set[metric].value)
+    without: Values = effect(first.without[metric], second.without[metric])  # type: ignore[arg-type,assignment]  # of arrays too
+    return jackknife_interval(value, without, len(first))

@@ -1,0 +1,43 @@
+"""The true targets of edits, which the embedded world can draw: what is in them, and what has none."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from stages.corpus import world
+from stages.pairing.rendered import render_target
+
+
+def scenes(wanted):
+    """The first training scenes that are as wanted, with what the corpus notes down of each."""
+    drawn = ((index, world.draw_scene(0, "train", index)) for index in range(500))
+    return [({"name": f"openmoji/train/{index}"}, scene) for index, scene in drawn if wanted(scene)]
+
+
+def edit(before, after):
+    return {"key": "000000001", "source_term": before, "target_term": after}
+
+
+def test_true_target_is_the_scene_with_the_edit_done():
+    origin, scene = scenes(lambda scene: scene.adjective == "red")[0]
+    trained = set(world.combinations(held_out=False))
+    noun = next(name for name in world.nouns() if name != scene.noun and (name, scene.scenery) in trained)
+    for change, asked in (({"noun": noun}, edit(scene.noun, noun)), ({"adjective": "blue"}, edit("red", "blue"))):
+        picture, words = render_target(origin, asked, 0, 64)
+        wanted, mask = world.render(replace(scene, **change), 64)
+        source, source_mask = world.render(scene, 64)
+        assert picture.tobytes() == wanted.tobytes() != source.tobytes()
+        outside = ~np.asarray(mask).astype(bool) & ~np.asarray(source_mask).astype(bool)
+        same = (np.asarray(picture) == np.asarray(source)).all(axis=2)
+        assert same[outside].mean() > 0.8  # but for soft edges and the shadow
+        assert words
+    assert render_target(origin, edit("red", "blue"), 0, 64) == render_target(origin, edit("red", "blue"), 0, 64)
+
+
+def test_there_is_no_true_target_of_what_the_scene_is_not_or_the_world_has_not_or_no_training_may_see():
+    origin, scene = scenes(lambda scene: scene.adjective == "small")[0]
+    other = next(name for name in world.nouns() if name != scene.noun)
+    held_out = next(name for name, scenery in world.combinations(held_out=True) if scenery == scene.scenery)
+    wrong = [edit(other, scene.noun), edit(scene.noun, "zeppelin"), edit("small", "red"), edit("large", "small")]
+    assert [render_target(origin, asked, 0, 64) for asked in [*wrong, edit(scene.noun, held_out)]] == [None] * 5
+    assert render_target(origin, edit("small", "large"), 0, 64) is not None
