@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_ALLOW_PICKLE_DESERIALIZATION := false
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run test lint audit wordnet flow bench nano clean
+.PHONY: run test lint audit wordnet flow bench tune tables ablation nano clean
 
 run: .venv/installed wordnet
 	dvc repro
@@ -37,6 +37,19 @@ flow: .venv/installed wordnet
 # Time of an edit against diffusers' own img2img pipeline, side by side in one process.
 bench: .venv/installed
 	python -m stages.benchmark
+
+# How each system should sample, tried on the validation cases; what is found goes into params.yaml by hand. Hours.
+tune: .venv/installed
+	python -m stages.tune
+
+# The curves of Table 1's systems over their settings, and Table 2. Many hours; interrupted, both go on where they were.
+tables: .venv/installed
+	python -m stages.tradeoff
+	python -m flows.ablation
+
+# Table 2 alone: every row of conf/ablation trained with three seeds, as DVC experiments.
+ablation: .venv/installed
+	python -m flows.ablation
 
 # The models of the embedded world from nothing: takes about seven hours on two cores. `make run` never needs it.
 nano: .venv/installed

@@ -32,7 +32,7 @@ RUN_BY = {
     "make flow": ("test_flow_runs_every_stage_of_the_pipeline", "-m flows.pipeline"),
     "mlflow ui": ("test_tracking_page_answers", "mlflow ui"),
 }
-NOT_RUN = ("make nano", "dvc exp run")  # one takes hours, the other the hub and a GPU
+NOT_RUN = ("make nano", "make tune", "make tables", "make ablation", "dvc exp run")  # hours; the last the hub and a GPU
 
 
 COLUMNS = ("clip_score", "clip_directional", "edit_success", "frechet_judge_features", "ssim_m", "ssim_m_bar")
