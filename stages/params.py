@@ -114,6 +114,7 @@ class Retrieve(Section):
 
     clip: ModelName
     batch: Count
+    text_weight: Share  # of the edit prompt in the query, the rest is the image's; 0.5 is the paper's mean
     neighbours: Count  # candidates for each pair, best first
     max_uses: Count  # how often one image may be a target
     near_duplicate: Cosine  # image-image cosine at and above which a candidate is the same picture
