@@ -543,6 +543,13 @@ class TestRun:
         with pytest.raises(PermissionError):
             process.run(stage)
 
+    def test_an_interrupt_is_told_in_a_line(self, capsys):
+        def stage(_):
+            raise KeyboardInterrupt
+
+        assert self.end(stage) == 130
+        assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
+
     def test_temporary_files_lie_in_the_project_and_go(self):
         def stage(_):
             assert list(process.TEMPORARY.iterdir()) == []

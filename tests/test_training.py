@@ -357,6 +357,16 @@ class TestResume:
         workplace.checkpoint(6).unlink()
         self.go_on(tools, reference, workplace, 3)
 
+    def test_lack_of_memory_is_no_damage(self, tools, tmp_path, monkeypatch):
+        def fail(*_, **__):
+            raise torch.OutOfMemoryError
+
+        workplace = place(tmp_path)
+        tune(tools, workplace, steps=3)
+        monkeypatch.setattr("stages.checkpoints.safe_open", fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            tune(tools, workplace)
+
     @pytest.mark.parametrize(
         ("line", "told"),
         [
@@ -653,9 +663,10 @@ class TestStage:
             raise KeyboardInterrupt
 
         shutil.rmtree(project.folder / "models")
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(TrainingRun, "finish", stop)
-            stage.train(project.params)
+            with pytest.raises(KeyboardInterrupt):
+                stage.train(project.params)
         (state,) = (project.folder / "models/unfinished").glob("*.run.json")
         before = runs()
         if is_damaged:
@@ -675,9 +686,10 @@ class TestStage:
 
         stage.train(project.params)
         other = project.params.model_copy(update={"seed": 1})
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(stage, "_write_losses", stop)  # after the last step
-            stage.train(other)
+            with pytest.raises(KeyboardInterrupt):
+                stage.train(other)
         before = runs()
         stage.train(project.params)
         assert read_json(Path("logs/train.json"))["done"] == 0
