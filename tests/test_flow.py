@@ -16,6 +16,7 @@ from flows.pipeline import main, pipeline
 from flows.process import CommandError, calm_lines, run_command
 from stages.errors import InputError
 
+ROOT = Path(__file__).parents[1]
 DVC_FILE = """
 stages:
   third:
@@ -182,6 +183,32 @@ class TestFlow:
         assert main() == 1
         assert "error: repro --single-item lonely: exit code" in capsys.readouterr().err
 
+    def test_from_the_command_line_an_interrupt_is_told_with_its_exit_code(self, project, monkeypatch, capsys):
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("flows.pipeline._start_server", interrupt)
+        monkeypatch.setattr(sys, "argv", ["pipeline"])
+        assert main() == 130
+        assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
+
+    def test_a_server_that_does_not_start_is_told(self, project, monkeypatch):
+        def fail(**_) -> None:
+            raise RuntimeError("no server")
+
+        monkeypatch.setattr("flows.pipeline.get_client", fail)
+        monkeypatch.setattr(sys, "argv", ["pipeline"])
+        with pytest.raises(RuntimeError, match="no server"):
+            main()
+
+    def test_where_there_is_no_table_none_is_published(self, project, server, monkeypatch):
+        def publish(**_) -> None:
+            pytest.fail("a table was published")
+
+        monkeypatch.setattr("flows.pipeline.TABLE", Path("nowhere.md"))
+        monkeypatch.setattr("flows.pipeline.create_markdown_artifact", publish)
+        assert pipeline(targets=["first"]) == ["first"]
+
     @pytest.mark.parametrize("content", ['{"done":', "[5]", "\udcff"])
     def test_damaged_counts_are_told_with_their_file(self, project, server, content):
         pipeline(targets=["first"])
@@ -193,15 +220,19 @@ class TestFlow:
         counts.write_bytes(before)
 
 
-def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path):
+def start_flow(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start the flow of a project in a session of its own, as a terminal would."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / "prefect")} | environment
+    environment.pop("PREFECT_API_URL", None)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, "-m", "flows.pipeline"]
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
+
+
+def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path, heeds_interrupts):
     """A terminal interrupts all that runs in it: the flow, and the server that Prefect started for it."""
     make_project(tmp_path, "stages:\n  slow:\n    cmd: echo slow is $$ && exec sleep 100\n")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PREFECT_HOME": str(tmp_path / "prefect")}
-    environment.pop("PREFECT_API_URL", None)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a child would inherit that it is ignored
-    command = [sys.executable, "-m", "flows.pipeline"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes) as flow:
+    with start_flow(tmp_path) as flow:
         lines = []
         for line in flow.stdout:
             lines.append(line)
@@ -213,3 +244,27 @@ def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path):
     for ended in (pid, -flow.pid):
         with pytest.raises(ProcessLookupError):
             os.kill(ended, 0)
+
+
+STUCK_SERVER = """
+import sys, time
+if "uvicorn" in sys.orig_argv:
+    print("the server starts", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_ctrl_c_ends_the_flow_while_its_server_starts(tmp_path, heeds_interrupts):
+    make_project(tmp_path, "stages:\n  first:\n    cmd: echo first\n")
+    (tmp_path / "sitecustomize.py").write_text(STUCK_SERVER)  # Python runs it first of all
+    with start_flow(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}") as flow:
+        lines = []
+        for line in flow.stdout:
+            lines.append(line)
+            if line == "the server starts\n":
+                before = len(lines)
+                os.killpg(flow.pid, signal.SIGINT)
+    assert flow.returncode == 130, lines
+    assert [line.partition(";")[0] for line in lines[before:]] == ["error: interrupted"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(-flow.pid, 0)
