@@ -172,7 +172,10 @@ def test_what_cannot_pass_fails_at_once_and_is_told(platform):
     with HTTPServer(("127.0.0.1", 0), Listener) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         platform.make("deploy", FAILURE_WEBHOOK=f"http://127.0.0.1:{server.server_port}/")
-        run_id = platform.order("refresh/nightly", images=5000)
+        command = ["prefect", "deployment", "run", "refresh/nightly", "--param", "images=5000"]
+        environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
+        ordered = subprocess.run(command, cwd=platform.project, env=environment, capture_output=True, text=True, check=True)
+        run_id = re.search(r"UUID: (\S+)", ordered.stdout)[1]
         assert platform.end_of(run_id) == "Failed"
         told = until(lambda: Listener.told)
         server.shutdown()
