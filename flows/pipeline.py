@@ -7,6 +7,9 @@ import argparse
 import logging
 import signal
 import sys
+from concurrent.futures import Future
+from contextvars import copy_context
+from threading import Thread
 from types import FrameType
 from typing import NoReturn
 
@@ -67,13 +70,21 @@ def main() -> int:
 def _start_server() -> None:
     """Start the server that Prefect makes for a flow where it is told of none.
 
-    A terminal sends Ctrl-C to it as well. It shall not heed it, for Prefect waits a minute for a server that is gone.
+    A terminal sends Ctrl-C to it as well. It shall not heed it, for Prefect waits a minute for a server that is gone. So it
+    is started by a thread with SIGINT blocked, which it inherits; this thread waits, and heeds Ctrl-C.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
-    try:
-        get_client(sync_client=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    started: Future[None] = Future()
+
+    def start() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            get_client(sync_client=True)
+            started.set_result(None)
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            started.set_exception(error)
+
+    Thread(target=copy_context().run, args=[start], daemon=True).start()  # Prefect's settings are of a context
+    started.result()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

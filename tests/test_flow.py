@@ -24,6 +24,7 @@ from flows.process import CommandError, calm_lines, run_command
 from flows.tasks import PASSING, push_data, reproduce
 from stages.errors import InputError
 
+ROOT = Path(__file__).parents[1]
 DVC_FILE = """
 stages:
   third:
@@ -285,15 +286,27 @@ def test_automations_are_set_up_once_whatever_how_often(server):
         }
 
 
-def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path):
+@pytest.fixture
+def heeds_interrupts():
+    """A child would inherit that SIGINT is ignored, as it is for what a shell starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def start_flow(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start the flow of a project in a session of its own, as a terminal would."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / "prefect")} | environment
+    environment.pop("PREFECT_API_URL", None)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, "-m", "flows.pipeline"]
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
+
+
+def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path, heeds_interrupts):
     """A terminal interrupts all that runs in it: the flow, and the server that Prefect started for it."""
     make_project(tmp_path, "stages:\n  slow:\n    cmd: echo slow is $$ && exec sleep 100\n")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PREFECT_HOME": str(tmp_path / "prefect")}
-    environment.pop("PREFECT_API_URL", None)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a child would inherit that it is ignored
-    command = [sys.executable, "-m", "flows.pipeline"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes) as flow:
+    with start_flow(tmp_path) as flow:
         lines = []
         for line in flow.stdout:
             lines.append(line)
@@ -305,3 +318,27 @@ def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path):
     for ended in (pid, -flow.pid):
         with pytest.raises(ProcessLookupError):
             os.kill(ended, 0)
+
+
+STUCK_SERVER = """
+import sys, time
+if "uvicorn" in sys.orig_argv:
+    print("the server starts", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_ctrl_c_ends_the_flow_while_its_server_starts(tmp_path, heeds_interrupts):
+    make_project(tmp_path, "stages:\n  first:\n    cmd: echo first\n")
+    (tmp_path / "sitecustomize.py").write_text(STUCK_SERVER)  # Python runs it first of all
+    with start_flow(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}") as flow:
+        lines = []
+        for line in flow.stdout:
+            lines.append(line)
+            if line == "the server starts\n":
+                before = len(lines)
+                os.killpg(flow.pid, signal.SIGINT)
+    assert flow.returncode == 130, lines
+    assert [line.partition(";")[0] for line in lines[before:]] == ["error: interrupted"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(-flow.pid, 0)
