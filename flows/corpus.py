@@ -1,5 +1,7 @@
 """More images of the embedded world, by params.yaml, which is the one place that the stages read their number from."""
 
+from typing import Any
+
 import yaml
 
 from stages.errors import InputError
@@ -28,7 +30,7 @@ def grow_corpus(images: int) -> None:
 
 def _place(text: str, *keys: str) -> tuple[int, int]:
     """Return where in a YAML text the value of a key begins and ends."""
-    node = yaml.compose(text)
+    node: Any = yaml.compose(text)
     for wanted in keys:
         node = next(value for key, value in node.value if key.value == wanted)
     return node.start_mark.index, node.end_mark.index
