@@ -70,6 +70,7 @@ def train(params: Params) -> None:
                 _write_model(diffusion, locate(config.base), params)
                 with written_aside(DONE) as temporary:
                     temporary.write_text(_outs_digest(fingerprint))
+            _log_losses(workplace, tracked)
             tracked.finish(folder_digest(MODEL))
     remove(UNFINISHED)
     per_step = config.batch * config.accumulation * processes.num_processes
@@ -104,8 +105,7 @@ def _fine_tune(
     def on_checkpoint(step: int, path: Path) -> None:
         if tracked is None:
             return
-        for each, log in workplace.read_losses():  # a kill may have come before the last steps were sent
-            tracked.log_step(each, log)
+        _log_losses(workplace, tracked)
         if not tracked.has_artifact(path, "checkpoints"):
             tracked.log_image("edits", _show(Editor(diffusion), shown, params), step)
             tracked.log_artifact(path, "checkpoints")  # last: where it is, the picture is
@@ -121,6 +121,12 @@ def _fine_tune(
         on_checkpoint=on_checkpoint,
     )
     return diffusion, done
+
+
+def _log_losses(workplace: loop.Workplace, tracked: TrainingRun) -> None:
+    """Log the steps that are not logged yet: a kill may have come before they were sent, also while the server was away."""
+    for step, log in workplace.read_losses() if workplace.losses.exists() else ():
+        tracked.log_step(step, log)
 
 
 def _fingerprint(params: Params, dataset_digest: str, processes: int) -> str:

@@ -20,7 +20,7 @@ from stages.errors import MAX_LINE, InputError
 from stages.files import NoRoomError, folder_digest, write_json
 from stages.params import PARAMS_FILE, ModelName, Params, Sampling, read_params
 from stages.requests import adjust_sampling, decode_picture, encode_picture
-from stages.tracking import lineage, registry, store
+from stages.tracking import history, lineage, registry, store
 from stages.tracking.failures import failures_told
 from stages.tracking.training_run import MODEL_DIGEST, TrainingRun, find_run, log_results, start_training
 from tests import tiny
@@ -56,7 +56,7 @@ def champion(project):
     run_id = find_run(folder_digest(folders[0]))
     made = registry.register(*folders, metrics={"clip_score": 61.5}, example=EXAMPLE, run_id=run_id)
     assert made.run_id == run.run_id
-    registry.promote(made.version)
+    history.promote(made.version, "the first")
     return made
 
 
@@ -227,7 +227,9 @@ class TestTrainingRun:
         (dataset,) = kept.inputs.dataset_inputs
         assert dataset.dataset.digest == "d" * 36
         assert [(tag.key, tag.value) for tag in dataset.tags] == [("mlflow.data.context", "training")]
-        assert {"checkpoints", "images", "params.yaml"} == {item.path for item in client.list_artifacts(run.run_id)}
+        assert {"checkpoints", "images", "params.yaml", "libraries.json"} == {
+            item.path for item in client.list_artifacts(run.run_id)
+        }
         assert find_run("m" * 64) == run.run_id
         assert find_run("n" * 64) is None
         log_results(run.run_id, {"iEdit-M/clip_score": 60.0}, [project / "photo.png"])
