@@ -12,12 +12,14 @@ from torch import Tensor
 
 from stages.corpus.samples import EditSample
 from stages.editor import Editor
+from stages.files import remove
 from stages.models import to_tensor
 from stages.params import Params
 from stages.provenance import source_digest
 from stages.shards import ShardResult, ShardTask, StageCounts, map_shards
 
 SUFFIX = ".safetensors"
+MASKS = "masks"  # the folder beside those of the systems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +84,15 @@ def edit_cases(
 
     batch = params.evaluate.batch
     masking = {"segmenter": segmenter, "threshold": params.sampling.mask_threshold}
-    masks, _ = _make("masks", predict, cases, batch, masking, folder)
+    masks, _ = _make(MASKS, predict, cases, batch, masking, folder)
     pictures, counts = {}, []
     for name, system in systems.items():
         settings = {"sampling": params.sampling.model_dump(), "seed": params.seed, "model": system.identity}
         settings |= masking if system.is_masked else {}
         pictures[name], made = _make(name, partial(edit, system), cases, batch, settings, folder)
         counts.append(made)
+    for stranger in [path for path in folder.iterdir() if path.name not in {MASKS, *systems}]:
+        remove(stranger)  # of a system that is not compared any more
     total = StageCounts(
         stage="evaluate",
         done=sum(made.done for made in counts),

@@ -63,7 +63,7 @@ TORN = [
     ("retrieve", "data/pairs/00001.parquet", 500),
     ("segment", "data/training/00001.tar", 6000),
     ("segment", "data/heldout/00001.tar", 100),
-    ("train", "models/unfinished/run.json", 20),
+    ("train", "models/unfinished/*.run.json", 20),
     ("train", "data/cache/00001.safetensors", 5000),
     ("train", "models/unfinished/*.00000004.safetensors", 50_000),
     ("train", "models/losses.csv", 200),

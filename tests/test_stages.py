@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from contextlib import closing
@@ -499,6 +501,7 @@ def test_train_and_evaluate(models, workplace, capsys):
     assert {path.name for path in workplace.iterdir()} <= ours
 
     before, kept = Path("reports").rename("before"), contents(EDITED)
+    shutil.copytree(EDITED / "sdedit", EDITED / "of a system that was compared once")
     evaluate(params)
     assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
     assert contents(EDITED) == kept
@@ -554,6 +557,32 @@ class TestRun:
         assert self.end(stage) == 0
         assert not process.TEMPORARY.exists()
         assert tempfile.gettempdir() == outside
+
+    @pytest.mark.parametrize("variable", [None, "/var/tmp"])
+    def test_temporary_files_of_what_a_stage_starts_lie_there_too(self, monkeypatch, variable):
+        def stage(_):
+            code = "import tempfile; print(tempfile.gettempdir())"
+            told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+            assert told.strip() == str(process.TEMPORARY.absolute())
+
+        monkeypatch.delenv("TMPDIR", raising=False)
+        if variable is not None:
+            monkeypatch.setenv("TMPDIR", variable)
+        assert self.end(stage) == 0
+        assert os.environ.get("TMPDIR") == variable
+
+    def test_temporary_files_of_the_second_process_are_its_own(self, monkeypatch):
+        def stage(_):
+            assert (process.TEMPORARY / "of the first process").exists()
+            assert Path(tempfile.mkdtemp()).parent == own.absolute()
+
+        own = process.TEMPORARY.with_name("tmp-1")
+        (own / "of a stage that was killed").mkdir(parents=True)
+        (process.TEMPORARY / "of the first process").mkdir(parents=True)
+        monkeypatch.setenv("RANK", "1")
+        assert self.end(stage) == 0
+        assert (process.TEMPORARY / "of the first process").exists()
+        assert not own.exists()
 
 
 @pytest.mark.parametrize("stage", [train, evaluate])
