@@ -8,8 +8,17 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_ALLOW_PICKLE_DESERIALIZATION := false
 export TOKENIZERS_PARALLELISM := false
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test lint audit wordnet flow bench nano clean
+# The servers listen on this machine only, and keep what they know in this folder.
+SERVERS ?= $(CURDIR)/.servers
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
+prefect-server deploy worker: export PREFECT_HOME ?= $(SERVERS)/prefect
+deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
+worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)
+
+.PHONY: run test test-ops lint audit wordnet flow server prefect-server mlflow-server deploy worker bench nano clean
 
 run: .venv/installed wordnet
 	dvc repro
@@ -17,6 +26,10 @@ run: .venv/installed wordnet
 
 test: lint wordnet
 	pytest --cov
+
+# Against real servers and workers, and with runs from a clean clone: takes long.
+test-ops: .venv/installed wordnet
+	pytest tests/ops
 
 lint: .venv/installed
 	ruff check .
@@ -33,6 +46,27 @@ wordnet: .venv/installed
 
 flow: .venv/installed wordnet
 	python -m flows.pipeline
+
+server: .venv/installed
+	$(MAKE) --jobs=2 prefect-server mlflow-server
+
+prefect-server: .venv/installed
+	prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
+
+mlflow-server: .venv/installed
+	mkdir -p $(SERVERS)/mlflow
+	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
+		--backend-store-uri sqlite:///$(SERVERS)/mlflow/mlflow.db --artifacts-destination $(SERVERS)/mlflow/artifacts
+
+# What prefect.yaml names, where it is not there yet or not as it says; one run at a time, for DVC locks the project.
+deploy: .venv/installed
+	prefect work-pool create iedit --type process --overwrite
+	prefect work-pool update iedit --concurrency-limit 1
+	prefect --no-prompt deploy --all
+	python -m flows.automations
+
+worker: .venv/installed wordnet
+	prefect worker start --pool iedit
 
 # Time of an edit against diffusers' own img2img pipeline, side by side in one process.
 bench: .venv/installed
@@ -56,4 +90,4 @@ nano: .venv/installed
 	touch $@
 
 clean:
-	rm -rf data models logs mlruns mlflow.db .venv
+	rm -rf data models logs mlruns mlflow.db .servers .venv

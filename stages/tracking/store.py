@@ -62,7 +62,7 @@ def connect(*, create: bool = True) -> MlflowClient:
                 _create_experiment()
             mlflow.set_experiment(EXPERIMENT)
     except FAILURES as error:
-        raise store_error(f"tracking server {_shown(uri)}", str(error).replace(uri, _shown(uri))) from error
+        raise store_error(f"tracking server {shown_uri(uri)}", str(error).replace(uri, shown_uri(uri))) from error
     return MlflowClient()
 
 
@@ -128,7 +128,7 @@ def _wait_for_answer(uri: str) -> None:
         raise failures[0]
 
 
-def _shown(uri: str) -> str:
+def shown_uri(uri: str) -> str:
     """Return the URI without its user and password."""
     place = urlsplit(uri).netloc
     return uri.replace(place, place.rpartition("@")[2], 1) if "@" in place else uri
