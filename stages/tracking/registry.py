@@ -181,12 +181,16 @@ def _fetch(client: MlflowClient, uri: str) -> Path:
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = caches / "iedit" / str(made.source).rpartition("/")[2]  # the id of the logged model
+    cache = caches / "iedit" / _model_id(made)
     if not cache.is_dir():
         with written_aside(cache) as temporary:
             fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # into a folder in there
             Path(fetched).rename(temporary)
     return cache
+
+
+def _model_id(made: ModelVersion) -> str:
+    return str(made.source).rpartition("/")[2]  # the registry leaves out its own field for it
 
 
 def _read(client: MlflowClient, made: ModelVersion) -> Registered:
@@ -196,7 +200,7 @@ def _read(client: MlflowClient, made: ModelVersion) -> Registered:
         is_champion=version_by_alias(client, CHAMPION) == str(made.version),
         metrics={name.removeprefix(METRIC): float(text) for name, text in made.tags.items() if name.startswith(METRIC)},
         run_id=made.run_id or None,
-        model_id=str(made.model_id),
+        model_id=_model_id(made),
     )
 
 
