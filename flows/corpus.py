@@ -1,9 +1,6 @@
 """More images of the embedded world, by params.yaml, which is the one place that the stages read their number from."""
 
-import shutil
-
-from dvc.utils.serialize import modify_yaml
-from prefect import get_run_logger
+import yaml
 
 from stages.errors import InputError
 from stages.files import written_aside
@@ -11,7 +8,7 @@ from stages.params import PARAMS_FILE, OpenMojiSource, read_params
 
 
 def grow_corpus(images: int) -> None:
-    """Set how many images of the embedded world the corpus has.
+    """Set how many images of the embedded world the corpus has; nothing else of params.yaml changes.
 
     Raises:
         InputError: the source is another, or has more images already.
@@ -23,8 +20,15 @@ def grow_corpus(images: int) -> None:
     if images < source.images:
         raise InputError(f"images = {images}: the corpus has {source.images}, a refresh only adds to it")
     if images > source.images:
+        text = PARAMS_FILE.read_text(encoding="utf-8")
+        start, end = _place(text, "ingest", "source", "images")
         with written_aside(PARAMS_FILE) as temporary:
-            shutil.copyfile(PARAMS_FILE, temporary)
-            with modify_yaml(temporary) as params:  # comments and order stay
-                params["ingest"]["source"]["images"] = images
-        get_run_logger().info("%s: ingest.source.images was %d, is now %d", PARAMS_FILE, source.images, images)
+            temporary.write_text(f"{text[:start]}{images}{text[end:]}", encoding="utf-8")
+
+
+def _place(text: str, *keys: str) -> tuple[int, int]:
+    """Return where in a YAML text the value of a key begins and ends."""
+    node = yaml.compose(text)
+    for wanted in keys:
+        node = next(value for key, value in node.value if key.value == wanted)
+    return node.start_mark.index, node.end_mark.index

@@ -11,6 +11,10 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parent.parent
+FILES = (
+    *("Makefile", "dvc.yaml", "params.yaml", "prefect.yaml", "pyproject.toml", "requirements.lock"),
+    *(".dvcignore", ".gitignore"),
+)
 STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "evaluate")
 SMALL: dict[str, Any] = {
     "threads": 1,
@@ -51,7 +55,7 @@ def make_project(folder: Path) -> None:
     ignored = shutil.ignore_patterns("build", "__pycache__")
     for name in ("stages", "flows", "nano", "conf"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    for name in ("dvc.yaml", "params.yaml", "prefect.yaml", "Makefile", ".dvcignore", ".gitignore", "pyproject.toml"):
+    for name in FILES:
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "data" / "nltk", folder / "data" / "nltk")
     set_params(folder, SMALL)

@@ -19,9 +19,12 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CI = (ROOT / ".ci" / "run").read_text().splitlines()
 END_TO_END = {
-    node.name: node for node in ast.parse((ROOT / "tests" / "test_end_to_end.py").read_text()).body if hasattr(node, "name")
+    node.name: node
+    for name in ("test_end_to_end.py", "ops/test_prefect.py", "ops/platform.py")
+    for node in ast.parse((ROOT / "tests" / name).read_text()).body
+    if hasattr(node, "name")
 }
-# How a command begins → the test of test_end_to_end.py that runs it, and the words that it is run by there.
+# How a command begins → the test of these files that runs it, and the words that it is run by there.
 RUN_BY = {
     "iedit edit reports/samples/source.png": (
         "test_registered_model_edits_from_the_command_line",
@@ -30,6 +33,13 @@ RUN_BY = {
     "dvc metrics show": ("test_dvc_shows_metrics_and_plots", "dvc metrics show"),
     "dvc plots show": ("test_dvc_shows_metrics_and_plots", "dvc plots show"),
     "make flow": ("test_flow_runs_every_stage_of_the_pipeline", "-m flows.pipeline"),
+    "make server": ("started", "server"),
+    "make deploy": ("started", "deploy"),
+    "make worker": ("started", "worker"),
+    "PREFECT_API_URL=http://127.0.0.1:4200/api prefect deployment run refresh/nightly": (
+        "test_what_cannot_pass_fails_at_once_and_is_told",
+        "prefect deployment run refresh/nightly --param images=5000",
+    ),
     "mlflow ui": ("test_tracking_page_answers", "mlflow ui"),
 }
 NOT_RUN = ("make nano", "dvc exp run")  # one takes hours, the other the hub and a GPU

@@ -61,7 +61,7 @@ class Platform:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout + done.stderr
 
-    def start(self, target: str) -> subprocess.Popen[bytes]:
+    def start(self, target: str) -> None:
         """Start a make target that runs for ever, with what it says in logs/TARGET.log."""
         (self.project / "logs").mkdir(exist_ok=True)
         with (self.project / "logs" / f"{target}.log").open("ab") as log:
@@ -69,10 +69,9 @@ class Platform:
                 ["make", target], cwd=self.project, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
         if target in ("server", "prefect-server"):
-            until(lambda: self.answers(f"{self.prefect}/api/health"))
+            until(lambda: self._is_up(target, f"{self.prefect}/api/health"))
         if target in ("server", "mlflow-server"):
-            until(lambda: self.answers(f"{self.mlflow}/health"))
-        return self._running[target]
+            until(lambda: self._is_up(target, f"{self.mlflow}/health"))
 
     def stop(self, target: str, signum: int = signal.SIGTERM) -> None:
         """End what a make target started."""
@@ -104,8 +103,8 @@ class Platform:
                 continue
         return found
 
-    @staticmethod
-    def answers(address: str) -> bool:
+    def _is_up(self, target: str, address: str) -> bool:
+        assert self._running[target].poll() is None, (self.project / "logs" / f"{target}.log").read_text()[-3000:]
         try:
             return httpx.get(address, timeout=5).is_success
         except httpx.HTTPError:

@@ -79,13 +79,14 @@ def files(project: Path) -> dict[str, bytes]:
 def test_a_schedule_fires(platform):
     deployment = platform.deployment("pipeline/on-demand")
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=10)
-    every = {"interval": 7 * 24 * 3600, "anchor_date": soon.isoformat()}
+    every = {"interval": 60, "anchor_date": soon.isoformat()}
     place = f"deployments/{deployment['id']}/schedules"
     schedule = platform.ask(place, [{"schedule": every, "active": True}])[0]["id"]
     due = until(lambda: [each for each in platform.all_of("flow_runs") if each["auto_scheduled"] and is_of(each, deployment)])
     found = min(due, key=lambda each: each["expected_start_time"])["id"]
+    until(lambda: platform.state(found) == "Running")
+    httpx.delete(f"{platform.prefect}/api/{place}/{schedule}").raise_for_status()  # the runs that wait go with it
     assert platform.end_of(found) == "Completed", platform.log(found)
-    httpx.delete(f"{platform.prefect}/api/{place}/{schedule}").raise_for_status()
 
     shown = platform.artifacts(found)
     assert set(shown) >= {*(f"{stage}-counts" for stage in STAGES), "results", "edits", "mlflow-run"}
@@ -172,7 +173,10 @@ def test_what_cannot_pass_fails_at_once_and_is_told(platform):
     with HTTPServer(("127.0.0.1", 0), Listener) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         platform.make("deploy", FAILURE_WEBHOOK=f"http://127.0.0.1:{server.server_port}/")
-        run_id = platform.order("refresh/nightly", images=5000)
+        command = ["prefect", "deployment", "run", "refresh/nightly", "--param", "images=5000"]
+        environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
+        ordered = subprocess.run(command, cwd=platform.project, env=environment, capture_output=True, text=True, check=True)
+        run_id = re.search(r"UUID: (\S+)", ordered.stdout)[1]
         assert platform.end_of(run_id) == "Failed"
         told = until(lambda: Listener.told)
         server.shutdown()
