@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from stages.errors import InputError
 from stages.files import read_json
-from stages.params import PARAMS_FILE, read_params
+from stages.params import PARAMS_FILE, Params, read_params
 from stages.reproduce import compare_in_clone
 from stages.tracking import history as champions
 from stages.tracking.failures import failures_told
@@ -98,7 +98,8 @@ def _tell_making(client: MlflowClient, version: Registered, record: Mapping[str,
     changed = record["changed"]
     yield f"commit     {record['commit']}{', with changes in ' + ', '.join(changed) if changed else ''}"
     yield "stages"
-    for stage, outs in record["stages"].items():
+    order = list(Params.model_fields)  # that of the pipeline
+    for stage, outs in sorted(record["stages"].items(), key=lambda each: order.index(each[0]) if each[0] in order else -1):
         for path, out in outs.items():
             files = f"  {len(out['files'])} files" if "files" in out else ""
             yield f"  {stage:<10} {path:<22} {out['md5']}{files}"

@@ -19,9 +19,13 @@ ROOT = Path(__file__).parents[1]
 WHO = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
 PIPELINE = {
     "stages": {
-        "evaluate": {"deps": ["models/iedit", "data/a/part"], "metrics": [{"reports/metrics.json": {"cache": False}}]},
-        "train": {"deps": ["data/a"], "outs": [{"models/iedit": {"persist": True}}]},
-        "ingest": {"outs": ["data/a"]},
+        "evaluate": {
+            "cmd": "true",
+            "deps": ["models/iedit", "data/a/part"],
+            "metrics": [{"reports/metrics.json": {"cache": False}}],
+        },
+        "train": {"cmd": "true", "deps": ["data/a"], "outs": [{"models/iedit": {"persist": True}}]},
+        "ingest": {"cmd": "true", "outs": ["data/a"]},
     }
 }
 
@@ -112,11 +116,12 @@ class TestRecord:
             lines = capsys.readouterr().out.splitlines()
             assert lines[0] == "version    models:/iedit/1"
             assert lines[1] == "decision   promoted: why"
-            for said in ("corpus     kind openmoji, images 6000, cases 300", f"  train.clip           a/clip  {'c' * 40}"):
+            for said in ("corpus     cases 300, images 6000, kind openmoji", f"  train.clip           a/clip  {'c' * 40}"):
                 assert said in lines
             assert any(line.split()[:2] == ["train.losses.noise", "mask"] for line in lines)
             assert any(line.split() == ["torch", lineage.libraries()["torch"]] for line in lines)
-            assert any(line.split()[:2] == ["train", "models/iedit"] for line in lines)
+            stages = lines[lines.index("stages") + 1 :][:3]
+            assert [line.split()[0] for line in stages] == ["ingest", "train", "evaluate"]
 
     @pytest.mark.parametrize(
         ("changed", "said"),

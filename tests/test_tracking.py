@@ -10,8 +10,11 @@ import mlflow
 import pandas as pd
 import pytest
 import yaml
+from fastapi.testclient import TestClient
+from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+from mlflow.pyfunc import scoring_server
 from PIL import Image
 
 from stages import cli
@@ -411,12 +414,17 @@ class TestRegistry:
             ({}, {"num_images": 0}, "number of images = 0: allowed is 1 to 16"),
         ],
     )
-    def test_a_bad_request_is_told_in_one_line(self, served, changes, params, message):
+    def test_a_bad_request_is_told_in_one_line(self, served, changes, params, message, monkeypatch):
+        monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")  # as MLflow sets it, and for no longer
         row = {"image": encode_picture(EXAMPLE.image), "prompt": "a dog"} | changes
         with pytest.raises(MlflowException, match=message) as caught:
             served.predict(pd.DataFrame([row]), params=params)
         assert "\n" not in caught.value.message
         assert caught.value.get_http_status_code() == 400
+        with TestClient(scoring_server.init(served)) as client:  # what `mlflow models serve` runs
+            answer = client.post("/invocations", json={"dataframe_records": [row], "params": params})
+        assert answer.status_code == 400
+        assert answer.json()["message"] == caught.value.message
 
     def test_too_many_pixels_are_not_decoded(self, monkeypatch):
         monkeypatch.setattr("stages.requests.MAX_PIXELS", 10)

@@ -27,8 +27,8 @@ def project(tmp_path_factory) -> Iterator[Path]:
         patch.setenv("HOME", str(folder.parent / "home"))
         make_project(folder)
         shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-        with (folder / "conf" / "config.yaml").open("a") as file:  # what Hydra composes is as small
-            file.write(yaml.safe_dump({name: values for name, values in SMALL.items() if name != "threads"}))
+        config = folder / "conf" / "config.yaml"  # what Hydra composes is as small
+        config.write_text("".join(line for line in config.open() if not line.startswith("threads:")) + yaml.safe_dump(SMALL))
         commit(folder, "small")
         run(folder, "dvc", "repro")
         commit(folder, "results")
