@@ -4,21 +4,24 @@ import argparse
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from mlflow.tracking import MlflowClient
 
 from stages.errors import InputError
 from stages.files import read_json
 from stages.params import PARAMS_FILE, Params, read_params
 from stages.reproduce import compare_in_clone
+from stages.run import alone
 from stages.tracking import history as champions
 from stages.tracking.failures import failures_told
 from stages.tracking.record import RECORD, fetch_record
 from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, Registered, find_version, version_by_alias
 from stages.tracking.store import connect
 from stages.tracking.training_run import flatten
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 SCORES = {"iedit_m/clip_score": "CLIPScore", "iedit_m/ssim_m_bar": "SSIM-M̄"}
 
@@ -37,7 +40,9 @@ def promote(options: argparse.Namespace) -> None:
 
         from stages.evaluate import promote_version  # slow to import
 
-        version, decision = promote_version(read_params(), options.version)
+        params = read_params()
+        with alone("iedit promote"):  # it may have to evaluate
+            version, decision = promote_version(params, options.version)
     if not decision.passes:
         raise InputError(f"models:/{NAME}/{version.version} stays challenger: {decision.why}; --force promotes it all the same")
     print(f"models:/{NAME}/{version.version} is champion: {decision.why}")
@@ -83,7 +88,7 @@ def reproduce(options: argparse.Namespace) -> int:
         return 0 if compare_in_clone(kept, options.into) else 1
 
 
-def _tell_making(client: MlflowClient, version: Registered, record: Mapping[str, Any]) -> Iterator[str]:
+def _tell_making(client: "MlflowClient", version: Registered, record: Mapping[str, Any]) -> Iterator[str]:
     aliases = [alias for alias in (CHAMPION, CHALLENGER) if version_by_alias(client, alias) == version.version]
     yield f"version    models:/{NAME}/{version.version}{''.join(f', {alias}' for alias in aliases)}"
     decision = client.get_model_version(NAME, version.version).description

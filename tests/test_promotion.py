@@ -237,6 +237,8 @@ class TestPromotion:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(promotion, "_write_down", write_down)
+            for module in (history, promotion, registry):  # connecting is not made for threads
+                patch.setattr(module, "connect", lambda **_: client)
             reader = threading.Thread(target=read)
             both = [threading.Thread(target=promote, args=(version,)) for version in versions[1:]]
             reader.start()
@@ -281,7 +283,7 @@ class TestRollback:
         history.roll_back("bad")
         decision = consider(second, judge.standard())
         assert not decision.passes
-        assert decision.why.startswith("was taken down by a rollback on ")
+        assert decision.why.startswith("a rollback took it down on ")
         assert champion() == "1"
         assert consider(second, judge.standard(), by_hand=True).passes
         assert champion() == "2"

@@ -25,7 +25,7 @@ from stages.params import PARAMS_FILE, ModelName, Params, Sampling, read_params
 from stages.requests import adjust_sampling, decode_picture, encode_picture
 from stages.tracking import history, lineage, registry, store
 from stages.tracking.failures import failures_told
-from stages.tracking.training_run import MODEL_DIGEST, TrainingRun, find_run, log_results, start_training
+from stages.tracking.training_run import MODEL_DIGEST, TrainingRun, find_run, log_results, run_of_results, start_training
 from tests import tiny
 
 PROJECT = Path(__file__).parents[1]
@@ -182,6 +182,16 @@ class TestStore:
             store.connect(create=False)
         assert not list(tmp_path.iterdir())
 
+    def test_an_experiment_that_dvc_runs_elsewhere_has_the_store_of_its_project(self, tmp_path, monkeypatch):
+        project, copy = tmp_path / "project", tmp_path / "project/.dvc/tmp/exps/tmp1"
+        copy.mkdir(parents=True)
+        monkeypatch.chdir(copy)
+        monkeypatch.setenv("DVC_ROOT", str(project))
+        with pytest.raises(InputError, match=r"mlflow\.db: no such file"):
+            store.connect(create=False)
+        (project / "mlflow.db").touch()
+        assert store.tracking_uri() == f"sqlite:///{project / 'mlflow.db'}"
+
 
 class TestFailures:
     @pytest.mark.parametrize(
@@ -281,6 +291,22 @@ class TestTrainingRun:
 
         with pytest.raises(InputError, match=r"^tracking store: gone \[2J$"):
             train_until_it_fails()
+
+    def test_an_experiment_of_dvc_is_a_run_of_its_name(self, project, tmp_path, monkeypatch):
+        params, client = read_params(), store.connect()
+        with train(params, tmp_path) as plain:
+            plain.finish("p" * 64)
+        assert run_of_results(plain.run_id, params, PARAMS_FILE) == plain.run_id
+        monkeypatch.setenv("DVC_EXP_NAME", "brave-owls")
+        own = run_of_results(plain.run_id, params, PARAMS_FILE)  # it trained nothing
+        assert run_of_results(None, params, PARAMS_FILE) == own != plain.run_id
+        with train(params, tmp_path) as named:
+            named.finish("q" * 64)
+        assert run_of_results(named.run_id, params, PARAMS_FILE) == named.run_id
+        runs = [client.get_run(run_id) for run_id in (plain.run_id, own, named.run_id)]
+        assert [run.info.run_name for run in runs] == ["train", "brave-owls", "brave-owls"]
+        assert [run.data.tags.get("iedit.experiment") for run in runs] == [None, "brave-owls", "brave-owls"]
+        assert [run.data.tags["iedit.role"] for run in runs] == ["train", "evaluate", "train"]
 
     def test_values_beyond_the_limits(self, project, tmp_path):
         params = read_params()

@@ -60,7 +60,7 @@ def _decide(
         return Decision(passes=True, why="the first version: there is no champion to compare it with")
     rollback = history.taken_down(client, version.version)
     if rollback is not None and not by_hand:
-        why = f"was taken down by a rollback on {rollback.when:%Y-%m-%d}: iedit promote {version.version} is left to you"
+        why = f"a rollback took it down on {rollback.when:%Y-%m-%d}: only iedit promote {version.version} brings it back"
         return Decision(passes=False, why=why, champion=champion.version)
     challenger, present = (_scores(client, each, standard) for each in (version, champion))
     return decide(
