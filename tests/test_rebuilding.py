@@ -107,6 +107,13 @@ class TestRecord:
         subprocess.run(["git", *WHO, "commit", "-qm", "two"], check=True)
         assert self.keep(made)["commit"] != first["commit"]
 
+    def test_a_record_that_a_kill_cut_short_is_made_again(self, made):
+        first = self.keep(made)
+        Path("code.py").write_text("changed")
+        (path,) = Path("mlruns").rglob("lineage.json")
+        path.write_text(path.read_text()[:99])
+        assert self.keep(made) == first | {"changed": ["code.py"]}
+
     def test_it_is_told_from_anywhere(self, made, tmp_path_factory, monkeypatch, capsys):
         self.keep(made)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri())

@@ -24,7 +24,7 @@ from mlflow.tracking import MlflowClient
 
 from stages.corpus.samples import read_metadata
 from stages.errors import InputError
-from stages.files import file_digest, write_json
+from stages.files import file_digest, read_json, write_json
 from stages.params import PARAMS_FILE, Params
 from stages.shards import count_samples, list_shards
 from stages.tracking.lineage import COMMIT, DVC_FILE, LOCK_FILE, changed_files, git_tags, libraries
@@ -48,7 +48,7 @@ def save_record(client: MlflowClient, model_id: str, params: Params, weights: Ma
         weights: of every frozen model, by its key in params.yaml: name, revision, identity.
     """
     changed = changed_files()
-    if changed != [] and client.list_logged_model_artifacts(model_id, FOLDER):
+    if changed != [] and _is_kept(client, model_id):
         return
     record = {
         "commit": git_tags()[COMMIT],
@@ -68,11 +68,21 @@ def save_record(client: MlflowClient, model_id: str, params: Params, weights: Ma
         "libraries": libraries(),
     }
     with tempfile.TemporaryDirectory() as folder:
-        write_json(Path(folder, RECORD), record)
-        for file in (PARAMS_FILE, LOCK_FILE):
+        path = Path(folder, RECORD)
+        write_json(path, record)
+        for file in (PARAMS_FILE, LOCK_FILE, path):  # the last stands for all
             if file.is_file():
-                Path(folder, file.name).write_bytes(file.read_bytes())
-        client.log_model_artifacts(model_id, folder, FOLDER)
+                client.log_model_artifact(model_id, str(file), FOLDER)
+
+
+def _is_kept(client: MlflowClient, model_id: str) -> bool:
+    """Tell whether a record is there, and whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            read_json(fetch_record(client, model_id, Path(folder)) / RECORD)
+        except ValueError:  # also what a kill cut short
+            return False
+    return True
 
 
 def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
@@ -81,7 +91,7 @@ def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
     Raises:
         InputError: nothing was kept.
     """
-    if not client.list_logged_model_artifacts(model_id, FOLDER):
+    if not any(item.path == f"{FOLDER}/{RECORD}" for item in client.list_logged_model_artifacts(model_id, FOLDER)):
         raise InputError(f"logged model {model_id}: nothing was kept of how it was made; run the stage evaluate again")
     place = client.get_logged_model(model_id).artifact_location
     return Path(mlflow.artifacts.download_artifacts(f"{place}/{FOLDER}", dst_path=str(folder)))
