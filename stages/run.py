@@ -37,7 +37,7 @@ def run(stage: Callable[[Params], None]) -> None:
 def _run(stage: Callable[[Params], None]) -> int:
     try:
         params = read_params()
-        with _alone(stage.__name__):
+        with alone(stage.__name__):
             stage(params)
     except (ParameterError, InputError) as error:
         return _complain(str(error), 2)
@@ -58,7 +58,7 @@ def _rank() -> str:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """Wait until no other stage is at work in this folder; the lock is the system's, so it goes with its process."""
     if not is_first_process():
         with _temporary_files_in(TEMPORARY.with_name(f"{TEMPORARY.name}-{_rank()}")):

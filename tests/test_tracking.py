@@ -13,8 +13,11 @@ import mlflow
 import pandas as pd
 import pytest
 import yaml
+from fastapi.testclient import TestClient
+from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+from mlflow.pyfunc import scoring_server
 from PIL import Image
 
 from stages import cli
@@ -23,10 +26,18 @@ from stages.errors import MAX_LINE, InputError
 from stages.files import NoRoomError, folder_digest, read_json, value_digest, write_json
 from stages.params import PARAMS_FILE, ModelName, Params, Sampling, read_params
 from stages.requests import adjust_sampling, decode_picture, encode_picture
-from stages.tracking import lineage, registry, store
+from stages.tracking import history, lineage, registry, store
 from stages.tracking.failures import failures_told
 from stages.tracking.pyfunc_model import EditorModel
-from stages.tracking.training_run import MODEL_DIGEST, TRAINING, TrainingRun, find_run, log_results, start_training
+from stages.tracking.training_run import (
+    MODEL_DIGEST,
+    TRAINING,
+    TrainingRun,
+    find_run,
+    log_results,
+    run_of_results,
+    start_training,
+)
 from tests import tiny
 
 PROJECT = Path(__file__).parents[1]
@@ -60,7 +71,7 @@ def champion(project):
     run_id = find_run(folder_digest(folders[0]))
     made = registry.register(*folders, metrics={"clip_score": 61.5}, example=EXAMPLE, run_id=run_id)
     assert made.run_id == run.run_id
-    registry.promote(made.version)
+    history.promote(made.version, "the first")
     return made
 
 
@@ -202,6 +213,16 @@ class TestStore:
             store.connect(create=False)
         assert not list(tmp_path.iterdir())
 
+    def test_an_experiment_that_dvc_runs_elsewhere_has_the_store_of_its_project(self, tmp_path, monkeypatch):
+        project, copy = tmp_path / "project", tmp_path / "project/.dvc/tmp/exps/tmp1"
+        copy.mkdir(parents=True)
+        monkeypatch.chdir(copy)
+        monkeypatch.setenv("DVC_ROOT", str(project))
+        with pytest.raises(InputError, match=r"mlflow\.db: no such file"):
+            store.connect(create=False)
+        (project / "mlflow.db").touch()
+        assert store.tracking_uri() == f"sqlite:///{project / 'mlflow.db'}"
+
 
 class TestFailures:
     @pytest.mark.parametrize(
@@ -250,7 +271,9 @@ class TestTrainingRun:
         (dataset,) = kept.inputs.dataset_inputs
         assert dataset.dataset.digest == "d" * 36
         assert [(tag.key, tag.value) for tag in dataset.tags] == [("mlflow.data.context", "training")]
-        assert {"checkpoints", "images", "params.yaml"} == {item.path for item in client.list_artifacts(run.run_id)}
+        assert {"checkpoints", "images", "params.yaml", "libraries.json"} == {
+            item.path for item in client.list_artifacts(run.run_id)
+        }
         assert find_run("m" * 64) == run.run_id
         assert find_run("n" * 64) is None
         log_results(run.run_id, {"iEdit-M/clip_score": 60.0}, [project / "photo.png"])
@@ -320,6 +343,22 @@ class TestTrainingRun:
 
         with pytest.raises(InputError, match=r"^tracking store: gone \[2J$"):
             train_until_it_fails()
+
+    def test_an_experiment_of_dvc_is_a_run_of_its_name(self, project, tmp_path, monkeypatch):
+        params, client = read_params(), store.connect()
+        with train(params, tmp_path) as plain:
+            plain.finish("p" * 64)
+        assert run_of_results(plain.run_id, params, PARAMS_FILE) == plain.run_id
+        monkeypatch.setenv("DVC_EXP_NAME", "brave-owls")
+        own = run_of_results(plain.run_id, params, PARAMS_FILE)  # it trained nothing
+        assert run_of_results(None, params, PARAMS_FILE) == own != plain.run_id
+        with train(params, tmp_path) as named:
+            named.finish("q" * 64)
+        assert run_of_results(named.run_id, params, PARAMS_FILE) == named.run_id
+        runs = [client.get_run(run_id) for run_id in (plain.run_id, own, named.run_id)]
+        assert [run.info.run_name for run in runs] == ["train", "brave-owls", "brave-owls"]
+        assert [run.data.tags.get("iedit.experiment") for run in runs] == [None, "brave-owls", "brave-owls"]
+        assert [run.data.tags["iedit.role"] for run in runs] == ["train", "evaluate", "train"]
 
     def test_values_beyond_the_limits(self, project, tmp_path):
         params = read_params()
@@ -469,12 +508,17 @@ class TestRegistry:
             ({}, {"num_images": 0}, "number of images = 0: allowed is 1 to 16"),
         ],
     )
-    def test_a_bad_request_is_told_in_one_line(self, predict, changes, params, message):
+    def test_a_bad_request_is_told_in_one_line(self, predict, served, changes, params, message, monkeypatch):
+        monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")  # as MLflow sets it, and for no longer
         row = {"image": encode_picture(EXAMPLE.image), "prompt": "a dog"} | changes
         with pytest.raises(MlflowException, match=message) as caught:
             predict(pd.DataFrame([row]), params=params)
         assert "\n" not in caught.value.message
         assert caught.value.get_http_status_code() == 400
+        with TestClient(scoring_server.init(served)) as client:  # what `mlflow models serve` runs
+            answer = client.post("/invocations", json={"dataframe_records": [row], "params": params})
+        assert answer.status_code == 400
+        assert answer.json()["message"] == caught.value.message
 
     def test_too_many_pixels_are_not_decoded(self, monkeypatch):
         monkeypatch.setattr("stages.requests.MAX_PIXELS", 10)
