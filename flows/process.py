@@ -13,7 +13,7 @@ from typing import IO
 
 PROGRESS_SECONDS = 15  # a progress bar is redrawn many times a second; one line of it in this time is passed on
 KEPT_LINES = 20  # told when the command fails
-GRACE_SECONDS = 30  # to end well after an interrupt
+GRACE_SECONDS = 20  # to end well after an interrupt; Prefect kills a cancelled flow after 30
 
 
 class CommandError(RuntimeError):

@@ -79,9 +79,9 @@ def _share(found: list[str], true: list[str]) -> float:
     return sum(one == other for one, other in zip(found, true, strict=False)) / len(found)
 
 
-def measure_segmenter(scenes: Scenes) -> Figures:
+def measure_segmenter(name: str, scenes: Scenes) -> Figures:
     """Return the mean IoU with the true mask, and the mean area found of a noun that is not in the picture."""
-    segmenter = load_segmenter(_model("segmenter"))
+    segmenter = load_segmenter(_model(name))
     overlaps, absent = [], []
     for rows in _parts(scenes):
         images = to_images(scenes.pictures(rows))
@@ -173,7 +173,8 @@ def main() -> None:
         "captioner": measure_captioner(scenes),
         "clip": measure_clip("clip", scenes),
         "judge": measure_clip("judge", scenes),
-        "segmenter": measure_segmenter(scenes),
+        "segmenter": measure_segmenter("segmenter", scenes),
+        "referee": measure_segmenter("referee", scenes),
         "vgg": measure_vgg(scenes),
     }
     figures["diffusion"], samples = measure_diffusion(load_scenes("train"), scenes, settings["measure"], settings["seed"])

@@ -1,8 +1,16 @@
-"""Train CLIPSeg: a picture and the words for a thing in it to the mask of that thing, empty where it is not there."""
+"""Train CLIPSeg: a picture and the words for a thing in it to the mask of that thing, empty where it is not there.
+
+``python -m nano.segmenter segmenter`` trains the one that the pipeline finds masks with, ``referee`` a smaller one from
+another seed: it finds the masks that edits are judged by where the truth is not known, and nothing is trained or made
+with it.
+"""
+
+import sys
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, ViTImageProcessorPil
+from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, CLIPTokenizer, ViTImageProcessorPil
 
 from nano.fit import draw_rows, fit, halve
 from nano.patches import PATCH, label_patches, patch_head, patch_loss
@@ -11,7 +19,18 @@ from nano.settings import MODELS, read_settings, read_training
 from nano.tokenizers import CONTEXT, save_clip_tokenizer
 from stages.corpus import world
 
-FOLDER = MODELS / "segmenter"
+VISION: dict[str, dict[str, int]] = {
+    "segmenter": {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 5},
+    "referee": {"hidden_size": 72, "intermediate_size": 216, "num_hidden_layers": 4},
+}
+TEXT: dict[str, dict[str, int]] = {
+    "segmenter": {"hidden_size": 96, "intermediate_size": 192, "num_attention_heads": 3},
+    "referee": {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2},
+}
+DECODER: dict[str, dict[str, Any]] = {
+    "segmenter": {"projection_dim": 96, "reduce_dim": 64, "extract_layers": [1, 2, 4], "decoder_intermediate_size": 256},
+    "referee": {"projection_dim": 64, "reduce_dim": 48, "extract_layers": [0, 1, 3], "decoder_intermediate_size": 128},
+}
 CUT_OUT_SHARE = 0.3  # of the pictures show the object on a plain colour
 ABSENT_SHARE = 0.35  # of the pictures are asked for a thing that another picture shows
 
@@ -28,8 +47,8 @@ def segment(
         attention_mask: of the words, (n, length).
 
     Returns:
-        the logits of the masks, (n, size, size), the embeddings of the pictures, (n, 96), and the hidden states of their
-        patches, (n, patches, 128).
+        the logits of the masks, (n, size, size), the embeddings of the pictures, (n, projection), and the hidden states of
+        their patches, (n, patches, hidden).
     """
     vision = model.clip.get_image_features(pixel_values=pictures, output_hidden_states=True)
     embedded_words = model.clip.get_text_features(input_ids=words, attention_mask=attention_mask).pooler_output
@@ -37,47 +56,37 @@ def segment(
     return model.decoder(activations, embedded_words).logits.float(), vision.pooler_output, vision.hidden_states[-1][:, 1:]
 
 
-def main() -> None:
-    """Train and write the model with its processor."""
-    settings, training = read_settings(), read_training("segmenter")
-    scenes = load_scenes("train")
-    size = settings["size"]
-    tokenizer = save_clip_tokenizer(FOLDER)
+def configuration(name: str, size: int, tokenizer: CLIPTokenizer) -> CLIPSegConfig:
+    """Return the configuration of one of the two models."""
     text = {
+        **TEXT[name],
         "vocab_size": len(tokenizer),
-        "hidden_size": 96,
-        "intermediate_size": 192,
         "num_hidden_layers": 2,
-        "num_attention_heads": 3,
         "max_position_embeddings": CONTEXT,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    vision = {
-        "hidden_size": 128,
-        "intermediate_size": 384,
-        "num_hidden_layers": 5,
-        "num_attention_heads": 4,
-        "image_size": size,
-        "patch_size": PATCH,
-    }
-    config = CLIPSegConfig(
-        text_config=text,
-        vision_config=vision,
-        projection_dim=96,
-        reduce_dim=64,
-        extract_layers=[1, 2, 4],
-        conditional_layer=0,
-        decoder_num_attention_heads=4,
-        decoder_intermediate_size=256,
+    vision = {**VISION[name], "num_attention_heads": 4, "image_size": size, "patch_size": PATCH}
+    return CLIPSegConfig(
+        text_config=text, vision_config=vision, conditional_layer=0, decoder_num_attention_heads=4, **DECODER[name]
     )
-    torch.manual_seed(settings["seed"])
+
+
+def main() -> None:
+    """Train and write one of the two models with its processor."""
+    name = sys.argv[1]
+    settings, training, folder = read_settings(), read_training(name), MODELS / name
+    scenes = load_scenes("train")
+    size = settings["size"]
+    tokenizer = save_clip_tokenizer(folder)
+    config = configuration(name, size, tokenizer)
+    torch.manual_seed(settings["seed"] + (name == "referee"))
     model = CLIPSegForImageSegmentation(config)
     image_processor = ViTImageProcessorPil(size={"height": size, "width": size})
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std))
 
-    trained = nn.ModuleDict({"clipseg": model, "patches": patch_head(vision["hidden_size"])})
+    trained = nn.ModuleDict({"clipseg": model, "patches": patch_head(VISION[name]["hidden_size"])})
     every_noun = tokenizer(list(world.nouns()), padding=True, return_tensors="pt")
 
     def loss_of(generator: torch.Generator) -> Tensor:
@@ -105,10 +114,10 @@ def main() -> None:
         labelled = patch_loss(trained["patches"](patches), label_patches(scenes, rows, alone))
         return nn.functional.binary_cross_entropy_with_logits(logits, masks) + 0.2 * dice.mean() + 0.3 * (named + labelled)
 
-    fit("segmenter", trained, loss_of, training, settings["seed"])
-    model.save_pretrained(FOLDER)
-    CLIPSegProcessor(image_processor, tokenizer).save_pretrained(FOLDER)
-    halve(FOLDER / "model.safetensors")
+    fit(name, trained, loss_of, training, settings["seed"])
+    model.save_pretrained(folder)
+    CLIPSegProcessor(image_processor, tokenizer).save_pretrained(folder)
+    halve(folder / "model.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""The command ``iedit``: edit a picture, or tell what the project has made."""
+"""The command ``iedit``: edit a picture, tell what the project has made, and operate the registry."""
 
 import argparse
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,14 @@ if TYPE_CHECKING:  # they are slow to import, and --help needs none of them
     from stages.params import Sampling
 
 CHAMPION = "models:/iedit@champion"
+CHALLENGER = "models:/iedit@challenger"
+OPERATIONS = {
+    "promote": "make a version the champion if it is better than the present one on the current evaluation set",
+    "rollback": "make the champion before this one champion again",
+    "history": "list the champions: when each became that, why, and its scores",
+    "lineage": "print what a version was made from, as it was recorded: run, commit, stages, corpus, weights, libraries",
+    "reproduce": "make a version again in a clean clone and compare every stage; exit code 1 where one differs",
+}
 REPORTS = Path("reports")
 TABLE, REPORT = REPORTS / "table.md", REPORTS / "report.html"
 SAMPLE, SAMPLE_EDIT = REPORTS / "samples" / "source.png", REPORTS / "samples" / "edit.json"
@@ -27,18 +36,21 @@ OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 2 after one line about what is wrong, or 130 when interrupted."""
+    """Run the command and return its exit code.
+
+    0 done; 1 ``reproduce`` found a difference; 2 bad input, or what was asked for is refused; 130 interrupted. All but the
+    first two are told in one line.
+    """
     options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], None] = options.command
+    command: Callable[[argparse.Namespace], int | None] = options.command
     try:
-        command(options)
+        return command(options) or 0
     except (InputError, ParameterError, NoRoomError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def edit(options: argparse.Namespace) -> None:
@@ -169,7 +181,25 @@ def _parser() -> argparse.ArgumentParser:
 
     told = commands.add_parser("summary", help="results, report, registered model", description=summary.__doc__)
     told.set_defaults(command=summary)
+
+    for name, text in OPERATIONS.items():
+        operation = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        operation.set_defaults(command=partial(_operate, name))
+        if name == "promote":
+            operation.add_argument("version", nargs="?", default=CHALLENGER, help="number or URI (default: %(default)s)")
+            operation.add_argument("--force", action="store_true", help="whatever the gate says")
+        elif name in ("lineage", "reproduce"):
+            operation.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
+        if name == "reproduce":
+            operation.add_argument("--into", type=Path, help="folder for the clone, which is kept (default: a temporary one)")
     return parser
+
+
+def _operate(name: str, options: argparse.Namespace) -> int | None:
+    from stages import operate  # slow to import
+
+    command: Callable[[argparse.Namespace], int | None] = getattr(operate, name)
+    return command(options)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import Tensor
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor
 from stages.errors import InputError
-from stages.files import value_digest
+from stages.files import remove, value_digest
 from stages.models import mask_to_tensor, to_tensor
 from stages.pairing.split import held_out_pairs
 from stages.params import CaseSplit, Params
@@ -27,6 +27,7 @@ from stages.systems import System
 SUFFIX = ".safetensors"
 TIMED = 5  # edits by which the time of one is told
 VALIDATION_SHARE = 1 / 3  # of a folder that both splits share
+MASKS = "masks"  # the folder beside those of the systems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def edit_cases(
 
     batch = params.evaluate.batch
     masking = {"segmenter": segmenter, "threshold": params.sampling.mask_threshold}
-    predicted, _ = _make("masks", predict, cases, batch, masking, folder)
+    predicted, _ = _make(MASKS, predict, cases, batch, masking, folder)
     pictures: dict[str, Tensor] = {}
     made_by: dict[str, str] = {}  # a digest of the settings → the first system that has them
     counts = []
@@ -120,6 +121,8 @@ def edit_cases(
             counts.append(made)
         else:
             pictures[name] = pictures[first]
+    for stranger in [path for path in folder.iterdir() if path.name not in {MASKS, *made_by.values()}]:
+        remove(stranger)  # of a system that is not compared any more
     total = StageCounts(
         stage="evaluate",
         done=sum(made.done for made in counts),

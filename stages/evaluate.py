@@ -2,7 +2,8 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -10,35 +11,45 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from stages.comparison import edit_cases, read_cases, time_edits
+from stages import comparison
+from stages.comparison import Case, edit_cases, read_cases, time_edits
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import EditRequest
 from stages.errors import InputError, first_line
 from stages.files import file_digest, folder_digest, value_digest, write_json, written_aside
+from stages.metrics import scores as scoring
 from stages.metrics.scores import summarise
 from stages.models import (
     identity,
+    known_identity,
     load_clip,
     load_vgg,
     locate,
     mask_to_tensor,
     to_images,
 )
-from stages.params import Evaluate, Gate, Params
+from stages.params import PARAMS_FILE, Evaluate, Params, named_models
+from stages.provenance import source_digest
 from stages.report.claims import claim_rows, judge_claims, markdown_claims
 from stages.report.page import contact_sheet, write_report
 from stages.report.tables import NAMES, write_case_scores, write_tables, write_text
 from stages.scoring import score_edits
 from stages.shards import LOGS, count_dropped, list_shards
-from stages.systems import CONTROLS, INSTRUCTED, MODEL, SYSTEMS, chosen_systems, load_models
+from stages.systems import CONTROLS, INSTRUCTED, MODEL, SYSTEMS, chosen_systems, edited_by, load_models
+from stages.tracking.evaluations import Scores, save_scores
 from stages.tracking.failures import failures_told
-from stages.tracking.registry import Registered, current_champion, promote, register
-from stages.tracking.training_run import find_run, log_results
+from stages.tracking.gate import Decision
+from stages.tracking.promotion import Standard, consider
+from stages.tracking.record import save_record
+from stages.tracking.registry import NAME, Registered, find_version, load_editor, register
+from stages.tracking.store import connect
+from stages.tracking.training_run import find_run, log_results, run_of_results
 
 LOSSES = Path("models/losses.csv")
 TRAINING = Path("data/training")
 REPORTS = Path("reports")
 EDITED = Path("data/evaluated")  # the edits, batch by batch: made anew when missing, no out of DVC
+REGISTERED = Path("data/registered")  # those of a registered version that is evaluated again
 WRITTEN = {
     "ingest": Path("data/corpus"),
     "caption": Path("data/captions"),
@@ -46,7 +57,6 @@ WRITTEN = {
     "retrieve": Path("data/pairs"),
     "segment": TRAINING,
 }
-BASELINE = "sdedit"
 SHOWN_PAIRS = 8  # training pairs in the report
 SHEET_CASES = 8  # cases on the contact sheet
 CREDITS = "Artwork of the embedded world: OpenMoji (openmoji.org), CC BY-SA 4.0."
@@ -59,7 +69,10 @@ PANELS = {
 
 
 def evaluate(params: Params) -> None:
-    """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it is fit."""
+    """Write ``reports``: metrics.json, tables, plots, the page; register the model, promote it if it is better.
+
+    What the registry holds decides nothing of ``reports``.
+    """
     config = params.evaluate
     judge, vgg = load_clip(config.judge), load_vgg(config.vgg)
     compared = load_models(params)
@@ -92,9 +105,65 @@ def evaluate(params: Params) -> None:
     with failures_told():
         registered = _register(params, cases[0], metrics)
         if made.counts.done:
-            _tell_times(time_edits(asked, systems, compared.tuned, params))
+            _tell_times(time_edits(asked, systems, compared.tuned, params), params)
+        standard = _standard(params)
+        client = connect()
+        save_scores(client, registered.model_id, standard.evaluation_set, standard.cases, scores["iedit_m"].per_case)
+        save_record(client, registered.model_id, params, _weights(params))
+        decision = consider(registered, standard)
     made.counts.report()
-    print(f"  models:/iedit/{registered.version}{', champion' if registered.is_champion else ''}")
+    print(f"  models:/{NAME}/{registered.version}, {'champion' if decision.passes else 'challenger'}: {decision.why}")
+
+
+def _weights(params: Params) -> dict[str, dict[str, str | None]]:
+    return {
+        model.key: {"name": model.name, "revision": model.revision, "identity": known_identity(model)}
+        for model in named_models(params)
+    }
+
+
+def promote_version(params: Params, uri: str) -> tuple[Registered, Decision]:
+    """Do by hand what the stage does for the model that it registers: make a version champion if it is better.
+
+    Args:
+        params: name the evaluation set, and how it is decided.
+        uri: ``models:/iedit@ALIAS``, ``models:/iedit/VERSION``, or a number alone.
+    """
+    version = find_version(uri)
+    return version, consider(version, _standard(params), by_hand=True)
+
+
+def _standard(params: Params) -> Standard:
+    """Return what versions are compared by: the current cases, judge and code. Each samples its edits as it is served."""
+    config = params.evaluate
+    shards = list_shards(Path(config.cases), ".tar")
+    asked = read_cases(shards, params)
+    keys = [case.sample.key for case in asked]
+    decisive = {
+        "shards": [file_digest(shard) for shard in shards],
+        "cases": keys,
+        "judge": identity(config.judge),
+        "seed": params.seed,
+        "code": [source_digest(comparison.__file__), source_digest(scoring.__file__)],
+    }
+    return Standard(
+        evaluation_set=value_digest(decisive),
+        cases=keys,
+        score=partial(_score_version, params, asked),
+        gate=config.gate,
+        resamples=config.bootstrap,
+        seed=params.seed,
+    )
+
+
+def _score_version(params: Params, asked: Sequence[Case], version: Registered) -> Scores:
+    """Return the scores of a registered version's edits with predicted masks, made and scored as those of ``iedit_m``."""
+    editor, sampling = load_editor(f"models:/{NAME}/{version.version}")
+    system = edited_by(editor, version.digest, sampling, masks="predicted")
+    as_served = params.model_copy(update={"sampling": sampling})
+    made = edit_cases(asked, {"edits": system}, editor, version.digest, as_served, REGISTERED)
+    judge, vgg = load_clip(params.evaluate.judge), load_vgg(params.evaluate.vgg)
+    return score_edits([case.sample for case in asked], made.pictures, judge, vgg, params.evaluate.batch)["edits"].per_case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,16 +234,14 @@ def _write_pictures(
 
 
 def _register(params: Params, case: EditSample, metrics: Mapping[str, Any]) -> Registered:
-    """Log the evaluation to the run that trained the model, register the model, and promote it if it is fit.
-
-    That is: if it meets the gate, or is the first.
-    """
+    """Log the evaluation to the run that trained the model, and register the model."""
     run_id = find_run(folder_digest(MODEL))
     rows = metrics["systems"].items()
     scores = {f"{system}/{name}": value for system, row in rows for name, value in row.items() if value is not None}
-    if run_id is not None:
-        log_results(run_id, scores, [REPORTS / "metrics.json", REPORTS / "report.html", REPORTS / "sheet.png"])
-    registered = register(
+    run_of_these = run_of_results(run_id, params, PARAMS_FILE)
+    if run_of_these is not None:
+        log_results(run_of_these, scores, [REPORTS / "metrics.json", REPORTS / "report.html", REPORTS / "sheet.png"])
+    return register(
         MODEL,
         locate(params.evaluate.segmenter),
         metrics={name: value for name, value in scores.items() if name.startswith("iedit_m/")},
@@ -182,28 +249,13 @@ def _register(params: Params, case: EditSample, metrics: Mapping[str, Any]) -> R
         run_id=run_id,
         tags={"iedit.cases_digest": metrics["cases_digest"]},
     )
-    # Where there is no champion there is nothing to lose: whoever asks for one is better off with the first than without.
-    if current_champion() is None or meets_gate(metrics["systems"], params.evaluate.gate):
-        promote(registered.version)
-        return replace(registered, is_champion=True)
-    return registered
 
 
-def meets_gate(systems: Mapping[str, Mapping[str, float | None]], gate: Gate) -> bool:
-    """Tell whether iEdit-M is good enough against SDEdit: CLIPScore hardly worse, more left alone outside the mask."""
-    tuned, base = systems["iedit_m"], systems[BASELINE]
-    scores = [tuned["clip_score"], base["clip_score"], tuned["ssim_m_bar"], base["ssim_m_bar"]]
-    if any(score is None for score in scores):
-        return False
-    tuned_clip, base_clip, tuned_ssim, base_ssim = (float(score or 0) for score in scores)
-    return tuned_clip >= base_clip * (1 - gate.clip_score_tolerance) and tuned_ssim >= base_ssim + gate.ssim_m_bar_gain
-
-
-def _tell_times(seconds: Mapping[str, float]) -> None:
+def _tell_times(seconds: Mapping[str, float], params: Params) -> None:
     """Print, keep and log how long an edit takes; no out of the stage may hold it, for it is never twice the same."""
     write_json(LOGS / "seconds_per_edit.json", dict(seconds))
     print("\nseconds per edit: " + ", ".join(f"{NAMES[name]} {seconds[name]:.2f}" for name in SYSTEMS))
-    run_id = find_run(folder_digest(MODEL))
+    run_id = run_of_results(find_run(folder_digest(MODEL)), params, PARAMS_FILE)
     if run_id is not None:
         log_results(run_id, {f"{name}/seconds_per_edit": seconds[name] for name in SYSTEMS})
 

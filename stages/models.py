@@ -156,6 +156,18 @@ def identity(model: ModelName) -> str:
     return folder_digest(folder) if Path(model.name).is_dir() else folder.name
 
 
+def known_identity(model: ModelName) -> str:
+    """Return :func:`identity` as far as this machine knows it: of a model of the hub that is not here, its revision."""
+    if Path(model.name).is_dir():
+        return identity(model)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model.name, revision=model.revision, local_files_only=True)).name
+    except (OSError, ValueError):
+        return str(model.revision)
+
+
 def device() -> torch.device:
     """Return the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,6 +1,6 @@
 """The sections of params.yaml as typed, range-checked values; one class for each stage, in the order of the pipeline."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -115,6 +115,7 @@ class Retrieve(Section):
 
     clip: ModelName
     batch: Count
+    text_weight: Share  # of the edit prompt in the query, the rest is the image's; 0.5 is the paper's mean
     neighbours: Count  # candidates for each pair, best first
     max_uses: Count  # how often one image may be a target
     near_duplicate: Cosine  # image-image cosine at and above which a candidate is the same picture
@@ -211,10 +212,13 @@ class Sampling(Section):
 
 
 class Gate(Section):
-    """When a model becomes champion: iEdit-M against SDEdit on the same cases."""
+    """When a new version becomes champion: by the 95 % intervals of its mean differences to the champion, case by case.
 
-    clip_score_tolerance: Share  # of SDEdit's CLIPScore that iEdit-M may lose: a mask also keeps the prompt out
-    ssim_m_bar_gain: float  # points that iEdit-M must win
+    CLIPScore must not be worse: its interval reaches zero or lies above. SSIM-M̄ must not be worse by more than the
+    tolerance: its interval lies above minus that. And one of the two must be better: its interval lies above zero.
+    """
+
+    ssim_m_bar_tolerance: Annotated[float, Field(ge=0)]  # points of 100
 
 
 class Noised(Section):
@@ -316,6 +320,15 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     except ValidationError as error:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ParameterError(f"{path}: {describe_error(error.errors()[0], values)}{more}") from error
+
+
+def named_models(section: Section) -> Iterator[ModelName]:
+    """Yield every pretrained model that a section names, in its order; each knows its key."""
+    for _, value in section:
+        if isinstance(value, ModelName):
+            yield value
+        elif isinstance(value, Section):
+            yield from named_models(value)
 
 
 def describe_error(error: ErrorDetails, values: Any) -> str:

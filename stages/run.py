@@ -15,6 +15,7 @@ from stages.params import ParameterError, Params, read_params
 
 LOCK = Path("logs/lock")  # no out of DVC, and ignored by git; it says who holds it
 TEMPORARY = Path("logs/tmp")  # where libraries put their temporary files, so that those of a killed stage can be found
+VARIABLE = "TMPDIR"  # that tells the processes that a stage starts
 
 
 def run(stage: Callable[[Params], None]) -> None:
@@ -36,7 +37,7 @@ def run(stage: Callable[[Params], None]) -> None:
 def _run(stage: Callable[[Params], None]) -> int:
     try:
         params = read_params()
-        with _alone(stage.__name__):
+        with alone(stage.__name__):
             stage(params)
     except (ParameterError, InputError) as error:
         return _complain(str(error), 2)
@@ -49,14 +50,19 @@ def _run(stage: Callable[[Params], None]) -> int:
 
 def is_first_process() -> bool:
     """Tell whether this is the first of the processes of a stage, or its only one; the first has the lock for all."""
-    return os.environ.get("RANK", "0") == "0"  # as torch's launcher names them
+    return _rank() == "0"
+
+
+def _rank() -> str:
+    return os.environ.get("RANK", "0")  # as torch's launcher names it
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """Wait until no other stage is at work in this folder; the lock is the system's, so it goes with its process."""
     if not is_first_process():
-        yield
+        with _temporary_files_in(TEMPORARY.with_name(f"{TEMPORARY.name}-{_rank()}")):
+            yield
         return
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with LOCK.open("a+") as file:
@@ -69,21 +75,29 @@ def _alone(name: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{name} (process {os.getpid()})")
         file.flush()
-        with _temporary_files_here():
+        with _temporary_files_in(TEMPORARY):
             yield
 
 
 @contextmanager
-def _temporary_files_here() -> Iterator[None]:
-    """Keep what libraries write for a moment in the project's folder, and leave none of it, nor what a kill left."""
-    remove(TEMPORARY)
-    TEMPORARY.mkdir()
-    before, tempfile.tempdir = tempfile.tempdir, str(TEMPORARY.absolute())
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Keep what libraries, and the processes that they start, write for a moment in a folder of this process.
+
+    None of it is left, nor what a kill left.
+    """
+    remove(folder)
+    folder.mkdir(parents=True)
+    before, told = tempfile.tempdir, os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = tempfile.tempdir = str(folder.absolute())
     try:
         yield
     finally:
         tempfile.tempdir = before
-        remove(TEMPORARY)
+        if told is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = told
+        remove(folder)
 
 
 def set_threads(threads: int) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -29,7 +30,6 @@ MODEL = Path("models/iedit")
 LOSSES = Path("models/losses.csv")
 DONE = Path("models/iedit.done")  # written last: a digest of what went into the model and the losses, and of both
 UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
-RUN = UNFINISHED / "run.json"
 SHOWN = 4  # training pairs whose edits are logged at every checkpoint
 # Of ``train``, what does not change what a step does; models are known by their files, not by their names.
 UNHASHED = {"steps", "checkpoint_every", "keep_checkpoints", "base", "clip", "vgg"}
@@ -53,18 +53,20 @@ def train(params: Params) -> None:
     workplace = loop.Workplace(folder=UNFINISHED, fingerprint=_fingerprint(params, dataset_digest, processes.num_processes))
     code = source_digest(__file__)
     fingerprint = value_digest([workplace.fingerprint, config.steps, params.sampling.model_dump(), code])
+    run = UNFINISHED / f"{fingerprint[:16]}.run.json"  # of this training: another that was left is none of its business
     is_whole = _is_whole(fingerprint)
     done = config.steps
     if not processes.is_main_process:
         if not is_whole:
             _fine_tune(params, workplace, shards, None)
         return
-    if not is_whole or RUN.exists():
+    if not is_whole or run.exists():
         with start_training(
-            params, PARAMS_FILE, state_file=RUN, dataset=TRAINING, dataset_digest=dataset_digest, samples=count
+            params, PARAMS_FILE, state_file=run, dataset=TRAINING, dataset_digest=dataset_digest, samples=count
         ) as tracked:
-            if not is_whole:
-                DONE.unlink(missing_ok=True)
+            if is_whole:
+                _log_steps(_read_losses(), tracked)
+            else:
                 diffusion, done = _fine_tune(params, workplace, shards, tracked)
                 _write_losses(workplace)
                 _write_model(diffusion, locate(config.base), params)
@@ -104,8 +106,7 @@ def _fine_tune(
     def on_checkpoint(step: int, path: Path) -> None:
         if tracked is None:
             return
-        for each, log in workplace.read_losses():  # a kill may have come before the last steps were sent
-            tracked.log_step(each, log)
+        _log_steps(workplace.read_losses(), tracked)
         if not tracked.has_artifact(path, "checkpoints"):
             tracked.log_image("edits", _show(Editor(diffusion), shown, params), step)
             tracked.log_artifact(path, "checkpoints")  # last: where it is, the picture is
@@ -121,6 +122,12 @@ def _fine_tune(
         on_checkpoint=on_checkpoint,
     )
     return diffusion, done
+
+
+def _log_steps(steps: Iterable[tuple[int, loop.StepLog]], tracked: TrainingRun) -> None:
+    """Log what the run lacks of the steps so far: a kill came before they were sent, or the run had to be made anew."""
+    for step, log in steps:
+        tracked.log_step(step, log)
 
 
 def _fingerprint(params: Params, dataset_digest: str, processes: int) -> str:
@@ -160,6 +167,14 @@ def _write_losses(workplace: loop.Workplace) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _read_losses() -> Iterator[tuple[int, loop.StepLog]]:
+    """Yield what :func:`_write_losses` wrote."""
+    with LOSSES.open(newline="") as file:
+        for row in csv.DictReader(file):
+            log = {name: float(value) for name, value in row.items()}
+            yield int(log.pop("step")), log
 
 
 def _write_model(diffusion: Diffusion, base: Path, params: Params) -> None:

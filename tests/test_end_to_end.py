@@ -14,52 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
-STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
-SMALL = {
-    "threads": 1,
-    "ingest": {"source": {"kind": "openmoji", "images": 48, "cases": 4}, "shard_size": 24},
-    "train": {"steps": 3, "batch": 2, "checkpoint_every": 2},
-    "sampling": {"steps": 4},
-    "evaluate": {"max_cases": 4, "batch": 4, "gallery": 2, "bootstrap": 20},
-    "retrieve": {"min_image_image": -1.0, "min_text_image": -1.0, "min_directional": -1.0, "text_gain": False},
-    "segment": {"min_area": 0.0, "max_area": 1.0},
-}
-
-
-def environment_of(project: Path) -> dict[str, str]:
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    environment["PREFECT_HOME"] = str(project.parent / "prefect")
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    return environment
-
-
-def run(project: Path, *command: str) -> str:
-    environment = environment_of(project)
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
-    return done.stdout + done.stderr
+from tests.small_project import STAGES, environment_of, make_project, run
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of the project with few images and few steps, run once."""
     folder = tmp_path_factory.mktemp("project") / "iedit"
-    ignored = shutil.ignore_patterns("build", "__pycache__")
-    for name in ("stages", "flows", "nano", "conf"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "data" / "nltk", folder / "data" / "nltk")
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for section, changes in SMALL.items():
-        params[section] = params[section] | changes if isinstance(changes, dict) else changes
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    run(folder, "git", "init", "-q")
-    run(folder, "dvc", "init", "-q")
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "start")
+    make_project(folder)
     run(folder, "dvc", "repro")
     return folder
 

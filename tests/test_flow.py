@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import signal
@@ -6,16 +7,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.fs import localfs
+from dvc.lock import Lock, LockError
+from dvc.rwlock import rwlock
+from prefect import flow, get_client
 from prefect.artifacts import Artifact
 from prefect.testing.utilities import prefect_test_harness
 
 import flows
 from flows import process
+from flows.artifacts import Progress
+from flows.automations import end_silent_runs, set_up, tell_failures
 from flows.dag import PipelineError, stages_in_order
 from flows.pipeline import main, pipeline
 from flows.process import CommandError, calm_lines, run_command
+from flows.tasks import PASSING, push_data, reproduce
 from stages.errors import InputError
 
+ROOT = Path(__file__).parents[1]
 DVC_FILE = """
 stages:
   third:
@@ -31,6 +40,10 @@ stages:
     outs: [a.txt]
   lonely:
     cmd: echo "lonely breaks" && exit 3
+  away:
+    cmd: echo run >> runs/away && test $(wc -l < runs/away) = 3 || { echo "error: tracking server http://a:9: gone"; exit 2; }
+  wrong:
+    cmd: echo run >> runs/wrong && echo "error: params.yaml has seed = -1" && exit 2
 """
 
 
@@ -47,7 +60,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     (folder / "nested").mkdir()
     (folder / "nested" / "dvc.yaml").write_text("stages:\n  inner:\n    cmd: echo inner > ../inner.txt\n")
-    for name in ("logs", "reports"):
+    for name in ("logs", "reports", "runs"):
         (folder / name).mkdir()
     make_project(folder, DVC_FILE)
     with pytest.MonkeyPatch.context() as patch:
@@ -71,14 +84,14 @@ def test_analytics_are_off():
 class TestOrder:
     def test_it_is_that_of_the_dag(self, project):
         order = stages_in_order()
-        assert [name for name in order if name != "lonely"] == ["first", "second", "third"]
+        assert [name for name in order if name not in ("away", "lonely", "wrong")] == ["first", "second", "third"]
         assert "inner" not in order
 
     def test_targets_bring_what_they_need(self, project):
         assert stages_in_order(["second"]) == ["first", "second"]
 
     def test_errors(self, project, tmp_path, monkeypatch, capsys):
-        with pytest.raises(PipelineError, match="thrid: no such stage; there are first, lonely, second, third"):
+        with pytest.raises(PipelineError, match="thrid: no such stage; there are away, first, lonely, second, third, wrong"):
             stages_in_order(["thrid"])
         monkeypatch.setattr(sys, "argv", ["pipeline", "thrid"])
         assert main() == 2
@@ -182,6 +195,32 @@ class TestFlow:
         assert main() == 1
         assert "error: repro --single-item lonely: exit code" in capsys.readouterr().err
 
+    def test_from_the_command_line_an_interrupt_is_told_with_its_exit_code(self, project, monkeypatch, capsys):
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("flows.pipeline._start_server", interrupt)
+        monkeypatch.setattr(sys, "argv", ["pipeline"])
+        assert main() == 130
+        assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
+
+    def test_a_server_that_does_not_start_is_told(self, project, monkeypatch):
+        def fail(**_) -> None:
+            raise RuntimeError("no server")
+
+        monkeypatch.setattr("flows.pipeline.get_client", fail)
+        monkeypatch.setattr(sys, "argv", ["pipeline"])
+        with pytest.raises(RuntimeError, match="no server"):
+            main()
+
+    def test_where_there_is_no_table_none_is_published(self, project, server, monkeypatch):
+        def publish(**_) -> None:
+            pytest.fail("a table was published")
+
+        monkeypatch.setattr("flows.pipeline.TABLE", Path("nowhere.md"))
+        monkeypatch.setattr("flows.pipeline.create_markdown_artifact", publish)
+        assert pipeline(targets=["first"]) == ["first"]
+
     @pytest.mark.parametrize("content", ['{"done":', "[5]", "\udcff"])
     def test_damaged_counts_are_told_with_their_file(self, project, server, content):
         pipeline(targets=["first"])
@@ -193,15 +232,99 @@ class TestFlow:
         counts.write_bytes(before)
 
 
-def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path):
+@flow
+def one_stage(stage: str) -> None:
+    reproduce.with_options(retry_delay_seconds=0)(stage, force=False)
+
+
+@flow
+def push_alone() -> None:
+    push_data()
+
+
+class TestRetries:
+    def test_what_can_pass_is_tried_again(self, project, server):
+        one_stage("away")
+        assert Path("runs/away").read_text() == "run\n" * 3
+
+    def test_what_cannot_pass_is_not(self, project, server):
+        with pytest.raises(CommandError, match="seed = -1"):
+            one_stage("wrong")
+        assert Path("runs/wrong").read_text() == "run\n"
+
+    def test_locks_of_dvc_can_pass(self, tmp_path):
+        with Lock(str(tmp_path / "lock")), pytest.raises(LockError) as repository:
+            Lock(str(tmp_path / "lock")).lock()
+        ask = {"tmp_dir": str(tmp_path), "fs": localfs, "read": [], "write": ["data"], "hardlink": False}
+        with rwlock(cmd="dvc repro", **ask), pytest.raises(LockError) as files, rwlock(cmd="dvc push", **ask):
+            pass
+        for held in (repository, files):
+            assert PASSING.search(str(held.value))
+
+    def test_what_mlflow_says_when_it_is_away_can_pass(self, monkeypatch):
+        from stages.tracking.store import connect
+
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        with pytest.raises(InputError) as away:
+            connect()
+        assert PASSING.search(str(away.value))
+
+    def test_a_lock_that_a_kill_left_behind_is_none(self, project, server):
+        killed = subprocess.Popen(["true"])
+        killed.wait()
+        left = {"pid": killed.pid, "cmd": "dvc repro"}
+        held = json.dumps({"read": {}, "write": {str(project / "a.txt"): left}})
+        (project / ".dvc/tmp").mkdir(exist_ok=True)
+        (project / ".dvc/tmp/rwlock").write_text(held)
+        assert pipeline(targets=["first"], force=True) == ["first"]
+
+
+class TestPage:
+    def test_progress_of_what_takes_long(self, server):
+        @flow
+        def long_and_short():
+            for percent in (12, 70, 100):
+                slow.follow(f"train: {percent:3}%|##   | {percent}/100 [00:10<00:10]")
+            short.follow("caption: 100%|#####| 8/8 [00:01<00:00]")
+            short.follow("epoch 12: 5 of 7 | 70%")
+
+        slow, short = Progress("some_stage"), Progress("short")
+        long_and_short()
+        assert Artifact.get("some-stage-progress").data == 100
+        assert Artifact.get("short-progress") is None
+
+    def test_push_without_a_remote_says_so(self, project, server, caplog):
+        with caplog.at_level(logging.INFO, logger="prefect"):
+            push_alone()
+        assert any("no remote is configured" in record.getMessage() for record in caplog.records)
+
+
+def test_automations_are_set_up_once_whatever_how_often(server):
+    for webhook in (None, "http://127.0.0.1:9/", "http://127.0.0.1:9/", None):
+        set_up(tell_failures(webhook))
+        set_up(end_silent_runs())
+        with get_client(sync_client=True) as client:
+            found = {each.name: each.actions[0].type for each in client.read_automations()}
+            assert len(client.read_automations()) == 2
+        assert found == {
+            "iedit: tell failures": "call-webhook" if webhook else "do-nothing",
+            "iedit: end silent runs": "change-flow-run-state",
+        }
+
+
+def start_flow(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start the flow of a project in a session of its own, as a terminal would."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / "prefect")} | environment
+    environment.pop("PREFECT_API_URL", None)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, "-m", "flows.pipeline"]
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
+
+
+def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path, heeds_interrupts):
     """A terminal interrupts all that runs in it: the flow, and the server that Prefect started for it."""
     make_project(tmp_path, "stages:\n  slow:\n    cmd: echo slow is $$ && exec sleep 100\n")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PREFECT_HOME": str(tmp_path / "prefect")}
-    environment.pop("PREFECT_API_URL", None)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a child would inherit that it is ignored
-    command = [sys.executable, "-m", "flows.pipeline"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes) as flow:
+    with start_flow(tmp_path) as flow:
         lines = []
         for line in flow.stdout:
             lines.append(line)
@@ -213,3 +336,27 @@ def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path):
     for ended in (pid, -flow.pid):
         with pytest.raises(ProcessLookupError):
             os.kill(ended, 0)
+
+
+STUCK_SERVER = """
+import sys, time
+if "uvicorn" in sys.orig_argv:
+    print("the server starts", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_ctrl_c_ends_the_flow_while_its_server_starts(tmp_path, heeds_interrupts):
+    make_project(tmp_path, "stages:\n  first:\n    cmd: echo first\n")
+    (tmp_path / "sitecustomize.py").write_text(STUCK_SERVER)  # Python runs it first of all
+    with start_flow(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}") as flow:
+        lines = []
+        for line in flow.stdout:
+            lines.append(line)
+            if line == "the server starts\n":
+                before = len(lines)
+                os.killpg(flow.pid, signal.SIGINT)
+    assert flow.returncode == 130, lines
+    assert [line.partition(";")[0] for line in lines[before:]] == ["error: interrupted"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(-flow.pid, 0)

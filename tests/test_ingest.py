@@ -452,7 +452,7 @@ def test_folder_reads_jsonl_with_captions_and_facts():
     Path("photos").mkdir()
     Path("photos/a.png").write_bytes(PNG)
     rows = [{"file_name": "a.png", "caption": "noise", "license": "CC0", "other": 1}, {"caption": "no name"}]
-    Path("photos/metadata.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    Path("photos/metadata.jsonl").write_text("\n \n\n".join(json.dumps(row) for row in rows))
     stage.ingest(_params({"kind": "folder", "path": "photos"}))
     (sample,) = _kept()
     assert sample.alt_text == "noise"
@@ -552,6 +552,8 @@ def test_webdataset_reads_captions_and_refuses_hostile_members():
         add("latin.txt", b"\xff\xfe")
         add("deep.png")
         add("deep.json", b"[" * 100_000)
+        add("list.png")
+        add("list.json", b'["caption"]')
         add("new\nline.png", b"")
         add("new\nline.txt", b"text")
         add("first.last.jpg")
@@ -567,9 +569,9 @@ def test_webdataset_reads_captions_and_refuses_hostile_members():
     assert refused["text"] == refused["first"] == "no image in the sample"
     assert refused["mute"] == "no alt text"
     assert refused["two"] == "more than one image in the sample"
-    assert refused["latin"] == refused["deep"] == "text or json cannot be read"
+    assert refused["latin"] == refused["deep"] == refused["list"] == "text or json cannot be read"
     assert refused["new\\nline"] == "empty file"
-    assert len(refused) == 17
+    assert len(refused) == 18
     written = {path for path in Path.cwd().parent.rglob("*") if path not in before}
     folders = [Path.cwd() / name for name in ("data", "logs", "a.tar")]
     assert all(any(path.is_relative_to(folder) for folder in folders) for path in written)

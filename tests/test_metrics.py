@@ -330,6 +330,12 @@ def test_jackknife_of_a_mean_is_its_standard_error():
     assert interval.high - interval.value == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(40))
 
 
+@pytest.mark.parametrize(("value", "n"), [(7.0, 1), (7.0, 2), (NAN, 40)])
+def test_jackknife_of_too_few_cases_or_an_undefined_value_has_no_interval(value, n):
+    interval = jackknife(lambda _: value, n)
+    np.testing.assert_equal([interval.value, interval.low, interval.high, interval.n], [value, NAN, NAN, n])
+
+
 def test_jackknife_interval_of_a_set_distance_holds_the_truth():
     truth = poly_mmd(features(2000, 3, 99).double(), features(2000, 3, 98).double() + 0.5).item()
     hits = 0
@@ -425,6 +431,8 @@ def test_systems_must_have_seen_the_same_cases():
         ({"prompts": ["one"]}, "each needs one"),
         ({"sources": 2 * pictures(6)}, r"in \[0, 1\]"),
         ({"masks": torch.ones(6, 1, 8, 8)}, "masks of"),
+        ({"masks": torch.ones(6, 3, SIZE, SIZE)}, r"masks of shape \(6, 3, .*\): they must be \(n, 1, height, width\)"),
+        ({"sources": pictures(6)[0]}, "each needs one"),
         ({"target_terms": ["mauve"] * 6}, "'mauve' is not among"),
     ],
 )

@@ -1,11 +1,13 @@
 """The committed nano family: complete, small, free of pickles; its tokenizers; its training loop resumes exactly."""
 
+import ast
 import copy
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
+import yaml
 from torch import nn
 from transformers import BertTokenizer, CLIPSegForImageSegmentation, CLIPTokenizer
 
@@ -19,6 +21,7 @@ from stages.params import read_params
 
 ROOT = Path(__file__).parent.parent
 MEGABYTE = 1_000_000
+STAGES = yaml.safe_load((ROOT / "nano/dvc.yaml").read_text())["stages"]
 
 
 def test_models_that_the_pipeline_names_are_there_as_safetensors():
@@ -32,6 +35,20 @@ def test_family_is_small_and_has_no_pickles():
     files = [path for path in MODELS.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}
     assert sum(path.stat().st_size for path in files) <= 40 * MEGABYTE
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_knows_the_code_of_a_training(stage):
+    entry = STAGES[stage]
+    waiting, found = [entry["cmd"].split()[2].partition(".")[2]], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            tree = ast.parse((ROOT / f"nano/{name}.py").read_bytes())
+            imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+            waiting += [module.removeprefix("nano.") for module in imported if module.startswith("nano.")]
+    assert {f"{name}.py" for name in found} <= set(entry["deps"])
 
 
 @pytest.fixture(params=["", "clip", "judge", "segmenter", "diffusion/tokenizer"], ids=lambda name: name or "as made now")

@@ -16,6 +16,7 @@ from stages.params import ModelName, Retrieve
 OPEN = Retrieve(
     clip=ModelName(name="unused"),
     batch=1,
+    text_weight=0.5,
     neighbours=1000,
     max_uses=1000,
     near_duplicate=1.0,
@@ -176,13 +177,18 @@ class TestMeanQuery:
         rng = np.random.default_rng(0)
         images, texts = rng.standard_normal((2, 5, 8))
         scales = np.array([[0.1], [1], [5], [20], [3]])
-        found = mean_query((images * scales).astype(np.float32), texts.astype(np.float32))
+        found = mean_query((images * scales).astype(np.float32), texts.astype(np.float32), 0.5)
         np.testing.assert_allclose(found, unit((unit(images) + unit(texts)) / 2), atol=1e-6)
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
+    def test_weights_of_one_kind_alone_are_that_kind(self):
+        images, texts = np.random.default_rng(0).standard_normal((2, 5, 8)).astype(np.float32)
+        np.testing.assert_allclose(mean_query(images, texts, 0.0), unit(images), atol=1e-6)
+        np.testing.assert_allclose(mean_query(images, texts, 1.0), unit(texts), atol=1e-6)
+
     def test_opposite_embeddings_are_no_division_by_zero(self):
         image = np.array([[1.0, 0.0]], np.float32)
-        assert mean_query(image, -image).tolist() == [[0, 0]]
+        assert mean_query(image, -image, 0.5).tolist() == [[0, 0]]
 
 
 PAIRS = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=30)

@@ -92,8 +92,8 @@ def test_wrong_value_is_told_in_one_line(tmp_path, key, value, told):
 def test_number_that_is_none_is_told(tmp_path, number):
     text = (ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("ssim_m_bar_gain: 5.0", f"ssim_m_bar_gain: {number}"))
-    with pytest.raises(ParameterError, match=r"evaluate\.gate\.ssim_m_bar_gain = .*: Input should be a finite number"):
+    path.write_text(text.replace("ssim_m_bar_tolerance: 1.0", f"ssim_m_bar_tolerance: {number}"))
+    with pytest.raises(ParameterError, match=r"evaluate\.gate\.ssim_m_bar_tolerance = .*: Input should be a finite number"):
         read_params(path)
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,15 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CI = (ROOT / ".ci" / "run").read_text().splitlines()
 END_TO_END = {
-    node.name: node for node in ast.parse((ROOT / "tests" / "test_end_to_end.py").read_text()).body if hasattr(node, "name")
+    node.name: node
+    for name in (
+        *("test_end_to_end.py", "test_promotion.py"),
+        *("ops/test_prefect.py", "ops/platform.py", "ops/test_mlflow.py", "ops/test_rebuilding.py"),
+    )
+    for node in ast.parse((ROOT / "tests" / name).read_text()).body
+    if hasattr(node, "name")
 }
-# How a command begins → the test of test_end_to_end.py that runs it, and the words that it is run by there.
+# How a command begins → the test of these files that runs it, and the words that it is run by there.
 RUN_BY = {
     "iedit edit reports/samples/source.png": (
         "test_registered_model_edits_from_the_command_line",
@@ -30,6 +37,24 @@ RUN_BY = {
     "dvc metrics show": ("test_dvc_shows_metrics_and_plots", "dvc metrics show"),
     "dvc plots show": ("test_dvc_shows_metrics_and_plots", "dvc plots show"),
     "make flow": ("test_flow_runs_every_stage_of_the_pipeline", "-m flows.pipeline"),
+    "make server": ("started", "server"),
+    "make deploy": ("started", "deploy"),
+    "make worker": ("started", "worker"),
+    "PREFECT_API_URL=http://127.0.0.1:4200/api prefect deployment run refresh/nightly": (
+        "test_what_cannot_pass_fails_at_once_and_is_told",
+        "prefect deployment run refresh/nightly --param images=5000",
+    ),
+    "iedit promote": ("TestCommand", "promote 3"),
+    "iedit rollback": ("TestCommand", "rollback"),
+    "iedit history": ("test_every_command_works_with_the_server_alone", "history"),
+    "iedit lineage": ("test_every_command_works_with_the_server_alone", "lineage models:/iedit@champion"),
+    "iedit reproduce": ("test_the_champion_is_made_again_in_a_clean_clone", "reproduce models:/iedit@champion"),
+    "mlflow models serve": ("served", "mlflow models serve --model-uri models:/iedit@champion --env-manager local"),
+    "curl http://127.0.0.1:5001/invocations": ("request", "dataframe_records"),
+    "dvc push": ("test_the_champion_is_made_again_in_a_clean_clone", "dvc push"),
+    "dvc exp run --queue": ("TestExperiments", "dvc exp run --queue -C data/nltk"),
+    "dvc queue start": ("TestExperiments", "dvc queue start"),
+    "dvc exp show": ("TestExperiments", "dvc exp show"),
     "mlflow ui": ("test_tracking_page_answers", "mlflow ui"),
 }
 NOT_RUN = ("make nano", "make tune", "make tables", "make ablation", "dvc exp run")  # hours; the last the hub and a GPU
@@ -79,7 +104,8 @@ def test_command_line_knows_its_options(command):
 
 @pytest.mark.parametrize("command", commands("dvc exp run "))
 def test_experiment_is_composed_to_allowed_parameters(command):
-    assert Params.model_validate(composed(*(word for word in shlex.split(command)[3:] if word != "-S")))
+    words = shlex.split(command)
+    assert Params.model_validate(composed(*(value for option, value in pairwise(words) if option == "-S")))
 
 
 def test_results_are_those_of_the_last_evaluation():

@@ -1,3 +1,4 @@
+import base64
 import csv
 import io
 import re
@@ -110,6 +111,14 @@ def test_page_loads_nothing_and_runs_nothing(tmp_path, metrics):
     assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
     assert "url(http" not in text
     assert "default-src 'none'" in text
+
+
+def test_large_pictures_are_reduced_on_the_page(tmp_path, metrics):
+    large, small = case(0, size=2 * THUMBNAIL), case(1, size=48)
+    edits = {system: [large.source, small.source] for system in NAMES}
+    page = Page(write(tmp_path / "report.html", metrics, cases=[large, small], edits=edits, pairs=[]))
+    data = [base64.b64decode(load.partition(",")[2]) for load in page.loads if load.startswith("data:image/png")]
+    assert {Image.open(io.BytesIO(each)).size for each in data} == {(THUMBNAIL, THUMBNAIL), (48, 48)}
 
 
 def test_hostile_words_stay_words(tmp_path, metrics):

@@ -1,28 +1,43 @@
+import os
 import shutil
 import socket
 import subprocess
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pandas as pd
 import pytest
 import yaml
+from fastapi.testclient import TestClient
+from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+from mlflow.pyfunc import scoring_server
 from PIL import Image
 
 from stages import cli
 from stages.editor import EditRequest
 from stages.errors import MAX_LINE, InputError
-from stages.files import NoRoomError, folder_digest, write_json
+from stages.files import NoRoomError, folder_digest, read_json, value_digest, write_json
 from stages.params import PARAMS_FILE, ModelName, Params, Sampling, read_params
 from stages.requests import adjust_sampling, decode_picture, encode_picture
-from stages.tracking import lineage, registry, store
+from stages.tracking import history, lineage, registry, store
 from stages.tracking.failures import failures_told
-from stages.tracking.training_run import MODEL_DIGEST, TrainingRun, find_run, log_results, start_training
+from stages.tracking.pyfunc_model import EditorModel
+from stages.tracking.training_run import (
+    MODEL_DIGEST,
+    TRAINING,
+    TrainingRun,
+    find_run,
+    log_results,
+    run_of_results,
+    start_training,
+)
 from tests import tiny
 
 PROJECT = Path(__file__).parents[1]
@@ -56,13 +71,23 @@ def champion(project):
     run_id = find_run(folder_digest(folders[0]))
     made = registry.register(*folders, metrics={"clip_score": 61.5}, example=EXAMPLE, run_id=run_id)
     assert made.run_id == run.run_id
-    registry.promote(made.version)
+    history.promote(made.version, "the first")
     return made
 
 
 @pytest.fixture(scope="module")
 def served(champion):
     return mlflow.pyfunc.load_model("models:/iedit@champion")
+
+
+@pytest.fixture(scope="module", params=["served", "imported"])
+def predict(request, project, served):
+    """The editor's predict, as MLflow serves it from its copy of the code, and as it stands in ours."""
+    if request.param == "served":
+        return served.predict
+    model = EditorModel()
+    model.load_context(SimpleNamespace(artifacts={"model": "models/iedit", "segmenter": "segmenter"}))
+    return partial(model.predict, None)
 
 
 def train(params: Params, folder: Path, dataset_digest: str = "d" * 64):
@@ -173,11 +198,30 @@ class TestStore:
             answering.join()
         assert str(caught.value).isprintable()
 
+    def test_only_the_first_request_is_made_once_and_for_a_short_time(self, monkeypatch):
+        retries, seconds = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
+        monkeypatch.setenv(retries, "3")
+        monkeypatch.delenv(seconds, raising=False)
+        with store._without_retries():
+            assert (os.environ[retries], os.environ[seconds]) == ("0", str(store.TIMEOUT))
+        assert os.environ[retries] == "3"
+        assert seconds not in os.environ
+
     def test_a_reader_makes_no_store(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(InputError, match=r"mlflow\.db: no such file"):
             store.connect(create=False)
         assert not list(tmp_path.iterdir())
+
+    def test_an_experiment_that_dvc_runs_elsewhere_has_the_store_of_its_project(self, tmp_path, monkeypatch):
+        project, copy = tmp_path / "project", tmp_path / "project/.dvc/tmp/exps/tmp1"
+        copy.mkdir(parents=True)
+        monkeypatch.chdir(copy)
+        monkeypatch.setenv("DVC_ROOT", str(project))
+        with pytest.raises(InputError, match=r"mlflow\.db: no such file"):
+            store.connect(create=False)
+        (project / "mlflow.db").touch()
+        assert store.tracking_uri() == f"sqlite:///{project / 'mlflow.db'}"
 
 
 class TestFailures:
@@ -227,7 +271,9 @@ class TestTrainingRun:
         (dataset,) = kept.inputs.dataset_inputs
         assert dataset.dataset.digest == "d" * 36
         assert [(tag.key, tag.value) for tag in dataset.tags] == [("mlflow.data.context", "training")]
-        assert {"checkpoints", "images", "params.yaml"} == {item.path for item in client.list_artifacts(run.run_id)}
+        assert {"checkpoints", "images", "params.yaml", "libraries.json"} == {
+            item.path for item in client.list_artifacts(run.run_id)
+        }
         assert find_run("m" * 64) == run.run_id
         assert find_run("n" * 64) is None
         log_results(run.run_id, {"iEdit-M/clip_score": 60.0}, [project / "photo.png"])
@@ -255,6 +301,27 @@ class TestTrainingRun:
             pass
         assert other.run_id != third.run_id
 
+    def test_a_run_that_a_kill_left_half_made_is_made_anew(self, project, tmp_path, monkeypatch):
+        def stop(*_) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store.MlflowClient, "log_inputs", stop)
+            with pytest.raises(KeyboardInterrupt):
+                train(read_params(), tmp_path).__enter__()
+        name = read_json(tmp_path / "run.json")["name"]
+        with train(read_params(), tmp_path) as run:
+            run.finish("h" * 64)
+        client = store.connect()
+        found = client.search_runs([store.experiment_id(client)], f"tags.`{TRAINING}` = '{name}'")
+        assert [each.info.run_id for each in found] == [run.run_id]
+
+    def test_steps_are_sent_every_few_seconds(self, project, tmp_path, monkeypatch):
+        monkeypatch.setattr("stages.tracking.training_run.FLUSH_SECONDS", -1)
+        with train(read_params(), tmp_path) as run:
+            run.log_step(0, {"loss": 1.0})
+            assert steps_of(run, "loss") == [0]
+
     @pytest.mark.parametrize("content", ['{"training": "ab', "[]", '{"training": "ab"}', "\udcff"])
     def test_a_damaged_name_of_a_run_is_told_and_counts_for_none(self, project, tmp_path, capsys, content):
         state = tmp_path / "run.json"
@@ -276,6 +343,22 @@ class TestTrainingRun:
 
         with pytest.raises(InputError, match=r"^tracking store: gone \[2J$"):
             train_until_it_fails()
+
+    def test_an_experiment_of_dvc_is_a_run_of_its_name(self, project, tmp_path, monkeypatch):
+        params, client = read_params(), store.connect()
+        with train(params, tmp_path) as plain:
+            plain.finish("p" * 64)
+        assert run_of_results(plain.run_id, params, PARAMS_FILE) == plain.run_id
+        monkeypatch.setenv("DVC_EXP_NAME", "brave-owls")
+        own = run_of_results(plain.run_id, params, PARAMS_FILE)  # it trained nothing
+        assert run_of_results(None, params, PARAMS_FILE) == own != plain.run_id
+        with train(params, tmp_path) as named:
+            named.finish("q" * 64)
+        assert run_of_results(named.run_id, params, PARAMS_FILE) == named.run_id
+        runs = [client.get_run(run_id) for run_id in (plain.run_id, own, named.run_id)]
+        assert [run.info.run_name for run in runs] == ["train", "brave-owls", "brave-owls"]
+        assert [run.data.tags.get("iedit.experiment") for run in runs] == [None, "brave-owls", "brave-owls"]
+        assert [run.data.tags["iedit.role"] for run in runs] == ["train", "evaluate", "train"]
 
     def test_values_beyond_the_limits(self, project, tmp_path):
         params = read_params()
@@ -334,6 +417,22 @@ class TestRegistry:
         assert registry.current_champion() == registry.latest_version() == again
         assert len(store.connect().search_model_versions("name = 'iedit'")) == 1
 
+    def test_a_model_that_a_kill_left_unregistered_is_removed(self, project, tmp_path, monkeypatch):
+        def stop(**_) -> None:
+            raise KeyboardInterrupt
+
+        (tmp_path / "config.json").write_text("{}")  # of another segmenter
+        model = project / "models/iedit"
+        parts = {"iedit.model_digest": folder_digest(model), "iedit.segmenter_digest": folder_digest(tmp_path)}
+        tags = {registry.DIGEST: value_digest(parts)}
+        client = store.connect()
+        experiment = store.experiment_id(client)
+        left = client.create_logged_model(experiment, registry.NAME, tags=tags)
+        monkeypatch.setattr(registry.Model, "log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            registry.register(model, tmp_path, metrics={}, example=EXAMPLE)
+        assert left.model_id not in {each.model_id for each in client.search_logged_models([experiment])}
+
     def test_a_remote_model_is_fetched_once(self, project, champion, tmp_path, monkeypatch):
         client, there = store.connect(), registry._fetch(store.connect(), registry.CHAMPION_URI)
         remote = "mlflow-artifacts:/models/1"
@@ -381,16 +480,16 @@ class TestRegistry:
         assert defaults["num_inference_steps"] == SAMPLING.steps
         assert defaults["mask_mode"] == "predicted"
 
-    def test_predict(self, served):
+    def test_predict(self, predict):
         image, black = encode_picture(EXAMPLE.image), encode_picture(Image.new("L", (32, 32)))
         table = pd.DataFrame([{"image": image, "prompt": "a dog", "term": "dog"}, {"image": image, "prompt": "a cat"}])
-        edits = served.predict(table, params={"num_images": 2, "seed": 3})
+        edits = predict(table, params={"num_images": 2, "seed": 3})
         assert edits[["row", "number"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
         assert decode_picture(edits["image"][0]).size == (32, 32)
         assert edits["image"][0] != edits["image"][1]
-        pd.testing.assert_frame_equal(edits, served.predict(table, params={"num_images": 2, "seed": 3}))
+        pd.testing.assert_frame_equal(edits, predict(table, params={"num_images": 2, "seed": 3}))
         given = pd.DataFrame([{"image": image, "prompt": "a dog", "mask": black}])
-        assert len(served.predict(given, params={"mask_mode": "given"})) == 1
+        assert len(predict(given, params={"mask_mode": "given"})) == 1
 
     @pytest.mark.parametrize(
         ("changes", "params", "message"),
@@ -409,12 +508,17 @@ class TestRegistry:
             ({}, {"num_images": 0}, "number of images = 0: allowed is 1 to 16"),
         ],
     )
-    def test_a_bad_request_is_told_in_one_line(self, served, changes, params, message):
+    def test_a_bad_request_is_told_in_one_line(self, predict, served, changes, params, message, monkeypatch):
+        monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")  # as MLflow sets it, and for no longer
         row = {"image": encode_picture(EXAMPLE.image), "prompt": "a dog"} | changes
         with pytest.raises(MlflowException, match=message) as caught:
-            served.predict(pd.DataFrame([row]), params=params)
+            predict(pd.DataFrame([row]), params=params)
         assert "\n" not in caught.value.message
         assert caught.value.get_http_status_code() == 400
+        with TestClient(scoring_server.init(served)) as client:  # what `mlflow models serve` runs
+            answer = client.post("/invocations", json={"dataframe_records": [row], "params": params})
+        assert answer.status_code == 400
+        assert answer.json()["message"] == caught.value.message
 
     def test_too_many_pixels_are_not_decoded(self, monkeypatch):
         monkeypatch.setattr("stages.requests.MAX_PIXELS", 10)

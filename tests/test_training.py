@@ -24,6 +24,7 @@ from stages.models import load_clip, load_diffusion, load_vgg
 from stages.params import ModelName, Params, Train
 from stages.shards import ShardResult, ShardTask, map_shards
 from stages.tracking import store
+from stages.tracking.training_run import TrainingRun
 from stages.training.dataset import Batch, TrainingSet, encode_training_set, order
 from stages.training.loop import Workplace, fine_tune, trainable_blocks
 from stages.training.objective import Objective, draw
@@ -356,6 +357,16 @@ class TestResume:
         workplace.checkpoint(6).unlink()
         self.go_on(tools, reference, workplace, 3)
 
+    def test_lack_of_memory_is_no_damage(self, tools, tmp_path, monkeypatch):
+        def fail(*_, **__):
+            raise torch.OutOfMemoryError
+
+        workplace = place(tmp_path)
+        tune(tools, workplace, steps=3)
+        monkeypatch.setattr("stages.checkpoints.safe_open", fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            tune(tools, workplace)
+
     @pytest.mark.parametrize(
         ("line", "told"),
         [
@@ -557,6 +568,12 @@ def project(tools, tmp_path_factory):
         yield SimpleNamespace(folder=folder, params=params, files=files_of(folder / "models"))
 
 
+def runs() -> list:
+    """The runs in MLflow, the oldest first."""
+    client = store.connect()
+    return list(client.search_runs([store.experiment_id(client)], order_by=["start_time ASC"]))
+
+
 class TestStage:
     def test_every_file_but_the_unets_weights_is_the_bases_byte_for_byte(self, tools, project):
         base, found = files_of(tools.folder / "base"), files_of(project.folder / "models/iedit")
@@ -611,8 +628,7 @@ class TestStage:
         assert files_of(project.folder / "models") == project.files
 
     def test_run_is_logged(self, project):
-        client = store.connect()
-        run = client.search_runs([store.experiment_id(client)], order_by=["start_time ASC"])[0]
+        client, run = store.connect(), runs()[0]
         assert run.info.status == "FINISHED"
         assert [metric.step for metric in client.get_metric_history(run.info.run_id, "weighted/noise")] == [0, 1, 2]
         checkpoints = {item.path for item in client.list_artifacts(run.info.run_id, "checkpoints")}
@@ -640,6 +656,45 @@ class TestStage:
         monkeypatch.setattr(stage, "_write_model", write)
         stage.train(project.params)
         assert files_of(project.folder / "models") == project.files
+
+    @pytest.mark.parametrize("is_damaged", [False, True])
+    def test_run_of_a_whole_model_that_was_not_finished_has_every_step(self, project, monkeypatch, is_damaged):
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        shutil.rmtree(project.folder / "models")
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainingRun, "finish", stop)
+            with pytest.raises(KeyboardInterrupt):
+                stage.train(project.params)
+        (state,) = (project.folder / "models/unfinished").glob("*.run.json")
+        before = runs()
+        if is_damaged:
+            state.write_bytes(state.read_bytes()[:20])
+        stage.train(project.params)
+        assert read_json(Path("logs/train.json"))["done"] == 0
+        assert files_of(project.folder / "models") == project.files
+        assert len(runs()) == len(before) + is_damaged
+        run = runs()[-1]
+        assert run.info.status == "FINISHED"
+        history = store.connect().get_metric_history(run.info.run_id, "weighted/noise")
+        assert [metric.step for metric in history] == [0, 1, 2]
+
+    def test_another_training_that_is_interrupted_takes_nothing_from_a_whole_model(self, project, monkeypatch):
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        stage.train(project.params)
+        other = project.params.model_copy(update={"seed": 1})
+        with monkeypatch.context() as patch:
+            patch.setattr(stage, "_write_losses", stop)  # after the last step
+            with pytest.raises(KeyboardInterrupt):
+                stage.train(other)
+        before = runs()
+        stage.train(project.params)
+        assert read_json(Path("logs/train.json"))["done"] == 0
+        assert files_of(project.folder / "models") == project.files
+        assert [run.info.run_id for run in runs()] == [run.info.run_id for run in before]
 
     def test_an_editor_without_segmenter_says_so(self, tools, project):
         request = EditRequest(image=edit_sample(0).source, prompt="a dog")

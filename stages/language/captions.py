@@ -44,6 +44,7 @@ SEVERAL = frozenset(
     "two three four five six seven eight nine ten several many some few these those both herd flock".split()  # noqa: SIM905
 )
 GROUPS = frozenset(["brood", "colony", "flock", "herd", "litter", "pack", "pride", "school", "swarm", "team"])
+RIDING = frozenset(["ride", "rides", "riding", "ridden", "rode"])
 JOINTS = frozenset(["and", "or", ",", "/", "&", "-"])
 
 
@@ -82,6 +83,7 @@ class Noun:
     is_plural: bool
     is_bare: bool  # without an article where others have one, as in "a man eating pizza"
     is_modified: bool  # by a noun before it: "stop sign", where another head would not go with it
+    is_ridden: bool  # as in "a man riding a horse"
 
 
 def find_units(caption: str) -> list[Unit]:
@@ -156,7 +158,8 @@ def find_nouns(units: Sequence[Unit]) -> dict[int, Noun]:
         if start > 0 and units[start].word == "of" and (is_bare or units[start - 1].word in GROUPS):
             continue  # "a slice of pizza", "a herd of elephants": there are no slices of soup, and no herds of eagles
         is_modified = before is not None and not before.is_adjective and (before.is_noun or before.tag == "VB")
-        nouns[place] = Noun(name=name, is_plural=is_plural, is_bare=is_bare, is_modified=is_modified)
+        is_ridden = any(word.word in RIDING for word in units[max(start - 1, 0) : start + 1])
+        nouns[place] = Noun(name=name, is_plural=is_plural, is_bare=is_bare, is_modified=is_modified, is_ridden=is_ridden)
     uses = Counter(noun.name for noun in nouns.values())
     return {place: noun for place, noun in nouns.items() if uses[noun.name] == 1}
 

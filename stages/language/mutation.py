@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from stages.language.captions import Noun, Unit, find_adjectives, find_nouns, find_units, noun_phrase
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
-from stages.language.replacements import MASS, UNCOUNTABLE, Rules, antonym, co_hyponyms, is_colour, other_colours
+from stages.language.replacements import MASS, RIDDEN, UNCOUNTABLE, Rules, antonym, co_hyponyms, is_colour, other_colours
 from stages.language.senses import article, plural, thing_senses
 
 
@@ -123,6 +123,8 @@ def _find_choices(caption: str, rules: Rules) -> Choices | Dropped:
 
 def _others(noun: Noun, rules: Rules) -> tuple[str, ...]:
     others = co_hyponyms(noun.name, rules)
+    if noun.is_ridden:
+        others = tuple(other for other in others if other in RIDDEN)
     return tuple(other for other in others if (other in MASS if noun.is_bare else other not in UNCOUNTABLE))
 
 

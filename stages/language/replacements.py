@@ -52,8 +52,14 @@ MASS = frozenset(
 )
 """Words that do without an article: "eating pizza" may become "eating salad", but not "eating hamburger"."""
 
-UNCOUNTABLE = frozenset({"broccoli", "champagne", "corn"})
+UNCOUNTABLE = frozenset({"broccoli", "champagne", "corn", "lettuce"})
 """Words that go without an article only: there is no "a corn", and there are no "broccolis"."""
+
+RIDDEN = frozenset(
+    """camel donkey elephant horse mule pony zebra
+    bicycle motorcycle scooter skateboard sled snowboard surfboard tricycle""".split()  # noqa: SIM905 - read as words
+)
+"""What one can be said to ride: who rides a bicycle down the street does not ride an ambulance."""
 
 CHROMATIC = ("blue", "brown", "green", "orange", "pink", "purple", "red", "yellow")
 ACHROMATIC = ("black", "gray", "grey", "white")

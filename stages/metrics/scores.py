@@ -147,9 +147,6 @@ class Cases:
             if term not in candidates:
                 raise InputError(f"evaluation case {number}: the target term {term!r} is not among its candidates")
 
-    def __len__(self) -> int:
-        return len(self.sources)
-
 
 @dataclass(frozen=True, kw_only=True)
 class SystemScores:

@@ -1,5 +1,6 @@
 """What the paper claims, put to the numbers: every claim with its effect, the interval of it, and whether it holds."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -91,7 +92,7 @@ def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str]) -> list[tu
     for verdict in verdicts:
         claim, found = verdict.claim, verdict.found
         what = f"{names[claim.first]} against {names[claim.second]}: {LABELS[claim.metric]}, {EFFECTS[claim.effect][0]}"
-        shown = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+        shown = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]" if math.isfinite(found.value) else "undefined"
         rows.append((what, f"≥ {claim.at_least:g}", shown, "yes" if verdict.holds else "no"))
     return rows
 

@@ -1,25 +1,38 @@
-"""Where a model comes from: the commit of the code, and what DVC recorded of the data."""
+"""Where a model comes from: the commit of the code, the libraries, and what DVC recorded of the data."""
 
+import platform
 import subprocess
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from stages.files import value_digest
+from stages.params import Params
+from stages.provenance import ROOT, code_behind
 
 UNKNOWN = "none"
+COMMIT = "mlflow.source.git.commit"  # MLflow's own name of the tag
 DVC_FILE, LOCK_FILE = Path("dvc.yaml"), Path("dvc.lock")
 WRITTEN_BY_RUNS = (":!dvc.lock", ":!reports")  # change with every run, and say nothing about the code
 
 
 def git_tags() -> dict[str, str]:
     """Return the commit that is checked out and whether files differ from it, or UNKNOWN outside of a repository."""
-    commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--", ".", *WRITTEN_BY_RUNS)
+    commit, changes = _git("rev-parse", "HEAD"), changed_files()
     if commit is None or changes is None:
-        return {"mlflow.source.git.commit": UNKNOWN, "iedit.git_dirty": UNKNOWN}
-    return {"mlflow.source.git.commit": commit, "iedit.git_dirty": str(bool(changes)).lower()}
+        return {COMMIT: UNKNOWN, "iedit.git_dirty": UNKNOWN}
+    return {COMMIT: commit, "iedit.git_dirty": str(bool(changes)).lower()}
+
+
+def changed_files() -> list[str] | None:
+    """Return the files that differ from the commit, new ones included, or None outside of a repository."""
+    status = _git("status", "--porcelain", "--", ".", *WRITTEN_BY_RUNS)
+    return None if status is None else [line[3:] for line in status.splitlines()]
 
 
 def pipeline_digest(stage: str) -> str:
@@ -43,12 +56,36 @@ def pipeline_digest(stage: str) -> str:
     return value_digest(upstream) if upstream else UNKNOWN
 
 
+def libraries() -> dict[str, str]:
+    """Return the versions of Python and of every distribution that the stages import, or that these need."""
+    stages = [path for name in Params.model_fields if (path := ROOT / "stages" / f"{name}.py").is_file()]
+    waiting = list(code_behind(*stages).libraries)
+    found = {"python": platform.python_version()}
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found:
+            continue
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # needed on other systems only, or by an extra
+            continue
+        waiting += _needs(name)
+    return dict(sorted(found.items()))
+
+
+def _needs(name: str) -> Iterator[str]:
+    for text in requires(name) or ():
+        needed = Requirement(text)
+        if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            yield needed.name
+
+
 def _git(*arguments: str) -> str | None:
     try:
         result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return result.stdout.strip() if result.returncode == 0 else None
+    return result.stdout.rstrip() if result.returncode == 0 else None
 
 
 def _yaml(path: Path) -> dict[str, Any]:

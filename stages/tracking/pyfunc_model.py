@@ -7,6 +7,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from stages.editor import Editor, EditRequest, MaskMode
@@ -14,6 +15,17 @@ from stages.errors import InputError
 from stages.params import ModelName
 from stages.requests import adjust_sampling, check_images, check_prompt, decode_picture, encode_picture, read_sampling
 from stages.words import one_line
+
+
+class RequestError(MlflowException):
+    """A request is not as it must be; the message stays one line, before which MLflow's server would put the data."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "message" or "message" not in self.__dict__:
+            super().__setattr__(name, value)
 
 
 class EditorModel(PythonModel):
@@ -30,13 +42,13 @@ class EditorModel(PythonModel):
         """Return one row for each edited picture: base64 of a PNG, the row of its request, its number among the results.
 
         Raises:
-            MlflowException: a request is not as it must be; served models answer with 400 and this message.
+            RequestError: a request is not as it must be; served models answer with 400 and this message.
         """
         del context  # all that it names is loaded
         try:
             return self._edit(model_input, params or {})
         except InputError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from error
+            raise RequestError(str(error)) from error
 
     def _edit(self, table: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
         sampling = adjust_sampling(

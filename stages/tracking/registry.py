@@ -1,4 +1,7 @@
-"""The registered model ``iedit``: one version for each distinct model, and the alias ``champion`` for the one to use."""
+"""The registered model ``iedit``: one version for each distinct model.
+
+The alias ``champion`` is the version to use, ``challenger`` the newest that is not; ``history`` says how they came about.
+"""
 
 import os
 from collections.abc import Mapping
@@ -25,7 +28,7 @@ from stages.requests import encode_picture, read_sampling
 from stages.tracking.store import connect, experiment_id
 
 NAME = "iedit"
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"
 CHAMPION_URI = f"models:/{NAME}@{CHAMPION}"
 DIGEST, METRIC = "iedit.digest", "metric."  # version tags
 REQUIREMENTS = (
@@ -54,6 +57,7 @@ class Registered:
     is_champion: bool
     metrics: dict[str, float]
     run_id: str | None
+    model_id: str  # of the logged model, whose files it has
 
 
 def register(
@@ -103,16 +107,11 @@ def register(
     return _read(client, made)
 
 
-def promote(version: str) -> None:
-    """Make a version the champion."""
-    connect().set_registered_model_alias(NAME, CHAMPION, version)
-
-
 def current_champion() -> Registered | None:
     """Return the champion, if there is one."""
     client = connect(create=False)
-    made = _champion(client)
-    return None if made is None else _read(client, made)
+    version = version_by_alias(client, CHAMPION)
+    return None if version is None else _read(client, client.get_model_version(NAME, version))
 
 
 def latest_version() -> Registered | None:
@@ -120,6 +119,29 @@ def latest_version() -> Registered | None:
     client = connect(create=False)
     made = client.search_model_versions(f"name = '{NAME}'", max_results=1, order_by=["version_number DESC"])
     return _read(client, client.get_model_version(NAME, made[0].version)) if made else None
+
+
+def find_version(uri: str) -> Registered:
+    """Return the version that is meant by ``models:/iedit@ALIAS``, ``models:/iedit/VERSION``, or a number alone.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    client = connect(create=False)
+    made = _find(client, uri if uri.startswith("models:/") else f"models:/{NAME}/{uri}")
+    if DIGEST not in made.tags:
+        raise InputError(f"{uri}: is no version that the stage evaluate has registered")
+    return _read(client, made)
+
+
+def version_by_alias(client: MlflowClient, alias: str) -> str | None:
+    """Return the version that an alias names, if there is one."""
+    try:
+        return str(client.get_model_version_by_alias(NAME, alias).version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model; no such alias
+            return None
+        raise
 
 
 def load_editor(uri: str = CHAMPION_URI) -> tuple[Editor, Sampling]:
@@ -137,18 +159,21 @@ def load_editor(uri: str = CHAMPION_URI) -> tuple[Editor, Sampling]:
     return Editor.load(ModelName(name=str(model)), ModelName(name=str(segmenter))), read_sampling(model)
 
 
-def _fetch(client: MlflowClient, uri: str) -> Path:
-    """Return the folder of a registered model: where it lies, or a copy that is fetched once from a remote store."""
+def _find(client: MlflowClient, uri: str) -> ModelVersion:
     name, separator, alias = uri.removeprefix("models:/").partition("@")
     try:
         if separator:
-            made = client.get_model_version_by_alias(name, alias)
-        else:
-            name, _, number = name.partition("/")
-            made = client.get_model_version(name, number)
-        location = client.get_model_version_download_uri(name, made.version)
+            return client.get_model_version_by_alias(name, alias)
+        name, _, number = name.partition("/")
+        return client.get_model_version(name, number)
     except MlflowException as error:
         raise InputError(f"{uri}: {first_line(error)}") from error
+
+
+def _fetch(client: MlflowClient, uri: str) -> Path:
+    """Return the folder of a registered model: where it lies, or a copy that is fetched once from a remote store."""
+    made = _find(client, uri)
+    location = client.get_model_version_download_uri(made.name, made.version)
     parts = urlsplit(location)
     if parts.scheme in ("", "file"):
         folder = Path(url2pathname(parts.path))
@@ -156,7 +181,7 @@ def _fetch(client: MlflowClient, uri: str) -> Path:
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = caches / "iedit" / str(made.source).rpartition("/")[2]  # the id of the logged model
+    cache = caches / "iedit" / _model_id(made)
     if not cache.is_dir():
         with written_aside(cache) as temporary:
             fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # into a folder in there
@@ -164,23 +189,18 @@ def _fetch(client: MlflowClient, uri: str) -> Path:
     return cache
 
 
-def _champion(client: MlflowClient) -> ModelVersion | None:
-    try:
-        return client.get_model_version_by_alias(NAME, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model; no such alias
-            return None
-        raise
+def _model_id(made: ModelVersion) -> str:
+    return str(made.source).rpartition("/")[2]  # the registry leaves out its own field for it
 
 
 def _read(client: MlflowClient, made: ModelVersion) -> Registered:
-    champion = _champion(client)
     return Registered(
         version=str(made.version),
         digest=made.tags[DIGEST],
-        is_champion=champion is not None and str(champion.version) == str(made.version),
+        is_champion=version_by_alias(client, CHAMPION) == str(made.version),
         metrics={name.removeprefix(METRIC): float(text) for name, text in made.tags.items() if name.startswith(METRIC)},
         run_id=made.run_id or None,
+        model_id=_model_id(made),
     )
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import mlflow
 import sqlalchemy
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,7 +19,8 @@ from stages.errors import InputError
 from stages.tracking.failures import store_error
 
 EXPERIMENT = "iedit"
-DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default; artifacts lie in mlruns beside it
+DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default
+ARTIFACTS = Path("mlruns")  # beside it
 TIMEOUT = 4  # seconds for the first answer: names, connections, a server that sends a byte now and then
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 FAILURES = (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError)  # ImportError: the driver of a database
@@ -31,7 +33,12 @@ def tracking_uri() -> str:
 
 def _own_uri() -> str:
     # Absolute: MLflow keeps one store for each URI it has seen, wherever the process was at the time.
-    return f"sqlite:///{DATABASE.absolute()}"
+    return f"sqlite:///{_project() / DATABASE}"
+
+
+def _project() -> Path:
+    """Return the folder of the project, also in the copies of it in which DVC runs experiments of its queue."""
+    return Path(os.environ.get("DVC_ROOT", "")).absolute()
 
 
 def connect(*, create: bool = True) -> MlflowClient:
@@ -45,16 +52,27 @@ def connect(*, create: bool = True) -> MlflowClient:
         NoRoomError: the disk of the SQLite file is full.
     """
     uri = tracking_uri()
-    if not create and uri == _own_uri() and not DATABASE.exists():
+    if not create and uri == _own_uri() and not (_project() / DATABASE).exists():
         raise InputError(f"{DATABASE}: no such file; run from the folder of the project, or set MLFLOW_TRACKING_URI")
     try:
-        with _without_retries():
+        with without_retries(TIMEOUT):  # a training that cannot log shall not start
             _wait_for_answer(uri)
             mlflow.set_tracking_uri(uri)
+            if uri == _own_uri() and mlflow.get_experiment_by_name(EXPERIMENT) is None:
+                _create_experiment()
             mlflow.set_experiment(EXPERIMENT)
     except FAILURES as error:
-        raise store_error(f"tracking server {_shown(uri)}", str(error).replace(uri, _shown(uri))) from error
+        raise store_error(f"tracking server {shown_uri(uri)}", str(error).replace(uri, shown_uri(uri))) from error
     return MlflowClient()
+
+
+def _create_experiment() -> None:
+    """Make the experiment of the project's own store; MLflow would put its artifacts below the folder of the process."""
+    try:
+        mlflow.create_experiment(EXPERIMENT, artifact_location=(_project() / ARTIFACTS / EXPERIMENT).as_uri())
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):  # by another process, meanwhile
+            raise
 
 
 def experiment_id(client: MlflowClient) -> str:
@@ -65,9 +83,9 @@ def experiment_id(client: MlflowClient) -> str:
 
 
 @contextmanager
-def _without_retries() -> Iterator[None]:
-    """Let the first request fail at once: MLflow repeats one for minutes, and a training that cannot log shall not start."""
-    cut = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(TIMEOUT)}
+def without_retries(timeout: int) -> Iterator[None]:
+    """Let a request within the block fail after ``timeout`` seconds and for good; MLflow repeats one for minutes."""
+    cut = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout)}
     before = {name: os.environ.get(name) for name in cut}
     os.environ.update(cut)
     try:
@@ -110,7 +128,7 @@ def _wait_for_answer(uri: str) -> None:
         raise failures[0]
 
 
-def _shown(uri: str) -> str:
+def shown_uri(uri: str) -> str:
     """Return the URI without its user and password."""
     place = urlsplit(uri).netloc
     return uri.replace(place, place.rpartition("@")[2], 1) if "@" in place else uri

@@ -1,15 +1,17 @@
 """A training in MLflow: what went in, every step's losses, checkpoints and pictures, and what came out."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, FileInfo, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
@@ -17,10 +19,13 @@ from PIL import Image
 from stages.files import read_json, value_digest, write_json
 from stages.params import Params
 from stages.tracking.failures import failures_told
-from stages.tracking.lineage import git_tags, pipeline_digest
+from stages.tracking.lineage import git_tags, libraries, pipeline_digest
+from stages.tracking.outbox import Outbox
 from stages.tracking.store import connect, experiment_id
 
-MODEL_DIGEST, TRAINING = "iedit.model_digest", "iedit.training"  # tags of a run
+MODEL_DIGEST, TRAINING, EXPERIMENT = "iedit.model_digest", "iedit.training", "iedit.experiment"  # tags of a run
+ROLE = "iedit.role"  # the stage that made the run
+LIBRARIES = "libraries.json"  # an artifact of a run
 MAX_METRICS, MAX_PARAMS = 1000, 100  # of one request
 MAX_VALUE = 500  # characters of a parameter on any server; the whole of params.yaml is an artifact
 MAX_DATASET_DIGEST = 36
@@ -28,12 +33,17 @@ FLUSH_SECONDS = 5
 
 
 class TrainingRun:
-    """An open MLflow run. Steps are sent in batches, so that a step costs next to nothing."""
+    """An open MLflow run. Steps are sent in batches, so that a step costs next to nothing.
+
+    A server that goes away stops no training: what is logged is kept in memory until it is back, and what a kill takes
+    from there is logged again by the next run of the stage, from the losses beside the checkpoints.
+    """
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self.run_id = run_id
         self.is_finished = False
         self._client = client
+        self._outbox = Outbox()
         self._waiting: list[Metric] = []
         self._flushed = time.monotonic()
         self._last_step = self._read_last_step()
@@ -52,29 +62,46 @@ class TrainingRun:
 
     def log_image(self, name: str, image: Image.Image, step: int) -> None:
         """Log a picture of a step, shown beside those of other steps."""
-        self._client.log_image(self.run_id, image, key=name, step=step, synchronous=True)
+        self._outbox.put(partial(self._client.log_image, self.run_id, image, key=name, step=step, synchronous=True))
 
-    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+    def log_artifact(self, path: Path, folder: str) -> None:
         """Log a file, for example a checkpoint, below ``folder``; the steps so far are sent first."""
         self.flush()
-        self._client.log_artifact(self.run_id, str(path), folder)
+        self._outbox.put(partial(self._send_artifact, path, folder))
 
     def has_artifact(self, path: Path, folder: str) -> bool:
-        """Tell whether a file was logged whole below ``folder``."""
+        """Tell whether a file is known to be logged whole below ``folder``; while the server is away, it is not."""
         place, size = f"{folder}/{path.name}", path.stat().st_size
-        return any((item.path, item.file_size) == (place, size) for item in self._client.list_artifacts(self.run_id, folder))
+        found: list[FileInfo] = []
+        self._outbox.put(lambda: found.extend(self._client.list_artifacts(self.run_id, folder)))
+        return any((item.path, item.file_size) == (place, size) for item in found)
 
     def finish(self, model_digest: str) -> None:
-        """Say that the training is done and which model came out; later starts begin a new run."""
-        self._client.set_tag(self.run_id, MODEL_DIGEST, model_digest)
+        """Say that the training is done and which model came out; later starts begin a new run.
+
+        Raises:
+            InputError: the tracking server is away and does not come back.
+        """
+        self._outbox.put(partial(self._client.set_tag, self.run_id, MODEL_DIGEST, model_digest))
+        self.end("FINISHED")
+        self._outbox.empty()
         self.is_finished = True
 
+    def end(self, status: str) -> None:
+        """Send what waits, and how the run ended."""
+        self.flush()
+        self._outbox.put(partial(self._client.set_terminated, self.run_id, status))
+
     def flush(self) -> None:
-        """Send what waits."""
+        """Send the steps that wait; of a server that is away, see the class."""
         if self._waiting:
-            self._client.log_batch(self.run_id, metrics=self._waiting, synchronous=True)
-        self._waiting.clear()
+            self._outbox.put(partial(self._client.log_batch, self.run_id, metrics=self._waiting, synchronous=True))
+        self._waiting = []
         self._flushed = time.monotonic()
+
+    def _send_artifact(self, path: Path, folder: str) -> None:
+        if path.exists():  # else a later checkpoint took its place while the server was away
+            self._client.log_artifact(self.run_id, str(path), folder)
 
     def _read_last_step(self) -> int:
         histories = (
@@ -109,7 +136,7 @@ def start_training(
         stage: that trains.
 
     Raises:
-        InputError: the tracking server cannot be reached.
+        InputError: the tracking server cannot be reached; one that goes away later is waited for at the end.
     """
     client = connect()
     with failures_told():
@@ -117,13 +144,12 @@ def start_training(
         run = TrainingRun(client, run_id)
         try:
             yield run
-            run.flush()
         except BaseException as error:
             with suppress(MlflowException):  # the store may be what failed; the first error is the one to tell
-                run.flush()
-                client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+                run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
-        client.set_terminated(run_id, "FINISHED" if run.is_finished else "FAILED")
+        if not run.is_finished:
+            run.end("FAILED")
     if run.is_finished:
         state_file.unlink()
 
@@ -137,8 +163,18 @@ def find_run(model_digest: str) -> str | None:
     return str(runs[0].info.run_id) if runs else None
 
 
+def run_of_results(trained: str | None, params: Params, params_file: Path) -> str | None:
+    """Return the run that an evaluation belongs to: of the training or, in an experiment that trained nothing, its own."""
+    experiment, client = dvc_experiment(), connect()
+    if experiment is None or (trained is not None and client.get_run(trained).data.tags.get(EXPERIMENT) == experiment):
+        return trained
+    wanted = f"tags.`{EXPERIMENT}` = '{experiment}' and tags.`{ROLE}` = 'evaluate'"
+    found = client.search_runs([experiment_id(client)], wanted, max_results=1)
+    return str(found[0].info.run_id) if found else create_run(client, "evaluate", params, params_file, {})
+
+
 def log_results(run_id: str, metrics: Mapping[str, float], artifacts: Sequence[Path] = ()) -> None:
-    """Add an evaluation to the run that made the model: metrics named ``evaluate/…``, and files below ``evaluate``."""
+    """Add an evaluation to a run: metrics named ``evaluate/…``, and files below ``evaluate``."""
     client = connect()
     now = int(time.time() * 1000)
     values = [Metric(f"evaluate/{key}", float(value), now, 0) for key, value in metrics.items()]
@@ -172,7 +208,7 @@ def _open_run(
     The name that the run is found by is written down before the run is made, so that a kill leaves none behind.
     """
     sections = {name: getattr(params, name).model_dump(mode="json") for name in {"train", stage}}
-    key = value_digest({"seed": params.seed, **sections, "dataset": dataset_digest})
+    key = value_digest({"seed": params.seed, **sections, "dataset": dataset_digest, "experiment": dvc_experiment()})
     name = _read_name(state_file, key)
     if name is None:
         name = uuid4().hex
@@ -215,12 +251,7 @@ def _create_run(
     stage: str,
 ) -> str:
     lineage = {"iedit.pipeline_digest": pipeline_digest(stage), "iedit.dataset_digest": dataset_digest}
-    tags = {**git_tags(), **lineage, "iedit.samples": str(samples), "iedit.role": "training", TRAINING: name}
-    run_id = str(client.create_run(experiment_id(client), run_name=stage, tags=tags).info.run_id)
-    values = [Param(name, text) for name, text in flatten(params.model_dump(mode="json")).items()]
-    for start in range(0, len(values), MAX_PARAMS):
-        client.log_batch(run_id, params=values[start : start + MAX_PARAMS], synchronous=True)
-    client.log_artifact(run_id, str(params_file))
+    run_id = create_run(client, stage, params, params_file, {**lineage, "iedit.samples": str(samples), TRAINING: name})
     training_set = Dataset(
         name=dataset.name,
         digest=dataset_digest[:MAX_DATASET_DIGEST],
@@ -230,3 +261,22 @@ def _create_run(
     )
     client.log_inputs(run_id, [DatasetInput(training_set, [InputTag("mlflow.data.context", "training")])])
     return run_id
+
+
+def create_run(client: MlflowClient, stage: str, params: Params, params_file: Path, tags: Mapping[str, str]) -> str:
+    """Return the id of a new run with all that a stage starts from; in an experiment of DVC it has that one's name."""
+    experiment = dvc_experiment()
+    named = {} if experiment is None else {EXPERIMENT: experiment}
+    all_tags = {**git_tags(), ROLE: stage, **named, **tags}
+    run_id = str(client.create_run(experiment_id(client), run_name=experiment or stage, tags=all_tags).info.run_id)
+    values = [Param(name, text) for name, text in flatten(params.model_dump(mode="json")).items()]
+    for start in range(0, len(values), MAX_PARAMS):
+        client.log_batch(run_id, params=values[start : start + MAX_PARAMS], synchronous=True)
+    client.log_artifact(run_id, str(params_file))
+    client.log_dict(run_id, libraries(), LIBRARIES)
+    return run_id
+
+
+def dvc_experiment() -> str | None:
+    """Return the name of the experiment that DVC runs this process for, if it does."""
+    return os.environ.get("DVC_EXP_NAME") or None

@@ -1,0 +1,36 @@
+"""More images of the embedded world, by params.yaml, which is the one place that the stages read their number from."""
+
+from typing import Any
+
+import yaml
+
+from stages.errors import InputError
+from stages.files import written_aside
+from stages.params import PARAMS_FILE, OpenMojiSource, read_params
+
+
+def grow_corpus(images: int) -> None:
+    """Set how many images of the embedded world the corpus has; nothing else of params.yaml changes.
+
+    Raises:
+        InputError: the source is another, or has more images already.
+        ParameterError: params.yaml is not as it must be.
+    """
+    source = read_params().ingest.source
+    if not isinstance(source, OpenMojiSource):
+        raise InputError(f"images = {images}: only for the source openmoji, this is {source.kind}; add to {source.path!r}")
+    if images < source.images:
+        raise InputError(f"images = {images}: the corpus has {source.images}, a refresh only adds to it")
+    if images > source.images:
+        text = PARAMS_FILE.read_text(encoding="utf-8")
+        start, end = _place(text, "ingest", "source", "images")
+        with written_aside(PARAMS_FILE) as temporary:
+            temporary.write_text(f"{text[:start]}{images}{text[end:]}", encoding="utf-8")
+
+
+def _place(text: str, *keys: str) -> tuple[int, int]:
+    """Return where in a YAML text the value of a key begins and ends."""
+    node: Any = yaml.compose(text)
+    for wanted in keys:
+        node = next(value for key, value in node.value if key.value == wanted)
+    return node.start_mark.index, node.end_mark.index

@@ -1,0 +1,49 @@
+"""The scores of a version for every case of an evaluation set, kept with its model: what the gate compares."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow.tracking import MlflowClient
+
+from stages.files import read_json, write_json
+from stages.metrics.intervals import Values
+from stages.tracking.gate import LABELS
+
+FOLDER = "evaluations"  # among the files of a logged model; of each set a file, named after the set
+
+Scores = Mapping[str, Values]  # metric → (n,) scores, one for each case; NaN where undefined
+
+
+def save_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: Sequence[str], scores: Scores) -> None:
+    """Keep the scores of a version.
+
+    Args:
+        client: of the store.
+        model_id: of the version's logged model.
+        evaluation_set: the digest of the cases and of all that decides a score.
+        keys: of the n cases.
+        scores: at least the metrics that the gate looks at.
+    """
+    values = {name: [None if np.isnan(value) else float(value) for value in scores[name]] for name in LABELS}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{evaluation_set}.json")
+        write_json(path, {"cases": list(keys), "scores": values})
+        client.log_model_artifact(model_id, str(path), FOLDER)
+
+
+def load_scores(client: MlflowClient, model_id: str, evaluation_set: str) -> Scores | None:
+    """Return the scores of a version on an evaluation set, if they were kept; a file that a kill cut short counts for none."""
+    name = f"{FOLDER}/{evaluation_set}.json"
+    if not any(item.path == name for item in client.list_logged_model_artifacts(model_id, FOLDER)):
+        return None
+    place = client.get_logged_model(model_id).artifact_location
+    with tempfile.TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(f"{place}/{name}", dst_path=folder)
+        try:
+            kept = read_json(Path(path))["scores"]
+        except ValueError:
+            return None
+    return {name: np.array([np.nan if value is None else value for value in kept[name]]) for name in LABELS}

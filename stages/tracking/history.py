@@ -1,0 +1,116 @@
+"""Which version is the champion, which ones were before, and why.
+
+Every promotion and every rollback is an event, kept as a tag of the registered model, which is never changed. The alias
+``champion`` says who is: MLflow overwrites it in one transaction, so that a reader finds the former or the new one. An
+event is written before the alias, so that a kill in between leaves the former champion in its place. Of two promotions
+at once both are kept, and the last to set the alias wins.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import uuid4
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from stages.errors import InputError, first_line
+from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, version_by_alias
+from stages.tracking.store import connect
+
+EVENT = "iedit.event."  # what the names of the tags begin with; the time follows, so that their order is that of time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A version became champion."""
+
+    id: str
+    version: str
+    how: Literal["promoted", "rolled back", "found"]  # "found": made champion by other means than this project's
+    former: str | None  # the champion before
+    why: str
+    back_to: str | None  # the event that a rollback returns to
+
+    @property
+    def when(self) -> datetime:
+        """The time of the event, UTC."""
+        return datetime.fromtimestamp(int(self.id.partition("-")[0]) / 1e9, UTC)
+
+
+def read_events(client: MlflowClient) -> list[Event]:
+    """Return all events, oldest first."""
+    try:
+        tags: Mapping[str, str] = client.get_registered_model(NAME).tags
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return []
+        raise
+    names = sorted(name for name in tags if name.startswith(EVENT))
+    return [Event(id=name.removeprefix(EVENT), **json.loads(tags[name])) for name in names]
+
+
+def promote(version: str, why: str) -> Event:
+    """Make a version the champion.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    client = connect(create=False)
+    former, last = _champion_and_its_event(client)
+    back_to = None if last is None else last.id
+    event = _write(client, version=version, how="promoted", former=former, why=why, back_to=back_to)
+    if version_by_alias(client, CHALLENGER) == version:
+        client.delete_registered_model_alias(NAME, CHALLENGER)
+    return event
+
+
+def roll_back(why: str) -> Event:
+    """Make the champion before this one champion again; the next rollback goes to the one before that.
+
+    Raises:
+        InputError: there is no champion, or none before it.
+    """
+    client = connect(create=False)
+    former, last = _champion_and_its_event(client)
+    if former is None or last is None:
+        raise InputError("there is no champion to roll back from")
+    target = next((event for event in read_events(client) if event.id == last.back_to), None)
+    if target is None:
+        raise InputError(f"version {former} is the first champion: there is none before it to roll back to")
+    return _write(client, version=target.version, how="rolled back", former=former, why=why, back_to=target.back_to)
+
+
+def taken_down(client: MlflowClient, version: str) -> Event | None:
+    """Return the rollback that took a version down, if nothing has made it champion since."""
+    events = [event for event in read_events(client) if version in (event.version, event.former)]
+    return next((event for event in events[-1:] if event.how == "rolled back" and event.former == version), None)
+
+
+def _champion_and_its_event(client: MlflowClient) -> tuple[str | None, Event | None]:
+    """Return the champion, and when it became that; one that was made by other means gets its event now."""
+    champion = version_by_alias(client, CHAMPION)
+    if champion is None:
+        return None, None
+    last = next((event for event in reversed(read_events(client)) if event.version == champion), None)
+    if last is None:
+        last = _write(client, version=champion, how="found", former=None, why="was champion already", back_to=None)
+    return champion, last
+
+
+def _write(client: MlflowClient, **facts: str | None) -> Event:
+    """Keep an event, then move the alias."""
+    event = Event(id=f"{time.time_ns():020d}-{uuid4().hex[:8]}", **facts)  # type: ignore[arg-type]
+    content = {name: value for name, value in asdict(event).items() if name != "id"}
+    try:
+        client.get_model_version(NAME, event.version)
+        client.set_registered_model_tag(NAME, EVENT + event.id, json.dumps(content, ensure_ascii=False))
+        client.set_registered_model_alias(NAME, CHAMPION, event.version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise InputError(f"models:/{NAME}/{event.version}: {first_line(error)}") from error
+    return event

@@ -1,0 +1,86 @@
+"""What a training has to tell the tracking server, kept in its order while the server is away."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from requests import RequestException
+from tqdm import tqdm
+
+from stages.errors import InputError, first_line
+from stages.tracking.store import without_retries
+
+TIMEOUT = 30  # seconds for one request
+RETRY_SECONDS = 30  # between two attempts while the server is away
+WAIT_SECONDS = 600  # for a server that is away when the training has ended
+AWAY = (MlflowException, RequestException)
+
+
+class Outbox:
+    """Sends what is put into it, at once where that is possible."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._tried: float | None = None  # when the server was found to be away
+
+    def put(self, send: Callable[[], object]) -> None:
+        """Send something after all that waits already, now or when the server is back."""
+        self._waiting.append(send)
+        if self._tried is None or time.monotonic() - self._tried > RETRY_SECONDS:
+            self._try()
+
+    def empty(self) -> None:
+        """Send all that waits; a server that is away is waited for.
+
+        Raises:
+            InputError: it did not come back within WAIT_SECONDS.
+        """
+        if self._try():
+            return
+        with tqdm(total=WAIT_SECONDS, desc="waiting for the tracking server", unit="s", mininterval=1) as bar:
+            while bar.n < WAIT_SECONDS:
+                step = min(RETRY_SECONDS, WAIT_SECONDS - bar.n)
+                time.sleep(step)
+                bar.update(step)
+                if self._try():
+                    return
+        raise InputError(
+            f"the tracking server was not back within {WAIT_SECONDS} seconds; what is done is whole, and running the stage"
+            " again sends the rest"
+        )
+
+    def _try(self) -> bool:
+        """Send what waits and tell whether nothing is left."""
+        try:
+            with without_retries(TIMEOUT):
+                while self._waiting:
+                    self._waiting[0]()
+                    self._waiting.popleft()
+        except AWAY as error:
+            if not _is_away(error):
+                raise
+            if self._tried is None:
+                _tell(f"the tracking server is away: {first_line(error)}; the training goes on, what it has to log is kept")
+            self._tried = time.monotonic()
+            return False
+        if self._tried is not None:
+            _tell("the tracking server is back and has all that was kept")
+        self._tried = None
+        return True
+
+
+def _is_away(error: Exception) -> bool:
+    """Tell whether a failure is one that passes: of a server, not of the project's own file, nor of what was sent."""
+    if not mlflow.get_tracking_uri().startswith("http"):
+        return False
+    if isinstance(error, MlflowException):
+        return error.get_http_status_code() >= 500
+    response = getattr(error, "response", None)
+    return response is None or response.status_code >= 500
+
+
+def _tell(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)

@@ -1,0 +1,91 @@
+"""From a registered version to the champion: scored on the current cases, compared with the present one, decided."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from mlflow.tracking import MlflowClient
+
+from stages.params import Gate
+from stages.tracking import history
+from stages.tracking.evaluations import Scores, load_scores, save_scores
+from stages.tracking.gate import Decision, decide
+from stages.tracking.registry import CHALLENGER, NAME, Registered, current_champion
+from stages.tracking.store import connect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standard:
+    """What versions are compared by: an evaluation set, and how a version is scored on it."""
+
+    evaluation_set: str  # a digest of the cases and of all that decides a score, but for the version
+    cases: list[str]  # their keys
+    score: Callable[[Registered], Scores]
+    gate: Gate
+    resamples: int
+    seed: int
+
+
+def consider(version: Registered, standard: Standard, *, by_hand: bool = False) -> Decision:
+    """Let a version challenge the champion; make it champion if it passes the gate, and write down why or why not.
+
+    Scores on another evaluation set are never looked at: a version that has none on this one is scored first. Where
+    another version becomes champion meanwhile, it is that one which must be challenged.
+
+    Args:
+        version: that is to become champion.
+        standard: how it is decided.
+        by_hand: somebody asks for it; otherwise a version that a rollback took down is passed over.
+    """
+    client = connect()
+    while True:
+        champion = current_champion()
+        if champion is not None and champion.version == version.version:
+            return Decision(passes=True, why="is the champion already")
+        client.set_registered_model_alias(NAME, CHALLENGER, version.version)
+        decision = _decide(client, version, champion, standard, by_hand=by_hand)
+        if _number(current_champion()) == _number(champion):
+            break
+    _write_down(client, version, decision, standard)
+    if decision.passes:
+        history.promote(version.version, decision.why)
+    return decision
+
+
+def _decide(
+    client: MlflowClient, version: Registered, champion: Registered | None, standard: Standard, *, by_hand: bool
+) -> Decision:
+    # Where there is no champion there is nothing to lose: whoever asks for one is better off with the first than without.
+    if champion is None:
+        return Decision(passes=True, why="the first version: there is no champion to compare it with")
+    rollback = history.taken_down(client, version.version)
+    if rollback is not None and not by_hand:
+        why = f"a rollback took it down on {rollback.when:%Y-%m-%d}: only iedit promote {version.version} brings it back"
+        return Decision(passes=False, why=why, champion=champion.version)
+    challenger, present = (_scores(client, each, standard) for each in (version, champion))
+    return decide(
+        challenger, present, standard.gate, version=champion.version, resamples=standard.resamples, seed=standard.seed
+    )
+
+
+def _scores(client: MlflowClient, version: Registered, standard: Standard) -> Scores:
+    scores = load_scores(client, version.model_id, standard.evaluation_set)
+    if scores is None:
+        print(f"models:/{NAME}/{version.version} has no scores on the current cases: it is evaluated on them now")
+        scores = standard.score(version)
+        save_scores(client, version.model_id, standard.evaluation_set, standard.cases, scores)
+    return scores
+
+
+def _write_down(client: MlflowClient, version: Registered, decision: Decision, standard: Standard) -> None:
+    """Write the decision on the version: numbers as tags, the sentence as its description."""
+    told = "promoted" if decision.passes else "not promoted"
+    tags = {"iedit.decision": told, "iedit.decision.set": standard.evaluation_set, "iedit.decision.against": decision.champion}
+    tags |= {f"iedit.decision.{name}": json.dumps(asdict(each)) for name, each in decision.differences.items()}
+    for name, text in tags.items():
+        client.set_model_version_tag(NAME, version.version, name, text or "none")
+    client.update_model_version(NAME, version.version, f"{told}: {decision.why}")
+
+
+def _number(version: Registered | None) -> str | None:
+    return None if version is None else version.version

@@ -1,0 +1,175 @@
+"""The real servers and a real worker, started as the README says, on a small copy of the project."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+
+from tests.small_project import environment_of
+
+PATIENCE = 900  # seconds until a test is given up
+Found = TypeVar("Found")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
+    """Return what ``look`` finds as soon as it finds something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.5)
+    raise TimeoutError(f"{look}: nothing within {seconds} seconds")
+
+
+class Platform:
+    """A project with its servers and workers; what is started is known by the name of its make target."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self.prefect, self.mlflow = (f"http://127.0.0.1:{port}" for port in (free_port(), free_port()))
+        self.environment = environment_of(project) | {
+            "PREFECT_PORT": self.prefect.rpartition(":")[2],
+            "MLFLOW_PORT": self.mlflow.rpartition(":")[2],
+            "SERVERS": str(project.parent / "servers"),
+        }
+        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+            self.environment.pop(name, None)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        installed = project / ".venv" / "installed"  # the packages are those that run the tests
+        installed.parent.mkdir()
+        installed.touch()
+
+    def make(self, target: str, **variables: str) -> str:
+        """Run a make target to its end."""
+        done = subprocess.run(
+            ["make", target], cwd=self.project, env=self.environment | variables, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    def start(self, target: str) -> None:
+        """Start a make target that runs for ever, with what it says in logs/TARGET.log."""
+        (self.project / "logs").mkdir(exist_ok=True)
+        with (self.project / "logs" / f"{target}.log").open("ab") as log:
+            self._running[target] = subprocess.Popen(
+                ["make", target], cwd=self.project, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        if target in ("server", "prefect-server"):
+            until(lambda: self._is_up(target, f"{self.prefect}/api/health"))
+        if target in ("server", "mlflow-server"):
+            until(lambda: self._is_up(target, f"{self.mlflow}/health"))
+
+    def stop(self, target: str, signum: int = signal.SIGTERM) -> None:
+        """End what a make target started."""
+        process = self._running.pop(target)
+        os.killpg(process.pid, signum)
+        until(lambda: process.poll() is not None and not _alive(process.pid), 60)
+
+    def kill(self, target: str) -> None:
+        """Kill what a make target started, and all that this started in turn, in groups of their own or not."""
+        process = self._running.pop(target)
+        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            each.kill()
+        process.wait()
+
+    def stop_all(self) -> None:
+        for process in self.processes():
+            process.kill()
+        for process in self._running.values():
+            process.wait()
+
+    def processes(self, words: str = "") -> list[psutil.Process]:
+        """Return the processes in the folder of the project, that have the words in their command line."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.cwd() == str(self.project) and words in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:  # it has just ended, or is another user's
+                continue
+        return found
+
+    def _is_up(self, target: str, address: str) -> bool:
+        assert self._running[target].poll() is None, (self.project / "logs" / f"{target}.log").read_text()[-3000:]
+        try:
+            return httpx.get(address, timeout=5).is_success
+        except httpx.HTTPError:
+            return False
+
+    def ask(self, path: str, question: Any = None, method: str = "POST") -> Any:
+        """Ask the API of the Prefect server."""
+        answer = httpx.request(method, f"{self.prefect}/api/{path}", json=question, timeout=60)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def all_of(self, kind: str, run: str | None = None) -> list[dict[str, Any]]:
+        """Return all logs, artifacts, task_runs … that the server knows, of a flow run or of all."""
+        question: dict[str, Any] = {"limit": 200, "offset": 0}
+        if run is not None:
+            question[kind] = {"flow_run_id": {"any_": [run]}}
+        found: list[dict[str, Any]] = []
+        while page := self.ask(f"{kind}/filter", question | {"offset": len(found)}):
+            found += page
+        return found
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        return self.ask(f"deployments/name/{name}", method="GET")
+
+    def order(self, deployment: str, **parameters: Any) -> str:
+        """Ask for a run of a deployment, and return its id."""
+        place = f"deployments/{self.deployment(deployment)['id']}/create_flow_run"
+        return str(self.ask(place, {"parameters": parameters})["id"])
+
+    def state(self, run: str) -> str:
+        try:
+            return str(self.ask(f"flow_runs/{run}", method="GET")["state"]["name"])
+        except httpx.TransportError:  # the server is away
+            return ""
+
+    def end_of(self, run: str) -> str:
+        """Wait until a run has ended, and return the name of the state that it ended in."""
+        return until(lambda: state if (state := self.state(run)) in ENDS else "")
+
+    def log(self, run: str) -> str:
+        return "\n".join(line["message"] for line in self.all_of("logs", run))
+
+    def artifacts(self, run: str) -> dict[str, dict[str, Any]]:
+        return {artifact["key"]: artifact for artifact in self.all_of("artifacts", run)}
+
+
+ENDS = ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
+
+
+@contextmanager
+def started(project: Path) -> Iterator[Platform]:
+    """Give a project with running servers, deployments and a worker: the three commands of the README."""
+    platform = Platform(project)
+    try:
+        platform.start("server")
+        platform.make("deploy")
+        platform.start("worker")
+        yield platform
+    finally:
+        platform.stop_all()
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,185 @@
+"""MLflow as a server with its own store of artifacts: a training that it leaves, every command, and the model over REST."""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from stages.requests import decode_picture
+from tests.ops.platform import Platform, free_port, until
+from tests.small_project import make_project, run, set_params
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory) -> Iterator[Platform]:
+    """A server, and the small project up to the training set."""
+    folder = tmp_path_factory.mktemp("mlflow") / "iedit"
+    make_project(folder)
+    set_params(folder, {"train": {"steps": STEPS, "checkpoint_every": 15}})
+    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "more steps")
+    run(folder, "dvc", "repro", "segment")
+    platform = Platform(folder)
+    platform.environment["MLFLOW_TRACKING_URI"] = platform.mlflow
+    try:
+        platform.start("mlflow-server")
+        yield platform
+    finally:
+        platform.stop_all()
+
+
+def stage(platform: Platform, name: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "stages", name]
+    return subprocess.Popen(
+        command, cwd=platform.project, env=platform.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def ask(platform: Platform, path: str, **question: Any) -> dict[str, Any]:
+    answer = httpx.get(f"{platform.mlflow}/api/2.0/mlflow/{path}", params=question, timeout=60)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def iedit(platform: Platform, folder: Path, *arguments: str) -> str:
+    """Run the command in a folder that has nothing of the project."""
+    environment = platform.environment | {"XDG_CACHE_HOME": str(folder / "cache")}
+    command = [sys.executable, "-m", "stages.cli", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def steps_done(platform: Platform) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in (platform.project / "models/unfinished").glob("*.losses.jsonl"))
+
+
+def test_a_server_that_goes_away_in_the_middle_of_a_training_loses_no_metric(platform):
+    training = stage(platform, "train")
+    until(lambda: steps_done(platform) >= 5)
+    platform.stop("mlflow-server")
+    before = steps_done(platform)
+    until(lambda: steps_done(platform) >= min(before + 20, STEPS))  # it goes on
+    assert training.poll() is None
+    platform.start("mlflow-server")
+    said = training.communicate()[0]
+    assert training.returncode == 0, said
+    assert said.count("the tracking server is away") == 1
+    assert said.count("the tracking server is back") == 1
+    experiment = ask(platform, "experiments/get-by-name", experiment_name="iedit")["experiment"]["experiment_id"]
+    answer = httpx.post(f"{platform.mlflow}/api/2.0/mlflow/runs/search", json={"experiment_ids": [experiment]}, timeout=60)
+    (made,) = answer.json()["runs"]
+    assert made["info"]["status"] == "FINISHED"
+    for metric in made["data"]["metrics"]:
+        history = ask(platform, "metrics/get-history", run_id=made["info"]["run_id"], metric_key=metric["key"])["metrics"]
+        assert [int(each.get("step", 0)) for each in history] == list(range(STEPS)), metric["key"]
+    checkpoints = ask(platform, "artifacts/list", run_id=made["info"]["run_id"], path="checkpoints")["files"]
+    assert any(f".{STEPS:08d}." in file["path"] for file in checkpoints)
+    assert not (platform.project / "models/unfinished").exists()
+
+
+def test_every_command_works_with_the_server_alone(platform, tmp_path):
+    evaluation = stage(platform, "evaluate")
+    said = evaluation.communicate()[0]
+    assert evaluation.returncode == 0, said
+    assert not (platform.project / "mlflow.db").exists()
+    assert list((platform.project.parent / "servers").rglob("iedit.json"))
+    assert "models:/iedit/1" in iedit(platform, platform.project, "summary")
+    shutil.copy(platform.project / "reports/samples/source.png", tmp_path)
+    asked = json.loads((platform.project / "reports/samples/edit.json").read_text())
+    iedit(platform, tmp_path, "edit", "source.png", asked["prompt"], "--no-mask", "--output", "edited.png")
+    assert Image.open(tmp_path / "edited.png").size == (64, 64)
+    assert "version 1  promoted" in iedit(platform, tmp_path, "history")
+    told = iedit(platform, tmp_path, "lineage", "models:/iedit@champion")
+    for words in ("models:/iedit/1, champion", "data/corpus", "openmoji/train/0", "train.clip", "torch"):
+        assert words in told
+    assert "is the champion already" in iedit(platform, platform.project, "promote", "1")
+
+
+@pytest.fixture(scope="module")
+def served(platform) -> Iterator[str]:
+    """The address of the champion as ``mlflow models serve`` serves it."""
+    port = free_port()
+    command = ["mlflow", "models", "serve", "--model-uri", "models:/iedit@champion", "--env-manager", "local"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    log = (platform.project / "logs" / "serve.log").open("w")
+    server = subprocess.Popen(
+        command, cwd=platform.project.parent, env=platform.environment, stdout=log, stderr=log, start_new_session=True
+    )
+
+    def answers() -> bool:
+        assert server.poll() is None, (platform.project / "logs" / "serve.log").read_text()[-3000:]
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/ping", timeout=5).is_success
+        except httpx.HTTPError:
+            return False
+
+    try:
+        until(answers)
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+        log.close()
+
+
+def request(platform: Platform, **changes: Any) -> dict[str, Any]:
+    picture = base64.b64encode((platform.project / "reports/samples/source.png").read_bytes()).decode()
+    row = {"image": picture, "prompt": "a red apple"} | changes.pop("row", {})
+    return {"dataframe_records": [row], "params": {"mask_mode": "none", "num_inference_steps": 2} | changes}
+
+
+def test_the_champion_edits_over_rest(platform, served):
+    asked = request(platform, num_images=2, seed=3, strength=0.9, guidance_scale=2.0)
+    answers = [httpx.post(served, json=asked, timeout=600) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200], answers[0].text
+    first, second = (answer.json()["predictions"] for answer in answers)
+    assert first == second
+    assert [(edit["row"], edit["number"]) for edit in first] == [(0, 0), (0, 1)]
+    assert first[0]["image"] != first[1]["image"]
+    assert decode_picture(first[0]["image"]).size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"row": {"image": "not base64!"}}, "row 0: image: not base64: Only base64 data is allowed"),
+        ({"row": {"image": "aGVsbG8="}}, "row 0: image: not an image (PNG, JPEG, WEBP)"),
+        ({"row": {"prompt": " "}}, "row 0: prompt: must not be blank"),
+        ({"strength": 1.5}, "strength = 1.5: Input should be less than or equal to 1"),
+        ({"num_images": 99}, "number of images = 99: allowed is 1 to 16"),
+        ({"mask_mode": "magic"}, "mask_mode = 'magic': allowed are predicted, given, none"),
+        ({"mask_mode": "given"}, "row 0: no mask is given, but mask_mode is 'given'"),
+    ],
+)
+def test_a_bad_request_is_told_in_one_line(platform, served, changes, told):
+    answer = httpx.post(served, json=request(platform, **changes), timeout=600)
+    assert (answer.status_code, answer.json()["message"]) == (400, told)
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"no JSON", "valid JSON"),
+        (b"{}", "exactly one of the input fields"),
+        (b'{"dataframe_records": [{"prompt": "a dog"}]}', "missing inputs ['image']"),
+        (b'{"dataframe_records": [{"image": "", "prompt": "a"}], "params": {"strength": "high"}}', "'strength'"),
+        (b'{"dataframe_records": [{"image": "", "prompt": "a"}], "params": {"num_images": 1.5}}', "'num_images'"),
+    ],
+)
+def test_what_does_not_fit_the_signature_is_told_by_mlflow(served, content, told):
+    answer = httpx.post(served, content=content, headers={"Content-Type": "application/json"}, timeout=600)
+    assert answer.status_code == 400
+    assert told in answer.json()["message"]

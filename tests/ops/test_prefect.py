@@ -1,0 +1,253 @@
+"""Schedules, growth, and what goes wrong on the way: real servers, a real worker, the real stages."""
+
+import csv
+import datetime as dt
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import httpx
+import pytest
+
+from stages.corpus import world
+from tests.ops.platform import Platform, started, until
+from tests.small_project import STAGES, make_project, run, set_params
+
+SHARD, SHARDS = 8, 10
+# The new shard shows other things elsewhere, too unlike for old pairs to change; within a kind, all are like enough.
+OLD, NEW = ("vehicle", "road"), ("fruit", "snow")
+MIN_LIKENESS = 0.6
+LONG = {"steps": 240, "checkpoint_every": 40}
+
+
+def draw(photos: Path, kind: tuple[str, str], count: int) -> None:
+    """Add pictures of things of one group in one scenery to a folder of images with captions."""
+    photos.mkdir(exist_ok=True)
+    group, scenery = kind
+    table = photos / "metadata.csv"
+    rows = [] if table.exists() else [["file_name", "text"]]
+    scenes = (world.draw_scene(0, "train", index) for index in range(100_000))
+    ours = (replace(scene, scenery=scenery) for scene in scenes if world.nouns()[scene.noun].group == group)
+    for number, scene in zip(range(count), ours, strict=False):
+        name = f"{group}-{number:03}.png"
+        world.render(scene, 64)[0].save(photos / name)
+        rows.append([name, scene.caption])
+    with table.open("a", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def make_growing_project(folder: Path, shards: int) -> None:
+    """Make a project whose images lie in a folder, and whose held-out cases are the embedded world's."""
+    make_project(folder)
+    run(folder, sys.executable, "-m", "stages", "ingest")
+    shutil.move(folder / "data" / "evaluation", folder / "cases")
+    shutil.rmtree(folder / "data" / "corpus")
+    shutil.rmtree(folder / "logs")
+    draw(folder / "photos", OLD, SHARD * min(shards, SHARDS))
+    if shards > SHARDS:
+        draw(folder / "photos", NEW, SHARD * (shards - SHARDS))
+    ingest = {"source": {"kind": "folder", "path": "photos"}, "shard_size": SHARD}
+    set_params(folder, {"ingest": ingest, "evaluate": {"cases": "cases"}, "retrieve": {"min_image_image": MIN_LIKENESS}})
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory):
+    project = tmp_path_factory.mktemp("platform") / "iedit"
+    make_growing_project(project, SHARDS)
+    with started(project) as platform:
+        yield platform
+
+
+def counts(project: Path, stage: str) -> dict:
+    return json.loads((project / "logs" / f"{stage}.json").read_text())
+
+
+def files(project: Path) -> dict[str, bytes]:
+    """What the stages before the training have made."""
+    made = [path for name in ("captions", "edits", "pairs", "training") for path in (project / "data" / name).rglob("*")]
+    return {str(path.relative_to(project)): path.read_bytes() for path in made if path.is_file()}
+
+
+def test_a_schedule_fires(platform):
+    deployment = platform.deployment("pipeline/on-demand")
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=10)
+    every = {"interval": 60, "anchor_date": soon.isoformat()}
+    place = f"deployments/{deployment['id']}/schedules"
+    schedule = platform.ask(place, [{"schedule": every, "active": True}])[0]["id"]
+    due = until(lambda: [each for each in platform.all_of("flow_runs") if each["auto_scheduled"] and is_of(each, deployment)])
+    found = min(due, key=lambda each: each["expected_start_time"])["id"]
+    until(lambda: platform.state(found) == "Running")
+    httpx.delete(f"{platform.prefect}/api/{place}/{schedule}").raise_for_status()  # the runs that wait go with it
+    assert platform.end_of(found) == "Completed", platform.log(found)
+
+    shown = platform.artifacts(found)
+    assert set(shown) >= {*(f"{stage}-counts" for stage in STAGES), "results", "edits", "mlflow-run"}
+    assert {"what": "done", "count": SHARD * SHARDS} in json.loads(shown["caption-counts"]["data"])
+    assert "| iEdit-M |" in shown["results"]["data"]
+    assert "](data:image/webp;base64," in shown["edits"]["data"]
+    link = re.search(r"\((http\S+)\)", shown["mlflow-run"]["data"])[1]
+    assert link.startswith(platform.mlflow)
+    training = httpx.get(f"{platform.mlflow}/api/2.0/mlflow/runs/get", params={"run_id": link.rpartition("/")[2]}).json()
+    assert training["run"]["info"]["status"] == "FINISHED"
+    tasks = {task["name"].partition("-")[0]: task["state"]["type"] for task in platform.all_of("task_runs", found)}
+    assert {stage: tasks[stage] for stage in STAGES} == dict.fromkeys(STAGES, "COMPLETED")
+    log = platform.log(found)
+    assert all(f"Running stage '{stage}'" in log for stage in STAGES)
+
+
+def is_of(flow_run: dict, deployment: dict) -> bool:
+    return flow_run["deployment_id"] == deployment["id"]
+
+
+def test_deploying_again_changes_nothing(platform):
+    kinds = ("automations", "deployments", "work_pools", "block_documents")
+    before = {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds}
+    assert before["automations"] == ["iedit: end silent runs", "iedit: tell failures"]
+    assert before["deployments"] == ["nightly", "on-demand", "weekly"]
+    platform.make("deploy")
+    assert {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds} == before
+    schedules = {name: platform.deployment(name)["schedules"] for name in ("refresh/nightly", "tables/weekly")}
+    for name, (schedule,) in schedules.items():
+        assert schedule["active"], name
+        assert schedule["schedule"]["timezone"] == "Etc/UTC"
+
+
+def test_refresh_does_only_what_is_new(platform, tmp_path):
+    before = files(platform.project)
+    draw(platform.project / "photos", NEW, SHARD)
+    run_id = platform.order("refresh/nightly")
+    assert platform.end_of(run_id) == "Completed", platform.log(run_id)
+    for stage in ("ingest", "caption", "mutate", "retrieve", "segment"):
+        made = counts(platform.project, stage)
+        assert (made["shards_done"], made["shards_reused"]) == (1, SHARDS), stage
+    assert counts(platform.project, "segment")["done"] > 0  # the new shard has pairs
+    after = files(platform.project)
+    old = [
+        name for name in before if name.endswith((".tar", ".safetensors")) or name.startswith(("data/captions", "data/edits"))
+    ]
+    assert {name: after[name] for name in old} == {name: before[name] for name in old}
+
+    from_nothing = tmp_path / "iedit"
+    make_growing_project(from_nothing, SHARDS + 1)
+    run(from_nothing, "dvc", "repro", "segment")
+    assert counts(from_nothing, "segment")["shards_reused"] == 0
+    assert files(from_nothing) == after
+
+    decision = platform.artifacts(run_id)["decision"]["data"]
+    assert decision.startswith(("Promoted: version 2", "Kept: version 1")), decision
+    assert "no remote is configured" in platform.log(run_id)
+
+
+def test_tables_are_made_anew(platform):
+    run_id = platform.order("tables/weekly")
+    assert platform.end_of(run_id) == "Completed", platform.log(run_id)
+    assert {"evaluate-counts", "results", "edits", "mlflow-run"} <= set(platform.artifacts(run_id))
+    assert "Running stage 'evaluate'" in platform.log(run_id)
+
+
+class Listener(BaseHTTPRequestHandler):
+    """What is told of failures."""
+
+    told: ClassVar[list[str]] = []
+
+    def do_POST(self):
+        self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_what_cannot_pass_fails_at_once_and_is_told(platform):
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        platform.order("refresh/nightly", images=0)
+    with HTTPServer(("127.0.0.1", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        platform.make("deploy", FAILURE_WEBHOOK=f"http://127.0.0.1:{server.server_port}/")
+        command = ["prefect", "deployment", "run", "refresh/nightly", "--param", "images=5000"]
+        environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
+        ordered = subprocess.run(command, cwd=platform.project, env=environment, capture_output=True, text=True, check=True)
+        run_id = re.search(r"UUID: (\S+)", ordered.stdout)[1]
+        assert platform.end_of(run_id) == "Failed"
+        told = until(lambda: Listener.told)
+        server.shutdown()
+    platform.make("deploy")
+    assert "images = 5000: only for the source openmoji, this is folder" in told[0]
+    assert platform.all_of("task_runs", run_id) == []
+
+
+def train_long(platform: Platform, steps: int) -> str:
+    """Order a training of many steps, and wait until it has a checkpoint."""
+    set_params(platform.project, {"train": LONG | {"steps": steps}})
+    run_id = platform.order("pipeline/on-demand", targets=["train"])
+    until(lambda: list((platform.project / "models" / "unfinished").glob("*0040*")))
+    return run_id
+
+
+def finish(platform: Platform, steps: int) -> str:
+    """Let a new run do what is left of a training, and see that it did not begin anew."""
+    run_id = platform.order("pipeline/on-demand", targets=["train"])
+    assert platform.end_of(run_id) == "Completed", platform.log(run_id)
+    made = counts(platform.project, "train")
+    assert made["done"] + made["reused"] == steps * 2
+    assert made["reused"] >= LONG["checkpoint_every"] * 2
+    return run_id
+
+
+def test_a_run_that_is_cancelled_leaves_no_process_and_is_gone_on_with(platform):
+    run_id = train_long(platform, 240)
+    assert platform.processes("-m stages train")
+    platform.ask(f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
+    assert platform.end_of(run_id) == "Cancelled"
+    assert not platform.processes("-m stages")
+    assert not platform.processes("dvc repro")
+    finish(platform, 240)
+
+
+def test_a_server_that_is_restarted_loses_nothing_of_a_run(platform):
+    platform.stop("server")
+    platform.start("prefect-server")
+    platform.start("mlflow-server")
+    run_id = train_long(platform, 241)
+    platform.stop("prefect-server")
+    assert platform.processes("-m stages train")
+    platform.start("prefect-server")
+    assert platform.end_of(run_id) == "Completed", platform.log(run_id)
+    assert counts(platform.project, "train")["reused"] == 0
+    tasks = {task["name"].partition("-")[0]: task["state"]["type"] for task in platform.all_of("task_runs", run_id)}
+    assert set(tasks.values()) == {"COMPLETED"}, tasks
+    shown = platform.artifacts(run_id)
+    assert "train-counts" in shown
+    assert shown["train-progress"]["data"] == 100
+    assert "  done           482" in platform.log(run_id)  # the last that the stage says
+
+
+def test_a_worker_that_is_killed_takes_no_run_with_it(platform):
+    run_id = train_long(platform, 242)
+    platform.stop("worker", signal.SIGKILL)
+    platform.start("worker")
+    assert platform.end_of(run_id) == "Completed"
+    assert counts(platform.project, "train")["reused"] == 0
+
+
+def test_a_machine_that_is_lost_is_noticed_and_its_run_gone_on_with(platform):
+    code = "import datetime, flows.automations as a; a.set_up(a.end_silent_runs(datetime.timedelta(seconds=60)))"
+    environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
+    subprocess.run([sys.executable, "-c", code], cwd=platform.project, env=environment, check=True)
+    run_id = train_long(platform, 243)
+    platform.kill("worker")
+    assert not platform.processes("-m stages")
+    platform.start("worker")
+    following = platform.order("pipeline/on-demand", targets=["train"])
+    assert platform.end_of(run_id) == "Crashed"
+    assert platform.end_of(following) == "Completed", platform.log(following)
+    assert counts(platform.project, "train")["reused"] >= LONG["checkpoint_every"] * 2

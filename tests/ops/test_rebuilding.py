@@ -1,0 +1,164 @@
+"""Data in remotes, experiments of DVC, and a version that is made again in a clean clone."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from tests.ops.platform import free_port, until
+from tests.small_project import ROOT, SMALL, STAGES, environment_of, make_project, run
+
+WHO = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+OUTS = ("data/corpus", "data/captions", "data/edits", "data/pairs", "data/training", "models")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Iterator[Path]:
+    """The small project with a home of its own, where the default remote is; it ran once, and all of it is committed."""
+    folder = tmp_path_factory.mktemp("rebuilding") / "iedit"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder.parent / "home"))
+        make_project(folder)
+        shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+        config = folder / "conf" / "config.yaml"  # what Hydra composes is as small
+        config.write_text("".join(line for line in config.open() if not line.startswith("threads:")) + yaml.safe_dump(SMALL))
+        commit(folder, "small")
+        run(folder, "dvc", "repro")
+        commit(folder, "results")
+        yield folder
+
+
+def commit(folder: Path, message: str) -> None:
+    run(folder, "git", "add", "-A")
+    run(folder, "git", *WHO, "commit", "-qm", message)
+
+
+def iedit(project: Path, *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "stages.cli", *arguments]
+    done = subprocess.run(command, cwd=project, env=environment_of(project), capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def lose_data(project: Path) -> None:
+    shutil.rmtree(project / ".dvc" / "cache")
+    for name in OUTS:
+        shutil.rmtree(project / name)
+
+
+def test_data_comes_back_from_the_default_remote(project):
+    run(project, "dvc", "push")
+    lose_data(project)
+    run(project, "dvc", "pull")
+    assert "up to date" in run(project, "dvc", "status")
+
+
+def test_data_goes_to_s3_and_comes_to_a_clean_clone(project, tmp_path, monkeypatch):
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    for name, value in {"AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    with (tmp_path / "moto.log").open("w") as log:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        client = boto3.client("s3", endpoint_url=address)
+        until(lambda: made_bucket(client))
+        clone = tmp_path / "clone"
+        run(project, "git", "clone", "-q", str(project), str(clone))
+        for folder in (project, clone):
+            run(folder, "dvc", "remote", "add", "--local", "--default", "s3", "s3://data/iedit")
+            run(folder, "dvc", "remote", "modify", "--local", "s3", "endpointurl", address)
+        run(project, "dvc", "push")
+        run(clone, "dvc", "pull")
+        assert clone.joinpath("data/corpus/00000.tar").read_bytes() == project.joinpath("data/corpus/00000.tar").read_bytes()
+        assert client.list_objects_v2(Bucket="data", Prefix="iedit/files/md5/")["KeyCount"] > len(STAGES)
+    finally:
+        server.terminate()
+        server.wait()
+        (project / ".dvc" / "config.local").unlink(missing_ok=True)
+
+
+def made_bucket(client: Any) -> bool:
+    from botocore.exceptions import EndpointConnectionError
+
+    try:
+        client.create_bucket(Bucket="data")
+    except EndpointConnectionError:
+        return False
+    return True
+
+
+def test_the_champion_is_made_again_in_a_clean_clone(project):
+    run(project, "dvc", "push")
+    code, said = iedit(project, "reproduce", "models:/iedit@champion")
+    assert code == 0, said
+    how = ["pulled", *["made again"] * (len(STAGES) - 1)]
+    told = [line.split(maxsplit=1) for line in said.splitlines()]
+    for stage, words in zip(STAGES, how, strict=True):
+        assert [stage, f"{words}, identical"] in told, said
+    assert f"identical: {len(STAGES)} stages" in said
+
+
+def test_the_first_stage_that_differs_is_told(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # where no remote is
+    (path,) = project.glob("mlruns/**/lineage/lineage.json")
+    before = path.read_text()
+    record = json.loads(before)
+    captions = record["stages"]["caption"]["data/captions"]
+    captions["md5"] = "0" * 32 + ".dir"
+    captions["files"]["00001.parquet"] = "0" * 32
+    try:
+        path.write_text(json.dumps(record))
+        code, said = iedit(project, "reproduce", "1", "--into", str(tmp_path / "clone"))
+    finally:
+        path.write_text(before)
+    assert code == 1, said
+    lines = said.splitlines()
+    assert lines[-2:] == [
+        "ingest     made again, identical",
+        f"caption    made again, differs: data/captions (1 of {len(captions['files'])} files: 00001.parquet)",
+    ]
+    assert (tmp_path / "clone" / "dvc.yaml").exists()
+
+
+class TestExperiments:
+    def runs(self, project: Path) -> dict[str, dict[str, str]]:
+        code = (
+            "import json; from stages.tracking.store import connect, experiment_id; client = connect();"
+            "print(json.dumps({run.info.run_name: {**run.data.tags, **run.data.params}"
+            " for run in client.search_runs([experiment_id(client)])}))"
+        )
+        return json.loads(run(project, sys.executable, "-c", code).splitlines()[-1])
+
+    def test_one_that_trains_is_a_run_of_its_name(self, project):
+        run(project, "dvc", "exp", "run", "-n", "four-steps", "-S", "train.steps=4")
+        made = self.runs(project)["four-steps"]
+        assert (made["iedit.experiment"], made["train.steps"], made["iedit.role"]) == ("four-steps", "4", "train")
+        run(project, "git", "stash", "-q")
+        shown = run(project, "dvc", "exp", "show", "--csv")
+        assert "four-steps" in shown
+        run(project, "dvc", "checkout")
+        run(project, "dvc", "exp", "apply", "four-steps")
+        assert yaml.safe_load((project / "params.yaml").read_text())["train"]["steps"] == 4
+        code, said = iedit(project, "lineage", "models:/iedit/2")
+        assert code == 0
+        assert "with changes in params.yaml" in said
+
+    def test_what_is_queued_runs_elsewhere_and_is_a_run_of_the_same_store(self, project):
+        run(project, "git", "checkout", "-q", ".")
+        run(project, "dvc", "checkout")
+        run(project, "dvc", "exp", "run", "--queue", "-C", "data/nltk", "-n", "queued", "-S", "evaluate.bootstrap=30")
+        run(project, "dvc", "queue", "start")
+        until(lambda: any(word in run(project, "dvc", "queue", "status") for word in ("Success", "Failed")))
+        status = run(project, "dvc", "queue", "status")
+        assert "Success" in status, status + run(project, "dvc", "queue", "logs", "queued")
+        made = self.runs(project)["queued"]
+        assert (made["iedit.experiment"], made["evaluate.bootstrap"], made["iedit.role"]) == ("queued", "30", "evaluate")
+        assert list((project / ".dvc").rglob("mlflow.db")) == []
