@@ -44,7 +44,7 @@ class Verdict:
     holds: bool
 
 
-# The third system is SDEdit that samples as the first does: only the training, and the mask, differ.
+# In the first five, the second system is SDEdit that samples as the first does: only the training, and the mask, differ.
 CLAIMS = (
     Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="clip_score", effect="rise", at_least=2.4),
     Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="ssim_m_bar_frame", effect="gap", at_least=45),
