@@ -18,3 +18,17 @@ def module_finds_its_own_store():
 @pytest.fixture(autouse=True)
 def test_finds_its_own_store():
     forget_store()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An mlflow.db that holds nothing yet, to be copied: MLflow takes many seconds to make one."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        from stages.tracking import store
+
+        store.connect().create_registered_model("iedit")
+        forget_store()
+    return folder / "mlflow.db"

@@ -1,6 +1,7 @@
 """What is kept of a version's making, and how one that is made again is compared; tests/ops makes a whole one again."""
 
 import json
+import shutil
 import subprocess
 from contextlib import nullcontext
 from pathlib import Path
@@ -64,10 +65,10 @@ def test_outs_are_hashed_as_dvc_does_it(project):
 
 class TestRecord:
     @pytest.fixture
-    def made(self, project) -> registry.Registered:
+    def made(self, project, empty_store) -> registry.Registered:
+        shutil.copy(empty_store, project)
         client = store.connect()
         model = client.create_logged_model(store.experiment_id(client), name="iedit")
-        client.create_registered_model("iedit")
         client.create_model_version(
             "iedit",
             f"models:/{model.model_id}",
@@ -111,7 +112,8 @@ class TestRecord:
     def test_a_record_that_a_kill_cut_short_is_made_again(self, made):
         first = self.keep(made)
         Path("code.py").write_text("changed")
-        (path,) = Path("mlruns").rglob("lineage.json")
+        place = store.connect().get_logged_model(made.model_id).artifact_location
+        (path,) = Path(place.removeprefix("file://")).rglob("lineage.json")
         path.write_text(path.read_text()[:99])
         assert self.keep(made) == first | {"changed": ["code.py"]}
 
