@@ -68,20 +68,10 @@ class TestGate:
             decide(fewer, scores(), GATE, version="1", resamples=10, seed=0)
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        store.connect().create_registered_model("iedit")
-    return folder
-
-
 @pytest.fixture
-def client(empty, tmp_path, monkeypatch):
+def client(empty_store, tmp_path, monkeypatch):
     """A client of a store of this test's own."""
-    shutil.copy(empty / "mlflow.db", tmp_path)
+    shutil.copy(empty_store, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return store.connect()

@@ -1,5 +1,6 @@
 """Caption, retrieve, segment, train and evaluate on tiny random models: what each writes, and what a second run does."""
 
+import csv
 import errno
 import json
 import os
@@ -31,7 +32,7 @@ from stages.__main__ import stage_named
 from stages.caption import caption
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus, write_edits
 from stages.errors import InputError
-from stages.evaluate import EDITED, PANELS, evaluate
+from stages.evaluate import EDITED, PANELS, _standard, evaluate
 from stages.files import read_json, write_json
 from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Params
@@ -40,6 +41,9 @@ from stages.segment import segment
 from stages.shards import ShardResult, ShardTask, map_shards
 from stages.tables import read_table, write_table
 from stages.tracking import store
+from stages.tracking.evaluations import load_scores
+from stages.tracking.gate import LABELS
+from stages.tracking.registry import current_champion
 from stages.train import train
 from tests import tiny
 
@@ -518,6 +522,16 @@ def test_train_and_evaluate(models, workplace, capsys):
     assert {name: data for name, (data, _) in contents(EDITED).items() if name in alike} == alike
     again = read_json(Path("reports/metrics.json"))["systems"]
     assert again["sdedit"] == again["iedit"] == metrics["systems"]["sdedit"]
+
+    fewer = params_for(models, evaluate={"max_cases": 2})  # another evaluation set: the champion is evaluated on it first
+    evaluate(fewer)
+    champion = current_champion()
+    assert champion.version == "1"
+    kept = load_scores(client, champion.model_id, _standard(fewer).evaluation_set)
+    with Path("before/cases.csv").open(newline="") as file:
+        own = [row for row in csv.DictReader(file) if row["system"] == "iedit_m"][:2]
+    for name in LABELS:
+        np.testing.assert_allclose(kept[name], [float(row[name]) for row in own], rtol=1e-3)
 
 
 class TestRun:

@@ -102,13 +102,14 @@ def _champion_and_its_event(client: MlflowClient) -> tuple[str | None, Event | N
 
 
 def _write(client: MlflowClient, **facts: str | None) -> Event:
-    """Keep an event, then move the alias."""
+    """Keep an event, then move the alias; one that was found is there already."""
     event = Event(id=f"{time.time_ns():020d}-{uuid4().hex[:8]}", **facts)  # type: ignore[arg-type]
     content = {name: value for name, value in asdict(event).items() if name != "id"}
     try:
         client.get_model_version(NAME, event.version)
         client.set_registered_model_tag(NAME, EVENT + event.id, json.dumps(content, ensure_ascii=False))
-        client.set_registered_model_alias(NAME, CHAMPION, event.version)
+        if event.how != "found":
+            client.set_registered_model_alias(NAME, CHAMPION, event.version)
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
