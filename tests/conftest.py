@@ -1,8 +1,11 @@
 """What holds for all tests."""
 
 import os
+import signal
 
 import pytest
+
+from tests import harness
 
 
 def forget_store():
@@ -18,3 +21,17 @@ def module_finds_its_own_store():
 @pytest.fixture(autouse=True)
 def test_finds_its_own_store():
     forget_store()
+
+
+@pytest.fixture
+def heeds_interrupts():
+    """A child would inherit that SIGINT is ignored, as it is for what a shell starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory) -> harness.Project:
+    """A folder in which the pipeline ran once undisturbed, and what it left."""
+    return harness.run_once(tmp_path_factory.mktemp("undisturbed"))

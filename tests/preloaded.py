@@ -10,7 +10,7 @@ import stages.mutate
 import stages.retrieve
 import stages.segment
 import stages.train
-import tests.test_interruption
+import tests.harness
 import tests.tiny  # noqa: F401
 from stages.language.mutation import mutate_caption
 from stages.params import read_params

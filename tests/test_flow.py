@@ -200,6 +200,32 @@ class TestFlow:
         assert main() == 1
         assert "error: repro --single-item lonely: exit code" in capsys.readouterr().err
 
+    def test_from_the_command_line_an_interrupt_is_told_with_its_exit_code(self, project, monkeypatch, capsys):
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("flows.pipeline._start_server", interrupt)
+        monkeypatch.setattr(sys, "argv", ["pipeline"])
+        assert main() == 130
+        assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
+
+    def test_a_server_that_does_not_start_is_told(self, project, monkeypatch):
+        def fail(**_) -> None:
+            raise RuntimeError("no server")
+
+        monkeypatch.setattr("flows.pipeline.get_client", fail)
+        monkeypatch.setattr(sys, "argv", ["pipeline"])
+        with pytest.raises(RuntimeError, match="no server"):
+            main()
+
+    def test_where_there_is_no_table_none_is_published(self, project, server, monkeypatch):
+        def publish(**_) -> None:
+            pytest.fail("a table was published")
+
+        monkeypatch.setattr("flows.pipeline.TABLE", Path("nowhere.md"))
+        monkeypatch.setattr("flows.pipeline.create_markdown_artifact", publish)
+        assert pipeline(targets=["first"]) == ["first"]
+
     @pytest.mark.parametrize("content", ['{"done":', "[5]", "\udcff"])
     def test_damaged_counts_are_told_with_their_file(self, project, server, content):
         pipeline(targets=["first"])
@@ -289,14 +315,6 @@ def test_automations_are_set_up_once_whatever_how_often(server):
             "iedit: tell failures": "call-webhook" if webhook else "do-nothing",
             "iedit: end silent runs": "change-flow-run-state",
         }
-
-
-@pytest.fixture
-def heeds_interrupts():
-    """A child would inherit that SIGINT is ignored, as it is for what a shell starts in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def start_flow(folder: Path, **environment: str) -> subprocess.Popen[str]:

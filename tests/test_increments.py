@@ -2,15 +2,13 @@
 
 import yaml
 
-from tests import test_interruption as harness
+from tests import harness
 
 FEW = 5  # images: a whole shard, and a part of the next
 UNTOUCHED = [  # what the new images change nothing of
     *(f"data/{name}" for name in ("corpus/00000.tar", "captions/00000.parquet", "edits/00000.parquet")),
     "data/pairs/embeddings/00000.safetensors",
 ]
-
-project = harness.project  # its pipeline has run once, on all images
 
 
 def run_all(project: harness.Project) -> None:
@@ -19,7 +17,7 @@ def run_all(project: harness.Project) -> None:
         assert (ended.code, ended.errors) == (0, []), ended.said
 
 
-def test_two_goes_give_the_bytes_of_one(project):
+def test_two_goes_give_the_bytes_of_one(project):  # whose pipeline has run once, on all images
     params = project.folder / "params.yaml"
     project.prepare(harness.STAGES[0])
     everything = params.read_text()

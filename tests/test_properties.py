@@ -28,7 +28,7 @@ from stages.report.page import TINT, overlay
 from stages.segment import _image, _objection
 from stages.shards import ShardResult, ShardTask, StageCounts, map_shards
 from stages.words import one_line
-from tests.test_interruption import Strike, strike
+from tests.strikes import Strike, strike
 
 quick = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 sides = st.integers(1, 12)

@@ -1,0 +1,24 @@
+"""Training on several processes, started by ``accelerate launch`` itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.harness import BATCH, ROOT
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(project):
+    project.prepare("train")
+    launcher = [Path(sys.executable).with_name("accelerate"), "launch"]
+    # Not --cpu, with which it would start a single process; where there is no GPU, the stage finds none.
+    options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    options += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with project.params_changed("train", batch=BATCH // 2):
+        command = [*launcher, *options, "-m", "stages", "train"]
+        done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\ntrain\n") == 1  # the first process alone tells what was done
+    assert project.left_over() == []
+    project.check_trained_alike()
