@@ -36,6 +36,7 @@ lint: .venv/installed
 	ruff format --check .
 	mypy
 
+# Without an engine: the Dockerfile by hadolint, and the compose file by its specification.
 lint-containers: .venv/containers/installed
 	.venv/containers/bin/hadolint containers/Dockerfile
 	.venv/containers/bin/python -c 'import compose_spec as c; c.PyOptions(apply_merge=True).from_yaml(open("containers/compose.yaml").read())'

@@ -41,9 +41,14 @@ stages:
   lonely:
     cmd: echo "lonely breaks" && exit 3
   away:
-    cmd: echo run >> runs/away && test $(wc -l < runs/away) = 3 || { echo "error: tracking server http://a:9: gone"; exit 2; }
+    cmd: |
+      echo run >> runs/away
+      test $(wc -l < runs/away) = 3 || { echo "error: tracking server http://127.0.0.1:9: gone"; exit 2; }
   wrong:
-    cmd: echo run >> runs/wrong && echo "error: params.yaml has seed = -1" && exit 2
+    cmd: |
+      echo run >> runs/wrong
+      echo "error: params.yaml: seed = -1"
+      exit 2
 """
 
 
