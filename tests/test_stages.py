@@ -145,6 +145,7 @@ def params_for(models, **changes) -> Params:
         "retrieve": {
             "clip": name["clip"],
             "batch": 4,
+            "text_weight": 0.25,
             "neighbours": 5,
             "max_uses": 3,
             "near_duplicate": 1.0,
@@ -277,8 +278,8 @@ class TestRetrieve:
                 assert row["image_image"] == pytest.approx(source @ target, abs=1e-4)
                 assert row["text_image"] == pytest.approx(prompt @ target, abs=1e-4)
                 assert row["text_source"] == pytest.approx(prompt @ source, abs=1e-4)
-                query = (source + prompt) / np.linalg.norm(source + prompt)
-                assert row["query"] == pytest.approx(query @ target, abs=1e-4)
+                mean = 0.75 * source + 0.25 * prompt
+                assert row["query"] == pytest.approx(mean / np.linalg.norm(mean) @ target, abs=1e-4)
                 change, asked = target - source, prompt - before
                 cosine = change @ asked / np.linalg.norm(change) / np.linalg.norm(asked)
                 assert row["directional"] == pytest.approx(cosine, abs=1e-3)
