@@ -57,10 +57,12 @@ def promote(version: str, why: str) -> Event:
     """Make a version the champion.
 
     Raises:
-        InputError: there is no such version.
+        InputError: there is no such version, or it is the champion already.
     """
     client = connect(create=False)
     former, last = _champion_and_its_event(client)
+    if former == version:
+        raise InputError(f"models:/{NAME}/{version} is the champion already")
     back_to = None if last is None else last.id
     event = _write(client, version=version, how="promoted", former=former, why=why, back_to=back_to)
     if version_by_alias(client, CHALLENGER) == version:

@@ -92,7 +92,9 @@ def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
         InputError: nothing was kept.
     """
     if not any(item.path == f"{FOLDER}/{RECORD}" for item in client.list_logged_model_artifacts(model_id, FOLDER)):
-        raise InputError(f"logged model {model_id}: nothing was kept of how it was made; run the stage evaluate again")
+        raise InputError(
+            f"logged model {model_id}: nothing was kept of how it was made; evaluate keeps that of the present model"
+        )
     place = client.get_logged_model(model_id).artifact_location
     return Path(mlflow.artifacts.download_artifacts(f"{place}/{FOLDER}", dst_path=str(folder)))
 
