@@ -135,7 +135,7 @@ class TestOutput:
             run_command(["sh", "-c", "echo l1; echo l2 >&2; exit 3"], told.append)
         assert told == ["l1", "l2"]
 
-    def test_an_interrupt_ends_the_command_and_its_children(self):
+    def test_an_interrupt_ends_the_command_and_its_children(self, heeds_interrupts):
         def interrupt(line: str) -> None:
             pids.append(int(line))
             raise KeyboardInterrupt
@@ -222,8 +222,8 @@ class TestFlow:
         def publish(**_) -> None:
             pytest.fail("a table was published")
 
-        monkeypatch.setattr("flows.pipeline.TABLE", Path("nowhere.md"))
-        monkeypatch.setattr("flows.pipeline.create_markdown_artifact", publish)
+        monkeypatch.setattr("flows.artifacts.TABLE", Path("nowhere.md"))
+        monkeypatch.setattr("flows.artifacts.create_markdown_artifact", publish)
         assert pipeline(targets=["first"]) == ["first"]
 
     @pytest.mark.parametrize("content", ['{"done":', "[5]", "\udcff"])
