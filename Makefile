@@ -78,9 +78,9 @@ worker: .venv/installed wordnet
 bench: .venv/installed
 	python -m stages.benchmark
 
-# The models of the embedded world from nothing: takes about seven hours on two cores. `make run` never needs it.
+# The models of the embedded world from nothing: takes about eight hours on two cores. `make run` never needs it.
 nano: .venv/installed
-	@echo "training the nano family from nothing: about seven hours on two cores, one model after the other; interrupt at will, it resumes"
+	@echo "training the nano family from nothing: about eight hours on two cores, one model after the other; interrupt at will, it resumes"
 	cd nano && dvc repro
 
 .venv/installed: requirements.lock pyproject.toml
