@@ -89,9 +89,11 @@ def summary(_: argparse.Namespace) -> None:
     print(TABLE.read_text(encoding="utf-8").strip())
     print(f"\nreport    {REPORT}")
 
+    from stages.tracking.failures import failures_told
     from stages.tracking.registry import latest_version
 
-    newest = latest_version()
+    with failures_told():
+        newest = latest_version()
     if newest is None:
         print("model     none is registered")
         return
@@ -109,9 +111,11 @@ def summary(_: argparse.Namespace) -> None:
 def _load(model: str) -> "tuple[Editor, Sampling]":
     """Return the editor and how it samples: of the registry, or of a folder with the segmenter of params.yaml."""
     if model.startswith("models:/"):
+        from stages.tracking.failures import failures_told
         from stages.tracking.registry import load_editor
 
-        return load_editor(model)
+        with failures_told():
+            return load_editor(model)
     if not Path(model).is_dir():
         raise InputError(f"model {model}: neither a folder nor models:/NAME@ALIAS")
 

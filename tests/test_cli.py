@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from stages import cli, requests
@@ -146,3 +147,16 @@ def test_summary_says_when_no_model_is_registered(folder, monkeypatch, capsys):
     monkeypatch.setattr(registry, "latest_version", lambda: None)
     assert cli.main(["summary"]) == 0
     assert capsys.readouterr().out.endswith("model     none is registered\n")
+
+
+def test_a_store_that_goes_away_is_one_line(folder, monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise MlflowException("the server\nis gone")
+
+    (folder / "reports").mkdir()
+    (folder / "reports/table.md").write_text("| method |\n")
+    monkeypatch.setattr(registry, "latest_version", fail)
+    monkeypatch.setattr(registry, "load_editor", fail)
+    for arguments in (["summary"], ["edit", "photo.png", "a dog", "--model", "models:/iedit/1"]):
+        assert cli.main(arguments) == 2
+        assert capsys.readouterr().err == "error: tracking store: the server\n"
