@@ -38,19 +38,24 @@ OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0 done; 1 ``reproduce`` found a difference; 2 bad input, or what was asked for is refused; 130 interrupted. All but the
-    first two are told in one line.
+    0 done; 1 ``reproduce`` found a difference; 2 bad input, or what was asked for is refused; 130 interrupted; 141 whoever
+    reads, ``head`` for example, has read enough. 2 and 130 are told in one line.
     """
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int | None] = options.command
     try:
-        return command(options) or 0
+        code = command(options) or 0
+        sys.stdout.flush()
     except (InputError, ParameterError, NoRoomError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return 141
+    return code
 
 
 def edit(options: argparse.Namespace) -> None:
