@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from dvc.fs import localfs
 from dvc.lock import Lock, LockError
@@ -297,6 +298,20 @@ class TestPage:
         long_and_short()
         assert Artifact.get("some-stage-progress").data == 100
         assert Artifact.get("short-progress") is None
+
+    def test_a_page_that_cannot_be_written_ends_nothing(self, server, monkeypatch, caplog):
+        def fail(**_: object) -> None:
+            raise httpx.ConnectError("nobody answers")
+
+        @flow
+        def follow() -> str:
+            Progress("some_stage").follow("train:  12%|##   | 12/100 [00:10<00:10]")
+            return "went on"
+
+        monkeypatch.setattr("flows.artifacts.create_progress_artifact", fail)
+        with caplog.at_level(logging.WARNING, logger="prefect"):
+            assert follow() == "went on"
+        assert any("progress is not shown: nobody answers" in record.getMessage() for record in caplog.records)
 
     def test_push_without_a_remote_says_so(self, project, server, caplog):
         with caplog.at_level(logging.INFO, logger="prefect"):

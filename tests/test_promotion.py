@@ -349,6 +349,19 @@ class TestCommand:
         assert "better in CLIPScore: CLIPScore +1.00" in lines[3]
         assert lines[-2:] == ["champion    version 2", "challenger  none"]
 
+    def test_the_champion_cannot_be_promoted_again(self, client, judge, capsys):
+        self.run(capsys, "promote", "1")
+        assert self.run(capsys, "promote", "1", "--force") == (2, "", "error: models:/iedit/1 is the champion already\n")
+        assert len(history.read_events(client)) == 1
+
+    def test_a_version_that_was_deleted_stays_in_the_history(self, client, judge, capsys):
+        for version in ("1", "2"):
+            self.run(capsys, "promote", version)
+        client.delete_model_version("iedit", "1")
+        code, out, _ = self.run(capsys, "history")
+        assert code == 0
+        assert out.splitlines()[0].endswith("version 1  promoted  deleted since")
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [

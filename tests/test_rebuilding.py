@@ -229,3 +229,23 @@ def test_a_stage_that_differs_ends_the_comparison(tmp_path, monkeypatch, capsys)
     said = capsys.readouterr()
     assert said.out.splitlines() == ["ingest     made again, identical", "train      made again, differs: models/iedit"]
     assert said.err == "the DVC remote does not give data/a: dvc pull: ERROR: no such bucket\n"
+
+
+def test_a_pulled_corpus_is_compared_by_its_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where no WordNet is, to be copied
+    clone = tmp_path / "clone"
+    (clone / "data/a").mkdir(parents=True)
+    (clone / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+    (clone / "data/a/0.tar").write_text("as it was")
+    outs = {"ingest": {"data/a": record.hash_out(clone / "data/a")}}
+    write_json(tmp_path / "lineage.json", {"commit": "c", "changed": [], "stages": outs, "libraries": lineage.libraries()})
+    lock = yaml.safe_dump({"stages": {"ingest": {"outs": [{"path": "data/a", "md5": outs["ingest"]["data/a"]["md5"]}]}}})
+    for name, text in (("params.yaml", "{}"), ("dvc.lock", lock)):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(reproduce, "_clone", lambda *_: nullcontext(clone))
+    monkeypatch.setattr(reproduce, "_run", lambda *_: None)
+    assert reproduce.compare_in_clone(tmp_path) is True
+    assert capsys.readouterr().out == "ingest     pulled, identical\nidentical: 1 stages\n"
+    (clone / "data/a/0.tar").write_text("another")
+    assert reproduce.compare_in_clone(tmp_path) is False
+    assert capsys.readouterr().out == "ingest     pulled, differs: data/a (1 of 1 files: 0.tar)\n"
