@@ -36,6 +36,7 @@ lint: .venv/installed
 	ruff format --check .
 	mypy
 
+# Without an engine: the Dockerfile by hadolint, and the compose file by its specification.
 lint-containers: .venv/containers/installed
 	.venv/containers/bin/hadolint containers/Dockerfile
 	.venv/containers/bin/python -c 'import compose_spec as c; c.PyOptions(apply_merge=True).from_yaml(open("containers/compose.yaml").read())'
@@ -90,9 +91,9 @@ tables: .venv/installed
 ablation: .venv/installed
 	python -m flows.ablation
 
-# The models of the embedded world from nothing: takes about seven hours on two cores. `make run` never needs it.
+# The models of the embedded world from nothing: takes about eight hours on two cores. `make run` never needs it.
 nano: .venv/installed
-	@echo "training the nano family from nothing: about seven hours on two cores, one model after the other; interrupt at will, it resumes"
+	@echo "training the nano family from nothing: about eight hours on two cores, one model after the other; interrupt at will, it resumes"
 	cd nano && dvc repro
 
 .venv/installed: requirements.lock pyproject.toml

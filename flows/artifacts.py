@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 from PIL import Image
+from prefect import get_run_logger
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -15,6 +17,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
 
 from stages.errors import InputError
 from stages.files import folder_digest, read_json
@@ -38,7 +41,12 @@ class Progress:
         bar = BAR.match(line)
         if bar is None:
             return
-        what, percent = bar["what"], float(bar["percent"])
+        try:
+            self._publish(bar["what"], float(bar["percent"]))
+        except (httpx.HTTPError, PrefectException) as error:  # a page that lags must not end a training
+            get_run_logger().warning("progress is not shown: %s", error)
+
+    def _publish(self, what: str, percent: float) -> None:
         if self._artifact is not None:
             update_progress_artifact(self._artifact, progress=percent, description=what)
         elif percent < 100:
@@ -82,11 +90,13 @@ def publish_results() -> None:
 
 
 def _publish_training() -> None:
+    from stages.tracking.failures import failures_told
     from stages.tracking.pages import run_page
     from stages.tracking.training_run import find_run
 
-    run_id = find_run(folder_digest(MODEL))
-    page = None if run_id is None else run_page(run_id)
+    with failures_told():
+        run_id = find_run(folder_digest(MODEL))
+        page = None if run_id is None else run_page(run_id)
     if page is not None:
         create_link_artifact(key="mlflow-run", link=page, link_text="MLflow", description="The training of the model")
     elif run_id is not None:

@@ -21,7 +21,7 @@ TAG = "iedit"  # of all deployments in prefect.yaml
 WEBHOOK = "iedit-failures"
 HEARTBEAT, END = "prefect.flow-run.heartbeat", "prefect.flow-run."
 FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
-SILENCE = timedelta(minutes=5)  # prefect.yaml asks for a heartbeat every 30 seconds
+SILENCE = timedelta(minutes=15)  # more than a restart of the server takes; prefect.yaml asks for heartbeats
 MESSAGE = '{"text": {{ (flow.name ~ "/" ~ flow_run.name ~ ": " ~ flow_run.state.name ~ ". " ~ flow_run.state.message)|tojson}}}'
 RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
 OURS: dict[str, str | list[str]] = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}

@@ -1,4 +1,7 @@
-"""More images of the embedded world, by params.yaml, which is the one place that the stages read their number from."""
+"""More images of the embedded world, by params.yaml, where the stages read their number from.
+
+``conf/`` stays as it is: an experiment that composes the parameters anew has the number that is written there.
+"""
 
 from typing import Any
 

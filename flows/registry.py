@@ -7,6 +7,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.tasks import RETRIED, may_pass
+from stages.tracking.failures import failures_told
 
 
 @task(retry_condition_fn=may_pass, **RETRIED)
@@ -15,8 +16,9 @@ def champion_version() -> str | None:
     from stages.tracking.registry import current_champion
     from stages.tracking.store import connect
 
-    connect()  # where nothing was ever registered, a store is made now
-    champion = current_champion()
+    with failures_told():
+        connect()  # where nothing was ever registered, a store is made now
+        champion = current_champion()
     return None if champion is None else champion.version
 
 
@@ -25,7 +27,8 @@ def publish_decision(before: str | None) -> None:
     """Publish whether the champion is another one than it was before."""
     from stages.tracking.registry import latest_version
 
-    newest, now = latest_version(), champion_version.fn()
+    with failures_told():
+        newest, now = latest_version(), champion_version.fn()
     if now != before:
         told = f"Promoted: version {now} is the champion" + (f", {before} was before." if before else ", the first.")
     elif newest is None:

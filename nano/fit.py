@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from nano.settings import BUILD, Training
+from nano.settings import BUILD, Training, inputs_digest
 from stages.checkpoints import load_state, save_state
 from stages.files import value_digest, written_aside
 from stages.seeds import derive_seed
@@ -26,11 +26,10 @@ def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor
 
     A further round starts from what a finished training leaves, its weights in half precision, and raises the learning
     rate again (warm restarts, Loshchilov and Hutter 2017): so a family whose checkpoints are there can be trained on.
-    A checkpoint is known by the settings and the seed, not by the code or the scenes: after a change of these that old
-    weights must not outlive, remove those of nano/build.
 
     Args:
-        name: names the checkpoints, which an interrupted training with the same settings and seed goes on from.
+        name: of the stage in nano/dvc.yaml; an interrupted training goes on from the checkpoints of the same name, settings,
+            seed, code and scenes.
         model: all trained parameters.
         loss_of: draws a batch with the generator, which belongs to the step alone, and returns its scalar loss.
         training: the steps of every round, batch, peak learning rate, threads and precision.
@@ -40,9 +39,10 @@ def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor
         FloatingPointError: a loss that is not finite, with its step.
     """
     torch.set_num_threads(training.threads)
+    inputs = inputs_digest(name)
     for number in range(len(training.steps)):
         until_here = training.model_copy(update={"steps": training.steps[: number + 1]})
-        _fit_round(name, model, loss_of, until_here, seed)
+        _fit_round(name, model, loss_of, until_here, seed, inputs)
         model.load_state_dict({key: _half(value).to(value.dtype) for key, value in model.state_dict().items()})
     _settle_batch_norms(name, model, loss_of, seed)
     model.eval()
@@ -54,10 +54,11 @@ def _fit_round(
     loss_of: Callable[[torch.Generator], Tensor],
     training: Training,
     seed: int,
+    inputs: str,
 ) -> None:
     """Train the last of the rounds, or go on with it from its checkpoint, and leave the average of its weights."""
     *before, steps = training.steps
-    checkpoint = BUILD / f"{name}-{value_digest([training.model_dump(), seed])[:12]}.checkpoint.safetensors"
+    checkpoint = BUILD / f"{name}-{value_digest([training.model_dump(), seed, inputs])[:12]}.checkpoint.safetensors"
     model.train()
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True

@@ -59,16 +59,20 @@ def measure_clip(name: str, scenes: Scenes) -> Figures:
 
 
 def _right(clip: Clip, pictures: Tensor, scenes: Scenes) -> tuple[float, float]:
-    """Return the shares of pictures whose noun and whose scenery CLIP names, each asked for in the other's true words."""
+    """Return the shares of pictures whose noun and whose scenery CLIP names, each asked for in the other's true words.
+
+    The pictures are of the first scenes.
+    """
+    true_nouns, true_places = scenes.nouns[: len(pictures)], scenes.sceneries[: len(pictures)]
     names = list(world.nouns())
     with torch.no_grad():
         embedded = torch.cat([clip.embed_pictures(part) for part in pictures.split(BATCH)])
     by_place = {place: clip.embed_texts([_phrase(noun, place) for noun in names]) for place in SCENERIES}
-    found_nouns = [names[int((by_place[place] @ one).argmax())] for one, place in zip(embedded, scenes.sceneries, strict=False)]
+    found_nouns = [names[int((by_place[place] @ one).argmax())] for one, place in zip(embedded, true_places, strict=True)]
     by_noun = {noun: torch.stack([by_place[place][row] for place in SCENERIES]) for row, noun in enumerate(names)}
     places = list(SCENERIES)
-    found_places = [places[int((by_noun[noun] @ one).argmax())] for one, noun in zip(embedded, scenes.nouns, strict=False)]
-    return _share(found_nouns, scenes.nouns), _share(found_places, scenes.sceneries)
+    found_places = [places[int((by_noun[noun] @ one).argmax())] for one, noun in zip(embedded, true_nouns, strict=True)]
+    return _share(found_nouns, true_nouns), _share(found_places, true_places)
 
 
 def _phrase(noun: str, place: str) -> str:
@@ -76,7 +80,7 @@ def _phrase(noun: str, place: str) -> str:
 
 
 def _share(found: list[str], true: list[str]) -> float:
-    return sum(one == other for one, other in zip(found, true, strict=False)) / len(found)
+    return sum(one == other for one, other in zip(found, true, strict=True)) / len(found)
 
 
 def measure_segmenter(name: str, scenes: Scenes) -> Figures:

@@ -1,8 +1,7 @@
 """Train CLIPSeg: a picture and the words for a thing in it to the mask of that thing, empty where it is not there.
 
 ``python -m nano.segmenter segmenter`` trains the one that the pipeline finds masks with, ``referee`` a smaller one from
-another seed: it finds the masks that edits are judged by where the truth is not known, and nothing is trained or made
-with it.
+another seed, which is there to judge by where the truth is not known: no stage makes anything with it.
 """
 
 import sys

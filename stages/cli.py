@@ -38,19 +38,24 @@ OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0 done; 1 ``reproduce`` found a difference; 2 bad input, or what was asked for is refused; 130 interrupted. All but the
-    first two are told in one line.
+    0 done; 1 ``reproduce`` found a difference; 2 bad input, or what was asked for is refused; 130 interrupted; 141 whoever
+    reads, ``head`` for example, has read enough. 2 and 130 are told in one line.
     """
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int | None] = options.command
     try:
-        return command(options) or 0
+        code = command(options) or 0
+        sys.stdout.flush()
     except (InputError, ParameterError, NoRoomError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return 141
+    return code
 
 
 def edit(options: argparse.Namespace) -> None:
@@ -89,9 +94,11 @@ def summary(_: argparse.Namespace) -> None:
     print(TABLE.read_text(encoding="utf-8").strip())
     print(f"\nreport    {REPORT}")
 
+    from stages.tracking.failures import failures_told
     from stages.tracking.registry import latest_version
 
-    newest = latest_version()
+    with failures_told():
+        newest = latest_version()
     if newest is None:
         print("model     none is registered")
         return
@@ -109,9 +116,11 @@ def summary(_: argparse.Namespace) -> None:
 def _load(model: str) -> "tuple[Editor, Sampling]":
     """Return the editor and how it samples: of the registry, or of a folder with the segmenter of params.yaml."""
     if model.startswith("models:/"):
+        from stages.tracking.failures import failures_told
         from stages.tracking.registry import load_editor
 
-        return load_editor(model)
+        with failures_told():
+            return load_editor(model)
     if not Path(model).is_dir():
         raise InputError(f"model {model}: neither a folder nor models:/NAME@ALIAS")
 

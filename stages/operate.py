@@ -61,8 +61,7 @@ def history(_: argparse.Namespace) -> None:
         client = connect(create=False)
         events = champions.read_events(client)
         for event in events:
-            made = find_version(event.version)
-            scores = ", ".join(f"{label} {made.metrics[name]:.2f}" for name, label in SCORES.items() if name in made.metrics)
+            scores = _scores(event.version)
             print(f"{event.when:%Y-%m-%d %H:%M:%S}  version {event.version}  {event.how}  {scores}\n    {event.why}")
         for alias in (CHAMPION, CHALLENGER):
             print(f"{alias:<10}  {_version(version_by_alias(client, alias))}")
@@ -121,6 +120,14 @@ def _tell_inputs(record: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
     yield from (f"  {name:<32} {value}" for name, value in flatten(params).items())
     yield "libraries"
     yield from (f"  {name:<24} {version}" for name, version in record["libraries"].items())
+
+
+def _scores(number: str) -> str:
+    try:
+        metrics = find_version(number).metrics
+    except InputError:  # its promotion stays in the history
+        return "deleted since"
+    return ", ".join(f"{label} {metrics[name]:.2f}" for name, label in SCORES.items() if name in metrics)
 
 
 def _version(number: str | None) -> str:

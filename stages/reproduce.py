@@ -11,12 +11,10 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages.errors import InputError, first_line
 from stages.files import read_json
 from stages.params import PARAMS_FILE
-from stages.tracking.lineage import DVC_FILE, LOCK_FILE, libraries
+from stages.tracking.lineage import LOCK_FILE, libraries, outs_of, read_stages
 from stages.tracking.record import RECORD, hash_out, read_lock
 
 INGEST = "ingest"  # the one stage whose outs are pulled where that is possible: its source may be gone
@@ -53,7 +51,11 @@ def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
             how = "pulled" if stage == INGEST and _pull(clone, list(record["stages"][stage])) else "made again"
             if how == "made again":
                 _run(clone, "repro", "--single-item", "--force", "--no-run-cache", stage)
-            difference = _compare(record["stages"][stage], read_lock(clone / LOCK_FILE).get(stage, {}), clone)
+            if how == "pulled":  # DVC wrote nothing: the lock is still the version's own
+                made = {path: hash_out(clone / path)["md5"] for path in record["stages"][stage]}
+            else:
+                made = read_lock(clone / LOCK_FILE).get(stage, {})
+            difference = _compare(record["stages"][stage], made, clone)
             print(f"{stage:<10} {how}, {difference or 'identical'}", flush=True)
             if difference:
                 return False
@@ -100,12 +102,8 @@ def _copy_what_git_has_not(clone: Path) -> None:
 
 def _in_order(clone: Path) -> list[str]:
     """Return the stages of dvc.yaml, each after all whose outs it needs."""
-    stages: dict[str, Any] = yaml.safe_load((clone / DVC_FILE).read_text(encoding="utf-8"))["stages"]
-    made = {
-        Path(next(iter(out)) if isinstance(out, dict) else out): name
-        for name, stage in stages.items()
-        for out in [*stage.get("outs", []), *stage.get("metrics", [])]
-    }
+    stages = read_stages(clone)
+    made = {Path(out): name for name, stage in stages.items() for out in outs_of(stage)}
     needs = {
         name: [made[path] for dep in stage.get("deps", []) for path in (Path(dep), *Path(dep).parents) if path in made]
         for name, stage in stages.items()

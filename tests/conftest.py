@@ -35,3 +35,17 @@ def heeds_interrupts():
 def project(tmp_path_factory) -> harness.Project:
     """A folder in which the pipeline ran once undisturbed, and what it left."""
     return harness.run_once(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An mlflow.db that holds nothing yet, to be copied: MLflow takes many seconds to make one."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        from stages.tracking import store
+
+        store.connect().create_registered_model("iedit")
+        forget_store()
+    return folder / "mlflow.db"

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from stages.files import TEMPORARY_SUFFIX, file_digest, read_json
 from stages.run import TEMPORARY
+from stages.tracking.lineage import outs_of, read_stages
 from tests.strikes import Strike, outcome, work
 
 ROOT = Path(__file__).parents[1]
@@ -161,8 +162,7 @@ class Project:
 
     def __init__(self, server, folder: Path) -> None:
         self.server, self.folder = server, folder
-        written = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-        self.outs = {name: outs_of(stage) for name, stage in written.items()}
+        self.outs = {name: outs_of(stage) for name, stage in read_stages(ROOT).items()}
         self.outs["train"] += ["data/cache", "models/iedit.done", "models/unfinished"]
         self.outs["instruct"] += ["models/instruct_pix2pix.done", "models/instruct_unfinished"]
         self.outs["evaluate"] += ["data/evaluated"]
@@ -276,11 +276,6 @@ class Project:
         if stage in LOGGING:
             assert self.tracked() == self.wanted_store[stage]
         return ended
-
-
-def outs_of(stage: dict) -> list[str]:
-    named = [*stage.get("outs", []), *stage.get("metrics", [])]
-    return [next(iter(out)) if isinstance(out, dict) else out for out in named]
 
 
 def run_once(folder: Path) -> Project:

@@ -4,10 +4,13 @@ import os
 import resource
 import signal
 import stat
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from stages import cli, requests
@@ -146,3 +149,28 @@ def test_summary_says_when_no_model_is_registered(folder, monkeypatch, capsys):
     monkeypatch.setattr(registry, "latest_version", lambda: None)
     assert cli.main(["summary"]) == 0
     assert capsys.readouterr().out.endswith("model     none is registered\n")
+
+
+def test_a_reader_that_has_read_enough_ends_it_silently(folder):
+    (folder / "reports").mkdir()
+    (folder / "reports/table.md").write_text("| method |\n" * 100_000)
+    command = [sys.executable, "-m", "stages.cli", "summary"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+        assert reading.stdout.read(1) == b"|"
+        reading.stdout.close()
+        assert reading.stderr.read() == b""
+    assert reading.returncode == 141
+
+
+def test_a_store_that_goes_away_is_one_line(folder, monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise MlflowException("the server\nis gone")
+
+    (folder / "reports").mkdir()
+    (folder / "reports/table.md").write_text("| method |\n")
+    monkeypatch.setattr(registry, "latest_version", fail)
+    monkeypatch.setattr(registry, "load_editor", fail)
+    for arguments in (["summary"], ["edit", "photo.png", "a dog", "--model", "models:/iedit/1"]):
+        assert cli.main(arguments) == 2
+        assert capsys.readouterr().err == "error: tracking store: the server\n"

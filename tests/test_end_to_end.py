@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.small_project import STAGES, environment_of, make_project, run
+from tests.small_project import ROOT, STAGES, environment_of, make_project, run
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,16 @@ def test_registered_model_edits_from_the_command_line(project):
     model = ["--model", "models:/iedit/1", "--output", "out.png"]
     run(project, sys.executable, "-m", "stages.cli", "edit", "reports/samples/source.png", edit["prompt"], *terms, *model)
     assert (project / "out.png").stat().st_size > 0
+
+
+def test_python_example_of_the_readme_edits(project):
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    edit = json.loads((project / "reports/samples/edit.json").read_text())
+    shown_there = {"prompt": "a white candle in a room", "term": "candle", "source_term": "camera"}
+    for name, shown in shown_there.items():
+        assert f'"{shown}"' in example
+        example = example.replace(f'"{shown}"', repr(edit[name]))
+    run(project, sys.executable, "-c", f"{example}\nassert len(edits) == 2")
 
 
 def test_dvc_shows_metrics_and_plots(project):

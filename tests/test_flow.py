@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from dvc.fs import localfs
 from dvc.lock import Lock, LockError
@@ -41,9 +42,14 @@ stages:
   lonely:
     cmd: echo "lonely breaks" && exit 3
   away:
-    cmd: echo run >> runs/away && test $(wc -l < runs/away) = 3 || { echo "error: tracking server http://a:9: gone"; exit 2; }
+    cmd: |
+      echo run >> runs/away
+      test $(wc -l < runs/away) = 3 || { echo "error: tracking server http://127.0.0.1:9: gone"; exit 2; }
   wrong:
-    cmd: echo run >> runs/wrong && echo "error: params.yaml has seed = -1" && exit 2
+    cmd: |
+      echo run >> runs/wrong
+      echo "error: params.yaml: seed = -1"
+      exit 2
 """
 
 
@@ -130,7 +136,7 @@ class TestOutput:
             run_command(["sh", "-c", "echo l1; echo l2 >&2; exit 3"], told.append)
         assert told == ["l1", "l2"]
 
-    def test_an_interrupt_ends_the_command_and_its_children(self):
+    def test_an_interrupt_ends_the_command_and_its_children(self, heeds_interrupts):
         def interrupt(line: str) -> None:
             pids.append(int(line))
             raise KeyboardInterrupt
@@ -217,8 +223,8 @@ class TestFlow:
         def publish(**_) -> None:
             pytest.fail("a table was published")
 
-        monkeypatch.setattr("flows.pipeline.TABLE", Path("nowhere.md"))
-        monkeypatch.setattr("flows.pipeline.create_markdown_artifact", publish)
+        monkeypatch.setattr("flows.artifacts.TABLE", Path("nowhere.md"))
+        monkeypatch.setattr("flows.artifacts.create_markdown_artifact", publish)
         assert pipeline(targets=["first"]) == ["first"]
 
     @pytest.mark.parametrize("content", ['{"done":', "[5]", "\udcff"])
@@ -292,6 +298,20 @@ class TestPage:
         long_and_short()
         assert Artifact.get("some-stage-progress").data == 100
         assert Artifact.get("short-progress") is None
+
+    def test_a_page_that_cannot_be_written_ends_nothing(self, server, monkeypatch, caplog):
+        def fail(**_: object) -> None:
+            raise httpx.ConnectError("nobody answers")
+
+        @flow
+        def follow() -> str:
+            Progress("some_stage").follow("train:  12%|##   | 12/100 [00:10<00:10]")
+            return "went on"
+
+        monkeypatch.setattr("flows.artifacts.create_progress_artifact", fail)
+        with caplog.at_level(logging.WARNING, logger="prefect"):
+            assert follow() == "went on"
+        assert any("progress is not shown: nobody answers" in record.getMessage() for record in caplog.records)
 
     def test_push_without_a_remote_says_so(self, project, server, caplog):
         with caplog.at_level(logging.INFO, logger="prefect"):

@@ -12,8 +12,9 @@ from torch import nn
 from transformers import BertTokenizer, CLIPSegForImageSegmentation, CLIPTokenizer
 
 import nano.fit
+import nano.settings
 from nano.segmenter import segment
-from nano.settings import MODELS, Training
+from nano.settings import MODELS, Training, inputs_digest
 from nano.tokenizers import bert_tokenizer, clip_tokenizer, world_words
 from nano.vgg import Classifier, fold_batch_norms
 from stages.checkpoints import read_step
@@ -94,6 +95,7 @@ class Fits:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.patch, self.seen = folder, patch, list[torch.Tensor]()
         patch.setattr(nano.fit, "CHECKPOINT_EVERY", 2)
+        patch.setattr(nano.fit, "inputs_digest", lambda _: "as it is")
 
     def __call__(self, folder: str, steps: list[int], *, kill_at: int | None = None, nan_at: int | None = None) -> nn.Linear:
         """Return the fitted model; the loss of call ``kill_at``, counted from 0, raises, that of ``nan_at`` is NaN."""
@@ -166,7 +168,8 @@ def test_checkpoint_of_other_settings_is_not_gone_on_with(tmp_path, monkeypatch)
     torch.manual_seed(0)
     start = nn.Linear(3, 2)
 
-    def fitted(steps, seed):
+    def fitted(steps, seed, inputs="as it is"):
+        monkeypatch.setattr(nano.fit, "inputs_digest", lambda _: inputs)
         model = copy.deepcopy(start)
         training = Training(steps=[steps], batch=2, lr=0.1, threads=1, precision="fp32")
         nano.fit.fit("one", model, lambda rng: model(torch.randn(2, 3, generator=rng)).square().mean(), training, seed)
@@ -176,7 +179,20 @@ def test_checkpoint_of_other_settings_is_not_gone_on_with(tmp_path, monkeypatch)
     assert torch.equal(fitted(3, 0), first)  # already done: nothing is trained twice
     assert not torch.equal(fitted(3, 1), first)
     assert not torch.equal(fitted(4, 0), first)
-    assert len(list(tmp_path.glob("*.checkpoint.safetensors"))) == 3
+    fitted(3, 0, "other code or scenes")
+    assert len(list(tmp_path.glob("*.checkpoint.safetensors"))) == 4
+
+
+def test_inputs_of_a_training_are_what_dvc_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(nano.settings, "NANO", tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {toy: {cmd: x, deps: [toy.py, parts]}}")
+    (tmp_path / "parts").mkdir()
+    made_from = set()
+    for path in ("toy.py", "parts/a", "parts/b", "toy.py"):
+        (tmp_path / path).write_text(f"{path}, version {len(made_from)}")
+        if (tmp_path / "toy.py").exists():
+            made_from.add(inputs_digest("toy"))
+    assert len(made_from) == 4
 
 
 def test_segmenter_trains_the_function_of_transformers_with_gradients_everywhere():

@@ -1,6 +1,7 @@
 """What is kept of a version's making, and how one that is made again is compared; tests/ops makes a whole one again."""
 
 import json
+import shutil
 import subprocess
 from contextlib import nullcontext
 from pathlib import Path
@@ -56,17 +57,20 @@ def test_outs_are_hashed_as_dvc_does_it(project):
     ((_, out),) = record.read_lock(Path("dvc.lock"))["ingest"].items()
     assert record.hash_out(Path("data/a"))["md5"] == out
     assert set(record.hash_out(Path("data/a"))["files"]) == {"part", "deep/er"}
+    Path("one.txt").write_text("one")
+    for name in ("dvc.yaml", "dvc.lock"):  # they have no more than this module reads
+        Path(name).unlink()
     with Repo() as repo:
-        (added,) = repo.add("reports/metrics.json")
-        assert record.hash_out(Path("reports/metrics.json")) == {"md5": added.outs[0].hash_info.value}
+        (added,) = repo.add("one.txt")
+        assert record.hash_out(Path("one.txt")) == {"md5": added.outs[0].hash_info.value}
 
 
 class TestRecord:
     @pytest.fixture
-    def made(self, project) -> registry.Registered:
+    def made(self, project, empty_store) -> registry.Registered:
+        shutil.copy(empty_store, project)
         client = store.connect()
         model = client.create_logged_model(store.experiment_id(client), name="iedit")
-        client.create_registered_model("iedit")
         client.create_model_version(
             "iedit",
             f"models:/{model.model_id}",
@@ -110,7 +114,8 @@ class TestRecord:
     def test_a_record_that_a_kill_cut_short_is_made_again(self, made):
         first = self.keep(made)
         Path("code.py").write_text("changed")
-        (path,) = Path("mlruns").rglob("lineage.json")
+        place = store.connect().get_logged_model(made.model_id).artifact_location
+        (path,) = Path(place.removeprefix("file://")).rglob("lineage.json")
         path.write_text(path.read_text()[:99])
         assert self.keep(made) == first | {"changed": ["code.py"]}
 
@@ -118,6 +123,7 @@ class TestRecord:
         self.keep(made)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri())
         monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        torch = lineage.libraries()["torch"]
         for version in ("1", "models:/iedit/1"):
             assert cli.main(["lineage", version]) == 0
             lines = capsys.readouterr().out.splitlines()
@@ -126,7 +132,7 @@ class TestRecord:
             for said in ("corpus     cases 300, images 6000, kind openmoji", f"  train.clip           a/clip  {'c' * 40}"):
                 assert said in lines
             assert any(line.split()[:2] == ["train.losses.noise", "mask"] for line in lines)
-            assert any(line.split() == ["torch", lineage.libraries()["torch"]] for line in lines)
+            assert ["torch", torch] in [line.split() for line in lines]
             stages = lines[lines.index("stages") + 1 :][:3]
             assert [line.split()[0] for line in stages] == ["ingest", "train", "evaluate"]
 
@@ -223,3 +229,23 @@ def test_a_stage_that_differs_ends_the_comparison(tmp_path, monkeypatch, capsys)
     said = capsys.readouterr()
     assert said.out.splitlines() == ["ingest     made again, identical", "train      made again, differs: models/iedit"]
     assert said.err == "the DVC remote does not give data/a: dvc pull: ERROR: no such bucket\n"
+
+
+def test_a_pulled_corpus_is_compared_by_its_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where no WordNet is, to be copied
+    clone = tmp_path / "clone"
+    (clone / "data/a").mkdir(parents=True)
+    (clone / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+    (clone / "data/a/0.tar").write_text("as it was")
+    outs = {"ingest": {"data/a": record.hash_out(clone / "data/a")}}
+    write_json(tmp_path / "lineage.json", {"commit": "c", "changed": [], "stages": outs, "libraries": lineage.libraries()})
+    lock = yaml.safe_dump({"stages": {"ingest": {"outs": [{"path": "data/a", "md5": outs["ingest"]["data/a"]["md5"]}]}}})
+    for name, text in (("params.yaml", "{}"), ("dvc.lock", lock)):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(reproduce, "_clone", lambda *_: nullcontext(clone))
+    monkeypatch.setattr(reproduce, "_run", lambda *_: None)
+    assert reproduce.compare_in_clone(tmp_path) is True
+    assert capsys.readouterr().out == "ingest     pulled, identical\nidentical: 1 stages\n"
+    (clone / "data/a/0.tar").write_text("another")
+    assert reproduce.compare_in_clone(tmp_path) is False
+    assert capsys.readouterr().out == "ingest     pulled, differs: data/a (1 of 1 files: 0.tar)\n"

@@ -1,5 +1,6 @@
 """Caption, retrieve, segment, train and evaluate on tiny random models: what each writes, and what a second run does."""
 
+import csv
 import errno
 import json
 import os
@@ -31,7 +32,7 @@ from stages.__main__ import stage_named
 from stages.caption import caption
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus, write_edits
 from stages.errors import InputError
-from stages.evaluate import EDITED, PANELS, evaluate
+from stages.evaluate import EDITED, PANELS, _standard, evaluate
 from stages.files import read_json, write_json
 from stages.instruct import instruct
 from stages.pairing.tables import PAIR_COLUMNS, SCORES
@@ -41,6 +42,9 @@ from stages.segment import segment
 from stages.shards import ShardResult, ShardTask, map_shards
 from stages.tables import read_table, write_table
 from stages.tracking import store
+from stages.tracking.evaluations import load_scores
+from stages.tracking.gate import LABELS
+from stages.tracking.registry import current_champion
 from stages.train import train
 from tests import tiny
 
@@ -142,6 +146,7 @@ def params_for(models, **changes) -> Params:
         "retrieve": {
             "clip": name["clip"],
             "batch": 4,
+            "text_weight": 0.25,
             "neighbours": 5,
             "max_uses": 3,
             "near_duplicate": 1.0,
@@ -274,8 +279,8 @@ class TestRetrieve:
                 assert row["image_image"] == pytest.approx(source @ target, abs=1e-4)
                 assert row["text_image"] == pytest.approx(prompt @ target, abs=1e-4)
                 assert row["text_source"] == pytest.approx(prompt @ source, abs=1e-4)
-                query = (source + prompt) / np.linalg.norm(source + prompt)
-                assert row["query"] == pytest.approx(query @ target, abs=1e-4)
+                mean = 0.75 * source + 0.25 * prompt
+                assert row["query"] == pytest.approx(mean / np.linalg.norm(mean) @ target, abs=1e-4)
                 change, asked = target - source, prompt - before
                 cosine = change @ asked / np.linalg.norm(change) / np.linalg.norm(asked)
                 assert row["directional"] == pytest.approx(cosine, abs=1e-3)
@@ -524,6 +529,16 @@ def test_train_and_evaluate(models, workplace, capsys):
     assert {name: data for name, (data, _) in contents(EDITED).items() if name in alike} == alike
     again = read_json(Path("reports/metrics.json"))["systems"]
     assert again["sdedit"] == again["iedit"] == metrics["systems"]["sdedit"]
+
+    fewer = params_for(models, evaluate={"max_cases": 2})  # another evaluation set: the champion is evaluated on it first
+    evaluate(fewer)
+    champion = current_champion()
+    assert champion.version == "1"
+    kept = load_scores(client, champion.model_id, _standard(fewer).evaluation_set)
+    with Path("before/cases.csv").open(newline="") as file:
+        own = [row for row in csv.DictReader(file) if row["system"] == "iedit_m"][:2]
+    for name in LABELS:
+        np.testing.assert_allclose(kept[name], [float(row[name]) for row in own], rtol=1e-3)
 
 
 class TestRun:

@@ -57,10 +57,12 @@ def promote(version: str, why: str) -> Event:
     """Make a version the champion.
 
     Raises:
-        InputError: there is no such version.
+        InputError: there is no such version, or it is the champion already.
     """
     client = connect(create=False)
     former, last = _champion_and_its_event(client)
+    if former == version:
+        raise InputError(f"models:/{NAME}/{version} is the champion already")
     back_to = None if last is None else last.id
     event = _write(client, version=version, how="promoted", former=former, why=why, back_to=back_to)
     if version_by_alias(client, CHALLENGER) == version:
@@ -102,13 +104,14 @@ def _champion_and_its_event(client: MlflowClient) -> tuple[str | None, Event | N
 
 
 def _write(client: MlflowClient, **facts: str | None) -> Event:
-    """Keep an event, then move the alias."""
+    """Keep an event, then move the alias; one that was found is there already."""
     event = Event(id=f"{time.time_ns():020d}-{uuid4().hex[:8]}", **facts)  # type: ignore[arg-type]
     content = {name: value for name, value in asdict(event).items() if name != "id"}
     try:
         client.get_model_version(NAME, event.version)
         client.set_registered_model_tag(NAME, EVENT + event.id, json.dumps(content, ensure_ascii=False))
-        client.set_registered_model_alias(NAME, CHAMPION, event.version)
+        if event.how != "found":
+            client.set_registered_model_alias(NAME, CHAMPION, event.version)
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise

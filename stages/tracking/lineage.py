@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def pipeline_digest(stage: str) -> str:
     if not (DVC_FILE.is_file() and LOCK_FILE.is_file()):
         return UNKNOWN
     entries = _yaml(LOCK_FILE).get("stages", {})
-    needed = [str(path) for path in _yaml(DVC_FILE).get("stages", {}).get(stage, {}).get("deps", [])]
+    needed = [str(path) for path in read_stages().get(stage, {}).get("deps", [])]
     upstream: dict[str, Any] = {}
     while needed:
         path = Path(needed.pop())
@@ -54,6 +54,18 @@ def pipeline_digest(stage: str) -> str:
                 upstream[name] = entry
                 needed += [dep["path"] for dep in entry.get("deps", [])]
     return value_digest(upstream) if upstream else UNKNOWN
+
+
+def read_stages(folder: Path = Path()) -> dict[str, dict[str, Any]]:
+    """Return the stages of the dvc.yaml in ``folder``, by name."""
+    stages: dict[str, dict[str, Any]] = _yaml(folder / DVC_FILE).get("stages", {})
+    return stages
+
+
+def outs_of(stage: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the outs and metrics of a stage, as dvc.yaml has it."""
+    named = [*stage.get("outs", []), *stage.get("metrics", [])]
+    return [next(iter(out)) if isinstance(out, dict) else out for out in named]
 
 
 def libraries() -> dict[str, str]:

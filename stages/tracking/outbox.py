@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 from requests import RequestException
 from tqdm import tqdm
 
-from stages.errors import InputError, first_line
-from stages.tracking.store import without_retries
+from stages.errors import InputError
+from stages.tracking.store import shown_uri, without_retries
 
 TIMEOUT = 30  # seconds for one request
 RETRY_SECONDS = 30  # between two attempts while the server is away
@@ -63,7 +63,8 @@ class Outbox:
             if not _is_away(error):
                 raise
             if self._tried is None:
-                _tell(f"the tracking server is away: {first_line(error)}; the training goes on, what it has to log is kept")
+                server = shown_uri(mlflow.get_tracking_uri())
+                _tell(f"the tracking server is away: {server}; the training goes on, what it has to log is kept")
             self._tried = time.monotonic()
             return False
         if self._tried is not None:

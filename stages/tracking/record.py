@@ -27,7 +27,7 @@ from stages.errors import InputError
 from stages.files import file_digest, read_json, write_json
 from stages.params import PARAMS_FILE, Params
 from stages.shards import count_samples, list_shards
-from stages.tracking.lineage import COMMIT, DVC_FILE, LOCK_FILE, changed_files, git_tags, libraries
+from stages.tracking.lineage import COMMIT, DVC_FILE, LOCK_FILE, changed_files, git_tags, libraries, outs_of, read_stages
 
 FOLDER = "lineage"  # among the files of a logged model
 RECORD = "lineage.json"
@@ -92,7 +92,9 @@ def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
         InputError: nothing was kept.
     """
     if not any(item.path == f"{FOLDER}/{RECORD}" for item in client.list_logged_model_artifacts(model_id, FOLDER)):
-        raise InputError(f"logged model {model_id}: nothing was kept of how it was made; run the stage evaluate again")
+        raise InputError(
+            f"logged model {model_id}: nothing was kept of how it was made; evaluate keeps that of the present model"
+        )
     place = client.get_logged_model(model_id).artifact_location
     return Path(mlflow.artifacts.download_artifacts(f"{place}/{FOLDER}", dst_path=str(folder)))
 
@@ -130,11 +132,9 @@ def _read_stages() -> dict[str, dict[str, Any]]:
         for out in [out for outs in stages.values() for out in outs.values() if out["md5"].endswith(".dir")]:
             with suppress(FileNotFoundError, ObjectFormatError):
                 out["files"] = _files(Tree.load(repo.cache.local, HashInfo("md5", out["md5"])))
-    written = yaml.safe_load(DVC_FILE.read_text(encoding="utf-8"))["stages"]
+    written = read_stages()
     for name in HASHED_HERE:
-        named = [*written[name].get("outs", []), *written[name].get("metrics", [])]
-        paths = [next(iter(out)) if isinstance(out, dict) else out for out in named]
-        stages[name] = {path: hash_out(Path(path)) for path in sorted(paths) if Path(path).exists()}
+        stages[name] = {path: hash_out(Path(path)) for path in sorted(outs_of(written[name])) if Path(path).exists()}
     return stages
 
 
