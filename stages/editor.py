@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask
+from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask, widen_mask
 from stages.errors import InputError
 from stages.models import Diffusion, Segmenter, load_diffusion, load_segmenter, mask_to_tensor, to_images, to_tensor
 from stages.params import ModelName, Sampling
@@ -145,7 +145,7 @@ class Editor:
                 raise InputError(
                     f"nothing in the picture looks like {sought}: name what is there, give a mask, or edit without one"
                 )
-            return mask
+            return widen_mask(mask, sampling.mask_margin)
         if request.mask is None:
             raise InputError("mask mode 'given' needs a mask")
         if request.mask.size != request.image.size:

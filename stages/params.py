@@ -199,6 +199,7 @@ class Sampling(Section):
     strength: Annotated[float, Field(gt=0, le=1)]
     guidance_scale: Annotated[float, Field(ge=1)]
     mask_threshold: Share
+    mask_margin: Annotated[float, Field(ge=0, le=0.5)]  # of the shorter side: how far around a thing its edit may reach
 
     @field_validator("strength")
     @classmethod

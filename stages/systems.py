@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
-from stages.diffusion.sampling import draw_noise
+from stages.diffusion.sampling import draw_noise, widen_mask
 from stages.editor import Editor
 from stages.files import folder_digest
 from stages.models import Diffusion, identity, load_diffusion, load_segmenter
@@ -99,9 +99,14 @@ def chosen_systems(models: Models, params: Params) -> dict[str, System]:
 def edited_by(
     editor: Editor, identity: str, sampling: Sampling, *, masks: Masks | None = None, from_noise: bool = False
 ) -> System:
-    """Return SDEdit with an editor's model: everywhere or within masks, from the noised source or from noise alone."""
+    """Return SDEdit with an editor's model: everywhere or within masks, from the noised source or from noise alone.
+
+    True masks are widened as predicted ones are: what they mark is the thing, not the room that its edit needs.
+    """
 
     def edit(pictures: Tensor, prompts: Sequence[str], masks: Tensor | None, seed: int, keys: Sequence[str]) -> Tensor:
+        if masks is not None:
+            masks = widen_mask(masks, sampling.mask_margin)
         return editor.edit_batch(pictures, prompts, masks=masks, sampling=sampling, seed=seed, keys=keys, from_noise=from_noise)
 
     settings = {"model": identity, "from_noise": from_noise, **sampling.model_dump(exclude={"mask_threshold"})}

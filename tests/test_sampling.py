@@ -5,19 +5,21 @@ import pytest
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
 from PIL import Image
+from skimage.morphology import dilation, footprint_rectangle
 from torch import Tensor
 
-from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask
+from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask, widen_mask
 from stages.editor import Editor, EditRequest, MaskMode
 from stages.errors import InputError
 from stages.models import Diffusion, load_diffusion, load_segmenter, to_images, to_tensor
 from stages.params import Sampling
 from stages.seeds import derive_seed
+from stages.systems import edited_by
 from tests import tiny
 
 PROMPTS = ["a red dog", "a cat on the beach"]
 STEPS = 10
-SAMPLING = Sampling(steps=4, strength=0.8, guidance_scale=3.0, mask_threshold=0.5)
+SAMPLING = Sampling(steps=4, strength=0.8, guidance_scale=3.0, mask_threshold=0.5, mask_margin=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +185,24 @@ class TestMasked:
         mask[0, 0, 0, 0] = mask[0, 0, 0, 2] = mask[0, 0, 1, 3] = 1
         assert shrink_mask(mask, (2, 2), 0.25).tolist() == [[[[1, 1], [0, 0]]]]
         assert shrink_mask(mask, (2, 2), 0.5).tolist() == [[[[0, 1], [0, 0]]]]
+
+    @pytest.mark.parametrize(("margin", "reach"), [(0.0, 0), (0.05, 1), (0.1, 2), (0.5, 10)])
+    def test_masks_widen_by_a_share_of_their_shorter_side(self, margin, reach):
+        mask = (torch.rand(2, 1, 20, 30, generator=torch.Generator().manual_seed(0)) > 0.97).float()
+        wanted = [dilation(each[0].numpy(), footprint_rectangle((2 * reach + 1,) * 2)) for each in mask]
+        np.testing.assert_array_equal(widen_mask(mask, margin)[:, 0].numpy(), np.stack(wanted))
+
+    def test_a_system_edits_around_what_its_mask_marks(self, editor):
+        picture, mask = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 1, 32, 32)
+        mask[..., 12:20, 12:20] = 1
+        wider = torch.zeros_like(mask)
+        wider[..., 8:24, 8:24] = 1
+        tight, wide = (
+            edited_by(editor, "", SAMPLING.model_copy(update={"mask_margin": margin}), masks="true").edit
+            for margin in (0.0, 4 / 32)
+        )
+        assert torch.equal(wide(picture, PROMPTS[:1], mask, 0, ["a"]), tight(picture, PROMPTS[:1], wider, 0, ["a"]))
+        assert not torch.equal(wide(picture, PROMPTS[:1], mask, 0, ["a"]), tight(picture, PROMPTS[:1], mask, 0, ["a"]))
 
 
 class TestNoise:
