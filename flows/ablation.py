@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.errors import InputError
 from stages.files import read_json, value_digest, write_json
+from stages.interrupt import EXIT_CODE, MESSAGE
 from stages.params import PARAMS_FILE
 from stages.report.ablation import ROWS, SEEDS, Scores, ablation_csv, ablation_markdown
 from stages.report.tables import write_text
@@ -46,19 +47,30 @@ def _experiment(name: str, seed: int) -> Mapping[str, Scores]:
     kept = DONE / f"{name}-{seed}.json"
     commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     key = value_digest([name, seed, commit])
-    if kept.exists() and (record := read_json(kept))["key"] == key:
+    if (known := _read_scores(kept, key)) is not None:
         print(f"{name}, seed {seed}: done before")
-        scores: Mapping[str, Scores] = record["scores"]
-        return scores
+        return known
     number = CONFIGURATIONS.index(name) * len(SEEDS) + SEEDS.index(seed) + 1
     print(f"{name}, seed {seed}: {number} of {len(CONFIGURATIONS) * len(SEEDS)}", flush=True)
     named = ("--force", "--name", f"ablation-{name}-{seed}")
     _run("dvc", "exp", "run", *named, "-S", f"ablation={name}", "-S", f"train.seed={seed}", "train")
     scored = DONE / "scores.json"
     _run(sys.executable, "-m", "stages.ablation", str(scored))
-    scores = read_json(scored)
+    scores: Mapping[str, Scores] = read_json(scored)
     write_json(kept, {"key": key, "scores": scores})
     return scores
+
+
+def _read_scores(kept: Path, key: str) -> Mapping[str, Scores] | None:
+    """Return the scores that were kept, if they are of the same configuration, seed and commit."""
+    if not kept.exists():
+        return None
+    try:
+        record = read_json(kept)
+        scores: Mapping[str, Scores] = record["scores"]
+        return scores if record["key"] == key else None
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{kept}: damaged; remove it") from error
 
 
 def _run(*command: str) -> None:
@@ -67,12 +79,15 @@ def _run(*command: str) -> None:
 
 
 def main() -> None:
-    """Run the ablation and exit: 0, or 2 after one line about what is wrong."""
+    """Run the ablation and exit: 0; 2 after one line about what is wrong; 130 interrupted."""
     try:
         ablation()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(MESSAGE, file=sys.stderr)
+        sys.exit(EXIT_CODE)
 
 
 if __name__ == "__main__":

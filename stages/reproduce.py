@@ -157,6 +157,7 @@ def _call(command: list[str], folder: Path) -> str:
     environment.pop("DVC_ROOT", None)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.lower().startswith(("error", "fatal"))]
+        lines = done.stderr.splitlines()
+        said = [line for line in lines if line.lower().startswith(("error", "fatal"))] or lines
         raise InputError(f"{' '.join(command[:2] if command[0] == 'git' else command[2:])}: {first_line(' '.join(said[:2]))}")
     return done.stdout

@@ -263,6 +263,39 @@ class TestStage:
         assert (run.info.run_name, run.info.status) == ("instruct", "FINISHED")
         assert [metric.step for metric in client.get_metric_history(run.info.run_id, "raw/noise")] == [0, 1, 2]
 
+    def test_a_kill_between_the_model_and_the_end_of_its_run_trains_nothing_again(self, project, monkeypatch):
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        instructed = project.params.instruct.model_copy(update={"learning_rate": 2e-4})
+        params = project.params.model_copy(update={"instruct": instructed})
+        with monkeypatch.context() as patch:
+            patch.setattr(stage.TrainingRun, "finish", stop)
+            with pytest.raises(KeyboardInterrupt):
+                stage.instruct(params)
+        monkeypatch.setattr(stage, "_train", lambda *_: pytest.fail("it was trained again"))
+        stage.instruct(params)
+        assert read_json(project.folder / "logs/instruct.json")["done"] == 0
+        assert not stage.UNFINISHED.exists()
+        client = store.connect()
+        run = client.search_runs([store.experiment_id(client)], max_results=1)[0]
+        assert run.info.status == "FINISHED"
+        assert [metric.step for metric in client.get_metric_history(run.info.run_id, "raw/noise")] == [0, 1, 2]
+
+    @pytest.mark.parametrize("steps", [3, 4])
+    def test_of_several_processes_the_first_alone_writes(self, project, monkeypatch, steps):
+        params = project.params.model_copy(update={"train": project.params.train.model_copy(update={"steps": steps})})
+        if steps == 3:
+            stage.instruct(params)
+        trained, before = [], files_of(project.folder / "models")
+        second = SimpleNamespace(is_main_process=False, num_processes=1)
+        monkeypatch.setattr(stage, "PartialState", lambda **_: second)
+        monkeypatch.setattr(stage, "start_training", lambda *_, **__: pytest.fail("a run was opened"))
+        monkeypatch.setattr(stage, "_train", lambda *arguments: trained.append(arguments[-1]))
+        stage.instruct(params)
+        assert trained == ([] if steps == 3 else [None])
+        assert files_of(project.folder / "models") == before
+
     def test_no_pair_is_an_error_that_says_where_to_look(self, project, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         harness.write_training_set(tmp_path / "data/training", {"00000": []})

@@ -204,6 +204,20 @@ def test_most_nouns_have_several_replacements(world, open_world):
         assert sum(count >= 3 for count in counts) > 0.75 * len(counts)
 
 
+@pytest.mark.parametrize("levels", range(1, 7))
+@pytest.mark.parametrize("rules", ["world", "open_world"])
+def test_what_lives_in_water_never_changes_with_what_lives_on_land(levels, rules, request):
+    swimming = {"whale", "dolphin", "shark", "walrus", "orca", "killer whale", "crab", "lobster"}
+    more = {"pelican", "frog", "spider", "snake", "otter"}  # on land as well, or nearer to what is
+    vocabulary = request.getfixturevalue(rules).vocabulary
+    wide = Rules(vocabulary=vocabulary | more, levels=levels, adjective_share=0.5)
+    for noun in wide.vocabulary | swimming:
+        others = set(co_hyponyms(noun, wide))
+        assert others <= swimming if noun in swimming else others.isdisjoint(swimming), noun
+    without = Rules(vocabulary=wide.vocabulary - swimming | {"whale", "spider"}, levels=levels, adjective_share=0.5)
+    assert mutate_caption("a whale in the sea", without, 0) is Dropped.NO_REPLACEMENT
+
+
 def test_scenes_of_the_world_change_in_their_subject_only(world):
     for index in range(300):
         scene = draw_scene(1, "train", index)

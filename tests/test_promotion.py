@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
 from stages import cli, evaluate
 from stages.errors import InputError
 from stages.params import Gate, read_params
 from stages.tracking import evaluations, history, promotion, registry, store
+from stages.tracking.failures import failures_told
 from stages.tracking.gate import decide
 from stages.tracking.promotion import Standard, consider
 
@@ -99,6 +102,10 @@ class Judge:
     def score(self, version: registry.Registered) -> dict:
         self.asked.append(version.version)
         return scores(clip=self.clip[version.version])
+
+
+def fail(*_: object) -> None:
+    raise MlflowException("gone", error_code=INTERNAL_ERROR)
 
 
 def champion() -> str | None:
@@ -247,6 +254,50 @@ class TestPromotion:
         assert history.roll_back("test").version in {"1", "2", "3"} - {last}
 
 
+class TestAlias:
+    def test_made_by_two_at_once_it_is_set_by_the_one_that_the_store_refuses(self, client, monkeypatch):
+        first, second = register(client), register(client)
+        honest = client.set_registered_model_alias
+
+        def refuse_once(*arguments: str) -> None:
+            monkeypatch.setattr(client, "set_registered_model_alias", honest)
+            honest("iedit", "champion", first.version)  # by the other one, meanwhile
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed", error_code=INTERNAL_ERROR)
+
+        monkeypatch.setattr(client, "set_registered_model_alias", refuse_once)
+        registry.set_alias(client, "champion", second.version)
+        assert champion() == second.version
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_what_fails_for_another_reason_is_told(self, client, monkeypatch, there):
+        first, second = register(client), register(client)
+        if there:
+            history.promote(first.version, "test")
+        monkeypatch.setattr(store.MlflowClient, "set_registered_model_alias", fail)
+        with pytest.raises(InputError, match=r"^tracking store: gone$"), failures_told():
+            history.promote(second.version, "test")
+        assert champion() == (first.version if there else None)
+
+
+class TestEvents:
+    def test_without_a_registered_model_there_are_none(self, client, capsys):
+        client.delete_registered_model("iedit")
+        assert history.read_events(client) == []
+        assert cli.main(["history"]) == 0
+        assert capsys.readouterr().out.splitlines() == ["champion    none", "challenger  none"]
+
+    @pytest.mark.parametrize(
+        ("asked", "command"),
+        [("get_registered_model", ["history"]), ("set_registered_model_tag", ["promote", "1", "--force"])],
+    )
+    def test_a_store_that_fails_is_not_taken_for_one_without_any(self, client, monkeypatch, capsys, asked, command):
+        register(client)
+        monkeypatch.setattr(store.MlflowClient, asked, fail)
+        assert cli.main(command) == 2
+        assert capsys.readouterr() == ("", "error: tracking store: gone\n")
+        assert champion() is None
+
+
 class TestRollback:
     def test_it_goes_back_step_by_step(self, client):
         versions = [register(client) for _ in range(3)]
@@ -368,13 +419,15 @@ class TestCommand:
             (["promote", "9"], "models:/iedit/9: "),
             (["promote"], "models:/iedit@challenger: "),
             (["promote", "models:/other/1"], "models:/other/1: "),
+            (["promote", "4"], "models:/iedit/4: is no version that the stage evaluate has registered"),
             (["rollback"], "there is no champion to roll back from"),
             (["lineage", "9"], "models:/iedit/9: "),
             (["lineage", "1"], "logged model m-"),
             (["reproduce", "models:/iedit@champion"], "models:/iedit@champion: "),
         ],
     )
-    def test_what_cannot_be_is_told_in_one_line(self, judge, capsys, arguments, said):
+    def test_what_cannot_be_is_told_in_one_line(self, client, judge, capsys, arguments, said):
+        client.create_model_version("iedit", client.get_model_version("iedit", "1").source)  # the fourth, by other means
         code, out, error = self.run(capsys, *arguments)
         assert (code, out) == (2, "")
         assert error.startswith(f"error: {said}")
@@ -385,7 +438,7 @@ class TestCommand:
         params = read_params()
         monkeypatch.setattr(evaluate, "list_shards", lambda *_: [ROOT / "params.yaml"])
         asked = [type("Case", (), {"sample": type("Sample", (), {"key": "1"})()})()]
-        monkeypatch.setattr(evaluate, "_read_cases", lambda *_: asked)
+        monkeypatch.setattr(evaluate, "read_cases", lambda *_: asked)
         first = evaluate._standard(params)
         assert first.cases == ["1"]
         assert evaluate._standard(params).evaluation_set == first.evaluation_set

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 from dvc.repo import Repo
+from PIL import Image
 
 from stages import cli, reproduce
+from stages.corpus.samples import CorpusSample, write_corpus
 from stages.errors import InputError
-from stages.files import write_json
+from stages.files import file_digest, write_json
 from stages.params import read_params
 from stages.tracking import lineage, record, registry, store
 
@@ -136,6 +138,45 @@ class TestRecord:
             stages = lines[lines.index("stages") + 1 :][:3]
             assert [line.split()[0] for line in stages] == ["ingest", "train", "evaluate"]
 
+    def test_its_training_and_every_shard_are_told(self, made, capsys):
+        Path("data/corpus").mkdir()
+        picture = Image.new("RGB", (8, 8))
+        samples = [
+            CorpusSample(key=str(n), image=picture, alt_text="", metadata={"origin": {"name": f"photo {n}"}}) for n in (0, 1)
+        ]
+        write_corpus(Path("data/corpus/00000.tar"), samples)
+        write_json(
+            Path("data/corpus/00000.done.json"), {"fingerprint": "", "digest": "", "done": 2, "dropped": {}, "notes": []}
+        )
+        client = store.connect()
+        run = client.create_run(
+            store.experiment_id(client),
+            run_name="train",
+            tags={"mlflow.source.git.commit": "c0ffee", "iedit.git_dirty": "true"},
+        ).info.run_id
+        version = client.create_model_version(
+            "iedit", f"models:/{made.model_id}", run_id=run, model_id=made.model_id, tags={"iedit.digest": "e"}
+        ).version
+        self.keep(made)
+        assert cli.main(["lineage", str(version)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert f"training   run {run} (train), commit c0ffee, with changes" in lines
+        digest = file_digest(Path("data/corpus/00000.tar"))
+        assert f"  00000.tar  {digest}  2 samples, the first from photo 0" in lines
+
+    @pytest.mark.parametrize("missing", [["dvc.lock"], ["dvc.lock", "dvc.yaml"]])
+    def test_what_dvc_recorded_nothing_of_cannot_be_made_again(self, made, monkeypatch, capsys, missing):
+        for name in missing:
+            Path(name).unlink()
+        monkeypatch.setattr(record, "changed_files", list)
+        record.save_record(store.connect(), made.model_id, read_params(), {})
+        kept = record.fetch_record(store.connect(), made.model_id, Path.cwd())
+        assert set(json.loads((kept / "lineage.json").read_text())["stages"]) == (
+            set() if "dvc.yaml" in missing else {"train", "evaluate"}
+        )
+        assert cli.main(["reproduce", "1"]) == 2
+        assert capsys.readouterr().err == "error: the version was not made by DVC: no hash of a stage was recorded\n"
+
     @pytest.mark.parametrize(
         ("changed", "said"),
         [
@@ -156,6 +197,23 @@ class TestRecord:
         assert "error: git checkout: fatal: " in capsys.readouterr().err
         assert cli.main(["reproduce", "1", "--into", "models"]) == 2
         assert capsys.readouterr().err == "error: --into models: is not empty\n"
+
+
+def test_a_clone_has_what_git_has_not_and_a_stage_that_fails_there_is_told(project):
+    Path("data/nltk/corpora").mkdir(parents=True)
+    Path("data/nltk/corpora/words").write_text("words")
+    Path(".dvc/config.local").write_text("[core]\n    autostage = false\n")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    with reproduce._clone(commit, None) as clone:
+        reproduce._copy_what_git_has_not(clone)
+        for name in ("data/nltk/corpora/words", ".dvc/config.local", "dvc.yaml"):
+            assert (clone / name).read_bytes() == Path(name).read_bytes()
+        for said in ("'./dvc.lock' validation failed: 2 errors.", "ERROR: Stage 'nowhere' not found inside 'dvc.yaml' file"):
+            with pytest.raises(InputError) as told:
+                reproduce._run(clone, "repro", "nowhere")
+            assert str(told.value).strip() == f"dvc repro nowhere: {said}"
+            (clone / "dvc.lock").unlink(missing_ok=True)
+    assert not clone.exists()
 
 
 def test_libraries_are_those_that_the_stages_need_with_all_that_these_need():

@@ -223,6 +223,26 @@ class TestStore:
         (project / "mlflow.db").touch()
         assert store.tracking_uri() == f"sqlite:///{project / 'mlflow.db'}"
 
+    def test_an_experiment_that_another_process_makes_meanwhile_is_as_good(self, empty_store, tmp_path, monkeypatch):
+        shutil.copy(empty_store, tmp_path)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda _: None)
+        client = store.connect()
+        assert client.get_experiment(store.experiment_id(client)).name == "iedit"
+
+    def test_an_experiment_that_cannot_be_made_is_told(self, empty_store, tmp_path, monkeypatch):
+        def fail(*_, **__):
+            raise MlflowException("not allowed", error_code=INTERNAL_ERROR)
+
+        shutil.copy(empty_store, tmp_path)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda _: None)
+        monkeypatch.setattr(mlflow, "create_experiment", fail)
+        with pytest.raises(InputError, match=r"^tracking server sqlite:.*mlflow\.db: not allowed$"):
+            store.connect()
+
 
 class TestFailures:
     @pytest.mark.parametrize(
@@ -343,6 +363,14 @@ class TestTrainingRun:
 
         with pytest.raises(InputError, match=r"^tracking store: gone \[2J$"):
             train_until_it_fails()
+
+    def test_a_checkpoint_that_a_later_one_replaced_before_it_was_sent_is_passed_over(self, project, tmp_path):
+        with train(read_params(), tmp_path) as run:
+            (tmp_path / "step_2.safetensors").write_bytes(b"two")
+            for number in (1, 2):
+                run.log_artifact(tmp_path / f"step_{number}.safetensors", "checkpoints")
+        sent = store.connect().list_artifacts(run.run_id, "checkpoints")
+        assert [item.path for item in sent] == ["checkpoints/step_2.safetensors"]
 
     def test_an_experiment_of_dvc_is_a_run_of_its_name(self, project, tmp_path, monkeypatch):
         params, client = read_params(), store.connect()

@@ -21,6 +21,7 @@ from stages.report.ablation import ROWS, SEEDS, SHOWN, ablation_csv, ablation_ma
 from stages.report.curves import Curve, Point, plot_tradeoff
 from stages.retrieve import retrieve
 from stages.segment import segment
+from stages.systems import Models, chosen_systems
 from stages.tracking import store
 from stages.tracking.ablation import PARENT, log_ablation
 from stages.trials import Trial, run_trials
@@ -149,6 +150,20 @@ FOUND = {
 }
 
 
+class TestSystems:
+    @pytest.mark.parametrize("name", ["sdedit_as_iedit", "instruct_pix2pix"])
+    def test_one_that_is_not_or_lacks_a_scale_is_no_other(self, name):
+        params = Params.model_validate(composed())
+        models = Models(base=None, instructed=None, tuned=None, identities=dict.fromkeys(("base", "instructed", "tuned"), ""))
+        with pytest.raises(ValueError, match=rf"^{name}: no such system, or a scale is missing; there are sdedit, "):
+            models.system(name, params.sampling)
+
+    def test_settings_that_leave_no_step_are_told(self):
+        params = Params.model_validate(composed("evaluate.systems.sdedit.strength=0.01"))
+        with pytest.raises(InputError, match=r"strength = 0\.01: "):
+            chosen_systems(Models(base=None, instructed=None, tuned=None, identities={}), params)
+
+
 class TestAblation:
     def test_every_row_is_a_configuration_that_is_allowed(self):
         names = {path.stem for path in (ROOT / "conf/ablation").glob("*.yaml")}
@@ -207,3 +222,19 @@ class TestAblation:
         with pytest.raises(InputError, match="not committed"):
             flow.ablation()
         assert Path("params.yaml").read_text() == "mine\n"
+
+    @pytest.mark.parametrize("content", ['{"key":', "[5]", '{"key": "k"}', '{"scores": {}}'])
+    def test_damaged_scores_of_an_experiment_are_told_with_their_file(self, tmp_path, content):
+        kept = tmp_path / "full-0.json"
+        assert flow._read_scores(kept, "k") is None
+        kept.write_text(json.dumps({"key": "k", "scores": FOUND["full", 0]}))
+        assert flow._read_scores(kept, "k") == FOUND["full", 0]
+        assert flow._read_scores(kept, "of another commit") is None
+        kept.write_text(content)
+        with pytest.raises(InputError, match=rf"^{kept}: damaged; remove it$"):
+            flow._read_scores(kept, "k")
+
+    def test_a_command_that_fails_is_told(self):
+        flow._run("true")
+        with pytest.raises(InputError, match=r"^false now: failed; what is done is kept, run again$"):
+            flow._run("false", "now")

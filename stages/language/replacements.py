@@ -43,8 +43,10 @@ TOO_GENERAL = (
 )
 """Two kinds of these have nothing in common that one could see; nor have two kinds of what stands above these."""
 
-IN_WATER = ("aquatic_vertebrate.n.01", "aquatic_mammal.n.01", "crustacean.n.01")
-"""Nobody takes a rabbit in a field for a whale, though both are mammals."""
+IN_WATER = ("fish.n.01", "aquatic_mammal.n.01", "crustacean.n.01")
+OF_THE_SEA = "marine_animal.n.01"
+"""The next step above each of these, past those of WordNet that hold animals of the land as well: to WordNet a whale is a
+mammal as a horse is, but nobody takes a horse in a field for a whale. Under this one WordNet itself lists hardly any."""
 
 MASS = frozenset(
     """beer broccoli cabbage cauliflower champagne coffee corn lasagna lettuce pizza salad tea wine
@@ -97,8 +99,8 @@ def co_hyponyms(noun: str, rules: Rules) -> tuple[str, ...]:
     They are those of the nearest hypernym that has any, and of the next ones until there are :data:`ENOUGH`, within
     ``rules.levels`` and short of a :data:`WIDE` one: a cat becomes another feline or, where the vocabulary has few of
     these, another carnivore. The noun itself must be of the vocabulary too, or a kind of something there: a beagle is
-    replaced as a dog is. Of several senses of the noun, the one with the nearest such hypernym counts. What lives on land
-    stays on land, and what lives in water in water, if the vocabulary has anything else there.
+    replaced as a dog is. Of several senses of the noun, the one with the nearest such hypernym counts. What lives in water
+    never changes with what lives on land.
     """
     pool = _pool(rules.vocabulary)
     lines = {sense: _main_line(sense) for sense in _known_senses(noun, rules.vocabulary)}
@@ -106,10 +108,10 @@ def co_hyponyms(noun: str, rules: Rules) -> tuple[str, ...]:
     for level in range(1, rules.levels + 1):
         for sense, line in lines.items():
             above = line[level] if level < len(line) else None
-            if found and above is not None and _breadth(above) > WIDE:
+            if found and above is not None and _is_wide(above):
                 return tuple(sorted(found))
             if words := {word: other for word, other in pool.get(above, ()) if _are_apart(noun, sense, word, other)}:
-                found = {word: other for word, other in words.items() if _in_water(other) == _in_water(sense)} or words
+                found = words
                 lines = {sense: line}
                 break
         if len(found) >= ENOUGH:
@@ -209,7 +211,7 @@ def _main_line(sense: Synset) -> tuple[Synset, ...]:
     kind named after the next (personal computer, digital computer, computer), unless the next is a broad one.
     """
     line = [sense]
-    while above := line[-1].hypernyms():
+    while above := _kinds_above(line[-1]):
         deepest = max(above, key=lambda hypernym: (hypernym.max_depth(), hypernym.name()))
         if deepest.name() in TOO_GENERAL:
             break
@@ -219,6 +221,10 @@ def _main_line(sense: Synset) -> tuple[Synset, ...]:
             line.pop()
         line.append(deepest)
     return tuple(kind for kind in line if kind.name() not in RANKS)
+
+
+def _kinds_above(kind: Synset) -> list[Synset]:
+    return [wordnet().synset(OF_THE_SEA)] if kind.name() in IN_WATER else list(kind.hypernyms())
 
 
 def _is_named_after(sense: Synset, hypernym: Synset) -> bool:
@@ -259,6 +265,10 @@ def _breadth(sense: Synset) -> int:
     return len(set(sense.closure(lambda above: above.hyponyms())))
 
 
+def _is_wide(kind: Synset) -> bool:
+    return kind.name() == OF_THE_SEA or _breadth(kind) > WIDE
+
+
 @cache
 def _pool(vocabulary: frozenset[str]) -> dict[Synset | None, list[tuple[str, Synset]]]:
     """Return, for every hypernym, the words that may be brought in as a kind of it, each with its sense."""
@@ -281,8 +291,3 @@ def _is_rather_adjective(word: str) -> bool:
 def _are_apart(noun: str, sense: Synset, word: str, other: Synset) -> bool:
     """Tell whether two nouns are different things, neither a kind of the other."""
     return word != noun and sense not in ancestors(other) and other not in ancestors(sense)
-
-
-@cache
-def _in_water(sense: Synset) -> bool:
-    return any(kind.name() in IN_WATER for kind in ancestors(sense))

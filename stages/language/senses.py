@@ -40,6 +40,7 @@ MEANT = {
     "castle": "castle.n.02",
     "cocktail": "cocktail.n.01",
     "crown": "crown.n.04",
+    "dolphin": "dolphin.n.02",
     "drill": "drill.n.01",
     "flute": "flute.n.01",
     "glove": "glove.n.02",

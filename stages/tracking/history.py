@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from stages.errors import InputError, first_line
-from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, version_by_alias
+from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, set_alias, version_by_alias
 from stages.tracking.store import connect
 
 EVENT = "iedit.event."  # what the names of the tags begin with; the time follows, so that their order is that of time
@@ -111,7 +111,7 @@ def _write(client: MlflowClient, **facts: str | None) -> Event:
         client.get_model_version(NAME, event.version)
         client.set_registered_model_tag(NAME, EVENT + event.id, json.dumps(content, ensure_ascii=False))
         if event.how != "found":
-            client.set_registered_model_alias(NAME, CHAMPION, event.version)
+            set_alias(client, CHAMPION, event.version)
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise

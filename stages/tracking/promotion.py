@@ -10,7 +10,7 @@ from stages.params import Gate
 from stages.tracking import history
 from stages.tracking.evaluations import Scores, load_scores, save_scores
 from stages.tracking.gate import Decision, decide
-from stages.tracking.registry import CHALLENGER, NAME, Registered, current_champion
+from stages.tracking.registry import CHALLENGER, NAME, Registered, current_champion, set_alias
 from stages.tracking.store import connect
 
 
@@ -42,7 +42,7 @@ def consider(version: Registered, standard: Standard, *, by_hand: bool = False) 
         champion = current_champion()
         if champion is not None and champion.version == version.version:
             return Decision(passes=True, why="is the champion already")
-        client.set_registered_model_alias(NAME, CHALLENGER, version.version)
+        set_alias(client, CHALLENGER, version.version)
         decision = _decide(client, version, champion, standard, by_hand=by_hand)
         if _number(current_champion()) == _number(champion):
             break

@@ -108,7 +108,11 @@ def register(
 
 
 def current_champion() -> Registered | None:
-    """Return the champion, if there is one."""
+    """Return the champion, if there is one.
+
+    Raises:
+        InputError: it is a version that was made by other means, of which nothing is known.
+    """
     client = connect(create=False)
     version = version_by_alias(client, CHAMPION)
     return None if version is None else _read(client, client.get_model_version(NAME, version))
@@ -128,10 +132,7 @@ def find_version(uri: str) -> Registered:
         InputError: there is no such version.
     """
     client = connect(create=False)
-    made = _find(client, uri if uri.startswith("models:/") else f"models:/{NAME}/{uri}")
-    if DIGEST not in made.tags:
-        raise InputError(f"{uri}: is no version that the stage evaluate has registered")
-    return _read(client, made)
+    return _read(client, _find(client, uri if uri.startswith("models:/") else f"models:/{NAME}/{uri}"))
 
 
 def version_by_alias(client: MlflowClient, alias: str) -> str | None:
@@ -142,6 +143,19 @@ def version_by_alias(client: MlflowClient, alias: str) -> str | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model; no such alias
             return None
         raise
+
+
+def set_alias(client: MlflowClient, alias: str, version: str) -> None:
+    """Let an alias name a version, whatever it named before.
+
+    Of two processes that make the same alias at once the store refuses one, which then finds it there.
+    """
+    try:
+        client.set_registered_model_alias(NAME, alias, version)
+    except MlflowException:
+        if version_by_alias(client, alias) is None:
+            raise
+        client.set_registered_model_alias(NAME, alias, version)
 
 
 def load_editor(uri: str = CHAMPION_URI) -> tuple[Editor, Sampling]:
@@ -194,6 +208,8 @@ def _model_id(made: ModelVersion) -> str:
 
 
 def _read(client: MlflowClient, made: ModelVersion) -> Registered:
+    if DIGEST not in made.tags:
+        raise InputError(f"models:/{made.name}/{made.version}: is no version that the stage evaluate has registered")
     return Registered(
         version=str(made.version),
         digest=made.tags[DIGEST],
