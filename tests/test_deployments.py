@@ -11,9 +11,11 @@ from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ParameterTypeError
 
+from flows.ablation import ablation
 from flows.automations import TAG
 from flows.corpus import grow_corpus
 from flows.refresh import refresh
+from flows.tables import tables
 from stages.errors import InputError
 from stages.params import read_params
 
@@ -48,6 +50,13 @@ class TestGrowth:
     def test_parameters_are_checked_before_anything_runs(self, images):
         with pytest.raises(ParameterTypeError):
             refresh.validate_parameters({"images": images})
+
+    @pytest.mark.parametrize("flow", [ablation, tables])
+    @pytest.mark.parametrize("seeds", [1, 11, "many"])
+    def test_numbers_of_seeds_are_too(self, flow, seeds):
+        flow.validate_parameters({"seeds": 2})
+        with pytest.raises(ParameterTypeError):
+            flow.validate_parameters({"seeds": seeds})
 
 
 def test_every_flow_has_a_deployment_that_all_share_a_pool_and_a_tag():

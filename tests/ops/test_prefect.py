@@ -111,7 +111,7 @@ def test_deploying_again_changes_nothing(platform):
     kinds = ("automations", "deployments", "work_pools", "block_documents")
     before = {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds}
     assert before["automations"] == ["iedit: end silent runs", "iedit: tell failures"]
-    assert before["deployments"] == ["nightly", "on-demand", "weekly"]
+    assert before["deployments"] == ["nightly", "on-demand", "on-demand", "weekly"]
     platform.make("deploy")
     assert {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds} == before
     schedules = {name: platform.deployment(name)["schedules"] for name in ("refresh/nightly", "tables/weekly")}
