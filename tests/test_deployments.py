@@ -1,11 +1,13 @@
 """What is deployed, and the parameters that a run is given."""
 
 import re
+import shutil
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from prefect import Flow
 from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.client.schemas.schedules import CronSchedule
@@ -13,7 +15,7 @@ from prefect.exceptions import ParameterTypeError
 
 from flows.ablation import ablation
 from flows.automations import TAG
-from flows.corpus import grow_corpus
+from flows.corpus import COMPOSED_FROM, grow_corpus
 from flows.refresh import refresh
 from flows.tables import tables
 from stages.errors import InputError
@@ -28,6 +30,7 @@ class TestGrowth:
         monkeypatch.chdir(tmp_path)
         text = (ROOT / "params.yaml").read_text()
         Path("params.yaml").write_text(text.replace("images: 6000", "images: 6000 # for a start"))
+        shutil.copytree(ROOT / "conf", "conf")
         return Path("params.yaml")
 
     def test_only_the_number_changes(self, params):
@@ -35,6 +38,12 @@ class TestGrowth:
         grow_corpus(6500)
         assert params.read_text() == before.replace("6000", "6500")
         assert read_params().ingest.source.images == 6500
+
+    def test_what_experiments_are_composed_from_follows(self):
+        before = COMPOSED_FROM.read_text()
+        grow_corpus(6500)
+        assert COMPOSED_FROM.read_text() == before.replace("6000", "6500")
+        assert OmegaConf.load(COMPOSED_FROM).ingest.source.images == 6500
 
     def test_errors(self, params):
         before = params.read_text()
