@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.ops.platform import free_port, until
-from tests.small_project import ROOT, SMALL, STAGES, environment_of, make_project, run
+from tests.small_project import ROOT, SMALL, STAGES, environment_of, make_project, run, set_composed
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@localhost")
 OUTS = ("data/corpus", "data/captions", "data/edits", "data/pairs", "data/training", "models")
@@ -27,8 +27,7 @@ def project(tmp_path_factory) -> Iterator[Path]:
         patch.setenv("HOME", str(folder.parent / "home"))
         make_project(folder)
         shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-        config = folder / "conf" / "config.yaml"  # what Hydra composes is as small
-        config.write_text("".join(line for line in config.open() if not line.startswith("threads:")) + yaml.safe_dump(SMALL))
+        set_composed(folder, SMALL)
         commit(folder, "small")
         run(folder, "dvc", "repro")
         commit(folder, "results")
