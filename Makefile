@@ -82,13 +82,13 @@ bench: .venv/installed
 tune: .venv/installed
 	python -m stages.tune
 
-# The curves of Table 1's systems over their settings, and Table 2. Many hours; interrupted, both go on where they were.
-tables: .venv/installed
-	python -m stages.tradeoff
-	python -m flows.ablation
+# Table 1, the curves of its systems over their settings, and Table 2, as the deployment tables/weekly makes them. Many
+# hours; interrupted, all go on where they were.
+tables: .venv/installed wordnet
+	python -m flows.tables
 
 # Table 2 alone: every row of conf/ablation trained with three seeds, as DVC experiments.
-ablation: .venv/installed
+ablation: .venv/installed wordnet
 	python -m flows.ablation
 
 # The models of the embedded world from nothing: takes about eight hours on two cores. `make run` never needs it.

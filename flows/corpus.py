@@ -1,8 +1,6 @@
-"""More images of the embedded world, by params.yaml, where the stages read their number from.
+"""More images of the embedded world: in params.yaml, where the stages read their number, and in what it is composed from."""
 
-``conf/`` stays as it is: an experiment that composes the parameters anew has the number that is written there.
-"""
-
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,9 +9,12 @@ from stages.errors import InputError
 from stages.files import written_aside
 from stages.params import PARAMS_FILE, OpenMojiSource, read_params
 
+PLACE = ("ingest", "source", "images")
+COMPOSED_FROM = Path("conf/source/openmoji.yaml")  # an experiment composes the parameters anew
+
 
 def grow_corpus(images: int) -> None:
-    """Set how many images of the embedded world the corpus has; nothing else of params.yaml changes.
+    """Set how many images of the embedded world the corpus has; nothing else in the two files changes.
 
     Raises:
         InputError: the source is another, or has more images already.
@@ -25,10 +26,15 @@ def grow_corpus(images: int) -> None:
     if images < source.images:
         raise InputError(f"images = {images}: the corpus has {source.images}, a refresh only adds to it")
     if images > source.images:
-        text = PARAMS_FILE.read_text(encoding="utf-8")
-        start, end = _place(text, "ingest", "source", "images")
-        with written_aside(PARAMS_FILE) as temporary:
-            temporary.write_text(f"{text[:start]}{images}{text[end:]}", encoding="utf-8")
+        for path in (COMPOSED_FROM, PARAMS_FILE):  # the last stands for both
+            _write_number(path, images)
+
+
+def _write_number(path: Path, images: int) -> None:
+    text = path.read_text(encoding="utf-8")
+    start, end = _place(text, *PLACE)
+    with written_aside(path) as temporary:
+        temporary.write_text(f"{text[:start]}{images}{text[end:]}", encoding="utf-8")
 
 
 def _place(text: str, *keys: str) -> tuple[int, int]:

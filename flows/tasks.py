@@ -74,7 +74,12 @@ def push_data() -> None:
 
 
 def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) -> None:
-    """Run a command of DVC whose output goes to the log of the task, and to ``on_line``.
+    """Run a command of DVC, as :func:`run_logged` does."""
+    run_logged([sys.executable, "-m", "dvc", *arguments], on_line)
+
+
+def run_logged(command: Sequence[str], on_line: Callable[[str], object] = lambda _: None) -> None:
+    """Run a command whose output goes to the log of the run, and to ``on_line``.
 
     Raises:
         CommandError: the command failed.
@@ -85,4 +90,4 @@ def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) 
         log(line)
         on_line(line)
 
-    run_command([sys.executable, "-m", "dvc", *arguments], tell)
+    run_command(command, tell)

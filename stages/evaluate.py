@@ -41,7 +41,7 @@ from stages.tracking.failures import failures_told
 from stages.tracking.gate import Decision
 from stages.tracking.promotion import Standard, consider
 from stages.tracking.record import save_record
-from stages.tracking.registry import NAME, Registered, find_version, load_editor, register
+from stages.tracking.registry import CASES, NAME, Registered, find_version, load_editor, register
 from stages.tracking.store import connect
 from stages.tracking.training_run import find_run, log_results, run_of_results
 
@@ -112,7 +112,7 @@ def evaluate(params: Params) -> None:
         save_record(client, registered.model_id, params, _weights(params))
         decision = consider(registered, standard)
     made.counts.report()
-    print(f"  models:/{NAME}/{registered.version}, {'champion' if decision.passes else 'challenger'}: {decision.why}")
+    print(f"  models:/{NAME}/{registered.version}, {'champion' if decision.passes else 'not promoted'}: {decision.why}")
 
 
 def _weights(params: Params) -> dict[str, dict[str, str | None]]:
@@ -247,7 +247,7 @@ def _register(params: Params, case: EditSample, metrics: Mapping[str, Any]) -> R
         metrics={name: value for name, value in scores.items() if name.startswith("iedit_m/")},
         example=EditRequest(image=case.source, prompt=case.edit_prompt, term=case.target_diff, source_term=case.source_diff),
         run_id=run_id,
-        tags={"iedit.cases_digest": metrics["cases_digest"]},
+        tags={CASES: metrics["cases_digest"]},
     )
 
 

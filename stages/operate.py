@@ -23,6 +23,7 @@ from stages.tracking.training_run import flatten
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
+SHOWN_DIGITS = 8  # of the digest of cases: scores on other cases cannot be compared
 SCORES = {"iedit_m/clip_score": "CLIPScore", "iedit_m/ssim_m_bar": "SSIM-M̄"}
 
 
@@ -43,8 +44,10 @@ def promote(options: argparse.Namespace) -> None:
         params = read_params()
         with alone("iedit promote"):  # it may have to evaluate
             version, decision = promote_version(params, options.version)
+        challenger = version_by_alias(connect(create=False), CHALLENGER)
     if not decision.passes:
-        raise InputError(f"models:/{NAME}/{version.version} stays challenger: {decision.why}; --force promotes it all the same")
+        refused = "stays challenger" if challenger == version.version else "is not promoted"
+        raise InputError(f"models:/{NAME}/{version.version} {refused}: {decision.why}; --force promotes it all the same")
     print(f"models:/{NAME}/{version.version} is champion: {decision.why}")
 
 
@@ -124,10 +127,12 @@ def _tell_inputs(record: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
 
 def _scores(number: str) -> str:
     try:
-        metrics = find_version(number).metrics
+        version = find_version(number)
     except InputError:  # its promotion stays in the history
         return "deleted since"
-    return ", ".join(f"{label} {metrics[name]:.2f}" for name, label in SCORES.items() if name in metrics)
+    metrics = version.metrics
+    scores = ", ".join(f"{label} {metrics[name]:.2f}" for name, label in SCORES.items() if name in metrics)
+    return f"{scores} on cases {version.cases[:SHOWN_DIGITS]}" if version.cases else scores
 
 
 def _version(number: str | None) -> str:

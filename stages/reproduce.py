@@ -36,7 +36,8 @@ def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
         into: where the clone is to be, and to stay; None is a temporary folder.
 
     Raises:
-        InputError: there is no way to make it again: no commit, or files of it that no commit has.
+        InputError: there is no way to make it again: no commit, or files of it that no commit has; or nothing was recorded
+            of a stage.
     """
     record = read_json(kept / RECORD)
     _check(record, kept)
@@ -45,9 +46,7 @@ def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
         for name in (PARAMS_FILE.name, LOCK_FILE.name):
             shutil.copyfile(kept / name, clone / name)
         _copy_what_git_has_not(clone)
-        for stage in _in_order(clone):
-            if stage not in record["stages"]:
-                continue
+        for stage in _stages_to_compare(clone, record["stages"]):
             how = "pulled" if stage == INGEST and _pull(clone, list(record["stages"][stage])) else "made again"
             if how == "made again":
                 _run(clone, "repro", "--single-item", "--force", "--no-run-cache", stage)
@@ -109,6 +108,20 @@ def _in_order(clone: Path) -> list[str]:
         for name, stage in stages.items()
     }
     return list(TopologicalSorter(needs).static_order())
+
+
+def _stages_to_compare(clone: Path, recorded: Mapping[str, Outs]) -> list[str]:
+    """Return the stages of the clone in their order.
+
+    Raises:
+        InputError: they are not those that were recorded.
+    """
+    order = _in_order(clone)
+    differing = sorted(set(order).symmetric_difference(recorded))
+    if differing:
+        place = "dvc.yaml" if differing[0] in recorded else "what was recorded of the version"
+        raise InputError(f"stage {differing[0]}: is not in {place}, so there is nothing to compare it with")
+    return order
 
 
 def _pull(clone: Path, outs: list[str]) -> bool:

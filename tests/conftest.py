@@ -49,3 +49,14 @@ def empty_store(tmp_path_factory):
         store.connect().create_registered_model("iedit")
         forget_store()
     return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A Prefect server that knows nothing yet."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        with prefect_test_harness(server_startup_timeout=300):
+            yield

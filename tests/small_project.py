@@ -50,6 +50,13 @@ def set_params(project: Path, changes: Mapping[str, Any]) -> None:
     (project / "params.yaml").write_text(yaml.safe_dump(params))
 
 
+def set_composed(project: Path, changes: Mapping[str, Any]) -> None:
+    """Change values in what experiments are composed from, as far as no group of conf/ that is chosen has another say."""
+    config = project / "conf" / "config.yaml"
+    others = "".join(line for line in config.open() if not line.startswith("threads:"))
+    config.write_text(others + yaml.safe_dump(dict(changes)))
+
+
 def make_project(folder: Path) -> None:
     """Make the copy in ``folder``: a git repository with a commit, where nothing has run yet."""
     ignored = shutil.ignore_patterns("build", "__pycache__")

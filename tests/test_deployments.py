@@ -1,19 +1,23 @@
 """What is deployed, and the parameters that a run is given."""
 
 import re
+import shutil
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from prefect import Flow
 from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ParameterTypeError
 
+from flows.ablation import ablation
 from flows.automations import TAG
-from flows.corpus import grow_corpus
+from flows.corpus import COMPOSED_FROM, grow_corpus
 from flows.refresh import refresh
+from flows.tables import tables
 from stages.errors import InputError
 from stages.params import read_params
 
@@ -26,6 +30,7 @@ class TestGrowth:
         monkeypatch.chdir(tmp_path)
         text = (ROOT / "params.yaml").read_text()
         Path("params.yaml").write_text(text.replace("images: 6000", "images: 6000 # for a start"))
+        shutil.copytree(ROOT / "conf", "conf")
         return Path("params.yaml")
 
     def test_only_the_number_changes(self, params):
@@ -33,6 +38,12 @@ class TestGrowth:
         grow_corpus(6500)
         assert params.read_text() == before.replace("6000", "6500")
         assert read_params().ingest.source.images == 6500
+
+    def test_what_experiments_are_composed_from_follows(self):
+        before = COMPOSED_FROM.read_text()
+        grow_corpus(6500)
+        assert COMPOSED_FROM.read_text() == before.replace("6000", "6500")
+        assert OmegaConf.load(COMPOSED_FROM).ingest.source.images == 6500
 
     def test_errors(self, params):
         before = params.read_text()
@@ -48,6 +59,13 @@ class TestGrowth:
     def test_parameters_are_checked_before_anything_runs(self, images):
         with pytest.raises(ParameterTypeError):
             refresh.validate_parameters({"images": images})
+
+    @pytest.mark.parametrize("flow", [ablation, tables])
+    @pytest.mark.parametrize("seeds", [1, 11, "many"])
+    def test_numbers_of_seeds_are_too(self, flow, seeds):
+        flow.validate_parameters({"seeds": 2})
+        with pytest.raises(ParameterTypeError):
+            flow.validate_parameters({"seeds": seeds})
 
 
 def test_every_flow_has_a_deployment_that_all_share_a_pool_and_a_tag():

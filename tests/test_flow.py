@@ -13,7 +13,6 @@ from dvc.lock import Lock, LockError
 from dvc.rwlock import rwlock
 from prefect import flow, get_client
 from prefect.artifacts import Artifact
-from prefect.testing.utilities import prefect_test_harness
 
 import flows
 from flows import process
@@ -72,14 +71,6 @@ def project(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-        with prefect_test_harness(server_startup_timeout=300):
-            yield
 
 
 def test_analytics_are_off():
@@ -205,7 +196,7 @@ class TestFlow:
         def interrupt() -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("flows.pipeline._start_server", interrupt)
+        monkeypatch.setattr("flows.command._start_server", interrupt)
         monkeypatch.setattr(sys, "argv", ["pipeline"])
         assert main() == 130
         assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
@@ -214,7 +205,7 @@ class TestFlow:
         def fail(**_) -> None:
             raise RuntimeError("no server")
 
-        monkeypatch.setattr("flows.pipeline.get_client", fail)
+        monkeypatch.setattr("flows.command.get_client", fail)
         monkeypatch.setattr(sys, "argv", ["pipeline"])
         with pytest.raises(RuntimeError, match="no server"):
             main()

@@ -77,6 +77,30 @@ def test_a_server_that_is_away_is_not_asked_at_every_step(server, monkeypatch):
     assert asked == [0]
 
 
+def test_a_server_that_stays_away_is_asked_less_and_less(server, monkeypatch):
+    monkeypatch.setattr(outbox, "RETRY_SECONDS", 30)
+    box, server.failure, asked = Outbox(), AWAY[0], []
+
+    def send(second: int) -> None:
+        asked.append(second)
+        server.send(second)
+
+    def put_every_second(seconds: range) -> None:
+        for second in seconds:
+            monkeypatch.setattr(outbox.time, "monotonic", lambda second=second: second)
+            box.put(lambda second=second: send(second))
+
+    put_every_second(range(3000))
+    assert asked == [0] * len(asked)  # what was put first is what is tried
+    assert len(asked) == 1 + 5 + 3  # after 30, 60, 120, 240, 480 seconds, then every 600
+    server.failure = None
+    put_every_second(range(3000, 3601))
+    assert server.has == list(range(3601))
+    server.failure = AWAY[0]
+    put_every_second(range(3601, 3650))
+    assert asked.count(3601) == 2  # a new absence begins with the short pause
+
+
 @pytest.mark.parametrize("failure", [MlflowException("no such run", error_code=INVALID_PARAMETER_VALUE), answer(404)])
 def test_what_the_server_refuses_is_no_absence(server, failure):
     server.failure = failure

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from flows import ablation, artifacts, automations, pipeline, refresh, registry, tables
+from flows import ablation, artifacts, automations, command, pipeline, refresh, registry, tables
 from stages.errors import InputError
 from stages.interrupt import MESSAGE
 from stages.tracking import pages, store
@@ -142,21 +142,6 @@ class TestFlows:
             refresh.refresh.fn(5)
         assert done == []
 
-    def test_tables(self, done):
-        tables.tables.fn()
-        assert done == [("run", ["evaluate"], ["evaluate"]), ("publish",)]
-
-    def test_bad_input_ends_the_pipeline_in_one_line(self, monkeypatch, capsys):
-        def refuse(**_: object) -> None:
-            raise InputError("logs/first.json: damaged; remove it")
-
-        monkeypatch.setattr(pipeline, "stages_in_order", lambda _: [])
-        monkeypatch.setattr(pipeline, "_start_server", lambda: None)
-        monkeypatch.setattr(pipeline, "pipeline", refuse)
-        monkeypatch.setattr("sys.argv", ["pipeline"])
-        assert pipeline.main() == 2
-        assert capsys.readouterr().err == "error: logs/first.json: damaged; remove it\n"
-
     @pytest.mark.parametrize(("webhook", "nobody"), [(None, True), ("http://127.0.0.1:9/", False)])
     def test_who_is_told_of_failures_is_said(self, monkeypatch, capsys, webhook, nobody):
         made = []
@@ -170,15 +155,21 @@ class TestFlows:
         assert [each.name for each in made] == [str(webhook), "iedit: end silent runs"]
         assert ("nobody is told" in capsys.readouterr().out) is nobody
 
+    @pytest.mark.parametrize("run", [pipeline, ablation, tables])
     @pytest.mark.parametrize(
         ("error", "code", "said"),
-        [(InputError("dvc.lock: changed"), 2, "error: dvc.lock: changed"), (KeyboardInterrupt(), 130, MESSAGE)],
+        [
+            (InputError("logs/first.json: damaged; remove it"), 2, "error: logs/first.json: damaged; remove it"),
+            (KeyboardInterrupt(), 130, MESSAGE),
+        ],
     )
-    def test_what_ends_the_ablation_is_told_in_one_line(self, monkeypatch, capsys, error, code, said):
-        def stop() -> None:
+    def test_what_ends_a_command_is_told_in_one_line(self, monkeypatch, capsys, run, error, code, said):
+        def stop(**_: object) -> None:
             raise error
 
-        monkeypatch.setattr(ablation, "ablation", stop)
-        with pytest.raises(SystemExit) as ended:
-            ablation.main()
-        assert (ended.value.code, capsys.readouterr().err) == (code, f"{said}\n")
+        name = run.__name__.rpartition(".")[2]
+        monkeypatch.setattr(command, "_start_server", lambda: None)
+        monkeypatch.setattr(run, name, stop)
+        monkeypatch.setattr("sys.argv", [name])
+        assert run.main() == code
+        assert capsys.readouterr().err == f"{said}\n"

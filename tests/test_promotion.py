@@ -22,6 +22,7 @@ from stages.tracking.promotion import Standard, consider
 ROOT = Path(__file__).parents[1]
 GATE = Gate(ssim_m_bar_tolerance=1.0)
 N = 200
+KEYS = [str(number) for number in range(N)]
 NOISE = np.random.default_rng(0).normal(size=N)
 NOISE -= NOISE.mean()
 
@@ -83,7 +84,8 @@ def client(empty_store, tmp_path, monkeypatch):
 def register(client) -> registry.Registered:
     """Make the next version, as far as the registry is concerned."""
     model = client.create_logged_model(store.experiment_id(client), name="iedit")
-    tags = {"iedit.digest": model.model_id, "metric.iedit_m/clip_score": "61.5", "metric.iedit_m/ssim_m_bar": "92.6"}
+    tags = {"iedit.digest": model.model_id, "iedit.cases_digest": "c" * 64}
+    tags |= {"metric.iedit_m/clip_score": "61.5", "metric.iedit_m/ssim_m_bar": "92.6"}
     made = client.create_model_version("iedit", f"models:/{model.model_id}", model_id=model.model_id, tags=tags)
     return registry.find_version(str(made.version))
 
@@ -96,8 +98,7 @@ class Judge:
         self.asked: list[str] = []
 
     def standard(self, evaluation_set: str = "a" * 64) -> Standard:
-        keys = [str(number) for number in range(N)]
-        return Standard(evaluation_set=evaluation_set, cases=keys, score=self.score, gate=GATE, resamples=50, seed=0)
+        return Standard(evaluation_set=evaluation_set, cases=KEYS, score=self.score, gate=GATE, resamples=50, seed=0)
 
     def score(self, version: registry.Registered) -> dict:
         self.asked.append(version.version)
@@ -179,21 +180,73 @@ class TestPromotion:
         judge.clip |= {"2": -3}  # on other cases things may be the other way round
         assert consider(third, judge.standard("b" * 64)).passes
         assert judge.asked == ["2", "1", "3", "3", "2"]
-        kept = evaluations.load_scores(client, second.model_id, "b" * 64)
+        kept = evaluations.load_scores(client, second.model_id, "b" * 64, KEYS)
         np.testing.assert_array_equal(kept["clip_score"], scores(clip=-3)["clip_score"])
-        assert evaluations.load_scores(client, first.model_id, "b" * 64) is None
+        assert evaluations.load_scores(client, first.model_id, "b" * 64, KEYS) is None
+        description, tags = told(client, third)
+        assert description.startswith("promoted: better in CLIPScore: CLIPScore +3.50")
+        assert tags[".set"] == "b" * 64
+
+    def test_scores_of_other_cases_are_never_compared(self, client):
+        first, second, judge = register(client), register(client), Judge(v1=0, v2=1)
+        consider(first, judge.standard())
+        others = [f"other {key}" for key in KEYS]
+        evaluations.save_scores(client, first.model_id, "a" * 64, others, scores(clip=9))
+        decision = consider(second, judge.standard())
+        assert judge.asked == ["2", "1"]
+        assert decision.differences["clip_score"].value == pytest.approx(1)
 
     def test_scores_that_a_kill_cut_short_count_for_none(self, client):
         first = register(client)
         values = scores()
         values["clip_score"][3] = np.nan
-        evaluations.save_scores(client, first.model_id, "a" * 64, ["k"] * N, values)
-        kept = evaluations.load_scores(client, first.model_id, "a" * 64)
+        evaluations.save_scores(client, first.model_id, "a" * 64, KEYS, values)
+        kept = evaluations.load_scores(client, first.model_id, "a" * 64, KEYS)
         np.testing.assert_array_equal(kept["clip_score"], values["clip_score"])
         place = client.get_logged_model(first.model_id).artifact_location.removeprefix("file://")
         (path,) = Path(place).rglob("*.json")
         path.write_text(path.read_text()[:99])
-        assert evaluations.load_scores(client, first.model_id, "a" * 64) is None
+        assert evaluations.load_scores(client, first.model_id, "a" * 64, KEYS) is None
+
+    def test_an_old_one_does_not_take_the_name_of_the_new(self, client):
+        versions, judge = [register(client) for _ in range(3)], Judge(v1=0, v2=3, v3=-1)
+        consider(versions[1], judge.standard())
+        consider(versions[2], judge.standard())
+        assert not consider(versions[0], judge.standard(), by_hand=True).passes
+        assert registry.version_by_alias(client, "challenger") == "3"
+        assert told(client, versions[0])[0].startswith("not promoted: CLIPScore is worse")
+
+    def test_nothing_says_promoted_before_it_is(self, client, monkeypatch):
+        first, second, judge = register(client), register(client), Judge(v1=0, v2=1)
+        consider(first, judge.standard())
+
+        def stop(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(history, "_write", stop)
+            consider(second, judge.standard())
+        assert champion() == "1"
+        assert "" not in told(client, second)[1]
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(history, "describe", stop)
+            consider(second, judge.standard())
+        assert champion() == "2"
+        consider(second, judge.standard())  # a kill came before it was written down
+        description, tags = told(client, second)
+        assert tags[""] == "promoted"
+        assert description.startswith("promoted: better in CLIPScore: CLIPScore +1.00")
+
+    def test_what_is_done_by_hand_is_written_on_the_versions(self, client):
+        first, second, judge = register(client), register(client), Judge(v1=0, v2=-1)
+        consider(first, judge.standard())
+        consider(second, judge.standard())
+        history.promote("2", "by hand, whatever the gate says")
+        assert told(client, second)[0] == "promoted: by hand, whatever the gate says"
+        history.roll_back("by hand")
+        description, tags = told(client, second)
+        assert (description, tags[""]) == ("rolled back: by hand, to version 1", "rolled back")
+        assert told(client, first)[1][""] == "promoted"
 
     def test_who_became_champion_meanwhile_is_the_one_to_beat(self, client):
         versions, judge = [register(client) for _ in range(3)], Judge(v1=0, v2=5, v3=1)
@@ -212,8 +265,8 @@ class TestPromotion:
         versions, judge = [register(client) for _ in range(3)], Judge(v1=0, v2=1, v3=1)
         consider(versions[0], judge.standard())
         for version in versions[1:]:
-            evaluations.save_scores(client, version.model_id, "a" * 64, [], scores(clip=1))
-        evaluations.save_scores(client, versions[0].model_id, "a" * 64, [], scores())
+            evaluations.save_scores(client, version.model_id, "a" * 64, KEYS, scores(clip=1))
+        evaluations.save_scores(client, versions[0].model_id, "a" * 64, KEYS, scores())
         start, done, seen, failures = threading.Barrier(2), threading.Event(), set(), []
         original = promotion._write_down
 
@@ -396,7 +449,7 @@ class TestCommand:
         lines = out.splitlines()
         assert code == 0
         assert [line.split("version ")[1][:1] for line in lines[:-2:2]] == ["1", "2", "3", "2"]
-        assert "promoted  CLIPScore 61.50, SSIM-M̄ 92.60" in lines[2]
+        assert "promoted  CLIPScore 61.50, SSIM-M̄ 92.60 on cases cccccccc" in lines[2]
         assert "better in CLIPScore: CLIPScore +1.00" in lines[3]
         assert lines[-2:] == ["champion    version 2", "challenger  none"]
 

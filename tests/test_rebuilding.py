@@ -121,6 +121,17 @@ class TestRecord:
         path.write_text(path.read_text()[:99])
         assert self.keep(made) == first | {"changed": ["code.py"]}
 
+    @pytest.mark.parametrize("name", ["params.yaml", "lineage.json"])
+    def test_what_does_not_belong_together_is_never_told(self, made, capsys, name):
+        self.keep(made)
+        place = store.connect().get_logged_model(made.model_id).artifact_location
+        (path,) = Path(place.removeprefix("file://")).rglob(name)
+        path.write_text(path.read_text()[:99])
+        for command in ("lineage", "reproduce"):
+            assert cli.main([command, "1"]) == 2
+            said = capsys.readouterr().err
+            assert said.endswith(": what was kept of how it was made is not whole; evaluate keeps it again\n")
+
     def test_it_is_told_from_anywhere(self, made, tmp_path_factory, monkeypatch, capsys):
         self.keep(made)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri())
@@ -289,11 +300,27 @@ def test_a_stage_that_differs_ends_the_comparison(tmp_path, monkeypatch, capsys)
     assert said.err == "the DVC remote does not give data/a: dvc pull: ERROR: no such bucket\n"
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train": None}, "stage train: is not in what was recorded of the version, so there is nothing to compare it with"),
+        ({"other": {}}, "stage other: is not in dvc.yaml, so there is nothing to compare it with"),
+    ],
+)
+def test_a_stage_without_a_counterpart_is_told(tmp_path, changes, said):
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+    all_of_them = {name: {} for name in PIPELINE["stages"]}
+    recorded = {name: outs for name, outs in (all_of_them | changes).items() if outs is not None}
+    with pytest.raises(InputError, match=said):
+        reproduce._stages_to_compare(tmp_path, recorded)
+    assert reproduce._stages_to_compare(tmp_path, all_of_them) == ["ingest", "train", "evaluate"]
+
+
 def test_a_pulled_corpus_is_compared_by_its_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # where no WordNet is, to be copied
     clone = tmp_path / "clone"
     (clone / "data/a").mkdir(parents=True)
-    (clone / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+    (clone / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"ingest": PIPELINE["stages"]["ingest"]}}))
     (clone / "data/a/0.tar").write_text("as it was")
     outs = {"ingest": {"data/a": record.hash_out(clone / "data/a")}}
     write_json(tmp_path / "lineage.json", {"commit": "c", "changed": [], "stages": outs, "libraries": lineage.libraries()})

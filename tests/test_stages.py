@@ -534,7 +534,8 @@ def test_train_and_evaluate(models, workplace, capsys):
     evaluate(fewer)
     champion = current_champion()
     assert champion.version == "1"
-    kept = load_scores(client, champion.model_id, _standard(fewer).evaluation_set)
+    standard = _standard(fewer)
+    kept = load_scores(client, champion.model_id, standard.evaluation_set, standard.cases)
     with Path("before/cases.csv").open(newline="") as file:
         own = [row for row in csv.DictReader(file) if row["system"] == "iedit_m"][:2]
     for name in LABELS:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 Scores = Mapping[str, float]
 Found = Mapping[tuple[str, int], Mapping[str, Scores]]
 """(configuration, seed) → "iedit" or "iedit_m" → metric → its mean over the cases."""
-SEEDS = (0, 1, 2)
+SEEDS = 3
+"""How many trainings each row has, where no other number is asked for."""
 SHOWN = {
     "clip_score": "CLIPScore (%) ↑",
     "frechet_judge_features": "Fréchet (judge features) ↓",
@@ -59,14 +60,15 @@ def ablation_markdown(found: Found) -> str:
     for row in ROWS:
         cells = [_spread(_values(found, row, metric)) for metric in SHOWN]
         lines.append(f"| {row.losses} | {row.prompts} | {' | '.join(cells)} |")
-    lines += ["", f"Mean ± standard deviation of {len(SEEDS)} trainings with seeds of their own.", ""]
+    seeds = len(_seeds(found))
+    lines += ["", f"Mean ± standard deviation of {seeds} trainings with seeds of their own.", ""]
     lines += ["| Claim | Difference | Of how many seeds | Holds |", "|---|---:|---:|---|"]
     for words, better, worse, metric, least in CLAIMS:
         pairs = zip(_values(found, ROWS[better], metric), _values(found, ROWS[worse], metric), strict=True)
         differences = [one - other for one, other in pairs]
         agreeing = sum(difference > 0 for difference in differences)
-        holds = statistics.mean(differences) >= least and agreeing == len(SEEDS)
-        lines.append(f"| {words} | {_spread(differences)} | {agreeing} of {len(SEEDS)} | {'yes' if holds else 'no'} |")
+        holds = statistics.mean(differences) >= least and agreeing == seeds
+        lines.append(f"| {words} | {_spread(differences)} | {agreeing} of {seeds} | {'yes' if holds else 'no'} |")
     return "\n".join([*lines, ""])
 
 
@@ -83,7 +85,11 @@ def ablation_csv(found: Found) -> str:
 
 
 def _values(found: Found, row: Row, metric: str) -> list[float]:
-    return [found[row.configuration, seed][row.system][metric] for seed in SEEDS]
+    return [found[row.configuration, seed][row.system][metric] for seed in _seeds(found)]
+
+
+def _seeds(found: Found) -> list[int]:
+    return sorted({seed for _, seed in found})
 
 
 def _spread(values: list[float]) -> str:

@@ -34,8 +34,11 @@ def save_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: 
         client.log_model_artifact(model_id, str(path), FOLDER)
 
 
-def load_scores(client: MlflowClient, model_id: str, evaluation_set: str) -> Scores | None:
-    """Return the scores of a version on an evaluation set, if they were kept; a file that a kill cut short counts for none."""
+def load_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: Sequence[str]) -> Scores | None:
+    """Return the scores of a version on an evaluation set, if they were kept.
+
+    A file that a kill cut short counts for none, and one of other cases than these too: scores are compared case by case.
+    """
     name = f"{FOLDER}/{evaluation_set}.json"
     if not any(item.path == name for item in client.list_logged_model_artifacts(model_id, FOLDER)):
         return None
@@ -43,7 +46,9 @@ def load_scores(client: MlflowClient, model_id: str, evaluation_set: str) -> Sco
     with tempfile.TemporaryDirectory() as folder:
         path = mlflow.artifacts.download_artifacts(f"{place}/{name}", dst_path=folder)
         try:
-            kept = read_json(Path(path))["scores"]
+            kept = read_json(Path(path))
         except ValueError:
             return None
-    return {name: np.array([np.nan if value is None else value for value in kept[name]]) for name in LABELS}
+    if kept["cases"] != list(keys):
+        return None
+    return {name: np.array([np.nan if value is None else value for value in kept["scores"][name]]) for name in LABELS}

@@ -2,8 +2,9 @@
 
 Every promotion and every rollback is an event, kept as a tag of the registered model, which is never changed. The alias
 ``champion`` says who is: MLflow overwrites it in one transaction, so that a reader finds the former or the new one. An
-event is written before the alias, so that a kill in between leaves the former champion in its place. Of two promotions
-at once both are kept, and the last to set the alias wins.
+event is written before the alias, so that a kill in between leaves the former champion in its place; what is written on
+the version comes last, so that none says that it was promoted before it is. Of two promotions at once both are kept, and
+the last to set the alias wins.
 """
 
 import json
@@ -21,6 +22,7 @@ from stages.errors import InputError, first_line
 from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, set_alias, version_by_alias
 from stages.tracking.store import connect
 
+DECISION = "iedit.decision"  # a tag of a version: what became of it; its description says why
 EVENT = "iedit.event."  # what the names of the tags begin with; the time follows, so that their order is that of time
 
 
@@ -67,6 +69,7 @@ def promote(version: str, why: str) -> Event:
     event = _write(client, version=version, how="promoted", former=former, why=why, back_to=back_to)
     if version_by_alias(client, CHALLENGER) == version:
         client.delete_registered_model_alias(NAME, CHALLENGER)
+    describe(client, version, "promoted", why)
     return event
 
 
@@ -83,7 +86,24 @@ def roll_back(why: str) -> Event:
     target = next((event for event in read_events(client) if event.id == last.back_to), None)
     if target is None:
         raise InputError(f"version {former} is the first champion: there is none before it to roll back to")
-    return _write(client, version=target.version, how="rolled back", former=former, why=why, back_to=target.back_to)
+    event = _write(client, version=target.version, how="rolled back", former=former, why=why, back_to=target.back_to)
+    describe(client, former, "rolled back", f"{why}, to version {target.version}")
+    return event
+
+
+def describe(client: MlflowClient, version: str, told: str, why: str) -> None:
+    """Write on a version what became of it, and why; what was written before is replaced."""
+    client.set_model_version_tag(NAME, version, DECISION, told)
+    client.update_model_version(NAME, version, f"{told}: {why}")
+
+
+def describe_champion(client: MlflowClient) -> None:
+    """Write on the champion how it became that, where a kill came before."""
+    version, event = _champion_and_its_event(client)
+    if version is not None and event is not None and event.how == "promoted":
+        made = client.get_model_version(NAME, version)
+        if made.tags.get(DECISION) != "promoted":
+            describe(client, version, "promoted", event.why)
 
 
 def taken_down(client: MlflowClient, version: str) -> Event | None:

@@ -18,7 +18,7 @@ from stages.provenance import ROOT, code_behind
 UNKNOWN = "none"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name of the tag
 DVC_FILE, LOCK_FILE = Path("dvc.yaml"), Path("dvc.lock")
-WRITTEN_BY_RUNS = (":!dvc.lock", ":!reports")  # change with every run, and say nothing about the code
+WRITTEN_BY_RUNS = (":!dvc.lock", ":!reports", ":!conf")  # say nothing about the code; of conf, params.yaml is composed
 
 
 def git_tags() -> dict[str, str]:

@@ -14,7 +14,8 @@ from stages.errors import InputError
 from stages.tracking.store import shown_uri, without_retries
 
 TIMEOUT = 30  # seconds for one request
-RETRY_SECONDS = 30  # between two attempts while the server is away
+RETRY_SECONDS = 30  # from the first attempt that finds the server away to the next
+MAX_RETRY_SECONDS = 600  # the pause doubles up to this: each attempt at a server that hangs holds the training for TIMEOUT
 WAIT_SECONDS = 600  # for a server that is away when the training has ended
 AWAY = (MlflowException, RequestException)
 
@@ -25,11 +26,12 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], object]] = deque()
         self._tried: float | None = None  # when the server was found to be away
+        self._pause: float = RETRY_SECONDS  # until the next attempt
 
     def put(self, send: Callable[[], object]) -> None:
         """Send something after all that waits already, now or when the server is back."""
         self._waiting.append(send)
-        if self._tried is None or time.monotonic() - self._tried > RETRY_SECONDS:
+        if self._tried is None or time.monotonic() - self._tried > self._pause:
             self._try()
 
     def empty(self) -> None:
@@ -65,6 +67,9 @@ class Outbox:
             if self._tried is None:
                 server = shown_uri(mlflow.get_tracking_uri())
                 _tell(f"the tracking server is away: {server}; the training goes on, what it has to log is kept")
+                self._pause = RETRY_SECONDS
+            else:
+                self._pause = min(2 * self._pause, MAX_RETRY_SECONDS)
             self._tried = time.monotonic()
             return False
         if self._tried is not None:

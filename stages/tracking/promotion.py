@@ -10,7 +10,7 @@ from stages.params import Gate
 from stages.tracking import history
 from stages.tracking.evaluations import Scores, load_scores, save_scores
 from stages.tracking.gate import Decision, decide
-from stages.tracking.registry import CHALLENGER, NAME, Registered, current_champion, set_alias
+from stages.tracking.registry import CHALLENGER, NAME, Registered, current_champion, set_alias, version_by_alias
 from stages.tracking.store import connect
 
 
@@ -41,15 +41,25 @@ def consider(version: Registered, standard: Standard, *, by_hand: bool = False) 
     while True:
         champion = current_champion()
         if champion is not None and champion.version == version.version:
+            history.describe_champion(client)
             return Decision(passes=True, why="is the champion already")
-        set_alias(client, CHALLENGER, version.version)
+        if _is_newest(client, version, champion):
+            set_alias(client, CHALLENGER, version.version)
         decision = _decide(client, version, champion, standard, by_hand=by_hand)
         if _number(current_champion()) == _number(champion):
             break
     _write_down(client, version, decision, standard)
     if decision.passes:
         history.promote(version.version, decision.why)
+    else:
+        history.describe(client, version.version, "not promoted", decision.why)
     return decision
+
+
+def _is_newest(client: MlflowClient, version: Registered, champion: Registered | None) -> bool:
+    """Tell whether a version is newer than the champion and the challenger: an old one does not take the name of the new."""
+    others = (_number(champion), version_by_alias(client, CHALLENGER))
+    return all(int(version.version) >= int(other) for other in others if other is not None)
 
 
 def _decide(
@@ -69,7 +79,7 @@ def _decide(
 
 
 def _scores(client: MlflowClient, version: Registered, standard: Standard) -> Scores:
-    scores = load_scores(client, version.model_id, standard.evaluation_set)
+    scores = load_scores(client, version.model_id, standard.evaluation_set, standard.cases)
     if scores is None:
         print(f"models:/{NAME}/{version.version} has no scores on the current cases: it is evaluated on them now")
         scores = standard.score(version)
@@ -78,13 +88,11 @@ def _scores(client: MlflowClient, version: Registered, standard: Standard) -> Sc
 
 
 def _write_down(client: MlflowClient, version: Registered, decision: Decision, standard: Standard) -> None:
-    """Write the decision on the version: numbers as tags, the sentence as its description."""
-    told = "promoted" if decision.passes else "not promoted"
-    tags = {"iedit.decision": told, "iedit.decision.set": standard.evaluation_set, "iedit.decision.against": decision.champion}
-    tags |= {f"iedit.decision.{name}": json.dumps(asdict(each)) for name, each in decision.differences.items()}
+    """Write what decides on the version, as tags; the decision itself is written when it is carried out."""
+    tags = {"set": standard.evaluation_set, "against": decision.champion or "none"}
+    tags |= {name: json.dumps(asdict(each)) for name, each in decision.differences.items()}
     for name, text in tags.items():
-        client.set_model_version_tag(NAME, version.version, name, text or "none")
-    client.update_model_version(NAME, version.version, f"{told}: {decision.why}")
+        client.set_model_version_tag(NAME, version.version, f"{history.DECISION}.{name}", text)
 
 
 def _number(version: Registered | None) -> str | None:

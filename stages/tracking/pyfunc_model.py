@@ -23,9 +23,14 @@ class RequestError(MlflowException):
     def __init__(self, message: str) -> None:
         super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        if name != "message" or "message" not in self.__dict__:
-            super().__setattr__(name, value)
+    @property
+    def message(self) -> str:
+        """What the request lacks."""
+        return str(self.args[0])
+
+    @message.setter
+    def message(self, _: str) -> None:
+        """Keep the message as it is."""
 
 
 class EditorModel(PythonModel):

@@ -31,6 +31,7 @@ from stages.tracking.lineage import COMMIT, DVC_FILE, LOCK_FILE, changed_files, 
 
 FOLDER = "lineage"  # among the files of a logged model
 RECORD = "lineage.json"
+FILES = "files"  # in the record: the digests of the files that are kept beside it
 CORPUS = Path("data/corpus")
 HASHED_HERE = ("train", "evaluate")
 
@@ -69,7 +70,7 @@ def save_record(client: MlflowClient, model_id: str, params: Params, weights: Ma
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, RECORD)
-        write_json(path, record)
+        write_json(path, record | {FILES: _digests(Path())})
         for file in (PARAMS_FILE, LOCK_FILE, path):  # the last stands for all
             if file.is_file():
                 client.log_model_artifact(model_id, str(file), FOLDER)
@@ -79,8 +80,8 @@ def _is_kept(client: MlflowClient, model_id: str) -> bool:
     """Tell whether a record is there, and whole."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            read_json(fetch_record(client, model_id, Path(folder)) / RECORD)
-        except ValueError:  # also what a kill cut short
+            fetch_record(client, model_id, Path(folder))
+        except InputError:
             return False
     return True
 
@@ -89,14 +90,27 @@ def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
     """Return a folder below ``folder`` with what was kept with a logged model: RECORD, params.yaml, dvc.lock.
 
     Raises:
-        InputError: nothing was kept.
+        InputError: nothing was kept, or not all of it: a kill came while it was written, or replaced.
     """
     if not any(item.path == f"{FOLDER}/{RECORD}" for item in client.list_logged_model_artifacts(model_id, FOLDER)):
         raise InputError(
             f"logged model {model_id}: nothing was kept of how it was made; evaluate keeps that of the present model"
         )
     place = client.get_logged_model(model_id).artifact_location
-    return Path(mlflow.artifacts.download_artifacts(f"{place}/{FOLDER}", dst_path=str(folder)))
+    kept = Path(mlflow.artifacts.download_artifacts(f"{place}/{FOLDER}", dst_path=str(folder)))
+    try:
+        whole = read_json(kept / RECORD)[FILES] == _digests(kept)
+    except (ValueError, LookupError, TypeError):
+        whole = False
+    if not whole:
+        raise InputError(f"logged model {model_id}: what was kept of how it was made is not whole; evaluate keeps it again")
+    return kept
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files that are kept beside a record."""
+    files = (folder / name for name in (PARAMS_FILE.name, LOCK_FILE.name))
+    return {path.name: file_digest(path) for path in files if path.is_file()}
 
 
 def hash_out(path: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from stages.tracking.store import connect, experiment_id
 NAME = "iedit"
 CHAMPION, CHALLENGER = "champion", "challenger"
 CHAMPION_URI = f"models:/{NAME}@{CHAMPION}"
-DIGEST, METRIC = "iedit.digest", "metric."  # version tags
+DIGEST, CASES, METRIC = "iedit.digest", "iedit.cases_digest", "metric."  # version tags
 REQUIREMENTS = (
     "accelerate",
     "diffusers",
@@ -56,6 +56,7 @@ class Registered:
     digest: str  # of the model and its segmenter
     is_champion: bool
     metrics: dict[str, float]
+    cases: str | None  # a digest of the cases that the metrics are of
     run_id: str | None
     model_id: str  # of the logged model, whose files it has
 
@@ -215,6 +216,7 @@ def _read(client: MlflowClient, made: ModelVersion) -> Registered:
         digest=made.tags[DIGEST],
         is_champion=version_by_alias(client, CHAMPION) == str(made.version),
         metrics={name.removeprefix(METRIC): float(text) for name, text in made.tags.items() if name.startswith(METRIC)},
+        cases=made.tags.get(CASES),
         run_id=made.run_id or None,
         model_id=_model_id(made),
     )

@@ -19,7 +19,7 @@ import pytest
 
 from stages.corpus import world
 from tests.ops.platform import Platform, started, until
-from tests.small_project import STAGES, make_project, run, set_params
+from tests.small_project import SMALL, STAGES, make_project, run, set_composed, set_params
 
 SHARD, SHARDS = 8, 10
 # The new shard shows other things elsewhere, too unlike for old pairs to change; within a kind, all are like enough.
@@ -54,8 +54,15 @@ def make_growing_project(folder: Path, shards: int) -> None:
     draw(folder / "photos", OLD, SHARD * min(shards, SHARDS))
     if shards > SHARDS:
         draw(folder / "photos", NEW, SHARD * (shards - SHARDS))
-    ingest = {"source": {"kind": "folder", "path": "photos"}, "shard_size": SHARD}
-    set_params(folder, {"ingest": ingest, "evaluate": {"cases": "cases"}, "retrieve": {"min_image_image": MIN_LIKENESS}})
+    changes = {
+        "ingest": {"source": {"kind": "folder", "path": "photos"}, "shard_size": SHARD},
+        "evaluate": {"cases": "cases", "validation": "data/validation"},
+        "retrieve": {"min_image_image": MIN_LIKENESS, "held_out": 0.0},
+    }
+    set_params(folder, changes)
+    config = folder / "conf" / "config.yaml"
+    config.write_text(config.read_text().replace("source: openmoji", "source: folder"))
+    set_composed(folder, SMALL | {name: SMALL[name] | values for name, values in changes.items()})
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +118,7 @@ def test_deploying_again_changes_nothing(platform):
     kinds = ("automations", "deployments", "work_pools", "block_documents")
     before = {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds}
     assert before["automations"] == ["iedit: end silent runs", "iedit: tell failures"]
-    assert before["deployments"] == ["nightly", "on-demand", "weekly"]
+    assert before["deployments"] == ["nightly", "on-demand", "on-demand", "weekly"]
     platform.make("deploy")
     assert {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds} == before
     schedules = {name: platform.deployment(name)["schedules"] for name in ("refresh/nightly", "tables/weekly")}
@@ -147,8 +154,13 @@ def test_refresh_does_only_what_is_new(platform, tmp_path):
 
 
 def test_tables_are_made_anew(platform):
-    run_id = platform.order("tables/weekly")
+    before = [(platform.project / name).read_bytes() for name in ("params.yaml", "dvc.lock")]
+    run_id = platform.order("tables/weekly", seeds=2)
     assert platform.end_of(run_id) == "Completed", platform.log(run_id)
+    (table,) = [each["data"] for each in platform.all_of("artifacts") if each["key"] == "ablation"]
+    assert table == (platform.project / "reports" / "ablation.md").read_text()
+    assert list((platform.project / "reports" / "tradeoff").glob("*.csv"))
+    assert [(platform.project / name).read_bytes() for name in ("params.yaml", "dvc.lock")] == before
     assert {"evaluate-counts", "results", "edits", "mlflow-run"} <= set(platform.artifacts(run_id))
     assert "Running stage 'evaluate'" in platform.log(run_id)
 
