@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_model
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -107,7 +108,9 @@ def main() -> None:
     settings, training = read_settings(), read_training("diffusion")
     torch.set_num_threads(training.threads)
     scenes = load_scenes("train")
-    vae = AutoencoderKL.from_pretrained(VAE_FOLDER)
+    # Not from_pretrained: the model would keep where the folder lies on this machine.
+    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(VAE_FOLDER)).eval()
+    load_model(vae, VAE_FOLDER / "diffusion_pytorch_model.safetensors")
     tokenizer = clip_tokenizer()
     scheduler = stable_diffusion_scheduler()
     whole = torch.arange(len(scenes.captions))

@@ -105,7 +105,7 @@ def evaluate(params: Params) -> None:
     with failures_told():
         registered = _register(params, cases[0], metrics)
         if made.counts.done:
-            _tell_times(time_edits(asked, systems, compared.tuned, params), params)
+            _tell_times(time_edits(asked, {name: systems[name] for name in SYSTEMS}, compared.tuned, params), params)
         standard = _standard(params)
         client = connect()
         save_scores(client, registered.model_id, standard.evaluation_set, standard.cases, scores["iedit_m"].per_case)

@@ -1,7 +1,6 @@
 """Stage instruct: train InstructPix2Pix (Brooks et al. 2023) on the paired dataset, to compare the editor with."""
 
 import shutil
-from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def instruct(params: Params) -> None:
             stage="instruct",
         ) as tracked:
             if is_whole:
-                _log_steps(OUTCOME.read_losses(), tracked)
+                tracked.log_steps(OUTCOME.read_losses())
             else:
                 unet, done = _train(params, workplace, tracked)
                 OUTCOME.write_losses(workplace)
@@ -93,7 +92,7 @@ def _train(params: Params, workplace: loop.Workplace, tracked: TrainingRun | Non
 
     def on_checkpoint(step: int, path: Path) -> None:  # noqa: ARG001 - four times the model: it stays on the disk
         if tracked is not None:
-            _log_steps(workplace.read_losses(), tracked)
+            tracked.log_steps(workplace.read_losses())
 
     changes = {"learning_rate": params.instruct.learning_rate, "unconditional": params.instruct.dropout}
     done = loop.fine_tune(
@@ -109,12 +108,6 @@ def _train(params: Params, workplace: loop.Workplace, tracked: TrainingRun | Non
         draw=instruction.draw,
     )
     return unet, done
-
-
-def _log_steps(steps: Iterable[tuple[int, loop.StepLog]], tracked: TrainingRun) -> None:
-    """Log what the run lacks of the steps so far: a kill came before they were sent, or the run had to be made anew."""
-    for step, log in steps:
-        tracked.log_step(step, log)
 
 
 def _fingerprint(params: Params, dataset_digest: str, processes: int) -> str:

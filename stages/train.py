@@ -1,8 +1,6 @@
 """Stage train: fine-tune the latent diffusion model on the paired dataset (Eq 2-12)."""
 
-import csv
 import shutil
-from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -23,12 +21,11 @@ from stages.requests import SETTINGS_FILE
 from stages.shards import StageCounts, count_samples, list_shards
 from stages.tracking.training_run import TrainingRun, start_training
 from stages.training import dataset, loop, objective
+from stages.training.outcome import Outcome
 
 TRAINING = Path("data/training")
 CACHE = Path("data/cache")  # the training set as the frozen encoders see it: made anew when missing, no out of DVC
-MODEL = Path("models/iedit")
-LOSSES = Path("models/losses.csv")
-DONE = Path("models/iedit.done")  # written last: a digest of what went into the model and the losses, and of both
+OUTCOME = Outcome(model=Path("models/iedit"), losses=Path("models/losses.csv"))
 UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
 SHOWN = 4  # training pairs whose edits are logged at every checkpoint
 # Of ``train``, what does not change what a step does; models are known by their files, not by their names.
@@ -54,7 +51,7 @@ def train(params: Params) -> None:
     code = source_digest(__file__)
     fingerprint = value_digest([workplace.fingerprint, config.steps, params.sampling.model_dump(), code])
     run = UNFINISHED / f"{fingerprint[:16]}.run.json"  # of this training: another that was left is none of its business
-    is_whole = _is_whole(fingerprint)
+    is_whole = OUTCOME.is_whole(fingerprint)
     done = config.steps
     if not processes.is_main_process:
         if not is_whole:
@@ -65,27 +62,16 @@ def train(params: Params) -> None:
             params, PARAMS_FILE, state_file=run, dataset=TRAINING, dataset_digest=dataset_digest, samples=count
         ) as tracked:
             if is_whole:
-                _log_steps(_read_losses(), tracked)
+                tracked.log_steps(OUTCOME.read_losses())
             else:
                 diffusion, done = _fine_tune(params, workplace, shards, tracked)
-                _write_losses(workplace)
+                OUTCOME.write_losses(workplace)
                 _write_model(diffusion, locate(config.base), params)
-                with written_aside(DONE) as temporary:
-                    temporary.write_text(_outs_digest(fingerprint))
-            tracked.finish(folder_digest(MODEL))
+                OUTCOME.put_seal(fingerprint)
+            tracked.finish(folder_digest(OUTCOME.model))
     remove(UNFINISHED)
     per_step = config.batch * config.accumulation * processes.num_processes
     StageCounts(stage="train", done=(config.steps - done) * per_step, reused=done * per_step).report()
-
-
-def _is_whole(fingerprint: str) -> bool:
-    """Tell whether the model and the losses are there, were made from the same, and have the bytes that were written."""
-    are_there = DONE.exists() and MODEL.exists() and LOSSES.exists()
-    return are_there and DONE.read_bytes() == _outs_digest(fingerprint).encode()
-
-
-def _outs_digest(fingerprint: str) -> str:
-    return value_digest([fingerprint, folder_digest(MODEL), file_digest(LOSSES)])
 
 
 def _fine_tune(
@@ -106,7 +92,7 @@ def _fine_tune(
     def on_checkpoint(step: int, path: Path) -> None:
         if tracked is None:
             return
-        _log_steps(workplace.read_losses(), tracked)
+        tracked.log_steps(workplace.read_losses())
         if not tracked.has_artifact(path, "checkpoints"):
             tracked.log_image("edits", _show(Editor(diffusion), shown, params), step)
             tracked.log_artifact(path, "checkpoints")  # last: where it is, the picture is
@@ -124,20 +110,14 @@ def _fine_tune(
     return diffusion, done
 
 
-def _log_steps(steps: Iterable[tuple[int, loop.StepLog]], tracked: TrainingRun) -> None:
-    """Log what the run lacks of the steps so far: a kill came before they were sent, or the run had to be made anew."""
-    for step, log in steps:
-        tracked.log_step(step, log)
-
-
 def _fingerprint(params: Params, dataset_digest: str, processes: int) -> str:
     """Return a digest of all that decides the weights after a given number of steps."""
     config = params.train
     code = source_digest(loop.__file__)
     models = [identity(model) for model in (config.base, config.clip, config.vgg)]
     settings = config.model_dump(mode="json", exclude=UNHASHED)
-    inputs = {"train": settings, "seed": params.seed, "data": dataset_digest, "models": models, "code": code}
-    return value_digest(inputs | {"processes": processes})
+    inputs = {"train": settings, "data": dataset_digest, "models": models, "code": code, "processes": processes}
+    return value_digest(inputs)
 
 
 def _show(editor: Editor, shown: list[EditSample], params: Params) -> Image.Image:
@@ -160,27 +140,10 @@ def _show(editor: Editor, shown: list[EditSample], params: Params) -> Image.Imag
     return sheet
 
 
-def _write_losses(workplace: loop.Workplace) -> None:
-    """Write the losses of every step as CSV, for plots."""
-    rows = [{"step": str(step)} | {key: f"{value:.6g}" for key, value in log.items()} for step, log in workplace.read_losses()]
-    with written_aside(LOSSES) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _read_losses() -> Iterator[tuple[int, loop.StepLog]]:
-    """Yield what :func:`_write_losses` wrote."""
-    with LOSSES.open(newline="") as file:
-        for row in csv.DictReader(file):
-            log = {name: float(value) for name, value in row.items()}
-            yield int(log.pop("step")), log
-
-
 def _write_model(diffusion: Diffusion, base: Path, params: Params) -> None:
     """Write the model: every file of the base, byte for byte, but for the U-Net's weights."""
     weights = shutil.ignore_patterns("*.bin", "*.ckpt", "*.pt", ".*")
-    with written_aside(MODEL) as aside:
+    with written_aside(OUTCOME.model) as aside:
         shutil.copytree(base, aside, ignore=weights, copy_function=shutil.copyfile)
         shutil.rmtree(aside / "unet")
         diffusion.unet.save_pretrained(aside / "unet")

@@ -195,7 +195,8 @@ def test_every_noun_of_the_world_has_a_replacement_in_the_world(noun, world):
     others = co_hyponyms(noun, world)
     assert noun not in others
     assert set(others) <= set(nouns())
-    assert others or noun == "laptop"  # in WordNet it has no more to do with a camera than with a candle
+    # In WordNet a laptop has no more to do with a camera than with a candle, and a snail is next of kin to an octopus.
+    assert others or noun in {"laptop", "snail"}
 
 
 def test_most_nouns_have_several_replacements(world, open_world):
@@ -207,7 +208,7 @@ def test_most_nouns_have_several_replacements(world, open_world):
 @pytest.mark.parametrize("levels", range(1, 7))
 @pytest.mark.parametrize("rules", ["world", "open_world"])
 def test_what_lives_in_water_never_changes_with_what_lives_on_land(levels, rules, request):
-    swimming = {"whale", "dolphin", "shark", "walrus", "orca", "killer whale", "crab", "lobster"}
+    swimming = {"whale", "dolphin", "shark", "walrus", "orca", "killer whale", "crab", "lobster", "octopus", "squid"}
     more = {"pelican", "frog", "spider", "snake", "otter"}  # on land as well, or nearer to what is
     vocabulary = request.getfixturevalue(rules).vocabulary
     wide = Rules(vocabulary=vocabulary | more, levels=levels, adjective_share=0.5)

@@ -43,7 +43,7 @@ TOO_GENERAL = (
 )
 """Two kinds of these have nothing in common that one could see; nor have two kinds of what stands above these."""
 
-IN_WATER = ("fish.n.01", "aquatic_mammal.n.01", "crustacean.n.01")
+IN_WATER = ("fish.n.01", "aquatic_mammal.n.01", "crustacean.n.01", "cephalopod.n.01")
 OF_THE_SEA = "marine_animal.n.01"
 """The next step above each of these, past those of WordNet that hold animals of the land as well: to WordNet a whale is a
 mammal as a horse is, but nobody takes a horse in a field for a whale. Under this one WordNet itself lists hardly any."""

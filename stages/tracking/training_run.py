@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,11 @@ class TrainingRun:
         self._waiting += [Metric(key, float(value), now, step) for key, value in values.items()]
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
+
+    def log_steps(self, steps: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Log what the run lacks of the steps so far: a kill came before they were sent, or the run had to be made anew."""
+        for step, values in steps:
+            self.log_step(step, values)
 
     def log_image(self, name: str, image: Image.Image, step: int) -> None:
         """Log a picture of a step, shown beside those of other steps."""

@@ -146,7 +146,7 @@ def fine_tune(
         objective.diffusion.vae.enable_gradient_checkpointing()
     blocks = trainable(unet)
     turns = tuple(blocks)
-    # Two optimisers: AdamW decays weights even where the gradient is zero, so each steps only when its block is on.
+    # One optimiser a block: AdamW decays weights even where the gradient is zero, so each steps only when its block is on.
     optimizers = {
         name: torch.optim.AdamW(block.requires_grad_(True).parameters(), config.learning_rate, weight_decay=config.weight_decay)
         for name, block in blocks.items()
