@@ -130,6 +130,7 @@ def _restore() -> None:
                 shutil.copyfile(kept, temporary)
         else:
             path.unlink(missing_ok=True)
+    run_logged(["git", "reset", "--quiet", "--", str(PARAMS_FILE), str(LOCK_FILE)])  # staged by an experiment that was ended
     run_dvc("checkout", "--quiet", "--force")
     remove(BEFORE)
 

@@ -46,7 +46,7 @@ def stage(platform: Platform, name: str) -> subprocess.Popen[str]:
     )
 
 
-def ask(platform: Platform, path: str, **question: Any) -> dict[str, Any]:
+def ask(platform: Platform, path: str, /, **question: Any) -> dict[str, Any]:
     answer = httpx.get(f"{platform.mlflow}/api/2.0/mlflow/{path}", params=question, timeout=60)
     answer.raise_for_status()
     return answer.json()
@@ -90,9 +90,10 @@ def test_a_server_that_goes_away_in_the_middle_of_a_training_loses_no_metric(pla
 
 
 def test_every_command_works_with_the_server_alone(platform, tmp_path):
-    evaluation = stage(platform, "evaluate")
-    said = evaluation.communicate()[0]
-    assert evaluation.returncode == 0, said
+    for name in ("instruct", "evaluate"):
+        process = stage(platform, name)
+        said = process.communicate()[0]
+        assert process.returncode == 0, said
     assert not (platform.project / "mlflow.db").exists()
     assert list((platform.project.parent / "servers").rglob("iedit.json"))
     assert "models:/iedit/1" in iedit(platform, platform.project, "summary")
