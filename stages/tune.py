@@ -1,6 +1,7 @@
 """How each system should sample: equally many settings of each, tried on the validation cases.
 
-Run as ``python -m stages.tune``; what it finds is put into ``conf/preset`` by hand, of which params.yaml is composed. Interrupted, it goes on where it was.
+Run as ``python -m stages.tune``; what it finds is put into ``conf/preset`` by hand, of which params.yaml is composed.
+Interrupted, it goes on where it was.
 """
 
 import csv
