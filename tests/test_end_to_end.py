@@ -121,7 +121,7 @@ def test_registered_model_edits_from_the_command_line(project):
 def test_python_example_of_the_readme_edits(project):
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     edit = json.loads((project / "reports/samples/edit.json").read_text())
-    shown_there = {"prompt": "a white candle in a room", "term": "candle", "source_term": "camera"}
+    shown_there = {"prompt": "a carrot in the forest", "term": "carrot", "source_term": "mushroom"}
     for name, shown in shown_there.items():
         assert f'"{shown}"' in example
         example = example.replace(f'"{shown}"', repr(edit[name]))
