@@ -128,9 +128,9 @@ def test_the_first_stage_that_differs_is_told(project, tmp_path, monkeypatch):
 
 
 ONE_OF_THE_ABLATION = """
-from prefect import flow
-from flows.ablation import DONE, Start, scoring_digest, training_digest, try_configuration
+from flows.ablation import DONE, Start, scoring_digest, training_digest, try_configuration  # sets Prefect up
 from flows.sandbox import open_sandbox
+from prefect import flow
 
 @flow
 def one():
