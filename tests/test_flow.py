@@ -130,10 +130,10 @@ class TestOutput:
     def test_a_command_has_variables_of_its_own_and_holds_the_locks_that_it_is_given(self, tmp_path):
         told = []
         with (tmp_path / "lock").open("w") as lock:
-            script = f"echo $COLOUR; echo held >&{lock.fileno()}"
-            run_command(["sh", "-c", script], told.append, environment={"COLOUR": "red"}, held=[lock.fileno()])
+            script = f"import os; print(os.environ['COLOUR']); os.write({lock.fileno()}, b'held')"
+            run_command([sys.executable, "-c", script], told.append, environment={"COLOUR": "red"}, held=[lock.fileno()])
         assert told == ["red"]
-        assert (tmp_path / "lock").read_text() == "held\n"
+        assert (tmp_path / "lock").read_text() == "held"
 
     def test_an_interrupt_ends_the_command_and_its_children(self, heeds_interrupts):
         def interrupt(line: str) -> None:
