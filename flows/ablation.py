@@ -1,14 +1,11 @@
 """Table 2: every row of ``conf/ablation`` as a DVC experiment, with several seeds. ``python -m flows.ablation``.
 
-An experiment trains in this folder; its scores are kept in logs/ablation, so that after an interruption those that are
-done are not done again. At the end params.yaml, dvc.lock and the outs are put back to what they were; after a kill, the
-next run does so first.
+An experiment is run in a sandbox, so params.yaml, dvc.lock and the outs stay as they are. Its scores are kept in
+logs/ablation, so that after an interruption those that are done are not done again.
 """
 
-import shutil
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,21 +16,32 @@ from pydantic import Field
 from flows.artifacts import Progress
 from flows.command import exit_code_of, run
 from flows.dag import stages_in_order
-from flows.tasks import RETRIED, may_pass, run_dvc, run_logged
+from flows.sandbox import Sandbox, open_sandbox
+from flows.tasks import RETRIED, may_pass
 from stages.errors import InputError
-from stages.files import file_digest, read_json, remove, value_digest, write_json, written_aside
+from stages.files import file_digest, folder_digest, read_json, value_digest, write_json
 from stages.params import PARAMS_FILE
+from stages.provenance import PACKAGE, ROOT, source_digest
 from stages.report.ablation import ROWS, SEEDS, Found, Scores, ablation_csv, ablation_markdown
 from stages.report.tables import write_text
-from stages.tracking.lineage import COMMIT, LOCK_FILE, git_tags, pipeline_digest
+from stages.tracking.lineage import pipeline_digest
 
 LIMIT_SECONDS = 6 * 24 * 3600
 DONE, REPORTS = Path("logs/ablation"), Path("reports")
-BEFORE = DONE / "before"  # what is put back at the end
+COMPOSED_FROM = Path("conf")  # what each experiment composes its params.yaml from
+TARGET, MODEL = "train", Path("models/iedit")  # the stage that is run, and what it makes
 CONFIGURATIONS = sorted({row.configuration for row in ROWS})
 
 SeedCount = Annotated[int, Field(ge=2, le=10)]
 """How many trainings a row has; the table tells their standard deviation, so one is too few."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Digests of all that decides the scores, but for configuration and seed."""
+
+    training: str
+    scoring: str
 
 
 @flow(timeout_seconds=LIMIT_SECONDS)
@@ -43,10 +51,10 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
     Args:
         seeds: how many trainings each row has.
     """
-    with _put_back():
-        start = _state()
+    with open_sandbox(DONE / "project") as sandbox:
+        start = Start(training_digest(sandbox), scoring_digest())
         found = {
-            (name, seed): try_configuration.with_options(name=f"{name}, seed {seed}")(name, seed, start)
+            (name, seed): try_configuration.with_options(name=f"{name}, seed {seed}")(name, seed, start, sandbox)
             for name in CONFIGURATIONS
             for seed in range(seeds)
         }
@@ -54,23 +62,30 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
 
 
 @task(retry_condition_fn=may_pass, **RETRIED)
-def try_configuration(name: str, seed: int, start: str) -> Mapping[str, Scores]:
+def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> Mapping[str, Scores]:
     """Return the scores of a configuration's model, which is trained now unless it was before.
 
     Args:
         name: of a file in ``conf/ablation``.
         seed: of the training.
-        start: a digest of all that the experiment starts from.
+        start: what the flow started from.
+        sandbox: where it is trained.
+
+    Raises:
+        CommandError: the training or the scoring failed.
+        InputError: what the scoring reads has changed since the start, so that rows could not be compared.
     """
-    kept, key = DONE / f"{name}-{seed}.json", value_digest([name, seed, start])
+    kept, key = DONE / f"{name}-{seed}.json", value_digest([name, seed, start.training, start.scoring])
     if (known := _read_scores(kept, key)) is not None:
         get_run_logger().info("done before")
         return known
     experiment = f"ablation-{name}-{seed}"
-    chosen = ("-S", f"ablation={name}", "-S", f"train.seed={seed}")
-    run_dvc("exp", "run", "--force", "--name", experiment, *chosen, "train", on_line=Progress(experiment).follow)
+    chosen = (f"ablation={name}", f"train.seed={seed}")
+    sandbox.run_experiment(experiment, TARGET, chosen, Progress(experiment).follow)
     scored = DONE / "scores.json"
-    run_logged([sys.executable, "-m", "stages.ablation", str(scored)])
+    sandbox.run("stages.ablation", "--model", str(sandbox.folder / MODEL), str(scored))
+    if scoring_digest() != start.scoring:
+        raise InputError(f"{PARAMS_FILE}, or the code that scores, was changed while models were trained; run again")
     scores: Mapping[str, Scores] = read_json(scored)
     write_json(kept, {"key": key, "scores": scores})
     return scores
@@ -101,38 +116,18 @@ def publish_ablation(found: Found) -> None:
     get_run_logger().info("%s\n\n%s", REPORTS / "ablation.md", table)
 
 
-def _state() -> str:
-    """Return a digest of what all experiments start from: code, parameters, and data upstream of the training."""
-    return value_digest([git_tags()[COMMIT], file_digest(PARAMS_FILE), pipeline_digest("train")])
+def training_digest(sandbox: Sandbox) -> str:
+    """Return a digest of what an experiment of the sandbox composes its parameters from, of the data, and of the code.
+
+    The data are what DVC recorded upstream of the training; the code is that of all stages up to it.
+    """
+    code = [source_digest(str(ROOT / PACKAGE / f"{name}.py")) for name in stages_in_order([TARGET])]
+    return value_digest([folder_digest(sandbox.folder / COMPOSED_FROM), pipeline_digest(TARGET), code])
 
 
-@contextmanager
-def _put_back() -> Iterator[None]:
-    """Put params.yaml, dvc.lock and the outs back at the end of the block, and first what a kill has kept from it."""
-    if BEFORE.exists():
-        _restore()
-    with written_aside(BEFORE) as temporary:
-        temporary.mkdir()
-        for path in (PARAMS_FILE, LOCK_FILE):
-            if path.exists():
-                shutil.copyfile(path, temporary / path.name)
-    try:
-        yield
-    finally:
-        _restore()
-
-
-def _restore() -> None:
-    for path in (PARAMS_FILE, LOCK_FILE):
-        kept = BEFORE / path.name
-        if kept.exists():
-            with written_aside(path) as temporary:
-                shutil.copyfile(kept, temporary)
-        else:
-            path.unlink(missing_ok=True)
-    run_logged(["git", "reset", "--quiet", "--", str(PARAMS_FILE), str(LOCK_FILE)])  # staged by an experiment that was ended
-    run_dvc("checkout", "--quiet", "--force")
-    remove(BEFORE)
+def scoring_digest() -> str:
+    """Return a digest of the parameters and of the code by which models are scored."""
+    return value_digest([file_digest(PARAMS_FILE), source_digest(str(ROOT / PACKAGE / "ablation.py"))])
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
-"""What DVC knows of the project: the order of the stages, which is written in dvc.yaml and nowhere else, and its remote."""
+"""What DVC knows of the project: its cache, its remote, and the order of the stages, written in dvc.yaml and nowhere else."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import networkx as nx
 from dvc.exceptions import DvcException
@@ -45,3 +46,9 @@ def has_remote() -> bool:
     """Tell whether the project has a default remote to push to."""
     with Repo() as repo:
         return bool(repo.config["core"].get("remote"))
+
+
+def cache_folder() -> Path:
+    """Return the folder where DVC keeps the bytes of all outs."""
+    with Repo() as repo:
+        return Path(repo.cache.local_cache_dir)

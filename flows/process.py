@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -20,19 +20,31 @@ class CommandError(RuntimeError):
     """A command failed; the message has its exit code and its last lines."""
 
 
-def run_command(command: Sequence[str], tell: Callable[[str], object]) -> None:
+def run_command(
+    command: Sequence[str],
+    tell: Callable[[str], object],
+    *,
+    environment: Mapping[str, str] | None = None,
+    held: Sequence[int] = (),
+) -> None:
     """Run a command and pass each line of its output to ``tell``; of progress bars, a line now and then.
 
     When this process is interrupted, so is the command with all that it started.
+
+    Args:
+        command: with its arguments.
+        tell: is given each line.
+        environment: variables of the command besides those of this process.
+        held: descriptors of locks that the command shall hold as well.
 
     Raises:
         CommandError: the command failed.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # "python" is the one that runs this
-    environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    variables = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **(environment or {})}
     last: deque[str] = deque(maxlen=KEPT_LINES)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables, start_new_session=True, pass_fds=held
     ) as process:
         assert process.stdout is not None
         try:

@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -78,8 +78,14 @@ def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) 
     run_logged([sys.executable, "-m", "dvc", *arguments], on_line)
 
 
-def run_logged(command: Sequence[str], on_line: Callable[[str], object] = lambda _: None) -> None:
-    """Run a command whose output goes to the log of the run, and to ``on_line``.
+def run_logged(
+    command: Sequence[str],
+    on_line: Callable[[str], object] = lambda _: None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    held: Sequence[int] = (),
+) -> None:
+    """Run a command as :func:`run_command` does; its output goes to the log of the run, and to ``on_line``.
 
     Raises:
         CommandError: the command failed.
@@ -90,4 +96,4 @@ def run_logged(command: Sequence[str], on_line: Callable[[str], object] = lambda
         log(line)
         on_line(line)
 
-    run_command(command, tell)
+    run_command(command, tell, environment=environment, held=held)

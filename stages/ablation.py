@@ -1,6 +1,6 @@
-"""What a trained model of the ablation scores: ``python -m stages.ablation FILE``, run by ``flows/ablation.py``."""
+"""What a trained model of the ablation scores: ``python -m stages.ablation --model FOLDER FILE``."""
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,16 @@ from stages.trials import Settings, run_trials
 EDITED = Path("data/ablated")  # the edits of the last model
 
 
-def ablation(params: Params) -> None:
-    """Write to the file that the command line names what the model in models/iedit scores, without masks and with them.
+def ablation(params: Params, model: Path, file: Path) -> None:
+    """Write what a model scores as iEdit, without masks and with them.
 
-    The file has, for ``iedit`` and ``iedit_m``, the mean of every metric over the cases of Table 1.
+    Args:
+        params: say how to sample, on which cases, and by what to score.
+        model: the folder of the model.
+        file: gets, for ``iedit`` and ``iedit_m``, the mean of every metric over the cases of Table 1.
+
+    Raises:
+        InputError: a model or a case is not as it must be.
     """
     set_threads(params.threads)
     chosen = params.evaluate.systems.iedit
@@ -27,10 +33,30 @@ def ablation(params: Params) -> None:
     scored = {
         trial.system: {name: float(np.nanmean(values)) for name, values in trial.scores.per_case.items()}
         | {name: interval.value for name, interval in trial.scores.of_set.items()}
-        for trial in run_trials(params, "evaluation", wanted, EDITED)
+        for trial in run_trials(params, "evaluation", wanted, EDITED, model)
     }
-    write_json(Path(sys.argv[1]), scored)
+    write_json(file, scored)
+
+
+def main() -> None:
+    """Score the model that the command line names, and exit."""
+    parser = argparse.ArgumentParser(prog="python -m stages.ablation", description="Score a model as iEdit and as iEdit-M.")
+    parser.add_argument("--model", type=_folder, required=True, metavar="FOLDER", help="of the model, as diffusers has it")
+    parser.add_argument("file", type=Path, metavar="FILE", help="JSON to write the scores to")
+    options = parser.parse_args()
+
+    def score(params: Params) -> None:
+        ablation(params, options.model, options.file)
+
+    score.__name__ = "ablation"
+    run(score)
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder")
+    return Path(text)
 
 
 if __name__ == "__main__":
-    run(ablation)
+    main()

@@ -45,7 +45,7 @@ def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
     with _clone(record["commit"], into) as clone:
         for name in (PARAMS_FILE.name, LOCK_FILE.name):
             shutil.copyfile(kept / name, clone / name)
-        _copy_what_git_has_not(clone)
+        copy_what_git_has_not(clone)
         for stage in _stages_to_compare(clone, record["stages"]):
             how = "pulled" if stage == INGEST and _pull(clone, list(record["stages"][stage])) else "made again"
             if how == "made again":
@@ -91,10 +91,11 @@ def _clone(commit: str, into: Path | None) -> Iterator[Path]:
         yield clone
 
 
-def _copy_what_git_has_not(clone: Path) -> None:
+def copy_what_git_has_not(clone: Path) -> None:
+    """Copy what the stages need, and no commit has, from the project to a clone of it."""
     for path in NOT_IN_GIT:
         if path.is_dir():
-            shutil.copytree(path, clone / path)
+            shutil.copytree(path, clone / path, dirs_exist_ok=True)
         elif path.is_file():
             shutil.copyfile(path, clone / path)
 

@@ -61,17 +61,17 @@ class Models:
         raise ValueError(f"{name}: no such system, or a scale is missing; there are {', '.join(SYSTEMS)}")
 
 
-def load_models(params: Params) -> Models:
-    """Load what params.yaml names and the stages have trained."""
+def load_models(params: Params, tuned: Path = MODEL) -> Models:
+    """Load what params.yaml names and the stages have trained; ``tuned`` is the folder of the model behind iEdit."""
     config = params.evaluate
     return Models(
         base=Editor(load_diffusion(config.base)),
         instructed=load_diffusion(ModelName(name=str(INSTRUCTED))),
-        tuned=Editor(load_diffusion(ModelName(name=str(MODEL))), load_segmenter(config.segmenter)),
+        tuned=Editor(load_diffusion(ModelName(name=str(tuned))), load_segmenter(config.segmenter)),
         identities={
             "base": identity(config.base),
             "instructed": folder_digest(INSTRUCTED),
-            "tuned": folder_digest(MODEL),
+            "tuned": folder_digest(tuned),
         },
     )
 

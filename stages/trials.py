@@ -11,7 +11,7 @@ from stages.params import CaseSplit, Params
 from stages.requests import adjust_sampling
 from stages.scoring import score_edits
 from stages.shards import list_shards
-from stages.systems import load_models
+from stages.systems import MODEL, load_models
 
 Settings = Mapping[str, float]
 """``strength``, ``guidance_scale`` and ``image_guidance_scale``, as far as the system has them."""
@@ -26,7 +26,9 @@ class Trial:
     scores: SystemScores
 
 
-def run_trials(params: Params, split: CaseSplit, wanted: Mapping[str, Sequence[Settings]], folder: Path) -> Iterator[Trial]:
+def run_trials(
+    params: Params, split: CaseSplit, wanted: Mapping[str, Sequence[Settings]], folder: Path, model: Path = MODEL
+) -> Iterator[Trial]:
     """Yield every trial, system after system; edits that are in ``folder`` already are not made again.
 
     Args:
@@ -34,12 +36,13 @@ def run_trials(params: Params, split: CaseSplit, wanted: Mapping[str, Sequence[S
         split: of the cases.
         wanted: system of SYSTEMS → the settings to try.
         folder: keeps the edits.
+        model: the folder of the one behind ``iedit`` and ``iedit_m``.
 
     Raises:
         InputError: a model or a case is not as it must be.
     """
     config = params.evaluate
-    judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params)
+    judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params, model)
     named = config.cases if split == "evaluation" else config.validation
     asked = read_cases(list_shards(Path(named), ".tar"), params, split)
     for system, each in wanted.items():

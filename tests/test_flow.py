@@ -127,6 +127,14 @@ class TestOutput:
             run_command(["sh", "-c", "echo l1; echo l2 >&2; exit 3"], told.append)
         assert told == ["l1", "l2"]
 
+    def test_a_command_has_variables_of_its_own_and_holds_the_locks_that_it_is_given(self, tmp_path):
+        told = []
+        with (tmp_path / "lock").open("w") as lock:
+            script = f"import os; print(os.environ['COLOUR']); os.write({lock.fileno()}, b'held')"
+            run_command([sys.executable, "-c", script], told.append, environment={"COLOUR": "red"}, held=[lock.fileno()])
+        assert told == ["red"]
+        assert (tmp_path / "lock").read_text() == "held"
+
     def test_an_interrupt_ends_the_command_and_its_children(self, heeds_interrupts):
         def interrupt(line: str) -> None:
             pids.append(int(line))

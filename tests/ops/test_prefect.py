@@ -17,6 +17,7 @@ from typing import ClassVar
 import httpx
 import pytest
 
+from flows.ablation import CONFIGURATIONS
 from stages.corpus import world
 from tests.ops.platform import Platform, started, until
 from tests.small_project import SMALL, STAGES, make_project, run, set_composed, set_params
@@ -154,13 +155,16 @@ def test_refresh_does_only_what_is_new(platform, tmp_path):
 
 
 def test_tables_are_made_anew(platform):
-    before = [(platform.project / name).read_bytes() for name in ("params.yaml", "dvc.lock")]
+    models = [str(path) for path in (platform.project / "models/iedit").rglob("*") if path.is_file()]
+    before = {name: (platform.project / name).read_bytes() for name in ("params.yaml", "dvc.lock", *models)}
     run_id = platform.order("tables/weekly", seeds=2)
     assert platform.end_of(run_id) == "Completed", platform.log(run_id)
     (table,) = [each["data"] for each in platform.all_of("artifacts") if each["key"] == "ablation"]
     assert table == (platform.project / "reports" / "ablation.md").read_text()
     assert list((platform.project / "reports" / "tradeoff").glob("*.csv"))
-    assert [(platform.project / name).read_bytes() for name in ("params.yaml", "dvc.lock")] == before
+    assert {name: (platform.project / name).read_bytes() for name in before} == before
+    shown = run(platform.project, "dvc", "exp", "show", "--csv")
+    assert all(f"ablation-{name}-{seed}" in shown for name in CONFIGURATIONS for seed in range(2))
     assert {"evaluate-counts", "results", "edits", "mlflow-run"} <= set(platform.artifacts(run_id))
     assert "Running stage 'evaluate'" in platform.log(run_id)
 

@@ -1,6 +1,7 @@
 """Data in remotes, experiments of DVC, and a version that is made again in a clean clone."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,20 @@ def test_the_first_stage_that_differs_is_told(project, tmp_path, monkeypatch):
     assert (tmp_path / "clone" / "dvc.yaml").exists()
 
 
+ONE_OF_THE_ABLATION = """
+from flows.ablation import DONE, Start, scoring_digest, training_digest, try_configuration  # sets Prefect up
+from flows.sandbox import open_sandbox
+from prefect import flow
+
+@flow
+def one():
+    with open_sandbox(DONE / "project") as sandbox:
+        try_configuration("captions", 0, Start(training_digest(sandbox), scoring_digest()), sandbox)
+
+one()
+"""
+
+
 class TestExperiments:
     def runs(self, project: Path) -> dict[str, dict[str, str]]:
         code = (
@@ -160,3 +175,23 @@ class TestExperiments:
         made = self.runs(project)["queued"]
         assert (made["iedit.experiment"], made["evaluate.bootstrap"], made["iedit.role"]) == ("queued", "30", "evaluate")
         assert list((project / ".dvc").rglob("mlflow.db")) == []
+
+    def test_one_of_the_ablation_runs_in_a_sandbox_and_is_a_run_of_the_same_store(self, project, tmp_path):
+        run(project, "git", "checkout", "-q", ".")
+        run(project, "dvc", "checkout")
+        names = ["params.yaml", "dvc.lock", *(str(path) for path in (project / "models").rglob("*") if path.is_file())]
+        before = {name: (project / name).read_bytes() for name in names}
+        (tmp_path / "one.py").write_text(ONE_OF_THE_ABLATION)
+        said = run(project, sys.executable, str(tmp_path / "one.py"))
+        assert {name: (project / name).read_bytes() for name in names} == before
+        assert re.findall(r"Running stage '(\w+)'", said) == ["train"]
+        made = self.runs(project)["ablation-captions-0"]
+        assert (made["iedit.experiment"], made["train.prompts"], made["iedit.role"]) == ("ablation-captions-0", "alt", "train")
+        assert "ablation-captions-0" in run(project, "dvc", "exp", "show", "--csv")
+        run(project, "dvc", "get", ".", "models/iedit", "--rev", "ablation-captions-0", "-o", str(tmp_path / "iedit"))
+        weights = "unet/diffusion_pytorch_model.safetensors"
+        assert (tmp_path / "iedit" / weights).read_bytes() != (project / "models/iedit" / weights).read_bytes()
+        kept = json.loads((project / "logs/ablation/captions-0.json").read_text())
+        assert set(kept["scores"]) == {"iedit", "iedit_m"}
+        assert [path.name for path in (project / "logs/ablation").iterdir() if path.is_dir()] == []
+        assert list((project / "logs").rglob("mlflow.db")) == []
