@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages import models
-from stages.models import ModelError, identity, load_vgg, locate
+from stages.models import ModelError, identity, known_identity, load_vgg, locate
 from stages.params import ModelName
 from tests import tiny
 
@@ -58,3 +58,7 @@ def test_lack_of_memory_is_no_damage(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "load_file", fail)
     with pytest.raises(torch.OutOfMemoryError):
         load_vgg(tiny.tiny_vgg(tmp_path))
+
+
+def test_a_model_of_the_hub_that_is_not_here_is_known_by_its_revision():
+    assert known_identity(ModelName(name="nobody/nothing", revision="0" * 40)) == "0" * 40

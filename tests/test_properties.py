@@ -125,7 +125,8 @@ def _predict(latents: torch.Tensor, _: torch.Tensor, text: torch.Tensor) -> torc
 @given(mask=masks_of_any_size(), least=shares, most=shares)
 def test_mask_is_kept_if_and_only_if_it_is_neither_empty_nor_full_nor_out_of_range(mask, least, most):
     least, most = sorted([least, most])
-    fields = {"model": {"name": "a"}, "batch": 1, "threshold": 0.5, "min_area": least, "max_area": most}
+    fields = {"model": {"name": "a"}, "batch": 1, "targets": "retrieved", "threshold": 0.5}
+    fields |= {"min_area": least, "max_area": most}
     area = torch.from_numpy(mask).float().mean().item()
     reason = _objection(torch.from_numpy(mask), "source", Segment.model_validate(fields))
     assert (reason is None) == (0 < area < 1 and least <= area <= most)

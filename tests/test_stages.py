@@ -179,8 +179,8 @@ def params_for(models, **changes) -> Params:
             "bootstrap": 10,
         },
     }
-    for section, entries in small.items():
-        values[section] |= entries | changes.get(section, {})
+    for section in small | changes:
+        values[section] |= small.get(section, {}) | changes.get(section, {})
     return Params.model_validate(values)
 
 
@@ -385,6 +385,11 @@ class TestSegment:
                 np.testing.assert_array_equal((found > 0)[sure], (probabilities >= models.threshold)[sure])
         areas = [sample.metadata["source_mask_area"] for sample in samples]
         assert any(0 < area < 1 for area in areas)
+
+    def test_true_targets_are_refused_where_there_are_none(self, models):
+        folder = {"kind": "folder", "path": "photos"}
+        with pytest.raises(InputError, match=r"^segment\.targets = 'rendered': .*allowed is 'retrieved'$"):
+            segment(params_for(models, segment={"targets": "rendered"}, ingest={"source": folder}))
 
     def test_masks_too_small_or_too_large_are_dropped_and_counted(self, models, workplace):
         self.prepare(models)

@@ -28,6 +28,7 @@ from stages.tracking.training_run import TrainingRun
 from stages.training.dataset import Batch, TrainingSet, encode_training_set, order
 from stages.training.loop import Workplace, fine_tune, trainable_blocks
 from stages.training.objective import Objective, draw
+from stages.training.outcome import Outcome
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -685,9 +686,9 @@ class TestStage:
             raise KeyboardInterrupt
 
         stage.train(project.params)
-        other = project.params.model_copy(update={"seed": 1})
+        other = project.params.model_copy(update={"train": project.params.train.model_copy(update={"seed": 1})})
         with monkeypatch.context() as patch:
-            patch.setattr(stage, "_write_losses", stop)  # after the last step
+            patch.setattr(Outcome, "write_losses", stop)  # after the last step
             with pytest.raises(KeyboardInterrupt):
                 stage.train(other)
         before = runs()
