@@ -1,7 +1,7 @@
 """Stage train: fine-tune the latent diffusion model on the paired dataset (Eq 2-12)."""
 
 import shutil
-from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -9,28 +9,24 @@ from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
-import stages.models
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor
-from stages.errors import InputError
-from stages.files import file_digest, folder_digest, remove, value_digest, write_json, written_aside
+from stages.files import value_digest, write_json, written_aside
 from stages.models import Diffusion, identity, load_clip, load_diffusion, load_vgg, locate, mask_to_tensor, to_images, to_tensor
-from stages.params import PARAMS_FILE, Params
+from stages.params import Params
 from stages.provenance import source_digest
 from stages.requests import SETTINGS_FILE
-from stages.shards import StageCounts, count_samples, list_shards
-from stages.tracking.training_run import TrainingRun, start_training
+from stages.shards import list_shards
+from stages.tracking.training_run import TrainingRun
 from stages.training import dataset, loop, objective
 from stages.training.outcome import Outcome
+from stages.training.stage import CACHE, TRAINING, run_training
 
-TRAINING = Path("data/training")
-CACHE = Path("data/cache")  # the training set as the frozen encoders see it: made anew when missing, no out of DVC
 OUTCOME = Outcome(model=Path("models/iedit"), losses=Path("models/losses.csv"))
 UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
 SHOWN = 4  # training pairs whose edits are logged at every checkpoint
 # Of ``train``, what does not change what a step does; models are known by their files, not by their names.
 UNHASHED = {"steps", "checkpoint_every", "keep_checkpoints", "base", "clip", "vgg"}
-PATIENCE = timedelta(days=7)  # of processes that wait until the first has encoded the training set
 
 
 def train(params: Params) -> None:
@@ -38,49 +34,26 @@ def train(params: Params) -> None:
 
     Of several processes (``accelerate launch -m stages train``) all take the steps, and the first does all else.
     """
-    processes = PartialState(cpu=stages.models.device().type == "cpu", timeout=PATIENCE)
     config = params.train
     for model in (config.base, config.clip, config.vgg):
         locate(model)
-    shards = list_shards(TRAINING, ".tar")
-    count = sum(count_samples(shard, ".tar") for shard in shards)
-    if count == 0:
-        raise InputError(f"{TRAINING}: no pair to train on; see what retrieve and segment dropped, and why")
-    dataset_digest = value_digest([file_digest(shard) for shard in shards])
-    workplace = loop.Workplace(folder=UNFINISHED, fingerprint=_fingerprint(params, dataset_digest, processes.num_processes))
-    code = source_digest(__file__)
-    fingerprint = value_digest([workplace.fingerprint, config.steps, params.sampling.model_dump(), code])
-    run = UNFINISHED / f"{fingerprint[:16]}.run.json"  # of this training: another that was left is none of its business
-    is_whole = OUTCOME.is_whole(fingerprint)
-    done = config.steps
-    if not processes.is_main_process:
-        if not is_whole:
-            _fine_tune(params, workplace, shards, None)
-        return
-    if not is_whole or run.exists():
-        with start_training(
-            params, PARAMS_FILE, state_file=run, dataset=TRAINING, dataset_digest=dataset_digest, samples=count
-        ) as tracked:
-            if is_whole:
-                tracked.log_steps(OUTCOME.read_losses())
-            else:
-                diffusion, done = _fine_tune(params, workplace, shards, tracked)
-                OUTCOME.write_losses(workplace)
-                _write_model(diffusion, locate(config.base), params)
-                OUTCOME.put_seal(fingerprint)
-            tracked.finish(folder_digest(OUTCOME.model))
-    remove(UNFINISHED)
-    per_step = config.batch * config.accumulation * processes.num_processes
-    StageCounts(stage="train", done=(config.steps - done) * per_step, reused=done * per_step).report()
+    run_training(
+        params,
+        stage="train",
+        outcome=OUTCOME,
+        unfinished=UNFINISHED,
+        fingerprint=partial(_fingerprint, params),
+        decisive=[params.sampling.model_dump(), source_digest(__file__)],
+        fit=partial(_fine_tune, params),
+        write=lambda diffusion: _write_model(diffusion, locate(config.base), params),
+    )
 
 
-def _fine_tune(
-    params: Params, workplace: loop.Workplace, shards: list[Path], tracked: TrainingRun | None
-) -> tuple[Diffusion, int]:
+def _fine_tune(params: Params, workplace: loop.Workplace, tracked: TrainingRun | None) -> tuple[Diffusion, int]:
     """Return the trained model, and how many steps of it had been done before; the first process has a run to log to."""
     config = params.train
     diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
-    shown = list(islice((sample for shard in shards for sample in read_edits(shard)), SHOWN))
+    shown = list(islice((sample for shard in list_shards(TRAINING, ".tar") for sample in read_edits(shard)), SHOWN))
     if tracked is not None:
         dataset.encode_training_set(TRAINING, CACHE, config, diffusion, clip)
     PartialState().wait_for_everyone()

@@ -1,14 +1,12 @@
 """InstructPix2Pix: what it sees, what it learns from, that its training resumes exactly, and that diffusers runs it."""
 
 import copy
-import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from diffusers import DDIMScheduler, StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
@@ -23,7 +21,7 @@ from stages.tracking import store
 from stages.training import instruction
 from stages.training.loop import Workplace, fine_tune
 from tests import test_training as harness
-from tests.test_training import assert_same, changed, edit_sample, files_of, params_for
+from tests.test_training import assert_same, changed, edit_sample, files_of, params_for, ran_once
 
 STEPS, EVERY = 5, 2
 
@@ -174,16 +172,8 @@ class TestTraining:
 
 @pytest.fixture(scope="module")
 def project(tools, tmp_path_factory):
-    """A folder in which the stage ran once: its files, and the params."""
-    folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(tools.folder / "training", folder / "data" / "training")
-    params = params_for(tools.folder, steps=3, checkpoint_every=2)
-    (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        stage.instruct(params)
-        yield SimpleNamespace(folder=folder, params=params, files=files_of(folder / "models"))
+    with ran_once(stage.instruct, tools, tmp_path_factory.mktemp("project")) as project:
+        yield project
 
 
 class TestStage:
@@ -289,8 +279,8 @@ class TestStage:
             stage.instruct(params)
         trained, before = [], files_of(project.folder / "models")
         second = SimpleNamespace(is_main_process=False, num_processes=1)
-        monkeypatch.setattr(stage, "PartialState", lambda **_: second)
-        monkeypatch.setattr(stage, "start_training", lambda *_, **__: pytest.fail("a run was opened"))
+        monkeypatch.setattr("stages.training.stage.PartialState", lambda **_: second)
+        monkeypatch.setattr("stages.training.stage.start_training", lambda *_, **__: pytest.fail("a run was opened"))
         monkeypatch.setattr(stage, "_train", lambda *arguments: trained.append(arguments[-1]))
         stage.instruct(params)
         assert trained == ([] if steps == 3 else [None])

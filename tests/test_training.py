@@ -4,6 +4,8 @@ import copy
 import csv
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -555,18 +557,23 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.fixture(scope="module")
-def project(tools, tmp_path_factory):
-    """A folder in which the stage ran once: its files, and the params."""
-    folder = tmp_path_factory.mktemp("project")
+@contextmanager
+def ran_once(run: Callable[[Params], None], tools, folder: Path) -> Iterator[SimpleNamespace]:
+    """Run a stage that trains in a folder, and stay there: its files, and the params."""
     shutil.copytree(tools.folder / "training", folder / "data" / "training")
     params = params_for(tools.folder, steps=3, checkpoint_every=2)
     (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        stage.train(params)
+        run(params)
         yield SimpleNamespace(folder=folder, params=params, files=files_of(folder / "models"))
+
+
+@pytest.fixture(scope="module")
+def project(tools, tmp_path_factory):
+    with ran_once(stage.train, tools, tmp_path_factory.mktemp("project")) as project:
+        yield project
 
 
 def runs() -> list:
