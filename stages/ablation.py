@@ -13,7 +13,7 @@ from stages.trials import Settings, run_trials
 EDITED = Path("data/ablated")  # the edits of the last model
 
 
-def ablation(params: Params, model: Path, file: Path) -> None:
+def score_model(params: Params, model: Path, file: Path) -> None:
     """Write what a model scores as iEdit, without masks and with them.
 
     Args:
@@ -45,11 +45,10 @@ def main() -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="JSON to write the scores to")
     options = parser.parse_args()
 
-    def score(params: Params) -> None:
-        ablation(params, options.model, options.file)
+    def ablation(params: Params) -> None:
+        score_model(params, options.model, options.file)
 
-    score.__name__ = "ablation"
-    run(score)
+    run(ablation)
 
 
 def _folder(text: str) -> Path:

@@ -13,9 +13,9 @@ from stages.editor import Editor, EditRequest, MaskMode
 from stages.params import ModelName, Params
 from stages.run import run, set_threads
 from stages.shards import list_shards
+from stages.systems import MODEL, diffusers_pipeline
 
 TRAINING = Path("data/training")
-MODEL = Path("models/iedit")
 ROUNDS = 9
 
 
@@ -28,17 +28,7 @@ def benchmark(params: Params) -> None:
     set_threads(params.threads)
     sampling = params.sampling
     editor = Editor.load(ModelName(name=str(MODEL)), params.evaluate.segmenter)
-    pipeline = StableDiffusionImg2ImgPipeline(
-        vae=editor.diffusion.vae,
-        text_encoder=editor.diffusion.text_encoder,
-        tokenizer=editor.diffusion.tokenizer,
-        unet=editor.diffusion.unet,
-        scheduler=editor.diffusion.scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = diffusers_pipeline(StableDiffusionImg2ImgPipeline, editor.diffusion)
     case = next(sample for shard in list_shards(TRAINING, ".tar") for sample in read_edits(shard))
     request = EditRequest(image=case.source, prompt=case.edit_prompt)
     print(f"{'results':>7}  {'iedit':>8}  {'diffusers':>9}  ratio (lowest to highest of {ROUNDS} rounds)")

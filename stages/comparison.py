@@ -17,7 +17,7 @@ from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor
 from stages.errors import InputError
 from stages.files import remove, value_digest
-from stages.models import mask_to_tensor, to_tensor
+from stages.models import device, mask_to_tensor, to_tensor
 from stages.pairing.split import held_out_pairs
 from stages.params import CaseSplit, Params
 from stages.provenance import source_digest
@@ -91,20 +91,13 @@ def edit_cases(
     wanted = [case.sample for case in cases]
 
     def predict(rows: slice) -> Tensor:
-        part = wanted[rows]
-        terms, source_terms = [case.target_diff for case in part], [case.source_diff for case in part]
-        return finder.predict_masks([case.source for case in part], terms, source_terms, params.sampling.mask_threshold)
+        return _find_masks(finder, wanted[rows], params)
 
     def edit(system: System, rows: slice) -> Tensor:
         part = wanted[rows]
         pictures = to_tensor([case.source for case in part])
-        prompts, keys = [case.edit_prompt for case in part], [case.key for case in part]
-        masks = None
-        if system.masks == "true":
-            masks = mask_to_tensor([case.source_mask for case in part]).round()
-        elif system.masks == "predicted":
-            masks = predicted[rows].to(pictures)
-        return system.edit(pictures, prompts, masks, params.seed, keys)
+        masks = _masks_for(system, part, lambda: predicted[rows])
+        return system.edit(pictures, [case.edit_prompt for case in part], masks, params.seed, [case.key for case in part])
 
     batch = params.evaluate.batch
     masking = {"segmenter": segmenter, "threshold": params.sampling.mask_threshold}
@@ -139,18 +132,32 @@ def time_edits(cases: Sequence[Case], systems: Mapping[str, System], finder: Edi
     They take turns, so that whatever else slows the machine slows all.
     """
     sample = cases[0].sample
-    picture, true = to_tensor([sample.source]), mask_to_tensor([sample.source_mask]).round()
+    picture = to_tensor([sample.source])
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(TIMED):
         for name, system in systems.items():
             started = time.perf_counter()
-            masks = true if system.masks == "true" else None
-            if system.masks == "predicted":
-                terms = ([sample.target_diff], [sample.source_diff])
-                masks = finder.predict_masks([sample.source], *terms, params.sampling.mask_threshold).to(picture)
+            masks = _masks_for(system, [sample], lambda: _find_masks(finder, [sample], params))
             system.edit(picture, [sample.edit_prompt], masks, params.seed, [sample.key])
             seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def _find_masks(finder: Editor, cases: Sequence[EditSample], params: Params) -> Tensor:
+    """Return where the edits belong, as the finder's segmenter sees it, (n, 1, h, w), 0 or 1."""
+    terms, source_terms = [case.target_diff for case in cases], [case.source_diff for case in cases]
+    return finder.predict_masks([case.source for case in cases], terms, source_terms, params.sampling.mask_threshold)
+
+
+def _masks_for(system: System, cases: Sequence[EditSample], predict: Callable[[], Tensor]) -> Tensor | None:
+    """Return the masks that a system edits some cases within, (n, 1, h, w), 0 or 1; None: it edits everywhere."""
+    match system.masks:
+        case "true":
+            return mask_to_tensor([case.source_mask for case in cases]).round()
+        case "predicted":
+            return predict().to(device())
+        case None:
+            return None
 
 
 def _make(

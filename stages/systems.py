@@ -113,12 +113,9 @@ def edited_by(
     return System(edit=edit, settings=settings, masks=masks)
 
 
-def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image_guidance_scale: float) -> System:
-    """Return InstructPix2Pix (Brooks et al. 2023), run by diffusers' own pipeline with DDIM.
-
-    It starts from noise alone, so ``sampling.strength`` has no part in it.
-    """
-    pipeline = StableDiffusionInstructPix2PixPipeline(
+def diffusers_pipeline(kind: Callable[..., Any], diffusion: Diffusion) -> Any:
+    """Return a pipeline of diffusers, of a class for Stable Diffusion, with a model that is loaded already; it is silent."""
+    pipeline = kind(
         vae=diffusion.vae,
         text_encoder=diffusion.text_encoder,
         tokenizer=diffusion.tokenizer,
@@ -129,6 +126,15 @@ def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image
         requires_safety_checker=False,
     )
     pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image_guidance_scale: float) -> System:
+    """Return InstructPix2Pix (Brooks et al. 2023), run by diffusers' own pipeline with DDIM.
+
+    It starts from noise alone, so ``sampling.strength`` has no part in it.
+    """
+    pipeline = diffusers_pipeline(StableDiffusionInstructPix2PixPipeline, diffusion)
 
     @torch.inference_mode()
     def edit(pictures: Tensor, prompts: Sequence[str], _: Tensor | None, seed: int, keys: Sequence[str]) -> Tensor:

@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -49,6 +50,17 @@ def empty_store(tmp_path_factory):
         store.connect().create_registered_model("iedit")
         forget_store()
     return folder / "mlflow.db"
+
+
+@pytest.fixture
+def client(empty_store, tmp_path, monkeypatch):
+    """A client of a store of this test's own."""
+    from stages.tracking import store
+
+    shutil.copy(empty_store, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return store.connect()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 The tasks are called as functions: no server is needed. tests/ops has them on servers.
 """
 
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,14 +26,6 @@ def published(monkeypatch) -> dict[str, str]:
     monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda key, markdown, **_: found.update({key: markdown}))
     monkeypatch.setattr(artifacts, "create_link_artifact", lambda key, link, **_: found.update({key: link}))
     return found
-
-
-@pytest.fixture
-def client(empty_store, tmp_path, monkeypatch):
-    shutil.copy(empty_store, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return store.connect()
 
 
 class TestDecision:

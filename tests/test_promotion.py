@@ -72,15 +72,6 @@ class TestGate:
             decide(fewer, scores(), GATE, version="1", resamples=10, seed=0)
 
 
-@pytest.fixture
-def client(empty_store, tmp_path, monkeypatch):
-    """A client of a store of this test's own."""
-    shutil.copy(empty_store, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return store.connect()
-
-
 def register(client) -> registry.Registered:
     """Make the next version, as far as the registry is concerned."""
     model = client.create_logged_model(store.experiment_id(client), name="iedit")

@@ -14,7 +14,7 @@ from stages.errors import InputError
 from stages.models import Diffusion, load_diffusion, load_segmenter, to_images, to_tensor
 from stages.params import Sampling
 from stages.seeds import derive_seed
-from stages.systems import edited_by
+from stages.systems import diffusers_pipeline, edited_by
 from tests import tiny
 
 PROMPTS = ["a red dog", "a cat on the beach"]
@@ -37,21 +37,6 @@ def diffusion(folder) -> Diffusion:
 @pytest.fixture(scope="module")
 def editor(diffusion, folder) -> Editor:
     return Editor(diffusion, load_segmenter(tiny.tiny_segmenter(folder / "segmenter")))
-
-
-def pipeline(kind, diffusion: Diffusion):
-    made = kind(
-        vae=diffusion.vae,
-        text_encoder=diffusion.text_encoder,
-        tokenizer=diffusion.tokenizer,
-        unet=diffusion.unet,
-        scheduler=diffusion.scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    made.set_progress_bar_config(disable=True)
-    return made
 
 
 def latents(seed: int) -> Tensor:
@@ -87,7 +72,7 @@ class TestPlain:
     @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
     @pytest.mark.parametrize("strength", [0.3, 0.6, 0.8, 1.0])
     def test_equals_the_img2img_pipeline(self, diffusion, strength, guidance_scale):
-        wanted = pipeline(StableDiffusionImg2ImgPipeline, diffusion)(
+        wanted = diffusers_pipeline(StableDiffusionImg2ImgPipeline, diffusion)(
             PROMPTS,
             image=latents(1),
             strength=strength,
@@ -130,7 +115,7 @@ class TestMasked:
     @pytest.mark.parametrize("strength", [0.3, 0.6, 0.8, 1.0])
     def test_equals_the_inpaint_pipeline(self, diffusion, strength, guidance_scale):
         # At strength 1 that pipeline starts from noise alone, unlike SDEdit: test_equals_eq_13 covers the other.
-        wanted = pipeline(StableDiffusionInpaintPipeline, diffusion)(
+        wanted = diffusers_pipeline(StableDiffusionInpaintPipeline, diffusion)(
             PROMPTS,
             image=latents(1),
             mask_image=half_mask().repeat_interleave(2, -1).repeat_interleave(2, -2),
@@ -260,7 +245,7 @@ class TestEditor:
         # The pipeline is given the source's latents: of a picture it would take a draw from the posterior, not its mode.
         picture, keys = to_tensor([photo(), photo(seed=1)]), ["a", "b"]
         settings = {"strength": strength, "guidance_scale": guidance_scale}
-        wanted = pipeline(StableDiffusionImg2ImgPipeline, diffusion)(
+        wanted = diffusers_pipeline(StableDiffusionImg2ImgPipeline, diffusion)(
             PROMPTS,
             image=diffusion.encode(picture),
             num_inference_steps=STEPS,

@@ -18,6 +18,7 @@ from stages.corpus.samples import EditSample
 from stages.errors import InputError
 from stages.files import written_aside
 from stages.metrics.scores import METRICS
+from stages.report.claims import EITHER
 from stages.report.tables import NAMES, difference_rows, heading, result_rows
 
 THUMBNAIL = 192  # pixels of a picture's side on the page and on the sheet
@@ -71,6 +72,7 @@ def write_report(
         rows=result_rows(metrics, names),
         differences=difference_rows(metrics, names),
         claims=claims,
+        either=EITHER,
         models=metrics["models"],
         plots=[(name, plot_losses(losses, name, columns)) for name, columns in (panels or {}).items()],
         gallery=[_row(case, [edits[system][index] for system in names]) for index, case in enumerate(cases)],
