@@ -16,7 +16,7 @@ from stages.comparison import Case, edit_cases, read_cases, time_edits
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import EditRequest
 from stages.errors import InputError, first_line
-from stages.files import file_digest, folder_digest, value_digest, write_json, written_aside
+from stages.files import file_digest, value_digest, write_json, written_aside
 from stages.metrics import scores as scoring
 from stages.metrics.scores import summarise
 from stages.models import (
@@ -103,9 +103,11 @@ def evaluate(params: Params) -> None:
     pictures = {system: made.pictures[system] for system in SYSTEMS}
     _write_pictures(cases, pictures, metrics, claim_rows(verdicts, CLAIMED), story, config)
     with failures_told():
-        registered = _register(params, cases[0], metrics)
+        trained_by = find_run(compared.identities["tuned"])
+        run_id = run_of_results(trained_by, params, PARAMS_FILE)
+        registered = _register(params, cases[0], metrics, trained_by, run_id)
         if made.counts.done:
-            _tell_times(time_edits(asked, {name: systems[name] for name in SYSTEMS}, compared.tuned, params), params)
+            _tell_times(time_edits(asked, {name: systems[name] for name in SYSTEMS}, compared.tuned, params), run_id)
         standard = _standard(params)
         client = connect()
         save_scores(client, registered.model_id, standard.evaluation_set, standard.cases, scores["iedit_m"].per_case)
@@ -233,29 +235,28 @@ def _write_pictures(
     write_json(REPORTS / "samples" / "edit.json", sample)
 
 
-def _register(params: Params, case: EditSample, metrics: Mapping[str, Any]) -> Registered:
-    """Log the evaluation to the run that trained the model, and register the model."""
-    run_id = find_run(folder_digest(MODEL))
+def _register(
+    params: Params, case: EditSample, metrics: Mapping[str, Any], trained_by: str | None, run_id: str | None
+) -> Registered:
+    """Log the evaluation to ``run_id``, and register the model as that of the run that trained it."""
     rows = metrics["systems"].items()
     scores = {f"{system}/{name}": value for system, row in rows for name, value in row.items() if value is not None}
-    run_of_these = run_of_results(run_id, params, PARAMS_FILE)
-    if run_of_these is not None:
-        log_results(run_of_these, scores, [REPORTS / "metrics.json", REPORTS / "report.html", REPORTS / "sheet.png"])
+    if run_id is not None:
+        log_results(run_id, scores, [REPORTS / "metrics.json", REPORTS / "report.html", REPORTS / "sheet.png"])
     return register(
         MODEL,
         locate(params.evaluate.segmenter),
         metrics={name: value for name, value in scores.items() if name.startswith("iedit_m/")},
         example=EditRequest(image=case.source, prompt=case.edit_prompt, term=case.target_diff, source_term=case.source_diff),
-        run_id=run_id,
+        run_id=trained_by,
         tags={CASES: metrics["cases_digest"]},
     )
 
 
-def _tell_times(seconds: Mapping[str, float], params: Params) -> None:
+def _tell_times(seconds: Mapping[str, float], run_id: str | None) -> None:
     """Print, keep and log how long an edit takes; no out of the stage may hold it, for it is never twice the same."""
     write_json(LOGS / "seconds_per_edit.json", dict(seconds))
     print("\nseconds per edit: " + ", ".join(f"{NAMES[name]} {seconds[name]:.2f}" for name in SYSTEMS))
-    run_id = run_of_results(find_run(folder_digest(MODEL)), params, PARAMS_FILE)
     if run_id is not None:
         log_results(run_id, {f"{name}/seconds_per_edit": seconds[name] for name in SYSTEMS})
 

@@ -325,14 +325,14 @@ def test_paired_difference_is_narrower_than_two_intervals():
 
 def test_jackknife_of_a_mean_is_its_standard_error():
     values = np.random.default_rng(0).normal(size=40)
-    interval = jackknife(lambda kept: float(values[kept].mean()), 40)
+    interval, _ = jackknife(lambda kept: float(values[kept].mean()), 40)
     assert interval.value == pytest.approx(values.mean())
     assert interval.high - interval.value == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(40))
 
 
 @pytest.mark.parametrize(("value", "n"), [(7.0, 1), (7.0, 2), (NAN, 40)])
 def test_jackknife_of_too_few_cases_or_an_undefined_value_has_no_interval(value, n):
-    interval = jackknife(lambda _: value, n)
+    interval, _ = jackknife(lambda _: value, n)
     np.testing.assert_equal([interval.value, interval.low, interval.high, interval.n], [value, NAN, NAN, n])
 
 
@@ -342,7 +342,7 @@ def test_jackknife_interval_of_a_set_distance_holds_the_truth():
     for seed in range(20):
         first, second = features(100, 3, 2 * seed).double(), features(100, 3, 2 * seed + 1).double() + 0.5
         terms = distribution.paired_terms(first, second)
-        interval = jackknife(lambda kept, terms=terms: distribution.paired_kernel_distance(terms[kept][:, kept]), 100)
+        interval, _ = jackknife(lambda kept, terms=terms: distribution.paired_kernel_distance(terms[kept][:, kept]), 100)
         hits += interval.low < truth < interval.high
     assert hits >= 16
 

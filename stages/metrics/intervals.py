@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +34,7 @@ def bootstrap(values: Values, resamples: int, seed: int) -> Interval:
         seed: of the draws; equal seeds and counts draw the same cases.
     """
     defined = values[~np.isnan(values)]
-    n, undefined = len(defined), len(values) - len(defined)
-    if n == 0:
-        return Interval(value=NAN, low=NAN, high=NAN, n=0, undefined=undefined)
-    rng = np.random.default_rng(seed)
-    means = [defined[rng.integers(n, size=n)].mean() for _ in range(resamples)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(value=float(defined.mean()), low=float(low), high=float(high), n=n, undefined=undefined)
+    return _percentiles(lambda kept: defined[kept].mean(), len(defined), len(values) - len(defined), resamples, seed)
 
 
 def paired_difference(first: Values, second: Values, resamples: int, seed: int) -> Interval:
@@ -70,31 +65,32 @@ def bootstrap_of(effect: Callable[[float, float], float], first: Values, second:
     """
     defined = ~np.isnan(first) & ~np.isnan(second)
     pairs = np.stack([first[defined], second[defined]])
-    n, undefined = pairs.shape[1], int((~defined).sum())
+    undefined = int((~defined).sum())
+    return _percentiles(lambda kept: effect(*pairs[:, kept].mean(axis=1)), pairs.shape[1], undefined, resamples, seed)
+
+
+def _percentiles(statistic: Callable[[Any], float], n: int, undefined: int, resamples: int, seed: int) -> Interval:
+    """Return a statistic of n cases with its percentile interval; it is given an index into the cases, some of them twice."""
     if n == 0:
         return Interval(value=NAN, low=NAN, high=NAN, n=0, undefined=undefined)
     rng = np.random.default_rng(seed)
-    found = [effect(*pairs[:, rng.integers(n, size=n)].mean(axis=1)) for _ in range(resamples)]
-    low, high = np.percentile(found, [2.5, 97.5])
-    return Interval(value=float(effect(*pairs.mean(axis=1))), low=float(low), high=float(high), n=n, undefined=undefined)
+    low, high = np.percentile([statistic(rng.integers(n, size=n)) for _ in range(resamples)], [2.5, 97.5])
+    return Interval(value=float(statistic(slice(None))), low=float(low), high=float(high), n=n, undefined=undefined)
 
 
-def jackknife(statistic: Callable[[NDArray[np.int64]], float], n: int) -> Interval:
-    """Return a statistic of a set of cases and its interval; see ``jackknife_interval``.
+def jackknife(statistic: Callable[[NDArray[np.int64]], float], n: int) -> tuple[Interval, Values]:
+    """Return a statistic of n cases with its interval, and what it is without one group of neighbouring cases at a time.
+
+    Fewer than 3 cases leave no groups, and no interval; see ``jackknife_interval``.
 
     Args:
         statistic: from the indices of the cases to take, ascending, to its value.
         n: how many cases there are.
     """
-    return jackknife_interval(statistic(np.arange(n)), leave_out(statistic, n), n)
-
-
-def leave_out(statistic: Callable[[NDArray[np.int64]], float], n: int) -> Values:
-    """Return a statistic of n cases without one group of neighbouring cases at a time; empty for fewer than 3 cases."""
-    if n < 3:
-        return np.array([])
-    groups = np.array_split(np.arange(n), min(GROUPS, n))
-    return np.array([statistic(np.setdiff1d(np.arange(n), group)) for group in groups])
+    cases = np.arange(n)
+    groups = np.array_split(cases, min(GROUPS, n)) if n >= 3 else []
+    without = np.array([statistic(np.setdiff1d(cases, group)) for group in groups])
+    return jackknife_interval(statistic(cases), without, n), without
 
 
 def jackknife_interval(value: float, without: Values, n: int) -> Interval:
@@ -105,7 +101,7 @@ def jackknife_interval(value: float, without: Values, n: int) -> Interval:
 
     Args:
         value: of all n cases.
-        without: the same without one group of cases at a time, as ``leave_out`` gives it.
+        without: the same without one group of cases at a time, as ``jackknife`` gives it.
         n: how many cases there are.
     """
     if np.isnan(value) or not len(without):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.errors import InputError
 from stages.metrics import clip, distribution, similarity
-from stages.metrics.intervals import Interval, Values, bootstrap, jackknife_interval, leave_out, paired_difference
+from stages.metrics.intervals import Interval, Values, bootstrap, jackknife, jackknife_interval, paired_difference
 from stages.models import Clip, Vgg
 from stages.seeds import derive_seed
 
@@ -289,10 +289,8 @@ def _set_distances(sources: Tensor, edits: Tensor) -> tuple[dict[str, Interval],
         "frechet_judge_features": lambda kept: distribution.frechet_distance(first[kept], second[kept]),
         "kid_judge_features": lambda kept: distribution.paired_kernel_distance(terms[kept][:, kept]),
     }
-    n = len(sources)
-    without = {name: leave_out(distance, n) for name, distance in distances.items()}
-    found = {name: jackknife_interval(distance(np.arange(n)), without[name], n) for name, distance in distances.items()}
-    return found, without
+    found = {name: jackknife(distance, len(sources)) for name, distance in distances.items()}
+    return {name: interval for name, (interval, _) in found.items()}, {name: without for name, (_, without) in found.items()}
 
 
 def _embed(embed: Callable[[Any], Tensor], items: Tensor | Sequence[str], batch: int) -> Tensor:
