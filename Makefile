@@ -24,8 +24,10 @@ run: .venv/installed wordnet
 	dvc repro
 	@iedit summary
 
+# Two processes of one thread each are much faster than one of two.
+test: export OMP_NUM_THREADS := 1
 test: lint wordnet
-	pytest --cov
+	pytest --cov --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 # Against real servers and workers, and with runs from a clean clone: takes long.
 test-ops: .venv/installed wordnet

@@ -216,7 +216,7 @@ def test_a_clone_has_what_git_has_not_and_a_stage_that_fails_there_is_told(proje
     Path(".dvc/config.local").write_text("[core]\n    autostage = false\n")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     with reproduce._clone(commit, None) as clone:
-        reproduce._copy_what_git_has_not(clone)
+        reproduce.copy_what_git_has_not(clone)
         for name in ("data/nltk/corpora/words", ".dvc/config.local", "dvc.yaml"):
             assert (clone / name).read_bytes() == Path(name).read_bytes()
         for said in ("'./dvc.lock' validation failed: 2 errors.", "ERROR: Stage 'nowhere' not found inside 'dvc.yaml' file"):
