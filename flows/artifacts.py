@@ -18,6 +18,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from stages.errors import InputError
 from stages.files import folder_digest, read_json
@@ -42,7 +43,9 @@ class Progress:
         if bar is None:
             return
         try:
-            self._publish(bar["what"], float(bar["percent"]))
+            # The stage stands still when nobody reads what it says, so here a server that is away is not waited for.
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                self._publish(bar["what"], float(bar["percent"]))
         except (httpx.HTTPError, PrefectException) as error:  # a page that lags must not end a training
             get_run_logger().warning("progress is not shown: %s", error)
 

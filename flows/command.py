@@ -15,6 +15,7 @@ from prefect.client.orchestration import get_client
 from flows.dag import PipelineError
 from flows.process import CommandError
 from stages.errors import InputError
+from stages.files import NoRoomError
 from stages.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt, raise_once
 
 
@@ -39,7 +40,7 @@ def exit_code_of(flow: Callable[[], object], check: Callable[[], object] = lambd
         check()
         _start_server()
         flow()
-    except (PipelineError, InputError) as error:
+    except (PipelineError, InputError, NoRoomError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except CommandError as error:

@@ -44,7 +44,13 @@ def run_command(
     variables = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **(environment or {})}
     last: deque[str] = deque(maxlen=KEPT_LINES)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables, start_new_session=True, pass_fds=held
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=variables,
+        start_new_session=True,
+        pass_fds=held,
     ) as process:
         assert process.stdout is not None
         try:

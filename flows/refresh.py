@@ -21,7 +21,10 @@ def refresh(images: PositiveInt | None = None) -> None:
     if images is not None:
         grow_corpus(images)
     champion = champion_version()
-    run_stages(stages_in_order(), forced=["ingest"])  # DVC does not see that a folder of images has grown
+    forced = ["ingest"]  # DVC does not see that a folder of images has grown
+    if champion is None:
+        forced.append("evaluate")  # it registers the model, also one that is up to date but registered elsewhere
+    run_stages(stages_in_order(), forced=forced)
     publish_results()
     publish_decision(champion)
     push_data()

@@ -33,6 +33,8 @@ def publish_decision(before: str | None) -> None:
         told = f"Promoted: version {now} is the champion" + (f", {before} was before." if before else ", the first.")
     elif newest is None:
         told = "No model is registered."
+    elif now is None:
+        told = f"There is no champion; version {newest.version} is the newest."
     elif newest.version == now:
         told = f"Kept: no new model came about, and version {now} stays the champion."
     else:

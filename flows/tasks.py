@@ -16,12 +16,12 @@ from flows.dag import has_remote
 from flows.process import CommandError, run_command
 from stages.errors import InputError
 
-RETRY_SECONDS = (30, 120, 600)  # a lock is held for as long as another run takes, a server is away until it has restarted
+RETRY_SECONDS = (30, 120, 600, 1800)  # a lock is held for as long as another run takes, a server is away until it is up
 # What is said where the same may succeed later; DVC has one exit code for all.
 PASSING = re.compile(
     r"Unable to acquire lock"  # DVC: another command of it is at work in this project
     r"|is being blocked by"  # DVC: another command of it reads or writes the same files
-    r"|tracking (server http|store:(?! database or disk is full))"  # MLflow cannot be reached, or went away
+    r"|tracking (server (http\S+:|was not back)|store:(?! database or disk is full))"  # MLflow is away, or went away
     r"|the hub gives none: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
 

@@ -12,7 +12,7 @@ from stages.errors import InputError
 from stages.files import read_json
 from stages.params import PARAMS_FILE, Params, read_params
 from stages.reproduce import compare_in_clone
-from stages.run import alone
+from stages.run import alone, set_threads
 from stages.tracking import history as champions
 from stages.tracking.failures import failures_told
 from stages.tracking.record import RECORD, fetch_record
@@ -36,12 +36,14 @@ def promote(options: argparse.Namespace) -> None:
     with failures_told():
         if options.force:
             event = champions.promote(find_version(options.version).version, "by hand, whatever the gate says")
+            champions.forget_grounds(connect(), event.version)
             print(f"models:/{NAME}/{event.version} is champion, in place of {_version(event.former)}: {event.why}")
             return
 
         from stages.evaluate import promote_version  # slow to import
 
         params = read_params()
+        set_threads(params.threads)  # what it evaluates is compared with what the stage has evaluated
         with alone("iedit promote"):  # it may have to evaluate
             version, decision = promote_version(params, options.version)
         challenger = version_by_alias(connect(create=False), CHALLENGER)

@@ -18,7 +18,8 @@ from stages.tracking.lineage import LOCK_FILE, libraries, outs_of, read_stages
 from stages.tracking.record import RECORD, hash_out, read_lock
 
 INGEST = "ingest"  # the one stage whose outs are pulled where that is possible: its source may be gone
-NOT_IN_GIT = (Path("data/nltk"), Path(".dvc/config.local"))  # WordNet, which is checked by its hash; access to the remote
+# WordNet, which is checked by its hash, and the way to the remote as it is now.
+SURROUNDINGS = (Path("data/nltk"), Path(".dvc/config"), Path(".dvc/config.local"))
 SHOWN = 5  # differing files that are named
 
 Outs = Mapping[str, Mapping[str, Any]]
@@ -45,7 +46,7 @@ def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
     with _clone(record["commit"], into) as clone:
         for name in (PARAMS_FILE.name, LOCK_FILE.name):
             shutil.copyfile(kept / name, clone / name)
-        copy_what_git_has_not(clone)
+        copy_surroundings(clone)
         for stage in _stages_to_compare(clone, record["stages"]):
             how = "pulled" if stage == INGEST and _pull(clone, list(record["stages"][stage])) else "made again"
             if how == "made again":
@@ -91,9 +92,9 @@ def _clone(commit: str, into: Path | None) -> Iterator[Path]:
         yield clone
 
 
-def copy_what_git_has_not(clone: Path) -> None:
-    """Copy what the stages need, and no commit has, from the project to a clone of it."""
-    for path in NOT_IN_GIT:
+def copy_surroundings(clone: Path) -> None:
+    """Copy what the stages need, and is of this machine and not of a commit, from the project to a clone of it."""
+    for path in SURROUNDINGS:
         if path.is_dir():
             shutil.copytree(path, clone / path, dirs_exist_ok=True)
         elif path.is_file():

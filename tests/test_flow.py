@@ -5,14 +5,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
+import mlflow
 import pytest
 from dvc.fs import localfs
 from dvc.lock import Lock, LockError
 from dvc.rwlock import rwlock
+from mlflow.tracking import MlflowClient
 from prefect import flow, get_client
 from prefect.artifacts import Artifact
+from requests import HTTPError
 
 import flows
 from flows import process
@@ -23,6 +27,8 @@ from flows.pipeline import main, pipeline
 from flows.process import CommandError, calm_lines, run_command
 from flows.tasks import PASSING, push_data, reproduce
 from stages.errors import InputError
+from stages.tracking import outbox
+from stages.tracking.failures import failures_told
 
 ROOT = Path(__file__).parents[1]
 DVC_FILE = """
@@ -273,6 +279,25 @@ class TestRetries:
         with pytest.raises(InputError) as away:
             connect()
         assert PASSING.search(str(away.value))
+        monkeypatch.setattr(outbox, "WAIT_SECONDS", 0)
+        monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "http://127.0.0.1:9")
+        box = outbox.Outbox()
+        box.put(lambda: MlflowClient("http://127.0.0.1:9").search_experiments(max_results=1))
+        with pytest.raises(InputError, match="was not back") as gone:
+            box.empty()
+        assert PASSING.search(str(gone.value))
+
+    @pytest.mark.parametrize("status", [401, 404])
+    def test_what_mlflow_refuses_cannot(self, status):
+        with pytest.raises(InputError, match=r"^tracking store refuses: ") as refused, failures_told():
+            raise HTTPError("no", response=SimpleNamespace(status_code=status))
+        assert not PASSING.search(str(refused.value))
+
+    @pytest.mark.parametrize("status", [429, 502])
+    def test_what_a_busy_server_says_can(self, status):
+        with pytest.raises(InputError, match=r"^tracking store: ") as busy, failures_told():
+            raise HTTPError("later", response=SimpleNamespace(status_code=status))
+        assert PASSING.search(str(busy.value))
 
     def test_a_lock_that_a_kill_left_behind_is_none(self, project, server):
         killed = subprocess.Popen(["true"])

@@ -435,6 +435,7 @@ class TestCommand:
             0,
             "models:/iedit/3 is champion, in place of version 2: by hand, whatever the gate says\n",
         )
+        assert not [name for name in client.get_model_version("iedit", "3").tags if name.startswith("iedit.decision.")]
         assert self.run(capsys, "rollback") == (0, "models:/iedit/2 is champion again, in place of version 3\n", "")
         code, out, _ = self.run(capsys, "history")
         lines = out.splitlines()

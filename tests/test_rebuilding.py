@@ -107,7 +107,8 @@ class TestRecord:
 
     def test_a_version_does_not_forget_the_commit_that_it_can_be_rebuilt_from(self, made):
         first = self.keep(made)
-        Path("code.py").write_text("changed")
+        Path("nano").mkdir()
+        Path("nano/code.py").write_text("changed")
         assert self.keep(made) == first
         subprocess.run(["git", "add", "-A"], check=True)
         subprocess.run(["git", *WHO, "commit", "-qm", "two"], check=True)
@@ -115,11 +116,12 @@ class TestRecord:
 
     def test_a_record_that_a_kill_cut_short_is_made_again(self, made):
         first = self.keep(made)
-        Path("code.py").write_text("changed")
+        Path("nano").mkdir()
+        Path("nano/code.py").write_text("changed")
         place = store.connect().get_logged_model(made.model_id).artifact_location
         (path,) = Path(place.removeprefix("file://")).rglob("lineage.json")
         path.write_text(path.read_text()[:99])
-        assert self.keep(made) == first | {"changed": ["code.py"]}
+        assert self.keep(made) == first | {"changed": ["nano/"]}
 
     @pytest.mark.parametrize("name", ["params.yaml", "lineage.json"])
     def test_what_does_not_belong_together_is_never_told(self, made, capsys, name):
@@ -210,13 +212,13 @@ class TestRecord:
         assert capsys.readouterr().err == "error: --into models: is not empty\n"
 
 
-def test_a_clone_has_what_git_has_not_and_a_stage_that_fails_there_is_told(project):
+def test_a_clone_has_what_is_of_the_machine_and_a_stage_that_fails_there_is_told(project):
     Path("data/nltk/corpora").mkdir(parents=True)
     Path("data/nltk/corpora/words").write_text("words")
     Path(".dvc/config.local").write_text("[core]\n    autostage = false\n")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     with reproduce._clone(commit, None) as clone:
-        reproduce.copy_what_git_has_not(clone)
+        reproduce.copy_surroundings(clone)
         for name in ("data/nltk/corpora/words", ".dvc/config.local", "dvc.yaml"):
             assert (clone / name).read_bytes() == Path(name).read_bytes()
         for said in ("'./dvc.lock' validation failed: 2 errors.", "ERROR: Stage 'nowhere' not found inside 'dvc.yaml' file"):
@@ -275,7 +277,8 @@ def test_other_libraries_are_told(capsys):
 
 def test_a_stage_that_differs_ends_the_comparison(tmp_path, monkeypatch, capsys):
     clone, ran = tmp_path / "clone", []
-    (clone / "data/a").mkdir(parents=True)
+    for name in ("data/a", ".dvc"):
+        (clone / name).mkdir(parents=True)
     (clone / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
     outs = {"ingest": {"data/a": {"md5": "1"}}, "train": {"models/iedit": {"md5": "2"}}, "evaluate": {"reports": {"md5": "3"}}}
     kept = {"commit": "c", "changed": ["params.yaml"], "stages": outs, "libraries": lineage.libraries()}
@@ -319,7 +322,8 @@ def test_a_stage_without_a_counterpart_is_told(tmp_path, changes, said):
 def test_a_pulled_corpus_is_compared_by_its_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # where no WordNet is, to be copied
     clone = tmp_path / "clone"
-    (clone / "data/a").mkdir(parents=True)
+    for name in ("data/a", ".dvc"):
+        (clone / name).mkdir(parents=True)
     (clone / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"ingest": PIPELINE["stages"]["ingest"]}}))
     (clone / "data/a/0.tar").write_text("as it was")
     outs = {"ingest": {"data/a": record.hash_out(clone / "data/a")}}

@@ -409,7 +409,14 @@ class TestLineage:
         with monkeypatch.context() as patch:
             patch.setenv("PATH", "")  # a machine without git
             assert set(lineage.git_tags().values()) == {"none"}
-        (tmp_path / "code.py").touch()
+        (tmp_path / "photos").mkdir()
+        (tmp_path / "photos" / "1.png").touch()
+        (tmp_path / ".dvc").mkdir()
+        (tmp_path / ".dvc" / "config").touch()
+        assert lineage.changed_files() == []  # pictures of the user, and where the data are kept, are no code
+        (tmp_path / "stages").mkdir()
+        (tmp_path / "stages" / "new.py").touch()
+        assert lineage.changed_files() == ["stages/"]
         assert lineage.git_tags()["iedit.git_dirty"] == "true"
         assert len(lineage.git_tags()["mlflow.source.git.commit"]) == 40
 

@@ -37,7 +37,8 @@ def save_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: 
 def load_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: Sequence[str]) -> Scores | None:
     """Return the scores of a version on an evaluation set, if they were kept.
 
-    A file that a kill cut short counts for none, and one of other cases than these too: scores are compared case by case.
+    A file that a kill cut short or that is damaged counts for none, and one of other cases than these too: scores are
+    compared case by case.
     """
     name = f"{FOLDER}/{evaluation_set}.json"
     if not any(item.path == name for item in client.list_logged_model_artifacts(model_id, FOLDER)):
@@ -47,8 +48,8 @@ def load_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: 
         path = mlflow.artifacts.download_artifacts(f"{place}/{name}", dst_path=folder)
         try:
             kept = read_json(Path(path))
-        except ValueError:
+            if kept["cases"] != list(keys):
+                return None
+            return {name: np.array([np.nan if value is None else value for value in kept["scores"][name]]) for name in LABELS}
+        except (ValueError, LookupError, TypeError):
             return None
-    if kept["cases"] != list(keys):
-        return None
-    return {name: np.array([np.nan if value is None else value for value in kept["scores"][name]]) for name in LABELS}

@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mlflow.exceptions import MlflowException
+from requests import RequestException
 
 from stages.errors import InputError, first_line
 from stages.files import NoRoomError, lack_of_room
+
+FAILURES = (MlflowException, RequestException)  # the second: of artifacts, which go through a server
+BUSY = (408, 429)  # of HTTP: as for 500 and above, the same request may be answered later
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows the traceback of what is told in a line
 
@@ -22,8 +26,17 @@ def failures_told() -> Iterator[None]:
     """
     try:
         yield
-    except MlflowException as error:
-        raise store_error("tracking store", error) from error
+    except FAILURES as error:
+        raise store_error("tracking store refuses" if is_refused(error) else "tracking store", error) from error
+
+
+def is_refused(error: Exception) -> bool:
+    """Tell whether a server has answered that it will not do this, now or later."""
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()
+    else:
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+    return 400 <= status < 500 and status not in BUSY
 
 
 def store_error(store: str, said: object) -> InputError | NoRoomError:

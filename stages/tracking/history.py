@@ -23,6 +23,7 @@ from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, set_alias, vers
 from stages.tracking.store import connect
 
 DECISION = "iedit.decision"  # a tag of a version: what became of it; its description says why
+GROUNDS = "iedit.decision."  # what the names of the tags begin with that hold the numbers of the decision
 EVENT = "iedit.event."  # what the names of the tags begin with; the time follows, so that their order is that of time
 
 
@@ -95,6 +96,13 @@ def describe(client: MlflowClient, version: str, told: str, why: str) -> None:
     """Write on a version what became of it, and why; what was written before is replaced."""
     client.set_model_version_tag(NAME, version, DECISION, told)
     client.update_model_version(NAME, version, f"{told}: {why}")
+
+
+def forget_grounds(client: MlflowClient, version: str) -> None:
+    """Remove from a version the numbers of an earlier decision."""
+    for name in client.get_model_version(NAME, version).tags:
+        if name.startswith(GROUNDS):
+            client.delete_model_version_tag(NAME, version, name)
 
 
 def describe_champion(client: MlflowClient) -> None:

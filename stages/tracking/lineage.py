@@ -18,7 +18,9 @@ from stages.provenance import ROOT, code_behind
 UNKNOWN = "none"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name of the tag
 DVC_FILE, LOCK_FILE = Path("dvc.yaml"), Path("dvc.lock")
-WRITTEN_BY_RUNS = (":!dvc.lock", ":!reports", ":!conf")  # say nothing about the code; of conf, params.yaml is composed
+# They say nothing about the code: what runs write, conf, of which params.yaml is composed, and where the data are kept.
+NO_CODE = (":!dvc.lock", ":!reports", ":!conf", ":!.dvc")
+CODE = ("stages/", "flows/", "nano/")  # elsewhere a new file is a picture, a note …
 
 
 def git_tags() -> dict[str, str]:
@@ -30,9 +32,11 @@ def git_tags() -> dict[str, str]:
 
 
 def changed_files() -> list[str] | None:
-    """Return the files that differ from the commit, new ones included, or None outside of a repository."""
-    status = _git("status", "--porcelain", "--", ".", *WRITTEN_BY_RUNS)
-    return None if status is None else [line[3:] for line in status.splitlines()]
+    """Return the files that differ from the commit, new ones of the code included, or None outside of a repository."""
+    status = _git("status", "--porcelain", "--", ".", *NO_CODE)
+    if status is None:
+        return None
+    return [line[3:] for line in status.splitlines() if not line.startswith("??") or line[3:].startswith(CODE)]
 
 
 def pipeline_digest(stage: str) -> str:

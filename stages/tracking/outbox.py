@@ -6,18 +6,16 @@ from collections import deque
 from collections.abc import Callable
 
 import mlflow
-from mlflow.exceptions import MlflowException
-from requests import RequestException
 from tqdm import tqdm
 
 from stages.errors import InputError
+from stages.tracking.failures import FAILURES, is_refused
 from stages.tracking.store import shown_uri, without_retries
 
 TIMEOUT = 30  # seconds for one request
 RETRY_SECONDS = 30  # from the first attempt that finds the server away to the next
 MAX_RETRY_SECONDS = 600  # the pause doubles up to this: each attempt at a server that hangs holds the training for TIMEOUT
 WAIT_SECONDS = 600  # for a server that is away when the training has ended
-AWAY = (MlflowException, RequestException)
 
 
 class Outbox:
@@ -61,9 +59,9 @@ class Outbox:
                 while self._waiting:
                     self._waiting[0]()
                     self._waiting.popleft()
-        except AWAY as error:
-            if not _is_away(error):
-                raise
+        except FAILURES as error:
+            if is_refused(error) or not mlflow.get_tracking_uri().startswith("http"):
+                raise  # what was sent is at fault, or the project's own file
             if self._tried is None:
                 server = shown_uri(mlflow.get_tracking_uri())
                 _tell(f"the tracking server is away: {server}; the training goes on, what it has to log is kept")
@@ -76,16 +74,6 @@ class Outbox:
             _tell("the tracking server is back and has all that was kept")
         self._tried = None
         return True
-
-
-def _is_away(error: Exception) -> bool:
-    """Tell whether a failure is one that passes: of a server, not of the project's own file, nor of what was sent."""
-    if not mlflow.get_tracking_uri().startswith("http"):
-        return False
-    if isinstance(error, MlflowException):
-        return error.get_http_status_code() >= 500
-    response = getattr(error, "response", None)
-    return response is None or response.status_code >= 500
 
 
 def _tell(line: str) -> None:

@@ -42,7 +42,7 @@ def consider(version: Registered, standard: Standard, *, by_hand: bool = False) 
         champion = current_champion()
         if champion is not None and champion.version == version.version:
             history.describe_champion(client)
-            return Decision(passes=True, why="is the champion already")
+            return Decision(passes=True, why="it was already")
         if _is_newest(client, version, champion):
             set_alias(client, CHALLENGER, version.version)
         decision = _decide(client, version, champion, standard, by_hand=by_hand)
@@ -89,10 +89,11 @@ def _scores(client: MlflowClient, version: Registered, standard: Standard) -> Sc
 
 def _write_down(client: MlflowClient, version: Registered, decision: Decision, standard: Standard) -> None:
     """Write what decides on the version, as tags; the decision itself is written when it is carried out."""
+    history.forget_grounds(client, version.version)
     tags = {"set": standard.evaluation_set, "against": decision.champion or "none"}
     tags |= {name: json.dumps(asdict(each)) for name, each in decision.differences.items()}
     for name, text in tags.items():
-        client.set_model_version_tag(NAME, version.version, f"{history.DECISION}.{name}", text)
+        client.set_model_version_tag(NAME, version.version, f"{history.GROUNDS}{name}", text)
 
 
 def _number(version: Registered | None) -> str | None:

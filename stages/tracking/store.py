@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from stages.errors import InputError
-from stages.tracking.failures import store_error
+from stages.tracking.failures import is_refused, store_error
 
 EXPERIMENT = "iedit"
 DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default
@@ -62,7 +62,8 @@ def connect(*, create: bool = True) -> MlflowClient:
                 _create_experiment()
             mlflow.set_experiment(EXPERIMENT)
     except FAILURES as error:
-        raise store_error(f"tracking server {shown_uri(uri)}", str(error).replace(uri, shown_uri(uri))) from error
+        server = f"tracking server {shown_uri(uri)}{' refuses' if is_refused(error) else ''}"
+        raise store_error(server, str(error).replace(uri, shown_uri(uri))) from error
     return MlflowClient()
 
 

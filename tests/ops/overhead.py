@@ -1,9 +1,9 @@
 """What the machinery costs: ``python -m tests.ops.overhead [--full]``.
 
-The same pipeline, each time from nothing and in a copy of its own: through ``dvc repro``, then through a Prefect worker
-whose servers are up. Every stage is clocked where it is started, so what DVC and Prefect add around the stages is told
-from the very run in which they added it. They add nearly the same to much work as to little, so seconds on the small
-project tell of the embedded default too; ``--full`` runs that one.
+The same pipeline, each time from nothing and in a copy of its own: through ``dvc repro``, which starts every stage by a
+clock, so that what DVC adds is told from the very run in which it added it, then through a Prefect worker whose servers
+are up. They add nearly the same to much work as to little, so seconds on the small project tell of the embedded default
+too; ``--full`` runs that one.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from pathlib import Path
 from tests.ops.platform import started
 from tests.small_project import ROOT, STAGES, make_project, run
 
-# Stands before the real Python in PATH, as .venv/bin of the project does.
+# Stands before the real Python in PATH; its third argument is the stage.
 CLOCK = """#!/bin/sh
 before=$(date +%s.%N)
 {python} "$@"
 code=$?
-[ "$2" = stages ] && echo "$3 $before $(date +%s.%N)" >> {times}
+echo "$3 $before $(date +%s.%N)" >> {times}
 exit $code
 """
 
@@ -32,40 +32,35 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the embedded default instead of the small project")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        dvc, prefect = (make_clocked(Path(folder) / name / "iedit", full=options.full) for name in ("dvc", "prefect"))
+        dvc, prefect = (copy_of_project(Path(folder) / name / "iedit", full=options.full) for name in ("dvc", "prefect"))
+        clock, times = dvc.parent / "clock", dvc.parent / "times"
+        clock.mkdir()
+        (clock / "python").write_text(CLOCK.format(python=sys.executable, times=times))
+        (clock / "python").chmod(0o755)
         before = time.monotonic()
-        run(dvc, "env", f"PATH={dvc / '.venv' / 'bin'}:{os.environ['PATH']}", sys.executable, "-m", "dvc", "repro")
+        run(dvc, "env", f"PATH={clock}:{os.environ['PATH']}", sys.executable, "-m", "dvc", "repro")
         repro = time.monotonic() - before
-        stages = own_work(dvc)
+        stages = own_work(times)
         print(f"dvc repro: {repro:.1f} s; its stages alone: {stages:.1f} s; ratio {repro / stages:.3f}", flush=True)
         with started(prefect) as platform:
             run_id = platform.order("pipeline/on-demand")
             assert platform.end_of(run_id) == "Completed", platform.log(run_id)
             flow = platform.ask(f"flow_runs/{run_id}", method="GET")["total_run_time"]
-        stages = own_work(prefect)
-        print(f"through Prefect: {flow:.1f} s; its stages alone: {stages:.1f} s; ratio to dvc repro {flow / repro:.3f}")
+        print(f"through Prefect: {flow:.1f} s; ratio to dvc repro {flow / repro:.3f}")
 
 
-def make_clocked(project: Path, *, full: bool) -> Path:
-    """Make a copy of the project in which every stage is clocked."""
+def copy_of_project(project: Path, *, full: bool) -> Path:
+    """Make a copy of the project, small or with its own parameters, and return its folder."""
     make_project(project)
     if full:
         shutil.copy(ROOT / "params.yaml", project)
-    clock = project / ".venv" / "bin" / "python"
-    clock.parent.mkdir(parents=True)
-    clock.write_text(CLOCK.format(python=sys.executable, times=times_of(project)))
-    clock.chmod(0o755)
     return project
 
 
-def times_of(project: Path) -> Path:
-    return project.parent / "times"
-
-
-def own_work(project: Path) -> float:
+def own_work(times: Path) -> float:
     """Return the seconds from the start of each stage's process to its end, summed over the stages."""
-    clocked = [line.split() for line in times_of(project).read_text().splitlines()]
-    seconds = {name: float(end) - float(start) for name, start, end in clocked if name in STAGES}
+    clocked = [line.split() for line in times.read_text().splitlines()]
+    seconds = {name: float(end) - float(start) for name, start, end in clocked}
     assert set(seconds) == set(STAGES), seconds
     return sum(seconds.values())
 

@@ -50,7 +50,7 @@ class Platform:
             self.environment.pop(name, None)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         installed = project / ".venv" / "installed"  # the packages are those that run the tests
-        installed.parent.mkdir(exist_ok=True)
+        installed.parent.mkdir()
         installed.touch()
 
     def make(self, target: str, **variables: str) -> str:

@@ -105,7 +105,21 @@ def test_every_command_works_with_the_server_alone(platform, tmp_path):
     told = iedit(platform, tmp_path, "lineage", "models:/iedit@champion")
     for words in ("models:/iedit/1, champion", "data/corpus", "openmoji/train/0", "train.clip", "torch"):
         assert words in told
-    assert "is the champion already" in iedit(platform, platform.project, "promote", "1")
+    assert "is champion: it was already" in iedit(platform, platform.project, "promote", "1")
+
+
+def test_a_champion_of_other_cases_is_evaluated_on_these(platform):
+    set_params(platform.project, {"train": {"steps": 2}, "evaluate": {"max_cases": 3}})
+    for name in ("train", "evaluate"):
+        process = stage(platform, name)
+        said = process.communicate()[0]
+        assert process.returncode == 0, said
+    assert "models:/iedit/1 has no scores on the current cases: it is evaluated on them now" in said
+    assert "models:/iedit/2 has no scores" not in said
+    version = ask(platform, "model-versions/get", name="iedit", version="2")["model_version"]
+    tags = {tag["key"]: tag["value"] for tag in version["tags"]}
+    assert tags["iedit.decision.against"] == "1"
+    assert json.loads(tags["iedit.decision.clip_score"])["n"] == 3
 
 
 @pytest.fixture(scope="module")

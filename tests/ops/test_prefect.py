@@ -205,7 +205,7 @@ def train_long(platform: Platform, steps: int) -> str:
     """Order a training of many steps, and wait until it has a checkpoint."""
     set_params(platform.project, {"train": LONG | {"steps": steps}})
     run_id = platform.order("pipeline/on-demand", targets=["train"])
-    until(lambda: list((platform.project / "models" / "unfinished").glob("*0040*")))
+    until(lambda: list((platform.project / "models" / "unfinished").glob("*.00000040.safetensors")))
     return run_id
 
 
