@@ -15,6 +15,8 @@ from stages.params import ModelName, Sampling
 
 LATENT_MASK_THRESHOLD = 0.25  # of a latent cell's area: thin parts of an object must not fall through the grid
 
+MAX_ASPECT = 8  # the shorter side is worked on at the model's own size, so a narrow picture would take any room and time
+
 
 class MaskMode(StrEnum):
     """Where the mask of an edit comes from."""
@@ -53,8 +55,12 @@ class Editor:
         """Return ``images`` different edits of one picture, made in one batch, of the picture's size.
 
         Raises:
-            InputError: the mask mode and the request do not fit together, or nothing is found to mask.
+            InputError: the mask mode and the request do not fit together, nothing is found to mask, or the picture is long
+                and narrow.
         """
+        if max(request.image.size) > MAX_ASPECT * min(request.image.size):
+            width, height = request.image.size
+            raise InputError(f"the image is {width} × {height}: its longer side may be {MAX_ASPECT} times the shorter at most")
         size = self._working_size(request.image.size)
         small = request.image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         mask = self._mask(request, small, mask_mode, sampling)

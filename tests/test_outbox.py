@@ -64,6 +64,15 @@ def test_what_is_put_while_the_server_is_away_arrives_in_its_order_and_the_user_
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("failure", [answer(408), answer(429)])
+def test_a_busy_server_is_away(server, failure):
+    box, server.failure = Outbox(), failure
+    box.put(lambda: server.send(1))
+    server.failure = None
+    box.empty()
+    assert server.has == [1]
+
+
 def test_a_server_that_is_away_is_not_asked_at_every_step(server, monkeypatch):
     monkeypatch.setattr(outbox, "RETRY_SECONDS", 3600)
     box, server.failure, asked = Outbox(), AWAY[0], []

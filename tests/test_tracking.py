@@ -42,6 +42,7 @@ from tests import tiny
 
 PROJECT = Path(__file__).parents[1]
 SAMPLING = Sampling(steps=2, strength=1.0, guidance_scale=2.0, mask_threshold=0.5, mask_margin=0.0)
+NARROW = encode_picture(Image.new("RGB", (300, 2)))
 EXAMPLE = EditRequest(image=Image.new("RGB", (32, 32), "green"), prompt="a red dog", term="dog", source_term="cat")
 
 
@@ -107,11 +108,12 @@ def steps_of(run: TrainingRun, key: str) -> list[int]:
 
 class TestStore:
     def test_switches(self):
-        from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
+        from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION, MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
         from mlflow.telemetry.utils import MLFLOW_DISABLE_TELEMETRY
 
         assert MLFLOW_DISABLE_TELEMETRY.get()
         assert not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get()
+        assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
 
     def test_an_unreachable_server_is_told_soon_in_one_line(self, monkeypatch):
         with socket.socket() as taken:  # listens, and never answers
@@ -253,6 +255,8 @@ class TestFailures:
             ("", InputError, ""),
             ("x" * 999, InputError, "x" * MAX_LINE),
             ("(sqlite3.OperationalError) database or disk is full\n[SQL: …]", NoRoomError, "database or disk is full"),
+            ("to http://me:se@cret@here:5000/api failed", InputError, "to http://here:5000/api failed"),
+            ("postgresql://here/db?user=me&password=secret", InputError, "postgresql://here/db?user=me&password="),
         ],
     )
     def test_first_line_is_told(self, said, kind, told):
@@ -541,6 +545,11 @@ class TestRegistry:
             ({}, {"strength": 1.5}, "strength = 1.5"),
             ({}, {"strength": 0.1}, "no step is left"),
             ({}, {"num_images": 0}, "number of images = 0: allowed is 1 to 16"),
+            (
+                {"image": NARROW},
+                {"mask_mode": "none"},
+                "row 0: the image is 300 × 2: its longer side may be 8 times the shorter",
+            ),
         ],
     )
     def test_a_bad_request_is_told_in_one_line(self, predict, served, changes, params, message, monkeypatch):

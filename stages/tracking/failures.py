@@ -1,6 +1,7 @@
 """What MLflow says when its store fails, in one line."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from stages.errors import InputError, first_line
 from stages.files import NoRoomError, lack_of_room
 
 FAILURES = (MlflowException, RequestException)  # the second: of artifacts, which go through a server
+CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@|(?<=[?&]password=)[^&\s]+")
 BUSY = (408, 429)  # of HTTP: as for 500 and above, the same request may be answered later
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it shows the traceback of what is told in a line
@@ -42,4 +44,10 @@ def is_refused(error: Exception) -> bool:
 def store_error(store: str, said: object) -> InputError | NoRoomError:
     """Return the error to raise for a store that failed: its name, and the first line of what it said."""
     reason = lack_of_room(said)
-    return InputError(f"{store}: {first_line(said)}") if reason is None else NoRoomError(f"{store}: {reason}")
+    told = without_credentials(f"{store}: {first_line(said) if reason is None else reason}")
+    return InputError(told) if reason is None else NoRoomError(told)
+
+
+def without_credentials(text: str) -> str:
+    """Return a text whose addresses lack their users and passwords."""
+    return CREDENTIALS.sub("", text)

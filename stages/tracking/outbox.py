@@ -9,8 +9,8 @@ import mlflow
 from tqdm import tqdm
 
 from stages.errors import InputError
-from stages.tracking.failures import FAILURES, is_refused
-from stages.tracking.store import shown_uri, without_retries
+from stages.tracking.failures import FAILURES, is_refused, without_credentials
+from stages.tracking.store import without_retries
 
 TIMEOUT = 30  # seconds for one request
 RETRY_SECONDS = 30  # from the first attempt that finds the server away to the next
@@ -63,7 +63,7 @@ class Outbox:
             if is_refused(error) or not mlflow.get_tracking_uri().startswith("http"):
                 raise  # what was sent is at fault, or the project's own file
             if self._tried is None:
-                server = shown_uri(mlflow.get_tracking_uri())
+                server = without_credentials(mlflow.get_tracking_uri())
                 _tell(f"the tracking server is away: {server}; the training goes on, what it has to log is kept")
                 self._pause = RETRY_SECONDS
             else:

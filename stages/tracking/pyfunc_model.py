@@ -9,6 +9,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from PIL import Image
 
 from stages.editor import Editor, EditRequest, MaskMode
 from stages.errors import InputError
@@ -69,10 +70,16 @@ class EditorModel(PythonModel):
             {"image": encode_picture(edit), "row": row, "number": number}
             for row, request in enumerate(requests)
             for number, edit in enumerate(
-                self._editor.edit(request, mask_mode=mode, images=images, seed=seed, sampling=sampling)
+                self._edit_row(row, request, mask_mode=mode, images=images, seed=seed, sampling=sampling)
             )
         ]
         return pd.DataFrame(edits, columns=["image", "row", "number"])
+
+    def _edit_row(self, row: int, request: EditRequest, **how: Any) -> list[Image.Image]:
+        try:
+            return self._editor.edit(request, **how)
+        except InputError as error:
+            raise InputError(f"row {row}: {error}") from error
 
 
 def _mask_mode(name: str) -> MaskMode:
@@ -85,7 +92,11 @@ def _mask_mode(name: str) -> MaskMode:
 def _request(row: Mapping[Any, Any], number: int, mode: MaskMode) -> EditRequest:
     def text(name: str) -> str | None:
         value = row.get(name)
-        return value if isinstance(value, str) and value else None  # a missing cell is None or NaN
+        if isinstance(value, str):
+            return value or None
+        if value is None or value != value:  # noqa: PLR0124 - a missing cell is None or NaN
+            return None
+        raise InputError(f"row {number}: {name}: must be text, is {type(value).__name__}")
 
     image, mask = text("image"), text("mask")
     if image is None:
@@ -95,10 +106,10 @@ def _request(row: Mapping[Any, Any], number: int, mode: MaskMode) -> EditRequest
         raise InputError(f"row {number}: {told}, but mask_mode is '{mode}'")
     return EditRequest(
         image=decode_picture(image, f"row {number}: image").convert("RGB"),
-        prompt=check_prompt(row.get("prompt"), f"row {number}: prompt"),
+        prompt=check_prompt(text("prompt"), f"row {number}: prompt"),
         mask=None if mask is None else decode_picture(mask, f"row {number}: mask").convert("L"),
-        term=one_line(row.get("term")) or None,
-        source_term=one_line(row.get("source_term")) or None,
+        term=one_line(text("term")) or None,
+        source_term=one_line(text("source_term")) or None,
     )
 
 

@@ -62,8 +62,7 @@ def connect(*, create: bool = True) -> MlflowClient:
                 _create_experiment()
             mlflow.set_experiment(EXPERIMENT)
     except FAILURES as error:
-        server = f"tracking server {shown_uri(uri)}{' refuses' if is_refused(error) else ''}"
-        raise store_error(server, str(error).replace(uri, shown_uri(uri))) from error
+        raise store_error(f"tracking server {uri}{' refuses' if is_refused(error) else ''}", error) from error
     return MlflowClient()
 
 
@@ -127,9 +126,3 @@ def _wait_for_answer(uri: str) -> None:
         raise TimeoutError(f"no answer within {TIMEOUT} seconds")
     if failures:
         raise failures[0]
-
-
-def shown_uri(uri: str) -> str:
-    """Return the URI without its user and password."""
-    place = urlsplit(uri).netloc
-    return uri.replace(place, place.rpartition("@")[2], 1) if "@" in place else uri

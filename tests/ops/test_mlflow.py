@@ -172,6 +172,7 @@ def test_the_champion_edits_over_rest(platform, served):
         ({"row": {"image": "not base64!"}}, "row 0: image: not base64: Only base64 data is allowed"),
         ({"row": {"image": "aGVsbG8="}}, "row 0: image: not an image (PNG, JPEG, WEBP)"),
         ({"row": {"prompt": " "}}, "row 0: prompt: must not be blank"),
+        ({"row": {"prompt": 5}}, "row 0: prompt: must be text, is int"),
         ({"strength": 1.5}, "strength = 1.5: Input should be less than or equal to 1"),
         ({"num_images": 99}, "number of images = 99: allowed is 1 to 16"),
         ({"mask_mode": "magic"}, "mask_mode = 'magic': allowed are predicted, given, none"),
