@@ -61,6 +61,7 @@ def make_growing_project(folder: Path, shards: int) -> None:
         "retrieve": {"min_image_image": MIN_LIKENESS, "held_out": 0.0},
     }
     set_params(folder, changes)
+    run(folder, "dvc", "config", "hydra.enabled", "true")  # for the experiments of the tables
     config = folder / "conf" / "config.yaml"
     config.write_text(config.read_text().replace("source: openmoji", "source: folder"))
     set_composed(folder, SMALL | {name: SMALL[name] | values for name, values in changes.items()})
