@@ -82,8 +82,10 @@ class Platform:
     def kill(self, target: str) -> None:
         """Kill what a make target started, and all that this started in turn, in groups of their own or not."""
         process = self._running.pop(target)
-        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        for each in started:
             each.kill()
+        psutil.wait_procs(started, 60)
         process.wait()
 
     def stop_all(self) -> None:
