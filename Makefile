@@ -14,6 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 SERVERS ?= $(CURDIR)/.servers
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
+prefect-server: export PREFECT_SERVER_UI_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
 prefect-server deploy worker: export PREFECT_HOME ?= $(SERVERS)/prefect
 deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
 worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)

@@ -116,6 +116,11 @@ def is_of(flow_run: dict, deployment: dict) -> bool:
     return flow_run["deployment_id"] == deployment["id"]
 
 
+def test_the_page_asks_the_server_that_it_is_of(platform):
+    settings = httpx.get(f"{platform.prefect}/ui-settings", timeout=60).json()
+    assert settings["api_url"] == f"{platform.prefect}/api"
+
+
 def test_deploying_again_changes_nothing(platform):
     kinds = ("automations", "deployments", "work_pools", "block_documents")
     before = {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds}
@@ -156,6 +161,8 @@ def test_refresh_does_only_what_is_new(platform, tmp_path):
 
 
 def test_tables_are_made_anew(platform):
+    run(platform.project, "git", "add", "dvc.lock")  # experiments start from what git tracks
+    run(platform.project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "lock")
     models = [str(path) for path in (platform.project / "models/iedit").rglob("*") if path.is_file()]
     before = {name: (platform.project / name).read_bytes() for name in ("params.yaml", "dvc.lock", *models)}
     run_id = platform.order("tables/weekly", seeds=2)
