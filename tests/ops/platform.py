@@ -113,8 +113,13 @@ class Platform:
             return False
 
     def ask(self, path: str, question: Any = None, method: str = "POST") -> Any:
-        """Ask the API of the Prefect server."""
-        answer = httpx.request(method, f"{self.prefect}/api/{path}", json=question, timeout=60)
+        """Ask the API of the Prefect server, again where its SQLite file is locked, as Prefect's own client does."""
+
+        def answered() -> httpx.Response | None:
+            answer = httpx.request(method, f"{self.prefect}/api/{path}", json=question, timeout=60)
+            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
+
+        answer = until(answered, 60)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
