@@ -20,9 +20,9 @@ from flows.sandbox import Sandbox, open_sandbox
 from flows.tasks import RETRIED, may_pass
 from stages.errors import InputError
 from stages.files import file_digest, folder_digest, read_json, value_digest, write_json
-from stages.params import PARAMS_FILE
+from stages.params import PARAMS_FILE, OpenMojiSource, read_params
 from stages.provenance import PACKAGE, ROOT, source_digest
-from stages.report.ablation import ROWS, SEEDS, Found, Scores, ablation_csv, ablation_markdown
+from stages.report.ablation import ROWS, SEEDS, TRUE_TARGETS, Found, Scores, ablation_csv, ablation_markdown
 from stages.report.tables import write_text
 from stages.tracking.lineage import pipeline_digest
 
@@ -55,10 +55,16 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
         start = Start(training_digest(sandbox), scoring_digest())
         found = {
             (name, seed): try_configuration.with_options(name=f"{name}, seed {seed}")(name, seed, start, sandbox)
-            for name in CONFIGURATIONS
+            for name in configurations()
             for seed in range(seeds)
         }
     publish_ablation(found)
+
+
+def configurations() -> list[str]:
+    """Return the configurations that the source of the corpus allows."""
+    is_made = isinstance(read_params().ingest.source, OpenMojiSource)
+    return [name for name in CONFIGURATIONS if is_made or name != TRUE_TARGETS]
 
 
 @task(retry_condition_fn=may_pass, **RETRIED)

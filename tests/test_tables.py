@@ -14,10 +14,12 @@ from prefect.artifacts import Artifact
 from flows import ablation, sandbox, tables
 from flows.tasks import CommandError
 from stages.errors import InputError
-from stages.report.ablation import SEEDS
+from stages.params import FolderSource, read_params
+from stages.report.ablation import SEEDS, TRUE_TARGETS
 from tests.test_trials import FOUND
 
 ROOT = Path(__file__).parents[1]
+PARAMS = read_params(ROOT / "params.yaml")
 MODELS = len(ablation.CONFIGURATIONS) * SEEDS
 WHO = ("-c", "user.name=t", "-c", "user.email=t@localhost")
 MINE = {
@@ -118,6 +120,7 @@ def work(empty_store, server, tmp_path, monkeypatch) -> Work:
     shutil.copy(empty_store, tmp_path)
     work = Work()
     monkeypatch.setattr(sandbox, "run_logged", work.run)
+    monkeypatch.setattr(ablation, "read_params", lambda: PARAMS)  # params.yaml here stands for any
     return work
 
 
@@ -141,6 +144,17 @@ def test_experiments_that_are_done_are_not_done_again_and_the_project_is_left_as
     assert sorted(experiments()) == sorted(set(work.trained))
     assert not PLACE.exists()
     assert Artifact.get("ablation").data == Path("reports/ablation.md").read_text()
+
+
+def test_true_targets_are_a_row_of_the_embedded_world_alone(work, monkeypatch):
+    photos = PARAMS.ingest.model_copy(update={"source": FolderSource(kind="folder", path="photos")})
+    monkeypatch.setattr(ablation, "read_params", lambda: PARAMS.model_copy(update={"ingest": photos}))
+    ablation.ablation(seeds=2)
+    assert len(work.trained) == MODELS // SEEDS * 2 - 2
+    assert not [name for name in work.trained if TRUE_TARGETS in name]
+    told = Path("reports/ablation.md").read_text()
+    assert "true targets" not in told
+    assert "bad pairs kept" in told
 
 
 def test_changes_of_what_decides_the_scores_start_over_and_no_others(work, monkeypatch):
