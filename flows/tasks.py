@@ -21,7 +21,7 @@ RETRY_SECONDS = (30, 120, 600, 1800)  # a lock is held for as long as another ru
 PASSING = re.compile(
     r"Unable to acquire lock"  # DVC: another command of it is at work in this project
     r"|is being blocked by"  # DVC: another command of it reads or writes the same files
-    r"|tracking (server (http\S+:|was not back)|store:(?! database or disk is full))"  # MLflow is away, or went away
+    r"|tracking (server (http\S+: |was not back)|store:(?! database or disk is full))"  # MLflow is away, or went away
     r"|the hub gives none: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
 

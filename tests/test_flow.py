@@ -13,6 +13,8 @@ import pytest
 from dvc.fs import localfs
 from dvc.lock import Lock, LockError
 from dvc.rwlock import rwlock
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 from prefect import flow, get_client
 from prefect.artifacts import Artifact
@@ -27,7 +29,7 @@ from flows.pipeline import main, pipeline
 from flows.process import CommandError, calm_lines, run_command
 from flows.tasks import PASSING, push_data, reproduce
 from stages.errors import InputError
-from stages.tracking import outbox
+from stages.tracking import outbox, store
 from stages.tracking.failures import failures_told
 
 ROOT = Path(__file__).parents[1]
@@ -291,6 +293,16 @@ class TestRetries:
     def test_what_mlflow_refuses_cannot(self, status):
         with pytest.raises(InputError, match=r"^tracking store refuses: ") as refused, failures_told():
             raise HTTPError("no", response=SimpleNamespace(status_code=status))
+        assert not PASSING.search(str(refused.value))
+
+    def test_a_server_that_refuses_from_the_start_cannot(self, monkeypatch):
+        def refuse(_: str) -> None:
+            raise MlflowException("not for you", error_code=PERMISSION_DENIED)
+
+        monkeypatch.setattr(store, "_wait_for_answer", refuse)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+        with pytest.raises(InputError, match=r"^tracking server http://127\.0\.0\.1:9 refuses: not for you$") as refused:
+            store.connect()
         assert not PASSING.search(str(refused.value))
 
     @pytest.mark.parametrize("status", [429, 502])
