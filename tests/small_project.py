@@ -68,5 +68,10 @@ def make_project(folder: Path) -> None:
     set_params(folder, SMALL)
     run(folder, "git", "init", "-q")
     run(folder, "dvc", "init", "-q")
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "start")
+    commit(folder, "start")
+
+
+def commit(project: Path, message: str, changed: str = "-A") -> None:
+    """Commit a path, or all that changed."""
+    run(project, "git", "add", changed)
+    run(project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", message)

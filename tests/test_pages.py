@@ -38,6 +38,7 @@ class TestDecision:
         assert self.decide(published, None) == "No model is registered."
         for _ in range(2):
             register(client)
+        assert self.decide(published, None) == "There is no champion; version 2 is the newest."
         client.set_registered_model_alias("iedit", "champion", "1")
         assert self.decide(published, None) == "Promoted: version 1 is the champion, the first."
         assert self.decide(published, "1") == "Kept: version 1 stays the champion; version 2 is the newest."
@@ -123,6 +124,11 @@ class TestFlows:
         refresh.refresh.fn(images)
         ran = [("run", ["ingest", "train"], ["ingest"]), ("publish",), ("decision against", "3"), ("push",)]
         assert done == ([] if images is None else [("grow", 7000)]) + ran
+
+    def test_a_model_is_registered_where_there_is_no_champion(self, done, monkeypatch):
+        monkeypatch.setattr(refresh, "champion_version", lambda: None)
+        refresh.refresh.fn()
+        assert done[0] == ("run", ["ingest", "train"], ["ingest", "evaluate"])
 
     def test_nothing_is_run_that_cannot_be_grown(self, done, monkeypatch):
         def refuse(images: int) -> None:

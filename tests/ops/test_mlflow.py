@@ -17,7 +17,7 @@ from PIL import Image
 
 from stages.requests import decode_picture
 from tests.ops.platform import Platform, free_port, until
-from tests.small_project import make_project, run, set_params
+from tests.small_project import commit, make_project, run, set_params
 
 STEPS = 40
 
@@ -28,7 +28,7 @@ def platform(tmp_path_factory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("mlflow") / "iedit"
     make_project(folder)
     set_params(folder, {"train": {"steps": STEPS, "checkpoint_every": 15}})
-    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "more steps")
+    commit(folder, "more steps")
     run(folder, "dvc", "repro", "segment")
     platform = Platform(folder)
     platform.environment["MLFLOW_TRACKING_URI"] = platform.mlflow
@@ -44,6 +44,16 @@ def stage(platform: Platform, name: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=platform.project, env=platform.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def run_stages(platform: Platform, *names: str) -> str:
+    """Run stages one after another, and return what the last one says."""
+    said = ""
+    for name in names:
+        process = stage(platform, name)
+        said = process.communicate()[0]
+        assert process.returncode == 0, said
+    return said
 
 
 def ask(platform: Platform, path: str, /, **question: Any) -> dict[str, Any]:
@@ -90,10 +100,7 @@ def test_a_server_that_goes_away_in_the_middle_of_a_training_loses_no_metric(pla
 
 
 def test_every_command_works_with_the_server_alone(platform, tmp_path):
-    for name in ("instruct", "evaluate"):
-        process = stage(platform, name)
-        said = process.communicate()[0]
-        assert process.returncode == 0, said
+    run_stages(platform, "instruct", "evaluate")
     assert not (platform.project / "mlflow.db").exists()
     assert list((platform.project.parent / "servers").rglob("iedit.json"))
     assert "models:/iedit/1" in iedit(platform, platform.project, "summary")
@@ -110,10 +117,7 @@ def test_every_command_works_with_the_server_alone(platform, tmp_path):
 
 def test_a_champion_of_other_cases_is_evaluated_on_these(platform):
     set_params(platform.project, {"train": {"steps": 2}, "evaluate": {"max_cases": 3}})
-    for name in ("train", "evaluate"):
-        process = stage(platform, name)
-        said = process.communicate()[0]
-        assert process.returncode == 0, said
+    said = run_stages(platform, "train", "evaluate")
     assert "models:/iedit/1 has no scores on the current cases: it is evaluated on them now" in said
     assert "models:/iedit/2 has no scores" not in said
     version = ask(platform, "model-versions/get", name="iedit", version="2")["model_version"]

@@ -21,7 +21,7 @@ from flows.ablation import CONFIGURATIONS
 from stages.corpus import world
 from stages.report.ablation import TRUE_TARGETS
 from tests.ops.platform import Platform, started, until
-from tests.small_project import SMALL, STAGES, make_project, run, set_composed, set_params
+from tests.small_project import SMALL, STAGES, commit, make_project, run, set_composed, set_params
 
 SHARD, SHARDS = 8, 10
 # The new shard shows other things elsewhere, too unlike for old pairs to change; within a kind, all are like enough.
@@ -162,8 +162,7 @@ def test_refresh_does_only_what_is_new(platform, tmp_path):
 
 
 def test_tables_are_made_anew(platform):
-    run(platform.project, "git", "add", "dvc.lock")  # experiments start from what git tracks
-    run(platform.project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "lock")
+    commit(platform.project, "lock", "dvc.lock")  # experiments start from what git tracks
     models = [str(path) for path in (platform.project / "models/iedit").rglob("*") if path.is_file()]
     before = {name: (platform.project / name).read_bytes() for name in ("params.yaml", "dvc.lock", *models)}
     run_id = platform.order("tables/weekly", seeds=2)

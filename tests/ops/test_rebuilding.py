@@ -14,9 +14,8 @@ import pytest
 import yaml
 
 from tests.ops.platform import free_port, until
-from tests.small_project import ROOT, SMALL, STAGES, environment_of, make_project, run, set_composed
+from tests.small_project import ROOT, SMALL, STAGES, commit, environment_of, make_project, run, set_composed
 
-WHO = ("-c", "user.name=t", "-c", "user.email=t@localhost")
 OUTS = ("data/corpus", "data/captions", "data/edits", "data/pairs", "data/training", "models")
 
 
@@ -33,11 +32,6 @@ def project(tmp_path_factory) -> Iterator[Path]:
         run(folder, "dvc", "repro")
         commit(folder, "results")
         yield folder
-
-
-def commit(folder: Path, message: str) -> None:
-    run(folder, "git", "add", "-A")
-    run(folder, "git", *WHO, "commit", "-qm", message)
 
 
 def iedit(project: Path, *arguments: str) -> tuple[int, str]:
