@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import mlflow
+import psutil
 import pytest
 from dvc.fs import localfs
 from dvc.lock import Lock, LockError
@@ -151,6 +153,8 @@ class TestOutput:
         pids: list[int] = []
         with pytest.raises(KeyboardInterrupt):
             run_command([sys.executable, "-c", INTERRUPTED], interrupt)
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pids[0]).wait(10)  # it has the signal too, and is left to be reaped by others
         with pytest.raises(ProcessLookupError):
             os.kill(pids[0], 0)
 
