@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask, widen_mask
+from stages.diffusion.sampling import draw_noise, edit_latents, make_scheduler, shrink_mask, widen_mask
 from stages.errors import InputError
 from stages.models import Diffusion, Segmenter, load_diffusion, load_segmenter, mask_to_tensor, to_images, to_tensor
 from stages.params import ModelName, Sampling
@@ -97,7 +97,7 @@ class Editor:
             pictures: (n, 3, h, w) in [0, 1]; sides are multiples of the autoencoder's reduction.
             prompts: n prompts.
             masks: (n, 1, h, w) with 1 where the edit is, or None for an edit of the whole picture.
-            sampling: steps, strength, guidance.
+            sampling: solver, steps, strength, guidance.
             seed: of the noise.
             keys: n names; a picture's noise depends on the seed and its name, not on its place in the batch.
             from_noise: what is edited is made from noise alone, without the source in it.
@@ -107,7 +107,7 @@ class Editor:
         mask = None if masks is None else shrink_mask(masks, (source.shape[-2], source.shape[-1]), LATENT_MASK_THRESHOLD)
         edited = edit_latents(
             lambda latents, timestep, text: self.diffusion.unet(latents, timestep, text, return_dict=False)[0],
-            self.diffusion.scheduler,
+            make_scheduler(sampling.solver, self.diffusion.scheduler),
             source,
             noise,
             self.diffusion.embed_prompts(prompts),

@@ -192,9 +192,14 @@ class Instruct(Section):
     dropout: Annotated[float, Field(ge=0, le=0.33)]  # share of the samples without prompt, without source, without both: each
 
 
+Solver = Literal["ddim", "dpmsolver++"]
+"""DDIM (Song et al. 2021), or DPM-Solver++ of second order (Lu et al. 2022), which needs half as many steps."""
+
+
 class Sampling(Section):
     """How an edit is sampled; the trained model keeps these as its defaults."""
 
+    solver: Solver
     steps: Annotated[int, Field(gt=0, le=999)]  # of the schedule's 1000, whose last is offset by one
     strength: Annotated[float, Field(gt=0, le=1)]
     guidance_scale: Annotated[float, Field(ge=1)]

@@ -9,11 +9,11 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
-from stages.diffusion.sampling import draw_noise, widen_mask
+from stages.diffusion.sampling import draw_noise, make_scheduler, widen_mask
 from stages.editor import Editor
 from stages.files import folder_digest
 from stages.models import Diffusion, identity, load_diffusion, load_segmenter
-from stages.params import ModelName, Params, Sampling
+from stages.params import ModelName, Params, Sampling, Solver
 from stages.requests import adjust_sampling
 
 MODEL, INSTRUCTED = Path("models/iedit"), Path("models/instruct_pix2pix")
@@ -113,14 +113,14 @@ def edited_by(
     return System(edit=edit, settings=settings, masks=masks)
 
 
-def diffusers_pipeline(kind: Callable[..., Any], diffusion: Diffusion) -> Any:
+def diffusers_pipeline(kind: Callable[..., Any], diffusion: Diffusion, solver: Solver = "ddim") -> Any:
     """Return a pipeline of diffusers, of a class for Stable Diffusion, with a model that is loaded already; it is silent."""
     pipeline = kind(
         vae=diffusion.vae,
         text_encoder=diffusion.text_encoder,
         tokenizer=diffusion.tokenizer,
         unet=diffusion.unet,
-        scheduler=diffusion.scheduler,
+        scheduler=make_scheduler(solver, diffusion.scheduler),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -130,11 +130,11 @@ def diffusers_pipeline(kind: Callable[..., Any], diffusion: Diffusion) -> Any:
 
 
 def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image_guidance_scale: float) -> System:
-    """Return InstructPix2Pix (Brooks et al. 2023), run by diffusers' own pipeline with DDIM.
+    """Return InstructPix2Pix (Brooks et al. 2023), run by diffusers' own pipeline.
 
     It starts from noise alone, so ``sampling.strength`` has no part in it.
     """
-    pipeline = diffusers_pipeline(StableDiffusionInstructPix2PixPipeline, diffusion)
+    pipeline = diffusers_pipeline(StableDiffusionInstructPix2PixPipeline, diffusion, sampling.solver)
 
     @torch.inference_mode()
     def edit(pictures: Tensor, prompts: Sequence[str], _: Tensor | None, seed: int, keys: Sequence[str]) -> Tensor:
@@ -153,5 +153,5 @@ def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image
         ).images
         return edited
 
-    scales = {"guidance_scale": sampling.guidance_scale, "image_guidance_scale": image_guidance_scale}
-    return System(edit=edit, settings={"model": identity, "steps": sampling.steps, **scales}, masks=None)
+    settings = {"model": identity, **sampling.model_dump(include={"solver", "steps", "guidance_scale"})}
+    return System(edit=edit, settings={**settings, "image_guidance_scale": image_guidance_scale}, masks=None)

@@ -97,7 +97,7 @@ class TestSampling:
         assert capsys.readouterr().err == "model model: has no iedit.json, so it samples as params.yaml says\n"
 
     def test_a_folder_with_settings_has_its_own(self, folder, capsys):
-        sampling = Sampling(steps=7, strength=0.5, guidance_scale=2.0, mask_threshold=0.1, mask_margin=0.0)
+        sampling = Sampling(solver="ddim", steps=7, strength=0.5, guidance_scale=2.0, mask_threshold=0.1, mask_margin=0.0)
         write_json(folder / "model/iedit.json", {"sampling": sampling.model_dump()})
         assert cli._load("model")[1] == sampling
         assert capsys.readouterr().err == ""

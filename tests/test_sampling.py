@@ -1,25 +1,27 @@
 """Edits of a picture: plain and masked, against diffusers' own pipelines and Eq 13 step by step."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
 from PIL import Image
 from skimage.morphology import dilation, footprint_rectangle
 from torch import Tensor
 
-from stages.diffusion.sampling import draw_noise, edit_latents, shrink_mask, widen_mask
+from stages.diffusion.sampling import draw_noise, edit_latents, make_scheduler, shrink_mask, widen_mask
 from stages.editor import Editor, EditRequest, MaskMode
 from stages.errors import InputError
 from stages.models import Diffusion, load_diffusion, load_segmenter, to_images, to_tensor
-from stages.params import Sampling
+from stages.params import Sampling, Solver
 from stages.seeds import derive_seed
 from stages.systems import diffusers_pipeline, edited_by
 from tests import tiny
 
 PROMPTS = ["a red dog", "a cat on the beach"]
 STEPS = 10
-SAMPLING = Sampling(steps=4, strength=0.8, guidance_scale=3.0, mask_threshold=0.5, mask_margin=0.0)
+SAMPLING = Sampling(solver="ddim", steps=4, strength=0.8, guidance_scale=3.0, mask_threshold=0.5, mask_margin=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +46,13 @@ def latents(seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def sample(diffusion: Diffusion, *, strength=0.6, guidance_scale=4.0, mask=None, steps=STEPS, from_noise=False) -> Tensor:
+def sample(
+    diffusion: Diffusion, *, solver="ddim", strength=0.6, guidance_scale=4.0, mask=None, steps=STEPS, from_noise=False
+) -> Tensor:
     """An edit of ``latents(1)`` with noise ``latents(2)``."""
     return edit_latents(
         lambda noisy, timestep, text: diffusion.unet(noisy, timestep, text).sample,
-        diffusion.scheduler,
+        make_scheduler(solver, diffusion.scheduler),
         latents(1),
         latents(2),
         diffusion.embed_prompts(PROMPTS),
@@ -61,6 +65,14 @@ def sample(diffusion: Diffusion, *, strength=0.6, guidance_scale=4.0, mask=None,
     )
 
 
+def pipeline_of(kind, diffusion: Diffusion, solver: str):
+    """A pipeline with the solver as diffusers makes it of the model's own scheduler."""
+    pipeline = diffusers_pipeline(kind, diffusion)
+    if solver == "dpmsolver++":
+        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, algorithm_type="dpmsolver++")
+    return pipeline
+
+
 def half_mask() -> Tensor:
     mask = torch.zeros(2, 1, 16, 16)
     mask[0, 0, 3:9, 5:14] = 1
@@ -69,10 +81,11 @@ def half_mask() -> Tensor:
 
 
 class TestPlain:
+    @pytest.mark.parametrize("solver", get_args(Solver))
     @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
     @pytest.mark.parametrize("strength", [0.3, 0.6, 0.8, 1.0])
-    def test_equals_the_img2img_pipeline(self, diffusion, strength, guidance_scale):
-        wanted = diffusers_pipeline(StableDiffusionImg2ImgPipeline, diffusion)(
+    def test_equals_the_img2img_pipeline(self, diffusion, strength, guidance_scale, solver):
+        wanted = pipeline_of(StableDiffusionImg2ImgPipeline, diffusion, solver)(
             PROMPTS,
             image=latents(1),
             strength=strength,
@@ -81,7 +94,7 @@ class TestPlain:
             generator=torch.Generator().manual_seed(2),  # the noise is its first draw: latents(2)
             output_type="latent",
         ).images
-        found = sample(diffusion, strength=strength, guidance_scale=guidance_scale)
+        found = sample(diffusion, strength=strength, guidance_scale=guidance_scale, solver=solver)
         assert (wanted - latents(1)).abs().mean() > 0.1
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
@@ -111,11 +124,12 @@ class TestPlain:
 
 
 class TestMasked:
+    @pytest.mark.parametrize("solver", get_args(Solver))
     @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
     @pytest.mark.parametrize("strength", [0.3, 0.6, 0.8, 1.0])
-    def test_equals_the_inpaint_pipeline(self, diffusion, strength, guidance_scale):
+    def test_equals_the_inpaint_pipeline(self, diffusion, strength, guidance_scale, solver):
         # At strength 1 that pipeline starts from noise alone, unlike SDEdit: test_equals_eq_13 covers the other.
-        wanted = diffusers_pipeline(StableDiffusionInpaintPipeline, diffusion)(
+        wanted = pipeline_of(StableDiffusionInpaintPipeline, diffusion, solver)(
             PROMPTS,
             image=latents(1),
             mask_image=half_mask().repeat_interleave(2, -1).repeat_interleave(2, -2),
@@ -128,7 +142,7 @@ class TestMasked:
             generator=torch.Generator().manual_seed(2),
             output_type="latent",
         ).images
-        settings = {"strength": strength, "guidance_scale": guidance_scale, "from_noise": strength == 1}
+        settings = {"strength": strength, "guidance_scale": guidance_scale, "from_noise": strength == 1, "solver": solver}
         found = sample(diffusion, mask=half_mask(), **settings)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
@@ -151,14 +165,17 @@ class TestMasked:
         found = sample(diffusion, strength=1.0, mask=half_mask())
         np.testing.assert_allclose(found.numpy(), z, rtol=1e-3, atol=1e-3)
 
+    @pytest.mark.parametrize("solver", get_args(Solver))
     @pytest.mark.parametrize("strength", [0.3, 1.0])
-    def test_empty_mask_returns_the_source_exactly(self, diffusion, strength):
-        assert torch.equal(sample(diffusion, strength=strength, mask=torch.zeros(2, 1, 16, 16)), latents(1))
+    def test_empty_mask_returns_the_source_exactly(self, diffusion, strength, solver):
+        found = sample(diffusion, strength=strength, mask=torch.zeros(2, 1, 16, 16), solver=solver)
+        assert torch.equal(found, latents(1))
 
+    @pytest.mark.parametrize("solver", get_args(Solver))
     @pytest.mark.parametrize("strength", [0.3, 1.0])
-    def test_full_mask_is_the_plain_edit(self, diffusion, strength):
-        full = sample(diffusion, strength=strength, mask=torch.ones(2, 1, 16, 16))
-        assert torch.equal(full, sample(diffusion, strength=strength))
+    def test_full_mask_is_the_plain_edit(self, diffusion, strength, solver):
+        full = sample(diffusion, strength=strength, mask=torch.ones(2, 1, 16, 16), solver=solver)
+        assert torch.equal(full, sample(diffusion, strength=strength, solver=solver))
 
     def test_outside_the_mask_the_source_stays_exactly(self, diffusion):
         found, outside = sample(diffusion, mask=half_mask()), (half_mask() == 0).expand(2, 4, 16, 16)

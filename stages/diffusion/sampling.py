@@ -1,20 +1,30 @@
 """SDEdit (Meng et al. 2022) with classifier-free guidance, and the paper's masked variant (Eq 13)."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
+from stages.params import Solver
 from stages.seeds import derive_seed
 
 PredictNoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(latents, timestep, text embeddings) → predicted noise."""
+Scheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
+
+
+def make_scheduler(solver: Solver, model: DDIMScheduler) -> Scheduler:
+    """Return a scheduler that solves as asked, with the noise schedule and the timesteps of a model's own."""
+    if solver == "ddim":
+        return DDIMScheduler.from_config(model.config)
+    return DPMSolverMultistepScheduler.from_config(model.config, algorithm_type=solver, solver_order=2)
 
 
 def edit_latents(
     predict_noise: PredictNoise,
-    scheduler: DDIMScheduler,
+    scheduler: Scheduler,
     source: Tensor,
     noise: Tensor,
     prompt: Tensor,
@@ -28,14 +38,14 @@ def edit_latents(
 ) -> Tensor:
     """Return edited latents (n, c, h, w).
 
-    The source is noised to the timestep that ``strength`` names and denoised by deterministic DDIM, as diffusers'
+    The source is noised to the timestep that ``strength`` names and denoised without further noise, as diffusers'
     ``StableDiffusionImg2ImgPipeline`` does. With a mask, after each step what lies outside of it is replaced by the
     source with the *same* noise at the *next* timestep (Eq 13), and after the last step by the clean source: a mask of
     zeros returns the source exactly, a mask of ones is plain SDEdit.
 
     Args:
         predict_noise: the U-Net.
-        scheduler: DDIM with the model's noise schedule.
+        scheduler: of :func:`make_scheduler`; its state is reset.
         source: z1, (n, c, h, w).
         noise: e, (n, c, h, w).
         prompt: text embeddings, (n, context, d).
@@ -54,6 +64,8 @@ def edit_latents(
     count = min(int(steps * strength), steps)
     if count == 0:
         raise ValueError(f"strength {strength} with {steps} steps leaves no step to do: the result would be the source")
+    if isinstance(scheduler, DPMSolverMultistepScheduler):
+        scheduler.set_begin_index(steps - count)
     timesteps = scheduler.timesteps[steps - count :]
     guided = guidance_scale > 1
     embeddings = torch.cat([empty_prompt.expand_as(prompt), prompt]) if guided else prompt
@@ -64,7 +76,7 @@ def edit_latents(
             predicted = unconditional + guidance_scale * (conditional - unconditional)
         else:
             predicted = predict_noise(latents, timestep, embeddings)
-        latents = scheduler.step(predicted, timestep, latents, eta=0.0).prev_sample
+        latents = scheduler.step(predicted, timestep, latents).prev_sample
         if mask is not None:
             is_last = index + 1 == count
             kept = source if is_last else scheduler.add_noise(source, noise, timesteps[index + 1 : index + 2])
