@@ -8,7 +8,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from stages import comparison
@@ -16,7 +15,7 @@ from stages.comparison import Case, edit_cases, read_cases, time_edits
 from stages.corpus.samples import EditSample, read_edits
 from stages.editor import EditRequest
 from stages.errors import InputError, first_line
-from stages.files import file_digest, value_digest, write_json, written_aside
+from stages.files import file_digest, value_digest, write_json
 from stages.metrics import scores as scoring
 from stages.metrics.scores import summarise
 from stages.models import (
@@ -30,12 +29,12 @@ from stages.models import (
 )
 from stages.params import PARAMS_FILE, Evaluate, Params, named_models
 from stages.provenance import source_digest
-from stages.report.claims import claim_rows, judge_claims, markdown_claims
-from stages.report.page import contact_sheet, write_report
+from stages.report.claims import CLAIMED, claim_rows, judge_claims, markdown_claims
+from stages.report.page import contact_sheet, save_picture, write_report
 from stages.report.tables import NAMES, write_case_scores, write_tables, write_text
 from stages.scoring import score_edits
 from stages.shards import LOGS, count_dropped, list_shards
-from stages.systems import CONTROLS, INSTRUCTED, MODEL, SYSTEMS, chosen_systems, edited_by, load_models
+from stages.systems import INSTRUCTED, MODEL, SYSTEMS, chosen_systems, edited_by, load_models
 from stages.tracking.evaluations import Scores, save_scores
 from stages.tracking.failures import failures_told
 from stages.tracking.gate import Decision
@@ -60,7 +59,6 @@ WRITTEN = {
 SHOWN_PAIRS = 8  # training pairs in the report
 SHEET_CASES = 8  # cases on the contact sheet
 CREDITS = "Artwork of the embedded world: OpenMoji (openmoji.org), CC BY-SA 4.0."
-CLAIMED = NAMES | {control: f"SDEdit sampled as {NAMES[system]}" for control, system in CONTROLS.items()}
 PANELS = {
     "Losses of Eq 12, weighted": ["weighted/noise", "weighted/global_clip", "weighted/local_clip", "weighted/perceptual"],
     "Losses, raw": ["raw/noise", "raw/global_clip", "raw/local_clip", "raw/perceptual"],
@@ -229,8 +227,8 @@ def _write_pictures(
         claims=claims,
     )
     first = {system: to_images(edited[:SHEET_CASES]) for system, edited in edits.items()}
-    _save(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], first))
-    _save(REPORTS / "samples" / "source.png", cases[0].source)
+    save_picture(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], first))
+    save_picture(REPORTS / "samples" / "source.png", cases[0].source)
     sample = {"prompt": cases[0].edit_prompt, "term": cases[0].target_diff, "source_term": cases[0].source_diff}
     write_json(REPORTS / "samples" / "edit.json", sample)
 
@@ -259,8 +257,3 @@ def _tell_times(seconds: Mapping[str, float], run_id: str | None) -> None:
     print("\nseconds per edit: " + ", ".join(f"{NAMES[name]} {seconds[name]:.2f}" for name in SYSTEMS))
     if run_id is not None:
         log_results(run_id, {f"{name}/seconds_per_edit": seconds[name] for name in SYSTEMS})
-
-
-def _save(path: Path, image: Image.Image) -> None:
-    with written_aside(path) as temporary:
-        image.save(temporary, "png")

@@ -265,6 +265,7 @@ class Evaluate(Section):
     systems: Systems
     judge: ModelName  # a CLIP that nothing was trained against
     segmenter: ModelName
+    referee: ModelName  # a CLIPSeg that no system uses, for masks of sources that are made up
     base: ModelName
     vgg: ModelName
     batch: Count

@@ -7,7 +7,9 @@ from typing import Literal
 
 from stages.metrics.intervals import Interval, Values, bootstrap_of, jackknife_interval
 from stages.metrics.scores import METRICS, SystemScores
+from stages.report.tables import NAMES
 from stages.seeds import derive_seed
+from stages.systems import CONTROLS
 
 LABELS = {metric.key: metric.label for metric in METRICS}
 Effect = Literal["points", "rise", "fall", "gap"]
@@ -57,6 +59,8 @@ CLAIMS = (
     Claim(first="iedit_m", second="inpainting", metric="edit_success", effect="points", at_least=0),
     Claim(first="iedit_m", second="inpainting", metric="ssim_m_region", effect="points", at_least=0),
 )
+CLAIMED = NAMES | {control: f"SDEdit sampled as {NAMES[system]}" for control, system in CONTROLS.items()}
+"""System of a claim → how it is shown."""
 EITHER = "Of the last two, in which iEdit-M is to be ahead of inpainting, one is enough."
 
 

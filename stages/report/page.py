@@ -131,6 +131,12 @@ def overlay(picture: Image.Image, mask: Image.Image) -> Image.Image:
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    with written_aside(path) as temporary:
+        picture.save(temporary, "png")
+
+
 def contact_sheet(
     cases: Sequence[EditSample], edits: Mapping[str, Sequence[Image.Image]], names: Mapping[str, str] = NAMES
 ) -> Image.Image:

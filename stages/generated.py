@@ -1,0 +1,152 @@
+"""Table 1 (a): the systems of Table 1 on sources that the base model made up. ``python -m stages.generated``.
+
+What is asked for are the edits of Table 1 (b), of which only the words are taken. A made-up source has no true mask:
+its mask comes from ``evaluate.referee``, a CLIPSeg that no system uses, and a source in which that one does not find
+what the edit is about is drawn again. Interrupted, it goes on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stages.comparison import Case, edit_cases, read_cases
+from stages.corpus.samples import EditSample, read_edits, write_edits
+from stages.diffusion.sampling import draw_noise
+from stages.editor import Editor
+from stages.errors import InputError
+from stages.files import write_json
+from stages.metrics.scores import summarise
+from stages.models import Segmenter, identity, load_clip, load_segmenter, load_vgg, to_images
+from stages.params import Params, Sampling
+from stages.provenance import source_digest
+from stages.report.claims import CLAIMED, judge_claims, markdown_claims
+from stages.report.page import contact_sheet, save_picture
+from stages.report.tables import write_tables, write_text
+from stages.requests import adjust_sampling
+from stages.run import run, set_threads
+from stages.scoring import score_edits
+from stages.shards import ShardResult, ShardTask, list_shards, map_shards
+from stages.systems import SYSTEMS, chosen_systems, load_models
+
+SOURCES = Path("data/generated")  # the cases with their made-up sources
+EDITED = Path("data/generated_edits")  # every system's edits of these
+REPORTS = Path("reports/generated")
+DRAWS = 20  # of a source, until the referee finds in it what the edit is about
+MASK_THRESHOLD = 0.5
+SHEET_CASES = 8
+NOTE = "Sources sampled from the base model; their masks come from a segmenter that no system uses.\n"
+
+
+def generated(params: Params) -> None:
+    """Write ``reports/generated``: the tables and the claims of Table 1 on generated sources, and the first cases.
+
+    Raises:
+        InputError: the base model does not draw, or the referee does not find, what a case is about.
+    """
+    set_threads(params.threads)
+    config = params.evaluate
+    models = load_models(params)
+    made_up = _write_cases(params, models.base)
+    asked = [Case(shard=made_up, sample=sample) for sample in read_edits(made_up)]
+    cases = [case.sample for case in asked]
+    made = edit_cases(asked, chosen_systems(models, params), models.tuned, identity(config.segmenter), params, EDITED)
+    every = score_edits(cases, made.pictures, load_clip(config.judge), load_vgg(config.vgg), config.batch)
+    scores = {system: every[system] for system in SYSTEMS}
+    named = {"judge": config.judge, "vgg": config.vgg, "base": config.base, "referee": config.referee}
+    metrics = summarise(
+        scores,
+        resamples=config.bootstrap,
+        seed=params.seed,
+        models={name: {"name": model.name, "identity": identity(model)} for name, model in named.items()},
+    )
+    verdicts = judge_claims(every, config.bootstrap, params.seed)
+    write_json(REPORTS / "metrics.json", metrics)
+    write_tables(REPORTS, metrics)
+    write_text(REPORTS / "claims.md", markdown_claims(verdicts, CLAIMED, metrics["cases"]) + NOTE)
+    shown = {system: to_images(made.pictures[system][:SHEET_CASES]) for system in SYSTEMS}
+    save_picture(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], shown))
+    made.counts.report()
+
+
+def _write_cases(params: Params, base: Editor) -> Path:
+    """Write one shard with the cases of Table 1 (b), each with a source of its own making, and return its path."""
+    config = params.evaluate
+    shards = list_shards(Path(config.cases), ".tar")
+    wanted = [case.sample for case in read_cases(shards, params)]
+    sampling = adjust_sampling(params.sampling, strength=1.0, guidance_scale=config.systems.inpainting.guidance_scale)
+    referee = load_segmenter(config.referee)
+
+    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:  # noqa: ARG001
+        parts = [wanted[start : start + config.batch] for start in range(0, len(wanted), config.batch)]
+        made = (case for part in parts for case in _draw_sources(part, base, referee, sampling, params.seed, advance))
+        return ShardResult(done=write_edits(output, made))
+
+    settings = {
+        "base": identity(config.base),
+        "referee": identity(config.referee),
+        "sampling": sampling.model_dump(),
+        "seed": params.seed,
+        "batch": config.batch,
+        "code": source_digest(__file__),
+    }
+    task = ShardTask(name="00000", inputs=tuple(shards), samples=len(wanted), settings={"keys": [case.key for case in wanted]})
+    map_shards(stage="generate", tasks=[task], folder=SOURCES, suffix=".tar", settings=settings, work=work).report()
+    return SOURCES / f"{task.name}.tar"
+
+
+def _draw_sources(
+    cases: Sequence[EditSample],
+    base: Editor,
+    referee: Segmenter,
+    sampling: Sampling,
+    seed: int,
+    advance: Callable[[int], object],
+) -> list[EditSample]:
+    """Return the cases with sources that the base model draws of their captions; a source stands for the target too.
+
+    Raises:
+        InputError: there is a case whose source the referee never finds the thing in.
+    """
+    found: dict[str, EditSample] = {}
+    for attempt in range(DRAWS):
+        missing = [case for case in cases if case.key not in found]
+        if not missing:
+            break
+        pictures = to_images(_draw(missing, base, sampling, seed, attempt))
+        masks = referee.probabilities(pictures, [case.source_diff for case in missing]) >= MASK_THRESHOLD
+        for case, picture, mask in zip(missing, pictures, masks, strict=True):
+            if mask.any() and not mask.all():
+                region = to_images(mask.float().expand(1, 3, -1, -1))[0].convert("L")
+                found[case.key] = replace(case, source=picture, target=picture, source_mask=region, target_mask=region)
+                advance(1)
+    lost = [case for case in cases if case.key not in found]
+    if lost:
+        raise InputError(
+            f"evaluate.referee: finds no {lost[0].source_diff!r} in {DRAWS} pictures of {lost[0].source_caption!r} that "
+            "evaluate.base drew; allowed are a base model and a segmenter that know the world of the cases"
+        )
+    return [found[case.key] for case in cases]
+
+
+def _draw(cases: Sequence[EditSample], base: Editor, sampling: Sampling, seed: int, attempt: int) -> Tensor:
+    """Return pictures of the source captions, (n, 3, h, w) in [0, 1], made from noise alone.
+
+    The noise is not that of any edit: an edit that began with the noise of its own source would be given it back.
+    """
+    side = cases[0].source.width
+    return base.edit_batch(
+        torch.zeros(len(cases), 3, side, side),
+        [case.source_caption for case in cases],
+        masks=None,
+        sampling=sampling,
+        seed=seed,
+        keys=[f"source {case.key}/{attempt}" for case in cases],
+        from_noise=True,
+    )
+
+
+if __name__ == "__main__":
+    run(generated)
