@@ -1,38 +1,52 @@
-"""Time of one edit as params.yaml samples it and by diffusers' img2img pipeline with DDIM, side by side in one process."""
+"""Time of an edit beside diffusers' img2img pipeline, and of a training step beside InstructPix2Pix, in one process."""
 
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from diffusers import StableDiffusionImg2ImgPipeline
+from diffusers import StableDiffusionImg2ImgPipeline, UNet2DConditionModel
 
 from stages.corpus.samples import read_edits
 from stages.editor import Editor, EditRequest, MaskMode
+from stages.models import load_clip, load_diffusion, load_vgg
 from stages.params import ModelName, Params
 from stages.run import run, set_threads
 from stages.shards import list_shards
 from stages.systems import MODEL, diffusers_pipeline
+from stages.training import dataset, instruction, loop, objective
+from stages.training.stage import CACHE, TRAINING
 
-TRAINING = Path("data/training")
 ROUNDS = 9
+WARMING, TIMED = 2, 8  # training steps of a round: not counted, counted
 DDIM_STEPS = (25, 50)  # as good here as what params.yaml says; the paper's
 
 
 def benchmark(params: Params) -> None:
-    """Print the median time of an edit for 1 and for 4 results, of both, and the ratio with its spread.
+    """Print the median times of an edit and of a training step beside those of what they compare with.
 
-    Both have the same weights, strength and guidance, and no mask; they take turns, so that whatever else slows the machine
+    The ratios have their spread. What is compared takes turns in one process, so that whatever else slows the machine
     slows both.
     """
     set_threads(params.threads)
+    _compare_edits(params)
+    _compare_training_steps(params)
+
+
+def _compare_edits(params: Params) -> None:
+    """Print the time of an edit for 1 and for 4 results, and that of diffusers' img2img pipeline with DDIM.
+
+    Both have the same weights, strength and guidance, and no mask.
+    """
     editor = Editor.load(ModelName(name=str(MODEL)), params.evaluate.segmenter)
     pipeline = diffusers_pipeline(StableDiffusionImg2ImgPipeline, editor.diffusion)
     case = next(sample for shard in list_shards(TRAINING, ".tar") for sample in read_edits(shard))
     request = EditRequest(image=case.source, prompt=case.edit_prompt)
-    print(f"iEdit: {params.sampling.solver}, {params.sampling.steps} steps; ratio: lowest to highest of {ROUNDS} rounds")
+    print(f"an edit: {params.sampling.solver}, {params.sampling.steps} steps; lowest to highest ratio of {ROUNDS} rounds")
     print(f"{'results':>7}  {'DDIM steps':>10}  {'iEdit':>8}  {'diffusers':>9}  ratio")
     for images, steps in product((1, 4), DDIM_STEPS):
         ours = partial(editor.edit, request, mask_mode=MaskMode.NONE, sampling=params.sampling, images=images)
@@ -48,10 +62,45 @@ def benchmark(params: Params) -> None:
         ours()
         theirs()
         rounds = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
-        ratios = [one / other for one, other in rounds]
-        one, other = (statistics.median(times) for times in zip(*rounds, strict=True))
-        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-        print(f"{images:>7}  {steps:>10}  {one:>7.3f}s  {other:>8.3f}s  {spread}")
+        print(f"{images:>7}  {steps:>10}  {_shown(rounds)}")
+
+
+def _compare_training_steps(params: Params) -> None:
+    """Print the time of a training step with all losses, and with those of params.yaml, and that of InstructPix2Pix."""
+    config = params.train.model_copy(update={"steps": WARMING + TIMED, "checkpoint_every": WARMING + TIMED})
+    diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
+    dataset.encode_training_set(TRAINING, CACHE, config, diffusion, clip)
+    data, wide = dataset.TrainingSet(CACHE), instruction.widen(diffusion.unet)
+    everything = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": config.losses.perceptual or 1.0}
+
+    def step_of(unet: UNet2DConditionModel, objective: loop.Objective, **how: Any) -> float:
+        """Return the median seconds of a step."""
+        seconds: list[float] = []
+
+        def on_step(_: int, log: loop.StepLog) -> None:
+            seconds.append(config.batch * config.accumulation / log["samples_per_second"])
+
+        with tempfile.TemporaryDirectory() as folder:
+            workplace = loop.Workplace(folder=Path(folder), stage="train", fingerprint="benchmark")
+            heard: dict[str, Any] = {"on_step": on_step, "on_checkpoint": lambda *_: None, **how}
+            loop.fine_tune(unet, objective, data, config, config.seed, workplace, **heard)
+        return statistics.median(seconds[WARMING:])
+
+    print(f"\na training step of {config.batch}; lowest to highest ratio of {ROUNDS} rounds of {TIMED} steps")
+    print(f"{'losses':>14}  {'iEdit':>8}  {'InstructPix2Pix':>15}  ratio")
+    for name, losses in (("all of Eq 12", config.losses.model_copy(update=everything)), ("params.yaml", config.losses)):
+        ours = partial(step_of, diffusion.unet, objective.Objective(diffusion, clip, vgg, losses))
+        competitor = instruction.Objective(diffusion)
+        theirs = partial(step_of, wide, competitor, trainable=instruction.whole, draw=instruction.draw)
+        rounds = [(ours(), theirs()) for _ in range(ROUNDS)]
+        print(f"{name:>14}  {_shown(rounds)}")
+
+
+def _shown(rounds: Sequence[tuple[float, float]]) -> str:
+    """Return the medians of both times, and the ratio with its spread."""
+    ratios = [one / other for one, other in rounds]
+    one, other = (statistics.median(times) for times in zip(*rounds, strict=True))
+    return f"{one:>7.3f}s  {other:>8.3f}s  {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from stages.comparison import Case, edit_cases, read_cases
 from stages.corpus.samples import EditSample, read_edits, write_edits
-from stages.diffusion.sampling import draw_noise
 from stages.editor import Editor
 from stages.errors import InputError
 from stages.files import write_json
@@ -24,7 +23,7 @@ from stages.params import Params, Sampling
 from stages.provenance import source_digest
 from stages.report.claims import CLAIMED, judge_claims, markdown_claims
 from stages.report.page import contact_sheet, save_picture
-from stages.report.tables import write_tables, write_text
+from stages.report.tables import markdown_table, write_tables, write_text
 from stages.requests import adjust_sampling
 from stages.run import run, set_threads
 from stages.scoring import score_edits
@@ -37,7 +36,7 @@ REPORTS = Path("reports/generated")
 DRAWS = 20  # of a source, until the referee finds in it what the edit is about
 MASK_THRESHOLD = 0.5
 SHEET_CASES = 8
-NOTE = "Sources sampled from the base model; their masks come from a segmenter that no system uses.\n"
+NOTE = "\nSources sampled from the base model; their masks come from a segmenter that no system uses.\n"
 
 
 def generated(params: Params) -> None:
@@ -66,6 +65,7 @@ def generated(params: Params) -> None:
     write_json(REPORTS / "metrics.json", metrics)
     write_tables(REPORTS, metrics)
     write_text(REPORTS / "claims.md", markdown_claims(verdicts, CLAIMED, metrics["cases"]) + NOTE)
+    write_text(REPORTS / "table.md", markdown_table(metrics) + NOTE)
     shown = {system: to_images(made.pictures[system][:SHEET_CASES]) for system in SYSTEMS}
     save_picture(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], shown))
     made.counts.report()

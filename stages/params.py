@@ -147,11 +147,13 @@ class Segment(Section):
 class Losses(Section):
     """Which terms are on; the rows of Table 2 are settings of these."""
 
-    noise: Literal["ldm", "paired", "mask"]  # Eq 1, Eq 4 or Eq 8
+    noise: Literal["ldm", "paired", "mask", "guided"]  # Eq 1, Eq 4 or Eq 8; or Eq 8 with the base model as its own teacher
+    guidance_scale: Annotated[float, Field(ge=1)]  # of the teacher of ``guided``, within the mask
     global_clip: bool  # Eq 5
     local_clip: bool  # Eq 11
     perceptual: Annotated[float, Field(ge=0)]  # lambda_perc of Eq 12; 0 is off
     perceptual_layers: Annotated[tuple[Relu, ...], Field(strict=False)]  # YAML has lists only
+    picture_share: Annotated[float, Field(gt=0, le=1)]  # of the samples, whose picture the other losses are taken of
 
     @field_validator("perceptual_layers")
     @classmethod

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionInstructPix2PixPipeline
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
 from stages import instruct as stage
@@ -185,15 +185,18 @@ class TestStage:
         (edit,) = pipeline("a dog", edit_sample(0).source, num_inference_steps=2, image_guidance_scale=1.5).images
         assert edit.size == (32, 32)
 
-    def test_edits_are_those_of_the_pipeline_for_noise_of_the_seed_and_the_key(self, project):
+    @pytest.mark.parametrize(
+        ("solver", "kind"), [("ddim", DDIMScheduler), ("dpmsolver++", DPMSolverMultistepScheduler)], ids=["ddim", "dpm"]
+    )
+    def test_edits_are_those_of_the_pipeline_for_noise_of_the_seed_and_the_key(self, project, solver, kind):
         model = ModelName(name="models/instruct_pix2pix")
-        sampling = project.params.sampling.model_copy(update={"guidance_scale": 3.0})
+        sampling = project.params.sampling.model_copy(update={"solver": solver, "guidance_scale": 3.0})
         system = instructed_by(load_diffusion(model), "", sampling, 1.4)
         samples = [edit_sample(number) for number in (0, 1)]
         prompts, keys = [sample.edit_prompt for sample in samples], ["a", "b"]
         found = system.edit(to_tensor([sample.source for sample in samples]), prompts, None, 7, keys)
 
-        scheduler = DDIMScheduler.from_pretrained("models/instruct_pix2pix/scheduler")
+        scheduler = kind.from_pretrained("models/instruct_pix2pix/scheduler")
         pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(model.name, scheduler=scheduler)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.tokenizer.model_max_length = harness.tiny.CONTEXT

@@ -1,6 +1,8 @@
 """The noise and the losses of the paper, against its equations worked out in float64."""
 
+import copy
 import dataclasses
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 from torchvision.models.vgg import make_layers
@@ -35,7 +38,15 @@ SNR = ALPHAS / (1 - ALPHAS)
 SHAPE = (3, 4, 5, 6)
 TIMES = [0, 500, 999]
 LAYERS = (3, 8, 15)
-ALL_ON = Losses(noise="mask", global_clip=True, local_clip=True, perceptual=0.3, perceptual_layers=LAYERS)
+ALL_ON = Losses(
+    noise="mask",
+    guidance_scale=3.0,
+    global_clip=True,
+    local_clip=True,
+    perceptual=0.3,
+    perceptual_layers=LAYERS,
+    picture_share=1.0,
+)
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -320,6 +331,7 @@ def draws(*unconditional: bool, timesteps: tuple[int, ...] = (20, 500, 999)) -> 
         timesteps=torch.tensor(timesteps),
         noise=tensor(normal(9, len(timesteps), 4, 16, 16)),
         unconditional=torch.tensor(unconditional or (False,) * len(timesteps)),
+        chance=torch.linspace(0, 0.9, len(timesteps)),
     )
 
 
@@ -464,3 +476,75 @@ class TestObjective:
         assert (moved[:2] > 1e-9).all()
         # At t = T the weight 1 - t/T of Eq 12 is zero; the perceptual loss has none.
         assert (moved[2] > 1e-9) == (name == "perceptual")
+
+
+class TestGuided:
+    """The base model as its own teacher, where the edit is."""
+
+    def teacher(self, models, batch) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the base predicts of the noised source without and with the prompt."""
+        unet, a = models.diffusion.unet, ALPHAS[[20, 500, 999]].reshape(-1, 1, 1, 1)
+        noisy = tensor(a**0.5 * batch.z1.numpy() + (1 - a) ** 0.5 * normal(9, 3, 4, 16, 16))
+        times, empty = torch.tensor([20, 500, 999]), models.diffusion.embed_prompts([""]).expand_as(batch.text)
+        with torch.no_grad():
+            return tuple(unet(noisy, times, text).sample.double().numpy() for text in (empty, batch.text))
+
+    def test_within_the_mask_the_guided_base_is_the_target_and_the_source_noise_elsewhere(self, models, batch):
+        found, network = measure(models, batch, noise="guided", guidance_scale=3.0)
+        without, with_prompt = self.teacher(models, batch)
+        around = ndimage.binary_dilation(batch.m1.numpy(), structure=np.ones((1, 1, 3, 3)))
+        wanted = np.where(around, without + 3 * (with_prompt - without), normal(9, 3, 4, 16, 16))
+        close(found["raw/noise"], ((wanted - normal(10, 3, 4, 16, 16)) ** 2).mean(axis=(1, 2, 3)), 1e-3)
+        found["total"].sum().backward()
+        assert network.prediction.grad.abs().sum() > 0
+
+    def test_the_teacher_is_the_base_as_it_was(self, models, batch):
+        diffusion = dataclasses.replace(models.diffusion, unet=copy.deepcopy(models.diffusion.unet))
+        objective = Objective(diffusion, models.clip, models.vgg, ALL_ON.model_copy(update={"noise": "guided"}))
+        network = Network(tensor(normal(10, 3, 4, 16, 16)))
+        before = objective(network, batch, draws())["raw/noise"]
+        with torch.no_grad():
+            for weight in diffusion.unet.parameters():
+                weight.add_(1)
+        assert torch.equal(objective(network, batch, draws())["raw/noise"], before)
+
+    def test_no_gradient_reaches_the_teacher(self, models, batch):
+        objective = Objective(models.diffusion, models.clip, models.vgg, ALL_ON.model_copy(update={"noise": "guided"}))
+        objective(Network(tensor(normal(10, 3, 4, 16, 16))), batch, draws())["total"].sum().backward()
+        assert all(weight.grad is None for weight in objective.teacher.parameters())
+
+
+class TestPictureShare:
+    """Losses on the picture that are taken of some samples only."""
+
+    def test_samples_looked_at_count_for_the_others_too(self, models, batch):
+        everything, _ = measure(models, batch)  # their chances are 0, 0.45 and 0.9
+        found, _ = measure(models, batch, picture_share=0.5)
+        for name in ("global_clip", "local_clip", "perceptual"):
+            close(found[f"raw/{name}"], everything[f"raw/{name}"].numpy() * np.array([2, 2, 0]), 1e-4)
+        assert torch.equal(found["raw/noise"], everything["raw/noise"])
+
+    def test_the_expected_gradient_is_that_of_looking_at_all(self, models, batch):
+        def gradient(share: float, chance: Tensor) -> Tensor:
+            drawn = dataclasses.replace(draws(), chance=chance)
+            found, network = measure(models, batch, drawn, picture_share=share, noise="ldm")
+            found["total"].sum().backward()
+            return network.prediction.grad
+
+        whole = gradient(1.0, torch.zeros(3))
+        # Each of the eight ways to look at three samples, as likely as the others at a share of one half.
+        ways = [torch.tensor(way) for way in itertools.product((0.25, 0.75), repeat=3)]
+        mean = torch.stack([gradient(0.5, way) for way in ways]).mean(dim=0)
+        torch.testing.assert_close(mean, whole, rtol=1e-3, atol=1e-8)
+
+    def test_where_no_sample_is_looked_at_nothing_is_decoded(self, models, batch, monkeypatch):
+        monkeypatch.setattr(type(models.diffusion), "decode", lambda *_: pytest.fail("decoded"))
+        asked = dataclasses.replace(draws(), chance=torch.full((3,), 0.9))
+        found, _ = measure(models, batch, asked, picture_share=0.5)
+        assert found["raw/perceptual"].tolist() == [0, 0, 0]
+
+    def test_samples_without_prompt_are_not_decoded(self, models, batch, monkeypatch):
+        decode, decoded = type(models.diffusion).decode, []
+        monkeypatch.setattr(type(models.diffusion), "decode", lambda self, z: decoded.append(len(z)) or decode(self, z))
+        measure(models, batch, draws(True, False, True))
+        assert decoded == [1]

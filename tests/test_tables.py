@@ -220,13 +220,13 @@ def test_a_folder_without_a_commit_is_told(tmp_path, monkeypatch):
         pytest.fail("there is nothing to run")
 
 
-def test_the_tables_are_the_evaluation_the_curves_and_the_ablation(work, monkeypatch):
+def test_the_tables_are_both_evaluations_the_curves_and_the_ablation(work, monkeypatch):
     done = []
     monkeypatch.setattr(tables, "run_stages", lambda names, forced: done.append((names, forced)))
     monkeypatch.setattr(tables, "publish_results", lambda: done.append("published"))
     monkeypatch.setattr(tables, "run_logged", lambda command, **_: done.append(command[1:]))
     tables.tables(seeds=2)
-    assert done == [(["evaluate"], ["evaluate"]), "published", ["-m", "stages.tradeoff"]]
+    assert done == [(["evaluate"], ["evaluate"]), "published", ["-m", "stages.generated"], ["-m", "stages.tradeoff"]]
     assert work.trained == [f"ablation-{name}-{seed}" for name in ablation.CONFIGURATIONS for seed in range(2)]
 
 

@@ -80,8 +80,8 @@ def params_for(folder: Path, **changes) -> Params:
     ):
         values[section][key] = {"name": str(folder / name)}
     losses = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": 0.1, "perceptual_layers": [3, 8]}
+    values["train"]["losses"] |= losses
     values["train"] |= {
-        "losses": losses,
         "steps": STEPS,
         "batch": 2,
         "accumulation": 1,

@@ -102,3 +102,8 @@ def widen_mask(mask: Tensor, margin: float) -> Tensor:
     """
     reach = round(margin * min(mask.shape[-2:]))
     return torch.nn.functional.max_pool2d(mask, 2 * reach + 1, stride=1, padding=reach)
+
+
+def widen_cells(mask: Tensor) -> Tensor:
+    """Return a mask at latent size, (n, 1, h, w), grown by one cell to every side."""
+    return torch.nn.functional.max_pool2d(mask, 3, stride=1, padding=1)

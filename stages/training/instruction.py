@@ -34,7 +34,7 @@ def draw(shape: torch.Size, total: int, dropout: float, seed: int, numbers: list
         seed: of the training.
         numbers: of the samples.
     """
-    timesteps, noise, chance = draw_samples(shape, total, seed, numbers)
+    timesteps, noise, (chance, _) = draw_samples(shape, total, seed, numbers)
     without_source = (chance >= dropout) & (chance < 3 * dropout)
     return Draws(timesteps=timesteps, noise=noise, without_prompt=chance < 2 * dropout, without_source=without_source)
 

@@ -1,12 +1,14 @@
 """The losses of one batch: from noise and a prediction to Eq 12."""
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
 
 from stages.diffusion import losses
 from stages.diffusion.noise import add_noise, alpha_at, noise_towards, predict_clean, time_share
+from stages.diffusion.sampling import widen_cells
 from stages.models import Clip, Diffusion, Vgg
 from stages.params import Losses
 from stages.seeds import derive_seed
@@ -20,23 +22,34 @@ class Draws:
     timesteps: Tensor  # (n,), 0 … T - 1
     noise: Tensor  # e1, (n, c, h, w)
     unconditional: Tensor  # (n,), bool: trained without prompt
+    chance: Tensor  # (n,), uniform in [0, 1): below the share of the samples whose picture is looked at, it is
 
 
 def draw(shape: torch.Size, total: int, unconditional: float, seed: int, numbers: list[int]) -> Draws:
     """Return the random parts of samples ``numbers``; each depends on its number alone, not on the batch it is in."""
-    timesteps, noise, chance = draw_samples(shape, total, seed, numbers)
-    return Draws(timesteps=timesteps, noise=noise, unconditional=chance < unconditional)
+    timesteps, noise, (dropping, looking) = draw_samples(shape, total, seed, numbers)
+    return Draws(timesteps=timesteps, noise=noise, unconditional=dropping < unconditional, chance=looking)
 
 
 def draw_samples(shape: torch.Size, total: int, seed: int, numbers: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return timesteps (n,), noise (n, *shape) and uniform numbers in [0, 1), (n,), of the samples ``numbers``."""
-    timesteps, noise, chance = [], [], []
+    """Return timesteps (n,), noise (n, *shape) and two uniform numbers in [0, 1), (2, n), of the samples ``numbers``."""
+    timesteps, noise, chances = [], [], []
     for number in numbers:
         generator = torch.Generator().manual_seed(derive_seed(seed, "draw", number))
         timesteps.append(torch.randint(total, (), generator=generator))
         noise.append(torch.randn(shape, generator=generator))
-        chance.append(torch.rand((), generator=generator))
-    return torch.stack(timesteps), torch.stack(noise), torch.stack(chance)
+        chances.append(torch.rand(2, generator=generator))
+    return torch.stack(timesteps), torch.stack(noise), torch.stack(chances, dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Noised sources."""
+
+    noisy: Tensor  # z_t, (n, c, h, w)
+    noise: Tensor  # e1, (n, c, h, w)
+    timesteps: Tensor  # (n,)
+    alpha: Tensor  # (n, 1, 1, 1)
 
 
 class Objective:
@@ -46,6 +59,8 @@ class Objective:
         self.diffusion, self.clip, self.vgg, self.config = diffusion, clip, vgg, config
         self.alphas = diffusion.scheduler.alphas_cumprod
         self.empty_text = diffusion.embed_prompts([""])
+        # As it is now: what is trained may be the same U-Net.
+        self.teacher = copy.deepcopy(diffusion.unet).requires_grad_(False) if config.noise == "guided" else None
 
     def __call__(self, unet: nn.Module, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Return every term by name, (n,) each, in fp32.
@@ -63,9 +78,12 @@ class Objective:
         predicted = unet(noisy, timesteps, text, return_dict=False)[0].float()
 
         time = time_share(timesteps, len(self.alphas))
+        looked_at = ~dropped & (draws.chance.to(dropped.device) < self.config.picture_share)
         raw = {
-            "noise": self._noise_loss(predicted, source_noise, noise_towards(noisy, batch.z2, alpha), batch),
-            **self._picture_losses(predict_clean(noisy, predicted, alpha), batch),
+            "noise": self._noise_loss(
+                predicted, State(noisy=noisy, noise=source_noise, timesteps=timesteps, alpha=alpha), batch
+            ),
+            **self._picture_losses(predict_clean(noisy, predicted, alpha), batch, looked_at),
         }
         weighted = losses.total_loss(**raw, time=time, perceptual_weight=self.config.perceptual)
         # A sample without prompt cannot know the edit: it only keeps the model's own unconditional prediction alive.
@@ -81,20 +99,47 @@ class Objective:
             "total": total,
         }
 
-    def _noise_loss(self, predicted: Tensor, source_noise: Tensor, target_noise: Tensor, batch: Batch) -> Tensor:
-        if self.config.noise == "ldm":
-            return losses.squared_error(predicted, source_noise)
-        if self.config.noise == "paired":
-            return losses.squared_error(predicted, target_noise)
-        return losses.masked_noise_loss(predicted, source_noise, target_noise, batch.m1, batch.m2)
+    def _noise_loss(self, predicted: Tensor, state: State, batch: Batch) -> Tensor:
+        """Return the error of the predicted noise (n,), as ``noise`` of the configuration says."""
+        match self.config.noise:
+            case "ldm":
+                return losses.squared_error(predicted, state.noise)
+            case "paired":
+                return losses.squared_error(predicted, noise_towards(state.noisy, batch.z2, state.alpha))
+            case "mask":
+                target_noise = noise_towards(state.noisy, batch.z2, state.alpha)
+                return losses.masked_noise_loss(predicted, state.noise, target_noise, batch.m1, batch.m2)
+            case "guided":
+                around = widen_cells(batch.m1)  # what takes the thing's place has another outline
+                return losses.masked_noise_loss(predicted, state.noise, self._guided_noise(state, batch.text), around, around)
 
-    def _picture_losses(self, clean: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses that need the decoded picture (Eq 6); zero where they are off."""
-        zero = torch.zeros(len(clean), device=clean.device)
+    @torch.no_grad()
+    def _guided_noise(self, state: State, text: Tensor) -> Tensor:
+        """Return what the base model predicts of the same state under classifier-free guidance by the prompt."""
+        assert self.teacher is not None  # of a guided loss it is there
+        both = torch.cat([self.empty_text.expand_as(text), text])
+        found = self.teacher(state.noisy.repeat(2, 1, 1, 1), state.timesteps.repeat(2), both, return_dict=False)[0]
+        unconditional, conditional = found.float().chunk(2)
+        return unconditional + self.config.guidance_scale * (conditional - unconditional)
+
+    def _picture_losses(self, clean: Tensor, batch: Batch, looked_at: Tensor) -> dict[str, Tensor]:
+        """Return the losses that need the decoded picture (Eq 6), zero where they are off.
+
+        They are taken of the samples ``looked_at``, (n,), bool, times the inverse of these samples' expected share: what
+        the others lack is made up for, so that the expected gradient is that of looking at all.
+        """
+        config, zero = self.config, torch.zeros(len(clean), device=clean.device)
         found = {"local_clip": zero, "global_clip": zero, "perceptual": zero}
-        if not (self.config.local_clip or self.config.global_clip or self.config.perceptual):
+        if not (config.local_clip or config.global_clip or config.perceptual) or not looked_at.any():
             return found
-        picture = losses.clamp_pictures(self.diffusion.decode(clean))
+        shown = Batch(**{field.name: getattr(batch, field.name)[looked_at] for field in fields(Batch)})
+        terms = self._terms_of_pictures(losses.clamp_pictures(self.diffusion.decode(clean[looked_at])), shown)
+        scattered = {name: zero.index_put((looked_at,), value / config.picture_share) for name, value in terms.items()}
+        return found | scattered
+
+    def _terms_of_pictures(self, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return Eq 5, 10 and 11, as far as they are on, of pictures in [0, 1]."""
+        found = {}
         if self.config.global_clip:
             found["global_clip"] = losses.clip_distance(self.clip.embed_pictures(picture), batch.clip_prompt)
         if self.config.local_clip:
