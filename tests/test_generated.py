@@ -33,7 +33,7 @@ def params(models, workplace, monkeypatch) -> Params:
     return harness.params_for(models, evaluate={"cases": "data/evaluation", "referee": {"name": models.segmenter.name}})
 
 
-def left_half(self: Segmenter, images, texts) -> torch.Tensor:  # noqa: ARG001
+def left_half(self: Segmenter, images, texts) -> torch.Tensor:
     found = torch.zeros(len(images), 1, images[0].height, images[0].width)
     found[..., : images[0].width // 2] = 1
     return found
