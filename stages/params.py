@@ -148,7 +148,7 @@ class Losses(Section):
     """Which terms are on; the rows of Table 2 are settings of these."""
 
     noise: Literal["ldm", "paired", "mask", "guided"]  # Eq 1, Eq 4 or Eq 8; or Eq 8 with the base model as its own teacher
-    guidance_scale: Annotated[float, Field(ge=1)]  # of the teacher of ``guided``, within the mask
+    guidance_scale: Annotated[float, Field(ge=1)]  # of the teacher of ``guided`` at t = T
     global_clip: bool  # Eq 5
     local_clip: bool  # Eq 11
     perceptual: Annotated[float, Field(ge=0)]  # lambda_perc of Eq 12; 0 is off

@@ -493,7 +493,8 @@ class TestGuided:
         found, network = measure(models, batch, noise="guided", guidance_scale=3.0)
         without, with_prompt = self.teacher(models, batch)
         around = ndimage.binary_dilation(batch.m1.numpy(), structure=np.ones((1, 1, 3, 3)))
-        wanted = np.where(around, without + 3 * (with_prompt - without), normal(9, 3, 4, 16, 16))
+        scale = 1 + 2 * np.array([0.021, 0.501, 1.0]).reshape(-1, 1, 1, 1)
+        wanted = np.where(around, without + scale * (with_prompt - without), normal(9, 3, 4, 16, 16))
         close(found["raw/noise"], ((wanted - normal(10, 3, 4, 16, 16)) ** 2).mean(axis=(1, 2, 3)), 1e-3)
         found["total"].sum().backward()
         assert network.prediction.grad.abs().sum() > 0

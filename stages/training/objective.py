@@ -115,12 +115,19 @@ class Objective:
 
     @torch.no_grad()
     def _guided_noise(self, state: State, text: Tensor) -> Tensor:
-        """Return what the base model predicts of the same state under classifier-free guidance by the prompt."""
+        """Return what the base model predicts of the same state under classifier-free guidance by the prompt.
+
+        The scale falls with the noise, from ``guidance_scale`` at t = T to 1 at t = 0, by the weight that Eq 12 gives to the
+        noise: where little of it is left the prompt has had its say, and guidance only makes the picture harsher
+        (Kynkäänniemi et al. 2024, "Applying guidance in a limited interval").
+        """
         assert self.teacher is not None  # of a guided loss it is there
         both = torch.cat([self.empty_text.expand_as(text), text])
         found = self.teacher(state.noisy.repeat(2, 1, 1, 1), state.timesteps.repeat(2), both, return_dict=False)[0]
         unconditional, conditional = found.float().chunk(2)
-        return unconditional + self.config.guidance_scale * (conditional - unconditional)
+        time = time_share(state.timesteps, len(self.alphas)).view(-1, 1, 1, 1)
+        scale = 1 + (self.config.guidance_scale - 1) * time
+        return unconditional + scale * (conditional - unconditional)
 
     def _picture_losses(self, clean: Tensor, batch: Batch, looked_at: Tensor) -> dict[str, Tensor]:
         """Return the losses that need the decoded picture (Eq 6), zero where they are off.
