@@ -19,7 +19,7 @@ from stages.requests import adjust_sampling
 MODEL, INSTRUCTED = Path("models/iedit"), Path("models/instruct_pix2pix")
 SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
 CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
-"""SDEdit once more → the system that it samples as."""
+"""SDEdit once more → the system whose strength it has."""
 Masks = Literal["true", "predicted"]
 Edit = Callable[[Tensor, Sequence[str], Tensor | None, int, Sequence[str]], Tensor]
 """(pictures in [0, 1], prompts, masks, seed, keys) → edited pictures; noise depends on seed and key alone."""
@@ -79,7 +79,8 @@ def load_models(params: Params, tuned: Path = MODEL) -> Models:
 def chosen_systems(models: Models, params: Params) -> dict[str, System]:
     """Return every system of SYSTEMS, sampled as params.yaml says, and those that the claims need beside them.
 
-    These are SDEdit sampled as iEdit and as iEdit-M: what differs then is the training, and the mask.
+    These are SDEdit at the strength of iEdit and at that of iEdit-M, with the guidance that suits it: a model that was
+    trained to follow its prompt needs less.
 
     Raises:
         InputError: with ``sampling.steps`` a strength leaves no step to do.
@@ -93,7 +94,10 @@ def chosen_systems(models: Models, params: Params) -> dict[str, System]:
         "iedit_m": common,
     }
     systems = {name: models.system(name, sampled[name], chosen.instruct_pix2pix.image_guidance_scale) for name in SYSTEMS}
-    return systems | {control: models.system("sdedit", sampled[name]) for control, name in CONTROLS.items()}
+    for control, name in CONTROLS.items():
+        own = adjust_sampling(sampled[name], guidance_scale=chosen.sdedit.guidance_scale)
+        systems[control] = models.system("sdedit", own)
+    return systems
 
 
 def edited_by(

@@ -19,7 +19,8 @@ from stages.trials import Settings, Trial, run_trials
 
 TRIED = Path("data/tuned")  # the edits of every trial
 REPORTS = Path("reports")
-STRENGTHS, GUIDANCE, IMAGE_GUIDANCE = (0.5, 0.6, 0.7, 0.8), (2.0, 4.0, 7.0), (1.0, 1.25, 1.5, 2.0)
+STRENGTHS, GUIDANCE = (0.5, 0.6, 0.7, 0.8), (2.0, 3.0, 4.0)
+IMAGE_GUIDANCE, TEXT_GUIDANCE = (1.0, 1.25, 1.5, 2.0), (2.0, 4.0, 7.0)
 NOISED: list[Settings] = [{"strength": one, "guidance_scale": two} for one, two in product(STRENGTHS, GUIDANCE)]
 # Twelve of each. Inpainting is defined by its strength and has one setting, which is therefore tried more finely.
 GRIDS: dict[str, list[Settings]] = {
@@ -28,7 +29,7 @@ GRIDS: dict[str, list[Settings]] = {
         {"strength": 1.0, "guidance_scale": each} for each in (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.5, 10.0)
     ],
     "instruct_pix2pix": [
-        {"image_guidance_scale": one, "guidance_scale": two} for one, two in product(IMAGE_GUIDANCE, GUIDANCE)
+        {"image_guidance_scale": one, "guidance_scale": two} for one, two in product(IMAGE_GUIDANCE, TEXT_GUIDANCE)
     ],
     "iedit": NOISED,
     "iedit_m": NOISED,

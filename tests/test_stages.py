@@ -520,7 +520,7 @@ def test_train_and_evaluate(models, workplace, capsys):
     evaluate(params)
     assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
     assert contents(EDITED) == kept
-    assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit once more, sampled as iEdit-M
+    assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit at the strength of iEdit-M
 
     evaluate(params_for(models, evaluate={"max_cases": 3}))  # of the two batches of three, the second goes
     assert counted("evaluate") == (0, 18, 0, 6)

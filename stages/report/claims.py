@@ -46,7 +46,7 @@ class Verdict:
     holds: bool
 
 
-# In the first five, the second system is SDEdit that samples as the first does: only the training, and the mask, differ.
+# In the first five, the second system is SDEdit at the strength of the first.
 CLAIMS = (
     Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="clip_score", effect="rise", at_least=2.4),
     Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="ssim_m_bar_frame", effect="gap", at_least=45),
@@ -59,7 +59,7 @@ CLAIMS = (
     Claim(first="iedit_m", second="inpainting", metric="edit_success", effect="points", at_least=0),
     Claim(first="iedit_m", second="inpainting", metric="ssim_m_region", effect="points", at_least=0),
 )
-CLAIMED = NAMES | {control: f"SDEdit sampled as {NAMES[system]}" for control, system in CONTROLS.items()}
+CLAIMED = NAMES | dict.fromkeys(CONTROLS, "SDEdit at its strength")
 """System of a claim → how it is shown."""
 EITHER = "Of the last two, in which iEdit-M is to be ahead of inpainting, one is enough."
 
