@@ -31,15 +31,18 @@ from stages import run as process
 from stages.__main__ import stage_named
 from stages.caption import caption
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus, write_edits
+from stages.editor import Editor
 from stages.errors import InputError
 from stages.evaluate import EDITED, PANELS, _standard, evaluate
 from stages.files import read_json, write_json
 from stages.instruct import instruct
+from stages.models import load_diffusion
 from stages.pairing.tables import PAIR_COLUMNS, SCORES
 from stages.params import Params
 from stages.retrieve import retrieve
 from stages.segment import segment
 from stages.shards import ShardResult, ShardTask, map_shards
+from stages.systems import Models, chosen_systems
 from stages.tables import read_table, write_table
 from stages.tracking import store
 from stages.tracking.evaluations import load_scores
@@ -170,6 +173,12 @@ def params_for(models, **changes) -> Params:
         "evaluate": {
             "cases": str(TRAINING),
             "max_cases": 4,
+            "systems": {
+                "sdedit": {"strength": 0.7, "guidance_scale": 4.0},
+                "inpainting": {"guidance_scale": 4.0},
+                "instruct_pix2pix": {"guidance_scale": 4.0, "image_guidance_scale": 1.5},
+                "iedit": {"strength": 0.7, "guidance_scale": 2.0},
+            },
             "judge": name["judge"],
             "segmenter": name["segmenter"],
             "base": name["diffusion"],
@@ -617,6 +626,18 @@ class TestRun:
         assert self.end(stage) == 0
         assert (process.TEMPORARY / "of the first process").exists()
         assert not own.exists()
+
+
+def test_claims_compare_with_sdedit_at_the_same_strength_and_its_own_guidance(models):
+    params = params_for(models, sampling={"strength": 1.0, "guidance_scale": 3.0})
+    editor = Editor(load_diffusion(models.diffusion))
+    known = dict.fromkeys(("base", "instructed", "tuned"), "")
+    everything = Models(base=editor, instructed=editor.diffusion, tuned=editor, identities=known)
+    chosen = chosen_systems(everything, params)
+    settings = ("strength", "guidance_scale")
+    shown = {name: tuple(chosen[name].settings[key] for key in settings) for name in chosen if "sdedit" in name}
+    assert shown == {"sdedit": (0.7, 4.0), "sdedit_as_iedit": (0.7, 4.0), "sdedit_as_iedit_m": (1.0, 4.0)}
+    assert chosen["sdedit_as_iedit_m"].masks is None
 
 
 @pytest.mark.parametrize("stage", [train, evaluate])
