@@ -30,7 +30,7 @@ from stages.models import (
 from stages.params import PARAMS_FILE, Evaluate, Params, named_models
 from stages.provenance import source_digest
 from stages.report.claims import CLAIMED, claim_rows, judge_claims, markdown_claims
-from stages.report.page import contact_sheet, save_picture, write_report
+from stages.report.page import SHEET_CASES, contact_sheet, save_picture, write_report
 from stages.report.tables import NAMES, write_case_scores, write_tables, write_text
 from stages.scoring import score_edits
 from stages.shards import LOGS, count_dropped, list_shards
@@ -57,7 +57,6 @@ WRITTEN = {
     "segment": TRAINING,
 }
 SHOWN_PAIRS = 8  # training pairs in the report
-SHEET_CASES = 8  # cases on the contact sheet
 CREDITS = "Artwork of the embedded world: OpenMoji (openmoji.org), CC BY-SA 4.0."
 PANELS = {
     "Losses of Eq 12, weighted": ["weighted/noise", "weighted/global_clip", "weighted/local_clip", "weighted/perceptual"],

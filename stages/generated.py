@@ -22,7 +22,7 @@ from stages.models import Segmenter, identity, load_clip, load_segmenter, load_v
 from stages.params import Params, Sampling
 from stages.provenance import source_digest
 from stages.report.claims import CLAIMED, judge_claims, markdown_claims
-from stages.report.page import contact_sheet, save_picture
+from stages.report.page import SHEET_CASES, contact_sheet, save_picture
 from stages.report.tables import markdown_table, write_tables, write_text
 from stages.requests import adjust_sampling
 from stages.run import run, set_threads
@@ -35,7 +35,6 @@ EDITED = Path("data/generated_edits")  # every system's edits of these
 REPORTS = Path("reports/generated")
 DRAWS = 20  # of a source, until the referee finds in it what the edit is about
 MASK_THRESHOLD = 0.5
-SHEET_CASES = 8
 NOTE = "\nSources sampled from the base model; their masks come from a segmenter that no system uses.\n"
 
 

@@ -196,7 +196,8 @@ class TestStage:
         prompts, keys = [sample.edit_prompt for sample in samples], ["a", "b"]
         found = system.edit(to_tensor([sample.source for sample in samples]), prompts, None, 7, keys)
 
-        scheduler = kind.from_pretrained("models/instruct_pix2pix/scheduler")
+        spacing = {"timestep_spacing": "trailing"} if solver == "dpmsolver++" else {}
+        scheduler = kind.from_pretrained("models/instruct_pix2pix/scheduler", **spacing)
         pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(model.name, scheduler=scheduler)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.tokenizer.model_max_length = harness.tiny.CONTEXT

@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
 from PIL import Image
 from skimage.morphology import dilation, footprint_rectangle
 from torch import Tensor
@@ -69,7 +69,8 @@ def pipeline_of(kind, diffusion: Diffusion, solver: str):
     """A pipeline with the solver as diffusers makes it of the model's own scheduler."""
     pipeline = diffusers_pipeline(kind, diffusion)
     if solver == "dpmsolver++":
-        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, algorithm_type="dpmsolver++")
+        model = pipeline.scheduler.config
+        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(model, algorithm_type=solver, timestep_spacing="trailing")
     return pipeline
 
 
@@ -121,6 +122,18 @@ class TestPlain:
         alpha = diffusion.scheduler.alphas_cumprod[first].item()
         wanted = alpha**0.5 * latents(1).double().numpy() + (1 - alpha) ** 0.5 * latents(2).double().numpy()
         np.testing.assert_allclose(asked[0][1].numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("named", [True, False], ids=["with spacing", "without"])
+    @pytest.mark.parametrize("steps", [8, 12, 25, 50])
+    def test_few_steps_begin_at_the_last_timestep_and_at_the_strength(self, diffusion, steps, named):
+        config = {key: value for key, value in diffusion.scheduler.config.items() if named or key != "timestep_spacing"}
+        scheduler = make_scheduler("dpmsolver++", DDIMScheduler.from_config(config))
+        scheduler.set_timesteps(steps)
+        assert len(scheduler.timesteps) == steps
+        assert int(scheduler.timesteps[0]) == 999
+        for strength in (0.5, 0.7, 0.9):
+            first = int(scheduler.timesteps[steps - int(steps * strength)])
+            assert 1000 * strength - 1000 / steps - 1 <= first < 1000 * strength
 
 
 class TestMasked:

@@ -16,10 +16,16 @@ Scheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
 
 
 def make_scheduler(solver: Solver, model: DDIMScheduler) -> Scheduler:
-    """Return a scheduler that solves as asked, with the noise schedule and the timesteps of a model's own."""
+    """Return a scheduler that solves as asked, with a model's noise schedule.
+
+    DDIM has the model's own timesteps. Those of DPM-Solver++ are spaced back from the last, T - 1, as Lin et al. (2024,
+    "Common diffusion noise schedules and sample steps are flawed") advise where they are few: other spacings of diffusers
+    begin far below it, where a state of pure noise is none that the model knows.
+    """
     if solver == "ddim":
         return DDIMScheduler.from_config(model.config)
-    return DPMSolverMultistepScheduler.from_config(model.config, algorithm_type=solver, solver_order=2)
+    spaced = {"timestep_spacing": "trailing", "algorithm_type": solver, "solver_order": 2}
+    return DPMSolverMultistepScheduler.from_config(model.config, **spaced)
 
 
 def edit_latents(

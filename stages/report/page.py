@@ -21,6 +21,7 @@ from stages.metrics.scores import METRICS
 from stages.report.claims import EITHER
 from stages.report.tables import NAMES, difference_rows, heading, result_rows
 
+SHEET_CASES = 8  # on a contact sheet, the first
 THUMBNAIL = 192  # pixels of a picture's side on the page and on the sheet
 TINT = (255, 0, 96)  # of a mask laid over its picture
 POINTS = 200  # of a curve; more steps are averaged in groups

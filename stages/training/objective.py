@@ -65,9 +65,10 @@ class Objective:
     def __call__(self, unet: nn.Module, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Return every term by name, (n,) each, in fp32.
 
-        Keys: ``raw/NAME`` for the terms of Eq 12 of every sample; ``weighted/NAME`` for what they add to ``total``, which
-        is to be minimised, and ``weighted/unconditional`` for what samples without prompt add instead; and the shares of
-        the latent that Eq 9 gives two targets (``share/both``) or none (``share/none``).
+        Keys: ``raw/NAME`` for the terms of Eq 12, those on the picture as ``_picture_losses`` takes them;
+        ``weighted/NAME`` for what they add to ``total``, which is to be minimised, and ``weighted/unconditional`` for what
+        samples without prompt add instead; and the shares of the latent where Eq 9 with the masks of the pair has two
+        targets (``share/both``) or none (``share/none``).
         """
         timesteps = draws.timesteps.to(batch.z1.device)
         source_noise = draws.noise.to(batch.z1)
@@ -79,10 +80,9 @@ class Objective:
 
         time = time_share(timesteps, len(self.alphas))
         looked_at = ~dropped & (draws.chance.to(dropped.device) < self.config.picture_share)
+        state = State(noisy=noisy, noise=source_noise, timesteps=timesteps, alpha=alpha)
         raw = {
-            "noise": self._noise_loss(
-                predicted, State(noisy=noisy, noise=source_noise, timesteps=timesteps, alpha=alpha), batch
-            ),
+            "noise": self._noise_loss(predicted, state, batch),
             **self._picture_losses(predict_clean(noisy, predicted, alpha), batch, looked_at),
         }
         weighted = losses.total_loss(**raw, time=time, perceptual_weight=self.config.perceptual)
@@ -141,7 +141,7 @@ class Objective:
             return found
         shown = Batch(**{field.name: getattr(batch, field.name)[looked_at] for field in fields(Batch)})
         terms = self._terms_of_pictures(losses.clamp_pictures(self.diffusion.decode(clean[looked_at])), shown)
-        scattered = {name: zero.index_put((looked_at,), value / config.picture_share) for name, value in terms.items()}
+        scattered = {name: zero.index_put((looked_at,), value.float() / config.picture_share) for name, value in terms.items()}
         return found | scattered
 
     def _terms_of_pictures(self, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
