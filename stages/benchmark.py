@@ -14,7 +14,7 @@ from diffusers import StableDiffusionImg2ImgPipeline, UNet2DConditionModel
 from stages.corpus.samples import read_edits
 from stages.editor import Editor, EditRequest, MaskMode
 from stages.models import load_clip, load_diffusion, load_vgg
-from stages.params import ModelName, Params
+from stages.params import ModelName, Params, Solver
 from stages.run import run, set_threads
 from stages.shards import list_shards
 from stages.systems import MODEL, diffusers_pipeline
@@ -23,7 +23,7 @@ from stages.training.stage import CACHE, TRAINING
 
 ROUNDS = 9
 WARMING, TIMED = 2, 8  # training steps of a round: not counted, counted
-DDIM_STEPS = (25, 50)  # as good here as what params.yaml says; the paper's
+DDIM_STEPS = (25, 50)  # the last are the paper's
 
 
 def benchmark(params: Params) -> None:
@@ -38,43 +38,49 @@ def benchmark(params: Params) -> None:
 
 
 def _compare_edits(params: Params) -> None:
-    """Print the time of an edit for 1 and for 4 results, and that of diffusers' img2img pipeline with DDIM.
+    """Print the time of an edit for 1 and for 4 results, and that of diffusers' img2img pipeline.
 
-    Both have the same weights, strength and guidance, and no mask.
+    Both have the same weights, strength and guidance, and no mask; the pipeline has the same solver and steps too, which
+    measures this code alone, and then DDIM's, which measures the choice of the solver as well.
     """
+    sampling = params.sampling
     editor = Editor.load(ModelName(name=str(MODEL)), params.evaluate.segmenter)
-    pipeline = diffusers_pipeline(StableDiffusionImg2ImgPipeline, editor.diffusion)
     case = next(sample for shard in list_shards(TRAINING, ".tar") for sample in read_edits(shard))
     request = EditRequest(image=case.source, prompt=case.edit_prompt)
-    print(f"an edit: {params.sampling.solver}, {params.sampling.steps} steps; lowest to highest ratio of {ROUNDS} rounds")
-    print(f"{'results':>7}  {'DDIM steps':>10}  {'iEdit':>8}  {'diffusers':>9}  ratio")
-    for images, steps in product((1, 4), DDIM_STEPS):
-        ours = partial(editor.edit, request, mask_mode=MaskMode.NONE, sampling=params.sampling, images=images)
+    print(f"an edit: {sampling.solver}, {sampling.steps} steps; lowest to highest ratio of {ROUNDS} rounds")
+    print(f"{'results':>7}  {'diffusers with':>20}  {'iEdit':>8}  {'diffusers':>9}  ratio")
+    compared: list[tuple[Solver, int]] = [(sampling.solver, sampling.steps), *(("ddim", steps) for steps in DDIM_STEPS)]
+    for images, (solver, steps) in product((1, 4), compared):
+        ours = partial(editor.edit, request, mask_mode=MaskMode.NONE, sampling=sampling, images=images)
         theirs = partial(
-            pipeline,
+            diffusers_pipeline(StableDiffusionImg2ImgPipeline, editor.diffusion, solver),
             prompt=case.edit_prompt,
             image=case.source,
-            strength=params.sampling.strength,
+            strength=sampling.strength,
             num_inference_steps=steps,
-            guidance_scale=params.sampling.guidance_scale,
+            guidance_scale=sampling.guidance_scale,
             num_images_per_prompt=images,
         )
         ours()
         theirs()
         rounds = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
-        print(f"{images:>7}  {steps:>10}  {_shown(rounds)}")
+        print(f"{images:>7}  {f'{solver}, {steps} steps':>20}  {_shown(rounds)}")
 
 
 def _compare_training_steps(params: Params) -> None:
-    """Print the time of a training step with all losses, and with those of params.yaml, and that of InstructPix2Pix."""
+    """Print the time of a training step with all losses, and with those of params.yaml, and that of InstructPix2Pix.
+
+    A time is the mean over the steps of a round, for blocks take turns and pictures are decoded of some samples only; each
+    round has samples of its own.
+    """
     config = params.train.model_copy(update={"steps": WARMING + TIMED, "checkpoint_every": WARMING + TIMED})
     diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
     dataset.encode_training_set(TRAINING, CACHE, config, diffusion, clip)
     data, wide = dataset.TrainingSet(CACHE), instruction.widen(diffusion.unet)
-    everything = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": config.losses.perceptual or 1.0}
+    competitor = instruction.Objective(diffusion)
 
-    def step_of(unet: UNet2DConditionModel, objective: loop.Objective, **how: Any) -> float:
-        """Return the median seconds of a step."""
+    def step_of(unet: UNet2DConditionModel, objective: loop.Objective, seed: int, **how: Any) -> float:
+        """Return the mean seconds of a step."""
         seconds: list[float] = []
 
         def on_step(_: int, log: loop.StepLog) -> None:
@@ -83,17 +89,26 @@ def _compare_training_steps(params: Params) -> None:
         with tempfile.TemporaryDirectory() as folder:
             workplace = loop.Workplace(folder=Path(folder), stage="train", fingerprint="benchmark")
             heard: dict[str, Any] = {"on_step": on_step, "on_checkpoint": lambda *_: None, **how}
-            loop.fine_tune(unet, objective, data, config, config.seed, workplace, **heard)
-        return statistics.median(seconds[WARMING:])
+            loop.fine_tune(unet, objective, data, config, seed, workplace, **heard)
+        return statistics.mean(seconds[WARMING:])
 
     print(f"\na training step of {config.batch}; lowest to highest ratio of {ROUNDS} rounds of {TIMED} steps")
-    print(f"{'losses':>14}  {'iEdit':>8}  {'InstructPix2Pix':>15}  ratio")
-    for name, losses in (("all of Eq 12", config.losses.model_copy(update=everything)), ("params.yaml", config.losses)):
-        ours = partial(step_of, diffusion.unet, objective.Objective(diffusion, clip, vgg, losses))
-        competitor = instruction.Objective(diffusion)
-        theirs = partial(step_of, wide, competitor, trainable=instruction.whole, draw=instruction.draw)
-        rounds = [(ours(), theirs()) for _ in range(ROUNDS)]
-        print(f"{name:>14}  {_shown(rounds)}")
+    print(f"{'losses':>28}  {'iEdit':>8}  {'InstructPix2Pix':>15}  ratio")
+    everything = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": config.losses.perceptual or 1.0}
+    for name, changes in (
+        ("Eq 12 on every picture", {**everything, "picture_share": 1.0}),
+        (f"Eq 12 on {config.losses.picture_share:.0%} of the pictures", everything),
+        ("params.yaml", {}),
+    ):
+        ours = objective.Objective(diffusion, clip, vgg, config.losses.model_copy(update=changes))
+        rounds = [
+            (
+                step_of(diffusion.unet, ours, seed),
+                step_of(wide, competitor, seed, trainable=instruction.whole, draw=instruction.draw),
+            )
+            for seed in range(ROUNDS)
+        ]
+        print(f"{name:>28}  {_shown(rounds)}")
 
 
 def _shown(rounds: Sequence[tuple[float, float]]) -> str:

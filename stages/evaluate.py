@@ -190,6 +190,12 @@ def _read_story() -> Story:
     )
 
 
+def _panels_of(losses: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
+    """Return the panels of PANELS with the terms that were on: one that is off is zero in every step."""
+    panels = {title: [name for name in names if any(row[name] for row in losses)] for title, names in PANELS.items()}
+    return {title: names for title, names in panels.items() if names}
+
+
 def _mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float]:
     """Return how well the predicted masks fit the true ones: mean intersection over union, how many are empty, both areas."""
     true = mask_to_tensor([case.source_mask for case in cases]).cpu() > 0.5
@@ -219,7 +225,7 @@ def _write_pictures(
         cases=cases[: config.gallery],
         edits={system: to_images(edited[: config.gallery]) for system, edited in edits.items()},
         losses=story.losses,
-        panels=PANELS,
+        panels=_panels_of(story.losses),
         dropped=story.dropped,
         pairs=story.pairs,
         credits_line=CREDITS,

@@ -1,10 +1,11 @@
 """Table 1 (a): the systems of Table 1 on sources that the base model made up. ``python -m stages.generated``.
 
 What is asked for are the edits of Table 1 (b), of which only the words are taken. A made-up source has no true mask:
-its mask comes from ``evaluate.referee``, a CLIPSeg that no system uses, and a source in which that one does not find
-what the edit is about is drawn again. Interrupted, it goes on.
+its mask comes from ``evaluate.referee``, a CLIPSeg by which no system predicts its own, and a source in which that one
+does not find what the edit is about is drawn again. Interrupted, it goes on.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from stages.params import Params, Sampling
 from stages.provenance import source_digest
 from stages.report.claims import CLAIMED, judge_claims, markdown_claims
 from stages.report.page import SHEET_CASES, contact_sheet, save_picture
-from stages.report.tables import markdown_table, write_tables, write_text
+from stages.report.tables import NAMES, markdown_table, write_tables, write_text
 from stages.requests import adjust_sampling
 from stages.run import run, set_threads
 from stages.scoring import score_edits
@@ -34,80 +35,94 @@ SOURCES = Path("data/generated")  # the cases with their made-up sources
 EDITED = Path("data/generated_edits")  # every system's edits of these
 REPORTS = Path("reports/generated")
 DRAWS = 20  # of a source, until the referee finds in it what the edit is about
-MASK_THRESHOLD = 0.5
-NOTE = "\nSources sampled from the base model; their masks come from a segmenter that no system uses.\n"
+NOT_FOUND = f"not found by the referee in {DRAWS} pictures"
+INPAINTED = {"inpainting": "Inpainting (the referee's masks)"}
+SHOWN, CLAIMING = NAMES | INPAINTED, CLAIMED | INPAINTED
+NOTE = "\nSources drawn by the base model; masks by a segmenter that predicts no system's. Inpainting is given these masks.\n"
 
 
 def generated(params: Params) -> None:
     """Write ``reports/generated``: the tables and the claims of Table 1 on generated sources, and the first cases.
 
     Raises:
-        InputError: the base model does not draw, or the referee does not find, what a case is about.
+        InputError: the referee finds nothing in what the base model draws.
     """
     set_threads(params.threads)
     config = params.evaluate
     models = load_models(params)
-    made_up = _write_cases(params, models.base)
-    asked = [Case(shard=made_up, sample=sample) for sample in read_edits(made_up)]
+    asked = _write_cases(params, models.base)
     cases = [case.sample for case in asked]
     made = edit_cases(asked, chosen_systems(models, params), models.tuned, identity(config.segmenter), params, EDITED)
     every = score_edits(cases, made.pictures, load_clip(config.judge), load_vgg(config.vgg), config.batch)
     scores = {system: every[system] for system in SYSTEMS}
-    named = {"judge": config.judge, "vgg": config.vgg, "base": config.base, "referee": config.referee}
+    named = {"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter, "referee": config.referee}
     metrics = summarise(
         scores,
         resamples=config.bootstrap,
         seed=params.seed,
-        models={name: {"name": model.name, "identity": identity(model)} for name, model in named.items()},
+        models={name: {"name": model.name, "identity": identity(model)} for name, model in named.items()}
+        | {name: {"identity": digest} for name, digest in models.identities.items()},
     )
     verdicts = judge_claims(every, config.bootstrap, params.seed)
     write_json(REPORTS / "metrics.json", metrics)
-    write_tables(REPORTS, metrics)
-    write_text(REPORTS / "claims.md", markdown_claims(verdicts, CLAIMED, metrics["cases"]) + NOTE)
-    write_text(REPORTS / "table.md", markdown_table(metrics) + NOTE)
+    write_tables(REPORTS, metrics, SHOWN)
+    write_text(REPORTS / "table.md", markdown_table(metrics, SHOWN) + NOTE)
+    write_text(REPORTS / "claims.md", markdown_claims(verdicts, CLAIMING, metrics["cases"]) + NOTE)
     shown = {system: to_images(made.pictures[system][:SHEET_CASES]) for system in SYSTEMS}
-    save_picture(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], shown))
-    made.counts.report()
+    save_picture(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], shown, SHOWN, mask="referee's mask"))
+    replace(made.counts, stage="generated").report()
 
 
-def _write_cases(params: Params, base: Editor) -> Path:
-    """Write one shard with the cases of Table 1 (b), each with a source of its own making, and return its path."""
+def _write_cases(params: Params, base: Editor) -> list[Case]:
+    """Return the cases of Table 1 (b), each with a source that the base model drew; they are kept, a shard a batch.
+
+    Raises:
+        InputError: there is none whose thing the referee finds.
+    """
     config = params.evaluate
-    shards = list_shards(Path(config.cases), ".tar")
-    wanted = [case.sample for case in read_cases(shards, params)]
+    asked = read_cases(list_shards(Path(config.cases), ".tar"), params)
+    batches = {f"{start:08d}": asked[start : start + config.batch] for start in range(0, len(asked), config.batch)}
     sampling = adjust_sampling(params.sampling, strength=1.0, guidance_scale=config.systems.inpainting.guidance_scale)
     referee = load_segmenter(config.referee)
 
-    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:  # noqa: ARG001
-        parts = [wanted[start : start + config.batch] for start in range(0, len(wanted), config.batch)]
-        made = (case for part in parts for case in _draw_sources(part, base, referee, sampling, params.seed, advance))
-        return ShardResult(done=write_edits(output, made))
+    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        wanted = [case.sample for case in batches[task.name]]
+        made = _draw_sources(wanted, base, referee, sampling, params.seed)
+        advance(len(wanted))
+        return ShardResult(done=write_edits(output, made), dropped=Counter({NOT_FOUND: len(wanted) - len(made)}))
 
+    tasks = [
+        ShardTask(
+            name=name,
+            inputs=tuple(sorted({case.shard for case in batch})),
+            samples=len(batch),
+            settings={"keys": [case.sample.key for case in batch]},
+        )
+        for name, batch in batches.items()
+    ]
     settings = {
         "base": identity(config.base),
         "referee": identity(config.referee),
-        "sampling": sampling.model_dump(),
+        "sampling": sampling.model_dump(exclude={"mask_margin"}),
         "seed": params.seed,
-        "batch": config.batch,
         "code": source_digest(__file__),
     }
-    task = ShardTask(name="00000", inputs=tuple(shards), samples=len(wanted), settings={"keys": [case.key for case in wanted]})
-    map_shards(stage="generate", tasks=[task], folder=SOURCES, suffix=".tar", settings=settings, work=work).report()
-    return SOURCES / f"{task.name}.tar"
+    map_shards(stage="sources", tasks=tasks, folder=SOURCES, suffix=".tar", settings=settings, work=work).report()
+    made = [Case(shard=shard, sample=case) for shard in list_shards(SOURCES, ".tar") for case in read_edits(shard)]
+    if not made:
+        raise InputError(
+            f"evaluate.referee = {config.referee.name!r}: finds nothing in what evaluate.base = {config.base.name!r} draws; "
+            "lower sampling.mask_threshold, or name other models"
+        )
+    return made
 
 
 def _draw_sources(
-    cases: Sequence[EditSample],
-    base: Editor,
-    referee: Segmenter,
-    sampling: Sampling,
-    seed: int,
-    advance: Callable[[int], object],
+    cases: Sequence[EditSample], base: Editor, referee: Segmenter, sampling: Sampling, seed: int
 ) -> list[EditSample]:
-    """Return the cases with sources that the base model draws of their captions; a source stands for the target too.
+    """Return the cases with sources that the base model draws of their captions; the source stands for the target too.
 
-    Raises:
-        InputError: there is a case whose source the referee never finds the thing in.
+    Those are left out whose thing the referee finds in none of DRAWS pictures.
     """
     found: dict[str, EditSample] = {}
     for attempt in range(DRAWS):
@@ -115,19 +130,12 @@ def _draw_sources(
         if not missing:
             break
         pictures = to_images(_draw(missing, base, sampling, seed, attempt))
-        masks = referee.probabilities(pictures, [case.source_diff for case in missing]) >= MASK_THRESHOLD
+        masks = referee.probabilities(pictures, [case.source_diff for case in missing]) >= sampling.mask_threshold
         for case, picture, mask in zip(missing, pictures, masks, strict=True):
             if mask.any() and not mask.all():
                 region = to_images(mask.float().expand(1, 3, -1, -1))[0].convert("L")
                 found[case.key] = replace(case, source=picture, target=picture, source_mask=region, target_mask=region)
-                advance(1)
-    lost = [case for case in cases if case.key not in found]
-    if lost:
-        raise InputError(
-            f"evaluate.referee: finds no {lost[0].source_diff!r} in {DRAWS} pictures of {lost[0].source_caption!r} that "
-            "evaluate.base drew; allowed are a base model and a segmenter that know the world of the cases"
-        )
-    return [found[case.key] for case in cases]
+    return [found[case.key] for case in cases if case.key in found]
 
 
 def _draw(cases: Sequence[EditSample], base: Editor, sampling: Sampling, seed: int, attempt: int) -> Tensor:

@@ -195,7 +195,7 @@ class Instruct(Section):
 
 
 Solver = Literal["ddim", "dpmsolver++"]
-"""DDIM (Song et al. 2021), or DPM-Solver++ of second order (Lu et al. 2022), which needs half as many steps."""
+"""DDIM (Song et al. 2021), or DPM-Solver++ of second order (Lu et al. 2022), which needs fewer steps."""
 
 
 class Sampling(Section):

@@ -224,9 +224,11 @@ def test_the_tables_are_both_evaluations_the_curves_and_the_ablation(work, monke
     done = []
     monkeypatch.setattr(tables, "run_stages", lambda names, forced: done.append((names, forced)))
     monkeypatch.setattr(tables, "publish_results", lambda: done.append("published"))
+    monkeypatch.setattr(tables, "publish_generated", lambda: done.append("published too"))
     monkeypatch.setattr(tables, "run_logged", lambda command, **_: done.append(command[1:]))
     tables.tables(seeds=2)
-    assert done == [(["evaluate"], ["evaluate"]), "published", ["-m", "stages.generated"], ["-m", "stages.tradeoff"]]
+    made_up, curves = ["-m", "stages.generated"], ["-m", "stages.tradeoff"]
+    assert done == [(["evaluate"], ["evaluate"]), "published", made_up, "published too", curves]
     assert work.trained == [f"ablation-{name}-{seed}" for name in ablation.CONFIGURATIONS for seed in range(2)]
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from stages import train as stage
 from stages.corpus.samples import EditSample, write_edits
@@ -28,7 +29,7 @@ from stages.shards import ShardResult, ShardTask, map_shards
 from stages.tracking import store
 from stages.tracking.training_run import TrainingRun
 from stages.training.dataset import Batch, TrainingSet, encode_training_set, order
-from stages.training.loop import Workplace, fine_tune, trainable_blocks
+from stages.training.loop import StepLog, Workplace, fine_tune, trainable_blocks
 from stages.training.objective import Objective, draw
 from stages.training.outcome import Outcome
 from tests import tiny
@@ -303,6 +304,29 @@ class TestResume:
         aside.mkdir()
         (aside / ".tmp1234").write_bytes(b"half")
         self.go_on(tools, reference, workplace, 3)
+
+    @pytest.mark.parametrize("precision", ["no", "bf16"])
+    def test_the_base_stays_the_teacher_and_the_same_pictures_are_looked_at(self, tools, tmp_path, precision):
+        losses = params_for(tools.folder).train.losses.model_dump(mode="json") | {"noise": "guided", "picture_share": 0.5}
+        config = params_for(tools.folder, losses=losses, precision=precision, gradient_checkpointing=True).train
+
+        def train(workplace: Workplace, last: int | None = None) -> dict[str, Tensor]:
+            diffusion = dataclasses.replace(tools.diffusion, unet=copy.deepcopy(tools.diffusion.unet))
+            objective = Objective(diffusion, tools.clip, tools.vgg, config.losses)  # as the stage makes it
+
+            def stop(step: int, log: StepLog) -> None:
+                if step == last:
+                    raise KeyboardInterrupt
+
+            fine_tune(diffusion.unet, objective, tools.data, config, 0, workplace, on_step=stop, on_checkpoint=lambda *_: None)
+            return diffusion.unet.state_dict()
+
+        straight = train(place(tmp_path, "straight"))
+        assert changed(tools.diffusion.unet.state_dict(), straight)
+        with pytest.raises(KeyboardInterrupt):
+            train(place(tmp_path, "stopped"), last=4)
+        assert_same(train(place(tmp_path, "stopped")), straight)
+        tools.diffusion.vae.disable_gradient_checkpointing()
 
     def test_again_and_again(self, tools, reference, tmp_path):
         workplace = place(tmp_path)

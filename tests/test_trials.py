@@ -154,7 +154,7 @@ class TestAblation:
 
     def test_table_has_mean_and_spread_and_says_what_holds(self):
         lines = ablation_markdown(FOUND).splitlines()
-        assert sum(line.startswith(("| L_glob", "| L_mask toward", "| as", "| the same")) for line in lines) == len(ROWS)
+        assert sum(line.startswith(("| L_glob", "| L_guided", "| as", "| the same")) for line in lines) == len(ROWS)
         assert "50.10 ± 0.10" in lines[2]
         masks = next(line for line in lines if line.startswith("| Predicted masks"))
         assert masks == "| Predicted masks at inference lift SSIM-M̄ by at least 15 points | 16.00 ± 0.00 | 3 of 3 | yes |"

@@ -139,7 +139,11 @@ def save_picture(path: Path, picture: Image.Image) -> None:
 
 
 def contact_sheet(
-    cases: Sequence[EditSample], edits: Mapping[str, Sequence[Image.Image]], names: Mapping[str, str] = NAMES
+    cases: Sequence[EditSample],
+    edits: Mapping[str, Sequence[Image.Image]],
+    names: Mapping[str, str] = NAMES,
+    *,
+    mask: str = "true mask",
 ) -> Image.Image:
     """Return one picture with a row for each case: source, mask over source, the results; its two texts above.
 
@@ -147,9 +151,10 @@ def contact_sheet(
         cases: shown in this order, all of them.
         edits: system → its results, one for each case.
         names: system → how it is shown.
+        mask: how the mask is called.
     """
     _check_edits(cases, edits, names)
-    titles = ["source", "true mask", *names.values()]
+    titles = ["source", mask, *names.values()]
     margin, line = 12, 22
     width = margin + len(titles) * (THUMBNAIL + margin)
     row_height = THUMBNAIL + line + 2 * margin
