@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -306,7 +307,9 @@ class TestResume:
         self.go_on(tools, reference, workplace, 3)
 
     @pytest.mark.parametrize("precision", ["no", "bf16"])
-    def test_the_base_stays_the_teacher_and_the_same_pictures_are_looked_at(self, tools, tmp_path, precision):
+    def test_the_base_stays_the_teacher_and_the_same_pictures_are_looked_at(self, tools, tmp_path, precision, request):
+        AcceleratorState._reset_state()  # one precision a process is all that it knows
+        request.addfinalizer(AcceleratorState._reset_state)
         losses = params_for(tools.folder).train.losses.model_dump(mode="json") | {"noise": "guided", "picture_share": 0.5}
         config = params_for(tools.folder, losses=losses, precision=precision, gradient_checkpointing=True).train
 
