@@ -77,7 +77,7 @@ deploy: .venv/installed
 worker: .venv/installed wordnet
 	prefect worker start --pool iedit
 
-# Time of an edit against diffusers' own img2img pipeline, side by side in one process.
+# Times of an edit and of a training step beside those of diffusers' pipeline and of InstructPix2Pix, in one process.
 bench: .venv/installed
 	python -m stages.benchmark
 

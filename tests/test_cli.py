@@ -102,10 +102,10 @@ class TestSampling:
         assert cli._load("model")[1] == sampling
         assert capsys.readouterr().err == ""
 
-    def test_a_model_from_before_masks_had_a_margin_edits_without(self, folder):
+    def test_a_model_from_before_has_what_was_then_without_a_name(self, folder):
         sampling = {"steps": 7, "strength": 0.5, "guidance_scale": 2.0, "mask_threshold": 0.1}
         write_json(folder / "model/iedit.json", {"sampling": sampling})
-        assert read_sampling(folder / "model") == Sampling(**sampling, mask_margin=0.0)
+        assert read_sampling(folder / "model") == Sampling(**sampling, solver="ddim", mask_margin=0.0)
 
     @pytest.mark.parametrize(
         ("content", "told"),
