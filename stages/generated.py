@@ -1,7 +1,7 @@
 """Table 1 (a): the systems of Table 1 on sources that the base model made up. ``python -m stages.generated``.
 
 What is asked for are the edits of Table 1 (b), of which only the words are taken. A made-up source has no true mask:
-its mask comes from ``evaluate.referee``, a CLIPSeg by which no system predicts its own, and a source in which that one
+its mask comes from ``generated.referee``, a CLIPSeg by which no system predicts its own, and a source in which that one
 does not find what the edit is about is drawn again. Interrupted, it goes on.
 """
 
@@ -55,7 +55,7 @@ def generated(params: Params) -> None:
     made = edit_cases(asked, chosen_systems(models, params), models.tuned, identity(config.segmenter), params, EDITED)
     every = score_edits(cases, made.pictures, load_clip(config.judge), load_vgg(config.vgg), config.batch)
     scores = {system: every[system] for system in SYSTEMS}
-    named = {"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter, "referee": config.referee}
+    named = {"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter, "referee": params.generated.referee}
     metrics = summarise(
         scores,
         resamples=config.bootstrap,
@@ -83,7 +83,7 @@ def _write_cases(params: Params, base: Editor) -> list[Case]:
     asked = read_cases(list_shards(Path(config.cases), ".tar"), params)
     batches = {f"{start:08d}": asked[start : start + config.batch] for start in range(0, len(asked), config.batch)}
     sampling = adjust_sampling(params.sampling, strength=1.0, guidance_scale=config.systems.inpainting.guidance_scale)
-    referee = load_segmenter(config.referee)
+    referee = load_segmenter(params.generated.referee)
 
     def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
         wanted = [case.sample for case in batches[task.name]]
@@ -102,7 +102,7 @@ def _write_cases(params: Params, base: Editor) -> list[Case]:
     ]
     settings = {
         "base": identity(config.base),
-        "referee": identity(config.referee),
+        "referee": identity(params.generated.referee),
         "sampling": sampling.model_dump(exclude={"mask_margin"}),
         "seed": params.seed,
         "code": source_digest(__file__),
@@ -111,8 +111,8 @@ def _write_cases(params: Params, base: Editor) -> list[Case]:
     made = [Case(shard=shard, sample=case) for shard in list_shards(SOURCES, ".tar") for case in read_edits(shard)]
     if not made:
         raise InputError(
-            f"evaluate.referee = {config.referee.name!r}: finds nothing in what evaluate.base = {config.base.name!r} draws; "
-            "lower sampling.mask_threshold, or name other models"
+            f"generated.referee = {params.generated.referee.name!r}: finds nothing in what "
+            f"evaluate.base = {config.base.name!r} draws; lower sampling.mask_threshold, or name other models"
         )
     return made
 

@@ -267,13 +267,18 @@ class Evaluate(Section):
     systems: Systems
     judge: ModelName  # a CLIP that nothing was trained against
     segmenter: ModelName
-    referee: ModelName  # a CLIPSeg that no system uses, for masks of sources that are made up
     base: ModelName
     vgg: ModelName
     batch: Count
     gallery: Count  # cases shown in the report
     bootstrap: Count  # resamples of an interval
     gate: Gate
+
+
+class MadeUp(Section):
+    """Table 1 on sources that the base model made up; no stage of DVC."""
+
+    referee: ModelName  # a CLIPSeg by which no system predicts its masks
 
 
 class Params(Section):
@@ -290,6 +295,7 @@ class Params(Section):
     instruct: Instruct
     sampling: Sampling
     evaluate: Evaluate
+    generated: MadeUp
 
     @model_validator(mode="after")
     def _models_know_their_keys(self) -> Self:

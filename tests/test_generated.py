@@ -37,7 +37,9 @@ def params(models, workplace) -> Params:
     shutil.copytree(models.segmenter.name, "referee")
     weights = load_file("referee/model.safetensors")
     save_file({name: weight * 1.01 for name, weight in weights.items()}, "referee/model.safetensors", {"format": "pt"})
-    return harness.params_for(models, evaluate={"cases": "data/evaluation", "referee": {"name": "referee"}, "batch": 2})
+    return harness.params_for(
+        models, evaluate={"cases": "data/evaluation", "batch": 2}, generated={"referee": {"name": "referee"}}
+    )
 
 
 def left_half(images) -> torch.Tensor:
@@ -49,7 +51,7 @@ def left_half(images) -> torch.Tensor:
 @pytest.fixture
 def asked(params, monkeypatch) -> list[list[Image.Image]]:
     """What the referee, which finds the left half of everything, was asked for; the segmenter finds the right half."""
-    referee, pictures = load_segmenter(params.evaluate.referee), []
+    referee, pictures = load_segmenter(params.generated.referee), []
     weight = next(referee.model.parameters())
 
     def probabilities(self: Segmenter, images, texts) -> torch.Tensor:
@@ -120,7 +122,7 @@ def test_a_source_without_its_thing_is_drawn_again(params, monkeypatch):
         seen.append(list(images))
         return left_half(images) * (torch.arange(len(images)) % 2 == 0).view(-1, 1, 1, 1)
 
-    referee, base = load_segmenter(params.evaluate.referee), load_models(params).base
+    referee, base = load_segmenter(params.generated.referee), load_models(params).base
     monkeypatch.setattr(Segmenter, "probabilities", third_time)
     cases = list(read_edits(Path("data/evaluation/00000.tar")))
     made = _draw_sources(cases, base, referee, params.sampling, 0)
@@ -147,5 +149,5 @@ def test_a_case_that_is_never_found_is_left_out_and_counted(params, monkeypatch)
 
 def test_a_referee_that_finds_nothing_is_told(params, monkeypatch):
     monkeypatch.setattr(Segmenter, "probabilities", lambda _, images, __: left_half(images) * 0)
-    with pytest.raises(InputError, match=r"^evaluate\.referee = 'referee': finds nothing in what evaluate\.base = "):
+    with pytest.raises(InputError, match=r"^generated\.referee = 'referee': finds nothing in what evaluate\.base = "):
         generated(params)

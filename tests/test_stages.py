@@ -177,7 +177,7 @@ def params_for(models, **changes) -> Params:
                 "sdedit": {"strength": 0.7, "guidance_scale": 4.0},
                 "inpainting": {"guidance_scale": 4.0},
                 "instruct_pix2pix": {"guidance_scale": 4.0, "image_guidance_scale": 1.5},
-                "iedit": {"strength": 0.7, "guidance_scale": 2.0},
+                "iedit": {"strength": 0.7, "guidance_scale": 4.0},
             },
             "judge": name["judge"],
             "segmenter": name["segmenter"],
@@ -629,14 +629,16 @@ class TestRun:
 
 
 def test_claims_compare_with_sdedit_at_the_same_strength_and_its_own_guidance(models):
-    params = params_for(models, sampling={"strength": 1.0, "guidance_scale": 3.0})
+    values = params_for(models, sampling={"strength": 1.0, "guidance_scale": 3.0}).model_dump(mode="json")
+    values["evaluate"]["systems"]["iedit"] = {"strength": 0.5, "guidance_scale": 2.0}
+    params = Params.model_validate(values)
     editor = Editor(load_diffusion(models.diffusion))
     known = dict.fromkeys(("base", "instructed", "tuned"), "")
     everything = Models(base=editor, instructed=editor.diffusion, tuned=editor, identities=known)
     chosen = chosen_systems(everything, params)
     settings = ("strength", "guidance_scale")
     shown = {name: tuple(chosen[name].settings[key] for key in settings) for name in chosen if "sdedit" in name}
-    assert shown == {"sdedit": (0.7, 4.0), "sdedit_as_iedit": (0.7, 4.0), "sdedit_as_iedit_m": (1.0, 4.0)}
+    assert shown == {"sdedit": (0.7, 4.0), "sdedit_as_iedit": (0.5, 4.0), "sdedit_as_iedit_m": (1.0, 4.0)}
     assert chosen["sdedit_as_iedit_m"].masks is None
 
 
