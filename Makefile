@@ -81,7 +81,7 @@ worker: .venv/installed wordnet
 bench: .venv/installed
 	python -m stages.benchmark
 
-# How each system should sample, tried on the validation cases; what is found goes into conf/preset by hand. Hours.
+# How each system should sample, tried on the validation cases; what is found goes into conf/preset by hand. Half an hour.
 tune: .venv/installed
 	python -m stages.tune
 
