@@ -7,6 +7,7 @@ import numpy as np
 
 from stages.files import write_json
 from stages.params import Params
+from stages.requests import read_sampling
 from stages.run import run, set_threads
 from stages.trials import Settings, run_trials
 
@@ -16,8 +17,10 @@ EDITED = Path("data/ablated")  # the edits of the last model
 def score_model(params: Params, model: Path, file: Path) -> None:
     """Write what a model scores as iEdit, without masks and with them.
 
+    Both are sampled as the model was made to be, so that the masks are all that differs.
+
     Args:
-        params: say how to sample, on which cases, and by what to score.
+        params: say on which cases, and by what to score.
         model: the folder of the model.
         file: gets, for ``iedit`` and ``iedit_m``, the mean of every metric over the cases of Table 1.
 
@@ -25,15 +28,12 @@ def score_model(params: Params, model: Path, file: Path) -> None:
         InputError: a model or a case is not as it must be.
     """
     set_threads(params.threads)
-    chosen = params.evaluate.systems.iedit
-    wanted: dict[str, list[Settings]] = {
-        "iedit": [{"strength": chosen.strength, "guidance_scale": chosen.guidance_scale}],
-        "iedit_m": [{"strength": params.sampling.strength, "guidance_scale": params.sampling.guidance_scale}],
-    }
+    sampled = params.model_copy(update={"sampling": read_sampling(model)})
+    wanted: dict[str, list[Settings]] = {"iedit": [{}], "iedit_m": [{}]}
     scored = {
         trial.system: {name: float(np.nanmean(values)) for name, values in trial.scores.per_case.items()}
         | {name: interval.value for name, interval in trial.scores.of_set.items()}
-        for trial in run_trials(params, "evaluation", wanted, EDITED, model)
+        for trial in run_trials(sampled, "evaluation", wanted, EDITED, model)
     }
     write_json(file, scored)
 

@@ -40,18 +40,22 @@ def benchmark(params: Params) -> None:
 def _compare_edits(params: Params) -> None:
     """Print the time of an edit for 1 and for 4 results, and that of diffusers' img2img pipeline.
 
-    Both have the same weights, strength and guidance, and no mask; the pipeline has the same solver and steps too, which
-    measures this code alone, and then DDIM's, which measures the choice of the solver as well.
+    Both have the same weights, strength and guidance; the pipeline has no mask. It has the same solver and steps too, which
+    measures this code alone, and then DDIM's, which measures the choice of the solver as well, and at last what it costs to
+    predict a mask, of which a first edit may be a part.
     """
     sampling = params.sampling
     editor = Editor.load(ModelName(name=str(MODEL)), params.evaluate.segmenter)
     case = next(sample for shard in list_shards(TRAINING, ".tar") for sample in read_edits(shard))
-    request = EditRequest(image=case.source, prompt=case.edit_prompt)
+    request = EditRequest(image=case.source, prompt=case.edit_prompt, term=case.target_diff, source_term=case.source_diff)
     print(f"an edit: {sampling.solver}, {sampling.steps} steps; lowest to highest ratio of {ROUNDS} rounds")
-    print(f"{'results':>7}  {'diffusers with':>20}  {'iEdit':>8}  {'diffusers':>9}  ratio")
-    compared: list[tuple[Solver, int]] = [(sampling.solver, sampling.steps), *(("ddim", steps) for steps in DDIM_STEPS)]
-    for images, (solver, steps) in product((1, 4), compared):
-        ours = partial(editor.edit, request, mask_mode=MaskMode.NONE, sampling=sampling, images=images)
+    print(f"{'results':>7}  {'mask':>9}  {'diffusers with':>20}  {'iEdit':>8}  {'diffusers':>9}  ratio")
+    compared: list[tuple[MaskMode, Solver, int]] = [
+        (MaskMode.NONE, sampling.solver, sampling.steps),
+        *((mode, "ddim", steps) for mode in (MaskMode.NONE, MaskMode.PREDICTED) for steps in DDIM_STEPS),
+    ]
+    for images, (mode, solver, steps) in product((1, 4), compared):
+        ours = partial(editor.edit, request, mask_mode=mode, sampling=sampling, images=images)
         theirs = partial(
             diffusers_pipeline(StableDiffusionImg2ImgPipeline, editor.diffusion, solver),
             prompt=case.edit_prompt,
@@ -64,7 +68,7 @@ def _compare_edits(params: Params) -> None:
         ours()
         theirs()
         rounds = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
-        print(f"{images:>7}  {f'{solver}, {steps} steps':>20}  {_shown(rounds)}")
+        print(f"{images:>7}  {mode:>9}  {f'{solver}, {steps} steps':>20}  {_shown(rounds)}")
 
 
 def _compare_training_steps(params: Params) -> None:

@@ -17,7 +17,7 @@ from stages.corpus.samples import EditSample, read_edits
 from stages.editor import Editor
 from stages.errors import InputError
 from stages.files import remove, value_digest
-from stages.models import device, mask_to_tensor, to_tensor
+from stages.models import device, mask_to_tensor
 from stages.pairing.split import held_out_pairs
 from stages.params import CaseSplit, Params
 from stages.provenance import source_digest
@@ -95,9 +95,7 @@ def edit_cases(
 
     def edit(system: System, rows: slice) -> Tensor:
         part = wanted[rows]
-        pictures = to_tensor([case.source for case in part])
-        masks = _masks_for(system, part, lambda: predicted[rows])
-        return system.edit(pictures, [case.edit_prompt for case in part], masks, params.seed, [case.key for case in part])
+        return system.edit(part, _masks_for(system, part, lambda: predicted[rows]), params.seed)
 
     batch = params.evaluate.batch
     masking = {"segmenter": segmenter, "threshold": params.sampling.mask_threshold}
@@ -132,13 +130,12 @@ def time_edits(cases: Sequence[Case], systems: Mapping[str, System], finder: Edi
     They take turns, so that whatever else slows the machine slows all.
     """
     sample = cases[0].sample
-    picture = to_tensor([sample.source])
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(TIMED):
         for name, system in systems.items():
             started = time.perf_counter()
             masks = _masks_for(system, [sample], lambda: _find_masks(finder, [sample], params))
-            system.edit(picture, [sample.edit_prompt], masks, params.seed, [sample.key])
+            system.edit([sample], masks, params.seed)
             seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(each) for name, each in seconds.items()}
 

@@ -63,15 +63,23 @@ class Editor:
             raise InputError(f"the image is {width} × {height}: its longer side may be {MAX_ASPECT} times the shorter at most")
         size = self._working_size(request.image.size)
         small = request.image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        mask = self._mask(request, small, mask_mode, sampling)
-        edits = self.edit_batch(
-            to_tensor([small]).expand(images, -1, -1, -1),
-            [request.prompt] * images,
-            masks=None if mask is None else mask.expand(images, -1, -1, -1),
-            sampling=sampling,
-            seed=seed,
-            keys=[str(number) for number in range(images)],
-        )
+        pictures = to_tensor([small]).expand(images, -1, -1, -1)
+        prompts, keys = [request.prompt] * images, [str(number) for number in range(images)]
+        match mask_mode:
+            case MaskMode.NONE:
+                masks = None
+            case MaskMode.GIVEN:
+                masks = _given_mask(request, size).expand(images, -1, -1, -1)
+            case MaskMode.PREDICTED:
+                terms, source_terms = [request.term or request.prompt] * images, [request.source_term] * images
+                found = self.predict_masks([small] * images, terms, source_terms, sampling.mask_threshold)
+                masks = self.make_room(found, pictures, prompts, terms, sampling=sampling, seed=seed, keys=keys)
+                if not masks.flatten(1).any(dim=1).all():
+                    sought = " nor ".join(repr(term) for term in (terms[0], source_terms[0]) if term is not None)
+                    raise InputError(
+                        f"nothing in the picture looks like {sought}: name what is there, give a mask, or edit without one"
+                    )
+        edits = self.edit_batch(pictures, prompts, masks=masks, sampling=sampling, seed=seed, keys=keys)
         results = to_images(edits)
         return (
             [edit.resize(request.image.size, Image.Resampling.LANCZOS) for edit in results]
@@ -140,23 +148,40 @@ class Editor:
             masks[missing] = (found >= threshold).float()
         return masks
 
-    def _mask(self, request: EditRequest, image: Image.Image, mode: MaskMode, sampling: Sampling) -> Tensor | None:
-        if mode is MaskMode.NONE:
-            return None
-        if mode is MaskMode.PREDICTED:
-            terms, source_terms = [request.term or request.prompt], [request.source_term]
-            mask = self.predict_masks([image], terms, source_terms, sampling.mask_threshold)
-            if not mask.any():
-                sought = " nor ".join(repr(term) for term in (*terms, *source_terms) if term is not None)
-                raise InputError(
-                    f"nothing in the picture looks like {sought}: name what is there, give a mask, or edit without one"
-                )
-            return widen_mask(mask, sampling.mask_margin)
-        if request.mask is None:
-            raise InputError("mask mode 'given' needs a mask")
-        if request.mask.size != request.image.size:
-            raise InputError(f"the mask is {request.mask.size}, the image {request.image.size}: they must have one size")
-        return (mask_to_tensor([request.mask.convert("L").resize(image.size, Image.Resampling.BILINEAR)]) >= 0.5).float()
+    def make_room(
+        self,
+        masks: Tensor,
+        pictures: Tensor,
+        prompts: Sequence[str],
+        terms: Sequence[str],
+        *,
+        sampling: Sampling,
+        seed: int,
+        keys: Sequence[str],
+    ) -> Tensor:
+        """Return masks (n, 1, h, w), 0 or 1, that hold what is there and what takes its place.
+
+        What :func:`predict_masks` finds has the outline of the thing in the picture, where a larger one is cut off. With
+        ``sampling.mask_draft`` the whole picture is edited first, and where its term is found then is added to the mask: from
+        the same noise, the edit within the mask makes much the same thing at the same place.
+
+        Args:
+            masks: (n, 1, h, w), of :func:`predict_masks`; they are widened by ``sampling.mask_margin``.
+            pictures: (n, 3, h, w) in [0, 1].
+            prompts: n prompts.
+            terms: n terms; what each edit is about.
+            sampling: of the first edit as of the second.
+            seed: of the noise.
+            keys: n names, as :func:`edit_batch` has them.
+
+        Raises:
+            InputError: the editor has no segmenter.
+        """
+        room = widen_mask(masks, sampling.mask_margin)
+        if not sampling.mask_draft:
+            return room
+        drafts = self.edit_batch(pictures, prompts, masks=None, sampling=sampling, seed=seed, keys=keys)
+        return torch.maximum(room, self.predict_masks(to_images(drafts), terms, [None] * len(terms), sampling.mask_threshold))
 
     def _working_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size to edit at: the model's own for the shorter side, both multiples of the U-Net's reduction."""
@@ -165,3 +190,12 @@ class Editor:
         scale = self.diffusion.unet.config.sample_size * reduction / min(size)
         width, height = (max(unit, round(side * scale / unit) * unit) for side in size)
         return width, height
+
+
+def _given_mask(request: EditRequest, size: tuple[int, int]) -> Tensor:
+    """Return the mask of a request at the size of the edit, (1, 1, h, w), 0 or 1."""
+    if request.mask is None:
+        raise InputError("mask mode 'given' needs a mask")
+    if request.mask.size != request.image.size:
+        raise InputError(f"the mask is {request.mask.size}, the image {request.image.size}: they must have one size")
+    return (mask_to_tensor([request.mask.convert("L").resize(size, Image.Resampling.BILINEAR)]) >= 0.5).float()

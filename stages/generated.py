@@ -36,7 +36,7 @@ EDITED = Path("data/generated_edits")  # every system's edits of these
 REPORTS = Path("reports/generated")
 DRAWS = 20  # of a source, until the referee finds in it what the edit is about
 NOT_FOUND = f"not found by the referee in {DRAWS} pictures"
-INPAINTED = {"inpainting": "Inpainting (the referee's masks)"}
+INPAINTED = {"inpainting": "Inpainting (given masks)"}
 SHOWN, CLAIMING = NAMES | INPAINTED, CLAIMED | INPAINTED
 NOTE = "\nSources drawn by the base model; masks by a segmenter that predicts no system's. Inpainting is given these masks.\n"
 
@@ -103,7 +103,7 @@ def _write_cases(params: Params, base: Editor) -> list[Case]:
     settings = {
         "base": identity(config.base),
         "referee": identity(params.generated.referee),
-        "sampling": sampling.model_dump(exclude={"mask_margin"}),
+        "sampling": sampling.model_dump(exclude={"mask_margin", "mask_draft"}),
         "seed": params.seed,
         "code": source_digest(__file__),
     }

@@ -207,6 +207,7 @@ class Sampling(Section):
     guidance_scale: Annotated[float, Field(ge=1)]
     mask_threshold: Share
     mask_margin: Annotated[float, Field(ge=0, le=0.5)]  # of the shorter side: how far around a thing its edit may reach
+    mask_draft: bool  # whether a predicted mask also holds what a first edit of the whole picture shows
 
     @field_validator("strength")
     @classmethod

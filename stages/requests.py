@@ -105,7 +105,8 @@ def read_sampling(folder: Path) -> Sampling:
     if not path.is_file():
         raise InputError(f"{path}: no such file; the folder is not a model that the train stage wrote")
     try:
-        values = {"solver": "ddim", "mask_margin": 0.0} | read_json(path)["sampling"]  # of models from before there were these
+        known = read_json(path)["sampling"]
+        values = {"solver": "ddim", "mask_margin": 0.0, "mask_draft": False} | known  # of models from before there were these
         return Sampling.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{path}: {describe_error(error.errors()[0], values)}") from error

@@ -9,10 +9,11 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
+from stages.corpus.samples import EditSample
 from stages.diffusion.sampling import draw_noise, make_scheduler, widen_mask
 from stages.editor import Editor
 from stages.files import folder_digest
-from stages.models import Diffusion, identity, load_diffusion, load_segmenter
+from stages.models import Diffusion, identity, load_diffusion, load_segmenter, to_tensor
 from stages.params import ModelName, Params, Sampling, Solver
 from stages.requests import adjust_sampling
 
@@ -21,8 +22,8 @@ SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
 CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
 """SDEdit once more → the system whose strength it has."""
 Masks = Literal["true", "predicted"]
-Edit = Callable[[Tensor, Sequence[str], Tensor | None, int, Sequence[str]], Tensor]
-"""(pictures in [0, 1], prompts, masks, seed, keys) → edited pictures; noise depends on seed and key alone."""
+Edit = Callable[[Sequence[EditSample], Tensor | None, int], Tensor]
+"""(n cases, their masks, seed) → edited pictures (n, 3, h, w) in [0, 1]; noise depends on the seed and a case's key alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +109,14 @@ def edited_by(
     True masks are widened as predicted ones are: what they mark is the thing, not the room that its edit needs.
     """
 
-    def edit(pictures: Tensor, prompts: Sequence[str], masks: Tensor | None, seed: int, keys: Sequence[str]) -> Tensor:
-        if masks is not None:
-            masks = widen_mask(masks, sampling.mask_margin)
-        return editor.edit_batch(pictures, prompts, masks=masks, sampling=sampling, seed=seed, keys=keys, from_noise=from_noise)
+    def edit(cases: Sequence[EditSample], found: Tensor | None, seed: int) -> Tensor:
+        pictures, prompts = to_tensor([case.source for case in cases]), [case.edit_prompt for case in cases]
+        how: dict[str, Any] = {"sampling": sampling, "seed": seed, "keys": [case.key for case in cases]}
+        if masks == "predicted" and found is not None:
+            found = editor.make_room(found, pictures, prompts, [case.target_diff for case in cases], **how)
+        elif found is not None:
+            found = widen_mask(found, sampling.mask_margin)
+        return editor.edit_batch(pictures, prompts, masks=found, from_noise=from_noise, **how)
 
     settings = {"model": identity, "from_noise": from_noise, **sampling.model_dump(exclude={"mask_threshold"})}
     return System(edit=edit, settings=settings, masks=masks)
@@ -141,15 +146,17 @@ def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image
     pipeline = diffusers_pipeline(StableDiffusionInstructPix2PixPipeline, diffusion, sampling.solver)
 
     @torch.inference_mode()
-    def edit(pictures: Tensor, prompts: Sequence[str], _: Tensor | None, seed: int, keys: Sequence[str]) -> Tensor:
+    def edit(cases: Sequence[EditSample], _: Tensor | None, seed: int) -> Tensor:
+        pictures = to_tensor([case.source for case in cases])
         height, width = (side // pipeline.vae_scale_factor for side in pictures.shape[-2:])
         shape = torch.Size((diffusion.vae.config.latent_channels, height, width))
-        text = diffusion.embed_prompts(prompts)  # a tokenizer need not know its context, as the pipeline thinks
+        # Embedded here: a tokenizer need not know its context, as the pipeline thinks.
+        text = diffusion.embed_prompts([case.edit_prompt for case in cases])
         edited: Tensor = pipeline(
             image=pictures,
             prompt_embeds=text,
             negative_prompt_embeds=diffusion.embed_prompts([""]).expand_as(text),
-            latents=torch.stack([draw_noise(shape, seed, key) for key in keys]).to(pictures),
+            latents=torch.stack([draw_noise(shape, seed, case.key) for case in cases]).to(pictures),
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
             image_guidance_scale=image_guidance_scale,

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,14 @@ def lines(tools, tmp_path, monkeypatch, capsys) -> list[str]:
 
 def test_every_row_has_times_and_a_ratio_within_its_spread(lines):
     found = [match for line in lines if (match := RATIO.search(line))]
-    assert len(found) == 6 + 3
+    assert len(found) == 10 + 3
     for match in found:
         ratio, lowest, highest = map(float, match.groups())
         assert 0 < lowest <= ratio <= highest
     rows = [re.split(r"  +", line[: match.start()].strip()) for line in lines if (match := RATIO.search(line))]
-    assert [row[-1] for row in rows[:3]] == ["dpmsolver++, 2 steps", "ddim, 25 steps", "ddim, 50 steps"]
-    assert [row[0] for row in rows[6:]] == ["Eq 12 on every picture", "Eq 12 on 25% of the pictures", "params.yaml"]
+    ddim = ["ddim, 25 steps", "ddim, 50 steps"]
+    assert [row[1:] for row in rows[:5]] == [["none", "dpmsolver++, 2 steps"], *map(list, product(["none", "predicted"], ddim))]
+    assert [row[0] for row in rows[10:]] == ["Eq 12 on every picture", "Eq 12 on 25% of the pictures", "params.yaml"]
 
 
 def test_an_edit_does_the_steps_of_its_row(tools, tmp_path, monkeypatch):
@@ -47,4 +49,4 @@ def test_an_edit_does_the_steps_of_its_row(tools, tmp_path, monkeypatch):
     harness.write_training_set(Path("data/training"), {"00000": [0]})
     shutil.copytree(tools.folder / "base", "models/iedit")
     stage._compare_edits(harness.params_for(tools.folder))
-    assert asked == ["dpmsolver++", "ddim", "ddim"] * 2
+    assert asked == ["dpmsolver++", "ddim", "ddim", "ddim", "ddim"] * 2

@@ -97,7 +97,9 @@ class TestSampling:
         assert capsys.readouterr().err == "model model: has no iedit.json, so it samples as params.yaml says\n"
 
     def test_a_folder_with_settings_has_its_own(self, folder, capsys):
-        sampling = Sampling(solver="ddim", steps=7, strength=0.5, guidance_scale=2.0, mask_threshold=0.1, mask_margin=0.0)
+        sampling = Sampling(
+            solver="ddim", steps=7, strength=0.5, guidance_scale=2.0, mask_threshold=0.1, mask_margin=0.0, mask_draft=False
+        )
         write_json(folder / "model/iedit.json", {"sampling": sampling.model_dump()})
         assert cli._load("model")[1] == sampling
         assert capsys.readouterr().err == ""
@@ -105,7 +107,7 @@ class TestSampling:
     def test_a_model_from_before_has_what_was_then_without_a_name(self, folder):
         sampling = {"steps": 7, "strength": 0.5, "guidance_scale": 2.0, "mask_threshold": 0.1}
         write_json(folder / "model/iedit.json", {"sampling": sampling})
-        assert read_sampling(folder / "model") == Sampling(**sampling, solver="ddim", mask_margin=0.0)
+        assert read_sampling(folder / "model") == Sampling(**sampling, solver="ddim", mask_margin=0.0, mask_draft=False)
 
     @pytest.mark.parametrize(
         ("content", "told"),

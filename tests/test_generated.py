@@ -100,7 +100,7 @@ def test_tables_claims_and_pictures_are_written_of_every_system(params, asked):
         "claims.md", "metrics.json", "pairs.csv", "pairs.md", "sheet.png", "table.csv", "table.md",
     }  # fmt: skip
     told = (reports / "table.md").read_text()
-    assert "| Inpainting (the referee's masks) |" in told
+    assert "| Inpainting (given masks) |" in told
     assert "true masks" not in told + (reports / "claims.md").read_text()
     assert read_json(Path("logs/generated.json"))["done"] > 0
     assert not Path("logs/evaluate.json").exists()  # which is of the stage

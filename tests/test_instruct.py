@@ -14,7 +14,7 @@ from stages import instruct as stage
 from stages.diffusion.sampling import draw_noise
 from stages.errors import InputError
 from stages.files import read_json
-from stages.models import load_diffusion, to_tensor
+from stages.models import load_diffusion
 from stages.params import ModelName, Params
 from stages.systems import instructed_by
 from stages.tracking import store
@@ -193,19 +193,18 @@ class TestStage:
         sampling = project.params.sampling.model_copy(update={"solver": solver, "guidance_scale": 3.0})
         system = instructed_by(load_diffusion(model), "", sampling, 1.4)
         samples = [edit_sample(number) for number in (0, 1)]
-        prompts, keys = [sample.edit_prompt for sample in samples], ["a", "b"]
-        found = system.edit(to_tensor([sample.source for sample in samples]), prompts, None, 7, keys)
+        found = system.edit(samples, None, 7)
 
         spacing = {"timestep_spacing": "trailing"} if solver == "dpmsolver++" else {}
         scheduler = kind.from_pretrained("models/instruct_pix2pix/scheduler", **spacing)
         pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(model.name, scheduler=scheduler)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.tokenizer.model_max_length = harness.tiny.CONTEXT
-        for row, (sample, key) in enumerate(zip(samples, keys, strict=True)):
+        for row, sample in enumerate(samples):
             (wanted,) = pipeline(
                 sample.edit_prompt,
                 sample.source,
-                latents=draw_noise(torch.Size((4, 16, 16)), 7, key)[None],
+                latents=draw_noise(torch.Size((4, 16, 16)), 7, sample.key)[None],
                 num_inference_steps=sampling.steps,
                 guidance_scale=3.0,
                 image_guidance_scale=1.4,

@@ -1,5 +1,6 @@
 """Edits of a picture: plain and masked, against diffusers' own pipelines and Eq 13 step by step."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from skimage.morphology import dilation, footprint_rectangle
 from torch import Tensor
 
+from stages.corpus.samples import EditSample
 from stages.diffusion.sampling import draw_noise, edit_latents, make_scheduler, shrink_mask, widen_mask
 from stages.editor import Editor, EditRequest, MaskMode
 from stages.errors import InputError
@@ -21,7 +23,9 @@ from tests import tiny
 
 PROMPTS = ["a red dog", "a cat on the beach"]
 STEPS = 10
-SAMPLING = Sampling(solver="ddim", steps=4, strength=0.8, guidance_scale=3.0, mask_threshold=0.5, mask_margin=0.0)
+SAMPLING = Sampling(
+    solver="ddim", steps=4, strength=0.8, guidance_scale=3.0, mask_threshold=0.5, mask_margin=0.0, mask_draft=False
+)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +212,7 @@ class TestMasked:
         np.testing.assert_array_equal(widen_mask(mask, margin)[:, 0].numpy(), np.stack(wanted))
 
     def test_a_system_edits_around_what_its_mask_marks(self, editor):
-        picture, mask = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 1, 32, 32)
+        mask = torch.zeros(1, 1, 32, 32)
         mask[..., 12:20, 12:20] = 1
         wider = torch.zeros_like(mask)
         wider[..., 8:24, 8:24] = 1
@@ -216,8 +220,8 @@ class TestMasked:
             edited_by(editor, "", SAMPLING.model_copy(update={"mask_margin": margin}), masks="true").edit
             for margin in (0.0, 4 / 32)
         )
-        assert torch.equal(wide(picture, PROMPTS[:1], mask, 0, ["a"]), tight(picture, PROMPTS[:1], wider, 0, ["a"]))
-        assert not torch.equal(wide(picture, PROMPTS[:1], mask, 0, ["a"]), tight(picture, PROMPTS[:1], mask, 0, ["a"]))
+        assert torch.equal(wide([case()], mask, 0), tight([case()], wider, 0))
+        assert not torch.equal(wide([case()], mask, 0), tight([case()], mask, 0))
 
 
 class TestNoise:
@@ -238,6 +242,13 @@ def photo(width: int = 32, height: int = 32, seed: int = 0) -> Image.Image:
 
 def request(**changes) -> EditRequest:
     return EditRequest(**({"image": photo(), "prompt": "a red dog"} | changes))
+
+
+def case() -> EditSample:
+    """The request above as a case to be compared on, with the key of a first result."""
+    words = {"source_caption": "a cat", "edit_prompt": "a red dog", "source_diff": "cat", "target_diff": "dog"}
+    pictures = {"source": photo(), "target": photo(), "source_mask": half(), "target_mask": half()}
+    return EditSample(key="0", **pictures, **words, target_alt_text="a cat", metadata={})
 
 
 def half(width: int = 32, height: int = 32) -> Image.Image:
@@ -361,6 +372,47 @@ class TestEditor:
         masks = editor.predict_masks([photo()] * 4, terms, source_terms, 0.5)
         left, nothing = [[[1, 0], [1, 0]]], [[[0, 0], [0, 0]]]
         assert masks.tolist() == [left, left, nothing, nothing]
+
+    def a_dog_appears(self, editor, monkeypatch, *, beside_cat: bool, sampling: Sampling) -> Tensor:
+        """Have the segmenter find a dog in the edit of the whole picture alone; return the mask where the edit belongs."""
+        draft = editor.edit(request(), mask_mode=MaskMode.NONE, sampling=sampling)[0]
+        assert draft.tobytes() != photo().tobytes()
+        dog, cat = (torch.zeros(1, 32, 32) for _ in range(2))
+        dog[:, 16:28, 16:28] = 1
+        if beside_cat:
+            cat[:, 4:12, 4:12] = 1
+
+        def probabilities(_, images, prompts):
+            where = {(draft.tobytes(), "dog"): dog, (photo().tobytes(), "cat"): cat}
+            nowhere = torch.zeros(1, 32, 32)
+            pairs = zip(images, prompts, strict=True)
+            return torch.stack([where.get((image.tobytes(), prompt), nowhere) for image, prompt in pairs])
+
+        monkeypatch.setattr(type(editor.segmenter), "probabilities", probabilities)
+        return torch.maximum(widen_mask(cat[None], sampling.mask_margin), dog[None])
+
+    @pytest.mark.parametrize("beside_cat", [True, False])
+    def test_a_draft_gives_an_edit_the_room_that_it_needs(self, editor, monkeypatch, beside_cat):
+        sampling = SAMPLING.model_copy(update={"mask_draft": True, "mask_margin": 2 / 32})
+        room = self.a_dog_appears(editor, monkeypatch, beside_cat=beside_cat, sampling=sampling)
+        asked = request(term="dog", source_term="cat")
+        found = editor.edit(asked, mask_mode=MaskMode.PREDICTED, sampling=sampling)[0]
+        given = replace(asked, mask=to_images(room.expand(1, 3, -1, -1))[0].convert("L"))
+        assert found.tobytes() == editor.edit(given, mask_mode=MaskMode.GIVEN, sampling=sampling)[0].tobytes()
+
+    def test_a_system_with_predicted_masks_makes_the_edits_that_users_get(self, editor, monkeypatch):
+        sampling = SAMPLING.model_copy(update={"mask_draft": True, "mask_margin": 2 / 32})
+        self.a_dog_appears(editor, monkeypatch, beside_cat=True, sampling=sampling)
+        asked = request(term="dog", source_term="cat")
+        wanted = editor.edit(asked, mask_mode=MaskMode.PREDICTED, sampling=sampling)[0]
+        masks = editor.predict_masks([photo()], ["dog"], ["cat"], sampling.mask_threshold)
+        (found,) = to_images(edited_by(editor, "", sampling, masks="predicted").edit([case()], masks, 0))
+        assert found.tobytes() == wanted.tobytes()
+
+    def test_without_a_draft_what_appears_counts_for_nothing(self, editor, monkeypatch):
+        self.a_dog_appears(editor, monkeypatch, beside_cat=False, sampling=SAMPLING)
+        with pytest.raises(InputError, match="nothing in the picture looks like 'dog' nor 'cat'"):
+            editor.edit(request(term="dog", source_term="cat"), mask_mode=MaskMode.PREDICTED, sampling=SAMPLING)
 
     def test_mode_given_needs_a_mask(self, editor):
         with pytest.raises(InputError, match="needs a mask"):

@@ -169,7 +169,7 @@ def params_for(models, **changes) -> Params:
             "checkpoint_every": 2,
             "gradient_checkpointing": False,
         },
-        "sampling": {"steps": 2, "strength": 1.0, "mask_threshold": models.threshold, "mask_margin": 0.0},
+        "sampling": {"steps": 2, "strength": 1.0, "mask_threshold": models.threshold, "mask_margin": 0.0, "mask_draft": True},
         "evaluate": {
             "cases": str(TRAINING),
             "max_cases": 4,

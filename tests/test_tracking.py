@@ -41,7 +41,9 @@ from stages.tracking.training_run import (
 from tests import tiny
 
 PROJECT = Path(__file__).parents[1]
-SAMPLING = Sampling(solver="ddim", steps=2, strength=1.0, guidance_scale=2.0, mask_threshold=0.5, mask_margin=0.0)
+SAMPLING = Sampling(
+    solver="ddim", steps=2, strength=1.0, guidance_scale=2.0, mask_threshold=0.5, mask_margin=0.0, mask_draft=False
+)
 NARROW = encode_picture(Image.new("RGB", (300, 2)))
 EXAMPLE = EditRequest(image=Image.new("RGB", (32, 32), "green"), prompt="a red dog", term="dog", source_term="cat")
 

@@ -39,7 +39,7 @@ class TestTune:
     def test_every_system_has_as_many_trials_and_none_twice(self):
         assert set(tune.GRIDS) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
         for grid in tune.GRIDS.values():
-            assert len({tuple(sorted(settings.items())) for settings in grid}) == len(grid) == 12
+            assert len({tuple(sorted(settings.items())) for settings in grid}) == len(grid) == 18
 
     def test_criterion_is_the_harmonic_mean_and_gives_nothing_for_one_half_alone(self):
         assert tune.criterion(trial("sdedit", 80, 40)) == pytest.approx(2 / (1 / 80 + 1 / 40))
