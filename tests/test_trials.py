@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from stages import tradeoff, tune
+from stages.ablation import score_model
+from stages.files import read_json, write_json
 from stages.metrics.intervals import Interval
 from stages.metrics.scores import METRICS, SystemScores
 from stages.params import Params
 from stages.report.ablation import ROWS, SEEDS, SHOWN, ablation_csv, ablation_markdown
 from stages.report.curves import Curve, Point, plot_tradeoff
+from stages.requests import SETTINGS_FILE
 from stages.retrieve import retrieve
 from stages.segment import segment
 from stages.tracking import store
@@ -92,6 +95,18 @@ class TestTrials:
         again = list(run_trials(params, "validation", wanted, Path("data/tuned")))
         for one, other in zip(found, again, strict=True):
             np.testing.assert_array_equal(one.scores.per_case["clip_score"], other.scores.per_case["clip_score"])
+
+    def test_a_row_of_the_ablation_is_sampled_as_its_model_was_made_to_be(self, params):
+        model = Path("models/row")
+        shutil.copytree("models/iedit", model)
+        write_json(model / SETTINGS_FILE, {"sampling": params.sampling.model_dump() | {"guidance_scale": 5.0}})
+        score_model(params, model, Path("scores.json"))
+        scores = read_json(Path("scores.json"))
+        for guidance, is_its_own in ((5.0, True), (1.0, False)):
+            wanted = {system: [{"guidance_scale": guidance}] for system in ("iedit", "iedit_m")}
+            for found in run_trials(params, "evaluation", wanted, Path("data/tuned"), model):
+                same = found.scores.per_case["clip_score"].mean() == pytest.approx(scores[found.system]["clip_score"])
+                assert same == is_its_own
 
     def test_a_folder_for_both_is_shared_out_without_a_common_image(self, params):
         from stages.comparison import read_cases
