@@ -81,7 +81,8 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
         CommandError: the training or the scoring failed.
         InputError: what the scoring reads has changed since the start, so that rows could not be compared.
     """
-    kept, key = DONE / f"{name}-{seed}.json", value_digest([name, seed, start.training, start.scoring])
+    systems = [row.system for row in ROWS if row.configuration == name]
+    kept, key = DONE / f"{name}-{seed}.json", value_digest([name, seed, systems, start.training, start.scoring])
     if (known := _read_scores(kept, key)) is not None:
         get_run_logger().info("done before")
         return known
@@ -89,7 +90,7 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
     chosen = (f"ablation={name}", f"train.seed={seed}")
     sandbox.run_experiment(experiment, TARGET, chosen, Progress(experiment).follow)
     scored = DONE / "scores.json"
-    sandbox.run("stages.ablation", "--model", str(sandbox.folder / MODEL), str(scored))
+    sandbox.run("stages.ablation", "--model", str(sandbox.folder / MODEL), str(scored), *systems)
     if scoring_digest() != start.scoring:
         raise InputError(f"{PARAMS_FILE}, or the code that scores, was changed while models were trained; run again")
     scores: Mapping[str, Scores] = read_json(scored)

@@ -1,52 +1,55 @@
-"""What a trained model of the ablation scores: ``python -m stages.ablation --model FOLDER FILE``."""
+"""What a trained model of the ablation scores: ``python -m stages.ablation --model FOLDER FILE SYSTEM...``."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from stages.files import write_json
 from stages.params import Params
-from stages.requests import read_sampling
 from stages.run import run, set_threads
 from stages.trials import Settings, run_trials
 
 EDITED = Path("data/ablated")  # the edits of the last model
 
 
-def score_model(params: Params, model: Path, file: Path) -> None:
-    """Write what a model scores as iEdit, without masks and with them.
+def score_model(params: Params, model: Path, file: Path, systems: Sequence[str]) -> None:
+    """Write what a model scores, within predicted masks and without them.
 
-    Both are sampled as the model was made to be, so that the masks are all that differs.
+    Both as iEdit-M of Table 1 samples, so that the masks are all that differs.
 
     Args:
-        params: say on which cases, and by what to score.
+        params: say how to sample, on which cases, and by what to score.
         model: the folder of the model.
-        file: gets, for ``iedit`` and ``iedit_m``, the mean of every metric over the cases of Table 1.
+        file: gets, for each system, the mean of every metric over the cases of Table 1.
+        systems: of ``iedit`` and ``iedit_m``.
 
     Raises:
         InputError: a model or a case is not as it must be.
     """
     set_threads(params.threads)
-    sampled = params.model_copy(update={"sampling": read_sampling(model)})
-    wanted: dict[str, list[Settings]] = {"iedit": [{}], "iedit_m": [{}]}
+    wanted: dict[str, list[Settings]] = {system: [{}] for system in systems}
     scored = {
         trial.system: {name: float(np.nanmean(values)) for name, values in trial.scores.per_case.items()}
         | {name: interval.value for name, interval in trial.scores.of_set.items()}
-        for trial in run_trials(sampled, "evaluation", wanted, EDITED, model)
+        for trial in run_trials(params, "evaluation", wanted, EDITED, model)
     }
     write_json(file, scored)
 
 
 def main() -> None:
     """Score the model that the command line names, and exit."""
-    parser = argparse.ArgumentParser(prog="python -m stages.ablation", description="Score a model as iEdit and as iEdit-M.")
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.ablation", description="Score a model, without masks and with them."
+    )
     parser.add_argument("--model", type=_folder, required=True, metavar="FOLDER", help="of the model, as diffusers has it")
     parser.add_argument("file", type=Path, metavar="FILE", help="JSON to write the scores to")
+    parser.add_argument("systems", nargs="+", choices=("iedit", "iedit_m"), metavar="SYSTEM", help="iedit, iedit_m")
     options = parser.parse_args()
 
     def ablation(params: Params) -> None:
-        score_model(params, options.model, options.file)
+        score_model(params, options.model, options.file, options.systems)
 
     run(ablation)
 

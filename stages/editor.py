@@ -71,14 +71,9 @@ class Editor:
             case MaskMode.GIVEN:
                 masks = _given_mask(request, size).expand(images, -1, -1, -1)
             case MaskMode.PREDICTED:
-                terms, source_terms = [request.term or request.prompt] * images, [request.source_term] * images
-                found = self.predict_masks([small] * images, terms, source_terms, sampling.mask_threshold)
-                masks = self.make_room(found, pictures, prompts, terms, sampling=sampling, seed=seed, keys=keys)
-                if not masks.flatten(1).any(dim=1).all():
-                    sought = " nor ".join(repr(term) for term in (terms[0], source_terms[0]) if term is not None)
-                    raise InputError(
-                        f"nothing in the picture looks like {sought}: name what is there, give a mask, or edit without one"
-                    )
+                term = request.term or request.prompt
+                found = self._find(small, term, request.source_term, sampling.mask_threshold).expand(images, -1, -1, -1)
+                masks = self.make_room(found, pictures, prompts, [term] * images, sampling=sampling, seed=seed, keys=keys)
         edits = self.edit_batch(pictures, prompts, masks=masks, sampling=sampling, seed=seed, keys=keys)
         results = to_images(edits)
         return (
@@ -163,11 +158,12 @@ class Editor:
 
         What :func:`predict_masks` finds has the outline of the thing in the picture, where a larger one is cut off. With
         ``sampling.mask_draft`` the whole picture is edited first, and where its term is found then is added to the mask: from
-        the same noise, the edit within the mask makes much the same thing at the same place.
+        the same noise, the edit within the mask makes much the same thing at the same place. Its outline is the new thing's
+        own and is not widened. An empty mask stays empty: where there is nothing to edit, no draft tells what was meant.
 
         Args:
-            masks: (n, 1, h, w), of :func:`predict_masks`; they are widened by ``sampling.mask_margin``.
-            pictures: (n, 3, h, w) in [0, 1].
+            masks: (n, 1, h, w), 0 or 1, of :func:`predict_masks`; they are widened by ``sampling.mask_margin``.
+            pictures: (n, 3, h, w) in [0, 1]; sides are multiples of the autoencoder's reduction.
             prompts: n prompts.
             terms: n terms; what each edit is about.
             sampling: of the first edit as of the second.
@@ -175,13 +171,24 @@ class Editor:
             keys: n names, as :func:`edit_batch` has them.
 
         Raises:
-            InputError: the editor has no segmenter.
+            InputError: there are to be drafts, and the editor has no segmenter.
         """
         room = widen_mask(masks, sampling.mask_margin)
         if not sampling.mask_draft:
             return room
         drafts = self.edit_batch(pictures, prompts, masks=None, sampling=sampling, seed=seed, keys=keys)
-        return torch.maximum(room, self.predict_masks(to_images(drafts), terms, [None] * len(terms), sampling.mask_threshold))
+        shown = self.predict_masks(to_images(drafts), terms, [None] * len(terms), sampling.mask_threshold)
+        return torch.maximum(room, shown.to(room)) * masks.amax(dim=(1, 2, 3), keepdim=True)
+
+    def _find(self, image: Image.Image, term: str, source_term: str | None, threshold: float) -> Tensor:
+        """Return the mask of an edit of one picture, (1, 1, h, w), 0 or 1, which is not empty."""
+        mask = self.predict_masks([image], [term], [source_term], threshold)
+        if not mask.any():
+            sought = " nor ".join(repr(each) for each in (term, source_term) if each is not None)
+            raise InputError(
+                f"nothing in the picture looks like {sought}: name what is there, give a mask, or edit without one"
+            )
+        return mask
 
     def _working_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size to edit at: the model's own for the shorter side, both multiples of the U-Net's reduction."""

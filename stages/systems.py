@@ -22,8 +22,17 @@ SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
 CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
 """SDEdit once more → the system whose strength it has."""
 Masks = Literal["true", "predicted"]
+UNUSED: dict[Masks | None, set[str]] = {
+    None: {"mask_threshold", "mask_margin", "mask_draft"},
+    "true": {"mask_threshold", "mask_draft"},
+    "predicted": set(),
+}
+"""Masks of a system → what of a Sampling has no part in its edits."""
 Edit = Callable[[Sequence[EditSample], Tensor | None, int], Tensor]
-"""(n cases, their masks, seed) → edited pictures (n, 3, h, w) in [0, 1]; noise depends on the seed and a case's key alone."""
+"""(n cases, the masks that the system is for, (n, 1, h, w), 0 or 1, or None, seed) → edited pictures (n, 3, h, w) in [0, 1].
+
+Noise depends on the seed and a case's key alone.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,19 +115,22 @@ def edited_by(
 ) -> System:
     """Return SDEdit with an editor's model: everywhere or within masks, from the noised source or from noise alone.
 
-    True masks are widened as predicted ones are: what they mark is the thing, not the room that its edit needs.
+    True masks are widened as predicted ones are, for what they mark is the thing, not the room that its edit needs; there is
+    no draft for them, which is the editor's way to predict where that is.
     """
 
     def edit(cases: Sequence[EditSample], found: Tensor | None, seed: int) -> Tensor:
         pictures, prompts = to_tensor([case.source for case in cases]), [case.edit_prompt for case in cases]
-        how: dict[str, Any] = {"sampling": sampling, "seed": seed, "keys": [case.key for case in cases]}
-        if masks == "predicted" and found is not None:
-            found = editor.make_room(found, pictures, prompts, [case.target_diff for case in cases], **how)
-        elif found is not None:
-            found = widen_mask(found, sampling.mask_margin)
-        return editor.edit_batch(pictures, prompts, masks=found, from_noise=from_noise, **how)
+        terms, keys = [case.target_diff for case in cases], [case.key for case in cases]
+        if found is None:
+            room = None
+        elif masks == "predicted":
+            room = editor.make_room(found, pictures, prompts, terms, sampling=sampling, seed=seed, keys=keys)
+        else:
+            room = widen_mask(found, sampling.mask_margin)
+        return editor.edit_batch(pictures, prompts, masks=room, sampling=sampling, seed=seed, keys=keys, from_noise=from_noise)
 
-    settings = {"model": identity, "from_noise": from_noise, **sampling.model_dump(exclude={"mask_threshold"})}
+    settings = {"model": identity, "from_noise": from_noise, **sampling.model_dump(exclude=UNUSED[masks])}
     return System(edit=edit, settings=settings, masks=masks)
 
 

@@ -26,6 +26,7 @@ STEPS = 10
 SAMPLING = Sampling(
     solver="ddim", steps=4, strength=0.8, guidance_scale=3.0, mask_threshold=0.5, mask_margin=0.0, mask_draft=False
 )
+DRAFTED = SAMPLING.model_copy(update={"mask_draft": True, "mask_margin": 2 / 32})
 
 
 @pytest.fixture(scope="module")
@@ -373,46 +374,77 @@ class TestEditor:
         left, nothing = [[[1, 0], [1, 0]]], [[[0, 0], [0, 0]]]
         assert masks.tolist() == [left, left, nothing, nothing]
 
-    def a_dog_appears(self, editor, monkeypatch, *, beside_cat: bool, sampling: Sampling) -> Tensor:
-        """Have the segmenter find a dog in the edit of the whole picture alone; return the mask where the edit belongs."""
-        draft = editor.edit(request(), mask_mode=MaskMode.NONE, sampling=sampling)[0]
-        assert draft.tobytes() != photo().tobytes()
-        dog, cat = (torch.zeros(1, 32, 32) for _ in range(2))
-        dog[:, 16:28, 16:28] = 1
-        if beside_cat:
-            cat[:, 4:12, 4:12] = 1
+    def room_for_dogs(self, editor, monkeypatch, sampling: Sampling, images: int = 1) -> Tensor:
+        """Have the segmenter find a cat in the picture, and dogs in the edits of all of it alone, each at a place of its own.
+
+        Returns:
+            Where edits of the cat into a dog belong, (images, 1, 32, 32).
+        """
+        drafts = editor.edit(request(), mask_mode=MaskMode.NONE, sampling=sampling, images=images)
+        assert len({photo().tobytes(), *(draft.tobytes() for draft in drafts)}) == images + 1
+        cat, dogs = torch.zeros(1, 32, 32), torch.zeros(images, 1, 32, 32)
+        cat[:, 4:12, 4:12] = 1
+        where = {(photo().tobytes(), "cat"): cat}
+        for row, draft in enumerate(drafts):
+            dogs[row, :, 16:28, 8 * row : 8 * row + 12] = 1
+            where[draft.tobytes(), "dog"] = dogs[row]
 
         def probabilities(_, images, prompts):
-            where = {(draft.tobytes(), "dog"): dog, (photo().tobytes(), "cat"): cat}
-            nowhere = torch.zeros(1, 32, 32)
             pairs = zip(images, prompts, strict=True)
-            return torch.stack([where.get((image.tobytes(), prompt), nowhere) for image, prompt in pairs])
+            return torch.stack([where.get((image.tobytes(), prompt), torch.zeros(1, 32, 32)) for image, prompt in pairs])
 
         monkeypatch.setattr(type(editor.segmenter), "probabilities", probabilities)
-        return torch.maximum(widen_mask(cat[None], sampling.mask_margin), dog[None])
+        return torch.maximum(widen_mask(cat[None], sampling.mask_margin), dogs)
 
-    @pytest.mark.parametrize("beside_cat", [True, False])
-    def test_a_draft_gives_an_edit_the_room_that_it_needs(self, editor, monkeypatch, beside_cat):
-        sampling = SAMPLING.model_copy(update={"mask_draft": True, "mask_margin": 2 / 32})
-        room = self.a_dog_appears(editor, monkeypatch, beside_cat=beside_cat, sampling=sampling)
+    def test_a_draft_of_its_own_gives_each_edit_the_room_that_it_needs(self, editor, monkeypatch):
+        room = self.room_for_dogs(editor, monkeypatch, DRAFTED, images=2)
         asked = request(term="dog", source_term="cat")
-        found = editor.edit(asked, mask_mode=MaskMode.PREDICTED, sampling=sampling)[0]
-        given = replace(asked, mask=to_images(room.expand(1, 3, -1, -1))[0].convert("L"))
-        assert found.tobytes() == editor.edit(given, mask_mode=MaskMode.GIVEN, sampling=sampling)[0].tobytes()
+        found = editor.edit(asked, mask_mode=MaskMode.PREDICTED, sampling=DRAFTED, images=2)
+        for row, mask in enumerate(to_images(room.expand(-1, 3, -1, -1))):
+            given = replace(asked, mask=mask.convert("L"))
+            wanted = editor.edit(given, mask_mode=MaskMode.GIVEN, sampling=DRAFTED, images=2)
+            assert found[row].tobytes() == wanted[row].tobytes()
+            assert found[1 - row].tobytes() != wanted[1 - row].tobytes()
+
+    def test_a_draft_does_not_tell_what_was_meant(self, editor, monkeypatch):
+        self.room_for_dogs(editor, monkeypatch, DRAFTED)
+        with pytest.raises(InputError, match="nothing in the picture looks like 'dog' nor 'cow'"):
+            editor.edit(request(term="dog", source_term="cow"), mask_mode=MaskMode.PREDICTED, sampling=DRAFTED)
+        untouched = to_images(editor.diffusion.decode(editor.diffusion.encode(to_tensor([photo()]))))[0]
+        (found,) = to_images(edited_by(editor, "", DRAFTED, masks="predicted").edit([case()], torch.zeros(1, 1, 32, 32), 0))
+        assert np.abs(np.asarray(found, int) - np.asarray(untouched, int)).max() <= 1
 
     def test_a_system_with_predicted_masks_makes_the_edits_that_users_get(self, editor, monkeypatch):
-        sampling = SAMPLING.model_copy(update={"mask_draft": True, "mask_margin": 2 / 32})
-        self.a_dog_appears(editor, monkeypatch, beside_cat=True, sampling=sampling)
+        self.room_for_dogs(editor, monkeypatch, DRAFTED)
         asked = request(term="dog", source_term="cat")
-        wanted = editor.edit(asked, mask_mode=MaskMode.PREDICTED, sampling=sampling)[0]
-        masks = editor.predict_masks([photo()], ["dog"], ["cat"], sampling.mask_threshold)
-        (found,) = to_images(edited_by(editor, "", sampling, masks="predicted").edit([case()], masks, 0))
+        wanted = editor.edit(asked, mask_mode=MaskMode.PREDICTED, sampling=DRAFTED)[0]
+        masks = editor.predict_masks([photo()], ["dog"], ["cat"], DRAFTED.mask_threshold)
+        (found,) = to_images(edited_by(editor, "", DRAFTED, masks="predicted").edit([case()], masks, 0))
         assert found.tobytes() == wanted.tobytes()
 
     def test_without_a_draft_what_appears_counts_for_nothing(self, editor, monkeypatch):
-        self.a_dog_appears(editor, monkeypatch, beside_cat=False, sampling=SAMPLING)
-        with pytest.raises(InputError, match="nothing in the picture looks like 'dog' nor 'cat'"):
-            editor.edit(request(term="dog", source_term="cat"), mask_mode=MaskMode.PREDICTED, sampling=SAMPLING)
+        sampling = DRAFTED.model_copy(update={"mask_draft": False})
+        self.room_for_dogs(editor, monkeypatch, sampling)
+        mask = Image.new("L", (32, 32))
+        mask.paste(255, (2, 2, 14, 14))
+        asked = request(term="dog", source_term="cat", mask=mask)
+        found, wanted = (
+            editor.edit(asked, mask_mode=mode, sampling=sampling)[0] for mode in (MaskMode.PREDICTED, MaskMode.GIVEN)
+        )
+        assert found.tobytes() == wanted.tobytes()
+
+    @pytest.mark.parametrize(
+        ("masks", "matter"),
+        [(None, set()), ("true", {"mask_margin"}), ("predicted", {"mask_margin", "mask_draft", "mask_threshold"})],
+    )
+    def test_the_settings_of_a_system_are_what_decides_its_edits(self, editor, masks, matter):
+        changes = {"mask_margin": 0.2, "mask_draft": False, "mask_threshold": 0.7}
+        settings = edited_by(editor, "", DRAFTED, masks=masks).settings
+        changed = {
+            name: edited_by(editor, "", DRAFTED.model_copy(update={name: value}), masks=masks).settings
+            for name, value in changes.items()
+        }
+        assert {name for name in changes if changed[name] != settings} == matter
 
     def test_mode_given_needs_a_mask(self, editor):
         with pytest.raises(InputError, match="needs a mask"):

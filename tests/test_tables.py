@@ -60,7 +60,8 @@ class Work:
                 assert environment == {"MLFLOW_TRACKING_URI": f"sqlite:///{Path('mlflow.db').absolute()}"}
                 assert fcntl.fcntl(held[0], fcntl.F_GETFD) >= 0
                 self.train(Path(folder), name)
-            case ["stages.ablation", "--model", model, file]:
+            case ["stages.ablation", "--model", model, file, "iedit", *masked]:
+                assert masked in ([], ["iedit_m"])
                 assert (Path(model) / "weights").read_text() == self.trained[-1]
                 self.scored += 1
                 Path(file).write_text(json.dumps(FOUND["full", 0]))
@@ -244,7 +245,9 @@ def test_damaged_scores_of_an_experiment_are_told_with_their_file(tmp_path, cont
         ablation._read_scores(kept, "k")
 
 
-@pytest.mark.parametrize("arguments", [[], ["scores.json"], ["--model", "nowhere", "scores.json"], ["--model", "."]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["scores.json"], ["--model", "nowhere", "f", "iedit"], ["--model", ".", "f"], ["--model", ".", "f", "x"]]
+)
 def test_the_command_that_scores_is_told_what_it_lacks_before_anything_else(tmp_path, monkeypatch, capsys, arguments):
     from stages import ablation as scoring
 
