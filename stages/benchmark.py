@@ -40,9 +40,9 @@ def benchmark(params: Params) -> None:
 def _compare_edits(params: Params) -> None:
     """Print the time of an edit for 1 and for 4 results, and that of diffusers' img2img pipeline.
 
-    Both have the same weights, strength and guidance; the pipeline has no mask. It has the same solver and steps too, which
-    measures this code alone, and then DDIM's, which measures the choice of the solver as well, and at last what it costs to
-    predict a mask, of which a first edit may be a part.
+    Both have the same weights, strength and guidance, and no mask; the pipeline has the same solver and steps too, which
+    measures this code alone, and then DDIM's, which measures the choice of the solver as well. Then an edit within a mask that
+    is predicted, a first edit included if there is one, beside the same edits of the pipeline with DDIM.
     """
     sampling = params.sampling
     editor = Editor.load(ModelName(name=str(MODEL)), params.evaluate.segmenter)

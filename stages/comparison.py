@@ -69,7 +69,7 @@ class Edits:
     """What came out, in the order of the n cases, on the CPU."""
 
     pictures: dict[str, Tensor]  # of each system, (n, 3, h, w) in [0, 1]
-    masks: Tensor  # where the edits belong, as the segmenter finds it, (n, 1, h, w), 0 or 1
+    masks: Tensor  # where the segmenter finds in the source what the edits are about, (n, 1, h, w), 0 or 1
     counts: StageCounts  # of pictures made now and before
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from stages import benchmark as stage
 from stages.diffusion import sampling
+from stages.editor import Editor
 from tests import test_training as harness
 
 tools = harness.tools
@@ -44,9 +45,13 @@ def test_an_edit_does_the_steps_of_its_row(tools, tmp_path, monkeypatch):
     asked = []
     make = sampling.make_scheduler
     monkeypatch.setattr("stages.systems.make_scheduler", lambda solver, model: asked.append(solver) or make(solver, model))
+    modes = []
+    edit = Editor.edit
+    monkeypatch.setattr(Editor, "edit", lambda *given, **named: modes.append(named["mask_mode"]) or edit(*given, **named))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stage, "ROUNDS", 1)
     harness.write_training_set(Path("data/training"), {"00000": [0]})
     shutil.copytree(tools.folder / "base", "models/iedit")
     stage._compare_edits(harness.params_for(tools.folder))
     assert asked == ["dpmsolver++", "ddim", "ddim", "ddim", "ddim"] * 2
+    assert modes == (["none"] * 6 + ["predicted"] * 4) * 2  # each once to warm up
