@@ -69,7 +69,7 @@ def generated(params: Params) -> None:
     write_text(REPORTS / "table.md", markdown_table(metrics, SHOWN) + NOTE)
     write_text(REPORTS / "claims.md", markdown_claims(verdicts, CLAIMING, metrics["cases"]) + NOTE)
     shown = {system: to_images(made.pictures[system][:SHEET_CASES]) for system in SYSTEMS}
-    save_picture(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], shown, SHOWN, mask="referee's mask"))
+    save_picture(REPORTS / "sheet.png", contact_sheet(cases[:SHEET_CASES], shown, SHOWN, mask="given mask"))
     replace(made.counts, stage="generated").report()
 
 
