@@ -172,7 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("image", type=Path, help="PNG, JPEG or WebP")
     one.add_argument("prompt", help='what the edited picture shows, for example "a photograph of a train"')
     one.add_argument("--output", type=Path, default=Path("edited.png"), help="default: %(default)s; several are numbered")
-    one.add_argument("--term", help="what of the prompt the edit is about; it is looked for in the picture (default: the prompt)")
+    one.add_argument(
+        "--term", help="what of the prompt the edit is about; it is looked for in the picture (default: the prompt)"
+    )
     one.add_argument("--source-term", help="what to look for where the term is not found in the picture")
     mask = one.add_mutually_exclusive_group()
     mask.add_argument("--mask", type=Path, help="picture of the same size, white where the edit may be")
