@@ -186,6 +186,6 @@ class TestExperiments:
         weights = "unet/diffusion_pytorch_model.safetensors"
         assert (tmp_path / "iedit" / weights).read_bytes() != (project / "models/iedit" / weights).read_bytes()
         kept = json.loads((project / "logs/ablation/captions-0.json").read_text())
-        assert set(kept["scores"]) == {"iedit", "iedit_m"}
+        assert set(kept["scores"]) == {"iedit"}
         assert [path.name for path in (project / "logs/ablation").iterdir() if path.is_dir()] == []
         assert list((project / "logs").rglob("mlflow.db")) == []
