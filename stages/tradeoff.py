@@ -16,10 +16,11 @@ from stages.report.tables import NAMES, write_text
 from stages.run import run, set_threads
 from stages.seeds import derive_seed
 from stages.trials import Settings, Trial, run_trials
+from stages.tune import STRENGTHS
 
 DRAWN = Path("data/tradeoff")  # the edits of every point
 REPORTS = Path("reports/tradeoff")
-STRENGTHS, IMAGE_GUIDANCE = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (3.0, 2.2, 1.8, 1.5, 1.2, 1.0)
+IMAGE_GUIDANCE = (3.0, 2.2, 1.8, 1.5, 1.2, 1.0)
 AXES = ("clip_score", "ssim_m_bar_frame", "edit_success")
 
 
