@@ -72,18 +72,18 @@ deploy: .venv/installed
 	prefect work-pool inspect iedit >/dev/null 2>&1 || prefect work-pool create iedit --type process
 	prefect work-pool update iedit --concurrency-limit 1
 	prefect --no-prompt deploy --all
-	python -m flows.automations
+	python -m flows.support.automations
 
 worker: .venv/installed wordnet
 	prefect worker start --pool iedit
 
 # Times of an edit and of a training step beside those of diffusers' pipeline and of InstructPix2Pix, in one process.
 bench: .venv/installed
-	python -m stages.benchmark
+	python -m stages.studies.benchmark
 
 # How each system should sample, tried on the validation cases; what is found goes into conf/preset by hand. Half an hour.
 tune: .venv/installed
-	python -m stages.tune
+	python -m stages.studies.tune
 
 # Table 1, the curves of its systems over their settings, and Table 2, as the deployment tables/weekly makes them. Many
 # hours; interrupted, all go on where they were.

@@ -13,17 +13,17 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
-from flows.artifacts import Progress
-from flows.command import exit_code_of, run
-from flows.dag import stages_in_order
-from flows.sandbox import Sandbox, open_sandbox
-from flows.tasks import RETRIED, may_pass
-from stages.errors import InputError
-from stages.files import file_digest, folder_digest, read_json, value_digest, write_json
-from stages.params import PARAMS_FILE, OpenMojiSource, read_params
-from stages.provenance import PACKAGE, ROOT, source_digest
-from stages.report.ablation import ROWS, SEEDS, TRUE_TARGETS, Found, Scores, ablation_csv, ablation_markdown
-from stages.report.tables import write_text
+from flows.support.artifacts import Progress
+from flows.support.command import exit_code_of, run
+from flows.support.dag import stages_in_order
+from flows.support.sandbox import Sandbox, open_sandbox
+from flows.support.tasks import RETRIED, may_pass
+from stages.core.errors import InputError
+from stages.core.files import file_digest, folder_digest, read_json, value_digest, write_json
+from stages.core.params import PARAMS_FILE, OpenMojiSource, read_params
+from stages.core.provenance import PACKAGE, ROOT, source_digest
+from stages.report.ablation_table import ROWS, SEEDS, TRUE_TARGETS, Found, Scores, ablation_csv, ablation_markdown
+from stages.report.results import write_text
 from stages.tracking.lineage import pipeline_digest
 
 LIMIT_SECONDS = 6 * 24 * 3600
@@ -90,7 +90,7 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
     chosen = (f"ablation={name}", f"train.seed={seed}")
     sandbox.run_experiment(experiment, TARGET, chosen, Progress(experiment).follow)
     scored = DONE / "scores.json"
-    sandbox.run("stages.ablation", "--model", str(sandbox.folder / MODEL), str(scored), *systems)
+    sandbox.run("stages.studies.ablation", "--model", str(sandbox.folder / MODEL), str(scored), *systems)
     if scoring_digest() != start.scoring:
         raise InputError(f"{PARAMS_FILE}, or the code that scores, was changed while models were trained; run again")
     scores: Mapping[str, Scores] = read_json(scored)
@@ -113,7 +113,7 @@ def _read_scores(kept: Path, key: str) -> Mapping[str, Scores] | None:
 @task(retry_condition_fn=may_pass, **RETRIED)
 def publish_ablation(found: Found) -> None:
     """Write reports/ablation.md and .csv, log the runs to MLflow, and publish the table."""
-    from stages.tracking.ablation import log_ablation
+    from stages.tracking.ablation_runs import log_ablation
 
     table = ablation_markdown(found)
     write_text(REPORTS / "ablation.csv", ablation_csv(found))

@@ -8,9 +8,9 @@ from functools import partial
 
 from prefect import flow
 
-from flows.command import exit_code_of, run
-from flows.dag import stages_in_order
-from flows.tasks import publish_results, run_stages
+from flows.support.command import exit_code_of, run
+from flows.support.dag import stages_in_order
+from flows.support.tasks import publish_results, run_stages
 
 LIMIT_SECONDS = 7 * 24 * 3600
 

@@ -3,10 +3,10 @@
 from prefect import flow
 from pydantic import PositiveInt
 
-from flows.corpus import grow_corpus
-from flows.dag import stages_in_order
-from flows.registry import champion_version, publish_decision
-from flows.tasks import publish_results, push_data, run_stages
+from flows.support.corpus import grow_corpus
+from flows.support.dag import stages_in_order
+from flows.support.registry import champion_version, publish_decision
+from flows.support.tasks import publish_results, push_data, run_stages
 
 LIMIT_SECONDS = 23 * 3600  # the next night's run waits for this one
 

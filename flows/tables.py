@@ -7,11 +7,11 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.ablation import SeedCount, ablation
-from flows.artifacts import Progress
-from flows.command import exit_code_of, run
-from flows.dag import stages_in_order
-from flows.tasks import RETRIED, may_pass, publish_results, run_logged, run_stages
-from stages.report.ablation import SEEDS
+from flows.support.artifacts import Progress
+from flows.support.command import exit_code_of, run
+from flows.support.dag import stages_in_order
+from flows.support.tasks import RETRIED, may_pass, publish_results, run_logged, run_stages
+from stages.report.ablation_table import SEEDS
 
 GENERATED = Path("reports/generated/table.md")
 LIMIT_SECONDS = 6 * 24 * 3600  # before the next week's
@@ -35,7 +35,7 @@ def tables(seeds: SeedCount = SEEDS) -> None:
 @task(retry_condition_fn=may_pass, **RETRIED)
 def edit_generated() -> None:
     """Write reports/generated: Table 1 on sources that the base model made up."""
-    run_logged([sys.executable, "-m", "stages.generated"], on_line=Progress("generated").follow)
+    run_logged([sys.executable, "-m", "stages.studies.generated"], on_line=Progress("generated").follow)
 
 
 @task(retry_condition_fn=may_pass, **RETRIED)
@@ -48,7 +48,7 @@ def publish_generated() -> None:
 @task(retry_condition_fn=may_pass, **RETRIED)
 def draw_curves() -> None:
     """Write reports/tradeoff: CLIPScore against SSIM-M̄ over a range of settings."""
-    run_logged([sys.executable, "-m", "stages.tradeoff"], on_line=Progress("tradeoff").follow)
+    run_logged([sys.executable, "-m", "stages.studies.tradeoff"], on_line=Progress("tradeoff").follow)
 
 
 def main() -> int:

@@ -17,9 +17,9 @@ from nano.fit import draw_rows, fit, halve
 from nano.scenes import Scenes, load_scenes
 from nano.settings import MODELS, read_settings, read_training
 from nano.tokenizers import CONTEXT, save_clip_tokenizer
+from stages.core.files import write_json, written_aside
 from stages.corpus import world
 from stages.corpus.scenery import SCENERIES
-from stages.files import write_json, written_aside
 from stages.metrics.clip import crop_regions
 
 VISION: dict[str, dict[str, Any]] = {

@@ -14,8 +14,8 @@ from nano.scenes import Scenes, cut_out, load_scenes
 from nano.settings import read_settings, read_training
 from nano.tokenizers import CONTEXT, clip_tokenizer
 from nano.vae import FOLDER as VAE_FOLDER
+from stages.common.seeds import derive_seed
 from stages.corpus import world
-from stages.seeds import derive_seed
 
 FOLDER = VAE_FOLDER.parent
 # What the samples of the training show and say, as shares of them; the rest are scenes with their captions.

@@ -11,9 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from nano.settings import BUILD, Training, inputs_digest
-from stages.checkpoints import load_state, save_state
-from stages.files import value_digest, written_aside
-from stages.seeds import derive_seed
+from stages.common.seeds import derive_seed
+from stages.core.files import value_digest, written_aside
+from stages.training.checkpoints import load_state, save_state
 
 CHECKPOINT_EVERY = 250
 WARM_UP = 100

@@ -11,12 +11,16 @@ from tqdm import tqdm
 from nano.scenes import Scenes, load_scenes
 from nano.settings import MODELS, NANO, read_settings
 from nano.vgg import Classifier
+from stages.core.files import write_json, written_aside
+from stages.core.params import ModelName
 from stages.corpus import world
 from stages.corpus.scenery import SCENERIES
 from stages.diffusion.sampling import draw_noise, edit_latents
-from stages.files import write_json, written_aside
-from stages.models import Clip, Diffusion, load_captioner, load_clip, load_diffusion, load_segmenter, to_images
-from stages.params import ModelName
+from stages.models.captioner import load_captioner
+from stages.models.clip import Clip, load_clip
+from stages.models.latent_diffusion import Diffusion, load_diffusion
+from stages.models.segmenter import load_segmenter
+from stages.models.tensors import to_images
 
 Figures = dict[str, float | int]
 BATCH = 50

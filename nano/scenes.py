@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nano.settings import BUILD, read_settings
+from stages.core.files import written_aside
 from stages.corpus import world
 from stages.corpus.scenery import SCENERIES
-from stages.files import written_aside
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from stages.files import file_digest, folder_digest, value_digest
+from stages.core.files import file_digest, folder_digest, value_digest
 
 NANO = Path(__file__).parent
 MODELS = NANO / "models"

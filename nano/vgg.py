@@ -9,8 +9,8 @@ from torchvision.models.vgg import make_layers
 from nano.fit import draw_rows, fit, halve
 from nano.scenes import load_scenes
 from nano.settings import MODELS, read_settings, read_training
+from stages.core.files import written_aside
 from stages.corpus import world
-from stages.files import written_aside
 
 FOLDER = MODELS / "vgg"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as for the weights of the hub

@@ -2,7 +2,7 @@
 
 import sys
 
-from stages.interrupt import exit_at_once, on_interrupt
+from stages.core.interrupt import exit_at_once, on_interrupt
 
 if sys.argv[:1] == ["-m"]:  # ``python -m stages NAME``, or a module, is about to be imported
     on_interrupt(exit_at_once)

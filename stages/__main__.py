@@ -9,9 +9,9 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from stages.interrupt import exit_at_once, on_interrupt, raise_once
-from stages.params import Params
-from stages.run import is_first_process, run, set_threads
+from stages.core.interrupt import exit_at_once, on_interrupt, raise_once
+from stages.core.params import Params
+from stages.core.run import is_first_process, run, set_threads
 
 TRACKED = ("train", "instruct", "evaluate")
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from stages.common.parquet import batched, write_table
+from stages.common.text import one_line
+from stages.core.params import Params
+from stages.core.provenance import source_digest
+from stages.core.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
 from stages.corpus.samples import read_corpus
-from stages.models import identity, load_captioner
-from stages.params import Params
-from stages.provenance import source_digest
-from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
-from stages.tables import batched, write_table
-from stages.words import one_line
+from stages.models.captioner import load_captioner
+from stages.models.hub import identity
 
 CORPUS = Path("data/corpus")
 CAPTIONS = Path("data/captions")

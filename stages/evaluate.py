@@ -10,31 +10,27 @@ from typing import Any
 
 from torch import Tensor
 
-from stages import comparison
-from stages.comparison import Case, edit_cases, read_cases, time_edits
+from stages.comparison import edits as comparison
+from stages.comparison.cases import Case, read_cases
+from stages.comparison.edits import edit_cases, time_edits
+from stages.comparison.scoring import score_edits
+from stages.comparison.systems import INSTRUCTED, MODEL, SYSTEMS, chosen_systems, edited_by, load_models
+from stages.core.errors import InputError, first_line
+from stages.core.files import file_digest, value_digest, write_json
+from stages.core.params import PARAMS_FILE, Evaluate, Params, named_models
+from stages.core.provenance import source_digest
+from stages.core.shards import LOGS, count_dropped, list_shards
 from stages.corpus.samples import EditSample, read_edits
-from stages.editor import EditRequest
-from stages.errors import InputError, first_line
-from stages.files import file_digest, value_digest, write_json
+from stages.editing.editor import EditRequest
 from stages.metrics import scores as scoring
 from stages.metrics.scores import summarise
-from stages.models import (
-    identity,
-    known_identity,
-    load_clip,
-    load_vgg,
-    locate,
-    mask_to_tensor,
-    to_images,
-)
-from stages.params import PARAMS_FILE, Evaluate, Params, named_models
-from stages.provenance import source_digest
+from stages.models.clip import load_clip
+from stages.models.hub import identity, known_identity, locate
+from stages.models.tensors import mask_to_tensor, to_images
+from stages.models.vgg import load_vgg
 from stages.report.claims import CLAIMED, claim_rows, judge_claims, markdown_claims
 from stages.report.page import SHEET_CASES, contact_sheet, save_picture, write_report
-from stages.report.tables import NAMES, write_case_scores, write_tables, write_text
-from stages.scoring import score_edits
-from stages.shards import LOGS, count_dropped, list_shards
-from stages.systems import INSTRUCTED, MODEL, SYSTEMS, chosen_systems, edited_by, load_models
+from stages.report.results import NAMES, write_case_scores, write_tables, write_text
 from stages.tracking.evaluations import Scores, save_scores
 from stages.tracking.failures import failures_told
 from stages.tracking.gate import Decision

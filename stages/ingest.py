@@ -9,15 +9,15 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from stages.core.errors import InputError
+from stages.core.files import written_aside
+from stages.core.params import CaseSplit, Ingest, OpenMojiSource, Params
+from stages.core.provenance import source_digest
+from stages.core.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards
 from stages.corpus import images, sources, world
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_SAMPLES, Part, RawSample
 from stages.corpus.samples import CorpusSample, EditSample, read_metadata, write_corpus, write_edits
-from stages.errors import InputError
-from stages.files import written_aside
-from stages.params import CaseSplit, Ingest, OpenMojiSource, Params
-from stages.provenance import source_digest
-from stages.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards
 
 CORPUS = Path("data/corpus")
 CASES: dict[CaseSplit, Path] = {"evaluation": Path("data/evaluation"), "validation": Path("data/validation")}

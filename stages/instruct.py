@@ -7,12 +7,15 @@ from pathlib import Path
 from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 
-from stages.files import read_json, value_digest, write_json, written_aside
-from stages.models import identity, load_clip, load_diffusion, locate
-from stages.params import Params
-from stages.provenance import source_digest
+from stages.core.files import read_json, value_digest, write_json, written_aside
+from stages.core.params import Params
+from stages.core.provenance import source_digest
+from stages.models.clip import load_clip
+from stages.models.hub import identity, locate
+from stages.models.latent_diffusion import load_diffusion
 from stages.tracking.training_run import TrainingRun
-from stages.training import dataset, instruction, loop
+from stages.training import dataset, loop
+from stages.training import instruct_pix2pix as instruction
 from stages.training.outcome import Outcome
 from stages.training.stage import CACHE, TRAINING, run_training
 

@@ -5,17 +5,17 @@ from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
-from stages.errors import InputError
-from stages.files import file_digest
+from stages.common.parquet import read_table, write_table
+from stages.common.seeds import derive_seed
+from stages.common.text import one_line
+from stages.core.errors import InputError
+from stages.core.files import file_digest
+from stages.core.params import Mutate, Params
+from stages.core.provenance import source_digest
+from stages.core.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
 from stages.language.mutation import Mutation, mutate_caption
 from stages.language.replacements import Rules
 from stages.language.wordnet import wordnet_digest
-from stages.params import Mutate, Params
-from stages.provenance import source_digest
-from stages.seeds import derive_seed
-from stages.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards
-from stages.tables import read_table, write_table
-from stages.words import one_line
 
 CAPTIONS = Path("data/captions")
 EDITS = Path("data/edits")

@@ -7,16 +7,16 @@ from typing import Any
 
 import faiss
 
-from stages.errors import InputError
-from stages.files import written_aside
+from stages.common.parquet import read_table, write_table
+from stages.core.errors import InputError
+from stages.core.files import written_aside
+from stages.core.params import Params, Retrieve
+from stages.core.provenance import source_digest
+from stages.core.shards import ShardResult, ShardTask, StageCounts, list_shards, map_shards
+from stages.pairing.columns import EDIT_COLUMNS, EDITS_TABLE, PAIR_COLUMNS, SCORES
 from stages.pairing.embeddings import embed_shards, read_embeddings
 from stages.pairing.neighbours import Pair, build_index, find_pairs
 from stages.pairing.split import held_out_pairs
-from stages.pairing.tables import EDIT_COLUMNS, EDITS_TABLE, PAIR_COLUMNS, SCORES
-from stages.params import Params, Retrieve
-from stages.provenance import source_digest
-from stages.shards import ShardResult, ShardTask, StageCounts, list_shards, map_shards
-from stages.tables import read_table, write_table
 
 CORPUS = Path("data/corpus")
 EDITS = Path("data/edits")

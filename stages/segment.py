@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from PIL import Image
 
+from stages.common.parquet import batched, read_table
+from stages.core.errors import InputError
+from stages.core.params import OpenMojiSource, Params, Segment
+from stages.core.provenance import source_digest
+from stages.core.shards import ShardResult, ShardTask, list_shards, map_shards
 from stages.corpus.samples import CorpusReader, EditSample, read_corpus, write_edits
-from stages.errors import InputError
-from stages.models import Segmenter, identity, load_segmenter
+from stages.models.hub import identity
+from stages.models.segmenter import Segmenter, load_segmenter
+from stages.pairing.columns import PAIR_COLUMNS, SCORES
 from stages.pairing.rendered import render_target
-from stages.pairing.tables import PAIR_COLUMNS, SCORES
-from stages.params import OpenMojiSource, Params, Segment
-from stages.provenance import source_digest
-from stages.shards import ShardResult, ShardTask, list_shards, map_shards
-from stages.tables import batched, read_table
 
 CORPUS = Path("data/corpus")
 PAIRS = Path("data/pairs")

@@ -9,16 +9,21 @@ from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
+from stages.core.files import value_digest, write_json, written_aside
+from stages.core.params import Params
+from stages.core.provenance import source_digest
+from stages.core.shards import list_shards
 from stages.corpus.samples import EditSample, read_edits
-from stages.editor import Editor
-from stages.files import value_digest, write_json, written_aside
-from stages.models import Diffusion, identity, load_clip, load_diffusion, load_vgg, locate, mask_to_tensor, to_images, to_tensor
-from stages.params import Params
-from stages.provenance import source_digest
-from stages.requests import SETTINGS_FILE
-from stages.shards import list_shards
+from stages.editing.editor import Editor
+from stages.editing.inputs import SETTINGS_FILE
+from stages.models.clip import load_clip
+from stages.models.hub import identity, locate
+from stages.models.latent_diffusion import Diffusion, load_diffusion
+from stages.models.tensors import mask_to_tensor, to_images, to_tensor
+from stages.models.vgg import load_vgg
 from stages.tracking.training_run import TrainingRun
-from stages.training import dataset, loop, objective
+from stages.training import dataset, loop
+from stages.training import iedit as objective
 from stages.training.outcome import Outcome
 from stages.training.stage import CACHE, TRAINING, run_training
 

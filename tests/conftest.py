@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests import harness
+from tests.support import harness
 
 
 def forget_store():

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.small_project import ROOT, STAGES, environment_of, make_project, run
+from tests.support.small_project import ROOT, STAGES, environment_of, make_project, run
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +110,11 @@ def test_report_needs_nothing_from_outside(project):
 
 def test_registered_model_edits_from_the_command_line(project):
     # Whether the few steps of this test meet the gate is chance; the version is there either way.
-    assert "models:/iedit/1" in run(project, sys.executable, "-m", "stages.cli", "summary")
+    assert "models:/iedit/1" in run(project, sys.executable, "-m", "stages.cli.main", "summary")
     edit = json.loads((project / "reports/samples/edit.json").read_text())
     terms = ["--term", edit["term"], "--source-term", edit["source_term"]]
     model = ["--model", "models:/iedit/1", "--output", "out.png"]
-    run(project, sys.executable, "-m", "stages.cli", "edit", "reports/samples/source.png", edit["prompt"], *terms, *model)
+    run(project, sys.executable, "-m", "stages.cli.main", "edit", "reports/samples/source.png", edit["prompt"], *terms, *model)
     assert (project / "out.png").stat().st_size > 0
 
 

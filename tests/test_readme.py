@@ -7,22 +7,21 @@ import shlex
 import subprocess
 import tomllib
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from stages.cli import _parser
-from stages.params import Params
-from stages.report.tables import NAMES
-from tests.test_params import composed
+from stages.cli.main import _parser
+from stages.core.params import Params
+from stages.report.results import NAMES
+from tests.stages.core.test_params import composed
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CI = (ROOT / ".ci" / "run").read_text().splitlines()
 END_TO_END = {
     node.name: node
     for name in (
-        *("test_end_to_end.py", "test_promotion.py"),
+        *("test_end_to_end.py", "stages/tracking/test_promotion.py"),
         *("ops/test_prefect.py", "ops/platform.py", "ops/test_mlflow.py", "ops/test_rebuilding.py"),
     )
     for node in ast.parse((ROOT / "tests" / name).read_text()).body
@@ -32,7 +31,7 @@ END_TO_END = {
 RUN_BY = {
     "iedit edit reports/samples/source.png": (
         "test_registered_model_edits_from_the_command_line",
-        "-m stages.cli edit reports/samples/source.png",
+        "-m stages.cli.main edit reports/samples/source.png",
     ),
     "dvc metrics show": ("test_dvc_shows_metrics_and_plots", "dvc metrics show"),
     "dvc plots show": ("test_dvc_shows_metrics_and_plots", "dvc plots show"),
@@ -88,7 +87,7 @@ def test_command_is_run_somewhere(command):
 
 def test_commands_that_tests_run_by_another_name():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts["iedit"] == "stages.cli:main"
+    assert scripts["iedit"] == "stages.cli.main:main"
     assert re.search(r"^flow:.*\n\tpython -m flows\.pipeline$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
 

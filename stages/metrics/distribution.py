@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from stages.errors import InputError
+from stages.core.errors import InputError
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.errors import InputError
+from stages.core.errors import InputError
 
 Values = NDArray[np.float64]
 GROUPS = 50  # of the jackknife: as many evaluations of the statistic

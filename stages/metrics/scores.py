@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.errors import InputError
+from stages.common.seeds import derive_seed
+from stages.core.errors import InputError
 from stages.metrics import clip, distribution, similarity
 from stages.metrics.intervals import Interval, Values, bootstrap, jackknife, jackknife_interval, paired_difference
-from stages.models import Clip, Vgg
-from stages.seeds import derive_seed
+from stages.models.clip import Clip
+from stages.models.vgg import Vgg
 
 CROP_MARGIN = 0.25  # around the edited region, on each side
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stages.errors import InputError
-from stages.models import Vgg
+from stages.core.errors import InputError
+from stages.models.vgg import Vgg
 
 SIGMA, RADIUS = 1.5, 5  # pixels; 11 taps (Wang et al. 2004, section III-C)
 C1, C2 = 0.01**2, 0.03**2  # (K L)² for a data range L = 1

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from stages.common.parquet import batched, read_table
+from stages.core.params import Retrieve
+from stages.core.provenance import source_digest
+from stages.core.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
 from stages.corpus.samples import read_corpus
-from stages.models import Clip, identity, load_clip
-from stages.pairing.tables import EDITS_TABLE
-from stages.params import Retrieve
-from stages.provenance import source_digest
-from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
-from stages.tables import batched, read_table
+from stages.models.clip import Clip, load_clip
+from stages.models.hub import identity
+from stages.pairing.columns import EDITS_TABLE
 
 SUFFIX = ".safetensors"
 

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.params import Retrieve
+from stages.core.params import Retrieve
 
 Embeddings = NDArray[np.float32]  # (n, d), rows of unit length
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from stages.seeds import derive_seed
+from stages.common.seeds import derive_seed
 
 
 def held_out_pairs(sources: Sequence[str], targets: Sequence[str], share: float, seed: int) -> list[bool]:

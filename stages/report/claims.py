@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.common.seeds import derive_seed
+from stages.comparison.systems import CONTROLS
 from stages.metrics.intervals import Interval, Values, bootstrap_of, jackknife_interval
 from stages.metrics.scores import METRICS, SystemScores
-from stages.report.tables import NAMES
-from stages.seeds import derive_seed
-from stages.systems import CONTROLS
+from stages.report.results import NAMES
 
 LABELS = {metric.key: metric.label for metric in METRICS}
 Effect = Literal["points", "rise", "fall", "gap"]

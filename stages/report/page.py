@@ -14,12 +14,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from stages.core.errors import InputError
+from stages.core.files import written_aside
 from stages.corpus.samples import EditSample
-from stages.errors import InputError
-from stages.files import written_aside
 from stages.metrics.scores import METRICS
 from stages.report.claims import EITHER
-from stages.report.tables import NAMES, difference_rows, heading, result_rows
+from stages.report.results import NAMES, difference_rows, heading, result_rows
 
 SHEET_CASES = 8  # on a contact sheet, the first
 THUMBNAIL = 192  # pixels of a picture's side on the page and on the sheet

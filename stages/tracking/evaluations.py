@@ -8,7 +8,7 @@ import mlflow
 import numpy as np
 from mlflow.tracking import MlflowClient
 
-from stages.files import read_json, write_json
+from stages.core.files import read_json, write_json
 from stages.metrics.intervals import Values
 from stages.tracking.gate import LABELS
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from mlflow.exceptions import MlflowException
 from requests import RequestException
 
-from stages.errors import InputError, first_line
-from stages.files import NoRoomError, lack_of_room
+from stages.core.errors import InputError, first_line
+from stages.core.files import NoRoomError, lack_of_room
 
 FAILURES = (MlflowException, RequestException)  # the second: of artifacts, which go through a server
 CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@|(?<=[?&]password=)[^&\s]+")

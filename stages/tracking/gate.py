@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stages.errors import InputError
+from stages.common.seeds import derive_seed
+from stages.core.errors import InputError
+from stages.core.params import Gate
 from stages.metrics.intervals import Interval, Values, paired_difference
-from stages.params import Gate
-from stages.seeds import derive_seed
 
 LABELS = {"clip_score": "CLIPScore", "ssim_m_bar_frame": "SSIM-M̄"}
 """The metrics that decide, by their names in the scores of a case."""
@@ -31,7 +31,7 @@ def decide(
     resamples: int,
     seed: int,
 ) -> Decision:
-    """Decide by the paired bootstrap over the cases, as :class:`stages.params.Gate` says.
+    """Decide by the paired bootstrap over the cases, as :class:`stages.core.params.Gate` says.
 
     Args:
         challenger: metric → (n,) scores, one for each case; NaN where undefined.

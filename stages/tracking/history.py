@@ -18,7 +18,7 @@ from uuid import uuid4
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from stages.errors import InputError, first_line
+from stages.core.errors import InputError, first_line
 from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, set_alias, version_by_alias
 from stages.tracking.store import connect
 

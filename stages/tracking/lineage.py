@@ -11,9 +11,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from stages.files import value_digest
-from stages.params import Params
-from stages.provenance import ROOT, code_behind
+from stages.core.files import value_digest
+from stages.core.params import Params
+from stages.core.provenance import ROOT, code_behind
 
 UNKNOWN = "none"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name of the tag

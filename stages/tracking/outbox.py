@@ -8,7 +8,7 @@ from collections.abc import Callable
 import mlflow
 from tqdm import tqdm
 
-from stages.errors import InputError
+from stages.core.errors import InputError
 from stages.tracking.failures import FAILURES, is_refused, without_credentials
 from stages.tracking.store import without_retries
 

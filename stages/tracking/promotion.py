@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from mlflow.tracking import MlflowClient
 
-from stages.params import Gate
+from stages.core.params import Gate
 from stages.tracking import history
 from stages.tracking.evaluations import Scores, load_scores, save_scores
 from stages.tracking.gate import Decision, decide

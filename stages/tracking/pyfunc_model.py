@@ -11,11 +11,11 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from PIL import Image
 
-from stages.editor import Editor, EditRequest, MaskMode
-from stages.errors import InputError
-from stages.params import ModelName
-from stages.requests import adjust_sampling, check_images, check_prompt, decode_picture, encode_picture, read_sampling
-from stages.words import one_line
+from stages.common.text import one_line
+from stages.core.errors import InputError
+from stages.core.params import ModelName
+from stages.editing.editor import Editor, EditRequest, MaskMode
+from stages.editing.inputs import adjust_sampling, check_images, check_prompt, decode_picture, encode_picture, read_sampling
 
 
 class RequestError(MlflowException):

@@ -22,11 +22,11 @@ from dvc_data.hashfile.tree import Tree
 from dvc_objects.errors import ObjectFormatError
 from mlflow.tracking import MlflowClient
 
+from stages.core.errors import InputError
+from stages.core.files import file_digest, read_json, write_json
+from stages.core.params import PARAMS_FILE, Params
+from stages.core.shards import count_samples, list_shards
 from stages.corpus.samples import read_metadata
-from stages.errors import InputError
-from stages.files import file_digest, read_json, write_json
-from stages.params import PARAMS_FILE, Params
-from stages.shards import count_samples, list_shards
 from stages.tracking.lineage import COMMIT, DVC_FILE, LOCK_FILE, changed_files, git_tags, libraries, outs_of, read_stages
 
 FOLDER = "lineage"  # among the files of a logged model

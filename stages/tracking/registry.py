@@ -20,11 +20,11 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import stages
-from stages.editor import Editor, EditRequest, MaskMode
-from stages.errors import InputError, first_line
-from stages.files import folder_digest, value_digest, written_aside
-from stages.params import ModelName, Sampling
-from stages.requests import encode_picture, read_sampling
+from stages.core.errors import InputError, first_line
+from stages.core.files import folder_digest, value_digest, written_aside
+from stages.core.params import ModelName, Sampling
+from stages.editing.editor import Editor, EditRequest, MaskMode
+from stages.editing.inputs import encode_picture, read_sampling
 from stages.tracking.store import connect, experiment_id
 
 NAME = "iedit"
@@ -45,7 +45,7 @@ REQUIREMENTS = (
     "torch",
     "torchvision",
     "transformers",
-)  # fmt: skip - what stages.editor imports, directly or through others
+)  # fmt: skip - what stages.editing.editor imports, directly or through others
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from stages.errors import InputError
+from stages.core.errors import InputError
 from stages.tracking.failures import is_refused, store_error
 
 EXPERIMENT = "iedit"

@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from stages.files import read_json, value_digest, write_json
-from stages.params import Params
+from stages.core.files import read_json, value_digest, write_json
+from stages.core.params import Params
 from stages.tracking.failures import failures_told
 from stages.tracking.lineage import git_tags, libraries, pipeline_digest
 from stages.tracking.outbox import Outbox

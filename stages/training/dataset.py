@@ -9,13 +9,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stages.common.seeds import derive_seed
+from stages.core.params import Train
+from stages.core.provenance import source_digest
+from stages.core.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
 from stages.corpus.samples import EditSample, read_edits
-from stages.diffusion.sampling import shrink_mask
-from stages.models import Clip, Diffusion, device, identity, mask_to_tensor, to_tensor
-from stages.params import Train
-from stages.provenance import source_digest
-from stages.seeds import derive_seed
-from stages.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
+from stages.diffusion.masks import shrink_mask
+from stages.models.clip import Clip
+from stages.models.hub import identity
+from stages.models.latent_diffusion import Diffusion
+from stages.models.tensors import device, mask_to_tensor, to_tensor
 
 LATENT_MASK_THRESHOLD = 0.5  # of a latent cell's area
 

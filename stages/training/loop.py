@@ -17,12 +17,12 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stages.checkpoints import Modules, Optimizers, load_state, read_step, save_state
-from stages.errors import InputError
-from stages.files import writing, written_aside
-from stages.models import Diffusion
-from stages.params import Train
-from stages.training import objective as iedit
+from stages.core.errors import InputError
+from stages.core.files import writing, written_aside
+from stages.core.params import Train
+from stages.models.latent_diffusion import Diffusion
+from stages.training import iedit
+from stages.training.checkpoints import Modules, Optimizers, load_state, read_step, save_state
 from stages.training.dataset import Batch, TrainingSet, order
 
 StepLog = dict[str, float]

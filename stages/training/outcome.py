@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.files import file_digest, folder_digest, value_digest, written_aside
+from stages.core.files import file_digest, folder_digest, value_digest, written_aside
 from stages.training.loop import StepLog, Workplace
 
 

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from accelerate import PartialState
 
-from stages.errors import InputError
-from stages.files import file_digest, folder_digest, remove, value_digest
-from stages.models import device
-from stages.params import PARAMS_FILE, Params
-from stages.shards import StageCounts, count_samples, list_shards
+from stages.core.errors import InputError
+from stages.core.files import file_digest, folder_digest, remove, value_digest
+from stages.core.params import PARAMS_FILE, Params
+from stages.core.shards import StageCounts, count_samples, list_shards
+from stages.models.tensors import device
 from stages.tracking.training_run import TrainingRun, start_training
 from stages.training.loop import Workplace
 from stages.training.outcome import Outcome

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from tests.ops.platform import started
-from tests.small_project import ROOT, STAGES, make_project, run
+from tests.support.small_project import ROOT, STAGES, make_project, run
 
 # Stands before the real Python in PATH; its third argument is the stage.
 CLOCK = """#!/bin/sh

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
-from tests.small_project import environment_of
+from tests.support.small_project import environment_of
 
 PATIENCE = 3600  # seconds until a test is given up; a slow machine with other work needs half an hour
 Found = TypeVar("Found")

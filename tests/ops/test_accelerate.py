@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.harness import BATCH, ROOT
+from tests.support.harness import BATCH, ROOT
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(project):

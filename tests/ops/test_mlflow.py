@@ -15,9 +15,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from stages.requests import decode_picture
+from stages.editing.inputs import decode_picture
 from tests.ops.platform import Platform, free_port, until
-from tests.small_project import commit, make_project, run, set_params
+from tests.support.small_project import commit, make_project, run, set_params
 
 STEPS = 40
 
@@ -65,7 +65,7 @@ def ask(platform: Platform, path: str, /, **question: Any) -> dict[str, Any]:
 def iedit(platform: Platform, folder: Path, *arguments: str) -> str:
     """Run the command in a folder that has nothing of the project."""
     environment = platform.environment | {"XDG_CACHE_HOME": str(folder / "cache")}
-    command = [sys.executable, "-m", "stages.cli", *arguments]
+    command = [sys.executable, "-m", "stages.cli.main", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

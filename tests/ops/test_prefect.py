@@ -19,9 +19,9 @@ import pytest
 
 from flows.ablation import CONFIGURATIONS
 from stages.corpus import world
-from stages.report.ablation import TRUE_TARGETS
+from stages.report.ablation_table import TRUE_TARGETS
 from tests.ops.platform import Platform, started, until
-from tests.small_project import SMALL, STAGES, commit, make_project, run, set_composed, set_params
+from tests.support.small_project import SMALL, STAGES, commit, make_project, run, set_composed, set_params
 
 SHARD, SHARDS = 8, 10
 # The new shard shows other things elsewhere, too unlike for old pairs to change; within a kind, all are like enough.
@@ -267,7 +267,7 @@ def test_a_worker_that_is_killed_leaves_no_process_and_its_run_is_gone_on_with(p
 
 
 def test_a_machine_that_is_lost_is_noticed_and_its_run_gone_on_with(platform):
-    code = "import datetime, flows.automations as a; a.set_up(a.end_silent_runs(datetime.timedelta(seconds=60)))"
+    code = "import datetime, flows.support.automations as a; a.set_up(a.end_silent_runs(datetime.timedelta(seconds=60)))"
     environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
     subprocess.run([sys.executable, "-c", code], cwd=platform.project, env=environment, check=True)
     run_id = train_long(platform, 243)

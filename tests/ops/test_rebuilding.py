@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.ops.platform import free_port, until
-from tests.small_project import ROOT, SMALL, STAGES, commit, environment_of, make_project, run, set_composed
+from tests.support.small_project import ROOT, SMALL, STAGES, commit, environment_of, make_project, run, set_composed
 
 OUTS = ("data/corpus", "data/captions", "data/edits", "data/pairs", "data/training", "models")
 
@@ -35,7 +35,7 @@ def project(tmp_path_factory) -> Iterator[Path]:
 
 
 def iedit(project: Path, *arguments: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "stages.cli", *arguments]
+    command = [sys.executable, "-m", "stages.cli.main", *arguments]
     done = subprocess.run(command, cwd=project, env=environment_of(project), capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -123,7 +123,7 @@ def test_the_first_stage_that_differs_is_told(project, tmp_path, monkeypatch):
 
 ONE_OF_THE_ABLATION = """
 from flows.ablation import DONE, Start, scoring_digest, training_digest, try_configuration  # sets Prefect up
-from flows.sandbox import open_sandbox
+from flows.support.sandbox import open_sandbox
 from prefect import flow
 
 @flow

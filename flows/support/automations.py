@@ -1,0 +1,93 @@
+"""What the Prefect server does by itself: ``python -m flows.support.automations`` sets it up, or anew.
+
+FAILURE_WEBHOOK is the address that is told of a run that failed, as JSON with a ``text``, which Slack, Mattermost and
+others take. Where it is not set, the server's page lists the failure among its events, and nobody is told.
+"""
+
+import os
+from datetime import timedelta
+from typing import cast
+from uuid import UUID
+
+from prefect import get_client
+from prefect.automations import CallWebhook, ChangeFlowRunState, DoNothing, EventTrigger, Posture
+from prefect.blocks.webhook import Webhook
+from prefect.client.schemas.objects import StateType
+from prefect.events.schemas.automations import AutomationCore
+from prefect.types import SecretDict
+from pydantic import SecretStr
+
+TAG = "iedit"  # of all deployments in prefect.yaml
+WEBHOOK = "iedit-failures"
+HEARTBEAT, END = "prefect.flow-run.heartbeat", "prefect.flow-run."
+FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
+SILENCE = timedelta(minutes=15)  # more than a restart of the server takes; prefect.yaml asks for heartbeats
+MESSAGE = '{"text": {{ (flow.name ~ "/" ~ flow_run.name ~ ": " ~ flow_run.state.name ~ ". " ~ flow_run.state.message)|tojson}}}'
+RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
+OURS: dict[str, str | list[str]] = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
+
+
+def tell_failures(webhook: str | None) -> AutomationCore:
+    """Return the automation that tells of a run that failed, crashed or took too long."""
+    action: CallWebhook | DoNothing = DoNothing()
+    if webhook:
+        block = Webhook(url=SecretStr(webhook), headers=SecretDict({"Content-Type": "application/json"}))
+        action = CallWebhook(block_document_id=cast("UUID", block.save(WEBHOOK, overwrite=True)), payload=MESSAGE)
+    return AutomationCore(
+        name="iedit: tell failures",
+        description="A run of iedit failed, crashed or took too long.",
+        trigger=EventTrigger(
+            expect={END + state for state in FAILED},
+            match=RUNS,
+            match_related=OURS,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[action],
+    )
+
+
+def end_silent_runs(silence: timedelta = SILENCE) -> AutomationCore:
+    """Return the automation that ends a run whose machine was lost, which would hold its place in the pool for ever."""
+    crashed = ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, message=f"No heartbeat for {silence}", force=False)
+    return AutomationCore(
+        name="iedit: end silent runs",
+        description="A run of iedit has not been heard of: its process was killed, or its machine is gone.",
+        trigger=EventTrigger(
+            after={HEARTBEAT},
+            expect={HEARTBEAT, *(END + state for state in ENDED)},
+            match=RUNS,
+            match_related=OURS,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=silence,
+        ),
+        actions=[crashed],
+    )
+
+
+def set_up(automation: AutomationCore) -> None:
+    """Make an automation, or put it in the place of the one of its name."""
+    with get_client(sync_client=True) as client:
+        found = client.read_automations_by_name(automation.name)
+        if found:
+            client.update_automation(found[0].id, automation)
+        else:
+            client.create_automation(automation)
+
+
+def main() -> None:
+    """Set up all automations, and say who is told of failures."""
+    webhook = os.environ.get("FAILURE_WEBHOOK")
+    for automation in (tell_failures(webhook), end_silent_runs()):
+        set_up(automation)
+        print(f"automation {automation.name!r} is set up")
+    if not webhook:
+        print("FAILURE_WEBHOOK is not set: failures are listed among the server's events, and nobody is told")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A flow that is run from the command line: with a server of its own where Prefect is told of none."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from threading import Thread
+from types import FrameType
+from typing import NoReturn
+
+from prefect.client.orchestration import get_client
+
+from flows.support.dag import PipelineError
+from flows.support.process import CommandError
+from stages.core.errors import InputError
+from stages.core.files import NoRoomError
+from stages.core.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt, raise_once
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Exit with what ``main`` returns."""
+    on_interrupt(_interrupt)
+    code = main()
+    on_interrupt(exit_at_once)  # while the interpreter shuts down
+    sys.exit(code)
+
+
+def exit_code_of(flow: Callable[[], object], check: Callable[[], object] = lambda: None) -> int:
+    """Run a flow, tell what is wrong in one line, and return the exit code.
+
+    Exit codes: 0 done; 1 a command of it failed; 2 bad input, or nothing to run; 130 interrupted.
+
+    Args:
+        flow: with its parameters.
+        check: what can be checked before a server is started.
+    """
+    try:
+        check()
+        _start_server()
+        flow()
+    except (PipelineError, InputError, NoRoomError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except CommandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(MESSAGE, file=sys.stderr)
+        return EXIT_CODE
+    return 0
+
+
+def _start_server() -> None:
+    """Start the server that Prefect makes for a flow where it is told of none.
+
+    A terminal sends Ctrl-C to it as well. It shall not heed it, for Prefect waits a minute for a server that is gone. So it
+    is started by a thread with SIGINT blocked, which it inherits; this thread waits, and heeds Ctrl-C.
+    """
+    started: Future[None] = Future()
+
+    def start() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            get_client(sync_client=True)
+            started.set_result(None)
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            started.set_exception(error)
+
+    Thread(target=copy_context().run, args=[start], daemon=True).start()  # Prefect's settings are of a context
+    started.result()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    logging.disable()  # Prefect tells at length that the flow was interrupted
+    raise_once(signum, frame)

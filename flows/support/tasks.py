@@ -1,0 +1,99 @@
+"""The tasks of the flows: bring a stage up to date, publish the results, push the data."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from flows.support import artifacts
+from flows.support.dag import has_remote
+from flows.support.process import CommandError, run_command
+from stages.core.errors import InputError
+
+RETRY_SECONDS = (30, 120, 600, 1800)  # a lock is held for as long as another run takes, a server is away until it is up
+# What is said where the same may succeed later; DVC has one exit code for all.
+PASSING = re.compile(
+    r"Unable to acquire lock"  # DVC: another command of it is at work in this project
+    r"|is being blocked by"  # DVC: another command of it reads or writes the same files
+    r"|tracking (server (http\S+: |was not back)|store:(?! database or disk is full))"  # MLflow is away, or went away
+    r"|the hub gives none: Got: (?!\w*NotFound)"  # the model hub cannot be reached
+)
+
+
+def may_pass(_: Task[..., object], __: TaskRun, state: State[object]) -> bool:
+    """Tell whether a task failed for what can pass by itself, and not for its input or a defect."""
+    error = state.data
+    return isinstance(error, CommandError | InputError) and PASSING.search(str(error)) is not None
+
+
+RETRIED: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "retries": len(RETRY_SECONDS),
+    "retry_delay_seconds": list(RETRY_SECONDS),
+}
+
+
+def run_stages(names: Sequence[str], forced: Collection[str] = ()) -> None:
+    """Bring stages up to date one after another, as DVC locks its project.
+
+    Args:
+        names: the stages, in their order.
+        forced: of these, those that are run even where nothing changed.
+    """
+    for name in names:
+        reproduce.with_options(name=name)(name, force=name in forced)
+
+
+@task(retry_condition_fn=may_pass, **RETRIED)
+def reproduce(stage: str, *, force: bool) -> None:
+    """Bring one stage up to date, pass on what it says, and publish its progress and its counts."""
+    started = time.time()
+    run_dvc("repro", "--single-item", stage, *(["--force"] if force else []), on_line=artifacts.Progress(stage).follow)
+    artifacts.publish_counts(stage, started)
+
+
+@task(retry_condition_fn=may_pass, **RETRIED)
+def publish_results() -> None:
+    """Publish the table of results, edits, and the way to MLflow."""
+    artifacts.publish_results()
+
+
+@task(**RETRIED)  # whatever keeps DVC from its remote, the remote may be back
+def push_data() -> None:
+    """Push to the remote of the project what it does not have yet."""
+    if has_remote():
+        run_dvc("push")
+    else:
+        get_run_logger().info("no remote is configured, so nothing is pushed; dvc remote add --default NAME URL adds one")
+
+
+def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) -> None:
+    """Run a command of DVC, as :func:`run_logged` does."""
+    run_logged([sys.executable, "-m", "dvc", *arguments], on_line)
+
+
+def run_logged(
+    command: Sequence[str],
+    on_line: Callable[[str], object] = lambda _: None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    held: Sequence[int] = (),
+) -> None:
+    """Run a command as :func:`run_command` does; its output goes to the log of the run, and to ``on_line``.
+
+    Raises:
+        CommandError: the command failed.
+    """
+    log = get_run_logger().info
+
+    def tell(line: str) -> None:
+        log(line)
+        on_line(line)
+
+    run_command(command, tell, environment=environment, held=held)

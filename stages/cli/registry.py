@@ -1,0 +1,141 @@
+"""The commands of ``iedit`` that operate the registry: promote, rollback, history, lineage, reproduce."""
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from stages.cli.reproduce import compare_in_clone
+from stages.core.errors import InputError
+from stages.core.files import read_json
+from stages.core.params import PARAMS_FILE, Params, read_params
+from stages.core.run import alone, set_threads
+from stages.tracking import history as champions
+from stages.tracking.failures import failures_told
+from stages.tracking.record import RECORD, fetch_record
+from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, Registered, find_version, version_by_alias
+from stages.tracking.store import connect
+from stages.tracking.training_run import flatten
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+SHOWN_DIGITS = 8  # of the digest of cases: scores on other cases cannot be compared
+SCORES = {"iedit_m/clip_score": "CLIPScore", "iedit_m/ssim_m_bar": "SSIM-M̄"}
+
+
+def promote(options: argparse.Namespace) -> None:
+    """Make a version champion if it passes the gate, or in any case where that is asked for.
+
+    Raises:
+        InputError: it does not pass.
+    """
+    with failures_told():
+        if options.force:
+            event = champions.promote(find_version(options.version).version, "by hand, whatever the gate says")
+            champions.forget_grounds(connect(), event.version)
+            print(f"models:/{NAME}/{event.version} is champion, in place of {_version(event.former)}: {event.why}")
+            return
+
+        from stages.evaluate import promote_version  # slow to import
+
+        params = read_params()
+        set_threads(params.threads)  # what it evaluates is compared with what the stage has evaluated
+        with alone("iedit promote"):  # it may have to evaluate
+            version, decision = promote_version(params, options.version)
+        challenger = version_by_alias(connect(create=False), CHALLENGER)
+    if not decision.passes:
+        refused = "stays challenger" if challenger == version.version else "is not promoted"
+        raise InputError(f"models:/{NAME}/{version.version} {refused}: {decision.why}; --force promotes it all the same")
+    print(f"models:/{NAME}/{version.version} is champion: {decision.why}")
+
+
+def rollback(_: argparse.Namespace) -> None:
+    """Make the champion before this one champion again."""
+    with failures_told():
+        event = champions.roll_back("by hand")
+    print(f"models:/{NAME}/{event.version} is champion again, in place of {_version(event.former)}")
+
+
+def history(_: argparse.Namespace) -> None:
+    """Print every promotion and rollback, oldest first, and which versions are champion and challenger."""
+    with failures_told():
+        client = connect(create=False)
+        events = champions.read_events(client)
+        for event in events:
+            scores = _scores(event.version)
+            print(f"{event.when:%Y-%m-%d %H:%M:%S}  version {event.version}  {event.how}  {scores}\n    {event.why}")
+        for alias in (CHAMPION, CHALLENGER):
+            print(f"{alias:<10}  {_version(version_by_alias(client, alias))}")
+
+
+def lineage(options: argparse.Namespace) -> None:
+    """Print what a version was made from, from the registry alone."""
+    with failures_told(), tempfile.TemporaryDirectory() as folder:
+        client = connect(create=False)
+        version = find_version(options.version)
+        kept = fetch_record(client, version.model_id, Path(folder))
+        record = read_json(kept / RECORD)
+        params = yaml.safe_load((kept / PARAMS_FILE.name).read_text(encoding="utf-8"))
+        for line in [*_tell_making(client, version, record), *_tell_inputs(record, params)]:
+            print(line)
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Make a version again in a clean clone; return 0 where every stage is identical, else 1."""
+    with failures_told(), tempfile.TemporaryDirectory() as folder:
+        version = find_version(options.version)
+        kept = fetch_record(connect(create=False), version.model_id, Path(folder))
+        return 0 if compare_in_clone(kept, options.into) else 1
+
+
+def _tell_making(client: "MlflowClient", version: Registered, record: Mapping[str, Any]) -> Iterator[str]:
+    aliases = [alias for alias in (CHAMPION, CHALLENGER) if version_by_alias(client, alias) == version.version]
+    yield f"version    models:/{NAME}/{version.version}{''.join(f', {alias}' for alias in aliases)}"
+    decision = client.get_model_version(NAME, version.version).description
+    if decision:
+        yield f"decision   {decision}"
+    if version.run_id is None:
+        yield "training   no run of it is in this store"
+    else:
+        run = client.get_run(version.run_id)
+        commit, dirty = run.data.tags.get("mlflow.source.git.commit"), run.data.tags.get("iedit.git_dirty") == "true"
+        yield f"training   run {version.run_id} ({run.info.run_name}), commit {commit}{', with changes' if dirty else ''}"
+    changed = record["changed"]
+    yield f"commit     {record['commit']}{', with changes in ' + ', '.join(changed) if changed else ''}"
+    yield "stages"
+    order = list(Params.model_fields)  # that of the pipeline
+    for stage, outs in sorted(record["stages"].items(), key=lambda each: order.index(each[0]) if each[0] in order else -1):
+        for path, out in outs.items():
+            files = f"  {len(out['files'])} files" if "files" in out else ""
+            yield f"  {stage:<10} {path:<22} {out['md5']}{files}"
+
+
+def _tell_inputs(record: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
+    yield f"corpus     {', '.join(f'{name} {value}' for name, value in record['source'].items())}"
+    for shard in record["shards"]:
+        yield f"  {shard['shard']}  {shard['sha256']}  {shard['samples']} samples, the first from {shard['first']}"
+    yield "weights"
+    for key, model in record["weights"].items():
+        yield f"  {key:<20} {model['name']}  {model['identity']}"
+    yield "parameters"
+    yield from (f"  {name:<32} {value}" for name, value in flatten(params).items())
+    yield "libraries"
+    yield from (f"  {name:<24} {version}" for name, version in record["libraries"].items())
+
+
+def _scores(number: str) -> str:
+    try:
+        version = find_version(number)
+    except InputError:  # its promotion stays in the history
+        return "deleted since"
+    metrics = version.metrics
+    scores = ", ".join(f"{label} {metrics[name]:.2f}" for name, label in SCORES.items() if name in metrics)
+    return f"{scores} on cases {version.cases[:SHOWN_DIGITS]}" if version.cases else scores
+
+
+def _version(number: str | None) -> str:
+    return "none" if number is None else f"version {number}"

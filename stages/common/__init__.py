@@ -1,0 +1,1 @@
+"""Small things that decide bytes: seeds, words, tables."""

@@ -1,0 +1,61 @@
+"""Parquet tables with a fixed schema, so that equal rows are equal bytes, and readers know what they get."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.core.errors import InputError, first_line
+
+Item = TypeVar("Item")
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> None:
+    """Write rows as Parquet.
+
+    Args:
+        path: the file.
+        rows: in the order to keep.
+        columns: name → pyarrow's name of its type ("string", "float32", "int64").
+    """
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
+
+
+def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file in their order, with these columns and no others.
+
+    Args:
+        path: the file.
+        columns: name → pyarrow's name of its type, as for :func:`write_table`.
+
+    Raises:
+        InputError: it is no Parquet file, or a column is missing, of another type, or has an empty cell.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            for name, kind in columns.items():
+                place = file.schema_arrow.get_field_index(name)  # -1: none, or several
+                if place < 0:
+                    raise InputError(f"{path}: has no column {name}")
+                found = file.schema_arrow.field(place).type
+                if found != pa.type_for_alias(kind):
+                    raise InputError(f"{path}: column {name} is {found}, must be {kind}")
+            table = file.read(columns=list(columns))
+        empty = next((name for name in columns if table[name].null_count), None)
+        if empty is not None:
+            raise InputError(f"{path}: column {empty} has an empty cell")
+        rows: list[dict[str, Any]] = table.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: damaged, or not Parquet: {first_line(error)}; run the stage that writes it") from error
+    return rows
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of ``size`` items, the last one shorter."""
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part

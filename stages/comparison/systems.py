@@ -1,0 +1,184 @@
+"""The systems of Table 1: each is a way to edit a batch of cases, and all that decides what comes of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import StableDiffusionInstructPix2PixPipeline
+from torch import Tensor
+
+from stages.core.files import folder_digest
+from stages.core.params import ModelName, Params, Sampling, Solver
+from stages.corpus.samples import EditSample
+from stages.diffusion.masks import widen_mask
+from stages.diffusion.sampling import draw_noise, make_scheduler
+from stages.editing.editor import Editor
+from stages.editing.inputs import adjust_sampling
+from stages.models.hub import identity
+from stages.models.latent_diffusion import Diffusion, load_diffusion
+from stages.models.segmenter import load_segmenter
+from stages.models.tensors import to_tensor
+
+MODEL, INSTRUCTED = Path("models/iedit"), Path("models/instruct_pix2pix")
+SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
+CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
+"""SDEdit once more → the system whose strength it has."""
+Masks = Literal["true", "predicted"]
+UNUSED: dict[Masks | None, set[str]] = {
+    None: {"mask_threshold", "mask_margin", "mask_draft"},
+    "true": {"mask_threshold", "mask_draft"},
+    "predicted": set(),
+}
+"""Masks of a system → what of a Sampling has no part in its edits."""
+Edit = Callable[[Sequence[EditSample], Tensor | None, int], Tensor]
+"""(n cases, the masks that the system is for, (n, 1, h, w), 0 or 1, or None, seed) → edited pictures (n, 3, h, w) in [0, 1].
+
+Noise depends on the seed and a case's key alone.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What is compared."""
+
+    edit: Edit
+    settings: dict[str, Any]  # all that decides its edits besides the cases, the seed and the masks; JSON
+    masks: Masks | None  # where it may edit; None: everywhere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The models behind the systems, and what pins the weights of each."""
+
+    base: Editor
+    instructed: Diffusion
+    tuned: Editor
+    identities: dict[str, str]  # of "base", "instructed" and "tuned"
+
+    def system(self, name: str, sampling: Sampling, image_guidance_scale: float | None = None) -> System:
+        """Return a system of SYSTEMS that samples so; the second scale is InstructPix2Pix's alone."""
+        base, tuned = self.identities["base"], self.identities["tuned"]
+        match name:
+            case "sdedit":
+                return edited_by(self.base, base, sampling)
+            case "inpainting":
+                # As diffusers' inpainting does: at the greatest strength from noise alone, else from the noised source.
+                return edited_by(self.base, base, sampling, masks="true", from_noise=sampling.strength == 1)
+            case "iedit":
+                return edited_by(self.tuned, tuned, sampling)
+            case "iedit_m":
+                return edited_by(self.tuned, tuned, sampling, masks="predicted")
+            case "instruct_pix2pix" if image_guidance_scale is not None:
+                return instructed_by(self.instructed, self.identities["instructed"], sampling, image_guidance_scale)
+        raise ValueError(f"{name}: no such system, or a scale is missing; there are {', '.join(SYSTEMS)}")
+
+
+def load_models(params: Params, tuned: Path = MODEL) -> Models:
+    """Load what params.yaml names and the stages have trained; ``tuned`` is the folder of the model behind iEdit."""
+    config = params.evaluate
+    return Models(
+        base=Editor(load_diffusion(config.base)),
+        instructed=load_diffusion(ModelName(name=str(INSTRUCTED))),
+        tuned=Editor(load_diffusion(ModelName(name=str(tuned))), load_segmenter(config.segmenter)),
+        identities={
+            "base": identity(config.base),
+            "instructed": folder_digest(INSTRUCTED),
+            "tuned": folder_digest(tuned),
+        },
+    )
+
+
+def chosen_systems(models: Models, params: Params) -> dict[str, System]:
+    """Return every system of SYSTEMS, sampled as params.yaml says, and those that the claims need beside them.
+
+    These are SDEdit at the strength of iEdit and at that of iEdit-M, with the guidance that suits it: a model that was
+    trained to follow its prompt needs less.
+
+    Raises:
+        InputError: with ``sampling.steps`` a strength leaves no step to do.
+    """
+    chosen, common = params.evaluate.systems, params.sampling
+    sampled = {
+        "sdedit": adjust_sampling(common, **chosen.sdedit.model_dump()),
+        "inpainting": adjust_sampling(common, strength=1.0, guidance_scale=chosen.inpainting.guidance_scale),
+        "instruct_pix2pix": adjust_sampling(common, guidance_scale=chosen.instruct_pix2pix.guidance_scale),
+        "iedit": adjust_sampling(common, **chosen.iedit.model_dump()),
+        "iedit_m": common,
+    }
+    systems = {name: models.system(name, sampled[name], chosen.instruct_pix2pix.image_guidance_scale) for name in SYSTEMS}
+    for control, name in CONTROLS.items():
+        own = adjust_sampling(sampled[name], guidance_scale=chosen.sdedit.guidance_scale)
+        systems[control] = models.system("sdedit", own)
+    return systems
+
+
+def edited_by(
+    editor: Editor, identity: str, sampling: Sampling, *, masks: Masks | None = None, from_noise: bool = False
+) -> System:
+    """Return SDEdit with an editor's model: everywhere or within masks, from the noised source or from noise alone.
+
+    True masks are widened as predicted ones are, for what they mark is the thing, not the room that its edit needs; there is
+    no draft for them, which is the editor's way to predict where that is.
+    """
+
+    def edit(cases: Sequence[EditSample], found: Tensor | None, seed: int) -> Tensor:
+        pictures, prompts = to_tensor([case.source for case in cases]), [case.edit_prompt for case in cases]
+        terms, keys = [case.target_diff for case in cases], [case.key for case in cases]
+        if found is None:
+            room = None
+        elif masks == "predicted":
+            room = editor.make_room(found, pictures, prompts, terms, sampling=sampling, seed=seed, keys=keys)
+        else:
+            room = widen_mask(found, sampling.mask_margin)
+        return editor.edit_batch(pictures, prompts, masks=room, sampling=sampling, seed=seed, keys=keys, from_noise=from_noise)
+
+    settings = {"model": identity, "from_noise": from_noise, **sampling.model_dump(exclude=UNUSED[masks])}
+    return System(edit=edit, settings=settings, masks=masks)
+
+
+def diffusers_pipeline(kind: Callable[..., Any], diffusion: Diffusion, solver: Solver = "ddim") -> Any:
+    """Return a pipeline of diffusers, of a class for Stable Diffusion, with a model that is loaded already; it is silent."""
+    pipeline = kind(
+        vae=diffusion.vae,
+        text_encoder=diffusion.text_encoder,
+        tokenizer=diffusion.tokenizer,
+        unet=diffusion.unet,
+        scheduler=make_scheduler(solver, diffusion.scheduler),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image_guidance_scale: float) -> System:
+    """Return InstructPix2Pix (Brooks et al. 2023), run by diffusers' own pipeline.
+
+    It starts from noise alone, so ``sampling.strength`` has no part in it.
+    """
+    pipeline = diffusers_pipeline(StableDiffusionInstructPix2PixPipeline, diffusion, sampling.solver)
+
+    @torch.inference_mode()
+    def edit(cases: Sequence[EditSample], _: Tensor | None, seed: int) -> Tensor:
+        pictures = to_tensor([case.source for case in cases])
+        height, width = (side // pipeline.vae_scale_factor for side in pictures.shape[-2:])
+        shape = torch.Size((diffusion.vae.config.latent_channels, height, width))
+        # Embedded here: a tokenizer need not know its context, as the pipeline thinks.
+        text = diffusion.embed_prompts([case.edit_prompt for case in cases])
+        edited: Tensor = pipeline(
+            image=pictures,
+            prompt_embeds=text,
+            negative_prompt_embeds=diffusion.embed_prompts([""]).expand_as(text),
+            latents=torch.stack([draw_noise(shape, seed, case.key) for case in cases]).to(pictures),
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+            image_guidance_scale=image_guidance_scale,
+            output_type="pt",
+        ).images
+        return edited
+
+    settings = {"model": identity, **sampling.model_dump(include={"solver", "steps", "guidance_scale"})}
+    return System(edit=edit, settings={**settings, "image_guidance_scale": image_guidance_scale}, masks=None)

@@ -1,0 +1,63 @@
+"""Systems with other settings than those of params.yaml: made, kept and scored like those of Table 1."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.comparison.cases import read_cases
+from stages.comparison.edits import edit_cases
+from stages.comparison.scoring import score_edits
+from stages.comparison.systems import MODEL, load_models
+from stages.core.params import CaseSplit, Params
+from stages.core.shards import list_shards
+from stages.editing.inputs import adjust_sampling
+from stages.metrics.scores import SystemScores
+from stages.models.clip import load_clip
+from stages.models.hub import identity
+from stages.models.vgg import load_vgg
+
+Settings = Mapping[str, float]
+"""``strength``, ``guidance_scale`` and ``image_guidance_scale``, as far as the system has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A system of Table 1 with settings of its own, and what it scored."""
+
+    system: str
+    settings: Settings
+    scores: SystemScores
+
+
+def run_trials(
+    params: Params, split: CaseSplit, wanted: Mapping[str, Sequence[Settings]], folder: Path, model: Path = MODEL
+) -> Iterator[Trial]:
+    """Yield every trial, system after system; edits that are in ``folder`` already are not made again.
+
+    Args:
+        params: name the models and the cases, and say all that the settings do not.
+        split: of the cases.
+        wanted: system of SYSTEMS → the settings to try.
+        folder: keeps the edits.
+        model: the folder of the one behind ``iedit`` and ``iedit_m``.
+
+    Raises:
+        InputError: a model or a case is not as it must be.
+    """
+    config = params.evaluate
+    judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params, model)
+    named = config.cases if split == "evaluation" else config.validation
+    asked = read_cases(list_shards(Path(named), ".tar"), params, split)
+    for system, each in wanted.items():
+        systems = {}
+        for settings in each:
+            sampling = adjust_sampling(
+                params.sampling, strength=settings.get("strength"), guidance_scale=settings.get("guidance_scale")
+            )
+            name = " ".join([system, *(f"{value:g}" for value in settings.values())])
+            systems[name] = models.system(system, sampling, settings.get("image_guidance_scale"))
+        made = edit_cases(asked, systems, models.tuned, identity(config.segmenter), params, folder / system)
+        for name, settings in zip(systems, each, strict=True):
+            edits = {name: made.pictures[name]}
+            scores = score_edits([case.sample for case in asked], edits, judge, vgg, config.batch)
+            yield Trial(system=system, settings=settings, scores=scores[name])

@@ -1,0 +1,142 @@
+"""The code behind an output: a module and everything it imports, as far as that decides bytes.
+
+It is read from the text of the files, so that nothing is imported to find it, and an import inside a function counts too.
+What is digested is the syntax tree without its docstrings: prose may change, and nothing is made again for it.
+``python -m stages.core.provenance NAME…`` writes what DVC knows of the code of each stage.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import packages_distributions, version
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import Any
+
+from stages.core.files import file_digest, value_digest, write_json
+from stages.core.paths import CODE
+
+PACKAGE = "stages"
+ROOT = Path(__file__).parents[2]
+INFRASTRUCTURE = (
+    "stages.core",
+    "stages.tracking",
+    "fsspec",
+    "huggingface_hub",
+    "pydantic",
+    "pydantic_core",
+    "tqdm",
+)
+"""What decides no sample: how a stage starts and ends, reads its settings (they are in every fingerprint), fetches and
+puts away files, and keeps records. A change there must not cost a corpus its captions."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Files of this project, and the distributions that they import; both sorted."""
+
+    files: tuple[Path, ...]
+    libraries: tuple[str, ...]
+
+    def digests(self) -> dict[str, str]:
+        """Return the path of every file, relative to the project, with its digest."""
+        return {path.relative_to(ROOT).as_posix(): code_digest(path) for path in self.files}
+
+
+def source_digest(file: str) -> str:
+    """Return a digest of the code behind a module, so that what other code or another library made is made again.
+
+    Args:
+        file: the module's ``__file__``.
+    """
+    code = code_behind(Path(file).resolve())
+    return value_digest({"files": code.digests(), "libraries": {name: version(name) for name in code.libraries}})
+
+
+def code_digest(path: Path) -> str:
+    """Return a digest of what a file says to the interpreter; for a file that is not Python, of its bytes.
+
+    Comments, docstrings and layout are left out. The digest is the same under every Python version that reads the file.
+    """
+    if path.suffix != ".py":
+        return file_digest(path)
+    return value_digest(_canonical(ast.parse(path.read_bytes())))
+
+
+def code_behind(*files: Path) -> Code:
+    """Return the code behind modules of this package, these included, without INFRASTRUCTURE.
+
+    A data file of this package that a module names, such as a word list or a template, counts as its code.
+    """
+    found: dict[str, Path] = {}
+    foreign: set[str] = set()
+    waiting = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name == PACKAGE or f"{name}.".startswith(tuple(f"{each}." for each in INFRASTRUCTURE)):
+            continue
+        if not name.startswith(f"{PACKAGE}."):
+            foreign.add(name.partition(".")[0])
+            continue
+        path = _file(name)
+        if path is not None:  # else it is a name within a module
+            found[name] = path
+            waiting += [name.rpartition(".")[0], *_imports(name, path)]
+    named = {text for path in found.values() for text in _texts(path)}
+    data = (path for path in ROOT.joinpath(PACKAGE).rglob("*.*") if path.name in named and path.suffix != ".py")
+    libraries = {library for name in foreign - sys.stdlib_module_names for library in _distributions()[name]}
+    return Code(tuple(sorted([*found.values(), *data])), tuple(sorted(libraries)))
+
+
+def write_stage_code(names: list[str], folder: Path = CODE) -> None:
+    """Write ``folder/NAME.json`` for each stage: every file of its code with its digest."""
+    for name in names:
+        write_json(folder / f"{name}.json", code_behind(ROOT / PACKAGE / f"{name}.py").digests())
+
+
+def _file(name: str) -> Path | None:
+    place = ROOT.joinpath(*name.split("."))
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+
+
+def _imports(name: str, path: Path) -> Iterator[str]:
+    """Yield what a module imports: modules, and of each ``from`` also the names, which may be modules."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+
+
+def _texts(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _canonical(node: Any) -> Any:
+    """Return a syntax tree as nested lists; a string that stands alone is prose, and what is empty has no place.
+
+    ``ast.dump`` would do, but what it writes differs between versions of Python.
+    """
+    if isinstance(node, ast.AST):
+        fields = ((name, _canonical(value)) for name, value in ast.iter_fields(node))
+        return [type(node).__name__, *([name, value] for name, value in fields if value not in (None, []))]
+    if isinstance(node, list):
+        return [_canonical(each) for each in node if not _is_prose(each)]
+    return node if node is None else repr(node)
+
+
+def _is_prose(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+_distributions = cache(packages_distributions)
+
+
+if __name__ == "__main__":
+    write_stage_code(sys.argv[1:])

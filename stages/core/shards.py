@@ -1,0 +1,210 @@
+"""Shard by shard: the one mechanism behind resuming, doing only what is new, and repeating to the same bytes.
+
+A stage is a function from one input shard to one output file. The file is written aside and renamed; a sidecar,
+written last, holds the fingerprint of all that went in, and the digest of what came out. A shard whose sidecar fits is
+not done again, and a file without a fitting sidecar is never taken for whole.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from tqdm import tqdm
+
+from stages.core.errors import InputError
+from stages.core.files import TEMPORARY_SUFFIX, file_digest, remove, value_digest, write_json, written_aside
+
+SIDECAR_SUFFIX = ".done.json"
+LOGS = Path("logs")  # what a run did and how long it took: read by flows, never hashed
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """One shard to make."""
+
+    name: str  # "00000"; the output is named after it
+    inputs: tuple[Path, ...]  # files whose bytes decide the output
+    samples: int  # how many samples go in, for the progress bar
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what else decides this shard's output
+
+
+@dataclass(kw_only=True)
+class ShardResult:
+    """What became of the samples of one shard."""
+
+    done: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)  # reason → samples
+    notes: list[dict[str, Any]] = field(default_factory=list)  # kept in the sidecar, for example what was refused
+
+
+Work = Callable[[ShardTask, Path, Callable[[int], object]], ShardResult]
+"""Writes the output of a task to a path; calls the third argument with the number of samples just finished."""
+
+
+class Sidecar(BaseModel):
+    """What stands beside a whole shard."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    fingerprint: str  # of all that went in
+    digest: str  # of the bytes that came out
+    done: NonNegativeInt
+    dropped: dict[str, NonNegativeInt]
+    notes: list[dict[str, Any]]
+
+
+@dataclass(kw_only=True)
+class StageCounts:
+    """What a stage did in this run: samples done now, reused from before, and dropped by reason (now and before)."""
+
+    stage: str
+    done: int = 0
+    reused: int = 0
+    shards_done: int = 0
+    shards_reused: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+
+    def report(self) -> None:
+        """Print the counts as a short table and write them to logs/STAGE.json."""
+        rows = [
+            ("done", self.done, f"{self.shards_done} shards"),
+            ("reused", self.reused, f"{self.shards_reused} shards"),
+            *((f"dropped: {reason}", count, "") for reason, count in sorted(self.dropped.items())),
+        ]
+        width = max(len(row[0]) for row in rows)
+        print(f"\n{self.stage}")
+        for name, count, remark in rows:
+            print(f"  {name:<{width}}  {count:>8,}  {remark}".rstrip())
+        counts = {"done": self.done, "reused": self.reused, "dropped": dict(self.dropped)}
+        counts |= {"shards_done": self.shards_done, "shards_reused": self.shards_reused}
+        write_json(LOGS / f"{self.stage}.json", counts)
+
+
+def map_shards(
+    *, stage: str, tasks: Sequence[ShardTask], folder: Path, suffix: str, settings: Mapping[str, Any], work: Work
+) -> StageCounts:
+    """Make ``folder/NAME + suffix`` for every task, skip those whose fingerprint fits, remove what no task names.
+
+    Args:
+        stage: shown on the progress bar and in the counts.
+        tasks: the shards, in order.
+        folder: where outputs and sidecars go.
+        suffix: of the outputs, with its dot: ".tar", ".parquet".
+        settings: everything else that decides the output: parameters, model revisions, the digest of the code. JSON.
+        work: makes one shard.
+
+    Raises:
+        InputError: an input cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_strangers(folder, suffix, {task.name for task in tasks})
+    counts = StageCounts(stage=stage)
+    with tqdm(total=sum(task.samples for task in tasks), desc=stage, unit="sample", mininterval=1) as bar:
+        for task in tasks:
+            output, sidecar = folder / f"{task.name}{suffix}", folder / f"{task.name}{SIDECAR_SUFFIX}"
+            inputs = [_input_digest(path) for path in task.inputs]
+            fingerprint = value_digest({"inputs": inputs, "settings": [dict(settings), dict(task.settings)]})
+            before = bar.n
+            record = _whole(output, sidecar, fingerprint)
+            if record is not None:
+                counts.shards_reused += 1
+                counts.reused += record.done
+            else:
+                sidecar.unlink(missing_ok=True)
+                with written_aside(output) as temporary:
+                    result = work(task, temporary, bar.update)
+                record = Sidecar(
+                    fingerprint=fingerprint,
+                    digest=file_digest(output),
+                    done=result.done,
+                    dropped=dict(result.dropped),
+                    notes=result.notes,
+                )
+                write_json(sidecar, record.model_dump())
+                counts.shards_done += 1
+                counts.done += result.done
+            counts.dropped.update(record.dropped)
+            counts.notes += record.notes
+            bar.update(before + task.samples - bar.n)
+    return counts
+
+
+def list_shards(folder: Path, suffix: str) -> list[Path]:
+    """Return the whole shards of ``folder`` in the order of their names.
+
+    Raises:
+        InputError: the folder has no shard.
+    """
+    shards = [path for path in sorted(folder.glob(f"*{suffix}")) if _sidecar(path, suffix).exists()]
+    if not shards:
+        raise InputError(f"{folder}: no {suffix} shards; run the stage that writes them")
+    return shards
+
+
+def count_samples(shard: Path, suffix: str) -> int:
+    """Return how many samples a shard holds, from its sidecar.
+
+    Raises:
+        InputError: the sidecar is missing or damaged.
+    """
+    return _read_written(_sidecar(shard, suffix)).done
+
+
+def count_dropped(folder: Path) -> dict[str, int]:
+    """Return how many samples were dropped on the way into the shards of ``folder``, by reason.
+
+    Raises:
+        InputError: a sidecar is damaged.
+    """
+    dropped: Counter[str] = Counter()
+    for sidecar in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
+        dropped.update(_read_written(sidecar).dropped)
+    return dict(dropped)
+
+
+def _input_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _sidecar(shard: Path, suffix: str) -> Path:
+    return shard.with_name(shard.name.removesuffix(suffix) + SIDECAR_SUFFIX)
+
+
+def _whole(output: Path, sidecar: Path, fingerprint: str) -> Sidecar | None:
+    """Return the sidecar if the output is there, was made from the same, and has the bytes that were written."""
+    if not (output.exists() and sidecar.exists()):
+        return None
+    try:
+        record = _read(sidecar)
+    except ValidationError:  # it was damaged, and vouches for nothing
+        return None
+    return record if record.fingerprint == fingerprint and record.digest == file_digest(output) else None
+
+
+def _read(sidecar: Path) -> Sidecar:
+    return Sidecar.model_validate_json(sidecar.read_bytes())
+
+
+def _read_written(sidecar: Path) -> Sidecar:
+    """Return the sidecar of a shard that another stage has written."""
+    try:
+        return _read(sidecar)
+    except FileNotFoundError as error:
+        raise InputError(f"{sidecar}: no such file; run the stage that writes it") from error
+    except ValidationError as error:
+        raise InputError(f"{sidecar}: damaged; run the stage that writes it") from error
+
+
+def _remove_strangers(folder: Path, suffix: str, names: Iterable[str]) -> None:
+    """Remove shards that no task names, and what an interrupted run left."""
+    kept = {f"{name}{ending}" for name in names for ending in (suffix, SIDECAR_SUFFIX)}
+    for path in folder.iterdir():
+        if path.name not in kept and path.name.endswith((suffix, SIDECAR_SUFFIX, TEMPORARY_SUFFIX)):
+            remove(path)

@@ -1,0 +1,1 @@
+"""The editor: requests in, pictures out."""

@@ -1,0 +1,1 @@
+"""Pretrained models, a module a family; only here are weights loaded."""

@@ -1,0 +1,67 @@
+"""CLIP (Radford et al. 2021) in open_clip's layout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import open_clip
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as transforms
+
+from stages.core.params import ModelName
+from stages.models.hub import check_words, frozen, loading
+from stages.models.tensors import device, to_tensor
+
+
+@dataclass(frozen=True)
+class Clip:
+    """CLIP with its tokenizer; all embeddings are of unit length."""
+
+    model: Any  # open_clip.CLIP or CustomTextCLIP
+    tokenizer: Any
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def embed_pictures(self, pictures: Tensor) -> Tensor:
+        """Return embeddings (n, d) of pictures (n, 3, h, w) in [0, 1]; gradients flow to the pictures.
+
+        The picture is resized to the model's input with antialiased bicubic interpolation.
+        """
+        if pictures.shape[-2:] != (self.size, self.size):
+            size = [self.size, self.size]
+            pictures = transforms.resize(pictures, size, interpolation=transforms.InterpolationMode.BICUBIC, antialias=True)
+        features = self.model.encode_image(transforms.normalize(pictures, list(self.mean), list(self.std)))
+        return nn.functional.normalize(features.float(), dim=-1)
+
+    @property
+    def width(self) -> int:
+        """The length of an embedding."""
+        return int(self.model.encode_text(self.tokenizer([""]).to(device())).shape[1])
+
+    @torch.no_grad()
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return embeddings (n, d) of RGB images of one size."""
+        return self.embed_pictures(to_tensor(images))
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return embeddings (n, d) of texts; what is beyond the model's context is cut off."""
+        features = self.model.encode_text(self.tokenizer(list(texts)).to(device()))
+        return nn.functional.normalize(features.float(), dim=-1)
+
+
+def load_clip(model: ModelName) -> Clip:
+    """Load a CLIP in open_clip's layout; its configuration says whether it has QuickGELU, as OpenAI's weights need."""
+    # Where these weights are missing open_clip would go on to look for pickled ones.
+    with loading(model, "open_clip_config.json", "open_clip_model.safetensors") as folder:
+        name = f"local-dir:{folder}"
+        network = frozen(open_clip.create_model(name, require_pretrained=True))
+        size = network.visual.image_size
+        size = size if isinstance(size, int) else size[0]
+        tokenizer = open_clip.get_tokenizer(name)
+        if isinstance(tokenizer, open_clip.tokenizer.HFTokenizer):  # the other kind has its words with it
+            check_words(tokenizer.tokenizer, network.vocab_size)
+        return Clip(network, tokenizer, size, tuple(network.visual.image_mean), tuple(network.visual.image_std))

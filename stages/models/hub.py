@@ -1,0 +1,151 @@
+"""Every pretrained model is found here: a local folder or a snapshot of the hub, safetensors only.
+
+A model's folder is data from outside. Each part is loaded by a class that is named in the module of its family, whatever
+the folder names; a folder that wants code of its own to be run is refused; weights that do not fill the model are an error.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
+from stages.core.errors import InputError, first_line
+from stages.core.files import folder_digest
+from stages.core.params import ModelName
+from stages.models.tensors import device
+
+WEIGHTS: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+RUNS_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")  # keys by which a configuration asks for it
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
+"""What the libraries raise of a folder that lacks a file, or whose files are cut, damaged or of another model."""
+
+
+class ModelError(InputError):
+    """A model cannot be loaded; the message names its folder, the parameter that names it, and what is wrong with it."""
+
+    def __init__(self, model: ModelName, reason: str) -> None:
+        super().__init__(f"{model.key}.name = {model.name!r}: {reason}" if model.key else f"{model.name}: {reason}")
+
+
+@cache
+def locate(model: ModelName) -> Path:
+    """Return the folder of a model: the local one that is named, or a snapshot of the hub at its revision.
+
+    Raises:
+        ModelError: the folder is missing, holds no safetensors, or asks for code to be run.
+    """
+    folder = Path(model.name)
+    if not folder.is_dir():
+        if model.name.count("/") != 1 or model.revision is None:
+            raise ModelError(model, "neither a folder nor a hub id (owner/name) with a revision")
+        from huggingface_hub import snapshot_download
+
+        patterns = ["*.safetensors", "*.json", "*.txt"]
+        try:
+            folder = Path(snapshot_download(model.name, revision=model.revision, allow_patterns=patterns))
+        except (OSError, ValueError) as error:
+            raise ModelError(model, f"no such folder, and the hub gives none: {first_line(error)}") from error
+    if not any(folder.rglob("*.safetensors")):
+        found = [path.name for path in sorted(folder.rglob("*")) if path.suffix in PICKLED]
+        reason = f"only pickled weights ({found[0]}), which are never loaded" if found else "no .safetensors file"
+        raise ModelError(model, reason)
+    for path in sorted(folder.rglob("*.json")):
+        _refuse_code(model, path, path.relative_to(folder).as_posix())
+    return folder
+
+
+def _refuse_code(model: ModelName, path: Path, name: str) -> None:
+    """Read a configuration for keys by which libraries run Python files that lie beside it or on the hub."""
+
+    def check(record: dict[str, Any]) -> dict[str, Any]:
+        asked = next((key for key in RUNS_CODE if record.get(key)), None)
+        if asked is not None:
+            raise ModelError(model, f"{name} asks for code to be run ({asked}), which is never done")
+        return record
+
+    try:
+        json.loads(path.read_bytes(), object_hook=check)
+    except ModelError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(model, f"{name} is damaged: {first_line(error)}") from error
+
+
+@contextmanager
+def loading(model: ModelName, *files: str) -> Iterator[Path]:
+    """Give the folder of a model to load it from; without one of the ``files`` the libraries would take defaults.
+
+    Raises:
+        ModelError: also when the block finds that the folder is incomplete or damaged.
+    """
+    folder = locate(model)
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(model, f"incomplete: no {missing[0]}")
+    try:
+        yield folder
+    except (ModelError, torch.OutOfMemoryError):
+        raise
+    except DAMAGE as error:
+        raise ModelError(model, f"incomplete or damaged: {type(error).__name__}: {first_line(error)}") from error
+
+
+def filled(loaded: tuple[Any, dict[str, Any]]) -> Any:
+    """Return a model that was loaded with ``outputloading_info``, if it has no weight that is left to chance.
+
+    Raises:
+        ValueError: the file lacks weights; the libraries only warn of it.
+    """
+    network, info = loaded
+    if info["missing_keys"]:
+        raise ValueError(f"no weights for {min(info['missing_keys'])}")
+    return network
+
+
+def check_words(tokenizer: Any, vocabulary: int) -> None:
+    """Raise ValueError for a tokenizer without its words: where their file is missing, the libraries make one of two."""
+    if len(tokenizer) < 0.9 * vocabulary:  # a model may have a few rows that no word uses
+        raise ValueError(f"a tokenizer of {len(tokenizer)} words for a model of {vocabulary}: their file is missing")
+
+
+@cache
+def identity(model: ModelName) -> str:
+    """Return what pins the weights: the commit of the hub's snapshot, or the digest of a local folder's files."""
+    folder = locate(model)
+    return folder_digest(folder) if Path(model.name).is_dir() else folder.name
+
+
+def known_identity(model: ModelName) -> str:
+    """Return :func:`identity` as far as this machine knows it: of a model of the hub that is not here, its revision."""
+    if Path(model.name).is_dir():
+        return identity(model)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model.name, revision=model.revision, local_files_only=True)).name
+    except (OSError, ValueError):
+        return str(model.revision)
+
+
+def frozen(module: Any) -> Any:
+    """Return a network on the device, in evaluation mode, that takes no gradient."""
+    return module.to(device()).requires_grad_(False).eval()

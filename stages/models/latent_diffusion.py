@@ -1,0 +1,66 @@
+"""Stable Diffusion (Rombach et al. 2022): autoencoder, text encoder, U-Net and noise schedule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import diffusers
+import torch
+import transformers
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from stages.core.params import ModelName
+from stages.models.hub import WEIGHTS, check_words, filled, frozen, loading
+from stages.models.tensors import device
+
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.disable_progress_bar()
+DIFFUSION = ("scheduler/scheduler_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json")
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """The parts of a latent diffusion model (Rombach et al. 2022), all in fp32."""
+
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    unet: UNet2DConditionModel
+    scheduler: DDIMScheduler
+
+    @torch.no_grad()
+    def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Return (n, context, d) text embeddings; what is beyond the context is cut off."""
+        length = self.text_encoder.config.max_position_embeddings  # a tokenizer need not know it
+        tokens = self.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        embeddings: Tensor = self.text_encoder(tokens.input_ids.to(device())).last_hidden_state
+        return embeddings
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Return scaled latents (n, c, h, w) of pictures in [0, 1]: the mode of the posterior, without noise."""
+        latents: Tensor = self.vae.encode(pictures * 2 - 1).latent_dist.mode() * self.vae.config.scaling_factor
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pictures (n, 3, H, W), nominally in [0, 1] but not clamped; gradients flow to the latents."""
+        pictures: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        return (pictures + 1) / 2
+
+
+def load_diffusion(model: ModelName) -> Diffusion:
+    """Load a Stable Diffusion folder; whatever sampler it ships with, its noise schedule is sampled with DDIM."""
+    with loading(model, *DIFFUSION) as folder:
+        text_encoder = filled(CLIPTextModel.from_pretrained(folder / "text_encoder", **WEIGHTS))
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        check_words(tokenizer, text_encoder.config.vocab_size)
+        return Diffusion(
+            vae=frozen(filled(AutoencoderKL.from_pretrained(folder / "vae", **WEIGHTS))),
+            text_encoder=frozen(text_encoder),
+            tokenizer=tokenizer,
+            unet=frozen(filled(UNet2DConditionModel.from_pretrained(folder / "unet", **WEIGHTS))),
+            scheduler=DDIMScheduler.from_pretrained(
+                folder / "scheduler", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+            ),
+        )

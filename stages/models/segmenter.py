@@ -1,0 +1,49 @@
+"""CLIPSeg (Lüddecke and Ecker 2022), which finds in a picture what words name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
+
+from stages.core.params import ModelName
+from stages.models.hub import WEIGHTS, check_words, filled, frozen, loading
+from stages.models.tensors import device
+
+transformers.utils.logging.disable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """CLIPSeg with its processor."""
+
+    model: CLIPSegForImageSegmentation
+    processor: CLIPSegProcessor
+
+    @torch.no_grad()
+    def probabilities(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
+        """Return (n, 1, height, width): how probably each pixel belongs to what the image's prompt names.
+
+        Images are RGB and of one size, to which CLIPSeg's map is resized (bilinear, antialiased). What of a prompt is
+        beyond the model's context is cut off.
+        """
+        context = self.model.config.text_config.max_position_embeddings
+        text = self.processor.tokenizer(list(prompts), padding=True, truncation=True, max_length=context, return_tensors="pt")
+        pixels = self.processor.image_processor(list(images), return_tensors="pt")
+        logits = self.model(**{name: value.to(device()) for name, value in {**text, **pixels}.items()}).logits
+        logits = logits.view(len(images), 1, *logits.shape[-2:])
+        size = [images[0].height, images[0].width]
+        return transforms.resize(logits.sigmoid(), size, antialias=True)
+
+
+def load_segmenter(model: ModelName) -> Segmenter:
+    """Load CLIPSeg (Lüddecke and Ecker 2022)."""
+    with loading(model, "config.json") as folder:
+        network = filled(CLIPSegForImageSegmentation.from_pretrained(folder, **WEIGHTS))
+        processor = CLIPSegProcessor.from_pretrained(folder)
+        check_words(processor.tokenizer, network.config.text_config.vocab_size)
+        return Segmenter(frozen(network), processor)

@@ -1,0 +1,220 @@
+"""Every stage, killed, interrupted and left without room, ends as if nothing had been.
+
+The stages are struck before chosen changes of files, in the middle of chosen files, and at random moments.
+"""
+
+import fcntl
+import itertools
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from stages.core.files import TEMPORARY_SUFFIX, read_json
+from stages.core.run import LOCK
+from tests.support.harness import BATCH, ROOT, STAGES, STEPS, wait_for
+from tests.support.strikes import Strike
+
+CHANGES = 6  # of the changes that a stage makes to files, those that it is struck before; over all stages 48 kills
+MOMENTS = 3  # random ones at which each stage is killed; over all stages 24 kills
+PARTS = (0.0, 0.3, 0.6, 0.8)  # of the room that a stage needs, those that a disk has
+
+# A file, and after how many of its bytes it is cut off. A folder is struck in the first file that has more.
+TORN = [
+    ("ingest", "data/corpus/00001.tar", 6000),
+    ("ingest", "data/corpus/00001.done.json", 100),
+    ("ingest", "data/corpus/refused.csv", 5),
+    ("ingest", "data/evaluation/00001.tar", 6000),
+    ("ingest", "data/validation/00000.tar", 6000),
+    ("caption", "data/captions/00001.parquet", 500),
+    ("caption", "data/captions/00001.done.json", 100),
+    ("caption", "logs/caption.json", 20),
+    ("mutate", "data/edits/00001.parquet", 500),
+    ("mutate", "data/edits/00001.done.json", 100),
+    ("retrieve", "data/pairs/embeddings/00001.safetensors", 500),
+    ("retrieve", "data/pairs/images.faiss", 200),
+    ("retrieve", "data/pairs/00001.parquet", 500),
+    ("segment", "data/training/00001.tar", 6000),
+    ("segment", "data/heldout/00001.tar", 100),
+    ("train", "models/unfinished/*.run.json", 20),
+    ("train", "data/cache/00001.safetensors", 5000),
+    ("train", "models/unfinished/*.00000004.safetensors", 50_000),
+    ("train", "models/losses.csv", 200),
+    ("train", "models/iedit", 50_000),
+    ("train", "models/iedit.done", 20),
+    ("instruct", "models/instruct_unfinished/*.00000004.safetensors", 50_000),
+    ("instruct", "models/instruct_losses.csv", 100),
+    ("instruct", "models/instruct_pix2pix", 50_000),
+    ("instruct", "models/instruct_pix2pix.done", 20),
+    ("evaluate", "data/evaluated/masks/00000002.safetensors", 2000),
+    ("evaluate", "data/evaluated/iedit_m/00000000.safetensors", 2000),
+    ("evaluate", "data/evaluated/sdedit/00000002.done.json", 100),
+    ("evaluate", "reports/metrics.json", 500),
+    ("evaluate", "reports/cases.csv", 50),
+    ("evaluate", "reports/table.csv", 50),
+    ("evaluate", "reports/table.md", 50),
+    ("evaluate", "reports/report.html", 1000),
+    ("evaluate", "reports/sheet.png", 500),
+    ("evaluate", "reports/samples/source.png", 100),
+    ("evaluate", "reports/samples/edit.json", 20),
+    ("evaluate", "logs/evaluate.json", 20),
+]
+
+
+def spread(changes: int) -> list[int]:
+    """Numbers of some of the changes: one at random out of each of as many equal parts of them, the last always."""
+    moments = random.Random(changes)
+    bounds = [round(part * changes / CHANGES) for part in range(CHANGES + 1)]
+    return [*(moments.randint(first + 1, last) for first, last in itertools.pairwise(bounds[:-1])), changes]
+
+
+class TestKilled:
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_before_a_change_of_a_file(self, project, stage):
+        for number in spread(project.changes[stage]):
+            project.prepare(stage)
+            for fewer in range(4):  # a run may make a few changes fewer, as MLflow sends steps by the clock
+                ended = project.run(stage, Strike(change=number - fewer))
+                if ended.code == -signal.SIGKILL:
+                    break
+                project.prepare(stage)
+            assert ended.code == -signal.SIGKILL, ended.said
+            project.go_on(stage)
+
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_at_any_moment_again_and_again(self, project, stage):
+        project.prepare(stage)
+        moments, struck = random.Random(stage), 0
+        while struck < MOMENTS:
+            running = project.start(stage)
+            time.sleep(moments.random() * project.seconds[stage])
+            running.kill()
+            code = running.end().code
+            assert code in {-signal.SIGKILL, 0}
+            struck += code == -signal.SIGKILL
+            if code == 0 and struck < MOMENTS:  # it was too soon done: from the start again
+                project.prepare(stage)
+        project.go_on(stage)
+
+
+class TestCutOff:
+    @pytest.mark.parametrize(("stage", "file", "limit"), TORN)
+    def test_within_a_file_by_a_kill_then_by_a_full_disk(self, project, stage, file, limit):
+        project.prepare(stage)
+        assert project.run(stage, Strike(file=file, limit=limit)).code == -signal.SIGXFSZ
+        assert any(fnmatch(name, f"{file}{TEMPORARY_SUFFIX}/*") for name in project.left_over())
+        ended = project.run(stage, Strike(file=file, limit=limit, kills=False))
+        assert ended.code == 3, ended.said
+        (error,) = ended.errors
+        path, _, rest = error.removeprefix("error: ").partition(": ")
+        assert fnmatch(path, file)
+        assert rest.startswith("File too large; ")
+        assert project.left_over() == []
+        project.go_on(stage)
+
+
+def can_mount() -> bool:
+    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]  # seen by this command alone
+    return shutil.which(command[0]) is not None and subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+class TestFullDisk:
+    @pytest.mark.skipif(not can_mount(), reason="this system lets nobody mount a disk")
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_of_any_size(self, project, stage):
+        """Not only our own files are cut off: also MLflow's, and the logs."""
+        for part in PARTS:
+            project.prepare(stage)
+            ended = project.run_on_small_disk(stage, int(part * project.bytes[stage]))
+            assert ended.code == 3, (part, ended.said)
+            (error,) = ended.errors
+            assert error.endswith("; what is whole is kept, make room and run again")
+            assert project.left_over() == []
+            project.go_on(stage)
+
+
+class TestInterrupted:
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_while_it_works(self, project, stage):
+        for number in spread(project.changes[stage])[1:-1]:
+            project.prepare(stage)
+            ended = project.run(stage, Strike(change=number, by=signal.SIGINT))
+            assert ended.code == 130, ended.said
+            assert len(ended.errors) == 1
+            assert ended.errors[0].startswith("error: interrupted")
+            # When it strikes while a folder that was set aside is removed, that stays, empty, for the next run to remove.
+            assert not any((project.folder / name).is_file() for name in project.left_over())
+        project.go_on(stage)
+
+    def test_while_it_imports(self, tmp_path, heeds_interrupts):
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        command = [sys.executable, "-m", "stages", "caption"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            wait_for(lambda: "libtorch" in Path(f"/proc/{process.pid}/maps").read_text())
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate()
+        assert (process.returncode, said.count("\n")) == (130, 1), said
+        assert said.startswith("error: interrupted")
+
+
+class TestTwoAtOnce:
+    def test_the_second_waits_and_finds_all_done(self, project):
+        project.prepare("train")
+        first = project.start("train")
+        wait_for(lambda: (project.folder / LOCK).exists() and str(first.pid) in (project.folder / LOCK).read_text())
+        os.kill(first.pid, signal.SIGSTOP)
+        second = project.start("train")
+        second.wait_until_it_says(f"waiting for train (process {first.pid})")
+        os.kill(first.pid, signal.SIGCONT)
+        assert first.end().code == 0
+        assert second.end().code == 0
+        counts = read_json(project.folder / "logs/train.json")
+        assert (counts["done"], counts["reused"]) == (0, STEPS * BATCH)
+        assert project.digests("train") == project.wanted["train"]
+        assert project.tracked() == project.wanted_store["train"]
+
+    def test_the_lock_goes_with_its_process(self, project):
+        project.prepare("caption")
+        assert project.run("caption", Strike(change=12)).code == -signal.SIGKILL
+        assert "waiting" not in project.go_on("caption").said
+
+    def test_the_second_can_be_interrupted_while_it_waits(self, project):
+        with (project.folder / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            waiting = project.start("ingest")
+            waiting.wait_until_it_says("one at a time in a folder\n")
+            os.kill(waiting.pid, signal.SIGINT)
+            ended = waiting.end()
+        assert ended.code == 130
+        assert len(ended.errors) == 1
+
+
+class TestProcesses:
+    def test_two_train_as_one_with_twice_the_batch(self, project):
+        """As ``accelerate launch`` starts them: both step, the first alone writes and logs."""
+        project.prepare("train")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        with project.params_changed("train", batch=BATCH // 2):
+            both = [project.start("train", **launched(rank, port)) for rank in (0, 1)]
+            first, second = (running.end() for running in both)
+        assert (first.code, second.code) == (0, 0), first.said + second.said
+        assert "step/s" not in second.said
+        project.check_trained_alike()
+
+
+def launched(rank: int, port: str) -> dict[str, str]:
+    """What ``accelerate launch --cpu --num_processes 2`` puts into the environment of a process."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    return {name: str(number) for name, number in numbers.items()} | place

@@ -1,0 +1,78 @@
+"""A copy of the project with few images and few steps, for tests that run it as a user does."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support import ROOT
+
+FILES = (
+    *("Makefile", "dvc.yaml", "params.yaml", "prefect.yaml", "pyproject.toml", "requirements.lock"),
+    *(".dvcignore", ".gitignore"),
+)
+STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
+SMALL: dict[str, Any] = {
+    "threads": 1,
+    "ingest": {"source": {"kind": "openmoji", "images": 48, "cases": 4}, "shard_size": 24},
+    "train": {"steps": 3, "batch": 2, "checkpoint_every": 2},
+    "sampling": {"steps": 4},
+    "evaluate": {"max_cases": 4, "batch": 4, "gallery": 2, "bootstrap": 20},
+    "retrieve": {"min_image_image": -1.0, "min_text_image": -1.0, "min_directional": -1.0, "text_gain": False},
+    "segment": {"min_area": 0.0, "max_area": 1.0},
+}
+
+
+def environment_of(project: Path) -> dict[str, str]:
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment["PREFECT_HOME"] = str(project.parent / "prefect")
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    return environment
+
+
+def run(project: Path, *command: str) -> str:
+    environment = environment_of(project)
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+    return done.stdout + done.stderr
+
+
+def set_params(project: Path, changes: Mapping[str, Any]) -> None:
+    """Change values in params.yaml, section by section."""
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    for section, values in changes.items():
+        params[section] = params[section] | values if isinstance(values, dict) else values
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def set_composed(project: Path, changes: Mapping[str, Any]) -> None:
+    """Change values in what experiments are composed from, as far as no group of conf/ that is chosen has another say."""
+    config = project / "conf" / "config.yaml"
+    others = "".join(line for line in config.open() if not line.startswith("threads:"))
+    config.write_text(others + yaml.safe_dump(dict(changes)))
+
+
+def make_project(folder: Path) -> None:
+    """Make the copy in ``folder``: a git repository with a commit, where nothing has run yet."""
+    ignored = shutil.ignore_patterns("build", "__pycache__")
+    for name in ("stages", "flows", "nano", "conf"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in FILES:
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "data" / "nltk", folder / "data" / "nltk")
+    set_params(folder, SMALL)
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "init", "-q")
+    commit(folder, "start")
+
+
+def commit(project: Path, message: str, changed: str = "-A") -> None:
+    """Commit a path, or all that changed."""
+    run(project, "git", "add", changed)
+    run(project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", message)
