@@ -7,12 +7,12 @@ for stages that keep records in MLflow that it cannot be reached.
 import argparse
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 
 from stages.core.interrupt import exit_at_once, on_interrupt, raise_once
 from stages.core.params import Params
 from stages.core.run import is_first_process, run, set_threads
 
+STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
 TRACKED = ("train", "instruct", "evaluate")
 
 
@@ -36,9 +36,8 @@ def stage_named(name: str) -> Callable[[Params], None]:
 
 def main() -> None:
     """Run the stage that the command line names, and exit."""
-    names = [name for name in Params.model_fields if Path(__file__).with_name(f"{name}.py").is_file()]
     parser = argparse.ArgumentParser(prog="python -m stages", description="Run a stage of dvc.yaml on params.yaml.")
-    parser.add_argument("stage", choices=names)
+    parser.add_argument("stage", choices=STAGES)
     run(stage_named(parser.parse_args().stage))
 
 

@@ -237,8 +237,8 @@ class Noised(Section):
     guidance_scale: Annotated[float, Field(ge=1)]
 
 
-class Generated(Section):
-    """Of what is made from noise alone."""
+class Inpainting(Section):
+    """What is made inside the mask from noise alone, so that no strength is to be chosen."""
 
     guidance_scale: Annotated[float, Field(ge=1)]
 
@@ -254,7 +254,7 @@ class Systems(Section):
     """How the systems of Table 1 sample, chosen on the validation cases; iEdit-M does as ``sampling`` says, as it is served."""
 
     sdedit: Noised
-    inpainting: Generated
+    inpainting: Inpainting
     instruct_pix2pix: Instructed
     iedit: Noised
 
@@ -276,10 +276,10 @@ class Evaluate(Section):
     gate: Gate
 
 
-class MadeUp(Section):
-    """Table 1 on sources that the base model made up; no stage of DVC."""
+class Generated(Section):
+    """Table 1 on sources that the base model generated; a study, and no stage of DVC."""
 
-    referee: ModelName  # a CLIPSeg by which no system predicts its masks
+    referee: ModelName  # a CLIPSeg that no system predicts its masks with
 
 
 class Params(Section):
@@ -296,7 +296,7 @@ class Params(Section):
     instruct: Instruct
     sampling: Sampling
     evaluate: Evaluate
-    generated: MadeUp
+    generated: Generated
 
     @model_validator(mode="after")
     def _models_know_their_keys(self) -> Self:

@@ -5,20 +5,24 @@ written last, holds the fingerprint of all that went in, and the digest of what 
 not done again, and a file without a fitting sidecar is never taken for whole.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from stages.core.errors import InputError
 from stages.core.files import TEMPORARY_SUFFIX, file_digest, remove, value_digest, write_json, written_aside
 
 SIDECAR_SUFFIX = ".done.json"
+COUNTS_FILE = "counts.json"
 LOGS = Path("logs")  # what a run did and how long it took: read by flows, never hashed
+
+_COUNTS = TypeAdapter(dict[str, dict[str, NonNegativeInt]], config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +168,41 @@ def count_dropped(folder: Path) -> dict[str, int]:
     for sidecar in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
         dropped.update(_read_written(sidecar).dropped)
     return dict(dropped)
+
+
+def pass_on_counts(counts: StageCounts, folder: Path, upstream: Path | None = None) -> None:
+    """Write what was dropped up to this stage, and why, beside its output.
+
+    ``folder/counts.json`` holds stage → reason → samples: what the upstream folder says, and this stage's own. So a
+    reader of ``folder`` knows the whole way without depending on every folder before it.
+
+    Args:
+        counts: what this stage did; only ``stage`` and ``dropped`` are passed on.
+        folder: the stage's output.
+        upstream: the folder that the stage reads its samples from; None for the first stage.
+
+    Raises:
+        InputError: the upstream counts are missing or damaged.
+    """
+    before = read_counts(upstream) if upstream is not None else {}
+    dropped = before | {counts.stage: dict(sorted(counts.dropped.items()))}
+    with written_aside(folder / COUNTS_FILE) as temporary:  # not sorted: the stages stand in the pipeline's order
+        temporary.write_text(json.dumps(dropped, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_counts(folder: Path) -> dict[str, dict[str, int]]:
+    """Return stage → reason → samples dropped, for every stage up to the one that wrote ``folder``.
+
+    Raises:
+        InputError: the counts are missing or damaged.
+    """
+    path = folder / COUNTS_FILE
+    try:
+        return _COUNTS.validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; run the stage that writes it") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged; run the stage that writes it") from error
 
 
 def _input_digest(path: Path) -> str:

@@ -5,6 +5,7 @@ import io
 import os
 import tarfile
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,17 @@ from safetensors import SafetensorError
 
 from stages.core.errors import InputError
 from stages.core.files import TEMPORARY_SUFFIX, NoRoomError, read_json, write_json, written_aside
-from stages.core.shards import ShardResult, ShardTask, StageCounts, count_dropped, count_samples, list_shards, map_shards
+from stages.core.shards import (
+    ShardResult,
+    ShardTask,
+    StageCounts,
+    count_dropped,
+    count_samples,
+    list_shards,
+    map_shards,
+    pass_on_counts,
+    read_counts,
+)
 from stages.corpus.samples import (
     CorpusReader,
     CorpusSample,
@@ -342,3 +353,39 @@ def test_strangers_are_removed_and_other_files_are_not(stage):
 def test_no_shards_is_an_error_that_names_the_folder(tmp_path):
     with pytest.raises(InputError, match=r"no \.tar shards"):
         list_shards(tmp_path, ".tar")
+
+
+def counts_of(stage: str, **dropped: int) -> StageCounts:
+    return StageCounts(stage=stage, done=7, dropped=Counter(dropped))
+
+
+class TestCounts:
+    def test_they_travel_downstream_in_the_pipelines_order(self, tmp_path):
+        first, second, third = folders = [tmp_path / name for name in ("a", "b", "c")]
+        for folder in folders:
+            folder.mkdir()
+        pass_on_counts(counts_of("mutate", small=2, dark=1), first)
+        pass_on_counts(counts_of("caption"), second, first)
+        pass_on_counts(counts_of("ingest", odd=3), third, second)
+        assert list(read_counts(third).items()) == [
+            ("mutate", {"dark": 1, "small": 2}),
+            ("caption", {}),
+            ("ingest", {"odd": 3}),
+        ]
+        assert list(read_counts(first)["mutate"]) == ["dark", "small"]
+
+    def test_same_counts_are_same_bytes_whatever_was_reused(self, tmp_path):
+        pass_on_counts(counts_of("caption", b=1, a=2), tmp_path)
+        before = (tmp_path / "counts.json").read_bytes()
+        pass_on_counts(StageCounts(stage="caption", reused=9, dropped=Counter(a=2, b=1)), tmp_path)
+        assert (tmp_path / "counts.json").read_bytes() == before
+
+    def test_missing_counts_name_the_file(self, tmp_path):
+        with pytest.raises(InputError, match=r"counts\.json: no such file; run the stage that writes it$"):
+            pass_on_counts(counts_of("caption"), tmp_path, tmp_path / "none")
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"a": 1}', b'{"a": {"b": "1"}}', b'{"a": {"b": -1}}'])
+    def test_damaged_counts_name_the_file(self, tmp_path, content):
+        (tmp_path / "counts.json").write_bytes(content)
+        with pytest.raises(InputError, match=r"counts\.json: damaged; run the stage that writes it$"):
+            read_counts(tmp_path)
