@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Fixtures for all tests."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from tests.support import harness
 
 
 def forget_store():
-    # MLflow writes the store that it was told into the environment, where the next test would find it.
+    # MLflow writes the address of its store into the environment, where the next test would find it.
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
@@ -25,8 +25,8 @@ def test_finds_its_own_store():
 
 
 @pytest.fixture
-def heeds_interrupts():
-    """A child would inherit that SIGINT is ignored, as it is for what a shell starts in the background."""
+def handles_interrupts():
+    """Handle SIGINT: shells ignore it for background jobs, and children would inherit that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -34,13 +34,13 @@ def heeds_interrupts():
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory) -> harness.Project:
-    """A folder in which the pipeline ran once undisturbed, and what it left."""
+    """A folder in which the pipeline ran once undisturbed on tiny models, with a record of what it left."""
     return harness.run_once(tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
-    """An mlflow.db that holds nothing yet, to be copied: MLflow takes many seconds to make one."""
+    """An empty mlflow.db to copy: MLflow takes many seconds to make one."""
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -54,7 +54,7 @@ def empty_store(tmp_path_factory):
 
 @pytest.fixture
 def client(empty_store, tmp_path, monkeypatch):
-    """A client of a store of this test's own."""
+    """A client of the test's own store."""
     from stages.tracking import store
 
     shutil.copy(empty_store, tmp_path)
@@ -65,7 +65,7 @@ def client(empty_store, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A Prefect server that knows nothing yet."""
+    """An empty Prefect server."""
     from prefect.testing.utilities import prefect_test_harness
 
     with pytest.MonkeyPatch.context() as patch:

@@ -145,7 +145,7 @@ class TestOutput:
         assert told == ["red"]
         assert (tmp_path / "lock").read_text() == "held"
 
-    def test_an_interrupt_ends_the_command_and_its_children(self, heeds_interrupts):
+    def test_an_interrupt_ends_the_command_and_its_children(self, handles_interrupts):
         def interrupt(line: str) -> None:
             pids.append(int(line))
             raise KeyboardInterrupt
@@ -381,7 +381,7 @@ def start_flow(folder: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
 
 
-def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path, heeds_interrupts):
+def test_ctrl_c_ends_the_flow_its_stage_and_its_server_in_one_line(tmp_path, handles_interrupts):
     """A terminal interrupts all that runs in it: the flow, and the server that Prefect started for it."""
     make_project(tmp_path, "stages:\n  slow:\n    cmd: echo slow is $$ && exec sleep 100\n")
     with start_flow(tmp_path) as flow:
@@ -406,7 +406,7 @@ if "uvicorn" in sys.orig_argv:
 """
 
 
-def test_ctrl_c_ends_the_flow_while_its_server_starts(tmp_path, heeds_interrupts):
+def test_ctrl_c_ends_the_flow_while_its_server_starts(tmp_path, handles_interrupts):
     make_project(tmp_path, "stages:\n  first:\n    cmd: echo first\n")
     (tmp_path / "sitecustomize.py").write_text(STUCK_SERVER)  # Python runs it first of all
     with start_flow(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}") as flow:

@@ -1,7 +1,6 @@
-"""Stages on tiny models as processes of their own, which can be struck, and what a run that was left alone ends with.
+"""Stages on tiny models as child processes that can be struck, and the outputs of an undisturbed run to compare with.
 
-The processes are forked from a server that has imported the stages already, which is what takes each of them many
-seconds.
+The children are forked from a server that has already imported the stages, because importing takes many seconds.
 """
 
 import multiprocessing
@@ -32,7 +31,7 @@ TRAINING = {  # stages that train → the model, the losses of its steps, and th
 }
 WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
 STEPS, EVERY, BATCH = 5, 2, 2
-PATIENCE = 300  # seconds until a process has come to where a test waits for it, on a very slow machine
+PATIENCE = 300  # seconds that a test waits for a process to get somewhere; enough for a very slow machine
 
 
 def make_models(folder: Path) -> None:
@@ -54,7 +53,7 @@ def make_store(folder: Path) -> None:
 
 
 def read_store(folder: Path, output) -> None:
-    """Tell what is in MLflow: runs with their steps and artifacts, models, versions."""
+    """Send what MLflow holds: runs with their steps and artifacts, models, versions."""
     from stages.tracking import store
 
     os.chdir(folder)
@@ -62,14 +61,14 @@ def read_store(folder: Path, output) -> None:
     experiments = [store.experiment_id(client)]
     output.send(
         {
-            "runs": [told(client, made) for made in client.search_runs(experiments)],
+            "runs": [facts_of(client, made) for made in client.search_runs(experiments)],
             "models": [str(made.status) for made in client.search_logged_models(experiments)],
             "versions": [made.version for made in client.search_model_versions("name = 'iedit'")],
         }
     )
 
 
-def told(client, made) -> dict:
+def facts_of(client, made) -> dict:
     name = made.info.run_id
     return {
         "status": made.info.status,
@@ -82,7 +81,7 @@ def told(client, made) -> dict:
 
 
 def params_for(models: Path) -> dict:
-    """The project's params.yaml for the tiny models, a few small pictures, and few steps."""
+    """Return the project's params.yaml with tiny models, a few small pictures, and few steps."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     name = {path.name: {"name": str(path)} for path in models.iterdir()}
     changes = {
@@ -105,7 +104,7 @@ def params_for(models: Path) -> dict:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit code, or below zero the signal that ended it, and what it said."""
+    """How a process ended: its exit code (negative: the signal that ended it) and its output."""
 
     code: int
     said: str
@@ -116,7 +115,7 @@ class Ended:
 
     @property
     def errors(self) -> list[str]:
-        """The line that tells why it ended; it is the only one of its kind, and there is no traceback."""
+        """The lines that say why it ended; there must be no traceback."""
         assert "Traceback" not in self.said, self.said
         assert "Exception ignored" not in self.said, self.said
         return [line for line in self.lines if line.startswith("error: ")]
@@ -127,7 +126,7 @@ class Ended:
 
 
 class Running:
-    """A stage at work."""
+    """A stage that is running in a child process."""
 
     def __init__(self, server, stage: str, folder: Path, wanted: Strike, environment: dict[str, str]) -> None:
         self._reader, writer = server.Pipe(duplex=False)
@@ -138,7 +137,7 @@ class Running:
         writer.close()
 
     def kill(self) -> None:
-        self._process.kill()  # nothing where it has ended
+        self._process.kill()  # does nothing if it has ended
 
     def wait_until_it_says(self, words: str) -> None:
         while words.encode() not in self._said:
@@ -151,14 +150,14 @@ class Running:
         return Ended(self._process.exitcode, self._said.decode())
 
     def _listen(self) -> bool:
-        """Wait for more to be said; nothing more is once the process has ended."""
+        """Wait for more output; return False once the process has ended."""
         chunk = os.read(self._reader.fileno(), 65536)
         self._said += chunk
         return bool(chunk)
 
 
 class Project:
-    """A folder in which the pipeline ran once undisturbed, and what it left."""
+    """A folder in which the pipeline ran once undisturbed, with a record of what it left."""
 
     def __init__(self, server, folder: Path) -> None:
         self.server, self.folder = server, folder
@@ -168,10 +167,10 @@ class Project:
         self.outs["evaluate"] += ["data/evaluated"]
         self.wanted: dict[str, dict[str, str]] = {}
         self.wanted_store: dict[str, dict] = {}
-        self.models: tuple[Path, ...] = ()  # the base, the tuned one, and where stages put it
+        self.models: tuple[Path, ...] = ()  # the base model, the trained one, and the folder that stages write it to
         self.changes: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
-        self.bytes: dict[str, int] = {}  # by which the folder grew
+        self.bytes: dict[str, int] = {}  # how much the folder grew
 
     def start(self, stage: str, wanted: Strike | None = None, **environment: str) -> Running:
         return Running(self.server, stage, self.folder, wanted or Strike(), environment)
@@ -180,7 +179,7 @@ class Project:
         return self.start(stage, wanted).end()
 
     def run_on_small_disk(self, stage: str, room: int) -> Ended:
-        """Run the stage where the disk has so many bytes left, and keep what it leaves."""
+        """Run the stage on a disk with ``room`` bytes left, and keep what it leaves."""
         ended = self.run(stage, Strike(room=room))
         shutil.rmtree(self.folder)
         outcome(self.folder).rename(self.folder)
@@ -198,11 +197,11 @@ class Project:
         return reader.recv()
 
     def keep(self, stage: str) -> None:
-        """Remember everything as the stage found it."""
+        """Copy the folder as the stage finds it."""
         shutil.copytree(self.folder, self.folder.with_name(f"before {stage}"), symlinks=True)
 
     def prepare(self, stage: str) -> None:
-        """Put everything back to where the stage found it; the folder has the same name, as MLflow notes it down."""
+        """Restore the folder as the stage found it, under the same name, because MLflow stores absolute paths."""
         shutil.rmtree(self.folder)
         shutil.copytree(self.folder.with_name(f"before {stage}"), self.folder, symlinks=True)
 
@@ -232,13 +231,13 @@ class Project:
         return stage in TRAINING and (self.folder / f"{TRAINING[stage][0]}.done").exists()
 
     def left_over(self) -> list[str]:
-        """Temporary files: those that are set aside, and what libraries write elsewhere."""
+        """Return the temporary files, ours and those of libraries."""
         names = [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*")]
         return [name for name in names if TEMPORARY_SUFFIX in name or "/.tmp" in name or name.startswith(TEMPORARY.as_posix())]
 
     @contextmanager
     def params_changed(self, section: str, **changes: object) -> Iterator[None]:
-        """Let the block find some entries of a section of params.yaml changed."""
+        """Change some entries of a section of params.yaml within the block."""
         path = self.folder / "params.yaml"
         before = path.read_text()
         values = yaml.safe_load(before)
@@ -250,7 +249,7 @@ class Project:
             path.write_text(before)
 
     def check_trained_alike(self) -> None:
-        """See that the training left one run of all steps, and what the undisturbed one left, but for rounding."""
+        """Check that the training left one run with all steps, and the weights of the undisturbed run but for rounding."""
         (run,) = self.tracked()["runs"]
         assert (run["status"], run["steps"]) == ("FINISHED", list(range(STEPS)))
         losses = (self.folder / "models/losses.csv").read_text().splitlines()
@@ -259,8 +258,8 @@ class Project:
         moved, apart = (np.concatenate([(one[name] - wanted[name]).ravel() for name in wanted]) for one in (before, found))
         assert np.linalg.norm(apart) < 0.05 * np.linalg.norm(moved)
 
-    def go_on(self, stage: str) -> Ended:
-        """Start the stage again, and see that it ends as if nothing had been and does again nothing that was whole."""
+    def resume(self, stage: str) -> Ended:
+        """Run the stage again, and check that it ends as if undisturbed and remakes nothing that was whole."""
         whole = self.whole(stage)
         is_trained = self.is_trained(stage)
         checkpoints = self.folder.glob(f"{TRAINING[stage][2]}/*.safetensors") if stage in TRAINING else ()
@@ -279,7 +278,7 @@ class Project:
 
 
 def run_once(folder: Path) -> Project:
-    """Start the server, make the models and the store, and run every stage once, undisturbed."""
+    """Start the fork server, make the models and the store, and run every stage once, undisturbed."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["tests.support.preloaded"])
     made = Project(server, folder / "project")
@@ -309,7 +308,7 @@ def run_once(folder: Path) -> Project:
 
 
 def blocks(folder: Path) -> int:
-    """The bytes that the files of a folder take on a disk."""
+    """Return how many bytes the files of a folder take on a disk."""
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return sum(-(-size // 4096) * 4096 for size in sizes)
 

@@ -1,4 +1,4 @@
-"""What can befall a stage at work: a signal before a chosen change of files, a file that is cut off, a small disk."""
+"""Ways to disturb a running stage: a signal before a chosen change of files, a file cut off, a small disk."""
 
 import ctypes
 import os
@@ -16,24 +16,24 @@ from stages.__main__ import stage_named
 from stages.core import files
 from stages.core.run import run
 
-CHANGING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}  # audit events of Python
+CHANGING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}  # Python's audit events
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strike:
-    """What befalls a stage: a signal before a change of a file, a limit to the size of a file, or a small disk."""
+    """One disturbance: a signal before a change of a file, a limit on the size of a file, or a small disk."""
 
     change: int = 0  # the first is 1
     by: signal.Signals = signal.SIGKILL
     file: str = ""  # a pattern
     limit: int = 0  # bytes
-    kills: bool = True  # a file that outgrows the limit kills its writer; otherwise the disk is full for it
-    room: int | None = None  # bytes that are left on the disk
+    kills: bool = True  # exceeding the limit kills the process; otherwise the write fails as on a full disk
+    room: int | None = None  # bytes left on the disk
 
 
 def strike(wanted: Strike) -> list[int]:
-    """Prepare this process, in which a stage is about to start; return where its changes of files are counted."""
+    """Arm this process, in which a stage is about to start; return the list whose item counts its changes of files."""
     counted = [0]
     here = Path.cwd()
 
@@ -51,7 +51,7 @@ def strike(wanted: Strike) -> list[int]:
         def limited_writing(path: Path):
             with original(path) as temporary:
                 if fnmatch(path.as_posix(), wanted.file):
-                    # The kernel does it, so it strikes within whatever library writes.
+                    # The kernel enforces the limit, so it strikes in whatever library writes.
                     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
                     signal.signal(signal.SIGXFSZ, signal.SIG_DFL if wanted.kills else signal.SIG_IGN)
                     resource.setrlimit(resource.RLIMIT_FSIZE, (wanted.limit, resource.RLIM_INFINITY))
@@ -69,25 +69,25 @@ def strike(wanted: Strike) -> list[int]:
 
 
 def work(stage: str, folder: Path, output, wanted: Strike, environment: dict[str, str]) -> None:
-    """Be the process of a stage."""
+    """Run a stage; the target of a child process."""
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
     if wanted.room is not None:
         put_on_small_disk(folder, wanted.room)
     os.chdir(folder)
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # SIGINT is ignored when the tests run in the background
     counted = strike(wanted)
     try:
         run(stage_named(stage))
     finally:
         print(f"\nchanges: {counted[0]}", flush=True)
         if wanted.room is not None:
-            shutil.copytree(folder, outcome(folder), symlinks=True)  # the disk goes with this process
+            shutil.copytree(folder, outcome(folder), symlinks=True)  # the disk vanishes with this process
 
 
 def put_on_small_disk(folder: Path, room: int) -> None:
-    """Let this process, and no other, find the folder on a disk of its own with so many bytes left."""
+    """Mount a disk with ``room`` bytes left over the folder, for this process alone."""
     user, group, new_user, new_mounts = os.geteuid(), os.getegid(), 0x10000000, 0x00020000
     assert ctypes.CDLL(None).unshare(new_user | new_mounts) == 0
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):

@@ -1,6 +1,7 @@
-"""Every stage, killed, interrupted and left without room, ends as if nothing had been.
+"""Every stage that was killed, interrupted or left without disk space resumes and ends as if nothing had happened.
 
-The stages are struck before chosen changes of files, in the middle of chosen files, and at random moments.
+Stages are struck before chosen changes of files, in the middle of chosen files, and at random moments. `make test` strikes
+one stage of each kind (a stage of shards, a training, the evaluation); `make test-all` strikes all of them everywhere.
 """
 
 import fcntl
@@ -23,11 +24,12 @@ from stages.core.run import LOCK
 from tests.support.harness import BATCH, ROOT, STAGES, STEPS, wait_for
 from tests.support.strikes import Strike
 
-CHANGES = 6  # of the changes that a stage makes to files, those that it is struck before; over all stages 48 kills
-MOMENTS = 3  # random ones at which each stage is killed; over all stages 24 kills
-PARTS = (0.0, 0.3, 0.6, 0.8)  # of the room that a stage needs, those that a disk has
+CHANGES = 6  # how many of a stage's changes of files it is killed before; 48 kills over all stages
+MOMENTS = 3  # at how many random moments each stage is killed; 24 kills over all stages
+PARTS = (0.0, 0.3, 0.6, 0.8)  # shares of the disk space that a stage needs
+OF_EACH_KIND = ("caption", "train", "evaluate")
 
-# A file, and after how many of its bytes it is cut off. A folder is struck in the first file that has more.
+# A stage, a file, and the number of bytes after which it is cut off. A folder is struck in its first file that is larger.
 TORN = [
     ("ingest", "data/corpus/00001.tar", 6000),
     ("ingest", "data/corpus/00001.done.json", 100),
@@ -57,40 +59,52 @@ TORN = [
     ("evaluate", "data/evaluated/masks/00000002.safetensors", 2000),
     ("evaluate", "data/evaluated/iedit_m/00000000.safetensors", 2000),
     ("evaluate", "data/evaluated/sdedit/00000002.done.json", 100),
-    ("evaluate", "reports/metrics.json", 500),
-    ("evaluate", "reports/cases.csv", 50),
-    ("evaluate", "reports/table.csv", 50),
-    ("evaluate", "reports/table.md", 50),
-    ("evaluate", "reports/report.html", 1000),
-    ("evaluate", "reports/sheet.png", 500),
-    ("evaluate", "reports/samples/source.png", 100),
-    ("evaluate", "reports/samples/edit.json", 20),
+    ("evaluate", "reports/latest/metrics.json", 500),
+    ("evaluate", "reports/latest/cases.csv", 50),
+    ("evaluate", "reports/latest/table.csv", 50),
+    ("evaluate", "reports/latest/table.md", 50),
+    ("evaluate", "reports/latest/report.html", 1000),
+    ("evaluate", "reports/latest/sheet.png", 500),
+    ("evaluate", "reports/latest/samples/source.png", 100),
+    ("evaluate", "reports/latest/samples/edit.json", 20),
     ("evaluate", "logs/evaluate.json", 20),
 ]
 
 
+QUICK = {"data/captions/00001.parquet", "models/unfinished/*.00000004.safetensors", "reports/latest/metrics.json"}
+
+
+def marked(stage: str, *others: object, quick: bool):
+    """Return a test's parameters; those that are not quick are left to `make test-all`."""
+    return pytest.param(stage, *others, marks=[] if quick else pytest.mark.exhaustive)
+
+
 def spread(changes: int) -> list[int]:
-    """Numbers of some of the changes: one at random out of each of as many equal parts of them, the last always."""
+    """Return CHANGES numbers from 1 to ``changes``: one drawn from each of as many equal parts, and always the last."""
     moments = random.Random(changes)
     bounds = [round(part * changes / CHANGES) for part in range(CHANGES + 1)]
     return [*(moments.randint(first + 1, last) for first, last in itertools.pairwise(bounds[:-1])), changes]
 
 
 class TestKilled:
-    @pytest.mark.parametrize("stage", STAGES)
-    def test_before_a_change_of_a_file(self, project, stage):
-        for number in spread(project.changes[stage]):
+    @pytest.mark.parametrize(
+        ("stage", "part"),
+        [marked(stage, part, quick=stage in OF_EACH_KIND and part == 3) for stage in STAGES for part in range(CHANGES)],
+    )
+    def test_before_a_change_of_a_file(self, project, stage, part):
+        number = spread(project.changes[stage])[part]
+        project.prepare(stage)
+        for fewer in range(4):  # a run may make a few changes less, because MLflow sends steps by the clock
+            ended = project.run(stage, Strike(change=number - fewer))
+            if ended.code == -signal.SIGKILL:
+                break
             project.prepare(stage)
-            for fewer in range(4):  # a run may make a few changes fewer, as MLflow sends steps by the clock
-                ended = project.run(stage, Strike(change=number - fewer))
-                if ended.code == -signal.SIGKILL:
-                    break
-                project.prepare(stage)
-            assert ended.code == -signal.SIGKILL, ended.said
-            project.go_on(stage)
+        assert ended.code == -signal.SIGKILL, ended.said
+        project.resume(stage)
 
+    @pytest.mark.exhaustive
     @pytest.mark.parametrize("stage", STAGES)
-    def test_at_any_moment_again_and_again(self, project, stage):
+    def test_at_random_moments(self, project, stage):
         project.prepare(stage)
         moments, struck = random.Random(stage), 0
         while struck < MOMENTS:
@@ -100,14 +114,14 @@ class TestKilled:
             code = running.end().code
             assert code in {-signal.SIGKILL, 0}
             struck += code == -signal.SIGKILL
-            if code == 0 and struck < MOMENTS:  # it was too soon done: from the start again
+            if code == 0 and struck < MOMENTS:  # it was done too soon: start over
                 project.prepare(stage)
-        project.go_on(stage)
+        project.resume(stage)
 
 
 class TestCutOff:
-    @pytest.mark.parametrize(("stage", "file", "limit"), TORN)
-    def test_within_a_file_by_a_kill_then_by_a_full_disk(self, project, stage, file, limit):
+    @pytest.mark.parametrize(("stage", "file", "limit"), [marked(*torn, quick=torn[1] in QUICK) for torn in TORN])
+    def test_by_a_kill_then_by_a_full_disk(self, project, stage, file, limit):
         project.prepare(stage)
         assert project.run(stage, Strike(file=file, limit=limit)).code == -signal.SIGXFSZ
         assert any(fnmatch(name, f"{file}{TEMPORARY_SUFFIX}/*") for name in project.left_over())
@@ -118,43 +132,50 @@ class TestCutOff:
         assert fnmatch(path, file)
         assert rest.startswith("File too large; ")
         assert project.left_over() == []
-        project.go_on(stage)
+        project.resume(stage)
+
+
+DISK_FULL = "; what is whole is kept, make room and run again"
 
 
 def can_mount() -> bool:
-    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]  # seen by this command alone
+    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]  # no other process sees this mount
     return shutil.which(command[0]) is not None and subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 class TestFullDisk:
-    @pytest.mark.skipif(not can_mount(), reason="this system lets nobody mount a disk")
-    @pytest.mark.parametrize("stage", STAGES)
-    def test_of_any_size(self, project, stage):
-        """Not only our own files are cut off: also MLflow's, and the logs."""
-        for part in PARTS:
-            project.prepare(stage)
-            ended = project.run_on_small_disk(stage, int(part * project.bytes[stage]))
-            assert ended.code == 3, (part, ended.said)
-            (error,) = ended.errors
-            assert error.endswith("; what is whole is kept, make room and run again")
-            assert project.left_over() == []
-            project.go_on(stage)
+    @pytest.mark.skipif(not can_mount(), reason="this system does not let users mount a disk")
+    @pytest.mark.parametrize(
+        ("stage", "part"),
+        [marked(stage, part, quick=stage in OF_EACH_KIND and part == 0.6) for stage in STAGES for part in PARTS],
+    )
+    def test_of_any_size(self, project, stage, part):
+        """Not only our own files are cut off, but also MLflow's and the logs."""
+        project.prepare(stage)
+        ended = project.run_on_small_disk(stage, int(part * project.bytes[stage]))
+        assert ended.code == 3, (part, ended.said)
+        (error,) = ended.errors
+        assert error.endswith(DISK_FULL)
+        assert project.left_over() == []
+        project.resume(stage)
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("stage", STAGES)
-    def test_while_it_works(self, project, stage):
-        for number in spread(project.changes[stage])[1:-1]:
-            project.prepare(stage)
-            ended = project.run(stage, Strike(change=number, by=signal.SIGINT))
-            assert ended.code == 130, ended.said
-            assert len(ended.errors) == 1
-            assert ended.errors[0].startswith("error: interrupted")
-            # When it strikes while a folder that was set aside is removed, that stays, empty, for the next run to remove.
-            assert not any((project.folder / name).is_file() for name in project.left_over())
-        project.go_on(stage)
+    @pytest.mark.parametrize(
+        ("stage", "part"),
+        [marked(stage, part, quick=stage in OF_EACH_KIND and part == 2) for stage in STAGES for part in range(1, CHANGES - 1)],
+    )
+    def test_while_it_works(self, project, stage, part):
+        project.prepare(stage)
+        ended = project.run(stage, Strike(change=spread(project.changes[stage])[part], by=signal.SIGINT))
+        assert ended.code == 130, ended.said
+        assert len(ended.errors) == 1
+        assert ended.errors[0].startswith("error: interrupted")
+        # A temporary folder whose removal was interrupted stays, empty, and the next run removes it.
+        assert not any((project.folder / name).is_file() for name in project.left_over())
+        project.resume(stage)
 
-    def test_while_it_imports(self, tmp_path, heeds_interrupts):
+    def test_while_it_imports(self, tmp_path, handles_interrupts):
         shutil.copy(ROOT / "params.yaml", tmp_path)
         command = [sys.executable, "-m", "stages", "caption"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -185,7 +206,7 @@ class TestTwoAtOnce:
     def test_the_lock_goes_with_its_process(self, project):
         project.prepare("caption")
         assert project.run("caption", Strike(change=12)).code == -signal.SIGKILL
-        assert "waiting" not in project.go_on("caption").said
+        assert "waiting" not in project.resume("caption").said
 
     def test_the_second_can_be_interrupted_while_it_waits(self, project):
         with (project.folder / LOCK).open("a") as lock:
@@ -200,7 +221,7 @@ class TestTwoAtOnce:
 
 class TestProcesses:
     def test_two_train_as_one_with_twice_the_batch(self, project):
-        """As ``accelerate launch`` starts them: both step, the first alone writes and logs."""
+        """Started as ``accelerate launch`` starts them: both take the steps, and only the first writes and logs."""
         project.prepare("train")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -214,7 +235,7 @@ class TestProcesses:
 
 
 def launched(rank: int, port: str) -> dict[str, str]:
-    """What ``accelerate launch --cpu --num_processes 2`` puts into the environment of a process."""
+    """Return the environment variables that ``accelerate launch --cpu --num_processes 2`` sets for a process."""
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
     return {name: str(number) for name, number in numbers.items()} | place

@@ -279,7 +279,7 @@ class TestResume:
             tune(tools, workplace, on_step=stop)
         done = last // EVERY * EVERY
         assert workplace.checkpoints()[-1:] == ([workplace.checkpoint(done)] if done else [])
-        self.go_on(tools, reference, workplace, done)
+        self.resume(tools, reference, workplace, done)
 
     def test_after_an_interruption_right_after_a_checkpoint(self, tools, reference, tmp_path):
         workplace = place(tmp_path)
@@ -289,7 +289,7 @@ class TestResume:
 
         with pytest.raises(KeyboardInterrupt):
             tune(tools, workplace, on_checkpoint=stop)
-        self.go_on(tools, reference, workplace, 3)
+        self.resume(tools, reference, workplace, 3)
 
     def test_after_a_kill_within_a_line_of_the_log_and_within_a_checkpoint(self, tools, reference, tmp_path):
         workplace = place(tmp_path)
@@ -305,7 +305,7 @@ class TestResume:
         aside = workplace.folder / f"{workplace.checkpoint(6).name}.partial"
         aside.mkdir()
         (aside / ".tmp1234").write_bytes(b"half")
-        self.go_on(tools, reference, workplace, 3)
+        self.resume(tools, reference, workplace, 3)
 
     @pytest.mark.parametrize("precision", ["no", "bf16"])
     def test_the_base_stays_the_teacher_and_the_same_pictures_are_looked_at(self, tools, tmp_path, precision, request):
@@ -345,12 +345,12 @@ class TestResume:
         for last in (4, 4, 6):
             with pytest.raises(KeyboardInterrupt):
                 tune(tools, workplace, on_step=stop_at(last))
-        self.go_on(tools, reference, workplace, 6)
+        self.resume(tools, reference, workplace, 6)
 
     def test_more_steps_go_on_from_the_last_checkpoint(self, tools, reference, tmp_path):
         workplace = place(tmp_path)
         tune(tools, workplace, steps=4)
-        self.go_on(tools, reference, workplace, 4)
+        self.resume(tools, reference, workplace, 4)
 
     def test_fewer_steps_than_were_done_are_not_more(self, tools, tmp_path):
         wanted = tune(tools, place(tmp_path, "fresh"), steps=2)
@@ -367,7 +367,7 @@ class TestResume:
 
     def test_checkpoint_of_another_training_is_not_resumed(self, tools, reference, tmp_path):
         tune(tools, Workplace(folder=tmp_path / "a", fingerprint="fedcba9876543210fedc"), seed=1)
-        self.go_on(tools, reference, place(tmp_path), 0)
+        self.resume(tools, reference, place(tmp_path), 0)
 
     @pytest.mark.parametrize(
         "damage",
@@ -386,7 +386,7 @@ class TestResume:
         with pytest.raises(InputError, match=told):
             tune(tools, workplace)
         workplace.checkpoint(6).unlink()
-        self.go_on(tools, reference, workplace, 3)
+        self.resume(tools, reference, workplace, 3)
 
     def test_lack_of_memory_is_no_damage(self, tools, tmp_path, monkeypatch):
         def fail(*_, **__):
