@@ -31,7 +31,7 @@ OUTCOME = Outcome(model=Path("models/iedit"), losses=Path("models/losses.csv"))
 UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
 SHOWN = 4  # training pairs whose edits are logged at every checkpoint
 # Of ``train``, what does not change what a step does; models are known by their files, not by their names.
-UNHASHED = {"steps", "checkpoint_every", "keep_checkpoints", "base", "clip", "vgg"}
+UNHASHED = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "base", "clip", "vgg"}
 
 
 def train(params: Params) -> None:

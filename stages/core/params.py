@@ -151,15 +151,16 @@ class Losses(Section):
     guidance_scale: Annotated[float, Field(ge=1)]  # of the teacher of ``guided`` at t = T
     global_clip: bool  # Eq 5
     local_clip: bool  # Eq 11
-    perceptual: Annotated[float, Field(ge=0)]  # lambda_perc of Eq 12; 0 is off
+    perceptual: bool  # Eq 10
+    perceptual_weight: Annotated[float, Field(ge=0)]  # lambda_perc of Eq 12, where the perceptual loss is on
     perceptual_layers: Annotated[tuple[Relu, ...], Field(strict=False)]  # YAML has lists only
     picture_share: Annotated[float, Field(gt=0, le=1)]  # of the samples, whose picture the other losses are taken of
 
     @field_validator("perceptual_layers")
     @classmethod
     def _are_some(cls, layers: tuple[Relu, ...], info: ValidationInfo) -> tuple[Relu, ...]:
-        if not layers and info.data.get("perceptual", 0) > 0:
-            raise PydanticCustomError("no_layers", "with perceptual above 0 at least one layer must be named")
+        if not layers and info.data.get("perceptual", False):
+            raise PydanticCustomError("no_layers", "with perceptual: true at least one layer must be named")
         return layers
 
 
@@ -183,6 +184,7 @@ class Train(Section):
     unconditional: Share  # of the samples, trained without prompt on Eq 1, for classifier-free guidance
     precision: Literal["no", "bf16"]  # mixed precision; fp16 would need its gradients unscaled before they are clipped
     gradient_checkpointing: bool
+    log_every: Count  # steps between two readings of the losses; the log has every step
     checkpoint_every: Count
     keep_checkpoints: Count
 

@@ -102,7 +102,7 @@ def _compare_training_steps(params: Params) -> None:
 
     print(f"\na training step of {config.batch}; lowest to highest ratio of {ROUNDS} rounds of {TIMED} steps")
     print(f"{'losses':>28}  {'iEdit':>8}  {'InstructPix2Pix':>15}  ratio")
-    everything = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": config.losses.perceptual or 1.0}
+    everything = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": True}
     for name, changes in (
         ("Eq 12 on every picture", {**everything, "picture_share": 1.0}),
         (f"Eq 12 on {config.losses.picture_share:.0%} of the pictures", everything),

@@ -87,7 +87,7 @@ class Objective:
             "noise": self._noise_loss(predicted, state, batch),
             **self._picture_losses(predict_clean(noisy, predicted, alpha), batch, looked_at),
         }
-        weighted = losses.total_loss(**raw, time=time, perceptual_weight=self.config.perceptual)
+        weighted = losses.total_loss(**raw, time=time, perceptual_weight=self.config.perceptual_weight)
         # A sample without prompt cannot know the edit: it only keeps the model's own unconditional prediction alive.
         plain = losses.squared_error(predicted, source_noise)
         total = torch.where(dropped, plain, weighted.pop("total"))

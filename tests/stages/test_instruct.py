@@ -246,7 +246,7 @@ class TestStage:
     def test_losses_of_iedit_are_no_matter_to_it(self, project):
         stage.instruct(project.params)
         values = copy.deepcopy(project.params.model_dump(mode="json"))
-        values["train"]["losses"]["perceptual"] = 3.0
+        values["train"]["losses"]["perceptual_weight"] = 3.0
         stage.instruct(Params.model_validate(values))
         assert read_json(project.folder / "logs/instruct.json")["done"] == 0
 

@@ -65,7 +65,7 @@ def section_of(params: dict, key: str) -> tuple[dict, str]:
         ("train.learning_rate", "NaN", "train.learning_rate = 'NaN': Input should be a valid number"),
         ("train.losses.noise", "both", "train.losses.noise = 'both': Input should be 'ldm', 'paired', 'mask' or 'guided'"),
         ("train.losses.perceptual_layers", [3, 4], "train.losses.perceptual_layers.1 = 4: Input should be 1, 3, 6, "),
-        ("train.losses.perceptual_layers", [], "train.losses.perceptual_layers = []: with perceptual above 0 at least one"),
+        ("train.losses.perceptual_layers", [], "train.losses.perceptual_layers = []: with perceptual: true at least one"),
         ("sampling.strength", 0.0, "sampling.strength = 0.0: Input should be greater than 0"),
         ("sampling.strength", 0.03, "sampling.strength = 0.03: with steps = 12 no step is left"),
         ("segment.threshold", 1.5, "segment.threshold = 1.5: Input should be less than or equal to 1"),

@@ -45,7 +45,8 @@ ALL_ON = Losses(
     guidance_scale=3.0,
     global_clip=True,
     local_clip=True,
-    perceptual=0.3,
+    perceptual=True,
+    perceptual_weight=0.3,
     perceptual_layers=LAYERS,
     picture_share=1.0,
 )
@@ -419,7 +420,7 @@ class TestObjective:
     def test_a_term_that_is_off_is_zero_and_changes_no_other(self, models, batch, name):
         everything, _ = measure(models, batch)
         assert everything[f"raw/{name}"].min() > 0
-        found, _ = measure(models, batch, **{name: 0.0 if name == "perceptual" else False})
+        found, _ = measure(models, batch, **{name: False})
         assert found[f"raw/{name}"].tolist() == found[f"weighted/{name}"].tolist() == [0, 0, 0]
         for other in {"global_clip", "local_clip", "perceptual", "noise"} - {name}:
             assert torch.equal(found[f"raw/{other}"], everything[f"raw/{other}"])
@@ -427,7 +428,7 @@ class TestObjective:
 
     def test_without_losses_on_the_picture_nothing_is_decoded(self, models, batch, monkeypatch):
         monkeypatch.setattr(type(models.diffusion), "decode", lambda *_: pytest.fail("decoded"))
-        found, _ = measure(models, batch, global_clip=False, local_clip=False, perceptual=0.0)
+        found, _ = measure(models, batch, global_clip=False, local_clip=False, perceptual=False)
         close(found["total"], np.array([0.021, 0.501, 1.0]) * found["raw/noise"].numpy())
 
     def test_dropped_samples_learn_the_source_noise_without_a_prompt(self, models, batch):
@@ -467,8 +468,8 @@ class TestObjective:
 
     @pytest.mark.parametrize("name", ["global_clip", "local_clip", "perceptual"])
     def test_losses_on_the_picture_reach_the_prediction(self, models, batch, name):
-        off = {"global_clip": False, "local_clip": False, "perceptual": 0.0}
-        on = {name: ALL_ON.perceptual if name == "perceptual" else True}
+        off = {"global_clip": False, "local_clip": False, "perceptual": False}
+        on = {name: True}
         found, network = measure(models, batch, **(off | on))
         found["total"].sum().backward()
         with_term = network.prediction.grad.clone()
@@ -500,7 +501,7 @@ class TestGuided:
         close(found["raw/noise"], ((wanted - normal(10, 3, 4, 16, 16)) ** 2).mean(axis=(1, 2, 3)), 1e-3)
 
     def test_the_gradient_is_that_of_a_fixed_target(self, models, batch):
-        off = {"global_clip": False, "local_clip": False, "perceptual": 0.0}
+        off = {"global_clip": False, "local_clip": False, "perceptual": False}
         found, network = measure(models, batch, noise="guided", guidance_scale=1.0, **off)
         found["total"].sum().backward()
         _, with_prompt = self.teacher(models, batch)
