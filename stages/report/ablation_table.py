@@ -31,14 +31,19 @@ class Row:
 
 
 SAMPLED = "All are sampled as iEdit-M is in Table 1, those without masks too, so that the masks are all that differs."
-TRUE_TARGETS = "straight"
+TRUE_TARGETS = "true_targets"
 """The configuration that only the embedded world allows."""
 ROWS = (
-    Row(configuration="captions", system="iedit", losses="L_global + L_paired", prompts="web captions"),
-    Row(configuration="ldm", system="iedit", losses="L_global + L_LDM + L_loc", prompts="edit prompts"),
-    Row(configuration="perceptual", system="iedit", losses="L_global + L_LDM + L_loc + L_perc", prompts="edit prompts"),
-    Row(configuration="full", system="iedit", losses="L_global + L_mask + L_loc + L_perc", prompts="edit prompts"),
-    Row(configuration="full", system="iedit_m", losses="the same, predicted masks at inference", prompts="edit prompts"),
+    Row(configuration="web_captions", system="iedit", losses="L_global + L_paired", prompts="web captions"),
+    Row(configuration="plain_noise", system="iedit", losses="L_global + L_LDM + L_loc", prompts="edit prompts"),
+    Row(
+        configuration="plain_noise_perceptual",
+        system="iedit",
+        losses="L_global + L_LDM + L_loc + L_perc",
+        prompts="edit prompts",
+    ),
+    Row(configuration="paper", system="iedit", losses="L_global + L_mask + L_loc + L_perc", prompts="edit prompts"),
+    Row(configuration="paper", system="iedit_m", losses="the same, predicted masks at inference", prompts="edit prompts"),
     Row(configuration="unfiltered", system="iedit", losses="as row 4", prompts="edit prompts, bad pairs kept"),
     Row(configuration="unfiltered", system="iedit_m", losses="as row 5", prompts="edit prompts, bad pairs kept"),
     Row(configuration=TRUE_TARGETS, system="iedit", losses="as row 4", prompts="edit prompts, true targets"),

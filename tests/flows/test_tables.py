@@ -65,7 +65,7 @@ class Work:
                 assert masked in ([], ["iedit_m"])
                 assert (Path(model) / "weights").read_text() == self.trained[-1]
                 self.scored += 1
-                Path(file).write_text(json.dumps(FOUND["full", 0]))
+                Path(file).write_text(json.dumps(FOUND["paper", 0]))
             case _:
                 pytest.fail(f"{command}")
 
@@ -160,7 +160,7 @@ def test_true_targets_are_a_row_of_the_embedded_world_alone(work, monkeypatch):
 
 
 def test_changes_of_what_decides_the_scores_start_over_and_no_others(work, monkeypatch):
-    monkeypatch.setattr(ablation, "CONFIGURATIONS", ["full"])
+    monkeypatch.setattr(ablation, "CONFIGURATIONS", ["paper"])
     monkeypatch.setattr(ablation, "publish_ablation", lambda _: None)
     ablation.ablation(seeds=2)
     whole = 2
@@ -188,7 +188,7 @@ def test_changes_of_what_decides_the_scores_start_over_and_no_others(work, monke
 
 def test_a_change_of_conf_starts_over_though_it_is_not_committed(work, monkeypatch):
     ablation.ablation(seeds=2)
-    path = Path("conf/ablation/full.yaml")
+    path = Path("conf/ablation/paper.yaml")
     path.write_text("train: { steps: 5 }\n")
     monkeypatch.setattr(work, "check", lambda: None)
     ablation.ablation(seeds=2)
@@ -236,10 +236,10 @@ def test_the_tables_are_both_evaluations_the_curves_and_the_ablation(work, monke
 
 @pytest.mark.parametrize("content", ['{"key":', "[5]", '{"key": "k"}', '{"scores": {}}'])
 def test_damaged_scores_of_an_experiment_are_told_with_their_file(tmp_path, content):
-    kept = tmp_path / "full-0.json"
+    kept = tmp_path / "paper-0.json"
     assert ablation._read_scores(kept, "k") is None
-    kept.write_text(json.dumps({"key": "k", "scores": FOUND["full", 0]}))
-    assert ablation._read_scores(kept, "k") == FOUND["full", 0]
+    kept.write_text(json.dumps({"key": "k", "scores": FOUND["paper", 0]}))
+    assert ablation._read_scores(kept, "k") == FOUND["paper", 0]
     assert ablation._read_scores(kept, "of another start") is None
     kept.write_text(content)
     with pytest.raises(InputError, match=rf"^{kept}: damaged; remove it$"):

@@ -129,7 +129,7 @@ from prefect import flow
 @flow
 def one():
     with open_sandbox(DONE / "project") as sandbox:
-        try_configuration("captions", 0, Start(training_digest(sandbox), scoring_digest()), sandbox)
+        try_configuration("web_captions", 0, Start(training_digest(sandbox), scoring_digest()), sandbox)
 
 one()
 """

@@ -78,7 +78,7 @@ def section_of(params: dict, key: str) -> tuple[dict, str]:
     ],
 )
 def test_wrong_value_is_told_in_one_line(tmp_path, key, value, told):
-    params = composed("ablation=full")  # all losses on
+    params = composed("ablation=paper")  # all losses on
     section, name = section_of(params, key)
     section[name] = value
     with pytest.raises(ParameterError) as error:
