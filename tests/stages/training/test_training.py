@@ -82,7 +82,14 @@ def params_for(folder: Path, **changes) -> Params:
         ("evaluate", "segmenter", "segmenter"),
     ):
         values[section][key] = {"name": str(folder / name)}
-    losses = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": True, "perceptual_weight": 0.1, "perceptual_layers": [3, 8]}
+    losses = {
+        "noise": "mask",
+        "global_clip": True,
+        "local_clip": True,
+        "perceptual": True,
+        "perceptual_weight": 0.1,
+        "perceptual_layers": [3, 8],
+    }
     values["train"]["losses"] |= losses
     values["train"] |= {
         "steps": STEPS,
