@@ -17,7 +17,7 @@ from stages.comparison.scoring import score_edits
 from stages.comparison.systems import INSTRUCTED, MODEL, SYSTEMS, chosen_systems, edited_by, load_models
 from stages.core.errors import InputError, first_line
 from stages.core.files import file_digest, value_digest, write_json
-from stages.core.params import PARAMS_FILE, Evaluate, Params, named_models
+from stages.core.params import Evaluate, Params, named_models
 from stages.core.provenance import source_digest
 from stages.core.shards import LOGS, count_dropped, list_shards
 from stages.corpus.samples import EditSample, read_edits
@@ -31,14 +31,15 @@ from stages.models.vgg import load_vgg
 from stages.report.claims import CLAIMED, claim_rows, judge_claims, markdown_claims
 from stages.report.page import SHEET_CASES, contact_sheet, save_picture, write_report
 from stages.report.results import NAMES, write_case_scores, write_tables, write_text
+from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.evaluations import Scores, save_scores
-from stages.tracking.failures import failures_told
 from stages.tracking.gate import Decision
 from stages.tracking.promotion import Standard, consider
 from stages.tracking.record import save_record
-from stages.tracking.registry import CASES, NAME, Registered, find_version, load_editor, register
+from stages.tracking.registration import register
+from stages.tracking.registry import CASES, NAME, Registered, find_version, load_editor
+from stages.tracking.runs import find_run, log_results, run_for_results
 from stages.tracking.store import connect
-from stages.tracking.training_run import find_run, log_results, run_of_results
 
 LOSSES = Path("models/losses.csv")
 TRAINING = Path("data/training")
@@ -95,9 +96,9 @@ def evaluate(params: Params) -> None:
     write_case_scores(REPORTS / "cases.csv", [case.key for case in cases], scores)
     pictures = {system: made.pictures[system] for system in SYSTEMS}
     _write_pictures(cases, pictures, metrics, claim_rows(verdicts, CLAIMED), story, config)
-    with failures_told():
+    with store_errors_in_one_line():
         trained_by = find_run(compared.identities["tuned"])
-        run_id = run_of_results(trained_by, params, PARAMS_FILE)
+        run_id = run_for_results(trained_by, params)
         registered = _register(params, cases[0], metrics, trained_by, run_id)
         if made.counts.done:
             _tell_times(time_edits(asked, {name: systems[name] for name in SYSTEMS}, compared.tuned, params), run_id)

@@ -93,11 +93,11 @@ def publish_results() -> None:
 
 
 def _publish_training() -> None:
-    from stages.tracking.failures import failures_told
+    from stages.tracking.errors import store_errors_in_one_line
     from stages.tracking.pages import run_page
-    from stages.tracking.training_run import find_run
+    from stages.tracking.runs import find_run
 
-    with failures_told():
+    with store_errors_in_one_line():
         run_id = find_run(folder_digest(MODEL))
         page = None if run_id is None else run_page(run_id)
     if page is not None:

@@ -7,7 +7,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.support.tasks import RETRIED, may_pass
-from stages.tracking.failures import failures_told
+from stages.tracking.errors import store_errors_in_one_line
 
 
 @task(retry_condition_fn=may_pass, **RETRIED)
@@ -16,7 +16,7 @@ def champion_version() -> str | None:
     from stages.tracking.registry import current_champion
     from stages.tracking.store import connect
 
-    with failures_told():
+    with store_errors_in_one_line():
         connect()  # where nothing was ever registered, a store is made now
         champion = current_champion()
     return None if champion is None else champion.version
@@ -27,7 +27,7 @@ def publish_decision(before: str | None) -> None:
     """Publish whether the champion is another one than it was before."""
     from stages.tracking.registry import latest_version
 
-    with failures_told():
+    with store_errors_in_one_line():
         newest, now = latest_version(), champion_version.fn()
     if now != before:
         told = f"Promoted: version {now} is the champion" + (f", {before} was before." if before else ", the first.")

@@ -86,7 +86,7 @@ def open_sandbox(folder: Path) -> Iterator[Sandbox]:
 
 def _fill(folder: Path, commit: str, changed: str) -> None:
     """Check a commit out, and have the files as ``changed`` has them."""
-    from stages.cli.reproduce import copy_surroundings
+    from stages.cli.clone import copy_local_files
 
     for name in (".git", ".dvc"):
         remove(folder / name)  # a kill may have left them locked, or amid an experiment
@@ -97,7 +97,7 @@ def _fill(folder: Path, commit: str, changed: str) -> None:
     git(*here, "update-ref", "--no-deref", "HEAD", commit)
     git(*here, "read-tree", "--reset", "-u", changed)
     git(*here, "clean", "--quiet", "--force", "-d")
-    copy_surroundings(folder)
+    copy_local_files(folder)
     run_logged([sys.executable, "-m", "dvc", "--cd", str(folder), "cache", "dir", "--quiet", "--local", str(cache_folder())])
 
 

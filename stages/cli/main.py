@@ -94,10 +94,10 @@ def summary(_: argparse.Namespace) -> None:
     print(TABLE.read_text(encoding="utf-8").strip())
     print(f"\nreport    {REPORT}")
 
-    from stages.tracking.failures import failures_told
+    from stages.tracking.errors import store_errors_in_one_line
     from stages.tracking.registry import latest_version
 
-    with failures_told():
+    with store_errors_in_one_line():
         newest = latest_version()
     if newest is None:
         print("model     none is registered")
@@ -116,10 +116,10 @@ def summary(_: argparse.Namespace) -> None:
 def _load(model: str) -> "tuple[Editor, Sampling]":
     """Return the editor and how it samples: of the registry, or of a folder with the segmenter of params.yaml."""
     if model.startswith("models:/"):
-        from stages.tracking.failures import failures_told
+        from stages.tracking.errors import store_errors_in_one_line
         from stages.tracking.registry import load_editor
 
-        with failures_told():
+        with store_errors_in_one_line():
             return load_editor(model)
     if not Path(model).is_dir():
         raise InputError(f"model {model}: neither a folder nor models:/NAME@ALIAS")

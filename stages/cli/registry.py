@@ -14,11 +14,11 @@ from stages.core.files import read_json
 from stages.core.params import PARAMS_FILE, Params, read_params
 from stages.core.run import alone, set_threads
 from stages.tracking import history as champions
-from stages.tracking.failures import failures_told
+from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.record import RECORD, fetch_record
 from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, Registered, find_version, version_by_alias
+from stages.tracking.runs import flatten
 from stages.tracking.store import connect
-from stages.tracking.training_run import flatten
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -33,7 +33,7 @@ def promote(options: argparse.Namespace) -> None:
     Raises:
         InputError: it does not pass.
     """
-    with failures_told():
+    with store_errors_in_one_line():
         if options.force:
             event = champions.promote(find_version(options.version).version, "by hand, whatever the gate says")
             champions.forget_grounds(connect(), event.version)
@@ -55,14 +55,14 @@ def promote(options: argparse.Namespace) -> None:
 
 def rollback(_: argparse.Namespace) -> None:
     """Make the champion before this one champion again."""
-    with failures_told():
+    with store_errors_in_one_line():
         event = champions.roll_back("by hand")
     print(f"models:/{NAME}/{event.version} is champion again, in place of {_version(event.former)}")
 
 
 def history(_: argparse.Namespace) -> None:
     """Print every promotion and rollback, oldest first, and which versions are champion and challenger."""
-    with failures_told():
+    with store_errors_in_one_line():
         client = connect(create=False)
         events = champions.read_events(client)
         for event in events:
@@ -74,7 +74,7 @@ def history(_: argparse.Namespace) -> None:
 
 def lineage(options: argparse.Namespace) -> None:
     """Print what a version was made from, from the registry alone."""
-    with failures_told(), tempfile.TemporaryDirectory() as folder:
+    with store_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:
         client = connect(create=False)
         version = find_version(options.version)
         kept = fetch_record(client, version.model_id, Path(folder))
@@ -86,7 +86,7 @@ def lineage(options: argparse.Namespace) -> None:
 
 def reproduce(options: argparse.Namespace) -> int:
     """Make a version again in a clean clone; return 0 where every stage is identical, else 1."""
-    with failures_told(), tempfile.TemporaryDirectory() as folder:
+    with store_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:
         version = find_version(options.version)
         kept = fetch_record(connect(create=False), version.model_id, Path(folder))
         return 0 if compare_in_clone(kept, options.into) else 1

@@ -1,25 +1,20 @@
 """A version made again in a clean clone, stage by stage, and compared with what was recorded of it."""
 
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from stages.core.errors import InputError, first_line
+from stages.cli.clone import clean_clone, copy_local_files, run_dvc
+from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.params import PARAMS_FILE
 from stages.tracking.lineage import LOCK_FILE, libraries, outs_of, read_stages
 from stages.tracking.record import RECORD, hash_out, read_lock
 
 INGEST = "ingest"  # the one stage whose outs are pulled where that is possible: its source may be gone
-# WordNet, which is checked by its hash, and the way to the remote as it is now.
-SURROUNDINGS = (Path("data/nltk"), Path(".dvc/config"), Path(".dvc/config.local"))
 SHOWN = 5  # differing files that are named
 
 Outs = Mapping[str, Mapping[str, Any]]
@@ -43,14 +38,14 @@ def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
     record = read_json(kept / RECORD)
     _check(record, kept)
     _tell_libraries(record["libraries"])
-    with _clone(record["commit"], into) as clone:
+    with clean_clone(record["commit"], into) as clone:
         for name in (PARAMS_FILE.name, LOCK_FILE.name):
             shutil.copyfile(kept / name, clone / name)
-        copy_surroundings(clone)
+        copy_local_files(clone)
         for stage in _stages_to_compare(clone, record["stages"]):
             how = "pulled" if stage == INGEST and _pull(clone, list(record["stages"][stage])) else "made again"
             if how == "made again":
-                _run(clone, "repro", "--single-item", "--force", "--no-run-cache", stage)
+                run_dvc(clone, "repro", "--single-item", "--force", "--no-run-cache", stage)
             if how == "pulled":  # DVC wrote nothing: the lock is still the version's own
                 made = {path: hash_out(clone / path)["md5"] for path in record["stages"][stage]}
             else:
@@ -78,27 +73,6 @@ def _tell_libraries(recorded: Mapping[str, str]) -> None:
     others = [f"{name} {version} (here {here.get(name)})" for name, version in recorded.items() if here.get(name) != version]
     if others:
         print(f"other libraries than the version's, so a difference may be theirs: {', '.join(others)}", file=sys.stderr)
-
-
-@contextmanager
-def _clone(commit: str, into: Path | None) -> Iterator[Path]:
-    if into is not None and into.exists() and any(into.iterdir()):
-        raise InputError(f"--into {into}: is not empty")
-    repository = _call(["git", "rev-parse", "--show-toplevel"], Path.cwd()).strip()
-    with tempfile.TemporaryDirectory(prefix="iedit-") as temporary:
-        clone = Path(into or Path(temporary) / "clone").absolute()
-        _call(["git", "clone", "--quiet", "--no-checkout", repository, str(clone)], Path.cwd())
-        _call(["git", "checkout", "--quiet", "--detach", commit], clone)
-        yield clone
-
-
-def copy_surroundings(clone: Path) -> None:
-    """Copy what the stages need, and is of this machine and not of a commit, from the project to a clone of it."""
-    for path in SURROUNDINGS:
-        if path.is_dir():
-            shutil.copytree(path, clone / path, dirs_exist_ok=True)
-        elif path.is_file():
-            shutil.copyfile(path, clone / path)
 
 
 def _in_order(clone: Path) -> list[str]:
@@ -129,7 +103,7 @@ def _stages_to_compare(clone: Path, recorded: Mapping[str, Outs]) -> list[str]:
 def _pull(clone: Path, outs: list[str]) -> bool:
     """Tell whether the remote had the outs; they are there afterwards."""
     try:
-        _run(clone, "pull", *outs)
+        run_dvc(clone, "pull", *outs)
     except InputError as error:
         print(f"the DVC remote does not give {', '.join(outs)}: {error}", file=sys.stderr)
         return False
@@ -151,28 +125,3 @@ def _compare(recorded: Outs, made: Mapping[str, str], clone: Path) -> str:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         differing.append(f"{path} ({len(names)} of {len(before)} files: {', '.join(names[:SHOWN])}{more})")
     return f"differs: {'; '.join(differing)}" if differing else ""
-
-
-def _run(clone: Path, *arguments: str) -> None:
-    _call([sys.executable, "-m", "dvc", *arguments], clone)
-
-
-def _call(command: list[str], folder: Path) -> str:
-    """Run a command in a folder and return what it says.
-
-    Raises:
-        InputError: it failed.
-    """
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says "python"
-        "PYTHONPATH": str(folder),  # the code of the clone
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "DVC_NO_ANALYTICS": "1",
-    }
-    environment.pop("DVC_ROOT", None)
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.splitlines()
-        said = [line for line in lines if line.lower().startswith(("error", "fatal"))] or lines
-        raise InputError(f"{' '.join(command[:2] if command[0] == 'git' else command[2:])}: {first_line(' '.join(said[:2]))}")
-    return done.stdout

@@ -9,7 +9,7 @@ import mlflow
 from tqdm import tqdm
 
 from stages.core.errors import InputError
-from stages.tracking.failures import FAILURES, is_refused, without_credentials
+from stages.tracking.errors import STORE_ERRORS, is_refused, without_credentials
 from stages.tracking.store import without_retries
 
 TIMEOUT = 30  # seconds for one request
@@ -59,7 +59,7 @@ class Outbox:
                 while self._waiting:
                     self._waiting[0]()
                     self._waiting.popleft()
-        except FAILURES as error:
+        except STORE_ERRORS as error:
             if is_refused(error) or not mlflow.get_tracking_uri().startswith("http"):
                 raise  # what was sent is at fault, or the project's own file
             if self._tried is None:

@@ -3,7 +3,7 @@
 import os
 from urllib.parse import urlsplit
 
-from stages.tracking.failures import without_credentials
+from stages.tracking.errors import without_credentials
 from stages.tracking.store import connect, experiment_id, tracking_uri
 
 

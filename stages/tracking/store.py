@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from stages.core.errors import InputError
-from stages.tracking.failures import is_refused, store_error
+from stages.tracking.errors import is_refused, store_error
 
 EXPERIMENT = "iedit"
 DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default

@@ -9,10 +9,10 @@ from accelerate import PartialState
 
 from stages.core.errors import InputError
 from stages.core.files import file_digest, folder_digest, remove, value_digest
-from stages.core.params import PARAMS_FILE, Params
+from stages.core.params import Params
 from stages.core.shards import StageCounts, count_samples, list_shards
 from stages.models.tensors import device
-from stages.tracking.training_run import TrainingRun, start_training
+from stages.tracking.training_run import TrainingInputs, TrainingRun, start_training
 from stages.training.loop import Workplace
 from stages.training.outcome import Outcome
 
@@ -68,9 +68,8 @@ def run_training(
             fit(workplace, None)
         return
     if not is_whole or run.exists():
-        with start_training(
-            params, PARAMS_FILE, state_file=run, dataset=TRAINING, dataset_digest=data, samples=count, stage=stage
-        ) as tracked:
+        inputs = TrainingInputs(stage=stage, params=params, dataset=TRAINING, dataset_digest=data, samples=count)
+        with start_training(inputs, run) as tracked:
             if is_whole:
                 tracked.log_steps(outcome.read_losses())
             else:

@@ -32,7 +32,7 @@ from flows.support.process import CommandError, calm_lines, run_command
 from flows.support.tasks import PASSING, push_data, reproduce
 from stages.core.errors import InputError
 from stages.tracking import outbox, store
-from stages.tracking.failures import failures_told
+from stages.tracking.errors import store_errors_in_one_line
 from tests.support import ROOT
 
 DVC_FILE = """
@@ -295,7 +295,7 @@ class TestRetries:
 
     @pytest.mark.parametrize("status", [401, 404])
     def test_what_mlflow_refuses_cannot(self, status):
-        with pytest.raises(InputError, match=r"^tracking store refuses: ") as refused, failures_told():
+        with pytest.raises(InputError, match=r"^tracking store refuses: ") as refused, store_errors_in_one_line():
             raise HTTPError("no", response=SimpleNamespace(status_code=status))
         assert not PASSING.search(str(refused.value))
 
@@ -311,7 +311,7 @@ class TestRetries:
 
     @pytest.mark.parametrize("status", [429, 502])
     def test_what_a_busy_server_says_can(self, status):
-        with pytest.raises(InputError, match=r"^tracking store: ") as busy, failures_told():
+        with pytest.raises(InputError, match=r"^tracking store: ") as busy, store_errors_in_one_line():
             raise HTTPError("later", response=SimpleNamespace(status_code=status))
         assert PASSING.search(str(busy.value))
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from stages.cli import main as cli
 from stages.cli import reproduce
+from stages.cli.clone import clean_clone, copy_local_files, run_dvc
 from stages.core.errors import InputError
 from stages.core.files import file_digest, write_json
 from stages.core.params import read_params
@@ -218,13 +219,13 @@ def test_a_clone_has_what_is_of_the_machine_and_a_stage_that_fails_there_is_told
     Path("data/nltk/corpora/words").write_text("words")
     Path(".dvc/config.local").write_text("[core]\n    autostage = false\n")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    with reproduce._clone(commit, None) as clone:
-        reproduce.copy_surroundings(clone)
+    with clean_clone(commit, None) as clone:
+        copy_local_files(clone)
         for name in ("data/nltk/corpora/words", ".dvc/config.local", "dvc.yaml"):
             assert (clone / name).read_bytes() == Path(name).read_bytes()
         for said in ("'./dvc.lock' validation failed: 2 errors.", "ERROR: Stage 'nowhere' not found inside 'dvc.yaml' file"):
             with pytest.raises(InputError) as told:
-                reproduce._run(clone, "repro", "nowhere")
+                run_dvc(clone, "repro", "nowhere")
             assert str(told.value).strip() == f"dvc repro nowhere: {said}"
             (clone / "dvc.lock").unlink(missing_ok=True)
     assert not clone.exists()
@@ -295,8 +296,8 @@ def test_a_stage_that_differs_ends_the_comparison(tmp_path, monkeypatch, capsys)
         entries = {name: {"outs": [{"path": next(iter(outs[name])), "md5": made[name]}]} for name in ran[1:]}
         (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": entries}))
 
-    monkeypatch.setattr(reproduce, "_clone", lambda *_: nullcontext(clone))
-    monkeypatch.setattr(reproduce, "_run", run)
+    monkeypatch.setattr(reproduce, "clean_clone", lambda *_: nullcontext(clone))
+    monkeypatch.setattr(reproduce, "run_dvc", run)
     assert reproduce.compare_in_clone(tmp_path) is False
     assert ran == ["pull", "ingest", "train"]
     said = capsys.readouterr()
@@ -332,8 +333,8 @@ def test_a_pulled_corpus_is_compared_by_its_files(tmp_path, monkeypatch, capsys)
     lock = yaml.safe_dump({"stages": {"ingest": {"outs": [{"path": "data/a", "md5": outs["ingest"]["data/a"]["md5"]}]}}})
     for name, text in (("params.yaml", "{}"), ("dvc.lock", lock)):
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(reproduce, "_clone", lambda *_: nullcontext(clone))
-    monkeypatch.setattr(reproduce, "_run", lambda *_: None)
+    monkeypatch.setattr(reproduce, "clean_clone", lambda *_: nullcontext(clone))
+    monkeypatch.setattr(reproduce, "run_dvc", lambda *_: None)
     assert reproduce.compare_in_clone(tmp_path) is True
     assert capsys.readouterr().out == "ingest     pulled, identical\nidentical: 1 stages\n"
     (clone / "data/a/0.tar").write_text("another")

@@ -16,7 +16,7 @@ from stages.cli import main as cli
 from stages.core.errors import InputError
 from stages.core.params import Gate, read_params
 from stages.tracking import evaluations, history, promotion, registry, store
-from stages.tracking.failures import failures_told
+from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.gate import decide
 from stages.tracking.promotion import Standard, consider
 from tests.support import ROOT
@@ -319,7 +319,7 @@ class TestAlias:
         if there:
             history.promote(first.version, "test")
         monkeypatch.setattr(store.MlflowClient, "set_registered_model_alias", fail)
-        with pytest.raises(InputError, match=r"^tracking store: gone$"), failures_told():
+        with pytest.raises(InputError, match=r"^tracking store: gone$"), store_errors_in_one_line():
             history.promote(second.version, "test")
         assert champion() == (first.version if there else None)
 

@@ -23,19 +23,17 @@ from PIL import Image
 from stages.cli import main as cli
 from stages.core.errors import MAX_LINE, InputError
 from stages.core.files import NoRoomError, folder_digest, read_json, value_digest, write_json
-from stages.core.params import PARAMS_FILE, ModelName, Params, Sampling, read_params
+from stages.core.params import ModelName, Params, Sampling, read_params
 from stages.editing.editor import EditRequest
 from stages.editing.inputs import adjust_sampling, decode_picture, encode_picture
-from stages.tracking import history, lineage, registry, store
-from stages.tracking.failures import failures_told
+from stages.tracking import history, lineage, registration, registry, store
+from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.pyfunc_model import EditorModel
+from stages.tracking.runs import MODEL_DIGEST, find_run, log_results, run_for_results
 from stages.tracking.training_run import (
-    MODEL_DIGEST,
     TRAINING,
+    TrainingInputs,
     TrainingRun,
-    find_run,
-    log_results,
-    run_of_results,
     start_training,
 )
 from tests.support import ROOT as PROJECT
@@ -72,7 +70,7 @@ def champion(project):
     with train(read_params(), project) as run:
         run.finish(folder_digest(folders[0]))
     run_id = find_run(folder_digest(folders[0]))
-    made = registry.register(*folders, metrics={"clip_score": 61.5}, example=EXAMPLE, run_id=run_id)
+    made = registration.register(*folders, metrics={"clip_score": 61.5}, example=EXAMPLE, run_id=run_id)
     assert made.run_id == run.run_id
     history.promote(made.version, "the first")
     return made
@@ -94,14 +92,10 @@ def predict(request, project, served):
 
 
 def train(params: Params, folder: Path, dataset_digest: str = "d" * 64):
-    return start_training(
-        params,
-        PARAMS_FILE,
-        state_file=folder / "run.json",
-        dataset=Path("data/training"),
-        dataset_digest=dataset_digest,
-        samples=7,
+    inputs = TrainingInputs(
+        stage="train", params=params, dataset=Path("data/training"), dataset_digest=dataset_digest, samples=7
     )
+    return start_training(inputs, folder / "run.json")
 
 
 def steps_of(run: TrainingRun, key: str) -> list[int]:
@@ -262,7 +256,7 @@ class TestFailures:
         ],
     )
     def test_first_line_is_told(self, said, kind, told):
-        with pytest.raises(kind) as caught, failures_told():
+        with pytest.raises(kind) as caught, store_errors_in_one_line():
             raise MlflowException(said)
         assert str(caught.value) == f"tracking store: {told}"
 
@@ -382,13 +376,13 @@ class TestTrainingRun:
         params, client = read_params(), store.connect()
         with train(params, tmp_path) as plain:
             plain.finish("p" * 64)
-        assert run_of_results(plain.run_id, params, PARAMS_FILE) == plain.run_id
+        assert run_for_results(plain.run_id, params) == plain.run_id
         monkeypatch.setenv("DVC_EXP_NAME", "brave-owls")
-        own = run_of_results(plain.run_id, params, PARAMS_FILE)  # it trained nothing
-        assert run_of_results(None, params, PARAMS_FILE) == own != plain.run_id
+        own = run_for_results(plain.run_id, params)  # it trained nothing
+        assert run_for_results(None, params) == own != plain.run_id
         with train(params, tmp_path) as named:
             named.finish("q" * 64)
-        assert run_of_results(named.run_id, params, PARAMS_FILE) == named.run_id
+        assert run_for_results(named.run_id, params) == named.run_id
         runs = [client.get_run(run_id) for run_id in (plain.run_id, own, named.run_id)]
         assert [run.info.run_name for run in runs] == ["train", "brave-owls", "brave-owls"]
         assert [run.data.tags.get("iedit.experiment") for run in runs] == [None, "brave-owls", "brave-owls"]
@@ -451,7 +445,7 @@ class TestLineage:
 class TestRegistry:
     def test_a_model_is_registered_once(self, project, champion):
         folders = project / "models/iedit", project / "segmenter"
-        again = registry.register(*folders, metrics={"clip_score": 62.0}, example=EXAMPLE)
+        again = registration.register(*folders, metrics={"clip_score": 62.0}, example=EXAMPLE)
         assert again.version == champion.version
         assert again.is_champion
         assert again.metrics == {"clip_score": 62.0}
@@ -469,13 +463,13 @@ class TestRegistry:
         client = store.connect()
         experiment = store.experiment_id(client)
         left = client.create_logged_model(experiment, registry.NAME, tags=tags)
-        monkeypatch.setattr(registry.Model, "log", stop)
+        monkeypatch.setattr(registration.Model, "log", stop)
         with pytest.raises(KeyboardInterrupt):
-            registry.register(model, tmp_path, metrics={}, example=EXAMPLE)
+            registration.register(model, tmp_path, metrics={}, example=EXAMPLE)
         assert left.model_id not in {each.model_id for each in client.search_logged_models([experiment])}
 
     def test_a_remote_model_is_fetched_once(self, project, champion, tmp_path, monkeypatch):
-        client, there = store.connect(), registry._fetch(store.connect(), registry.CHAMPION_URI)
+        client, there = store.connect(), registry.fetch_model(store.connect(), registry.CHAMPION_URI)
         remote = "mlflow-artifacts:/models/1"
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         monkeypatch.setattr(client, "get_model_version_download_uri", lambda *_: remote)
@@ -486,7 +480,7 @@ class TestRegistry:
             return str(shutil.copytree(there, Path(dst_path) / "artifacts"))
 
         monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
-        first, second = registry._fetch(client, registry.CHAMPION_URI), registry._fetch(client, registry.CHAMPION_URI)
+        first, second = registry.fetch_model(client, registry.CHAMPION_URI), registry.fetch_model(client, registry.CHAMPION_URI)
         assert first == second
         assert fetched == [remote]
         assert folder_digest(first) == folder_digest(there)
@@ -496,23 +490,25 @@ class TestRegistry:
         client = store.connect()
         monkeypatch.setattr(client, "get_model_version_download_uri", lambda *_: "file:///nowhere/artifacts")
         with pytest.raises(InputError, match=r"^models:/iedit@champion: /nowhere/artifacts: no such folder; the artifacts"):
-            registry._fetch(client, registry.CHAMPION_URI)
+            registry.fetch_model(client, registry.CHAMPION_URI)
 
     def test_no_champion_is_not_what_a_failure_is_taken_for(self, project, champion, monkeypatch):
         def fail(*_):
             raise MlflowException("gone", error_code=INTERNAL_ERROR)
 
         monkeypatch.setattr(store.MlflowClient, "get_model_version_by_alias", fail)
-        with pytest.raises(InputError, match=r"^tracking store: gone$"), failures_told():
+        with pytest.raises(InputError, match=r"^tracking store: gone$"), store_errors_in_one_line():
             registry.current_champion()
 
     def test_no_pickle_and_the_same_weights(self, project, champion):
-        folder = registry._fetch(store.connect(), registry.CHAMPION_URI)
+        folder = registry.fetch_model(store.connect(), registry.CHAMPION_URI)
         names = [path.name for path in folder.rglob("*") if path.is_file()]
         assert not [name for name in names if name.endswith((".pkl", ".bin", ".pt", ".pth", ".ckpt", ".pickle"))]
         assert {"pyfunc_model.py", "input_example.json", "requirements.txt"} <= set(names)
         assert folder_digest(project / "models/iedit") == folder_digest(folder / "artifacts/iedit")
-        assert f"torch=={registry.installed_version('torch').partition('+')[0]}" in (folder / "requirements.txt").read_text()
+        assert (
+            f"torch=={registration.installed_version('torch').partition('+')[0]}" in (folder / "requirements.txt").read_text()
+        )
 
     def test_signature(self, served):
         required = {spec.name: spec.required for spec in served.metadata.signature.inputs}
