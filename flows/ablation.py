@@ -20,7 +20,9 @@ from flows.support.sandbox import Sandbox, open_sandbox
 from flows.support.tasks import RETRIED, may_pass
 from stages.core.errors import InputError
 from stages.core.files import file_digest, folder_digest, read_json, value_digest, write_json
-from stages.core.params import PARAMS_FILE, OpenMojiSource, read_params
+from stages.core.params import OpenMojiSource
+from stages.core.params_file import read_params
+from stages.core.paths import PARAMS_FILE
 from stages.core.provenance import PACKAGE, ROOT, source_digest
 from stages.report.ablation_table import ROWS, SEEDS, TRUE_TARGETS, Found, Scores, ablation_csv, ablation_markdown
 from stages.report.results import write_text

@@ -18,8 +18,9 @@ from stages.comparison.systems import INSTRUCTED, MODEL, SYSTEMS, chosen_systems
 from stages.core.errors import InputError, first_line
 from stages.core.files import file_digest, value_digest, write_json
 from stages.core.params import Evaluate, Params, named_models
+from stages.core.paths import LOGS
 from stages.core.provenance import source_digest
-from stages.core.shards import LOGS, count_dropped, list_shards
+from stages.core.shards import count_dropped, list_shards
 from stages.corpus.samples import EditSample, read_edits
 from stages.editing.editor import EditRequest
 from stages.metrics import scores as scoring

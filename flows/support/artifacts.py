@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from stages.core.errors import InputError
 from stages.core.files import folder_digest, read_json
-from stages.core.shards import LOGS
+from stages.core.paths import LOGS
 
 TABLE, SHEET = Path("reports/table.md"), Path("reports/sheet.png")
 MODEL = Path("models/iedit")

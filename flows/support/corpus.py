@@ -7,7 +7,9 @@ import yaml
 
 from stages.core.errors import InputError
 from stages.core.files import written_aside
-from stages.core.params import PARAMS_FILE, OpenMojiSource, read_params
+from stages.core.params import OpenMojiSource
+from stages.core.params_file import read_params
+from stages.core.paths import PARAMS_FILE
 
 PLACE = ("ingest", "source", "images")
 COMPOSED_FROM = Path("conf/source/openmoji.yaml")  # an experiment composes the parameters anew

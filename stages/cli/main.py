@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.core.files import NoRoomError, lack_of_room, read_json, written_aside
-from stages.core.params import ParameterError, read_params
+from stages.core.params_file import ParameterError, read_params
 
 if TYPE_CHECKING:  # they are slow to import, and --help needs none of them
     from PIL import Image

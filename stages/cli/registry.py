@@ -11,7 +11,9 @@ import yaml
 from stages.cli.reproduce import compare_in_clone
 from stages.core.errors import InputError
 from stages.core.files import read_json
-from stages.core.params import PARAMS_FILE, Params, read_params
+from stages.core.params import Params
+from stages.core.params_file import read_params
+from stages.core.paths import PARAMS_FILE
 from stages.core.run import alone, set_threads
 from stages.tracking import history as champions
 from stages.tracking.errors import store_errors_in_one_line

@@ -10,7 +10,7 @@ from typing import Any
 from stages.cli.clone import clean_clone, copy_local_files, run_dvc
 from stages.core.errors import InputError
 from stages.core.files import read_json
-from stages.core.params import PARAMS_FILE
+from stages.core.paths import PARAMS_FILE
 from stages.tracking.lineage import LOCK_FILE, libraries, outs_of, read_stages
 from stages.tracking.record import RECORD, hash_out, read_lock
 

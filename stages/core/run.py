@@ -1,4 +1,4 @@
-"""How every stage starts and ends: alone in its folder, parameters checked, errors in one line."""
+"""How every stage starts and ends: alone in its folder, with checked parameters, and with errors in one line."""
 
 import fcntl
 import os
@@ -11,18 +11,18 @@ from pathlib import Path
 from stages.core.errors import InputError
 from stages.core.files import lack_of_room, remove
 from stages.core.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt, raise_once
-from stages.core.params import ParameterError, Params, read_params
+from stages.core.params import Params
+from stages.core.params_file import ParameterError, read_params
+from stages.core.paths import LOCK, TEMPORARY
 
-LOCK = Path("logs/lock")  # no out of DVC, and ignored by git; it says who holds it
-TEMPORARY = Path("logs/tmp")  # where libraries put their temporary files, so that those of a killed stage can be found
-VARIABLE = "TMPDIR"  # that tells the processes that a stage starts
+VARIABLE = "TMPDIR"  # names the folder for temporary files to child processes
 
 
 def run(stage: Callable[[Params], None]) -> None:
     """Run a stage on params.yaml and exit.
 
-    Exit codes: 0 done; 2 bad parameters or input; 3 the disk or a quota is full; 130 interrupted. All but the first are
-    told in one line. Any other error is a defect and shows its traceback.
+    Exit codes: 0 done; 2 invalid parameters or input; 3 the disk or a quota is full; 130 interrupted. All but the first
+    print one line. Any other error is a defect and shows its traceback.
     """
     try:
         on_interrupt(raise_once)
@@ -49,17 +49,21 @@ def _run(stage: Callable[[Params], None]) -> int:
 
 
 def is_first_process() -> bool:
-    """Tell whether this is the first of the processes of a stage, or its only one; the first has the lock for all."""
+    """Return whether this is the first, or only, process of a stage; the first holds the lock for all of them."""
     return _rank() == "0"
 
 
 def _rank() -> str:
-    return os.environ.get("RANK", "0")  # as torch's launcher names it
+    return os.environ.get("RANK", "0")  # set by torch's launcher
 
 
 @contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Wait until no other stage is at work in this folder; the lock is the system's, so it goes with its process."""
+    """Wait until no other stage works in this folder; the system holds the lock and frees it when the process ends.
+
+    Args:
+        name: the stage, shown to whoever has to wait.
+    """
     if not is_first_process():
         with _temporary_files_in(TEMPORARY.with_name(f"{TEMPORARY.name}-{_rank()}")):
             yield
@@ -81,27 +85,24 @@ def alone(name: str) -> Iterator[None]:
 
 @contextmanager
 def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Keep what libraries, and the processes that they start, write for a moment in a folder of this process.
-
-    None of it is left, nor what a kill left.
-    """
+    """Send temporary files of libraries and child processes to ``folder``, emptied before (after a kill) and after."""
     remove(folder)
     folder.mkdir(parents=True)
-    before, told = tempfile.tempdir, os.environ.get(VARIABLE)
+    default, inherited = tempfile.tempdir, os.environ.get(VARIABLE)
     os.environ[VARIABLE] = tempfile.tempdir = str(folder.absolute())
     try:
         yield
     finally:
-        tempfile.tempdir = before
-        if told is None:
+        tempfile.tempdir = default
+        if inherited is None:
             del os.environ[VARIABLE]
         else:
-            os.environ[VARIABLE] = told
+            os.environ[VARIABLE] = inherited
         remove(folder)
 
 
 def set_threads(threads: int) -> None:
-    """Let torch use so many threads of the processor, and only algorithms that give the same again."""
+    """Limit torch to this many processor threads, and to deterministic algorithms."""
     import torch
 
     os.environ["OMP_NUM_THREADS"] = str(threads)

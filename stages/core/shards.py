@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from stages.core.errors import InputError
 from stages.core.files import TEMPORARY_SUFFIX, file_digest, remove, value_digest, write_json, written_aside
+from stages.core.paths import LOGS
 
 SIDECAR_SUFFIX = ".done.json"
 COUNTS_FILE = "counts.json"
-LOGS = Path("logs")  # what a run did and how long it took: read by flows, never hashed
 
 _COUNTS = TypeAdapter(dict[str, dict[str, NonNegativeInt]], config=ConfigDict(strict=True))
 

@@ -9,9 +9,9 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from stages.common.text import one_line
-from stages.core.errors import InputError
+from stages.core.errors import InputError, describe_error
 from stages.core.files import read_json
-from stages.core.params import Sampling, describe_error
+from stages.core.params import Sampling
 from stages.corpus.images import Refused, decoded
 from stages.corpus.parts import MAX_BYTES, printable
 

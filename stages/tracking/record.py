@@ -24,7 +24,8 @@ from mlflow.tracking import MlflowClient
 
 from stages.core.errors import InputError
 from stages.core.files import file_digest, read_json, write_json
-from stages.core.params import PARAMS_FILE, Params
+from stages.core.params import Params
+from stages.core.paths import PARAMS_FILE
 from stages.core.shards import count_samples, list_shards
 from stages.corpus.samples import read_metadata
 from stages.tracking.lineage import COMMIT, DVC_FILE, LOCK_FILE, changed_files, git_tags, libraries, outs_of, read_stages

@@ -19,7 +19,7 @@ from flows.support.automations import TAG
 from flows.support.corpus import COMPOSED_FROM, grow_corpus
 from flows.tables import tables
 from stages.core.errors import InputError
-from stages.core.params import read_params
+from stages.core.params_file import read_params
 from tests.support import ROOT
 
 

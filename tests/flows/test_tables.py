@@ -15,7 +15,8 @@ from flows import ablation, tables
 from flows.support import sandbox
 from flows.support.tasks import CommandError
 from stages.core.errors import InputError
-from stages.core.params import FolderSource, read_params
+from stages.core.params import FolderSource
+from stages.core.params_file import read_params
 from stages.report.ablation_table import SEEDS, TRUE_TARGETS
 from tests.stages.studies.test_trials import FOUND
 from tests.support import ROOT

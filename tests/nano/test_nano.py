@@ -17,7 +17,7 @@ from nano.segmenter import segment
 from nano.settings import MODELS, Training, inputs_digest
 from nano.tokenizers import bert_tokenizer, clip_tokenizer, world_words
 from nano.vgg import Classifier, fold_batch_norms
-from stages.core.params import read_params
+from stages.core.params_file import read_params
 from stages.training.checkpoints import read_step
 from tests.support import ROOT
 

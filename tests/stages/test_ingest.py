@@ -20,7 +20,8 @@ from PIL import Image, PngImagePlugin
 from stages import ingest as stage
 from stages.common.text import one_line
 from stages.core.errors import InputError
-from stages.core.params import FolderSource, Ingest, Params, WebDatasetSource, read_params
+from stages.core.params import FolderSource, Ingest, Params, WebDatasetSource
+from stages.core.params_file import read_params
 from stages.corpus import folder, images, world
 from stages.corpus import webdataset as tars
 from stages.corpus.folder import folder_parts

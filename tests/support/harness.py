@@ -18,7 +18,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from stages.core.files import TEMPORARY_SUFFIX, file_digest, read_json
-from stages.core.run import TEMPORARY
+from stages.core.paths import TEMPORARY
 from stages.tracking.lineage import outs_of, read_stages
 from tests.support import ROOT
 from tests.support.strikes import Strike, outcome, work

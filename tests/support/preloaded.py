@@ -12,7 +12,7 @@ import stages.segment
 import stages.train
 import tests.support.harness
 import tests.support.tiny  # noqa: F401
-from stages.core.params import read_params
+from stages.core.params_file import read_params
 from stages.language.mutation import mutate_caption
 from tests.support import ROOT
 

@@ -16,7 +16,8 @@ from PIL import Image
 from stages.cli import main as cli
 from stages.core.errors import InputError
 from stages.core.files import write_json
-from stages.core.params import Sampling, read_params
+from stages.core.params import Sampling
+from stages.core.params_file import read_params
 from stages.editing import inputs as requests
 from stages.editing.editor import Editor
 from stages.editing.inputs import read_picture, read_sampling

@@ -16,7 +16,7 @@ from stages.cli import reproduce
 from stages.cli.clone import clean_clone, copy_local_files, run_dvc
 from stages.core.errors import InputError
 from stages.core.files import file_digest, write_json
-from stages.core.params import read_params
+from stages.core.params_file import read_params
 from stages.corpus.samples import CorpusSample, write_corpus
 from stages.tracking import lineage, record, registry, store
 from tests.support import ROOT

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from stages.core.files import TEMPORARY_SUFFIX, read_json
-from stages.core.run import LOCK
+from stages.core.paths import LOCK
 from tests.support.harness import BATCH, ROOT, STAGES, STEPS, wait_for
 from tests.support.strikes import Strike
 

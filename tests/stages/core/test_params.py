@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from stages.core.params import ModelName, ParameterError, Params, _Loader, read_params
+from stages.core.params import ModelName, Params
+from stages.core.params_file import ParameterError, _Loader, read_params
 from tests.support import ROOT
 
 

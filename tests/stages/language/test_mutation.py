@@ -21,7 +21,8 @@ from stages import mutate as stage
 from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.core.files import file_digest, read_json, write_json
-from stages.core.params import Params, read_params
+from stages.core.params import Params
+from stages.core.params_file import read_params
 from stages.corpus.scenery import SCENERIES
 from stages.corpus.world import COLOURS, SIZES, UNCOUNTABLE, draw_scene, nouns, with_article
 from stages.language import wordnet as dictionary

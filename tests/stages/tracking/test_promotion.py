@@ -14,7 +14,8 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from stages import evaluate
 from stages.cli import main as cli
 from stages.core.errors import InputError
-from stages.core.params import Gate, read_params
+from stages.core.params import Gate
+from stages.core.params_file import read_params
 from stages.tracking import evaluations, history, promotion, registry, store
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.gate import decide

@@ -23,7 +23,8 @@ from PIL import Image
 from stages.cli import main as cli
 from stages.core.errors import MAX_LINE, InputError
 from stages.core.files import NoRoomError, folder_digest, read_json, value_digest, write_json
-from stages.core.params import ModelName, Params, Sampling, read_params
+from stages.core.params import ModelName, Params, Sampling
+from stages.core.params_file import read_params
 from stages.editing.editor import EditRequest
 from stages.editing.inputs import adjust_sampling, decode_picture, encode_picture
 from stages.tracking import history, lineage, registration, registry, store

@@ -1,0 +1,31 @@
+"""The base class and the ranges of parameters."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from stages.core.errors import shorten
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Count = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: immutable, without unknown keys, and with values of exactly the declared type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_unknown_keys(cls, values: Any) -> Any:
+        # Before all other checks: a misspelt key is also a missing one, and naming the misspelling helps more.
+        for key in values if isinstance(values, Mapping) else ():
+            if key not in cls.model_fields:
+                name = key if isinstance(key, str) and key.isprintable() else repr(key)
+                context = {"key": name, "value": shorten(values[key]), "known": ", ".join(cls.model_fields)}
+                raise PydanticCustomError("unknown_key", "no such key; there are {known}", context)
+        return values
