@@ -10,8 +10,8 @@ from typing import Any
 from stages.cli.clone import clean_clone, copy_local_files, run_dvc
 from stages.core.errors import InputError
 from stages.core.files import read_json
-from stages.core.paths import PARAMS_FILE
-from stages.tracking.lineage import LOCK_FILE, libraries, outs_of, read_stages
+from stages.core.paths import LOCK_FILE, PARAMS_FILE
+from stages.tracking.lineage import libraries, outs_of, read_stages
 from stages.tracking.record import RECORD, hash_out, read_lock
 
 INGEST = "ingest"  # the one stage whose outs are pulled where that is possible: its source may be gone

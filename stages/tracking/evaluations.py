@@ -1,4 +1,4 @@
-"""The scores of a version for every case of an evaluation set, kept with its model: what the gate compares."""
+"""A version's scores on every case of an evaluation set, kept with its model; the gate compares versions by them."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from stages.core.files import read_json, write_json
 from stages.metrics.intervals import Values
 from stages.tracking.gate import LABELS
 
-FOLDER = "evaluations"  # among the files of a logged model; of each set a file, named after the set
+FOLDER = "evaluations"  # a folder of the logged model, with one file per evaluation set
 
 Scores = Mapping[str, Values]  # metric → (n,) scores, one for each case; NaN where undefined
 
 
 def save_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: Sequence[str], scores: Scores) -> None:
-    """Keep the scores of a version.
+    """Keep the scores of a version with its model.
 
     Args:
-        client: of the store.
-        model_id: of the version's logged model.
-        evaluation_set: the digest of the cases and of all that decides a score.
-        keys: of the n cases.
-        scores: at least the metrics that the gate looks at.
+        client: a client of the store.
+        model_id: the id of the version's logged model.
+        evaluation_set: a digest of the cases and everything else that decides a score.
+        keys: the keys of the n cases.
+        scores: at least the metrics that the gate compares.
     """
     values = {name: [None if np.isnan(value) else float(value) for value in scores[name]] for name in LABELS}
     with tempfile.TemporaryDirectory() as folder:
@@ -35,17 +35,17 @@ def save_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: 
 
 
 def load_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: Sequence[str]) -> Scores | None:
-    """Return the scores of a version on an evaluation set, if they were kept.
+    """Return the scores of a version on an evaluation set, or None if they were not kept.
 
-    A file that a kill cut short or that is damaged counts for none, and one of other cases than these too: scores are
-    compared case by case.
+    A file that is damaged or that a kill cut short counts as missing. So does one with other cases than ``keys``, because
+    scores are compared case by case.
     """
     name = f"{FOLDER}/{evaluation_set}.json"
     if not any(item.path == name for item in client.list_logged_model_artifacts(model_id, FOLDER)):
         return None
-    place = client.get_logged_model(model_id).artifact_location
+    location = client.get_logged_model(model_id).artifact_location
     with tempfile.TemporaryDirectory() as folder:
-        path = mlflow.artifacts.download_artifacts(f"{place}/{name}", dst_path=folder)
+        path = mlflow.artifacts.download_artifacts(f"{location}/{name}", dst_path=folder)
         try:
             kept = read_json(Path(path))
             if kept["cases"] != list(keys):

@@ -1,4 +1,4 @@
-"""The gate: whether a version is better than the champion, by the scores of both on the same cases."""
+"""The gate: whether a version is better than the champion, judged by the scores of both on the same cases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ LABELS = {"clip_score": "CLIPScore", "ssim_m_bar_frame": "SSIM-M̄"}
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Whether a version is fit to be champion, and why in one sentence."""
+    """Whether a version becomes champion, and the reason in one sentence."""
 
     passes: bool
     why: str
@@ -31,38 +31,42 @@ def decide(
     resamples: int,
     seed: int,
 ) -> Decision:
-    """Decide by the paired bootstrap over the cases, as :class:`stages.core.params.Gate` says.
+    """Decide by the paired bootstrap over the cases, by the rule in :class:`stages.core.params.Gate`.
 
     Args:
         challenger: metric → (n,) scores, one for each case; NaN where undefined.
-        champion: of the same cases in the same order.
+        champion: the champion's scores of the same cases in the same order.
         gate: the tolerance.
-        version: the champion's, to be named.
-        resamples: of the bootstrap.
-        seed: of the pipeline.
+        version: the champion's version number, for the reason.
+        resamples: the number of bootstrap resamples.
+        seed: the pipeline's seed.
 
     Raises:
-        InputError: the scores are not of the same cases.
+        InputError: the two have no case in common that both have scores of.
     """
     differences = {
         name: paired_difference(challenger[name], champion[name], resamples, derive_seed(seed, "gate", name)) for name in LABELS
     }
     if any(interval.n == 0 for interval in differences.values()):
         raise InputError("no case has a score of both versions: there is nothing to compare them by")
-    clip, ssim = differences["clip_score"], differences["ssim_m_bar_frame"]
     better = [LABELS[name] for name, interval in differences.items() if interval.low > 0]
-    if clip.high < 0:
-        refusal = "CLIPScore is worse"
-    elif ssim.low < -gate.ssim_m_bar_tolerance:
-        refusal = f"SSIM-M̄ may be worse by more than {gate.ssim_m_bar_tolerance:g}"
-    else:
-        refusal = "" if better else "neither CLIPScore nor SSIM-M̄ is better"
+    refusal = _refusal(differences, gate, better)
     numbers = ", ".join(
         f"{LABELS[name]} {each.value:+z.2f} [{each.low:+z.2f}, {each.high:+z.2f}]" for name, each in differences.items()
     )
+    cases = differences["clip_score"].n
     return Decision(
         passes=not refusal,
-        why=f"{refusal or 'better in ' + ' and '.join(better)}: {numbers} against version {version} on {clip.n} cases",
+        why=f"{refusal or 'better in ' + ' and '.join(better)}: {numbers} against version {version} on {cases} cases",
         champion=version,
         differences=differences,
     )
+
+
+def _refusal(differences: Mapping[str, Interval], gate: Gate, better: list[str]) -> str:
+    """Return the reason why a version does not pass, or an empty text."""
+    if differences["clip_score"].high < 0:
+        return "CLIPScore is worse"
+    if differences["ssim_m_bar_frame"].low < -gate.ssim_m_bar_tolerance:
+        return f"SSIM-M̄ may be worse by more than {gate.ssim_m_bar_tolerance:g}"
+    return "" if better else "neither CLIPScore nor SSIM-M̄ is better"

@@ -1,10 +1,11 @@
 """Which version is the champion, which ones were before, and why.
 
-Every promotion and every rollback is an event, kept as a tag of the registered model, which is never changed. The alias
-``champion`` says who is: MLflow overwrites it in one transaction, so that a reader finds the former or the new one. An
-event is written before the alias, so that a kill in between leaves the former champion in its place; what is written on
-the version comes last, so that none says that it was promoted before it is. Of two promotions at once both are kept, and
-the last to set the alias wins.
+Every promotion and rollback is an event. Events are tags of the registered model and never change. The alias ``champion``
+names the current one; MLflow overwrites it in one transaction, so that a reader finds either the former or the new one.
+
+An event is written before the alias, so that a kill in between leaves the former champion in its place. The version's own
+description comes last, so that no version says it was promoted before it is. When two promotions happen at once, both are
+recorded, and the one that sets the alias last wins.
 """
 
 import json
@@ -22,21 +23,21 @@ from stages.core.errors import InputError, first_line
 from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, set_alias, version_by_alias
 from stages.tracking.store import connect
 
-DECISION = "iedit.decision"  # a tag of a version: what became of it; its description says why
-GROUNDS = "iedit.decision."  # what the names of the tags begin with that hold the numbers of the decision
-EVENT = "iedit.event."  # what the names of the tags begin with; the time follows, so that their order is that of time
+DECISION = "iedit.decision"  # a tag of a version: what was decided; its description adds the reason
+GROUNDS = "iedit.decision."  # prefix of a version's tags with the numbers behind the decision
+EVENT = "iedit.event."  # prefix of the event tags; the time follows, so that they sort by time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """A version became champion."""
+    """The moment when a version became champion."""
 
     id: str
     version: str
     how: Literal["promoted", "rolled back", "found"]  # "found": made champion by other means than this project's
     former: str | None  # the champion before
     why: str
-    back_to: str | None  # the event that a rollback returns to
+    back_to: str | None  # the id of the event that a rollback returns to
 
     @property
     def when(self) -> datetime:
@@ -67,7 +68,7 @@ def promote(version: str, why: str) -> Event:
     if former == version:
         raise InputError(f"models:/{NAME}/{version} is the champion already")
     back_to = None if last is None else last.id
-    event = _write(client, version=version, how="promoted", former=former, why=why, back_to=back_to)
+    event = _record_event(client, version=version, how="promoted", former=former, why=why, back_to=back_to)
     if version_by_alias(client, CHALLENGER) == version:
         client.delete_registered_model_alias(NAME, CHALLENGER)
     describe(client, version, "promoted", why)
@@ -75,10 +76,10 @@ def promote(version: str, why: str) -> Event:
 
 
 def roll_back(why: str) -> Event:
-    """Make the champion before this one champion again; the next rollback goes to the one before that.
+    """Make the previous champion the champion again; the next rollback returns to the one before that.
 
     Raises:
-        InputError: there is no champion, or none before it.
+        InputError: there is no champion, or no previous one.
     """
     client = connect(create=False)
     former, last = _champion_and_its_event(client)
@@ -87,26 +88,26 @@ def roll_back(why: str) -> Event:
     target = next((event for event in read_events(client) if event.id == last.back_to), None)
     if target is None:
         raise InputError(f"version {former} is the first champion: there is none before it to roll back to")
-    event = _write(client, version=target.version, how="rolled back", former=former, why=why, back_to=target.back_to)
+    event = _record_event(client, version=target.version, how="rolled back", former=former, why=why, back_to=target.back_to)
     describe(client, former, "rolled back", f"{why}, to version {target.version}")
     return event
 
 
-def describe(client: MlflowClient, version: str, told: str, why: str) -> None:
-    """Write on a version what became of it, and why; what was written before is replaced."""
-    client.set_model_version_tag(NAME, version, DECISION, told)
-    client.update_model_version(NAME, version, f"{told}: {why}")
+def describe(client: MlflowClient, version: str, decision: str, why: str) -> None:
+    """Write on a version what was decided and why, replacing an earlier decision."""
+    client.set_model_version_tag(NAME, version, DECISION, decision)
+    client.update_model_version(NAME, version, f"{decision}: {why}")
 
 
 def forget_grounds(client: MlflowClient, version: str) -> None:
-    """Remove from a version the numbers of an earlier decision."""
+    """Remove the numbers of an earlier decision from a version."""
     for name in client.get_model_version(NAME, version).tags:
         if name.startswith(GROUNDS):
             client.delete_model_version_tag(NAME, version, name)
 
 
 def describe_champion(client: MlflowClient) -> None:
-    """Write on the champion how it became that, where a kill came before."""
+    """Write on the champion how it became champion, if a kill prevented that at the time."""
     version, event = _champion_and_its_event(client)
     if version is not None and event is not None and event.how == "promoted":
         made = client.get_model_version(NAME, version)
@@ -114,25 +115,25 @@ def describe_champion(client: MlflowClient) -> None:
             describe(client, version, "promoted", event.why)
 
 
-def taken_down(client: MlflowClient, version: str) -> Event | None:
-    """Return the rollback that took a version down, if nothing has made it champion since."""
+def find_rollback(client: MlflowClient, version: str) -> Event | None:
+    """Return the rollback that took a version down, unless the version has become champion again since."""
     events = [event for event in read_events(client) if version in (event.version, event.former)]
     return next((event for event in events[-1:] if event.how == "rolled back" and event.former == version), None)
 
 
 def _champion_and_its_event(client: MlflowClient) -> tuple[str | None, Event | None]:
-    """Return the champion, and when it became that; one that was made by other means gets its event now."""
+    """Return the champion and the event that made it so; a champion made by other means gets its event now."""
     champion = version_by_alias(client, CHAMPION)
     if champion is None:
         return None, None
     last = next((event for event in reversed(read_events(client)) if event.version == champion), None)
     if last is None:
-        last = _write(client, version=champion, how="found", former=None, why="was champion already", back_to=None)
+        last = _record_event(client, version=champion, how="found", former=None, why="was champion already", back_to=None)
     return champion, last
 
 
-def _write(client: MlflowClient, **facts: str | None) -> Event:
-    """Keep an event, then move the alias; one that was found is there already."""
+def _record_event(client: MlflowClient, **facts: str | None) -> Event:
+    """Write an event, then move the alias to its version; that of a "found" event is there already."""
     event = Event(id=f"{time.time_ns():020d}-{uuid4().hex[:8]}", **facts)  # type: ignore[arg-type]
     content = {name: value for name, value in asdict(event).items() if name != "id"}
     try:

@@ -1,4 +1,4 @@
-"""Where a model comes from: the commit of the code, the libraries, and what DVC recorded of the data."""
+"""Where a model comes from: the commit of the code, the libraries, and DVC's digests of the data."""
 
 import platform
 import subprocess
@@ -13,18 +13,18 @@ from packaging.utils import canonicalize_name
 
 from stages.core.files import value_digest
 from stages.core.params import Params
+from stages.core.paths import DVC_FILE, LOCK_FILE
 from stages.core.provenance import ROOT, code_behind
 
 UNKNOWN = "none"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name of the tag
-DVC_FILE, LOCK_FILE = Path("dvc.yaml"), Path("dvc.lock")
-# They say nothing about the code: what runs write, conf, of which params.yaml is composed, and where the data are kept.
+# Changes here are none of the code: what runs write, the sources of params.yaml, and the address of the data.
 NO_CODE = (":!dvc.lock", ":!reports", ":!conf", ":!.dvc")
-CODE = ("stages/", "flows/", "nano/")  # elsewhere a new file is a picture, a note …
+CODE = ("stages/", "flows/", "nano/")  # a new file counts as code here; elsewhere it is a picture, a note …
 
 
 def git_tags() -> dict[str, str]:
-    """Return the commit that is checked out and whether files differ from it, or UNKNOWN outside of a repository."""
+    """Return tags for the checked-out commit and whether files differ from it; UNKNOWN outside of a repository."""
     commit, changes = _git("rev-parse", "HEAD"), changed_files()
     if commit is None or changes is None:
         return {COMMIT: UNKNOWN, "iedit.git_dirty": UNKNOWN}
@@ -32,7 +32,10 @@ def git_tags() -> dict[str, str]:
 
 
 def changed_files() -> list[str] | None:
-    """Return the files that differ from the commit, new ones of the code included, or None outside of a repository."""
+    """Return the files that differ from the commit, including new code files; None outside of a repository.
+
+    dvc.lock never counts, whether a team commits it or not: it is a result of running the code.
+    """
     status = _git("status", "--porcelain", "--", ".", *NO_CODE)
     if status is None:
         return None
@@ -40,10 +43,10 @@ def changed_files() -> list[str] | None:
 
 
 def pipeline_digest(stage: str) -> str:
-    """Return a digest of everything that DVC recorded upstream of ``stage``, or UNKNOWN where nothing is recorded.
+    """Return a digest of everything that DVC recorded upstream of ``stage``, or UNKNOWN if nothing is recorded.
 
     It covers the dvc.lock entries (command, parameters, digests of dependencies and outs) of all stages that ``stage``
-    needs, directly or through others. The entry of ``stage`` itself is written when it ends, so it is not among them.
+    needs, directly or indirectly. The entry of ``stage`` itself is left out, because DVC writes it when the stage ends.
     """
     if not (DVC_FILE.is_file() and LOCK_FILE.is_file()):
         return UNKNOWN
@@ -67,13 +70,13 @@ def read_stages(folder: Path = Path()) -> dict[str, dict[str, Any]]:
 
 
 def outs_of(stage: Mapping[str, Any]) -> list[str]:
-    """Return the paths of the outs and metrics of a stage, as dvc.yaml has it."""
+    """Return the paths of a stage's outs and metrics, given its entry in dvc.yaml."""
     named = [*stage.get("outs", []), *stage.get("metrics", [])]
     return [next(iter(out)) if isinstance(out, dict) else out for out in named]
 
 
 def libraries() -> dict[str, str]:
-    """Return the versions of Python and of every distribution that the stages import, or that these need."""
+    """Return the versions of Python and of every distribution that the stages import, directly or indirectly."""
     stages = [path for name in Params.model_fields if (path := ROOT / "stages" / f"{name}.py").is_file()]
     waiting = list(code_behind(*stages).libraries)
     found = {"python": platform.python_version()}
@@ -83,7 +86,7 @@ def libraries() -> dict[str, str]:
             continue
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # needed on other systems only, or by an extra
+        except PackageNotFoundError:  # a requirement for other systems, or of an extra
             continue
         waiting += _needs(name)
     return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""What a training has to tell the tracking server, kept in its order while the server is away."""
+"""A queue of requests to the tracking server that survives the server going away during a training."""
 
 import sys
 import time
@@ -13,30 +13,30 @@ from stages.tracking.errors import STORE_ERRORS, is_refused, without_credentials
 from stages.tracking.store import without_retries
 
 TIMEOUT = 30  # seconds for one request
-RETRY_SECONDS = 30  # from the first attempt that finds the server away to the next
-MAX_RETRY_SECONDS = 600  # the pause doubles up to this: each attempt at a server that hangs holds the training for TIMEOUT
-WAIT_SECONDS = 600  # for a server that is away when the training has ended
+RETRY_SECONDS = 30  # from the first failed attempt to the next
+MAX_RETRY_SECONDS = 600  # the pause doubles up to this; every attempt at a hanging server blocks the training for TIMEOUT
+WAIT_SECONDS = 600  # how long the end of a training waits for a server that is away
 
 
 class Outbox:
-    """Sends what is put into it, at once where that is possible."""
+    """Sends requests in the order in which they were put in, each at once if the server answers."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], object]] = deque()
-        self._tried: float | None = None  # when the server was found to be away
+        self._tried: float | None = None  # when the last attempt failed; None while the server answers
         self._pause: float = RETRY_SECONDS  # until the next attempt
 
     def put(self, send: Callable[[], object]) -> None:
-        """Send something after all that waits already, now or when the server is back."""
+        """Send a request after all waiting ones, now or when the server is back."""
         self._waiting.append(send)
         if self._tried is None or time.monotonic() - self._tried > self._pause:
             self._try()
 
     def empty(self) -> None:
-        """Send all that waits; a server that is away is waited for.
+        """Send all waiting requests, waiting for a server that is away.
 
         Raises:
-            InputError: it did not come back within WAIT_SECONDS.
+            InputError: the server did not come back within WAIT_SECONDS.
         """
         if self._try():
             return
@@ -48,12 +48,12 @@ class Outbox:
                 if self._try():
                     return
         raise InputError(
-            f"the tracking server was not back within {WAIT_SECONDS} seconds; what is done is whole, and running the stage"
+            f"the tracking server was not back within {WAIT_SECONDS} seconds; the model is complete, and running the stage"
             " again sends the rest"
         )
 
     def _try(self) -> bool:
-        """Send what waits and tell whether nothing is left."""
+        """Send the waiting requests; return whether all of them went out."""
         try:
             with without_retries(TIMEOUT):
                 while self._waiting:
@@ -61,20 +61,20 @@ class Outbox:
                     self._waiting.popleft()
         except STORE_ERRORS as error:
             if is_refused(error) or not mlflow.get_tracking_uri().startswith("http"):
-                raise  # what was sent is at fault, or the project's own file
+                raise  # the request is at fault, or the project's own file
             if self._tried is None:
                 server = without_credentials(mlflow.get_tracking_uri())
-                _tell(f"the tracking server is away: {server}; the training goes on, what it has to log is kept")
+                _print(f"the tracking server is away: {server}; the training continues, and its logs are kept")
                 self._pause = RETRY_SECONDS
             else:
                 self._pause = min(2 * self._pause, MAX_RETRY_SECONDS)
             self._tried = time.monotonic()
             return False
         if self._tried is not None:
-            _tell("the tracking server is back and has all that was kept")
+            _print("the tracking server is back and has received them")
         self._tried = None
         return True
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     tqdm.write(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Addresses of MLflow's own pages."""
+"""Addresses of MLflow's web pages."""
 
 import os
 from urllib.parse import urlsplit
@@ -8,9 +8,9 @@ from stages.tracking.store import connect, experiment_id, tracking_uri
 
 
 def run_page(run_id: str) -> str | None:
-    """Return the address of the page of a run, or None where the store is no server, so has no pages.
+    """Return the address of a run's page, or None if the store is not a server and so has no pages.
 
-    IEDIT_MLFLOW_PAGES says where a browser finds the server, if that is not where the stages find it.
+    IEDIT_MLFLOW_PAGES gives the server's address as a browser sees it, if the stages use another one.
     """
     server = os.environ.get("IEDIT_MLFLOW_PAGES") or without_credentials(tracking_uri())
     if urlsplit(server).scheme not in ("http", "https"):

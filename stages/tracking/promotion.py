@@ -1,4 +1,4 @@
-"""From a registered version to the champion: scored on the current cases, compared with the present one, decided."""
+"""From a registered version to the champion: scored on the current cases, compared with the champion, decided."""
 
 import json
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from stages.tracking.store import connect
 
 @dataclass(frozen=True, kw_only=True)
 class Standard:
-    """What versions are compared by: an evaluation set, and how a version is scored on it."""
+    """The standard by which versions are compared: an evaluation set, and how a version is scored on it."""
 
-    evaluation_set: str  # a digest of the cases and of all that decides a score, but for the version
-    cases: list[str]  # their keys
+    evaluation_set: str  # a digest of the cases and everything else that decides a score, apart from the version
+    cases: list[str]  # the keys of the cases
     score: Callable[[Registered], Scores]
     gate: Gate
     resamples: int
@@ -27,15 +27,15 @@ class Standard:
 
 
 def consider(version: Registered, standard: Standard, *, by_hand: bool = False) -> Decision:
-    """Let a version challenge the champion; make it champion if it passes the gate, and write down why or why not.
+    """Let a version challenge the champion: make it champion if it passes the gate, and record the reason either way.
 
-    Scores on another evaluation set are never looked at: a version that has none on this one is scored first. Where
-    another version becomes champion meanwhile, it is that one which must be challenged.
+    Scores on another evaluation set do not count: a version without scores on this one is scored first. If another
+    version becomes champion meanwhile, the challenge is repeated against that one.
 
     Args:
-        version: that is to become champion.
-        standard: how it is decided.
-        by_hand: somebody asks for it; otherwise a version that a rollback took down is passed over.
+        version: the challenger.
+        standard: how the two are compared.
+        by_hand: whether a person asks for it; otherwise a version that a rollback took down is refused.
     """
     client = connect()
     while True:
@@ -48,7 +48,7 @@ def consider(version: Registered, standard: Standard, *, by_hand: bool = False) 
         decision = _decide(client, version, champion, standard, by_hand=by_hand)
         if _number(current_champion()) == _number(champion):
             break
-    _write_down(client, version, decision, standard)
+    _write_grounds(client, version, decision, standard)
     if decision.passes:
         history.promote(version.version, decision.why)
     else:
@@ -57,7 +57,7 @@ def consider(version: Registered, standard: Standard, *, by_hand: bool = False) 
 
 
 def _is_newest(client: MlflowClient, version: Registered, champion: Registered | None) -> bool:
-    """Tell whether a version is newer than the champion and the challenger: an old one does not take the name of the new."""
+    """Return whether a version is newer than champion and challenger, so that an old one never becomes challenger."""
     others = (_number(champion), version_by_alias(client, CHALLENGER))
     return all(int(version.version) >= int(other) for other in others if other is not None)
 
@@ -65,10 +65,10 @@ def _is_newest(client: MlflowClient, version: Registered, champion: Registered |
 def _decide(
     client: MlflowClient, version: Registered, champion: Registered | None, standard: Standard, *, by_hand: bool
 ) -> Decision:
-    # Where there is no champion there is nothing to lose: whoever asks for one is better off with the first than without.
+    # Without a champion, users of the alias have nothing at all, so the first version is always an improvement.
     if champion is None:
         return Decision(passes=True, why="the first version: there is no champion to compare it with")
-    rollback = history.taken_down(client, version.version)
+    rollback = history.find_rollback(client, version.version)
     if rollback is not None and not by_hand:
         why = f"a rollback took it down on {rollback.when:%Y-%m-%d}: only iedit promote {version.version} brings it back"
         return Decision(passes=False, why=why, champion=champion.version)
@@ -81,14 +81,14 @@ def _decide(
 def _scores(client: MlflowClient, version: Registered, standard: Standard) -> Scores:
     scores = load_scores(client, version.model_id, standard.evaluation_set, standard.cases)
     if scores is None:
-        print(f"models:/{NAME}/{version.version} has no scores on the current cases: it is evaluated on them now")
+        print(f"models:/{NAME}/{version.version} has no scores on the current cases and is evaluated on them now")
         scores = standard.score(version)
         save_scores(client, version.model_id, standard.evaluation_set, standard.cases, scores)
     return scores
 
 
-def _write_down(client: MlflowClient, version: Registered, decision: Decision, standard: Standard) -> None:
-    """Write what decides on the version, as tags; the decision itself is written when it is carried out."""
+def _write_grounds(client: MlflowClient, version: Registered, decision: Decision, standard: Standard) -> None:
+    """Write the numbers behind a decision on the version, as tags; :mod:`history` writes the decision itself."""
     history.forget_grounds(client, version.version)
     tags = {"set": standard.evaluation_set, "against": decision.champion or "none"}
     tags |= {name: json.dumps(asdict(each)) for name, each in decision.differences.items()}

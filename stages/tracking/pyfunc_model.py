@@ -1,4 +1,4 @@
-"""The editor as an MLflow model. MLflow copies this file into the logged model and runs it to load the model."""
+"""The editor as an MLflow model. MLflow copies this file into the logged model and executes it to load the model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,38 +19,38 @@ from stages.editing.inputs import adjust_sampling, check_images, check_prompt, d
 
 
 class RequestError(MlflowException):
-    """A request is not as it must be; the message stays one line, before which MLflow's server would put the data."""
+    """A request is invalid. The message stays one line; MLflow's server would put the whole request before it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
 
     @property
     def message(self) -> str:
-        """What the request lacks."""
+        """The reason, in one line."""
         return str(self.args[0])
 
     @message.setter
     def message(self, _: str) -> None:
-        """Keep the message as it is."""
+        """Ignore the change that MLflow's server makes."""
 
 
 class EditorModel(PythonModel):
-    """Edits pictures: one row is one request."""
+    """Edits pictures; each row of the input is one request."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the model and the segmenter from the logged artifacts."""
+        """Load the diffusion model and the segmenter from the logged artifacts."""
         self._editor = Editor.load(ModelName(name=context.artifacts["model"]), ModelName(name=context.artifacts["segmenter"]))
         self._sampling = read_sampling(Path(context.artifacts["model"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Return one row for each edited picture: base64 of a PNG, the row of its request, its number among the results.
+        """Return one row for each edited picture: a PNG in base64, the row of its request, its number among the results.
 
         Raises:
-            RequestError: a request is not as it must be; served models answer with 400 and this message.
+            RequestError: a request is invalid; a served model answers with status 400 and this message.
         """
-        del context  # all that it names is loaded
+        del context  # load_context has read it
         try:
             return self._edit(model_input, params or {})
         except InputError as error:
@@ -102,8 +102,8 @@ def _request(row: Mapping[Any, Any], number: int, mode: MaskMode) -> EditRequest
     if image is None:
         raise InputError(f"row {number}: image must not be empty")
     if (mask is not None) != (mode is MaskMode.GIVEN):
-        told = "a mask is given" if mask is not None else "no mask is given"
-        raise InputError(f"row {number}: {told}, but mask_mode is '{mode}'")
+        given = "a mask is given" if mask is not None else "no mask is given"
+        raise InputError(f"row {number}: {given}, but mask_mode is '{mode}'")
     return EditRequest(
         image=decode_picture(image, f"row {number}: image").convert("RGB"),
         prompt=check_prompt(text("prompt"), f"row {number}: prompt"),

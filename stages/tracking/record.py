@@ -1,8 +1,8 @@
-"""What is kept with a version so that its making can be told, and done again, from the registry alone.
+"""The record of how a version was made, kept with it: enough to explain the version and to make it again.
 
-It is taken at the end of the stage evaluate. By then dvc.lock holds all stages before; DVC writes the entry of a stage
-when it ends, so the outs of evaluate are hashed here as DVC will do it. Those of train are hashed too: they are what is
-registered, whatever dvc.lock says.
+It is written at the end of the stage evaluate. By then dvc.lock has the entries of all earlier stages. DVC writes a
+stage's entry when the stage has ended, so the outs of evaluate are hashed here, the way DVC will do it. So are the outs
+of train: they are what is registered, even if dvc.lock is out of date.
 """
 
 import hashlib
@@ -25,29 +25,30 @@ from mlflow.tracking import MlflowClient
 from stages.core.errors import InputError
 from stages.core.files import file_digest, read_json, write_json
 from stages.core.params import Params
-from stages.core.paths import PARAMS_FILE
+from stages.core.paths import CORPUS, DVC_FILE, LOCK_FILE, PARAMS_FILE, REPORTS
 from stages.core.shards import count_samples, list_shards
 from stages.corpus.samples import read_metadata
-from stages.tracking.lineage import COMMIT, DVC_FILE, LOCK_FILE, changed_files, git_tags, libraries, outs_of, read_stages
+from stages.tracking.lineage import COMMIT, changed_files, git_tags, libraries, outs_of, read_stages
 
-FOLDER = "lineage"  # among the files of a logged model
+FOLDER = "lineage"  # a folder of the logged model
 RECORD = "lineage.json"
+METRICS = REPORTS / "metrics.json"
+KEPT_FILES = (PARAMS_FILE, LOCK_FILE, METRICS)  # kept beside the record, without their folders
 FILES = "files"  # in the record: the digests of the files that are kept beside it
-CORPUS = Path("data/corpus")
 HASHED_HERE = ("train", "evaluate")
 
 
 def save_record(client: MlflowClient, model_id: str, params: Params, weights: Mapping[str, Mapping[str, str | None]]) -> None:
-    """Keep with a logged model how it was made: code, stages, corpus, weights, libraries; params.yaml and dvc.lock as files.
+    """Keep with a logged model how it was made: code, stages, corpus, weights, libraries, and KEPT_FILES.
 
-    What was kept before is replaced only if no file differs from the commit now: an evaluation that is repeated amid
-    changes does not make a version forget the commit that it can be rebuilt from.
+    An earlier record is replaced only if no file differs from the commit now. An evaluation that is repeated amid changes
+    must not make a version forget the commit that it can be rebuilt from.
 
     Args:
-        client: of the store.
-        model_id: of the logged model.
-        params: of the pipeline.
-        weights: of every frozen model, by its key in params.yaml: name, revision, identity.
+        client: a client of the store.
+        model_id: the id of the logged model.
+        params: the pipeline's parameters.
+        weights: the name, revision and identity of every frozen model, by its key in params.yaml.
     """
     changed = changed_files()
     if changed != [] and _is_kept(client, model_id):
@@ -57,28 +58,46 @@ def save_record(client: MlflowClient, model_id: str, params: Params, weights: Ma
         "changed": changed,
         "stages": _read_stages(),
         "source": params.ingest.source.model_dump(mode="json"),
-        "shards": [
-            {
-                "shard": shard.name,
-                "sha256": file_digest(shard),
-                "samples": count_samples(shard, ".tar"),
-                "first": next((facts["origin"]["name"] for facts in read_metadata(shard)), None),
-            }
-            for shard in (list_shards(CORPUS, ".tar") if CORPUS.is_dir() else ())
-        ],
+        "shards": _read_shards(),
         "weights": weights,
         "libraries": libraries(),
+        FILES: {path.name: file_digest(path) for path in KEPT_FILES if path.is_file()},
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, RECORD)
-        write_json(path, record | {FILES: _digests(Path())})
-        for file in (PARAMS_FILE, LOCK_FILE, path):  # the last stands for all
+        write_json(path, record)
+        for file in (*KEPT_FILES, path):  # the record comes last and vouches for the others
             if file.is_file():
                 client.log_model_artifact(model_id, str(file), FOLDER)
 
 
+def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
+    """Download the record of a logged model, and return the folder of RECORD and the KEPT_FILES.
+
+    Args:
+        client: a client of the store.
+        model_id: the id of the logged model.
+        folder: where to download to.
+
+    Raises:
+        InputError: there is no record, or not all of it, because a kill came while it was written or replaced.
+    """
+    if not any(item.path == f"{FOLDER}/{RECORD}" for item in client.list_logged_model_artifacts(model_id, FOLDER)):
+        raise InputError(f"logged model {model_id}: has no record of how it was made; evaluate keeps that of the present model")
+    location = client.get_logged_model(model_id).artifact_location
+    kept = Path(mlflow.artifacts.download_artifacts(f"{location}/{FOLDER}", dst_path=str(folder)))
+    try:
+        wanted = read_json(kept / RECORD)[FILES]
+        whole = wanted == {path.name: file_digest(kept / path.name) for path in KEPT_FILES if (kept / path.name).is_file()}
+    except (ValueError, LookupError, TypeError):
+        whole = False
+    if not whole:
+        raise InputError(f"logged model {model_id}: the record of how it was made is not whole; evaluate keeps it again")
+    return kept
+
+
 def _is_kept(client: MlflowClient, model_id: str) -> bool:
-    """Tell whether a record is there, and whole."""
+    """Return whether a logged model has a whole record."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             fetch_record(client, model_id, Path(folder))
@@ -87,35 +106,21 @@ def _is_kept(client: MlflowClient, model_id: str) -> bool:
     return True
 
 
-def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
-    """Return a folder below ``folder`` with what was kept with a logged model: RECORD, params.yaml, dvc.lock.
-
-    Raises:
-        InputError: nothing was kept, or not all of it: a kill came while it was written, or replaced.
-    """
-    if not any(item.path == f"{FOLDER}/{RECORD}" for item in client.list_logged_model_artifacts(model_id, FOLDER)):
-        raise InputError(
-            f"logged model {model_id}: nothing was kept of how it was made; evaluate keeps that of the present model"
-        )
-    place = client.get_logged_model(model_id).artifact_location
-    kept = Path(mlflow.artifacts.download_artifacts(f"{place}/{FOLDER}", dst_path=str(folder)))
-    try:
-        whole = read_json(kept / RECORD)[FILES] == _digests(kept)
-    except (ValueError, LookupError, TypeError):
-        whole = False
-    if not whole:
-        raise InputError(f"logged model {model_id}: what was kept of how it was made is not whole; evaluate keeps it again")
-    return kept
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of the files that are kept beside a record."""
-    files = (folder / name for name in (PARAMS_FILE.name, LOCK_FILE.name))
-    return {path.name: file_digest(path) for path in files if path.is_file()}
+def _read_shards() -> list[dict[str, Any]]:
+    """Return name, digest, number of samples and first sample of every shard of the corpus."""
+    return [
+        {
+            "shard": shard.name,
+            "sha256": file_digest(shard),
+            "samples": count_samples(shard, ".tar"),
+            "first": next((facts["origin"]["name"] for facts in read_metadata(shard)), None),
+        }
+        for shard in (list_shards(CORPUS, ".tar") if CORPUS.is_dir() else ())
+    ]
 
 
 def hash_out(path: Path) -> dict[str, Any]:
-    """Return the MD5 of a file or folder as dvc.lock has it, and of a folder also those of its files."""
+    """Return the MD5 of a file or folder as in dvc.lock and, for a folder, the MD5 of each file in it."""
     if path.is_file():
         return {"md5": _md5(path)}
     tree = Tree()
@@ -126,7 +131,7 @@ def hash_out(path: Path) -> dict[str, Any]:
 
 
 def read_lock(path: Path) -> dict[str, dict[str, str]]:
-    """Return stage → out → MD5, as a dvc.lock has them; empty without one."""
+    """Return stage → out → MD5 from a dvc.lock; empty if there is no such file."""
     if not path.is_file():
         return {}
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -137,7 +142,7 @@ def read_lock(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _read_stages() -> dict[str, dict[str, Any]]:
-    """Return stage → out → MD5 and, of folders whose list DVC's cache has, the MD5 of every file."""
+    """Return stage → out → MD5 and, for folders that DVC's cache has a list of, the MD5 of each file."""
     if not DVC_FILE.is_file():
         return {}
     stages: dict[str, dict[str, Any]] = {

@@ -21,62 +21,66 @@ from stages.tracking.errors import is_refused, store_error
 EXPERIMENT = "iedit"
 DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default
 ARTIFACTS = Path("mlruns")  # beside it
-TIMEOUT = 4  # seconds for the first answer: names, connections, a server that sends a byte now and then
+TIMEOUT = 4  # seconds until the first answer: resolving names, connecting, and a server that sends a byte now and then
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-FAILURES = (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError)  # ImportError: the driver of a database
+# An ImportError means that a database's driver is missing.
+CONNECTION_ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError)
 
 
 def tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or else the SQLite file in the folder of the project."""
+    """Return MLFLOW_TRACKING_URI or, without it, the address of the SQLite file in the project's folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or _own_uri()
 
 
 def _own_uri() -> str:
-    # Absolute: MLflow keeps one store for each URI it has seen, wherever the process was at the time.
+    # Absolute: MLflow keeps one store per URI, whichever folder the process was in when it saw the URI first.
     return f"sqlite:///{_project() / DATABASE}"
 
 
 def _project() -> Path:
-    """Return the folder of the project, also in the copies of it in which DVC runs experiments of its queue."""
+    """Return the project's folder, also from the copies of it that DVC runs queued experiments in."""
     return Path(os.environ.get("DVC_ROOT", "")).absolute()
 
 
 def connect(*, create: bool = True) -> MlflowClient:
-    """Return a client whose server has answered; the experiment exists afterwards and is the active one.
+    """Return a client of a store that has answered. The project's experiment exists afterwards and is the active one.
 
     Args:
-        create: make the SQLite file where there is none. A reader says False: an empty store has nothing to read.
+        create: whether to make the SQLite file if it is missing. Readers pass False: an empty store has nothing to read.
 
     Raises:
-        InputError: the server does not answer within :data:`TIMEOUT` seconds, or is not to be used.
+        InputError: the server does not answer within :data:`TIMEOUT` seconds, or cannot be used.
         NoRoomError: the disk of the SQLite file is full.
     """
     uri = tracking_uri()
     if not create and uri == _own_uri() and not (_project() / DATABASE).exists():
         raise InputError(f"{DATABASE}: no such file; run from the folder of the project, or set MLFLOW_TRACKING_URI")
     try:
-        with without_retries(TIMEOUT):  # a training that cannot log shall not start
+        with without_retries(TIMEOUT):  # a training that cannot log must not start
             _wait_for_answer(uri)
             mlflow.set_tracking_uri(uri)
             if uri == _own_uri() and mlflow.get_experiment_by_name(EXPERIMENT) is None:
                 _create_experiment()
             mlflow.set_experiment(EXPERIMENT)
-    except FAILURES as error:
+    except CONNECTION_ERRORS as error:
         raise store_error(f"tracking server {uri}{' refuses' if is_refused(error) else ''}", error) from error
     return MlflowClient()
 
 
 def _create_experiment() -> None:
-    """Make the experiment of the project's own store; MLflow would put its artifacts below the folder of the process."""
+    """Create the experiment of the project's own store with its artifacts beside the store.
+
+    MLflow would put them below the current folder of the process.
+    """
     try:
         mlflow.create_experiment(EXPERIMENT, artifact_location=(_project() / ARTIFACTS / EXPERIMENT).as_uri())
     except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):  # by another process, meanwhile
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):  # another process has just created it
             raise
 
 
 def experiment_id(client: MlflowClient) -> str:
-    """Return the id of the project's experiment, which :func:`connect` has made."""
+    """Return the id of the project's experiment; :func:`connect` has created it."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
     return str(experiment.experiment_id)
@@ -84,10 +88,10 @@ def experiment_id(client: MlflowClient) -> str:
 
 @contextmanager
 def without_retries(timeout: int) -> Iterator[None]:
-    """Let a request within the block fail after ``timeout`` seconds and for good; MLflow repeats one for minutes."""
-    cut = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout)}
-    before = {name: os.environ.get(name) for name in cut}
-    os.environ.update(cut)
+    """Let requests within the block fail for good after ``timeout`` seconds; MLflow would retry for minutes."""
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout)}
+    before = {name: os.environ.get(name) for name in limits}
+    os.environ.update(limits)
     try:
         yield
     finally:
@@ -99,12 +103,12 @@ def without_retries(timeout: int) -> Iterator[None]:
 
 
 def _wait_for_answer(uri: str) -> None:
-    """Ask the store for anything, and raise what it raises.
+    """Send the store one small request, and raise the error that it ends with.
 
-    A database is asked directly: MLflow tries for minutes to connect to one, and cannot be told not to.
+    A database is asked without MLflow, which would try to connect for minutes and has no setting against that.
 
     Raises:
-        TimeoutError: the answer is not there in time, whatever keeps it.
+        TimeoutError: there is no answer in time, for whatever reason.
     """
     failures: list[Exception] = []
 
@@ -116,10 +120,10 @@ def _wait_for_answer(uri: str) -> None:
                 engine.dispose()
             else:
                 MlflowClient(uri).search_experiments(max_results=1)
-        except FAILURES as error:
+        except CONNECTION_ERRORS as error:
             failures.append(error)
 
-    asking = Thread(target=ask, daemon=True)  # a process can end while it waits
+    asking = Thread(target=ask, daemon=True)  # a daemon does not keep the process alive
     asking.start()
     asking.join(TIMEOUT)
     if asking.is_alive():

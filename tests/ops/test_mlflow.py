@@ -118,7 +118,7 @@ def test_every_command_works_with_the_server_alone(platform, tmp_path):
 def test_a_champion_of_other_cases_is_evaluated_on_these(platform):
     set_params(platform.project, {"train": {"steps": 2}, "evaluate": {"max_cases": 3}})
     said = run_stages(platform, "train", "evaluate")
-    assert "models:/iedit/1 has no scores on the current cases: it is evaluated on them now" in said
+    assert "models:/iedit/1 has no scores on the current cases and is evaluated on them now" in said
     assert "models:/iedit/2 has no scores" not in said
     version = ask(platform, "model-versions/get", name="iedit", version="2")["model_version"]
     tags = {tag["key"]: tag["value"] for tag in version["tags"]}

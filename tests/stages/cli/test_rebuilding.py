@@ -134,7 +134,7 @@ class TestRecord:
         for command in ("lineage", "reproduce"):
             assert cli.main([command, "1"]) == 2
             said = capsys.readouterr().err
-            assert said.endswith(": what was kept of how it was made is not whole; evaluate keeps it again\n")
+            assert said.endswith(": the record of how it was made is not whole; evaluate keeps it again\n")
 
     def test_it_is_told_from_anywhere(self, made, tmp_path_factory, monkeypatch, capsys):
         self.keep(made)

@@ -54,12 +54,12 @@ def test_what_is_put_while_the_server_is_away_arrives_in_its_order_and_the_user_
     for number in (2, 3, 4):
         box.put(lambda number=number: server.send(number))
     assert server.has == [1]
-    said = "the tracking server is away: http://127.0.0.1:5000; the training goes on, what it has to log is kept\n"
+    said = "the tracking server is away: http://127.0.0.1:5000; the training continues, and its logs are kept\n"
     assert capsys.readouterr().err == said
     server.failure = None
     box.put(lambda: server.send(5))
     assert server.has == [1, 2, 3, 4, 5]
-    assert capsys.readouterr().err == "the tracking server is back and has all that was kept\n"
+    assert capsys.readouterr().err == "the tracking server is back and has received them\n"
     box.empty()
     assert capsys.readouterr().err == ""
 

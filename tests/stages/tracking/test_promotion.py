@@ -217,7 +217,7 @@ class TestPromotion:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-            patch.setattr(history, "_write", stop)
+            patch.setattr(history, "_record_event", stop)
             consider(second, judge.standard())
         assert champion() == "1"
         assert "" not in told(client, second)[1]
@@ -261,7 +261,7 @@ class TestPromotion:
             evaluations.save_scores(client, version.model_id, "a" * 64, KEYS, scores(clip=1))
         evaluations.save_scores(client, versions[0].model_id, "a" * 64, KEYS, scores())
         start, done, seen, failures = threading.Barrier(2), threading.Event(), set(), []
-        original = promotion._write_down
+        original = promotion._write_grounds
 
         def write_down(*arguments):  # both have decided by now
             with suppress(threading.BrokenBarrierError):
@@ -279,7 +279,7 @@ class TestPromotion:
                 failures.append(error)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(promotion, "_write_down", write_down)
+            patch.setattr(promotion, "_write_grounds", write_down)
             for module in (history, promotion, registry):  # connecting is not made for threads
                 patch.setattr(module, "connect", lambda **_: client)
             reader = threading.Thread(target=read)
