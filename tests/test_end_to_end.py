@@ -28,7 +28,7 @@ def project(tmp_path_factory) -> Path:
 
 
 def test_every_system_is_scored_on_every_case(project):
-    metrics = json.loads((project / "reports/metrics.json").read_text())
+    metrics = json.loads((project / "reports/latest/metrics.json").read_text())
     assert metrics["cases"] == 4
     assert set(metrics["systems"]) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
     for scores in metrics["systems"].values():
@@ -102,7 +102,7 @@ def trained(project: Path) -> tuple[int, int]:
 
 
 def test_report_needs_nothing_from_outside(project):
-    page = (project / "reports/report.html").read_text()
+    page = (project / "reports/latest/report.html").read_text()
     assert "data:image/png;base64," in page
     assert 'src="http' not in page
     assert 'href="http' not in page
@@ -111,16 +111,26 @@ def test_report_needs_nothing_from_outside(project):
 def test_registered_model_edits_from_the_command_line(project):
     # Whether the few steps of this test meet the gate is chance; the version is there either way.
     assert "models:/iedit/1" in run(project, sys.executable, "-m", "stages.cli.main", "summary")
-    edit = json.loads((project / "reports/samples/edit.json").read_text())
+    edit = json.loads((project / "reports/latest/samples/edit.json").read_text())
     terms = ["--term", edit["term"], "--source-term", edit["source_term"]]
     model = ["--model", "models:/iedit/1", "--output", "out.png"]
-    run(project, sys.executable, "-m", "stages.cli.main", "edit", "reports/samples/source.png", edit["prompt"], *terms, *model)
+    run(
+        project,
+        sys.executable,
+        "-m",
+        "stages.cli.main",
+        "edit",
+        "reports/latest/samples/source.png",
+        edit["prompt"],
+        *terms,
+        *model,
+    )
     assert (project / "out.png").stat().st_size > 0
 
 
 def test_python_example_of_the_readme_edits(project):
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    edit = json.loads((project / "reports/samples/edit.json").read_text())
+    edit = json.loads((project / "reports/latest/samples/edit.json").read_text())
     shown_there = {"prompt": "a carrot in the forest", "term": "carrot", "source_term": "mushroom"}
     for name, shown in shown_there.items():
         assert f'"{shown}"' in example

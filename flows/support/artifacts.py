@@ -22,9 +22,9 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from stages.core.errors import InputError
 from stages.core.files import folder_digest, read_json
-from stages.core.paths import LOGS
+from stages.core.paths import LOGS, REPORTS
 
-TABLE, SHEET = Path("reports/table.md"), Path("reports/sheet.png")
+TABLE, SHEET = REPORTS / "table.md", REPORTS / "sheet.png"
 MODEL = Path("models/iedit")
 BAR = re.compile(r"(?P<what>[^:|]+): +(?P<percent>\d+)%\|")  # a progress bar as tqdm draws it
 QUALITY = 85  # of the picture of edits, in percent

@@ -17,6 +17,7 @@ from stages.core.paths import PARAMS_FILE
 from stages.core.run import alone, set_threads
 from stages.tracking import history as champions
 from stages.tracking.errors import store_errors_in_one_line
+from stages.tracking.promotion import consider
 from stages.tracking.record import RECORD, fetch_record
 from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, Registered, find_version, version_by_alias
 from stages.tracking.runs import flatten
@@ -42,12 +43,13 @@ def promote(options: argparse.Namespace) -> None:
             print(f"models:/{NAME}/{event.version} is champion, in place of {_version(event.former)}: {event.why}")
             return
 
-        from stages.evaluate import promote_version  # slow to import
+        from stages.comparison.standard import current_standard  # slow to import
 
         params = read_params()
         set_threads(params.threads)  # what it evaluates is compared with what the stage has evaluated
         with alone("iedit promote"):  # it may have to evaluate
-            version, decision = promote_version(params, options.version)
+            version = find_version(options.version)
+            decision = consider(version, current_standard(params), by_hand=True)
         challenger = version_by_alias(connect(create=False), CHALLENGER)
     if not decision.passes:
         refused = "stays challenger" if challenger == version.version else "is not promoted"

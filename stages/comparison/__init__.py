@@ -1,1 +1,1 @@
-"""The systems of Table 1, the cases, and every system's edits and scores of them."""
+"""The systems of Table 1, the cases they are compared on, their edits, and the scores of these."""

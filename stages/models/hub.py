@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from stages.core.errors import InputError, first_line
 from stages.core.files import folder_digest
-from stages.core.params import ModelName
+from stages.core.params import ModelName, Params, named_models
 from stages.models.tensors import device
 
 WEIGHTS: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
@@ -144,6 +144,14 @@ def known_identity(model: ModelName) -> str:
         return Path(snapshot_download(model.name, revision=model.revision, local_files_only=True)).name
     except (OSError, ValueError):
         return str(model.revision)
+
+
+def describe_models(params: Params) -> dict[str, dict[str, str | None]]:
+    """Return the name, the revision and the identity of every model that params.yaml names, by its key there."""
+    return {
+        model.key: {"name": model.name, "revision": model.revision, "identity": known_identity(model)}
+        for model in named_models(params)
+    }
 
 
 def frozen(module: Any) -> Any:

@@ -38,9 +38,9 @@ from tests.support import ROOT
 DVC_FILE = """
 stages:
   third:
-    cmd: cat b.txt && echo the end > reports/table.md
+    cmd: cat b.txt && echo the end > reports/latest/table.md
     deps: [b.txt]
-    outs: [reports/table.md: {cache: false}]
+    outs: [reports/latest/table.md: {cache: false}]
   second:
     cmd: printf 'bar 10%%\\rbar 50%%\\rbar 100%%\\n' && cp a.txt b.txt
     deps: [a.txt]
@@ -75,8 +75,8 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     (folder / "nested").mkdir()
     (folder / "nested" / "dvc.yaml").write_text("stages:\n  inner:\n    cmd: echo inner > ../inner.txt\n")
-    for name in ("logs", "reports", "runs"):
-        (folder / name).mkdir()
+    for name in ("logs", "reports/latest", "runs"):
+        (folder / name).mkdir(parents=True)
     make_project(folder, DVC_FILE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

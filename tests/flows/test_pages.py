@@ -72,8 +72,8 @@ class TestResults:
         Path("models/iedit/iedit.json").write_text("{}")
 
     def test_edits_are_on_the_page_itself_and_a_training_that_is_nowhere_is_none(self, published):
-        Path("reports").mkdir()
-        Image.new("RGB", (8, 8)).save("reports/sheet.png")
+        Path("reports/latest").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save("reports/latest/sheet.png")
         artifacts.publish_results()
         assert published["edits"].startswith("![Edits of held-out cases](data:image/webp;base64,")
         assert set(published) == {"edits"}

@@ -104,8 +104,8 @@ def test_every_command_works_with_the_server_alone(platform, tmp_path):
     assert not (platform.project / "mlflow.db").exists()
     assert list((platform.project.parent / "servers").rglob("iedit.json"))
     assert "models:/iedit/1" in iedit(platform, platform.project, "summary")
-    shutil.copy(platform.project / "reports/samples/source.png", tmp_path)
-    asked = json.loads((platform.project / "reports/samples/edit.json").read_text())
+    shutil.copy(platform.project / "reports/latest/samples/source.png", tmp_path)
+    asked = json.loads((platform.project / "reports/latest/samples/edit.json").read_text())
     iedit(platform, tmp_path, "edit", "source.png", asked["prompt"], "--no-mask", "--output", "edited.png")
     assert Image.open(tmp_path / "edited.png").size == (64, 64)
     assert "version 1  promoted" in iedit(platform, tmp_path, "history")
@@ -154,7 +154,7 @@ def served(platform) -> Iterator[str]:
 
 
 def request(platform: Platform, **changes: Any) -> dict[str, Any]:
-    picture = base64.b64encode((platform.project / "reports/samples/source.png").read_bytes()).decode()
+    picture = base64.b64encode((platform.project / "reports/latest/samples/source.png").read_bytes()).decode()
     row = {"image": picture, "prompt": "a red apple"} | changes.pop("row", {})
     return {"dataframe_records": [row], "params": {"mask_mode": "none", "num_inference_steps": 2} | changes}
 

@@ -11,11 +11,9 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
-from stages import evaluate
 from stages.cli import main as cli
 from stages.core.errors import InputError
 from stages.core.params import Gate
-from stages.core.params_file import read_params
 from stages.tracking import evaluations, history, promotion, registry, store
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.gate import decide
@@ -411,7 +409,7 @@ class TestCommand:
     def judge(self, client, tmp_path, monkeypatch) -> Judge:
         shutil.copy(ROOT / "params.yaml", tmp_path)
         judge = Judge(v1=0, v2=1, v3=-1)
-        monkeypatch.setattr(evaluate, "_standard", lambda _: judge.standard())
+        monkeypatch.setattr("stages.comparison.standard.current_standard", lambda _: judge.standard())
         for _ in range(3):
             register(client)
         return judge
@@ -479,18 +477,3 @@ class TestCommand:
         assert (code, out) == (2, "")
         assert error.startswith(f"error: {said}")
         assert len(error.splitlines()) == 1
-
-    def test_a_set_is_known_by_all_that_decides_a_score(self, monkeypatch):
-        monkeypatch.chdir(ROOT)
-        params = read_params()
-        monkeypatch.setattr(evaluate, "list_shards", lambda *_: [ROOT / "params.yaml"])
-        asked = [type("Case", (), {"sample": type("Sample", (), {"key": "1"})()})()]
-        monkeypatch.setattr(evaluate, "read_cases", lambda *_: asked)
-        first = evaluate._standard(params)
-        assert first.cases == ["1"]
-        assert evaluate._standard(params).evaluation_set == first.evaluation_set
-        other = params.evaluate.model_copy(update={"judge": params.retrieve.clip})
-        for changed in (params.model_copy(update={"seed": 1}), params.model_copy(update={"evaluate": other})):
-            assert evaluate._standard(changed).evaluation_set != first.evaluation_set
-        sampling = params.sampling.model_copy(update={"steps": 7})  # belongs to a version
-        assert evaluate._standard(params.model_copy(update={"sampling": sampling})).evaluation_set == first.evaluation_set

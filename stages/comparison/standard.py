@@ -1,0 +1,56 @@
+"""The standard by which versions of the editor are compared: the current cases, judge and code."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from stages.comparison import edits
+from stages.comparison.cases import Case, read_cases
+from stages.comparison.edits import edit_cases
+from stages.comparison.scoring import score_edits
+from stages.comparison.systems import edited_by
+from stages.core.files import file_digest, value_digest
+from stages.core.params import Params
+from stages.core.paths import EDITED_REGISTERED
+from stages.core.provenance import source_digest
+from stages.core.shards import list_shards
+from stages.metrics import scores
+from stages.models.clip import load_clip
+from stages.models.hub import identity
+from stages.models.vgg import load_vgg
+from stages.tracking.evaluations import Scores
+from stages.tracking.promotion import Standard
+from stages.tracking.registry import NAME, Registered, load_editor
+
+
+def current_standard(params: Params) -> Standard:
+    """Return the standard that params.yaml and the code stand for; each version samples its edits as it is served."""
+    config = params.evaluate
+    shards = list_shards(Path(config.cases), ".tar")
+    cases = read_cases(shards, params)
+    keys = [case.sample.key for case in cases]
+    decisive = {
+        "shards": [file_digest(shard) for shard in shards],
+        "cases": keys,
+        "judge": identity(config.judge),
+        "seed": params.seed,
+        "code": [source_digest(edits.__file__), source_digest(scores.__file__)],
+    }
+    return Standard(
+        evaluation_set=value_digest(decisive),
+        cases=keys,
+        score=partial(_score_version, params, cases),
+        gate=config.gate,
+        resamples=config.bootstrap,
+        seed=params.seed,
+    )
+
+
+def _score_version(params: Params, cases: Sequence[Case], version: Registered) -> Scores:
+    """Return the scores of a registered version's edits within predicted masks, made and scored like those of iedit_m."""
+    editor, sampling = load_editor(f"models:/{NAME}/{version.version}")
+    system = edited_by(editor, version.digest, sampling, masks="predicted")
+    as_served = params.model_copy(update={"sampling": sampling})
+    made = edit_cases(cases, {"edits": system}, editor, version.digest, as_served, EDITED_REGISTERED)
+    judge, vgg = load_clip(params.evaluate.judge), load_vgg(params.evaluate.vgg)
+    return score_edits([case.sample for case in cases], made.pictures, judge, vgg, params.evaluate.batch)["edits"].per_case

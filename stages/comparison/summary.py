@@ -1,0 +1,77 @@
+"""The summary of a comparison: the value of metrics.json."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from stages.comparison.edits import Edits
+from stages.comparison.systems import INSTRUCTED, MODEL, SYSTEMS, Models
+from stages.core.files import file_digest, value_digest
+from stages.core.params import Params
+from stages.corpus.samples import EditSample
+from stages.metrics.scores import SystemScores, summarise
+from stages.models.hub import identity
+from stages.models.tensors import mask_to_tensor
+
+
+def summarise_comparison(
+    params: Params,
+    models: Models,
+    shards: Sequence[Path],
+    cases: Sequence[EditSample],
+    edits: Edits,
+    scores: Mapping[str, SystemScores],
+) -> dict[str, Any]:
+    """Return the value of metrics.json: the scores of SYSTEMS, the models behind them, and how good the masks are.
+
+    Args:
+        params: the models by name, the bootstrap, and the seed.
+        models: the loaded ones.
+        shards: that hold the cases.
+        cases: n.
+        edits: of these cases.
+        scores: system → its scores; of SYSTEMS and perhaps of others.
+    """
+    shown = {system: scores[system] for system in SYSTEMS}
+    named = _models_behind(params, models)
+    metrics = summarise(shown, resamples=params.evaluate.bootstrap, seed=params.seed, models=named)
+    metrics["cases_digest"] = value_digest([file_digest(shard) for shard in shards])
+    metrics["predicted_masks"] = mask_quality(cases, edits.masks)
+    return metrics
+
+
+def mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float]:
+    """Return how well predicted masks fit the true ones.
+
+    Args:
+        cases: n, with their true masks.
+        masks: the predicted ones, (n, 1, h, w), 0 or 1.
+
+    Returns:
+        ``miou``, the mean intersection over union; ``not_found``, how many predicted masks are empty; ``area`` and
+        ``true_area``, the mean shares of the picture, in [0, 1].
+    """
+    true = mask_to_tensor([case.source_mask for case in cases]).cpu() > 0.5
+    found = masks > 0.5
+    overlap = (true & found).flatten(1).sum(dim=1) / (true | found).flatten(1).sum(dim=1)
+    return {
+        "miou": overlap.mean().item(),
+        "not_found": int((~found.flatten(1).any(dim=1)).sum()),
+        "area": found.float().mean().item(),
+        "true_area": true.float().mean().item(),
+    }
+
+
+def _models_behind(params: Params, models: Models) -> dict[str, dict[str, str]]:
+    """Return the name and the identity of every model that the scores depend on."""
+    config = params.evaluate
+    return {
+        "judge": {"name": config.judge.name, "identity": identity(config.judge)},
+        "vgg": {"name": config.vgg.name, "identity": identity(config.vgg)},
+        "base": {"name": config.base.name, "identity": models.identities["base"]},
+        "segmenter": {"name": config.segmenter.name, "identity": identity(config.segmenter)},
+        "instruct_pix2pix": {"name": str(INSTRUCTED), "identity": models.identities["instructed"]},
+        "iedit": {"name": str(MODEL), "identity": models.identities["tuned"]},
+    }

@@ -1,0 +1,34 @@
+"""How long one edit takes with each system."""
+
+import statistics
+import time
+from collections.abc import Mapping
+
+from stages.comparison.masks import find_masks, masks_for
+from stages.comparison.systems import System
+from stages.core.params import Params
+from stages.corpus.samples import EditSample
+from stages.editing.editor import Editor
+
+TIMED = 5  # edits, of which the median is taken
+
+
+def time_edits(case: EditSample, systems: Mapping[str, System], finder: Editor, params: Params) -> dict[str, float]:
+    """Return the median seconds of one edit of one picture with each system, including finding its mask.
+
+    The systems take turns, so that other load on the machine slows all of them alike.
+
+    Args:
+        case: the edit to repeat.
+        systems: name → system.
+        finder: predicts the masks.
+        params: the mask threshold and the seed.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(TIMED):
+        for name, system in systems.items():
+            started = time.perf_counter()
+            masks = masks_for(system, [case], lambda: find_masks(finder, [case], params.sampling.mask_threshold))
+            system.edit([case], masks, params.seed)
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each) for name, each in seconds.items()}

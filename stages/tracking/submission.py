@@ -1,0 +1,86 @@
+"""From an evaluation to the registry: scores and times logged, the model registered, its record kept."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.core.files import write_json
+from stages.core.params import Params
+from stages.core.paths import LOGS
+from stages.corpus.samples import EditSample
+from stages.editing.editor import EditRequest
+from stages.models.hub import describe_models
+from stages.tracking.evaluations import Scores, save_scores
+from stages.tracking.promotion import Standard
+from stages.tracking.record import save_record
+from stages.tracking.registration import register
+from stages.tracking.registry import CASES, Registered
+from stages.tracking.runs import log_results, run_for_results
+from stages.tracking.store import connect
+
+SECONDS = LOGS / "seconds_per_edit.json"
+SERVED = "iedit_m/"  # the system that a version is served as: its scores become the version's
+
+
+def log_evaluation(trained_by: str | None, metrics: Mapping[str, Any], reports: Path, params: Params) -> str | None:
+    """Log the scores and the report of a model to MLflow; return the run, or None where no run of the training is known.
+
+    Args:
+        trained_by: the run of the training, if one is known.
+        metrics: the value of metrics.json.
+        reports: the folder of metrics.json, report.html and sheet.png.
+        params: logged with a run of its own, where an experiment trained nothing.
+    """
+    run_id = run_for_results(trained_by, params)
+    if run_id is not None:
+        log_results(run_id, _scores(metrics), [reports / name for name in ("metrics.json", "report.html", "sheet.png")])
+    return run_id
+
+
+def register_evaluated(
+    model: Path, segmenter: Path, *, trained_by: str | None, metrics: Mapping[str, Any], case: EditSample
+) -> Registered:
+    """Register an evaluated model as that of the run that trained it, or find the version that has the same files.
+
+    Args:
+        model: the folder that the train stage wrote.
+        segmenter: the folder of CLIPSeg.
+        trained_by: the run of the training, if one is known.
+        metrics: the value of metrics.json.
+        case: kept with the model as its example.
+    """
+    return register(
+        model,
+        segmenter,
+        metrics={name: value for name, value in _scores(metrics).items() if name.startswith(SERVED)},
+        example=EditRequest(image=case.source, prompt=case.edit_prompt, term=case.target_diff, source_term=case.source_diff),
+        run_id=trained_by,
+        tags={CASES: metrics["cases_digest"]},
+    )
+
+
+def log_seconds(seconds: Mapping[str, float], names: Mapping[str, str], run_id: str | None) -> None:
+    """Print, keep and log how long an edit takes. Times never repeat, so they are no output of the stage.
+
+    Args:
+        seconds: system → seconds per edit.
+        names: system → how it is shown.
+        run_id: the run to log to, if there is one.
+    """
+    write_json(SECONDS, dict(seconds))
+    print("\nseconds per edit: " + ", ".join(f"{names[name]} {value:.2f}" for name, value in seconds.items()))
+    if run_id is not None:
+        log_results(run_id, {f"{name}/seconds_per_edit": value for name, value in seconds.items()})
+
+
+def keep_with_version(version: Registered, standard: Standard, scores: Scores, params: Params) -> None:
+    """Keep with a version its scores of every case, and how it was made."""
+    client = connect()
+    save_scores(client, version.model_id, standard.evaluation_set, standard.cases, scores)
+    save_record(client, version.model_id, params, describe_models(params))
+
+
+def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return "system/metric" → value, without the undefined ones."""
+    rows = metrics["systems"].items()
+    return {f"{system}/{name}": value for system, row in rows for name, value in row.items() if value is not None}

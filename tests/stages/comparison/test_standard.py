@@ -1,0 +1,39 @@
+"""What an evaluation set depends on."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from stages.comparison import standard
+from stages.comparison.standard import current_standard
+from stages.core.params import Params
+from stages.core.params_file import read_params
+from tests.support import ROOT
+
+
+@pytest.fixture
+def params(monkeypatch) -> Params:
+    """The project's parameters; params.yaml stands in for the shard of the only case."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(standard, "list_shards", lambda *_: [ROOT / "params.yaml"])
+    monkeypatch.setattr(standard, "read_cases", lambda *_: [SimpleNamespace(sample=SimpleNamespace(key="1"))])
+    return read_params()
+
+
+def test_an_equal_set_has_an_equal_name(params):
+    first = current_standard(params)
+    assert first.cases == ["1"]
+    assert current_standard(params).evaluation_set == first.evaluation_set
+
+
+@pytest.mark.parametrize("change", ["seed", "judge"])
+def test_a_set_is_named_by_whatever_decides_a_score(params, change):
+    other = params.evaluate.model_copy(update={"judge": params.retrieve.clip})
+    changed = params.model_copy(update={"seed": 1} if change == "seed" else {"evaluate": other})
+    assert current_standard(changed).evaluation_set != current_standard(params).evaluation_set
+
+
+def test_sampling_belongs_to_the_version_and_not_to_the_set(params):
+    sampling = params.sampling.model_copy(update={"steps": 7})
+    changed = params.model_copy(update={"sampling": sampling})
+    assert current_standard(changed).evaluation_set == current_standard(params).evaluation_set
