@@ -23,8 +23,8 @@ from stages.report.results import NAMES
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.promotion import consider
 from stages.tracking.registry import NAME
-from stages.tracking.submission import keep_with_version, log_evaluation, log_seconds, register_evaluated
 from stages.tracking.runs import find_run
+from stages.tracking.submission import keep_with_version, log_evaluation, log_seconds, register_evaluated
 
 
 def evaluate(params: Params) -> None:
