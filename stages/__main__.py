@@ -1,7 +1,7 @@
-"""``python -m stages NAME``: run a stage of the pipeline on params.yaml.
+"""``python -m stages NAME``: run one stage of the pipeline on params.yaml.
 
-A stage's own module takes many seconds to import. What can be wrong from the start is told before: the parameters, and
-for stages that keep records in MLflow that it cannot be reached.
+A stage's own module takes many seconds to import. Invalid parameters, and an MLflow that cannot be reached, are
+reported before that.
 """
 
 import argparse
@@ -17,10 +17,10 @@ TRACKED = ("train", "instruct", "evaluate")
 
 
 def stage_named(name: str) -> Callable[[Params], None]:
-    """Return the stage ``name``, whose module is imported when it runs."""
+    """Return the stage ``name``, which imports its module when it is called."""
 
     def stage(params: Params) -> None:
-        on_interrupt(exit_at_once)  # an import that is interrupted could swallow it, or turn it into something else
+        on_interrupt(exit_at_once)  # code that is being imported could swallow the exception, or change it
         if name in TRACKED and is_first_process():
             from stages.tracking.store import connect
 

@@ -1,1 +1,1 @@
-"""Small things that decide bytes: seeds, words, tables."""
+"""Small helpers that decide bytes: seeds, text, Parquet tables."""

@@ -1,4 +1,4 @@
-"""Parquet tables with a fixed schema, so that equal rows are equal bytes, and readers know what they get."""
+"""Parquet tables with a fixed schema, so that equal rows give equal bytes and readers can rely on the columns."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -17,28 +17,28 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Mapping[str
     """Write rows as Parquet.
 
     Args:
-        path: the file.
-        rows: in the order to keep.
-        columns: name → pyarrow's name of its type ("string", "float32", "int64").
+        path: the file to write.
+        rows: the rows, in the order to keep.
+        columns: column → pyarrow's name of its type ("string", "float32", "int64").
     """
     schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
 
 
 def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file in their order, with these columns and no others.
+    """Return the rows of a Parquet file in their order, reduced to the given columns.
 
     Args:
-        path: the file.
-        columns: name → pyarrow's name of its type, as for :func:`write_table`.
+        path: the file to read.
+        columns: column → pyarrow's name of its type, as for :func:`write_table`.
 
     Raises:
-        InputError: it is no Parquet file, or a column is missing, of another type, or has an empty cell.
+        InputError: the file is not Parquet, or a column is missing, has another type, or has an empty cell.
     """
     try:
         with pq.ParquetFile(path) as file:
             for name, kind in columns.items():
-                place = file.schema_arrow.get_field_index(name)  # -1: none, or several
+                place = file.schema_arrow.get_field_index(name)  # -1: missing, or ambiguous
                 if place < 0:
                     raise InputError(f"{path}: has no column {name}")
                 found = file.schema_arrow.field(place).type
@@ -55,7 +55,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield lists of ``size`` items, the last one shorter."""
+    """Yield lists of ``size`` items; the last may be shorter."""
     iterator = iter(items)
     while part := list(islice(iterator, size)):
         yield part

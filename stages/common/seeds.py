@@ -1,17 +1,17 @@
-"""Random seeds that depend on what is drawn, never on the order in which it is drawn."""
+"""Random seeds that depend on the purpose of a draw, never on the order of draws."""
 
 import hashlib
 
 
 def derive_seed(seed: int, *key: str | int) -> int:
-    """Return a seed in [0, 2**63) that belongs to ``key`` alone.
+    """Return the seed, in [0, 2**63), of the draw that ``key`` names.
 
-    Two draws with different keys are independent, and a draw is the same whether it is the first of a run, the
-    last, or the only one after a resume.
+    Draws with different keys are independent, and a draw is the same whether it comes first, last, or alone after a
+    resume.
 
     Args:
         seed: the seed of the whole pipeline.
-        key: what the draw is for, for example ``("mutate", "000000012")``.
+        key: the purpose of the draw, for example ``("mutate", "000000012")``.
     """
     text = "\x1f".join([str(seed), *map(str, key)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

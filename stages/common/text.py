@@ -1,10 +1,10 @@
-"""Words of others, such as a caption, a file or a request, made fit for one line."""
+"""Text from outside, such as a caption, a file or a request, made fit for one line."""
 
 
 def one_line(text: object) -> str:
-    """Return a text from outside as words with single spaces between them; what is not a string is empty.
+    """Return the words of a text, separated by single spaces; anything but a string gives "".
 
-    Control characters and broken Unicode separate words, as line breaks do.
+    Control characters and invalid Unicode separate words, as line breaks do.
     """
     if not isinstance(text, str):
         return ""

@@ -1,1 +1,1 @@
-"""What decides no sample: how a stage starts and ends, reads its settings, and puts away files."""
+"""Infrastructure that decides no sample: parameters, paths, starting and ending a stage, files, shards, provenance."""

@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or not there."""
+"""Files and folders that are written whole or not at all."""
 
 import errno
 import hashlib
@@ -18,24 +18,24 @@ NO_ROOM = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), SQLITE_
 
 
 class NoRoomError(OSError):
-    """The disk or a quota is full; the message is one line that names what could not be written."""
+    """The disk or a quota is full; the message is one line that names the file that could not be written."""
 
 
 def lack_of_room(error: object) -> str | None:
-    """Return what the system said if an error, or its text, is of a full disk or quota; FAISS and MLflow only quote it."""
+    """Return the system's words if an error means a full disk or quota, else None; FAISS and MLflow only quote them."""
     return next((words for words in NO_ROOM if words in str(error)), None)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name ``path`` in errors of a full disk.
+    """Name ``path`` in the errors that a full disk causes inside the block.
 
     Raises:
-        NoRoomError: the block met a full disk or quota.
+        NoRoomError: the disk or a quota is full.
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # the second is what FAISS raises
+    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: FAISS
         reason = lack_of_room(error)
         if reason is None:
             raise
@@ -44,11 +44,11 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Give a name to write a file or a folder to, and put it in the place of ``path`` when the block ends well.
+    """Yield a path to write a file or a folder to, and rename it to ``path`` when the block succeeds.
 
-    A reader sees the old one whole, or none, or the new one whole. The name lies in a folder of its own beside ``path``,
-    for some libraries write to temporary files of theirs beside what they are given (safetensors). After an error that
-    folder is removed; after a kill it stays, is never read, and is removed by the next attempt.
+    A reader sees the whole old version, none, or the whole new one. The yielded path lies in a folder of its own beside
+    ``path``, because safetensors writes temporary files beside its target. After an error that folder is removed; after
+    a kill it stays, is never read, and the next attempt removes it.
 
     Raises:
         NoRoomError: the disk or a quota is full.
@@ -65,14 +65,14 @@ def written_aside(path: Path) -> Iterator[Path]:
                     with part.open("rb") as file:
                         os.fsync(file.fileno())
             if path.is_dir():
-                path.rename(aside / "old")  # removed where it stands, it would for a moment be a folder that lacks files
+                path.rename(aside / "old")  # removing it in place would show readers a folder that lacks files
             temporary.replace(path)
         finally:
             remove(aside)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, if it is there."""
+    """Remove a file, or a folder with its contents, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """Return a SHA-256 over the names and bytes of all files below ``folder``, in the order of their names."""
+    """Return a SHA-256 over the names and bytes of all files below ``folder``, sorted by name."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
@@ -104,5 +104,5 @@ def folder_digest(folder: Path) -> str:
 
 
 def value_digest(value: Any) -> str:
-    """Return the SHA-256 of a JSON value, whatever the order of its keys."""
+    """Return the SHA-256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

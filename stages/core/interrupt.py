@@ -1,8 +1,8 @@
 """Ctrl-C at any moment: one line, exit code 130, no traceback.
 
-An interrupt is an error like others only while a stage is at work, which then closes what it has open. Before that, in
-the many seconds of imports, and after it, there is nothing to close, and an exception could surface anywhere: in code
-that swallows it, or turns it into another.
+An interrupt becomes an exception only while a stage works and has things to close. During the imports before (many
+seconds) and the shutdown after, there is nothing to close, and an exception could surface in code that swallows it or
+turns it into another one; there the process ends at once.
 """
 
 import os
@@ -13,22 +13,22 @@ from types import FrameType
 from typing import NoReturn
 
 EXIT_CODE = 130
-MESSAGE = "error: interrupted; what is whole is kept, the next run goes on from there"
+MESSAGE = "error: interrupted; what is whole is kept, the next run resumes from there"
 
 
 def on_interrupt(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Set what Ctrl-C does, unless it is ignored, as shells arrange it for what they start in the background."""
+    """Set the handler of Ctrl-C, unless it is ignored, as shells arrange for background jobs."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, handler)
 
 
 def exit_at_once(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - a signal handler's signature
-    """End the process. A kill at any moment does no harm, so this does none."""
+    """End the process without cleaning up, which is safe because a kill at any moment is."""
     print(MESSAGE, file=sys.stderr, flush=True)
     os._exit(EXIT_CODE)
 
 
 def raise_once(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - a signal handler's signature
-    """Raise KeyboardInterrupt; whoever cannot wait for the stage to close what it has open interrupts again."""
+    """Raise KeyboardInterrupt, so that the stage closes what it has open; a second interrupt ends the process at once."""
     on_interrupt(exit_at_once)
     raise KeyboardInterrupt

@@ -1,8 +1,8 @@
-"""The code behind an output: a module and everything it imports, as far as that decides bytes.
+"""Digests of the code behind an output: of a module and everything it imports that can change bytes.
 
-It is read from the text of the files, so that nothing is imported to find it, and an import inside a function counts too.
-What is digested is the syntax tree without its docstrings: prose may change, and nothing is made again for it.
-``python -m stages.core.provenance NAME…`` writes what DVC knows of the code of each stage.
+Imports are found in the source text, so nothing needs importing, and imports inside functions count too. The digest is
+taken of the syntax tree without docstrings, so a change of prose remakes nothing.
+``python -m stages.core.provenance NAME…`` writes the digests that DVC compares for each stage.
 """
 
 import ast
@@ -29,24 +29,24 @@ INFRASTRUCTURE = (
     "pydantic_core",
     "tqdm",
 )
-"""What decides no sample: how a stage starts and ends, reads its settings (they are in every fingerprint), fetches and
-puts away files, and keeps records. A change there must not cost a corpus its captions."""
+"""Code that decides no sample: it starts and ends stages, reads parameters (which every fingerprint holds), fetches and
+stores files, and keeps records. A change there must not cost a corpus its captions."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """Files of this project, and the distributions that they import; both sorted."""
+    """Files of this project and the distributions that they import, both sorted."""
 
     files: tuple[Path, ...]
     libraries: tuple[str, ...]
 
     def digests(self) -> dict[str, str]:
-        """Return the path of every file, relative to the project, with its digest."""
+        """Return file → digest; paths are relative to the project."""
         return {path.relative_to(ROOT).as_posix(): code_digest(path) for path in self.files}
 
 
 def source_digest(file: str) -> str:
-    """Return a digest of the code behind a module, so that what other code or another library made is made again.
+    """Return a digest of the code behind a module and of its libraries' versions, for fingerprints.
 
     Args:
         file: the module's ``__file__``.
@@ -56,9 +56,9 @@ def source_digest(file: str) -> str:
 
 
 def code_digest(path: Path) -> str:
-    """Return a digest of what a file says to the interpreter; for a file that is not Python, of its bytes.
+    """Return the digest of a Python file's syntax tree without docstrings, or of another file's bytes.
 
-    Comments, docstrings and layout are left out. The digest is the same under every Python version that reads the file.
+    It does not depend on the Python version.
     """
     if path.suffix != ".py":
         return file_digest(path)
@@ -66,9 +66,9 @@ def code_digest(path: Path) -> str:
 
 
 def code_behind(*files: Path) -> Code:
-    """Return the code behind modules of this package, these included, without INFRASTRUCTURE.
+    """Return the given modules of this package with everything they import, except INFRASTRUCTURE.
 
-    A data file of this package that a module names, such as a word list or a template, counts as its code.
+    A data file of this package that a module names, such as a word list or a template, counts as code.
     """
     found: dict[str, Path] = {}
     foreign: set[str] = set()
@@ -81,7 +81,7 @@ def code_behind(*files: Path) -> Code:
             foreign.add(name.partition(".")[0])
             continue
         path = _file(name)
-        if path is not None:  # else it is a name within a module
+        if path is not None:  # otherwise a name inside a module
             found[name] = path
             waiting += [name.rpartition(".")[0], *_imports(name, path)]
     named = {text for path in found.values() for text in _texts(path)}
@@ -91,7 +91,7 @@ def code_behind(*files: Path) -> Code:
 
 
 def write_stage_code(names: list[str], folder: Path = CODE) -> None:
-    """Write ``folder/NAME.json`` for each stage: every file of its code with its digest."""
+    """Write ``folder/NAME.json`` for each stage: file → digest of its code."""
     for name in names:
         write_json(folder / f"{name}.json", code_behind(ROOT / PACKAGE / f"{name}.py").digests())
 
@@ -102,7 +102,7 @@ def _file(name: str) -> Path | None:
 
 
 def _imports(name: str, path: Path) -> Iterator[str]:
-    """Yield what a module imports: modules, and of each ``from`` also the names, which may be modules."""
+    """Yield the modules that a module imports, and the names after ``from … import``, which may be modules too."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
@@ -119,9 +119,9 @@ def _texts(path: Path) -> Iterator[str]:
 
 
 def _canonical(node: Any) -> Any:
-    """Return a syntax tree as nested lists; a string that stands alone is prose, and what is empty has no place.
+    """Return a syntax tree as nested lists, without docstrings and without empty fields.
 
-    ``ast.dump`` would do, but what it writes differs between versions of Python.
+    ``ast.dump`` would be shorter, but its output differs between Python versions.
     """
     if isinstance(node, ast.AST):
         fields = ((name, _canonical(value)) for name, value in ast.iter_fields(node))

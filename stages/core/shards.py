@@ -1,8 +1,8 @@
-"""Shard by shard: the one mechanism behind resuming, doing only what is new, and repeating to the same bytes.
+"""Work shard by shard: the one mechanism behind resuming, incremental runs and repeatable bytes.
 
-A stage is a function from one input shard to one output file. The file is written aside and renamed; a sidecar,
-written last, holds the fingerprint of all that went in, and the digest of what came out. A shard whose sidecar fits is
-not done again, and a file without a fitting sidecar is never taken for whole.
+A stage is a function from one input shard to one output file. The file is written aside and renamed; its sidecar,
+written last, holds the fingerprint of the inputs and the digest of the output. A shard with a matching sidecar is not
+made again, and a file without one never counts as whole.
 """
 
 import json
@@ -29,32 +29,32 @@ _COUNTS = TypeAdapter(dict[str, dict[str, NonNegativeInt]], config=ConfigDict(st
 class ShardTask:
     """One shard to make."""
 
-    name: str  # "00000"; the output is named after it
-    inputs: tuple[Path, ...]  # files whose bytes decide the output
-    samples: int  # how many samples go in, for the progress bar
-    settings: Mapping[str, Any] = field(default_factory=dict)  # what else decides this shard's output
+    name: str  # the output's name without suffix: "00000"
+    inputs: tuple[Path, ...]  # files that decide the output by their bytes
+    samples: int  # input samples, for the progress bar
+    settings: Mapping[str, Any] = field(default_factory=dict)  # other values that decide this shard's output
 
 
 @dataclass(kw_only=True)
 class ShardResult:
-    """What became of the samples of one shard."""
+    """The outcome of making one shard."""
 
     done: int = 0
     dropped: Counter[str] = field(default_factory=Counter)  # reason → samples
-    notes: list[dict[str, Any]] = field(default_factory=list)  # kept in the sidecar, for example what was refused
+    notes: list[dict[str, Any]] = field(default_factory=list)  # kept in the sidecar, for example the refused images
 
 
 Work = Callable[[ShardTask, Path, Callable[[int], object]], ShardResult]
-"""Writes the output of a task to a path; calls the third argument with the number of samples just finished."""
+"""Writes a task's output to a path, and calls the third argument with the number of samples just finished."""
 
 
 class Sidecar(BaseModel):
-    """What stands beside a whole shard."""
+    """The record beside a whole shard."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    fingerprint: str  # of all that went in
-    digest: str  # of the bytes that came out
+    fingerprint: str  # of the inputs and settings
+    digest: str  # of the output's bytes
     done: NonNegativeInt
     dropped: dict[str, NonNegativeInt]
     notes: list[dict[str, Any]]
@@ -62,7 +62,7 @@ class Sidecar(BaseModel):
 
 @dataclass(kw_only=True)
 class StageCounts:
-    """What a stage did in this run: samples done now, reused from before, and dropped by reason (now and before)."""
+    """Samples that a stage made in this run, reused from earlier runs, and dropped in any of them, by reason."""
 
     stage: str
     done: int = 0
@@ -91,14 +91,15 @@ class StageCounts:
 def map_shards(
     *, stage: str, tasks: Sequence[ShardTask], folder: Path, suffix: str, settings: Mapping[str, Any], work: Work
 ) -> StageCounts:
-    """Make ``folder/NAME + suffix`` for every task, skip those whose fingerprint fits, remove what no task names.
+    """Make ``folder/NAME + suffix`` for every task whose fingerprint changed, and remove shards that no task names.
 
     Args:
-        stage: shown on the progress bar and in the counts.
+        stage: the name on the progress bar and in the counts.
         tasks: the shards, in order.
-        folder: where outputs and sidecars go.
-        suffix: of the outputs, with its dot: ".tar", ".parquet".
-        settings: everything else that decides the output: parameters, model revisions, the digest of the code. JSON.
+        folder: the folder for outputs and sidecars.
+        suffix: the outputs' suffix with its dot, such as ".tar".
+        settings: everything besides the inputs that decides every output, as JSON: parameters, model identities, the
+            digest of the code.
         work: makes one shard.
 
     Raises:
@@ -138,7 +139,7 @@ def map_shards(
 
 
 def list_shards(folder: Path, suffix: str) -> list[Path]:
-    """Return the whole shards of ``folder`` in the order of their names.
+    """Return the whole shards of ``folder``, sorted by name.
 
     Raises:
         InputError: the folder has no shard.
@@ -171,13 +172,12 @@ def count_dropped(folder: Path) -> dict[str, int]:
 
 
 def pass_on_counts(counts: StageCounts, folder: Path, upstream: Path | None = None) -> None:
-    """Write what was dropped up to this stage, and why, beside its output.
+    """Write ``folder/counts.json``: samples dropped by every stage up to this one, as stage → reason → samples.
 
-    ``folder/counts.json`` holds stage → reason → samples: what the upstream folder says, and this stage's own. So a
-    reader of ``folder`` knows the whole way without depending on every folder before it.
+    It extends the upstream folder's counts, so a reader of ``folder`` needs no folder before it.
 
     Args:
-        counts: what this stage did; only ``stage`` and ``dropped`` are passed on.
+        counts: this stage's counts; only ``stage`` and ``dropped`` are written.
         folder: the stage's output.
         upstream: the folder that the stage reads its samples from; None for the first stage.
 
@@ -191,7 +191,7 @@ def pass_on_counts(counts: StageCounts, folder: Path, upstream: Path | None = No
 
 
 def read_counts(folder: Path) -> dict[str, dict[str, int]]:
-    """Return stage → reason → samples dropped, for every stage up to the one that wrote ``folder``.
+    """Return the samples dropped by each stage up to the one that wrote ``folder``, as stage → reason → samples.
 
     Raises:
         InputError: the counts are missing or damaged.
@@ -217,12 +217,12 @@ def _sidecar(shard: Path, suffix: str) -> Path:
 
 
 def _whole(output: Path, sidecar: Path, fingerprint: str) -> Sidecar | None:
-    """Return the sidecar if the output is there, was made from the same, and has the bytes that were written."""
+    """Return the sidecar if its fingerprint matches and the output still has the bytes that were written, else None."""
     if not (output.exists() and sidecar.exists()):
         return None
     try:
         record = _read(sidecar)
-    except ValidationError:  # it was damaged, and vouches for nothing
+    except ValidationError:  # damaged, so it proves nothing
         return None
     return record if record.fingerprint == fingerprint and record.digest == file_digest(output) else None
 
@@ -232,7 +232,7 @@ def _read(sidecar: Path) -> Sidecar:
 
 
 def _read_written(sidecar: Path) -> Sidecar:
-    """Return the sidecar of a shard that another stage has written."""
+    """Return the sidecar of a shard that an earlier stage wrote."""
     try:
         return _read(sidecar)
     except FileNotFoundError as error:
@@ -242,7 +242,7 @@ def _read_written(sidecar: Path) -> Sidecar:
 
 
 def _remove_strangers(folder: Path, suffix: str, names: Iterable[str]) -> None:
-    """Remove shards that no task names, and what an interrupted run left."""
+    """Remove shards that no task names, and the leftovers of interrupted runs."""
     kept = {f"{name}{ending}" for name in names for ending in (suffix, SIDECAR_SUFFIX)}
     for path in folder.iterdir():
         if path.name not in kept and path.name.endswith((suffix, SIDECAR_SUFFIX, TEMPORARY_SUFFIX)):

@@ -219,7 +219,7 @@ class TestFlow:
         monkeypatch.setattr("flows.support.command._start_server", interrupt)
         monkeypatch.setattr(sys, "argv", ["pipeline"])
         assert main() == 130
-        assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
+        assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run resumes from there\n"
 
     def test_a_server_that_does_not_start_is_told(self, project, monkeypatch):
         def fail(**_) -> None:

@@ -589,7 +589,7 @@ class TestRun:
             raise KeyboardInterrupt
 
         assert self.end(stage) == 130
-        assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
+        assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run resumes from there\n"
 
     def test_temporary_files_lie_in_the_project_and_go(self):
         def stage(_):
