@@ -1,107 +1,179 @@
-"""Table 2: what each loss, the prompts, the masks, and the filtering of pairs are worth."""
+"""Table 2: what each loss, the prompts, the masks and the filtering of pairs contribute."""
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from stages.core.params import Losses
+from stages.metrics.scores import METRICS
+from stages.report.captions import DEFINITIONS
+from stages.report.formats import csv_text
+from stages.report.results import heading
 
 Scores = Mapping[str, float]
 Found = Mapping[tuple[str, int], Mapping[str, Scores]]
 """(configuration, seed) → "iedit" or "iedit_m" → metric → its mean over the cases."""
 SEEDS = 3
-"""How many trainings each row has, where no other number is asked for."""
-SHOWN = {
-    "clip_score": "CLIPScore (%) ↑",
-    "frechet_judge_features": "Fréchet (judge features) ↓",
-    "ssim_m_frame": "SSIM-M (frame, %)",
-    "ssim_m_bar_frame": "SSIM-M̄ (frame, %) ↑",
-    "edit_success": "Edit success (%) ↑",
-}
+"""How many trainings each row has by default."""
+SHOWN = ("clip_score", "frechet_judge_features", "ssim_m_frame", "ssim_m_bar_frame", "edit_success")
+"""The metrics in the table; the CSV file has all."""
+TRUE_TARGETS = "true_targets"
+"""The configuration that only the embedded world allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row: a configuration of ``conf/ablation``, and whether it edits within predicted masks."""
+    """A row: a configuration of ``conf/ablation``, edited by iEdit or, within predicted masks, by iEdit-M."""
 
     configuration: str
-    system: str
-    losses: str
-    prompts: str
+    system: str  # "iedit" or "iedit_m"
+    trained_on: str
 
 
-SAMPLED = "All are sampled as iEdit-M is in Table 1, those without masks too, so that the masks are all that differs."
-TRUE_TARGETS = "true_targets"
-"""The configuration that only the embedded world allows."""
-ROWS = (
-    Row(configuration="web_captions", system="iedit", losses="L_global + L_paired", prompts="web captions"),
-    Row(configuration="plain_noise", system="iedit", losses="L_global + L_LDM + L_loc", prompts="edit prompts"),
-    Row(
-        configuration="plain_noise_perceptual",
-        system="iedit",
-        losses="L_global + L_LDM + L_loc + L_perc",
-        prompts="edit prompts",
-    ),
-    Row(configuration="paper", system="iedit", losses="L_global + L_mask + L_loc + L_perc", prompts="edit prompts"),
-    Row(configuration="paper", system="iedit_m", losses="the same, predicted masks at inference", prompts="edit prompts"),
-    Row(configuration="unfiltered", system="iedit", losses="as row 4", prompts="edit prompts, bad pairs kept"),
-    Row(configuration="unfiltered", system="iedit_m", losses="as row 5", prompts="edit prompts, bad pairs kept"),
-    Row(configuration=TRUE_TARGETS, system="iedit", losses="as row 4", prompts="edit prompts, true targets"),
-    Row(configuration=TRUE_TARGETS, system="iedit_m", losses="as row 5", prompts="edit prompts, true targets"),
-    Row(configuration="guided", system="iedit", losses="L_guided alone", prompts="edit prompts"),
-    Row(configuration="guided", system="iedit_m", losses="the same, predicted masks", prompts="edit prompts"),
-)
-"""The paper's five, then what filtering is worth, the ceiling of weak supervision, and the pipeline as it is."""
+ROWS = {
+    "web_captions": Row(configuration="web_captions", system="iedit", trained_on="web captions"),
+    "plain_noise": Row(configuration="plain_noise", system="iedit", trained_on="edit prompts"),
+    "plain_noise_perceptual": Row(configuration="plain_noise_perceptual", system="iedit", trained_on="edit prompts"),
+    "paper": Row(configuration="paper", system="iedit", trained_on="edit prompts"),
+    "paper_masked": Row(configuration="paper", system="iedit_m", trained_on="edit prompts"),
+    "unfiltered": Row(configuration="unfiltered", system="iedit", trained_on="edit prompts, bad pairs kept"),
+    "unfiltered_masked": Row(configuration="unfiltered", system="iedit_m", trained_on="edit prompts, bad pairs kept"),
+    "true_targets": Row(configuration=TRUE_TARGETS, system="iedit", trained_on="edit prompts, true targets"),
+    "true_targets_masked": Row(configuration=TRUE_TARGETS, system="iedit_m", trained_on="edit prompts, true targets"),
+    "guided": Row(configuration="guided", system="iedit", trained_on="edit prompts"),
+    "guided_masked": Row(configuration="guided", system="iedit_m", trained_on="edit prompts"),
+}
+"""The paper's five rows, then: what filtering contributes, the ceiling of weak supervision, and the default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowClaim:
+    """One row beats another on a metric by at least so many points, and does so for every seed."""
+
+    words: str
+    better: str
+    worse: str
+    metric: str
+    at_least: float = 0.0
+
+
 CLAIMS = (
-    ("Predicted masks at inference lift SSIM-M̄ by at least 15 points", 4, 3, "ssim_m_bar_frame", 15.0),
-    ("L_mask beats L_LDM on CLIPScore", 3, 2, "clip_score", 0.0),
-    ("L_perc helps CLIPScore", 2, 1, "clip_score", 0.0),
-    ("Edit prompts beat web captions on CLIPScore", 1, 0, "clip_score", 0.0),
-    ("Edit prompts beat web captions on SSIM-M̄", 1, 0, "ssim_m_bar_frame", 0.0),
-    ("Filtering helps edit success (masked)", 4, 6, "edit_success", 0.0),
-    ("Filtering helps SSIM-M̄ (unmasked)", 3, 5, "ssim_m_bar_frame", 0.0),
-    ("The guided base model alone beats the losses of Eq 12 on CLIPScore", 9, 3, "clip_score", 0.0),
-    ("The guided base model alone beats the losses of Eq 12 on SSIM-M̄", 9, 3, "ssim_m_bar_frame", 0.0),
+    RowClaim(
+        words="Predicted masks at inference lift SSIM-M̄ by at least 15 points",
+        better="paper_masked",
+        worse="paper",
+        metric="ssim_m_bar_frame",
+        at_least=15.0,
+    ),
+    RowClaim(
+        words="L_mask beats L_LDM on CLIPScore", better="paper", worse="plain_noise_perceptual", metric="clip_score"
+    ),
+    RowClaim(
+        words="L_perc helps CLIPScore", better="plain_noise_perceptual", worse="plain_noise", metric="clip_score"
+    ),
+    RowClaim(
+        words="Edit prompts beat web captions on CLIPScore",
+        better="plain_noise",
+        worse="web_captions",
+        metric="clip_score",
+    ),
+    RowClaim(
+        words="Edit prompts beat web captions on SSIM-M̄",
+        better="plain_noise",
+        worse="web_captions",
+        metric="ssim_m_bar_frame",
+    ),
+    RowClaim(
+        words="Filtering helps edit success (masked)",
+        better="paper_masked",
+        worse="unfiltered_masked",
+        metric="edit_success",
+    ),
+    RowClaim(
+        words="Filtering helps SSIM-M̄ (unmasked)", better="paper", worse="unfiltered", metric="ssim_m_bar_frame"
+    ),
+    RowClaim(
+        words="The guided base model alone beats the losses of Eq 12 on CLIPScore",
+        better="guided",
+        worse="paper",
+        metric="clip_score",
+    ),
+    RowClaim(
+        words="The guided base model alone beats the losses of Eq 12 on SSIM-M̄",
+        better="guided",
+        worse="paper",
+        metric="ssim_m_bar_frame",
+    ),
 )
-"""(words, places of the better and of the worse row in ROWS, metric, by how much)."""
 
 
-def ablation_markdown(found: Found) -> str:
-    """Return the table, mean ± standard deviation over the seeds, and the claims, each seed paired with itself.
+def ablation_markdown(found: Found, losses: Mapping[str, Losses]) -> str:
+    """Return the table and its claims as Markdown.
 
-    Of the row of true targets nothing is found where no world is made; it is left out then.
+    A cell is mean ± standard deviation over the seeds. A claim compares two rows seed by seed. The rows of true targets are
+    left out if nothing is found of them: only the embedded world can draw a true target.
+
+    Args:
+        found: the scores of every model.
+        losses: configuration → the losses that it trains with.
     """
-    lines = [f"| Losses | Prompts and pairs | {' | '.join(SHOWN.values())} |", "|---|---|" + "---:|" * len(SHOWN)]
-    for row in ROWS:
-        if row.configuration == TRUE_TARGETS and not any(name == TRUE_TARGETS for name, _ in found):
-            continue
-        cells = [_spread(_values(found, row, metric)) for metric in SHOWN]
-        lines.append(f"| {row.losses} | {row.prompts} | {' | '.join(cells)} |")
     seeds = len(_seeds(found))
-    lines += ["", f"Mean ± standard deviation of {seeds} trainings with seeds of their own. {SAMPLED}", ""]
-    lines += ["| Claim | Difference | Of how many seeds | Holds |", "|---|---:|---:|---|"]
-    for words, better, worse, metric, least in CLAIMS:
-        pairs = zip(_values(found, ROWS[better], metric), _values(found, ROWS[worse], metric), strict=True)
-        differences = [one - other for one, other in pairs]
-        agreeing = sum(difference > 0 for difference in differences)
-        holds = statistics.mean(differences) >= least and agreeing == seeds
-        lines.append(f"| {words} | {_spread(differences)} | {agreeing} of {seeds} | {'yes' if holds else 'no'} |")
-    return "\n".join([*lines, ""])
+    note = (
+        f"Mean ± standard deviation of {seeds} trainings, each with a seed of its own. Every row is sampled as iEdit-M is in"
+        f" Table 1, so that rows with and without masks differ in nothing else. {DEFINITIONS}"
+    )
+    return "\n".join([*_table(found, losses), "", note, "", *_judged(found), ""])
 
 
 def ablation_csv(found: Found) -> str:
     """Return every metric of every model as CSV, one number a line."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["configuration", "seed", "system", "metric", "value"])
-    for (configuration, seed), systems in found.items():
-        for system, scores in systems.items():
-            for metric, value in scores.items():
-                writer.writerow([configuration, seed, system, metric, f"{value:.6g}"])
-    return lines.getvalue()
+    lines = [
+        [configuration, seed, system, metric, f"{value:.6g}"]
+        for (configuration, seed), systems in found.items()
+        for system, scores in systems.items()
+        for metric, value in scores.items()
+    ]
+    return csv_text(["configuration", "seed", "system", "metric", "value"], lines)
 
 
-def _values(found: Found, row: Row, metric: str) -> list[float]:
+def _table(found: Found, losses: Mapping[str, Losses]) -> list[str]:
+    headings = [heading(metric) for key in SHOWN for metric in METRICS if metric.key == key]
+    lines = [f"| Row | Losses | Trained on | Masks | {' | '.join(headings)} |", "|---|---|---|---|" + "---:|" * len(SHOWN)]
+    configurations = {name for name, _ in found}
+    for name, row in ROWS.items():
+        if row.configuration == TRUE_TARGETS and TRUE_TARGETS not in configurations:
+            continue
+        cells = [_spread(_values(found, name, metric)) for metric in SHOWN]
+        masks = "predicted" if row.system == "iedit_m" else "none"
+        lines.append(f"| {name} | {_label(losses[row.configuration])} | {row.trained_on} | {masks} | {' | '.join(cells)} |")
+    return lines
+
+
+def _label(losses: Losses) -> str:
+    """Return the terms that are on, in the symbols of the paper."""
+    symbol = {"ldm": "L_LDM", "paired": "L_paired", "mask": "L_mask", "guided": "L_guided"}[losses.noise]
+    on = [(symbol, True), ("L_loc", losses.local_clip), ("L_global", losses.global_clip), ("L_perc", losses.perceptual)]
+    return " + ".join(name for name, is_on in on if is_on)
+
+
+def _judged(found: Found) -> list[str]:
+    """Return the table of claims."""
+    lines = ["| Claim | Rows | Difference | Seeds that agree | Holds |", "|---|---|---:|---:|---|"]
+    for claim in CLAIMS:
+        pairs = zip(*(_values(found, row, claim.metric) for row in (claim.better, claim.worse)), strict=True)
+        differences = [better - worse for better, worse in pairs]
+        agreeing = sum(difference > 0 for difference in differences)
+        holds = statistics.mean(differences) >= claim.at_least and agreeing == len(differences)
+        lines.append(
+            f"| {claim.words} | {claim.better}, {claim.worse} | {_spread(differences)} | {agreeing} of {len(differences)}"
+            f" | {'yes' if holds else 'no'} |"
+        )
+    return lines
+
+
+def _values(found: Found, name: str, metric: str) -> list[float]:
+    """Return a metric of a row for each seed."""
+    row = ROWS[name]
     return [found[row.configuration, seed][row.system][metric] for seed in _seeds(found)]
 
 

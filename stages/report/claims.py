@@ -1,4 +1,4 @@
-"""What the paper claims, put to the numbers: every claim with its effect, the interval of it, and whether it holds."""
+"""The paper's claims put to the numbers: each with its effect, the effect's interval, and whether it holds."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from stages.common.seeds import derive_seed
 from stages.comparison.systems import CONTROLS
 from stages.metrics.intervals import Interval, Values, bootstrap_of, jackknife_interval
 from stages.metrics.scores import METRICS, SystemScores
-from stages.report.results import NAMES
+from stages.report.captions import DEFINITIONS, NAMES
 
 LABELS = {metric.key: metric.label for metric in METRICS}
 Effect = Literal["points", "rise", "fall", "gap"]
@@ -19,12 +19,12 @@ EFFECTS: dict[Effect, tuple[str, Callable[[float, float], float]]] = {
     "fall": ("cut in %", lambda first, second: 100 * (1 - first / second)),
     "gap": ("cut in % of what it lacks to 100", lambda first, second: 100 * (1 - (100 - first) / (100 - second))),
 }
-"""Kind of effect → (its name, what it is of the means of the first and the second system)."""
+"""Kind of effect → (its name, the effect given the means of the first and the second system)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """That the first system is better than the second by at least so much."""
+    """The first system beats the second by at least so much."""
 
     first: str
     second: str
@@ -33,20 +33,19 @@ class Claim:
     at_least: float
 
     def holds(self, found: Interval) -> bool:
-        """Tell whether the effect is large enough, and its interval clear of none (of the allowed loss, if one is)."""
+        """Return whether the effect is large enough and its interval lies above zero, or above the allowed loss."""
         return found.value >= self.at_least and found.low > min(self.at_least, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of a claim."""
+    """A claim, the effect that was measured, and whether the claim holds."""
 
     claim: Claim
     found: Interval
     holds: bool
 
 
-# In the first five, the second system is SDEdit at the strength of the first.
 CLAIMS = (
     Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="clip_score", effect="rise", at_least=2.4),
     Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="ssim_m_bar_frame", effect="gap", at_least=45),
@@ -59,18 +58,19 @@ CLAIMS = (
     Claim(first="iedit_m", second="inpainting", metric="edit_success", effect="points", at_least=0),
     Claim(first="iedit_m", second="inpainting", metric="ssim_m_region", effect="points", at_least=0),
 )
+"""What the paper's Table 1 claims, against SDEdit at equal strength, and what follows from it for the other systems."""
 CLAIMED = NAMES | dict.fromkeys(CONTROLS, "SDEdit at its strength")
-"""System of a claim → how it is shown."""
-EITHER = "Of the last two, in which iEdit-M is to be ahead of inpainting, one is enough."
+"""System of a claim → its name."""
+EITHER = "Against inpainting, iEdit-M need be ahead in only one of edit success and SSIM-M (region)."
 
 
 def judge_claims(scores: Mapping[str, SystemScores], resamples: int, seed: int) -> list[Verdict]:
-    """Return what became of each of CLAIMS.
+    """Return a verdict on each of CLAIMS.
 
     Args:
-        scores: system → its scores on the same cases; every system of CLAIMS is among them.
-        resamples: of the bootstrap.
-        seed: of the pipeline.
+        scores: system → its scores; every system of CLAIMS, on the same cases.
+        resamples: number of bootstrap samples.
+        seed: the pipeline's seed.
     """
     verdicts = []
     for claim in CLAIMS:
@@ -80,35 +80,43 @@ def judge_claims(scores: Mapping[str, SystemScores], resamples: int, seed: int) 
             values = (first.per_case[claim.metric], second.per_case[claim.metric])
             found = bootstrap_of(effect, *values, resamples, derive_seed(seed, "bootstrap", claim.metric))
         else:
-            found = _of_sets(effect, first, second, claim.metric)
+            found = _effect_of_sets(effect, first, second, claim.metric)
         verdicts.append(Verdict(claim=claim, found=found, holds=claim.holds(found)))
     return verdicts
 
 
-def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
-    """Return (claim, wanted, found with its interval, yes or no) of each verdict.
+def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str] = CLAIMED) -> list[tuple[str, str, str, str]]:
+    """Return (claim, wanted, found with its interval, yes or no) for each verdict.
 
     Args:
-        verdicts: of ``judge_claims``.
-        names: system → how it is shown.
+        verdicts: from ``judge_claims``.
+        names: system → its name.
     """
     rows = []
     for verdict in verdicts:
         claim, found = verdict.claim, verdict.found
-        what = f"{names[claim.first]} against {names[claim.second]}: {LABELS[claim.metric]}, {EFFECTS[claim.effect][0]}"
+        words = f"{names[claim.first]} against {names[claim.second]}: {LABELS[claim.metric]}, {EFFECTS[claim.effect][0]}"
         shown = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]" if math.isfinite(found.value) else "undefined"
-        rows.append((what, f"≥ {claim.at_least:g}", shown, "yes" if verdict.holds else "no"))
+        rows.append((words, f"≥ {claim.at_least:g}", shown, "yes" if verdict.holds else "no"))
     return rows
 
 
-def markdown_claims(verdicts: Sequence[Verdict], names: Mapping[str, str], cases: int) -> str:
-    """Return the claims as a Markdown table."""
-    lines = ["| Claim | Wanted | Found | Holds |", "|---|---:|---:|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in claim_rows(verdicts, names)]
-    return "\n".join([*lines, "", f"n = {cases} cases, 95 % intervals. {EITHER}", ""])
+def markdown_claims(rows: Sequence[tuple[str, str, str, str]], cases: int, note: str = "") -> str:
+    """Return the claims as a Markdown table with its caption.
+
+    Args:
+        rows: from ``claim_rows``.
+        cases: number of cases.
+        note: one more sentence for the caption.
+    """
+    caption = f"n = {cases} cases, 95 % intervals. {EITHER}"
+    lines = ["| Claim | Wanted | Found | Holds |", "|---|---:|---:|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join([*lines, "", " ".join(filter(None, (caption, note, DEFINITIONS))), ""])
 
 
-def _of_sets(effect: Callable[[float, float], float], first: SystemScores, second: SystemScores, metric: str) -> Interval:
+def _effect_of_sets(
+    effect: Callable[[float, float], float], first: SystemScores, second: SystemScores, metric: str
+) -> Interval:
     value = effect(first.of_set[metric].value, second.of_set[metric].value)
     without: Values = effect(first.without[metric], second.without[metric])  # type: ignore[arg-type,assignment]  # of arrays too
     return jackknife_interval(value, without, len(first))

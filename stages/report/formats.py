@@ -1,0 +1,127 @@
+"""The results as Markdown and on the console for reading, and as CSV for computing."""
+
+import csv
+import io
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.core.files import write_text
+from stages.metrics.scores import METRICS, SystemScores
+from stages.report.captions import DEFINITIONS, NAMES
+from stages.report.results import Row, difference_rows, heading, result_rows
+
+
+def write_tables(folder: Path, metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> None:
+    """Write the results and the differences of all pairs as Markdown and CSV, and print the results.
+
+    Args:
+        folder: gets table.md, table.csv, pairs.md and pairs.csv.
+        metrics: the content of metrics.json.
+        names: system → its name.
+        note: one more sentence for the captions.
+    """
+    write_text(folder / "table.md", markdown_table(metrics, names, note))
+    write_text(folder / "table.csv", csv_table(metrics, names))
+    write_text(folder / "pairs.md", markdown_differences(metrics, names, note))
+    write_text(folder / "pairs.csv", csv_differences(metrics))
+    print(console_table(metrics, names))
+
+
+def write_case_scores(path: Path, keys: Sequence[str], scores: Mapping[str, SystemScores]) -> None:
+    """Write every system's score of every case as CSV; undefined scores are empty.
+
+    Args:
+        path: the CSV file.
+        keys: keys of the cases, in the order of their scores.
+        scores: system → its scores.
+    """
+    columns = list(next(iter(scores.values())).per_case)
+    lines = [
+        [key, system, *("" if math.isnan(number) else f"{number:.6g}" for number in numbers)]
+        for system, result in scores.items()
+        for key, *numbers in zip(keys, *(result.per_case[column] for column in columns), strict=True)
+    ]
+    write_text(path, csv_text(["case", "system", *columns], lines))
+
+
+def markdown_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> str:
+    """Return the results as a Markdown table with its caption; the best of each column is bold."""
+    caption = f"n = {metrics['cases']} cases. 95 % intervals: bootstrap over cases; jackknife for Fréchet and KID."
+    return _markdown("System", result_rows(metrics, names), caption, note)
+
+
+def markdown_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> str:
+    """Return the differences of all pairs as a Markdown table; bold if the whole interval is on the better side."""
+    caption = (
+        f"n = {metrics['cases']} cases. Paired differences with 95 % intervals; bold where the interval is on the better side."
+    )
+    return _markdown("Pair", difference_rows(metrics, names), caption, note)
+
+
+def csv_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
+    """Return the results as CSV at full precision, one number a line."""
+    lines = [
+        [
+            system,
+            metric.key,
+            metrics["systems"][system][metric.key],
+            *metrics["intervals"][system][metric.key],
+            metrics["cases"],
+            metrics["undefined"][system][metric.key],
+        ]
+        for system in names
+        for metric in METRICS
+    ]
+    return csv_text(["system", "metric", "value", "low", "high", "cases", "undefined"], lines)
+
+
+def csv_differences(metrics: Mapping[str, Any]) -> str:
+    """Return the differences of all pairs, first minus second, as CSV at full precision."""
+    columns = ["value", "low", "high", "n", "undefined"]
+    lines = [
+        [later, earlier, metric.key, *(found[metric.key][column] for column in columns)]
+        for later, others in metrics["differences"].items()
+        for earlier, found in others.items()
+        for metric in METRICS
+        if metric.key in found
+    ]
+    return csv_text(["first", "second", "metric", *columns], lines)
+
+
+def console_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
+    """Return the results for a terminal: metrics down, systems across, a star at the best of each metric."""
+    rows = result_rows(metrics, names)
+    table = [["", *(row.name for row in rows)]]
+    for metric, cells in zip(METRICS, zip(*(row.cells for row in rows), strict=True), strict=True):
+        table.append([heading(metric), *(cell.text + (" *" if cell.best else "") for cell in cells)])
+    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+    return "\n".join([*lines, f"n = {metrics['cases']} cases; [95 % interval]; * best"])
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a CSV file with a header; lines end with a newline alone."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return lines.getvalue()
+
+
+def _markdown(first: str, rows: Sequence[Row], caption: str, note: str) -> str:
+    lines = [f"| {first} | {' | '.join(heading(metric) for metric in METRICS)} |", "|---|" + "---:|" * len(METRICS)]
+    for row in rows:
+        cells = [cell.text.replace(cell.value, f"**{cell.value}**", 1) if cell.best else cell.text for cell in row.cells]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", " ".join(filter(None, (caption, note, DEFINITIONS))), ""])
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: a combining mark, as over M̄, takes none."""
+    return sum(not unicodedata.combining(letter) for letter in text)
