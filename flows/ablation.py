@@ -4,11 +4,13 @@ An experiment is run in a sandbox, so params.yaml, dvc.lock and the outs stay as
 logs/ablation, so that after an interruption those that are done are not done again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
@@ -19,20 +21,19 @@ from flows.support.dag import stages_in_order
 from flows.support.sandbox import Sandbox, open_sandbox
 from flows.support.tasks import RETRIED, may_pass
 from stages.core.errors import InputError
-from stages.core.files import file_digest, folder_digest, read_json, value_digest, write_json
-from stages.core.params import OpenMojiSource
+from stages.core.files import file_digest, folder_digest, read_json, value_digest, write_json, write_text
+from stages.core.params import Losses, OpenMojiSource, Params
 from stages.core.params_file import read_params
-from stages.core.paths import PARAMS_FILE
+from stages.core.paths import PARAMS_FILE, REPORTS
 from stages.core.provenance import PACKAGE, ROOT, source_digest
 from stages.report.ablation_table import ROWS, SEEDS, TRUE_TARGETS, Found, Scores, ablation_csv, ablation_markdown
-from stages.report.results import write_text
 from stages.tracking.lineage import pipeline_digest
 
 LIMIT_SECONDS = 6 * 24 * 3600
-DONE, REPORTS = Path("logs/ablation"), Path("reports")
+DONE = Path("logs/ablation")
 COMPOSED_FROM = Path("conf")  # what each experiment composes its params.yaml from
 TARGET, MODEL = "train", Path("models/iedit")  # the stage that is run, and what it makes
-CONFIGURATIONS = sorted({row.configuration for row in ROWS})
+CONFIGURATIONS = sorted({row.configuration for row in ROWS.values()})
 
 SeedCount = Annotated[int, Field(ge=2, le=10)]
 """How many trainings a row has; the table tells their standard deviation, so one is too few."""
@@ -53,20 +54,32 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
     Args:
         seeds: how many trainings each row has.
     """
+    names = configurations()
+    losses = losses_of(names)
     with open_sandbox(DONE / "project") as sandbox:
         start = Start(training_digest(sandbox), scoring_digest())
         found = {
             (name, seed): try_configuration.with_options(name=f"{name}, seed {seed}")(name, seed, start, sandbox)
-            for name in configurations()
+            for name in names
             for seed in range(seeds)
         }
-    publish_ablation(found)
+    publish_ablation(found, losses)
 
 
 def configurations() -> list[str]:
     """Return the configurations that the source of the corpus allows."""
     is_made = isinstance(read_params().ingest.source, OpenMojiSource)
     return [name for name in CONFIGURATIONS if is_made or name != TRUE_TARGETS]
+
+
+def losses_of(names: Sequence[str]) -> dict[str, Losses]:
+    """Return the losses that each configuration trains with: configuration → losses."""
+    with initialize_config_dir(str(COMPOSED_FROM.absolute()), version_base=None):
+        composed = {name: compose("config", overrides=[f"ablation={name}"]) for name in names}
+    return {
+        name: Params.model_validate(OmegaConf.to_container(values, resolve=True)).train.losses
+        for name, values in composed.items()
+    }
 
 
 @task(retry_condition_fn=may_pass, **RETRIED)
@@ -83,7 +96,7 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
         CommandError: the training or the scoring failed.
         InputError: what the scoring reads has changed since the start, so that rows could not be compared.
     """
-    systems = [row.system for row in ROWS if row.configuration == name]
+    systems = [row.system for row in ROWS.values() if row.configuration == name]
     kept, key = DONE / f"{name}-{seed}.json", value_digest([name, seed, systems, start.training, start.scoring])
     if (known := _read_scores(kept, key)) is not None:
         get_run_logger().info("done before")
@@ -113,11 +126,11 @@ def _read_scores(kept: Path, key: str) -> Mapping[str, Scores] | None:
 
 
 @task(retry_condition_fn=may_pass, **RETRIED)
-def publish_ablation(found: Found) -> None:
-    """Write reports/ablation.md and .csv, log the runs to MLflow, and publish the table."""
+def publish_ablation(found: Found, losses: Mapping[str, Losses]) -> None:
+    """Write reports/latest/ablation.md and .csv, log the runs to MLflow, and publish the table."""
     from stages.tracking.ablation_runs import log_ablation
 
-    table = ablation_markdown(found)
+    table = ablation_markdown(found, losses)
     write_text(REPORTS / "ablation.csv", ablation_csv(found))
     write_text(REPORTS / "ablation.md", table)
     log_ablation(found, [REPORTS / "ablation.md", REPORTS / "ablation.csv"])
@@ -136,7 +149,7 @@ def training_digest(sandbox: Sandbox) -> str:
 
 def scoring_digest() -> str:
     """Return a digest of the parameters and of the code by which models are scored."""
-    return value_digest([file_digest(PARAMS_FILE), source_digest(str(ROOT / PACKAGE / "ablation.py"))])
+    return value_digest([file_digest(PARAMS_FILE), source_digest(str(ROOT / PACKAGE / "studies" / "ablation.py"))])
 
 
 def main() -> int:

@@ -1,7 +1,6 @@
 """What runs every week: all tables, made anew from the data as they are. ``python -m flows.tables``."""
 
 import sys
-from pathlib import Path
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
@@ -11,9 +10,10 @@ from flows.support.artifacts import Progress
 from flows.support.command import exit_code_of, run
 from flows.support.dag import stages_in_order
 from flows.support.tasks import RETRIED, may_pass, publish_results, run_logged, run_stages
+from stages.core.paths import REPORTS
 from stages.report.ablation_table import SEEDS
 
-GENERATED = Path("reports/generated/table.md")
+GENERATED = REPORTS / "generated" / "table.md"
 LIMIT_SECONDS = 6 * 24 * 3600  # before the next week's
 
 
@@ -34,7 +34,7 @@ def tables(seeds: SeedCount = SEEDS) -> None:
 
 @task(retry_condition_fn=may_pass, **RETRIED)
 def edit_generated() -> None:
-    """Write reports/generated: Table 1 on sources that the base model made up."""
+    """Write reports/latest/generated: Table 1 on sources that the base model made up."""
     run_logged([sys.executable, "-m", "stages.studies.generated"], on_line=Progress("generated").follow)
 
 
@@ -47,7 +47,7 @@ def publish_generated() -> None:
 
 @task(retry_condition_fn=may_pass, **RETRIED)
 def draw_curves() -> None:
-    """Write reports/tradeoff: CLIPScore against SSIM-M̄ over a range of settings."""
+    """Write reports/latest/tradeoff: CLIPScore against SSIM-M̄ over a range of settings."""
     run_logged([sys.executable, "-m", "stages.studies.tradeoff"], on_line=Progress("tradeoff").follow)
 
 

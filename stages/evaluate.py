@@ -18,8 +18,9 @@ from stages.metrics.scores import SystemScores
 from stages.models.clip import load_clip
 from stages.models.hub import identity, locate
 from stages.models.vgg import load_vgg
-from stages.report.evaluation import read_story, write_evaluation
-from stages.report.results import NAMES
+from stages.report.captions import NAMES
+from stages.report.evaluation import Comparison, write_evaluation
+from stages.report.story import read_story
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.promotion import consider
 from stages.tracking.registry import NAME
@@ -45,9 +46,8 @@ def evaluate(params: Params) -> None:
     edits = edit_cases(cases, systems, models.tuned, identity(config.segmenter), params, EDITED)
     scores = score_edits(samples, edits.pictures, judge, vgg, config.batch)
     metrics = summarise_comparison(params, models, shards, samples, edits, scores)
-    write_evaluation(
-        REPORTS, cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics, story=story, params=params
-    )
+    comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
+    write_evaluation(REPORTS, comparison, story, params)
     _submit(params, models, systems, cases, edits, scores, metrics)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from stages.cli.main import _parser
 from stages.core.params import Params
-from stages.report.results import NAMES
+from stages.report.captions import NAMES
 from tests.stages.core.test_params import composed
 from tests.support import ROOT
 

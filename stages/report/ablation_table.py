@@ -65,12 +65,8 @@ CLAIMS = (
         metric="ssim_m_bar_frame",
         at_least=15.0,
     ),
-    RowClaim(
-        words="L_mask beats L_LDM on CLIPScore", better="paper", worse="plain_noise_perceptual", metric="clip_score"
-    ),
-    RowClaim(
-        words="L_perc helps CLIPScore", better="plain_noise_perceptual", worse="plain_noise", metric="clip_score"
-    ),
+    RowClaim(words="L_mask beats L_LDM on CLIPScore", better="paper", worse="plain_noise_perceptual", metric="clip_score"),
+    RowClaim(words="L_perc helps CLIPScore", better="plain_noise_perceptual", worse="plain_noise", metric="clip_score"),
     RowClaim(
         words="Edit prompts beat web captions on CLIPScore",
         better="plain_noise",
@@ -89,9 +85,7 @@ CLAIMS = (
         worse="unfiltered_masked",
         metric="edit_success",
     ),
-    RowClaim(
-        words="Filtering helps SSIM-M̄ (unmasked)", better="paper", worse="unfiltered", metric="ssim_m_bar_frame"
-    ),
+    RowClaim(words="Filtering helps SSIM-M̄ (unmasked)", better="paper", worse="unfiltered", metric="ssim_m_bar_frame"),
     RowClaim(
         words="The guided base model alone beats the losses of Eq 12 on CLIPScore",
         better="guided",

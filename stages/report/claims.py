@@ -59,8 +59,7 @@ CLAIMS = (
     Claim(first="iedit_m", second="inpainting", metric="ssim_m_region", effect="points", at_least=0),
 )
 """What the paper's Table 1 claims, against SDEdit at equal strength, and what follows from it for the other systems."""
-CLAIMED = NAMES | dict.fromkeys(CONTROLS, "SDEdit at its strength")
-"""System of a claim → its name."""
+CONTROL_NAMES = dict.fromkeys(CONTROLS, "SDEdit at its strength")
 EITHER = "Against inpainting, iEdit-M need be ahead in only one of edit success and SSIM-M (region)."
 
 
@@ -85,13 +84,14 @@ def judge_claims(scores: Mapping[str, SystemScores], resamples: int, seed: int) 
     return verdicts
 
 
-def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str] = CLAIMED) -> list[tuple[str, str, str, str]]:
+def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str] = NAMES) -> list[tuple[str, str, str, str]]:
     """Return (claim, wanted, found with its interval, yes or no) for each verdict.
 
     Args:
         verdicts: from ``judge_claims``.
-        names: system → its name.
+        names: system of SYSTEMS → its name.
     """
+    names = CONTROL_NAMES | dict(names)
     rows = []
     for verdict in verdicts:
         claim, found = verdict.claim, verdict.found

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from stages.common.seeds import derive_seed
 from stages.comparison.trials import Settings, Trial, run_trials
+from stages.core.files import write_text
 from stages.core.params import Params
 from stages.core.run import run, set_threads
 from stages.metrics.intervals import bootstrap
-from stages.report.curves import Curve, Point, plot_tradeoff
-from stages.report.results import NAMES, write_text
+from stages.report.captions import NAMES
+from stages.report.plots import Curve, Point, plot_tradeoff
 from stages.studies.tune import STRENGTHS
 
 DRAWN = Path("data/tradeoff")  # the edits of every point

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.comparison.trials import Settings, Trial, run_trials
+from stages.core.files import write_text
 from stages.core.params import Params
 from stages.core.run import run, set_threads
-from stages.report.results import NAMES, write_text
+from stages.report.captions import NAMES
 
 TRIED = Path("data/tuned")  # the edits of every trial
 REPORTS = Path("reports")

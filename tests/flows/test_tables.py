@@ -146,7 +146,7 @@ def test_experiments_that_are_done_are_not_done_again_and_the_project_is_left_as
     assert len(work.trained) == MODELS + 2
     assert sorted(experiments()) == sorted(set(work.trained))
     assert not PLACE.exists()
-    assert Artifact.get("ablation").data == Path("reports/ablation.md").read_text()
+    assert Artifact.get("ablation").data == Path("reports/latest/ablation.md").read_text()
 
 
 def test_true_targets_are_a_row_of_the_embedded_world_alone(work, monkeypatch):
@@ -155,14 +155,14 @@ def test_true_targets_are_a_row_of_the_embedded_world_alone(work, monkeypatch):
     ablation.ablation(seeds=2)
     assert len(work.trained) == MODELS // SEEDS * 2 - 2
     assert not [name for name in work.trained if TRUE_TARGETS in name]
-    told = Path("reports/ablation.md").read_text()
+    told = Path("reports/latest/ablation.md").read_text()
     assert "true targets" not in told
     assert "bad pairs kept" in told
 
 
 def test_changes_of_what_decides_the_scores_start_over_and_no_others(work, monkeypatch):
     monkeypatch.setattr(ablation, "CONFIGURATIONS", ["paper"])
-    monkeypatch.setattr(ablation, "publish_ablation", lambda _: None)
+    monkeypatch.setattr(ablation, "publish_ablation", lambda *_: None)
     ablation.ablation(seeds=2)
     whole = 2
     assert len(work.trained) == whole
@@ -190,7 +190,7 @@ def test_changes_of_what_decides_the_scores_start_over_and_no_others(work, monke
 def test_a_change_of_conf_starts_over_though_it_is_not_committed(work, monkeypatch):
     ablation.ablation(seeds=2)
     path = Path("conf/ablation/paper.yaml")
-    path.write_text("train: { steps: 5 }\n")
+    path.write_text("# @package _global_\ntrain: { steps: 5 }\n")
     monkeypatch.setattr(work, "check", lambda: None)
     ablation.ablation(seeds=2)
     assert len(work.trained) == len(ablation.CONFIGURATIONS) * 4

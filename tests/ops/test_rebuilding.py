@@ -179,13 +179,17 @@ class TestExperiments:
         said = run(project, sys.executable, str(tmp_path / "one.py"))
         assert {name: (project / name).read_bytes() for name in names} == before
         assert re.findall(r"Running stage '(\w+)'", said) == ["train"]
-        made = self.runs(project)["ablation-captions-0"]
-        assert (made["iedit.experiment"], made["train.prompts"], made["iedit.role"]) == ("ablation-captions-0", "alt", "train")
-        assert "ablation-captions-0" in run(project, "dvc", "exp", "show", "--csv")
-        run(project, "dvc", "get", ".", "models/iedit", "--rev", "ablation-captions-0", "-o", str(tmp_path / "iedit"))
+        made = self.runs(project)["ablation-web_captions-0"]
+        assert (made["iedit.experiment"], made["train.prompts"], made["iedit.role"]) == (
+            "ablation-web_captions-0",
+            "alt",
+            "train",
+        )
+        assert "ablation-web_captions-0" in run(project, "dvc", "exp", "show", "--csv")
+        run(project, "dvc", "get", ".", "models/iedit", "--rev", "ablation-web_captions-0", "-o", str(tmp_path / "iedit"))
         weights = "unet/diffusion_pytorch_model.safetensors"
         assert (tmp_path / "iedit" / weights).read_bytes() != (project / "models/iedit" / weights).read_bytes()
-        kept = json.loads((project / "logs/ablation/captions-0.json").read_text())
+        kept = json.loads((project / "logs/ablation/web_captions-0.json").read_text())
         assert set(kept["scores"]) == {"iedit"}
         assert [path.name for path in (project / "logs/ablation").iterdir() if path.is_dir()] == []
         assert list((project / "logs").rglob("mlflow.db")) == []

@@ -44,7 +44,7 @@ from stages.evaluate import evaluate
 from stages.instruct import instruct
 from stages.models.latent_diffusion import load_diffusion
 from stages.pairing.columns import PAIR_COLUMNS, SCORES
-from stages.report.evaluation import PANELS
+from stages.report.story import PANELS
 from stages.retrieve import retrieve
 from stages.segment import segment
 from stages.tracking import store

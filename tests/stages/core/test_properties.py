@@ -27,7 +27,7 @@ from stages.corpus.samples import CorpusSample, EditSample, read_corpus, read_ed
 from stages.diffusion.masks import shrink_mask
 from stages.diffusion.sampling import edit_latents
 from stages.metrics.clip import crop_regions
-from stages.report.page import TINT, overlay
+from stages.report.pictures import TINT, overlay
 from stages.segment import _image, _objection
 from tests.support.strikes import Strike, strike
 

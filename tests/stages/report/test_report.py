@@ -13,9 +13,14 @@ from stages.core.errors import InputError
 from stages.corpus.samples import EditSample, read_edits, write_edits
 from stages.metrics.intervals import Interval
 from stages.metrics.scores import METRICS, SystemScores, summarise
-from stages.report.claims import judge_claims, markdown_claims
-from stages.report.page import THUMBNAIL, contact_sheet, overlay, plot_losses, write_report
-from stages.report.results import NAMES, console_table, csv_table, markdown_table, result_rows, write_case_scores, write_tables
+from stages.report.captions import NAMES
+from stages.report.claims import claim_rows, judge_claims, markdown_claims
+from stages.report.contact_sheet import contact_sheet
+from stages.report.formats import console_table, csv_table, markdown_table, write_case_scores, write_tables
+from stages.report.page import write_report
+from stages.report.pictures import THUMBNAIL, overlay
+from stages.report.plots import plot_losses
+from stages.report.results import result_rows
 
 HOSTILE = "\"><img src=https://evil.example/x.png onerror='alert(1)'><script>alert(2)</script> {{ 7 * 7 }}"
 OF_SET = ("frechet_judge_features", "kid_judge_features")
@@ -315,5 +320,5 @@ def test_claims_are_computed_and_hold_where_they_are_large_enough_and_sure():
     again = {(each.claim.second, each.claim.metric): each.holds for each in judge_claims(systems, 100, 0)}
     assert again["inpainting", "ssim_m_bar_frame"]  # half a point less, of the one that is allowed
     assert sum(again.values()) == 1
-    table = markdown_claims(verdicts, {name: name for name in systems}, 200)
+    table = markdown_claims(claim_rows(verdicts, {name: name for name in systems}), 200)
     assert table.count("| yes |") == sum(verdict.holds for verdict in verdicts)

@@ -21,7 +21,8 @@ from stages.metrics.scores import METRICS
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import mask_to_tensor, to_tensor
-from stages.studies.generated import NOT_FOUND, _draw_sources, generated
+from stages.studies.generated import generated
+from stages.studies.generated_cases import NOT_FOUND, draw_sources
 from stages.training.instruct_pix2pix import widen
 from tests.stages import test_stages as harness
 from tests.stages.training.test_training import write_training_set
@@ -91,7 +92,7 @@ def test_sources_begin_with_other_noise_than_their_edits(params, asked, monkeypa
 
 def test_tables_claims_and_pictures_are_written_of_every_system(params, asked):
     generated(params)
-    reports = Path("reports/generated")
+    reports = Path("reports/latest/generated")
     metrics = json.loads((reports / "metrics.json").read_text())
     assert metrics["cases"] == 4
     assert set(metrics["systems"]) == set(SYSTEMS)
@@ -110,9 +111,9 @@ def test_tables_claims_and_pictures_are_written_of_every_system(params, asked):
 
 def test_a_second_run_draws_and_edits_nothing_and_writes_the_same(params, asked):
     generated(params)
-    before = {path.name: path.read_bytes() for path in Path("reports/generated").iterdir()}
+    before = {path.name: path.read_bytes() for path in Path("reports/latest/generated").iterdir()}
     generated(params)
-    assert {path.name: path.read_bytes() for path in Path("reports/generated").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in Path("reports/latest/generated").iterdir()} == before
     for stage in ("sources", "generated"):
         assert read_json(Path(f"logs/{stage}.json"))["done"] == 0
 
@@ -127,7 +128,7 @@ def test_a_source_without_its_thing_is_drawn_again(params, monkeypatch):
     referee, base = load_segmenter(params.generated.referee), load_models(params).base
     monkeypatch.setattr(Segmenter, "probabilities", third_time)
     cases = list(read_edits(Path("data/evaluation/00000.tar")))
-    made = _draw_sources(cases, base, referee, params.sampling, 0)
+    made = draw_sources(cases, base, referee, params.sampling, 0)
     assert [len(images) for images in seen] == [4, 2, 1]
     assert [case.key for case in made] == [case.key for case in cases]
     again = [np.asarray(images[-1], dtype=float) for images in seen]  # the last case, three times
@@ -146,7 +147,7 @@ def test_a_case_that_is_never_found_is_left_out_and_counted(params, monkeypatch)
     values["evaluate"] |= {"batch": 3}
     generated(Params.model_validate(values))
     assert read_json(Path("logs/sources.json"))["dropped"] == {NOT_FOUND: 1}
-    assert json.loads(Path("reports/generated/metrics.json").read_text())["cases"] == len(cases) - 1
+    assert json.loads(Path("reports/latest/generated/metrics.json").read_text())["cases"] == len(cases) - 1
 
 
 def test_a_referee_that_finds_nothing_is_told(params, monkeypatch):

@@ -1,0 +1,118 @@
+"""Cases whose sources the base model drew: the words of the held-out cases, on pictures that nobody has seen."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stages.comparison.cases import Case, read_cases
+from stages.core.errors import InputError
+from stages.core.params import Params, Sampling
+from stages.core.paths import GENERATED_CASES
+from stages.core.provenance import source_digest
+from stages.core.shards import ShardResult, ShardTask, list_shards, map_shards
+from stages.corpus.samples import EditSample, read_edits, write_edits
+from stages.editing.editor import Editor
+from stages.editing.inputs import adjust_sampling
+from stages.models.hub import identity
+from stages.models.segmenter import Segmenter, load_segmenter
+from stages.models.tensors import to_images
+
+DRAWS = 20  # pictures to draw for a case before giving it up
+NOT_FOUND = f"not found by the referee in {DRAWS} pictures"
+
+
+def write_cases(params: Params, base: Editor) -> list[Case]:
+    """Draw a source for each case of Table 1 (b), mask it by the referee, and return the cases that have one.
+
+    The cases are kept in GENERATED_CASES, one shard a batch; those that are there already are not drawn again.
+
+    Raises:
+        InputError: the referee finds what an edit is about in none of the pictures.
+    """
+    config = params.evaluate
+    cases = read_cases(list_shards(Path(config.cases), ".tar"), params)
+    batches = {f"{start:08d}": cases[start : start + config.batch] for start in range(0, len(cases), config.batch)}
+    sampling = adjust_sampling(params.sampling, strength=1.0, guidance_scale=config.systems.inpainting.guidance_scale)
+    referee = load_segmenter(params.generated.referee)
+
+    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        wanted = [case.sample for case in batches[task.name]]
+        drawn = draw_sources(wanted, base, referee, sampling, params.seed)
+        advance(len(wanted))
+        return ShardResult(done=write_edits(output, drawn), dropped=Counter({NOT_FOUND: len(wanted) - len(drawn)}))
+
+    settings = {
+        "base": identity(config.base),
+        "referee": identity(params.generated.referee),
+        "sampling": sampling.model_dump(exclude={"mask_margin", "mask_draft"}),
+        "seed": params.seed,
+        "code": source_digest(__file__),
+    }
+    tasks = [_task(name, batch) for name, batch in batches.items()]
+    map_shards(stage="sources", tasks=tasks, folder=GENERATED_CASES, suffix=".tar", settings=settings, work=work).report()
+    kept = [Case(shard=shard, sample=case) for shard in list_shards(GENERATED_CASES, ".tar") for case in read_edits(shard)]
+    if not kept:
+        raise InputError(
+            f"generated.referee = {params.generated.referee.name!r}: finds nothing in what "
+            f"evaluate.base = {config.base.name!r} draws; lower sampling.mask_threshold, or name other models"
+        )
+    return kept
+
+
+def draw_sources(
+    cases: Sequence[EditSample], base: Editor, referee: Segmenter, sampling: Sampling, seed: int
+) -> list[EditSample]:
+    """Return the cases with sources that the base model draws from their captions; the source stands in for the target.
+
+    A source is drawn again until the referee finds in it what the edit is about, at most DRAWS times; then the case is
+    left out. A mask that is empty or covers the whole picture finds nothing.
+
+    Args:
+        cases: n, all of one size.
+        base: the model that draws.
+        referee: finds the source term in a picture.
+        sampling: of the drawing; its threshold makes masks of the referee's probabilities.
+        seed: the pipeline's seed.
+    """
+    found: dict[str, EditSample] = {}
+    for attempt in range(DRAWS):
+        missing = [case for case in cases if case.key not in found]
+        if not missing:
+            break
+        pictures = to_images(_draw(missing, base, sampling, seed, attempt))
+        masks = referee.probabilities(pictures, [case.source_diff for case in missing]) >= sampling.mask_threshold
+        for case, picture, mask in zip(missing, pictures, masks, strict=True):
+            if mask.any() and not mask.all():
+                region = to_images(mask.float().expand(1, 3, -1, -1))[0].convert("L")
+                found[case.key] = replace(case, source=picture, target=picture, source_mask=region, target_mask=region)
+    return [found[case.key] for case in cases if case.key in found]
+
+
+def _draw(cases: Sequence[EditSample], base: Editor, sampling: Sampling, seed: int, attempt: int) -> Tensor:
+    """Return pictures of the source captions, (n, 3, h, w) in [0, 1], drawn from pure noise.
+
+    The noise differs from that of every edit: an edit that started from the noise of its own source would reproduce it.
+    """
+    side = cases[0].source.width
+    return base.edit_batch(
+        torch.zeros(len(cases), 3, side, side),
+        [case.source_caption for case in cases],
+        masks=None,
+        sampling=sampling,
+        seed=seed,
+        keys=[f"source {case.key}/{attempt}" for case in cases],
+        from_noise=True,
+    )
+
+
+def _task(name: str, batch: Sequence[Case]) -> ShardTask:
+    return ShardTask(
+        name=name,
+        inputs=tuple(sorted({case.shard for case in batch})),
+        samples=len(batch),
+        settings={"keys": [case.sample.key for case in batch]},
+    )
