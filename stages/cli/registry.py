@@ -1,4 +1,4 @@
-"""The commands of ``iedit`` that operate the registry: promote, rollback, history, lineage, reproduce."""
+"""The commands of ``iedit`` that operate the registry: promote, rollback, history, lineage."""
 
 import argparse
 import tempfile
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from stages.cli.reproduce import compare_in_clone
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.params import Params
@@ -26,12 +25,12 @@ from stages.tracking.store import connect
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-SHOWN_DIGITS = 8  # of the digest of cases: scores on other cases cannot be compared
+SHOWN_DIGITS = 8  # of the digest of the cases: scores on different cases cannot be compared
 SCORES = {"iedit_m/clip_score": "CLIPScore", "iedit_m/ssim_m_bar": "SSIM-M̄"}
 
 
 def promote(options: argparse.Namespace) -> None:
-    """Make a version champion if it passes the gate, or in any case where that is asked for.
+    """Make a version champion if it passes the gate, or with ``--force`` in any case.
 
     Raises:
         InputError: it does not pass.
@@ -46,19 +45,19 @@ def promote(options: argparse.Namespace) -> None:
         from stages.comparison.standard import current_standard  # slow to import
 
         params = read_params()
-        set_threads(params.threads)  # what it evaluates is compared with what the stage has evaluated
+        set_threads(params.threads)  # its scores are compared with scores that the stage has made with these threads
         with alone("iedit promote"):  # it may have to evaluate
             version = find_version(options.version)
             decision = consider(version, current_standard(params), by_hand=True)
         challenger = version_by_alias(connect(create=False), CHALLENGER)
     if not decision.passes:
-        refused = "stays challenger" if challenger == version.version else "is not promoted"
-        raise InputError(f"models:/{NAME}/{version.version} {refused}: {decision.why}; --force promotes it all the same")
+        refusal = "stays challenger" if challenger == version.version else "is not promoted"
+        raise InputError(f"models:/{NAME}/{version.version} {refusal}: {decision.why}; --force promotes it all the same")
     print(f"models:/{NAME}/{version.version} is champion: {decision.why}")
 
 
 def rollback(_: argparse.Namespace) -> None:
-    """Make the champion before this one champion again."""
+    """Make the previous champion the champion again."""
     with store_errors_in_one_line():
         event = champions.roll_back("by hand")
     print(f"models:/{NAME}/{event.version} is champion again, in place of {_version(event.former)}")
@@ -68,8 +67,7 @@ def history(_: argparse.Namespace) -> None:
     """Print every promotion and rollback, oldest first, and which versions are champion and challenger."""
     with store_errors_in_one_line():
         client = connect(create=False)
-        events = champions.read_events(client)
-        for event in events:
+        for event in champions.read_events(client):
             scores = _scores(event.version)
             print(f"{event.when:%Y-%m-%d %H:%M:%S}  version {event.version}  {event.how}  {scores}\n    {event.why}")
         for alias in (CHAMPION, CHALLENGER):
@@ -77,48 +75,43 @@ def history(_: argparse.Namespace) -> None:
 
 
 def lineage(options: argparse.Namespace) -> None:
-    """Print what a version was made from, from the registry alone."""
+    """Print what a version was made from, as its record in the registry has it."""
     with store_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:
         client = connect(create=False)
         version = find_version(options.version)
         kept = fetch_record(client, version.model_id, Path(folder))
         record = read_json(kept / RECORD)
         params = yaml.safe_load((kept / PARAMS_FILE.name).read_text(encoding="utf-8"))
-        for line in [*_tell_making(client, version, record), *_tell_inputs(record, params)]:
+        for line in [*_describe_version(client, version), *_describe_code(record), *_describe_inputs(record, params)]:
             print(line)
 
 
-def reproduce(options: argparse.Namespace) -> int:
-    """Make a version again in a clean clone; return 0 where every stage is identical, else 1."""
-    with store_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:
-        version = find_version(options.version)
-        kept = fetch_record(connect(create=False), version.model_id, Path(folder))
-        return 0 if compare_in_clone(kept, options.into) else 1
-
-
-def _tell_making(client: "MlflowClient", version: Registered, record: Mapping[str, Any]) -> Iterator[str]:
+def _describe_version(client: "MlflowClient", version: Registered) -> Iterator[str]:
     aliases = [alias for alias in (CHAMPION, CHALLENGER) if version_by_alias(client, alias) == version.version]
     yield f"version    models:/{NAME}/{version.version}{''.join(f', {alias}' for alias in aliases)}"
     decision = client.get_model_version(NAME, version.version).description
     if decision:
         yield f"decision   {decision}"
     if version.run_id is None:
-        yield "training   no run of it is in this store"
-    else:
-        run = client.get_run(version.run_id)
-        commit, dirty = run.data.tags.get("mlflow.source.git.commit"), run.data.tags.get("iedit.git_dirty") == "true"
-        yield f"training   run {version.run_id} ({run.info.run_name}), commit {commit}{', with changes' if dirty else ''}"
+        yield "training   its run is not in this store"
+        return
+    run = client.get_run(version.run_id)
+    commit, dirty = run.data.tags.get("mlflow.source.git.commit"), run.data.tags.get("iedit.git_dirty") == "true"
+    yield f"training   run {version.run_id} ({run.info.run_name}), commit {commit}{', with changes' if dirty else ''}"
+
+
+def _describe_code(record: Mapping[str, Any]) -> Iterator[str]:
     changed = record["changed"]
     yield f"commit     {record['commit']}{', with changes in ' + ', '.join(changed) if changed else ''}"
     yield "stages"
-    order = list(Params.model_fields)  # that of the pipeline
+    order = list(Params.model_fields)  # the order of the pipeline
     for stage, outs in sorted(record["stages"].items(), key=lambda each: order.index(each[0]) if each[0] in order else -1):
         for path, out in outs.items():
             files = f"  {len(out['files'])} files" if "files" in out else ""
             yield f"  {stage:<10} {path:<22} {out['md5']}{files}"
 
 
-def _tell_inputs(record: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
+def _describe_inputs(record: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
     yield f"corpus     {', '.join(f'{name} {value}' for name, value in record['source'].items())}"
     for shard in record["shards"]:
         yield f"  {shard['shard']}  {shard['sha256']}  {shard['samples']} samples, the first from {shard['first']}"

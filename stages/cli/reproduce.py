@@ -1,107 +1,131 @@
-"""A version made again in a clean clone, stage by stage, and compared with what was recorded of it."""
+"""``iedit reproduce``: make a version again in a clean clone, and compare every stage with its record."""
 
+import argparse
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from stages.cli.agreement import are_comparable, largest_difference, read_metrics
 from stages.cli.clone import clean_clone, copy_local_files, run_dvc
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.paths import LOCK_FILE, PARAMS_FILE
+from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.lineage import libraries, outs_of, read_stages
-from stages.tracking.record import RECORD, hash_out, read_lock
+from stages.tracking.record import METRICS, RECORD, fetch_record, hash_out, read_lock
+from stages.tracking.registry import find_version
+from stages.tracking.store import connect
 
-INGEST = "ingest"  # the one stage whose outs are pulled where that is possible: its source may be gone
-SHOWN = 5  # differing files that are named
+INGEST = "ingest"  # the only stage whose outs are pulled if possible: its source may be gone
+SHOWN = 5  # differing files that a line names
 
 Outs = Mapping[str, Mapping[str, Any]]
 
 
-def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
-    """Make a version again and tell of each stage whether it came out the same; stop at the first that did not.
+def reproduce(options: argparse.Namespace) -> int:
+    """Make a version again in a clean clone.
 
-    The clone is of the repository that this process is in, at the version's commit, with its params.yaml. The corpus is
-    pulled from the DVC remote, or made again where that has not got it; every other stage is run. What the stages log
-    goes into a store of the clone's own.
+    Returns:
+        0 if every stage is identical, or the scores are equal within the tolerance; otherwise 1.
+    """
+    with store_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:
+        version = find_version(options.version)
+        kept = fetch_record(connect(create=False), version.model_id, Path(folder))
+        return 0 if compare_in_clone(kept, options.into) else 1
+
+
+def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
+    """Make a version again, print how each stage compares with its record, and return whether the version is reproduced.
+
+    The clone is one of the repository that this process is in, at the version's commit, with the version's params.yaml.
+    The corpus is pulled from the DVC remote or, if the remote does not have it, made again. Every other stage is run, also
+    after one that differs. The stages log to a tracking store of the clone's own.
 
     Args:
-        kept: the folder with the version's record.
-        into: where the clone is to be, and to stay; None is a temporary folder.
+        kept: the folder of the version's record.
+        into: the folder of the clone, which stays; None is a temporary folder.
 
     Raises:
-        InputError: there is no way to make it again: no commit, or files of it that no commit has; or nothing was recorded
-            of a stage.
+        InputError: the version cannot be made again, because its commit or changes to it are missing, because a stage was
+            not recorded, or because a stage fails.
     """
     record = read_json(kept / RECORD)
-    _check(record, kept)
-    _tell_libraries(record["libraries"])
+    check_reproducible(record, kept)
+    warn_of_other_libraries(record["libraries"])
     with clean_clone(record["commit"], into) as clone:
         for name in (PARAMS_FILE.name, LOCK_FILE.name):
             shutil.copyfile(kept / name, clone / name)
         copy_local_files(clone)
-        for stage in _stages_to_compare(clone, record["stages"]):
-            how = "pulled" if stage == INGEST and _pull(clone, list(record["stages"][stage])) else "made again"
-            if how == "made again":
-                run_dvc(clone, "repro", "--single-item", "--force", "--no-run-cache", stage)
-            if how == "pulled":  # DVC wrote nothing: the lock is still the version's own
-                made = {path: hash_out(clone / path)["md5"] for path in record["stages"][stage]}
-            else:
-                made = read_lock(clone / LOCK_FILE).get(stage, {})
-            difference = _compare(record["stages"][stage], made, clone)
-            print(f"{stage:<10} {how}, {difference or 'identical'}", flush=True)
-            if difference:
-                return False
-    print(f"identical: {len(record['stages'])} stages")
-    return True
+        stages = stages_to_compare(clone, record["stages"])
+        differing = [stage for stage in stages if not _is_identical(stage, record["stages"][stage], clone)]
+        is_reproduced, verdict = _judge(stages, differing, kept / METRICS.name, clone / METRICS)
+    print(verdict)
+    return is_reproduced
 
 
-def _check(record: Mapping[str, Any], kept: Path) -> None:
-    lacking = sorted(set(record["changed"] or ()) - {PARAMS_FILE.name})  # that file is kept with the version
+def check_reproducible(record: Mapping[str, Any], kept: Path) -> None:
+    """Check that a version's record is enough to make the version again.
+
+    Raises:
+        InputError: it is not.
+    """
+    missing = sorted(set(record["changed"] or ()) - {PARAMS_FILE.name})  # params.yaml is kept with the version
     if record["changed"] is None:
         raise InputError("the version was not made in a git repository: there is no commit to clone")
-    if lacking:
-        raise InputError(f"the version was made with changes that no commit holds: {', '.join(lacking[:SHOWN])}")
+    if missing:
+        raise InputError(f"the version was made with changes that no commit holds: {', '.join(missing[:SHOWN])}")
     if not (kept / LOCK_FILE.name).is_file():
         raise InputError("the version was not made by DVC: no hash of a stage was recorded")
 
 
-def _tell_libraries(recorded: Mapping[str, str]) -> None:
+def warn_of_other_libraries(recorded: Mapping[str, str]) -> None:
+    """Print which of the version's libraries have another version here."""
     here = libraries()
     others = [f"{name} {version} (here {here.get(name)})" for name, version in recorded.items() if here.get(name) != version]
     if others:
-        print(f"other libraries than the version's, so a difference may be theirs: {', '.join(others)}", file=sys.stderr)
+        print(f"other libraries than the version's may cause differences: {', '.join(others)}", file=sys.stderr)
 
 
-def _in_order(clone: Path) -> list[str]:
-    """Return the stages of dvc.yaml, each after all whose outs it needs."""
+def stages_to_compare(clone: Path, recorded: Mapping[str, Outs]) -> list[str]:
+    """Return the stages of the clone, each after the stages that it needs.
+
+    Raises:
+        InputError: they are not the recorded stages.
+    """
     stages = read_stages(clone)
     made = {Path(out): name for name, stage in stages.items() for out in outs_of(stage)}
     needs = {
         name: [made[path] for dep in stage.get("deps", []) for path in (Path(dep), *Path(dep).parents) if path in made]
         for name, stage in stages.items()
     }
-    return list(TopologicalSorter(needs).static_order())
-
-
-def _stages_to_compare(clone: Path, recorded: Mapping[str, Outs]) -> list[str]:
-    """Return the stages of the clone in their order.
-
-    Raises:
-        InputError: they are not those that were recorded.
-    """
-    order = _in_order(clone)
+    order = list(TopologicalSorter(needs).static_order())
     differing = sorted(set(order).symmetric_difference(recorded))
     if differing:
-        place = "dvc.yaml" if differing[0] in recorded else "what was recorded of the version"
+        place = "dvc.yaml" if differing[0] in recorded else "the record of the version"
         raise InputError(f"stage {differing[0]}: is not in {place}, so there is nothing to compare it with")
     return order
 
 
+def _is_identical(stage: str, recorded: Outs, clone: Path) -> bool:
+    """Pull or make the outs of a stage, print how they compare with the record, and return whether they are identical."""
+    if stage == INGEST and _pull(clone, list(recorded)):
+        how = "pulled"  # DVC writes no lock entry for it: the one there is the version's own
+        made = {path: hash_out(clone / path)["md5"] for path in recorded}
+    else:
+        how = "made again"
+        run_dvc(clone, "repro", "--single-item", "--force", "--no-run-cache", stage)
+        made = read_lock(clone / LOCK_FILE).get(stage, {})
+    difference = name_differences(recorded, made, clone)
+    print(f"{stage:<10} {how}, {f'other bytes: {difference}' if difference else 'identical'}", flush=True)
+    return not difference
+
+
 def _pull(clone: Path, outs: list[str]) -> bool:
-    """Tell whether the remote had the outs; they are there afterwards."""
+    """Pull outs from the DVC remote; return whether the remote has them."""
     try:
         run_dvc(clone, "pull", *outs)
     except InputError as error:
@@ -110,8 +134,14 @@ def _pull(clone: Path, outs: list[str]) -> bool:
     return True
 
 
-def _compare(recorded: Outs, made: Mapping[str, str], clone: Path) -> str:
-    """Return what differs between recorded outs and those in the clone, or nothing."""
+def name_differences(recorded: Outs, made: Mapping[str, str], clone: Path) -> str:
+    """Return which recorded outs and files in them differ from those in a clone; empty if none does.
+
+    Args:
+        recorded: out → its MD5 and, of a folder, those of its files.
+        made: out → its MD5 in the clone.
+        clone: the folder of the clone.
+    """
     differing = []
     for path, out in recorded.items():
         if made.get(path) == out["md5"]:
@@ -124,4 +154,25 @@ def _compare(recorded: Outs, made: Mapping[str, str], clone: Path) -> str:
         names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         differing.append(f"{path} ({len(names)} of {len(before)} files: {', '.join(names[:SHOWN])}{more})")
-    return f"differs: {'; '.join(differing)}" if differing else ""
+    return "; ".join(differing)
+
+
+def _judge(stages: list[str], differing: list[str], recorded: Path, found: Path) -> tuple[bool, str]:
+    """Return whether a version is reproduced, and the verdict to print.
+
+    Args:
+        stages: all stages.
+        differing: the stages with other bytes.
+        recorded: the metrics.json of the version; missing for versions that were recorded without it.
+        found: the metrics.json of the clone.
+    """
+    if not differing:
+        return True, f"identical: {len(stages)} stages"
+    bytes_differ = f"differs: {len(differing)} of {len(stages)} stages have other bytes"
+    if not recorded.is_file():
+        return False, f"{bytes_differ}; no scores were recorded that could be compared"
+    before, now = read_metrics(recorded), read_metrics(found)
+    if not are_comparable(before, now):
+        return False, f"{bytes_differ}, and so have the cases or the models that score them"
+    largest = largest_difference(before, now)
+    return largest.is_tolerable, f"{'equal within tolerance' if largest.is_tolerable else 'differs'}: {largest}"

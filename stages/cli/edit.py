@@ -1,0 +1,112 @@
+"""``iedit edit``: edit one picture."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from stages.common.text import one_line
+from stages.core.errors import InputError
+from stages.core.files import lack_of_room, written_aside
+from stages.core.params import ModelName, Sampling
+from stages.core.params_file import read_params
+from stages.editing.inputs import SETTINGS_FILE, adjust_sampling, check_images, check_prompt, read_picture, read_sampling
+
+if TYPE_CHECKING:  # slow to import; a mistake in the arguments must be reported at once
+    from stages.editing.editor import Editor
+
+OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def edit(options: argparse.Namespace) -> None:
+    """Edit one picture, and print where the results are.
+
+    Raises:
+        InputError: an argument is invalid, a picture cannot be read or written, or there is no such model.
+    """
+    outputs = name_outputs(options.output, check_images(options.images))
+    prompt = check_prompt(options.prompt)
+    term, source_term = one_line(options.term) or None, one_line(options.source_term) or None
+    picture = read_picture(options.image).convert("RGB")
+    mask = None if options.mask is None else read_picture(options.mask, "mask").convert("L")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    editor, sampling = load_model(options.model)
+
+    from stages.editing.editor import EditRequest, MaskMode
+
+    mode = MaskMode.NONE if options.no_mask else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN
+    edits = editor.edit(
+        EditRequest(image=picture, prompt=prompt, mask=mask, term=term, source_term=source_term),
+        mask_mode=mode,
+        images=options.images,
+        seed=options.seed,
+        sampling=adjust_sampling(
+            sampling, strength=options.strength, guidance_scale=options.guidance_scale, steps=options.steps
+        ),
+    )
+    for path, result in zip(outputs, edits, strict=True):
+        _save(result, path)
+        print(path)
+
+
+def load_model(model: str) -> "tuple[Editor, Sampling]":
+    """Return an editor and its sampling settings.
+
+    Args:
+        model: a URI of the registry, or a folder, which is used with the segmenter of params.yaml.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if model.startswith("models:/"):
+        from stages.tracking.errors import store_errors_in_one_line
+        from stages.tracking.registry import load_editor
+
+        with store_errors_in_one_line():
+            return load_editor(model)
+    folder = Path(model)
+    if not folder.is_dir():
+        raise InputError(f"model {model}: neither a folder nor models:/NAME@ALIAS")
+
+    from stages.editing.editor import Editor
+
+    params = read_params()
+    if (folder / SETTINGS_FILE).is_file():
+        sampling = read_sampling(folder)
+    else:  # a base model, for example
+        print(f"model {model}: has no {SETTINGS_FILE}, so it samples as params.yaml says", file=sys.stderr)
+        sampling = params.sampling
+    return Editor.load(ModelName(name=model), params.evaluate.segmenter), sampling
+
+
+def name_outputs(path: Path, images: int) -> list[Path]:
+    """Return the paths of the results: edited.png or, for several, edited-1.png and so on.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise InputError(f"output {path}: its name must end in one of {', '.join(OUTPUT_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"output {path}: no such folder: {path.parent}")
+    outputs = [path] if images == 1 else [path.with_stem(f"{path.stem}-{number}") for number in range(1, images + 1)]
+    folder = next((output for output in outputs if output.is_dir()), None)
+    if folder is not None:
+        raise InputError(f"output {folder}: is a folder")
+    return outputs
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        InputError: the system does not allow it.
+    """
+    try:
+        with written_aside(path) as temporary:
+            picture.save(temporary)
+    except OSError as error:
+        raise InputError(f"output {path}: {lack_of_room(error) or error.strerror or error}") from error
