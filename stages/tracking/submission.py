@@ -1,4 +1,4 @@
-"""From an evaluation to the registry: scores and times logged, the model registered, its record kept."""
+"""From an evaluation to the registry: log scores and times, register the model, keep the record of its making."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,17 +19,17 @@ from stages.tracking.runs import log_results, run_for_results
 from stages.tracking.store import connect
 
 SECONDS = LOGS / "seconds_per_edit.json"
-SERVED = "iedit_m/"  # the system that a version is served as: its scores become the version's
+SERVED = "iedit_m/"  # the system that a registered version is served as; its scores become those of the version
 
 
 def log_evaluation(trained_by: str | None, metrics: Mapping[str, Any], reports: Path, params: Params) -> str | None:
-    """Log the scores and the report of a model to MLflow; return the run, or None where no run of the training is known.
+    """Log a model's scores and report to MLflow; return the run that they are logged to, or None if there is none.
 
     Args:
-        trained_by: the run of the training, if one is known.
+        trained_by: the run that trained the model, if the store has it.
         metrics: the value of metrics.json.
         reports: the folder of metrics.json, report.html and sheet.png.
-        params: logged with a run of its own, where an experiment trained nothing.
+        params: all of params.yaml, logged if a DVC experiment that trained nothing gets a run of its own.
     """
     run_id = run_for_results(trained_by, params)
     if run_id is not None:
@@ -40,14 +40,14 @@ def log_evaluation(trained_by: str | None, metrics: Mapping[str, Any], reports: 
 def register_evaluated(
     model: Path, segmenter: Path, *, trained_by: str | None, metrics: Mapping[str, Any], case: EditSample
 ) -> Registered:
-    """Register an evaluated model as that of the run that trained it, or find the version that has the same files.
+    """Register an evaluated model as the result of its training run, or return the version that has the same files.
 
     Args:
         model: the folder that the train stage wrote.
         segmenter: the folder of CLIPSeg.
-        trained_by: the run of the training, if one is known.
+        trained_by: the run that trained the model, if the store has it.
         metrics: the value of metrics.json.
-        case: kept with the model as its example.
+        case: the case that becomes the model's example request.
     """
     return register(
         model,
@@ -60,11 +60,11 @@ def register_evaluated(
 
 
 def log_seconds(seconds: Mapping[str, float], names: Mapping[str, str], run_id: str | None) -> None:
-    """Print, keep and log how long an edit takes. Times never repeat, so they are no output of the stage.
+    """Print, keep and log how long an edit takes. Times never repeat exactly, so they are no out of the stage.
 
     Args:
         seconds: system → seconds per edit.
-        names: system → how it is shown.
+        names: system → its name in tables.
         run_id: the run to log to, if there is one.
     """
     write_json(SECONDS, dict(seconds))
@@ -74,13 +74,13 @@ def log_seconds(seconds: Mapping[str, float], names: Mapping[str, str], run_id: 
 
 
 def keep_with_version(version: Registered, standard: Standard, scores: Scores, params: Params) -> None:
-    """Keep with a version its scores of every case, and how it was made."""
+    """Keep a version's scores on every case, and the record of its making, with the version."""
     client = connect()
     save_scores(client, version.model_id, standard.evaluation_set, standard.cases, scores)
     save_record(client, version.model_id, params, describe_models(params))
 
 
 def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return "system/metric" → value, without the undefined ones."""
+    """Return "system/metric" → value for all defined values."""
     rows = metrics["systems"].items()
     return {f"{system}/{name}": value for system, row in rows for name, value in row.items() if value is not None}
