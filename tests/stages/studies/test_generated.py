@@ -24,10 +24,8 @@ from stages.models.tensors import mask_to_tensor, to_tensor
 from stages.studies.generated import generated
 from stages.studies.generated_cases import NOT_FOUND, draw_sources
 from stages.training.instruct_pix2pix import widen
-from tests.stages import test_stages as harness
 from tests.stages.training.test_training import write_training_set
-
-models, workplace = harness.models, harness.workplace
+from tests.support.tiny_corpus import params_for
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def params(models, workplace) -> Params:
     shutil.copytree(models.segmenter.name, "referee")
     weights = load_file("referee/model.safetensors")
     save_file({name: weight * 1.01 for name, weight in weights.items()}, "referee/model.safetensors", {"format": "pt"})
-    return harness.params_for(
+    return params_for(
         models, evaluate={"cases": "data/evaluation", "batch": 2}, generated={"referee": {"name": "referee"}}
     )
 

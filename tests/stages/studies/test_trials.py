@@ -23,11 +23,9 @@ from stages.studies import tradeoff, tune
 from stages.studies.ablation import score_model
 from stages.tracking import store
 from stages.tracking.ablation_runs import PARENT, log_ablation
-from tests.stages import test_stages as harness
 from tests.stages.core.test_params import composed
 from tests.support import ROOT
-
-models, workplace = harness.models, harness.workplace
+from tests.support.tiny_corpus import params_for, write_training_pairs, write_world
 OF_SET = ("frechet_judge_features", "kid_judge_features")
 
 
@@ -74,10 +72,7 @@ class TestTune:
 class TestTrials:
     @pytest.fixture
     def params(self, models, workplace) -> Params:
-        harness.write_world(1)
-        params = harness.params_for(models, evaluate={"validation": "data/training"})
-        retrieve(params)
-        segment(params)
+        params = write_training_pairs(models, evaluate={"validation": "data/training"})
         for name in ("iedit", "instruct_pix2pix"):
             shutil.copytree(models.diffusion.name, f"models/{name}")
         return params
@@ -112,7 +107,7 @@ class TestTrials:
         from stages.comparison.cases import read_cases
         from stages.core.shards import list_shards
 
-        harness.write_world(4)
+        write_world(4)
         values = params.model_dump(mode="json")
         values["retrieve"] |= {"held_out": 1.0, "max_uses": 1}
         values["evaluate"] |= {"cases": "data/heldout", "validation": "data/heldout", "max_cases": 100}

@@ -1,0 +1,84 @@
+"""How a stage ends, and where temporary files lie meanwhile."""
+
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stages.core import run as process
+
+
+@pytest.fixture(autouse=True)
+def small(workplace, monkeypatch) -> None:
+    monkeypatch.setattr(process, "read_params", lambda: SimpleNamespace(threads=1))
+    monkeypatch.setattr(process, "on_interrupt", lambda _: None)
+
+
+def end(stage) -> int:
+    with pytest.raises(SystemExit) as ended:
+        process.run(stage)
+    return ended.value.code
+
+
+def test_of_errors_only_a_full_disk_is_told_in_a_line(capsys):
+    def stage(_):
+        raise OSError(error, os.strerror(error), "a/file")
+
+    error = errno.ENOSPC
+    assert end(stage) == 3
+    told = "error: [Errno 28] No space left on device: 'a/file'; what is whole is kept, make room and run again\n"
+    assert capsys.readouterr().err == told
+    error = errno.EACCES
+    with pytest.raises(PermissionError):
+        process.run(stage)
+
+def test_an_interrupt_is_told_in_a_line(capsys):
+    def stage(_):
+        raise KeyboardInterrupt
+
+    assert end(stage) == 130
+    assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
+
+def test_temporary_files_lie_in_the_project_and_go():
+    def stage(_):
+        assert list(process.TEMPORARY.iterdir()) == []
+        descriptor, name = tempfile.mkstemp()
+        os.close(descriptor)
+        assert Path(name).parent == process.TEMPORARY.absolute()
+
+    (process.TEMPORARY / "of a stage that was killed").mkdir(parents=True)
+    outside = tempfile.gettempdir()
+    assert end(stage) == 0
+    assert not process.TEMPORARY.exists()
+    assert tempfile.gettempdir() == outside
+
+@pytest.mark.parametrize("variable", [None, "/var/tmp"])
+def test_temporary_files_of_what_a_stage_starts_lie_there_too(monkeypatch, variable):
+    def stage(_):
+        code = "import tempfile; print(tempfile.gettempdir())"
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert told.strip() == str(process.TEMPORARY.absolute())
+
+    monkeypatch.delenv("TMPDIR", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("TMPDIR", variable)
+    assert end(stage) == 0
+    assert os.environ.get("TMPDIR") == variable
+
+def test_temporary_files_of_the_second_process_are_its_own(monkeypatch):
+    def stage(_):
+        assert (process.TEMPORARY / "of the first process").exists()
+        assert Path(tempfile.mkdtemp()).parent == own.absolute()
+
+    own = process.TEMPORARY.with_name("tmp-1")
+    (own / "of a stage that was killed").mkdir(parents=True)
+    (process.TEMPORARY / "of the first process").mkdir(parents=True)
+    monkeypatch.setenv("RANK", "1")
+    assert end(stage) == 0
+    assert (process.TEMPORARY / "of the first process").exists()
+    assert not own.exists()

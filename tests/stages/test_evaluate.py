@@ -1,0 +1,231 @@
+"""Stage evaluate: what it writes, what a second run makes again, and what stops it before any work."""
+
+import csv
+import json
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from stages import mutate
+from stages.__main__ import stage_named
+from stages.common.parquet import write_table
+from stages.core.errors import InputError
+from stages.core.files import read_json, write_json
+from stages.core.params import Params
+from stages.core.paths import EDITS, PAIRS, TRAINING_SET
+from stages.corpus.samples import write_edits
+from stages.evaluate import EDITED, PANELS, _standard, evaluate
+from stages.instruct import instruct
+from stages.retrieve import retrieve
+from stages.segment import segment
+from stages.tracking import store
+from stages.tracking.evaluations import load_scores
+from stages.tracking.gate import LABELS
+from stages.tracking.registry import current_champion
+from stages.train import train
+from tests.support.tiny_corpus import (
+    SHARD_SIZE,
+    contents,
+    counted,
+    edit_row,
+    masks_of,
+    params_for,
+    samples_of,
+    write_shards,
+    write_training_pairs,
+    write_world,
+)
+
+HOSTILE = ' <script src="//evil.example">\x1b[2J\x9b31m\x00</script>\n../../../etc/passwd'
+
+
+def test_train_and_evaluate(models, workplace, capsys):
+    write_world(2)
+    for path, first in ((EDITS / "00000.parquet", 0), (EDITS / "00001.parquet", SHARD_SIZE)):
+        rows = [edit_row(number) for number in range(first, first + SHARD_SIZE, 2)]
+        words = ("caption", "edit_prompt", "source_diff", "target_diff")
+        write_table(path, [row | {name: row[name] + HOSTILE for name in words} for row in rows], mutate.COLUMNS)
+    params = params_for(models)
+    Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    for stage in (retrieve, segment, train, instruct, evaluate):
+        stage(params)
+
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    assert metrics["cases"] == 4
+    assert set(metrics["systems"]) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
+    assert str(workplace) not in Path("reports/metrics.json").read_text()
+    cases = samples_of(TRAINING_SET)[:4]
+    predicted = [masks_of(models, case.source, case.target_diff) >= models.threshold for case in cases]
+    assert all(mask.any() for mask in predicted)
+    true = [np.asarray(case.source_mask) > 0 for case in cases]
+    overlap = [(one & other).sum() / (one | other).sum() for one, other in zip(true, predicted, strict=True)]
+    found = metrics["predicted_masks"]
+    assert found["true_area"] == pytest.approx(np.mean(true), abs=1e-6)
+    assert found["area"] == pytest.approx(np.mean(predicted), abs=1e-3)
+    assert found["miou"] == pytest.approx(np.mean(overlap), abs=5e-3)
+    client = store.connect()
+    version = client.get_model_version("iedit", "1")
+    evaluated = client.get_run(version.run_id).data.metrics
+    for system, scores in metrics["systems"].items():
+        for name, value in scores.items():
+            assert evaluated.get(f"evaluate/{system}/{name}") == (None if value is None else pytest.approx(value))
+    written = {path.relative_to("reports").as_posix() for path in Path("reports").rglob("*") if path.is_file()}
+    assert {"pairs.csv", "pairs.md", "claims.md"} <= written
+    seconds = read_json(Path("logs/seconds_per_edit.json"))
+    assert all(seconds[system] > 0 for system in metrics["systems"])
+    assert evaluated["evaluate/iedit_m/seconds_per_edit"] == seconds["iedit_m"]
+    assert {"metrics.json", "cases.csv", "report.html", "sheet.png", "samples/source.png", "samples/edit.json"} <= written
+    assert read_json(Path("reports/samples/edit.json"))["prompt"] == samples_of(TRAINING_SET)[0].edit_prompt
+
+    told = {"terminal": "".join(capsys.readouterr()).encode()}  # what was in the captions is words in all that is read
+    files = [path for folder in ("reports", "logs", "mlruns", "models") for path in Path(folder).rglob("*") if path.is_file()]
+    told |= {str(path): path.read_bytes() for path in files if path.suffix not in (".png", ".webp", ".safetensors")}
+    assert {".html", ".json", ".csv", ".md", ".yaml"} <= {path.suffix for path in files}
+    with closing(sqlite3.connect("mlflow.db")) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [row for name in tables for row in database.execute(f'SELECT * FROM "{name}"')]
+    told["mlflow.db"] = "\n".join(str(value) for row in rows for value in row).encode()
+    assert b"train.losses.noise" in told["mlflow.db"]
+    assert [name for name, text in told.items() if "mlruns" in name and b"evil.example" in text]  # there the example is kept
+    marks = [b"\x1b", b"\\u001b", b"\x00", b"\\u0000", "\x9b".encode(), b"\\u009b"]
+    assert [(name, mark) for name, text in told.items() for mark in marks if mark in text] == []
+    assert b"evil.example" in told["reports/report.html"]
+    assert b"<script" not in told["reports/report.html"]
+    ours = {"data", "logs", "models", "reports", "mlruns", "mlflow.db", "params.yaml"}
+    assert {path.name for path in workplace.iterdir()} <= ours
+
+    before, kept = Path("reports").rename("before"), contents(EDITED)
+    shutil.copytree(EDITED / "sdedit", EDITED / "of a system that was compared once")
+    evaluate(params)
+    assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
+    assert contents(EDITED) == kept
+    assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit at the strength of iEdit-M
+
+    evaluate(params_for(models, evaluate={"max_cases": 3}))  # of the two batches of three, the second goes
+    assert counted("evaluate") == (0, 18, 0, 6)
+    shutil.rmtree("models/iedit")
+    shutil.copytree(models.diffusion.name, "models/iedit")  # another model in the same place: the base itself
+    write_json(Path("models/iedit/iedit.json"), {"sampling": params.sampling.model_dump()})
+    evaluate(params)
+    assert counted("evaluate") == (12, 12, 8, 4)
+    others = ("masks/", "sdedit", "inpainting/", "instruct_pix2pix/")
+    alike = {name: data for name, (data, _) in kept.items() if name.startswith(others)}
+    assert {name: data for name, (data, _) in contents(EDITED).items() if name in alike} == alike
+    again = read_json(Path("reports/metrics.json"))["systems"]
+    assert again["sdedit"] == again["iedit"] == metrics["systems"]["sdedit"]
+
+    fewer = params_for(models, evaluate={"max_cases": 2})  # another evaluation set: the champion is evaluated on it first
+    client.set_registered_model_alias("iedit", "champion", "1")  # whichever of the two was better
+    champion = current_champion()
+    assert champion.version == "1"
+    evaluate(fewer)
+    standard = _standard(fewer)
+    kept = load_scores(client, champion.model_id, standard.evaluation_set, standard.cases)
+    with Path("before/cases.csv").open(newline="") as file:
+        own = [row for row in csv.DictReader(file) if row["system"] == "iedit_m"][:2]
+    for name in LABELS:
+        np.testing.assert_allclose(kept[name], [float(row[name]) for row in own], rtol=1e-3)
+
+
+def test_a_missing_store_is_an_error_before_any_work(models, workplace, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the port of the discard service: nobody listens
+    params = write_training_pairs(models)
+    before = contents(workplace)
+    monkeypatch.setattr("stages.__main__.on_interrupt", lambda _: None)
+    started = time.monotonic()
+    with pytest.raises(InputError, match="tracking server"):
+        stage_named("evaluate")(params)
+    assert time.monotonic() - started < 10
+    after = contents(workplace)
+    assert {name for name in after if after[name] != before.get(name)} == set()
+
+
+def test_a_missing_model_is_an_error_before_any_work(models, workplace):
+    params = write_training_pairs(models, evaluate={"judge": {"name": "nowhere"}})
+    with pytest.raises(InputError, match=r"^evaluate\.judge\.name = 'nowhere': neither a folder nor a hub id"):
+        evaluate(params)
+    assert not Path("models").exists()
+    assert not Path("reports").exists()
+
+
+class TestDamagedInput:
+    """Damaged input is found by reading all of it first, not when it is needed after hours of work."""
+
+    @pytest.fixture
+    def pairs(self, models, workplace) -> Params:
+        """The training set, and a model and losses as if train had left the base as it is."""
+        params = write_training_pairs(models)
+        Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+        shutil.copytree(models.diffusion.name, "models/iedit")
+        shutil.copytree(models.diffusion.name, "models/instruct_pix2pix")
+        names = ["step", *chain(*PANELS.values())]
+        Path("models/losses.csv").write_text(f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
+        return params
+
+    @pytest.fixture(autouse=True)
+    def work(self, monkeypatch) -> None:
+        def begun(*_, **__):
+            pytest.fail("the work was begun")
+
+        monkeypatch.setattr("stages.editing.editor.Editor.edit_batch", begun)
+        monkeypatch.setattr("stages.comparison.systems.StableDiffusionInstructPix2PixPipeline.__call__", begun)
+
+    @pytest.mark.parametrize(
+        ("role", "file"),
+        [
+            ("judge", "open_clip_model.safetensors"),
+            ("vgg", "model.safetensors"),
+            ("segmenter", "config.json"),
+            ("base", "vae/config.json"),
+        ],
+    )
+    def test_a_damaged_model(self, models, pairs, workplace, role, file):
+        damaged = shutil.copytree(getattr(pairs.evaluate, role).name, workplace / "damaged")
+        (damaged / file).write_bytes((damaged / file).read_bytes()[:-9])
+        with pytest.raises(InputError, match=rf"^evaluate\.{role}\.name = 'damaged': "):
+            evaluate(params_for(models, evaluate={role: {"name": "damaged"}}))
+
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            (None, r"missing or damaged: .*No such file"),
+            ("step,total\n1\n", "missing or damaged"),
+            ("step,total\n1,2,3\n", "missing or damaged"),
+            ("step,total\n1,x\n", "missing or damaged: could not convert string to float: 'x'"),
+            ("step\n\udcff\n", "missing or damaged"),
+            ("", "no gradient_norm of any step"),
+            ("step,gradient_norm\n1,2\n", "no raw/global_clip of any step"),
+        ],
+    )
+    def test_damaged_losses(self, pairs, content, complaint):
+        losses = Path("models/losses.csv")
+        losses.unlink() if content is None else losses.write_bytes(content.encode(errors="surrogateescape"))
+        with pytest.raises(InputError, match=rf"^models/losses\.csv: {complaint}.*; run the stage train$"):
+            evaluate(pairs)
+
+    def test_a_damaged_training_pair_and_sidecar(self, pairs):
+        for path in (TRAINING_SET / "00000.tar", PAIRS / "00000.done.json"):
+            before = path.read_bytes()
+            path.write_bytes(before[: len(before) // 2])
+            with pytest.raises(InputError, match=rf"^{path}: "):
+                evaluate(pairs)
+            path.write_bytes(before)
+
+    def test_no_case(self, pairs):
+        with pytest.raises(InputError, match=r"^evaluate\.cases = 'data/heldout': holds no case; raise retrieve\.held_out"):
+            evaluate(pairs.model_copy(update={"evaluate": pairs.evaluate.model_copy(update={"cases": "data/heldout"})}))
+
+    @pytest.mark.parametrize("metadata", [{}, {"relation": ["noun"]}])
+    def test_a_case_without_its_relation(self, pairs, metadata):
+        cases = [replace(case, metadata=metadata) for case in samples_of(TRAINING_SET)]
+        write_shards(TRAINING_SET, ".tar", 1, lambda path, _: write_edits(path, cases))
+        with pytest.raises(InputError, match=r"^data/training/00000\.tar: sample 000000000: metadata has no relation$"):
+            evaluate(pairs)

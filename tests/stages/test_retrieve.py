@@ -1,0 +1,132 @@
+"""Stage retrieve: the pairs it writes, why edits are dropped, and what a second run makes again."""
+
+import shutil
+
+import numpy as np
+import open_clip
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from stages.core.errors import InputError
+from stages.core.paths import CORPUS, EDITS, PAIRS, TRAINING_SET
+from stages.corpus.samples import write_corpus
+from stages.retrieve import retrieve
+from stages.segment import segment
+from tests.support.tiny_corpus import (
+    SHARD_SIZE,
+    contents,
+    corpus_sample,
+    counted,
+    dropped,
+    edit_row,
+    image,
+    params_for,
+    rows_of,
+    samples_of,
+    write_edit_rows,
+    write_shards,
+    write_world,
+)
+
+
+def test_pairs_carry_their_edit_and_their_cosines(models, workplace):
+    """Against open_clip itself, one pair at a time in float64."""
+    write_world(3)
+    retrieve(params_for(models))
+    rows = rows_of(PAIRS)
+    assert [row["key"] for row in rows] == [f"{number:09d}" for number in range(0, 3 * SHARD_SIZE, 2)]
+    clip = open_clip.create_model(f"local-dir:{models.clip.name}").eval()
+    tokenize = open_clip.get_tokenizer(f"local-dir:{models.clip.name}")
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (clip.visual.image_mean, clip.visual.image_std))
+    pixels = torch.from_numpy(np.stack([np.asarray(image(number)) for number in range(3 * SHARD_SIZE)]))
+    with torch.no_grad():
+        pictures = clip.encode_image((pixels.permute(0, 3, 1, 2) / 255 - mean) / std, normalize=True).double().numpy()
+        for row in rows:
+            edit = edit_row(int(row["key"]))
+            assert {name: row[name] for name in edit} == edit
+            words = tokenize([edit["edit_prompt"], edit["caption"]])
+            prompt, before = clip.encode_text(words, normalize=True).double().numpy()
+            source, target = pictures[int(row["key"])], pictures[int(row["target_key"])]
+            assert row["image_image"] == pytest.approx(source @ target, abs=1e-4)
+            assert row["text_image"] == pytest.approx(prompt @ target, abs=1e-4)
+            assert row["text_source"] == pytest.approx(prompt @ source, abs=1e-4)
+            query = 0.75 * source + 0.25 * prompt
+            assert row["query"] == pytest.approx(query / np.linalg.norm(query) @ target, abs=1e-4)
+            change, asked = target - source, prompt - before
+            cosine = change @ asked / np.linalg.norm(change) / np.linalg.norm(asked)
+            assert row["directional"] == pytest.approx(cosine, abs=1e-3)
+    assert {row["split"] for row in rows} == {"training"}
+    assert all(row["key"] != row["target_key"] for row in rows)
+    assert len(load_file(PAIRS / "embeddings/00001.safetensors")["images"]) == SHARD_SIZE
+
+
+def test_a_second_run_embeds_only_a_new_shard(models, workplace):
+    write_world(2)
+    retrieve(params_for(models))
+    assert counted("retrieve")[2:] == (2, 0)
+    before = contents(PAIRS)
+    embeddings = {name: entry for name, entry in before.items() if name.startswith("embeddings/")}
+    retrieve(params_for(models))
+    assert counted("retrieve")[2:] == (0, 2)
+    again = contents(PAIRS)
+    assert {name: data for name, (data, _) in again.items()} == {name: data for name, (data, _) in before.items()}
+    assert again.items() >= embeddings.items()
+    write_world(3)
+    retrieve(params_for(models))
+    assert counted("retrieve")[2:] == (1, 2)
+    assert contents(PAIRS).items() >= embeddings.items()
+    assert len(rows_of(PAIRS)) == 9
+
+
+def test_edits_without_a_target_are_counted_by_reason(models, workplace):
+    write_world(2)
+    retrieve(params_for(models, retrieve={"min_text_image": 1.0}))
+    assert rows_of(PAIRS) == []
+    assert dropped("retrieve") == {"target does not show the edit prompt": 6}
+
+
+def test_an_image_alone_in_its_corpus_has_no_neighbour(models, workplace):
+    write_shards(CORPUS, ".tar", 1, lambda path, _: write_corpus(path, [corpus_sample(0)]))
+    write_edit_rows([edit_row(0)])
+    retrieve(params_for(models))
+    segment(params_for(models))
+    assert rows_of(PAIRS) == samples_of(TRAINING_SET) == []
+    assert dropped("retrieve") == {"no other image": 1}
+
+
+def test_an_edit_of_a_missing_image_is_an_error(models, workplace):
+    write_world(1)
+    shutil.rmtree(EDITS)
+    write_edit_rows([edit_row(0) | {"key": "x\x1b"}])
+    with pytest.raises(InputError, match=r"data/edits: key 'x\\x1b' is of no image in data/corpus"):
+        retrieve(params_for(models))
+
+
+@pytest.mark.parametrize("column", ["caption", "edit_prompt", "relation"])
+def test_a_missing_column_is_an_error(models, workplace, column):
+    write_world(1)
+    table = pq.read_table(EDITS / "00000.parquet")
+    pq.write_table(table.drop_columns([column]), EDITS / "00000.parquet")
+    with pytest.raises(InputError, match=rf"data/edits/00000\.parquet: has no column {column}"):
+        retrieve(params_for(models))
+
+
+def test_a_corpus_without_an_edit_has_no_pair(models, workplace):
+    write_world(1)
+    shutil.rmtree(EDITS)
+    write_edit_rows([])
+    retrieve(params_for(models))
+    assert rows_of(PAIRS) == []
+
+
+def test_held_out_pairs_share_no_image_with_training_pairs(models, workplace):
+    write_world(6)
+    retrieve(params_for(models, retrieve={"held_out": 0.5, "max_uses": 1}))
+    images = {"training": set(), "heldout": set()}
+    for row in rows_of(PAIRS):
+        images[row["split"]] |= {row["key"], row["target_key"]}
+    assert not images["training"] & images["heldout"]
+    splits = [row["split"] for row in rows_of(PAIRS)]
+    assert 0 < splits.count("heldout") <= len(splits) / 2

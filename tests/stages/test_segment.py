@@ -1,0 +1,124 @@
+"""Stage segment: the samples of the training set, which pairs are dropped, and what a second run makes again."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from stages.common.parquet import read_table, write_table
+from stages.core.errors import InputError
+from stages.core.paths import HELD_OUT, PAIRS, TRAINING_SET
+from stages.pairing.columns import PAIR_COLUMNS, SCORES
+from stages.segment import segment
+from tests.support.tiny_corpus import (
+    contents,
+    counted,
+    dropped,
+    image,
+    masks_of,
+    params_for,
+    rows_of,
+    samples_of,
+    write_training_pairs,
+)
+
+
+def test_samples_hold_their_pair_and_its_masks(models, workplace):
+    write_training_pairs(models, 2)
+    pairs, samples = rows_of(PAIRS), samples_of(TRAINING_SET)
+    assert [sample.key for sample in samples] == [row["key"] for row in pairs]
+    for sample, row in zip(samples, pairs, strict=True):
+        source, target = int(row["key"]), int(row["target_key"])
+        assert sample.source.tobytes() == image(source).tobytes()
+        assert sample.target.tobytes() == image(target).tobytes()
+        assert (sample.source_caption, sample.edit_prompt) == (row["caption"], row["edit_prompt"])
+        assert (sample.source_diff, sample.target_diff) == (row["source_diff"], row["target_diff"])
+        assert sample.target_alt_text == f"IMG {target}"
+        assert sample.metadata["target_key"] == row["target_key"]
+        assert sample.metadata["relation"] == "co-hyponym"
+        assert all(sample.metadata[name] == pytest.approx(row[name], abs=1e-6) for name in SCORES)
+        for side, mask, number in (("source", sample.source_mask, source), ("target", sample.target_mask, target)):
+            found = np.asarray(mask)
+            assert set(np.unique(found)) <= {0, 255}
+            assert sample.metadata[f"{side}_mask_area"] == pytest.approx((found > 0).mean(), abs=1e-6)
+            probabilities = masks_of(models, image(number), row[f"{side}_diff"])
+            sure = np.abs(probabilities - models.threshold) > 1e-5
+            np.testing.assert_array_equal((found > 0)[sure], (probabilities >= models.threshold)[sure])
+    areas = [sample.metadata["source_mask_area"] for sample in samples]
+    assert any(0 < area < 1 for area in areas)
+
+
+def test_rendered_targets_need_the_embedded_world(models):
+    folder = {"kind": "folder", "path": "photos"}
+    with pytest.raises(InputError, match=r"^segment\.targets = 'rendered': .*allowed is 'retrieved'$"):
+        segment(params_for(models, segment={"targets": "rendered"}, ingest={"source": folder}))
+
+
+def test_masks_too_small_or_large_are_dropped_and_counted(models, workplace):
+    write_training_pairs(models, 2)
+    areas = {
+        each.key: (each.metadata["source_mask_area"], each.metadata["target_mask_area"]) for each in samples_of(TRAINING_SET)
+    }
+    low, high = np.quantile([area for pair in areas.values() for area in pair], [0.25, 0.8]).tolist()
+    segment(params_for(models, segment={"min_area": low, "max_area": high}))
+    kept = [key for key, pair in areas.items() if all(low <= area <= high for area in pair)]
+    assert 0 < len(kept) < len(areas)
+    assert [sample.key for sample in samples_of(TRAINING_SET)] == kept
+    assert counted("segment")[0] == len(kept)
+    assert sum(dropped("segment").values()) == len(areas) - len(kept)
+    small = sum(pair[0] < low or (pair[0] <= high and pair[1] < low) for pair in areas.values())
+    assert sum(count for reason, count in dropped("segment").items() if "min_area" in reason) == small
+
+
+@pytest.mark.parametrize(("threshold", "reason"), [(1.0, "empty or below"), (0.0, "full or above")])
+def test_empty_and_full_masks_are_dropped_within_any_limits(models, workplace, threshold, reason):
+    write_training_pairs(models, 2, segment={"threshold": threshold, "min_area": 0.0, "max_area": 1.0})
+    assert samples_of(TRAINING_SET) == []
+    side = {"empty or below": "min_area", "full or above": "max_area"}[reason]
+    assert dropped("segment") == {f"source mask {reason} segment.{side}": 6}
+
+
+def test_a_column_of_another_type_is_an_error(models, workplace):
+    params = write_training_pairs(models, 2)
+    table = pq.read_table(PAIRS / "00000.parquet")
+    place = table.column_names.index("query")
+    pq.write_table(table.set_column(place, "query", table["query"].cast("float64")), PAIRS / "00000.parquet")
+    with pytest.raises(InputError, match=r"data/pairs/00000\.parquet: column query is double, must be float32"):
+        segment(params)
+
+
+def test_a_missing_target_is_an_error(models, workplace):
+    params = write_training_pairs(models, 2)
+    rows = read_table(PAIRS / "00000.parquet", PAIR_COLUMNS)
+    rows[0]["target_key"] = "elsewhere"
+    write_table(PAIRS / "00000.parquet", rows, PAIR_COLUMNS)
+    with pytest.raises(InputError, match="the corpus has no image 'elsewhere'"):
+        segment(params)
+
+
+def test_held_out_pairs_go_to_their_own_folder(models, workplace):
+    write_training_pairs(models, 6, retrieve={"held_out": 0.5, "max_uses": 1})
+    wanted = {"training": set(), "heldout": set()}
+    for row in rows_of(PAIRS):
+        wanted[row["split"]].add(row["key"])
+    assert wanted["heldout"]
+    assert {sample.key for sample in samples_of(TRAINING_SET)} == wanted["training"]
+    assert {sample.key for sample in samples_of(HELD_OUT)} == wanted["heldout"]
+
+
+def test_a_second_run_does_nothing(models, workplace):
+    params = write_training_pairs(models, 2)
+    before = contents(TRAINING_SET)
+    segment(params)
+    assert counted("segment") == (0, 6, 0, 2)
+    assert contents(TRAINING_SET) == before
+
+
+def test_only_shards_with_changed_pairs_are_made_again(models, workplace):
+    params = write_training_pairs(models, 2)
+    path = PAIRS / "00001.parquet"
+    rows = read_table(path, PAIR_COLUMNS)
+    rows[0]["target_diff"] = "a purple hen"  # of the same images
+    write_table(path, rows, PAIR_COLUMNS)
+    segment(params)
+    assert counted("segment") == (3, 3, 1, 1)
+    assert [sample.target_diff for sample in samples_of(TRAINING_SET)][3] == "a purple hen"

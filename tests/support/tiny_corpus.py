@@ -1,0 +1,201 @@
+"""A corpus of small drawn pictures, edits of them, and parameters for tiny models: what tests of single stages start from."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import yaml
+from PIL import Image
+from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
+
+from stages import mutate
+from stages.common.parquet import write_table
+from stages.core.files import read_json
+from stages.core.params import Params
+from stages.core.paths import CORPUS, EDITS, LOGS, TRAINING_SET
+from stages.core.shards import ShardResult, ShardTask, map_shards
+from stages.corpus.samples import CorpusSample, read_edits, write_corpus
+from stages.retrieve import retrieve
+from stages.segment import segment
+from tests.support import ROOT, tiny
+
+SHARD_SIZE = 6  # samples
+ANIMALS = ("dog", "cat", "cow", "pig", "hen", "fox")
+
+
+def image(number: int) -> Image.Image:
+    """A 32×32 picture: a rectangle of its own colour and place on a ground of its own colour."""
+    rng = np.random.default_rng(number)
+    picture = Image.new("RGB", (32, 32), tuple(rng.integers(256, size=3).tolist()))
+    left, top = rng.integers(2, 14, size=2).tolist()
+    picture.paste(tuple(rng.integers(256, size=3).tolist()), (left, top, left + 14, top + 14))
+    return picture
+
+
+def corpus_sample(number: int) -> CorpusSample:
+    return CorpusSample(
+        key=f"{number:09d}", image=image(number), alt_text=f"IMG {number}", metadata={"origin": {"name": f"test/{number}"}}
+    )
+
+
+def edit_row(number: int) -> dict[str, str]:
+    """An edit of sample ``number``, as mutate writes it."""
+    source, target = ANIMALS[number % 6], ANIMALS[(number + 1) % 6]
+    row = {"key": f"{number:09d}", "caption": f"a {source}", "edit_prompt": f"a {target}", "relation": "co-hyponym"}
+    row |= {"source_term": source, "target_term": target, "source_diff": source, "target_diff": target}
+    assert mutate.COLUMNS.keys() <= row.keys(), "mutate writes columns that this row lacks"
+    return row
+
+
+def write_shards(folder: Path, suffix: str, shards: int, write) -> None:
+    """Write shards of six samples with their sidecars; ``write`` gets a path and the numbers of the shard's samples."""
+
+    def work(task: ShardTask, output: Path, advance) -> ShardResult:
+        write(output, task.settings["numbers"])
+        return ShardResult(done=len(task.settings["numbers"]))
+
+    tasks = [
+        ShardTask(
+            name=f"{shard:05d}",
+            inputs=(),
+            samples=SHARD_SIZE,
+            settings={"numbers": list(range(shard * SHARD_SIZE, (shard + 1) * SHARD_SIZE))},
+        )
+        for shard in range(shards)
+    ]
+    map_shards(stage="test", tasks=tasks, folder=folder, suffix=suffix, settings={}, work=work)
+
+
+def write_edit_rows(rows: list[dict[str, str]]) -> None:
+    """Write one shard with these edits below the working directory."""
+    write_shards(EDITS, ".parquet", 1, lambda path, _: write_table(path, rows, mutate.COLUMNS))
+
+
+def write_world(shards: int) -> None:
+    """Write a corpus, and an edit of every second image, below the working directory."""
+    write_shards(CORPUS, ".tar", shards, lambda path, numbers: write_corpus(path, map(corpus_sample, numbers)))
+
+    def write_edits(path, numbers):
+        rows = [edit_row(number) for number in numbers if number % 2 == 0]
+        write_table(path, rows, mutate.COLUMNS)
+
+    write_shards(EDITS, ".parquet", shards, write_edits)
+
+
+def write_training_pairs(models: SimpleNamespace, shards: int = 1, **changes) -> Params:
+    """Write a corpus with edits, pair and mask them below the working directory; return the parameters."""
+    write_world(shards)
+    params = params_for(models, **changes)
+    retrieve(params)
+    segment(params)
+    return params
+
+
+def make_models(folder: Path) -> SimpleNamespace:
+    """Save one tiny random model of each family below ``folder``; ``threshold`` splits CLIPSeg's probabilities in half."""
+    made = SimpleNamespace(
+        captioner=tiny.tiny_captioner(folder / "captioner"),
+        clip=tiny.tiny_clip(folder / "clip"),
+        judge=tiny.tiny_clip(folder / "judge", seed=1),
+        segmenter=tiny.tiny_segmenter(folder / "segmenter"),
+        vgg=tiny.tiny_vgg(folder / "vgg"),
+        diffusion=tiny.tiny_diffusion(folder / "diffusion"),
+    )
+    # The median, because masks of a random CLIPSeg are else empty or full.
+    made.threshold = float(np.median([masks_of(made, image(number), "dog") for number in range(3)]))
+    return made
+
+
+def masks_of(models: SimpleNamespace, picture: Image.Image, words: str) -> np.ndarray:
+    """CLIPSeg's probabilities for one image and one prompt, from transformers itself."""
+    network = CLIPSegForImageSegmentation.from_pretrained(models.segmenter.name).eval()
+    processor = CLIPSegProcessor.from_pretrained(models.segmenter.name)
+    tokens = processor.tokenizer([words], truncation=True, max_length=tiny.CONTEXT, return_tensors="pt")
+    with torch.no_grad():
+        logits = network(**tokens, **processor.image_processor([picture], return_tensors="pt")).logits
+    assert logits.shape[-2:] == (32, 32)  # the size of the picture: nothing to resize
+    return torch.sigmoid(logits).reshape(32, 32).numpy()
+
+
+def params_for(models: SimpleNamespace, **changes) -> Params:
+    """The project's params.yaml with the tiny models, few steps and open thresholds; ``changes`` by section."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    name = {
+        role: {"name": getattr(models, role).name} for role in ("captioner", "clip", "judge", "segmenter", "vgg", "diffusion")
+    }
+    small = {
+        "caption": {"model": name["captioner"], "batch": 4},
+        "retrieve": {
+            "clip": name["clip"],
+            "batch": 4,
+            "text_weight": 0.25,
+            "neighbours": 5,
+            "max_uses": 3,
+            "near_duplicate": 1.0,
+            "min_image_image": -1,
+            "min_text_image": -1,
+            "min_directional": -1,
+            "text_gain": False,
+            "held_out": 0.0,
+        },
+        "segment": {"model": name["segmenter"], "batch": 4, "threshold": models.threshold, "min_area": 0.0, "max_area": 1.0},
+        "train": {
+            "base": name["diffusion"],
+            "clip": name["clip"],
+            "vgg": name["vgg"],
+            "steps": 2,
+            "batch": 2,
+            "checkpoint_every": 2,
+            "gradient_checkpointing": False,
+        },
+        "sampling": {"steps": 2, "strength": 1.0, "mask_threshold": models.threshold, "mask_margin": 0.0, "mask_draft": True},
+        "evaluate": {
+            "cases": str(TRAINING_SET),
+            "max_cases": 4,
+            "systems": {
+                "sdedit": {"strength": 0.7, "guidance_scale": 4.0},
+                "inpainting": {"guidance_scale": 4.0},
+                "instruct_pix2pix": {"guidance_scale": 4.0, "image_guidance_scale": 1.5},
+                "iedit": {"strength": 0.7, "guidance_scale": 4.0},
+            },
+            "judge": name["judge"],
+            "segmenter": name["segmenter"],
+            "base": name["diffusion"],
+            "vgg": name["vgg"],
+            "batch": 3,
+            "gallery": 2,
+            "bootstrap": 10,
+        },
+    }
+    for section in small | changes:
+        values[section] |= small.get(section, {}) | changes.get(section, {})
+    return Params.model_validate(values)
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file below a folder: its bytes, and when they were written."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def counted(stage: str) -> tuple[int, int, int, int]:
+    """(done, reused, shards done, shards reused) of the last run of a stage."""
+    counts = read_json(LOGS / f"{stage}.json")
+    return counts["done"], counts["reused"], counts["shards_done"], counts["shards_reused"]
+
+
+def dropped(stage: str) -> dict[str, int]:
+    """Samples that the last run of a stage dropped, by reason."""
+    return read_json(LOGS / f"{stage}.json")["dropped"]
+
+
+def rows_of(folder: Path) -> list[dict]:
+    """The rows of every Parquet file of a folder."""
+    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def samples_of(folder: Path) -> list:
+    """The pairs in every tar of a folder."""
+    return [sample for path in sorted(folder.glob("*.tar")) for sample in read_edits(path)]
