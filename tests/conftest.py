@@ -72,3 +72,19 @@ def server(tmp_path_factory):
         patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
         with prefect_test_harness(server_startup_timeout=300):
             yield
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """One tiny random model of each family, saved once for all tests; see tiny_corpus.make_models."""
+    from tests.support import tiny_corpus
+
+    return tiny_corpus.make_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """An empty working directory in which stages read and write."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path

@@ -1,1 +1,1 @@
-"""Finding a pseudo-target for each edit: embeddings, neighbours, filters, and what is held out."""
+"""Pseudo-targets for edits: embeddings, neighbours, filters, masks, and the pairs that are held out."""

@@ -1,15 +1,17 @@
-"""The tables of edits and of pairs, as far as more than one stage knows them."""
+"""Columns of the tables of edits and of pairs, which several stages share."""
 
 EDIT_COLUMNS = ("caption", "edit_prompt", "source_term", "target_term", "relation", "source_diff", "target_diff")
 EDITS_TABLE = dict.fromkeys(("key", *EDIT_COLUMNS), "string")
-"""What retrieve reads of the table that mutate writes."""
+"""The table that mutate writes and retrieve reads: column → type."""
 
 SCORES = ("query", "image_image", "text_image", "text_source", "directional")
+"""Cosines of a pair, see :class:`stages.pairing.neighbours.Pair`."""
+
 PAIR_COLUMNS = {
     "key": "string",
     "target_key": "string",
-    "split": "string",
+    "split": "string",  # "training" or "heldout"
     **dict.fromkeys(EDIT_COLUMNS, "string"),
     **dict.fromkeys(SCORES, "float32"),
 }
-"""The table of pairs, as retrieve writes it and segment reads it."""
+"""The table that retrieve writes and segment reads: column → type."""

@@ -1,4 +1,4 @@
-"""CLIP embeddings of images, captions and edit prompts, made shard by shard and read as one."""
+"""CLIP embeddings of images, captions and edit prompts: made shard by shard, read as one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """n images and m edits as CLIP sees them, in the order of their shards; rows are of unit length."""
+    """CLIP embeddings of n images and m edits, in the order of their shards; rows are of unit length."""
 
     keys: list[str]  # of the images
     images: NDArray[np.float32]  # (n, d)
@@ -30,39 +30,54 @@ class Embedded:
     prompts: NDArray[np.float32]  # (m, d)
 
 
-def embed_shards(config: Retrieve, corpus: Path, edits: Path, folder: Path) -> StageCounts:
-    """Write ``folder/NAME.safetensors`` for every shard of ``edits`` and the shard of ``corpus`` that they are of."""
-    clip = load_clip(config.clip)
-    tasks = []
-    for path in list_shards(edits, ".parquet"):
-        images = corpus / f"{path.stem}.tar"
-        tasks.append(ShardTask(name=path.stem, inputs=(images, path), samples=count_samples(images, ".tar")))
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingWorker:
+    """Embeds the images of one corpus shard and the texts of its edits."""
 
-    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+    clip: Clip
+    batch: int  # images or texts at a time
+
+    def __call__(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        """Write the embeddings; ``task.inputs`` are the shard of images and the table of its edits."""
         corpus_shard, edits_shard = task.inputs
         keys, images = [], []
-        for part in batched(read_corpus(corpus_shard), config.batch):
-            keys += [sample.key for sample in part]
-            images.append(clip.embed_images([sample.image for sample in part]).cpu().numpy())
-            advance(len(part))
-        rows = read_table(edits_shard, EDITS_TABLE)
+        for samples in batched(read_corpus(corpus_shard), self.batch):
+            keys += [sample.key for sample in samples]
+            images.append(self.clip.embed_images([sample.image for sample in samples]).cpu().numpy())
+            advance(len(samples))
+        edits = read_table(edits_shard, EDITS_TABLE)
         save_file(
             {
                 "keys": np.frombuffer("\n".join(keys).encode(), dtype=np.uint8),
-                "images": np.concatenate(images) if images else np.zeros((0, clip.width), np.float32),
-                "captions": _embed_texts(clip, [row["caption"] for row in rows], config.batch),
-                "prompts": _embed_texts(clip, [row["edit_prompt"] for row in rows], config.batch),
+                "images": self._joined(images),
+                "captions": self._embed_texts([edit["caption"] for edit in edits]),
+                "prompts": self._embed_texts([edit["edit_prompt"] for edit in edits]),
             },
             output,
         )
         return ShardResult(done=len(keys))
 
+    def _embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
+        return self._joined([self.clip.embed_texts(part).cpu().numpy() for part in batched(texts, self.batch)])
+
+    def _joined(self, parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        return np.concatenate(parts) if parts else np.zeros((0, self.clip.width), np.float32)
+
+
+def embed_shards(config: Retrieve, corpus: Path, edits: Path, folder: Path) -> StageCounts:
+    """Write ``folder/NAME.safetensors`` for every shard of ``edits`` and the shard of ``corpus`` that it belongs to."""
+    clip = load_clip(config.clip)
+    tasks = []
+    for path in list_shards(edits, ".parquet"):
+        images = corpus / f"{path.stem}.tar"
+        tasks.append(ShardTask(name=path.stem, inputs=(images, path), samples=count_samples(images, ".tar")))
     settings = {"clip": identity(config.clip), "batch": config.batch, "code": source_digest(__file__)}
+    work = EmbeddingWorker(clip=clip, batch=config.batch)
     return map_shards(stage="embed", tasks=tasks, folder=folder, suffix=SUFFIX, settings=settings, work=work)
 
 
 def read_embeddings(folder: Path, names: Sequence[str]) -> Embedded:
-    """Return the embeddings of the shards of these names, one after another."""
+    """Return the embeddings of the named shards, one after another."""
     shards = [load_file(folder / f"{name}{SUFFIX}") for name in names]
     return Embedded(
         keys=[key for shard in shards for key in shard["keys"].tobytes().decode().split("\n") if key],
@@ -70,8 +85,3 @@ def read_embeddings(folder: Path, names: Sequence[str]) -> Embedded:
         captions=np.concatenate([shard["captions"] for shard in shards]),
         prompts=np.concatenate([shard["prompts"] for shard in shards]),
     )
-
-
-def _embed_texts(clip: Clip, texts: list[str], batch: int) -> NDArray[np.float32]:
-    parts = [clip.embed_texts(part).cpu().numpy() for part in batched(texts, batch)]
-    return np.concatenate(parts) if parts else np.zeros((0, clip.width), np.float32)

@@ -1,4 +1,4 @@
-"""Nearest neighbours under the paper's query (section 3.1), and the scores by which a pair is kept or dropped."""
+"""Nearest neighbours under the paper's query (section 3.1), and the scores that decide whether a pair is kept."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Embeddings = NDArray[np.float32]  # (n, d), rows of unit length
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A source and its pseudo-target, by their rows, with cosines that tell how good a pair they are."""
+    """A source and its pseudo-target, by their rows among the images, with cosines that say how well they match."""
 
     source: int
     target: int
@@ -27,10 +27,15 @@ class Pair:
 
 
 def mean_query(images: Embeddings, texts: Embeddings, text_weight: float) -> Embeddings:
-    """Return the unit mean of image and text embeddings, row by row; the paper's mean has a ``text_weight`` of 0.5.
+    """Return the weighted mean of image and text embeddings, row by row, at unit length.
 
-    Cosines between images spread wider than those between texts and images, so at equal weights the source decides what
-    is found, and the nearest image seldom shows the edit.
+    The paper's mean has a ``text_weight`` of 0.5. Cosines between images spread wider than those between texts and
+    images, so at equal weights the source decides the result, and the nearest image seldom shows the edit.
+
+    Args:
+        images: (n, d), of any length.
+        texts: (n, d), of any length.
+        text_weight: in [0, 1].
     """
     return _unit((1 - text_weight) * _unit(images) + text_weight * _unit(texts))
 
@@ -50,18 +55,18 @@ def find_pairs(
     prompts: Embeddings,
     config: Retrieve,
 ) -> tuple[list[Pair], dict[int, str]]:
-    """Return the pairs that pass every filter, in the order of their sources, and for each other edit why it has none.
+    """Return the pairs that pass every filter, in the order of their edits, and for each other edit why it has none.
 
-    For each edit the candidates are tried best first; the first that is neither the source itself nor a near-duplicate
-    of it, passes the thresholds, and has not been a target too often, is taken.
+    For each edit the candidates are tried best first. The target is the first one that is neither the source itself nor
+    its near-duplicate, passes the thresholds, and has been a target fewer than ``config.max_uses`` times.
 
     Args:
         index: over ``images``.
-        images: of the whole corpus, (n, d).
-        sources: the row in ``images`` of each edit's source.
+        images: embeddings of the whole corpus, (n, d).
+        sources: for each edit, the row of its source in ``images``.
         captions: embeddings of the source captions, (m, d).
         prompts: embeddings of the edit prompts, (m, d).
-        config: the ``retrieve`` section.
+        config: the section ``retrieve``.
     """
     uses: Counter[int] = Counter()
     dropped = {}
@@ -80,7 +85,7 @@ def find_pairs(
                 break
             reasons[reason] += 1
         else:
-            # The commonest objection among the candidates tells best why the edit found no target.
+            # The most frequent objection explains best why the edit has no target.
             dropped[edit] = min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else "no other image"
     return pairs, dropped
 
@@ -98,7 +103,7 @@ def _score(source: int, target: int, query: float, images: Embeddings, caption: 
 
 
 def _objection(pair: Pair, uses: int, config: Retrieve) -> str | None:
-    """Return why a candidate is not taken, or None."""
+    """Return why a candidate is refused, or None."""
     objections = {
         "target is a near-duplicate of the source": pair.image_image >= config.near_duplicate,
         "target too unlike the source": pair.image_image < config.min_image_image,
@@ -111,6 +116,6 @@ def _objection(pair: Pair, uses: int, config: Retrieve) -> str | None:
 
 
 def _unit(vectors: Embeddings) -> Embeddings:
-    """Return vectors at unit length; zero stays zero."""
+    """Return vectors scaled to unit length; zero stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

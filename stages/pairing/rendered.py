@@ -1,4 +1,4 @@
-"""True targets, which only a made world has: the scene of the source, drawn again with the edit done."""
+"""True targets, which only the embedded world has: the source's scene, drawn again with the edit applied."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,14 +12,14 @@ from stages.corpus import world
 def render_target(origin: Mapping[str, Any], edit: Mapping[str, Any], seed: int, size: int) -> tuple[Image.Image, str] | None:
     """Return the picture that an edit of a training scene should give, and its alt text.
 
-    None where there is no such picture: the caption was wrong about the scene, so that its edit is of something else; the
-    world cannot draw what the edit asks for; or it would show a thing in a place that is held out from all training.
+    Return None if there is no such picture: the caption was wrong about the scene, so the edit is about something else;
+    the world cannot draw the edit; or it would show a thing in a place that is held out from all training.
 
     Args:
-        origin: of the source, as the stage ingest notes it down in the corpus.
-        edit: with ``key``, ``source_term`` and ``target_term``.
-        seed: of the pipeline.
-        size: of the picture's sides.
+        origin: the source's ``origin``, as ingest records it in the corpus.
+        edit: its ``key``, ``source_term`` and ``target_term``.
+        seed: the pipeline's seed.
+        size: the picture's sides in pixels.
     """
     scene = world.draw_scene(seed, "train", int(origin["name"].rpartition("/")[2]))
     before, after = edit["source_term"], edit["target_term"]

@@ -1,4 +1,4 @@
-"""Putting pairs aside without a leak: no image of a held-out pair is in any training pair."""
+"""Held-out pairs without a leak: no image of a held-out pair is in any training pair."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,15 @@ from stages.common.seeds import derive_seed
 def held_out_pairs(sources: Sequence[str], targets: Sequence[str], share: float, seed: int) -> list[bool]:
     """Return for each pair whether it is held out.
 
-    Pairs that share an image, directly or through other pairs, form a component and stay together. Components are put
-    aside in a random order as long as they fit into ``share`` of all pairs; one that is larger than what is left to
-    put aside goes to training, so the share may be missed but is never exceeded.
+    Pairs that share an image, directly or through other pairs, form a component and stay together. Components are taken
+    in random order, and held out if they still fit into ``share`` of all pairs. One that is too large goes to training,
+    so fewer pairs than ``share`` may be held out, but never more.
 
     Args:
-        sources: key of each pair's source.
-        targets: key of each pair's target.
+        sources: each pair's source key.
+        targets: each pair's target key.
         share: in [0, 1].
-        seed: decides the order; a component's place depends on the seed and its smallest key.
+        seed: decides the order; a component's place depends on the seed and its smallest key only.
     """
     keys = sorted({*sources, *targets})
     number = {key: place for place, key in enumerate(keys)}

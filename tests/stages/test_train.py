@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stages.__main__ import stage_named
 from stages.core.errors import InputError
@@ -36,6 +37,7 @@ def test_a_missing_model_is_an_error_before_any_work(models, workplace):
 @pytest.mark.parametrize(("role", "file"), [("vgg", "model.safetensors"), ("clip", "open_clip_config.json")])
 def test_a_damaged_model_is_an_error_before_any_work(models, workplace, monkeypatch, role, file):
     params = write_training_pairs(models)
+    Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     monkeypatch.setattr("stages.training.dataset.encode_training_set", lambda *_, **__: pytest.fail("the work was begun"))
     damaged = shutil.copytree(getattr(params.train, role).name, workplace / "damaged")
     (damaged / file).write_bytes((damaged / file).read_bytes()[:-9])

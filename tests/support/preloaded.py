@@ -2,19 +2,12 @@
 
 import os
 
-import stages.caption
-import stages.evaluate
-import stages.ingest
-import stages.instruct
-import stages.mutate
-import stages.retrieve
-import stages.segment
-import stages.train
 import tests.support.harness
 import tests.support.tiny  # noqa: F401
 from stages.core.params_file import read_params
 from stages.language.mutation import mutate_caption
+from stages.language.vocabulary import read_rules
 from tests.support import ROOT
 
 os.chdir(ROOT)
-mutate_caption("a red dog on the beach", stages.mutate.read_rules(read_params().mutate), 0)  # reads WordNet
+mutate_caption("a red dog on the beach", read_rules(read_params().mutate), 0)  # reads WordNet

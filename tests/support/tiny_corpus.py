@@ -15,7 +15,7 @@ from stages.common.parquet import write_table
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, EDITS, LOGS, TRAINING_SET
-from stages.core.shards import ShardResult, ShardTask, map_shards
+from stages.core.shards import COUNTS_FILE, ShardResult, ShardTask, map_shards, pass_on_counts
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus
 from stages.retrieve import retrieve
 from stages.segment import segment
@@ -50,7 +50,7 @@ def edit_row(number: int) -> dict[str, str]:
 
 
 def write_shards(folder: Path, suffix: str, shards: int, write) -> None:
-    """Write shards of six samples with their sidecars; ``write`` gets a path and the numbers of the shard's samples."""
+    """Write shards of six samples with sidecars and counts; ``write`` gets a path and the numbers of the shard's samples."""
 
     def work(task: ShardTask, output: Path, advance) -> ShardResult:
         write(output, task.settings["numbers"])
@@ -65,7 +65,7 @@ def write_shards(folder: Path, suffix: str, shards: int, write) -> None:
         )
         for shard in range(shards)
     ]
-    map_shards(stage="test", tasks=tasks, folder=folder, suffix=suffix, settings={}, work=work)
+    pass_on_counts(map_shards(stage="test", tasks=tasks, folder=folder, suffix=suffix, settings={}, work=work), folder)
 
 
 def write_edit_rows(rows: list[dict[str, str]]) -> None:
@@ -175,9 +175,10 @@ def params_for(models: SimpleNamespace, **changes) -> Params:
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file below a folder: its bytes, and when they were written."""
+    """Every file below a folder: its bytes, and when they were written; every run writes the counts, so theirs is 0."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    times = {path: 0 if path.name == COUNTS_FILE else path.stat().st_mtime_ns for path in files}
+    return {path.relative_to(folder).as_posix(): (path.read_bytes(), times[path]) for path in files}
 
 
 def counted(stage: str) -> tuple[int, int, int, int]:

@@ -27,8 +27,8 @@ from stages.corpus.samples import CorpusSample, EditSample, read_corpus, read_ed
 from stages.diffusion.masks import shrink_mask
 from stages.diffusion.sampling import edit_latents
 from stages.metrics.clip import crop_regions
+from stages.pairing.masking import mask_image, mask_objection
 from stages.report.pictures import TINT, overlay
-from stages.segment import _image, _objection
 from tests.support.strikes import Strike, strike
 
 quick = settings(max_examples=60, derandomize=True, deadline=None, database=None)
@@ -129,16 +129,16 @@ def test_mask_is_kept_if_and_only_if_it_is_neither_empty_nor_full_nor_out_of_ran
     fields = {"model": {"name": "a"}, "batch": 1, "targets": "retrieved", "threshold": 0.5}
     fields |= {"min_area": least, "max_area": most}
     area = torch.from_numpy(mask).float().mean().item()
-    reason = _objection(torch.from_numpy(mask), "source", Segment.model_validate(fields))
+    reason = mask_objection(torch.from_numpy(mask), "source", Segment.model_validate(fields))
     assert (reason is None) == (0 < area < 1 and least <= area <= most)
-    assert np.array_equal(np.asarray(_image(torch.from_numpy(mask))) == 255, mask)
+    assert np.array_equal(np.asarray(mask_image(torch.from_numpy(mask))) == 255, mask)
 
 
 @quick
 @given(mask=masks_of_any_size())
 def test_overlay_changes_nothing_outside_of_any_mask(mask):
     picture = np.full((*mask.shape, 3), 40, dtype=np.uint8)
-    shown = np.asarray(overlay(Image.fromarray(picture), _image(torch.from_numpy(mask))))
+    shown = np.asarray(overlay(Image.fromarray(picture), mask_image(torch.from_numpy(mask))))
     assert (shown[~mask] == 40).all()
     tinted = np.abs(shown[mask].astype(int) - TINT).sum(axis=1)
     assert (tinted < np.abs(np.array([40, 40, 40]) - TINT).sum()).all()

@@ -37,12 +37,14 @@ def test_of_errors_only_a_full_disk_is_told_in_a_line(capsys):
     with pytest.raises(PermissionError):
         process.run(stage)
 
+
 def test_an_interrupt_is_told_in_a_line(capsys):
     def stage(_):
         raise KeyboardInterrupt
 
     assert end(stage) == 130
     assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
+
 
 def test_temporary_files_lie_in_the_project_and_go():
     def stage(_):
@@ -57,6 +59,7 @@ def test_temporary_files_lie_in_the_project_and_go():
     assert not process.TEMPORARY.exists()
     assert tempfile.gettempdir() == outside
 
+
 @pytest.mark.parametrize("variable", [None, "/var/tmp"])
 def test_temporary_files_of_what_a_stage_starts_lie_there_too(monkeypatch, variable):
     def stage(_):
@@ -69,6 +72,7 @@ def test_temporary_files_of_what_a_stage_starts_lie_there_too(monkeypatch, varia
         monkeypatch.setenv("TMPDIR", variable)
     assert end(stage) == 0
     assert os.environ.get("TMPDIR") == variable
+
 
 def test_temporary_files_of_the_second_process_are_its_own(monkeypatch):
     def stage(_):

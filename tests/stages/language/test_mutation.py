@@ -30,6 +30,7 @@ from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
 from stages.language.mutation import Dropped, Mutation, mutate_caption, possible_edits
 from stages.language.replacements import CHROMATIC, Rules, antonym, co_hyponyms, is_colour, other_colours
 from stages.language.senses import LEFT_ALONE, plural, singular, thing_senses
+from stages.language.vocabulary import read_rules
 from tests.support import ROOT as PROJECT
 
 VOCABULARY = PROJECT / "nano" / "vocabulary.txt"
@@ -57,13 +58,13 @@ def params() -> Params:
 
 @pytest.fixture(scope="session")
 def world(params: Params) -> Rules:
-    return stage.read_rules(params.mutate.model_copy(update={"vocabulary": str(VOCABULARY)}))
+    return read_rules(params.mutate.model_copy(update={"vocabulary": str(VOCABULARY)}))
 
 
 @pytest.fixture(scope="session")
 def open_world(params: Params) -> Rules:
     """As the paper's preset: any common thing, two levels up."""
-    return stage.read_rules(params.mutate.model_copy(update={"vocabulary": None, "levels": 2}))
+    return read_rules(params.mutate.model_copy(update={"vocabulary": None, "levels": 2}))
 
 
 def edits(caption: str, rules: Rules) -> list[Mutation]:

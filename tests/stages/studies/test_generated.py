@@ -38,9 +38,7 @@ def params(models, workplace) -> Params:
     shutil.copytree(models.segmenter.name, "referee")
     weights = load_file("referee/model.safetensors")
     save_file({name: weight * 1.01 for name, weight in weights.items()}, "referee/model.safetensors", {"format": "pt"})
-    return params_for(
-        models, evaluate={"cases": "data/evaluation", "batch": 2}, generated={"referee": {"name": "referee"}}
-    )
+    return params_for(models, evaluate={"cases": "data/evaluation", "batch": 2}, generated={"referee": {"name": "referee"}})
 
 
 def left_half(images) -> torch.Tensor:

@@ -25,7 +25,8 @@ from stages.tracking import store
 from stages.tracking.ablation_runs import PARENT, log_ablation
 from tests.stages.core.test_params import composed
 from tests.support import ROOT
-from tests.support.tiny_corpus import params_for, write_training_pairs, write_world
+from tests.support.tiny_corpus import write_training_pairs, write_world
+
 OF_SET = ("frechet_judge_features", "kid_judge_features")
 
 

@@ -1,0 +1,38 @@
+"""The words that an edit may bring in, read from a list of words."""
+
+from pathlib import Path
+
+from stages.core.errors import InputError
+from stages.core.params import Mutate
+from stages.language.replacements import Rules
+
+THINGS = Path(__file__).parent / "things.txt"
+
+
+def vocabulary_file(section: Mutate) -> Path:
+    """Return the word list that the section ``mutate`` names; null stands for things.txt beside this module.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = THINGS if section.vocabulary is None else Path(section.vocabulary)
+    if not path.is_file():
+        raise InputError(f"mutate.vocabulary = {str(path)!r}: no such file; a list of words, or null for {THINGS.name}")
+    return path
+
+
+def read_rules(section: Mutate) -> Rules:
+    """Return the rules that the section ``mutate`` sets, with the words of its vocabulary.
+
+    Raises:
+        InputError: the vocabulary is missing or empty, or one of its lines is not a single word in lower case.
+    """
+    path = vocabulary_file(section)
+    lines = [line.partition("#")[0].strip() for line in path.read_text("utf-8", "replace").splitlines()]
+    wrong = next((number for number, line in enumerate(lines, 1) if line and not (line.isalpha() and line.islower())), None)
+    if wrong is not None:
+        raise InputError(f"{path}:{wrong}: {lines[wrong - 1]!r}: one word in lower case on a line, comments after #")
+    vocabulary = frozenset(line for line in lines if line)
+    if not vocabulary:
+        raise InputError(f"{path}: holds no word")
+    return Rules(vocabulary=vocabulary, levels=section.levels, adjective_share=section.adjective_share)
