@@ -17,13 +17,15 @@ import yaml
 from stages import mutate
 from stages.__main__ import stage_named
 from stages.common.parquet import write_table
+from stages.comparison.standard import current_standard
 from stages.core.errors import InputError
 from stages.core.files import read_json, write_json
 from stages.core.params import Params
-from stages.core.paths import EDITS, PAIRS, TRAINING_SET
+from stages.core.paths import EDITED, EDITS, TRAINING_SET
 from stages.corpus.samples import write_edits
-from stages.evaluate import EDITED, PANELS, _standard, evaluate
+from stages.evaluate import evaluate
 from stages.instruct import instruct
+from stages.report.evaluation import PANELS
 from stages.retrieve import retrieve
 from stages.segment import segment
 from stages.tracking import store
@@ -58,10 +60,10 @@ def test_train_and_evaluate(models, workplace, capsys):
     for stage in (retrieve, segment, train, instruct, evaluate):
         stage(params)
 
-    metrics = json.loads(Path("reports/metrics.json").read_text())
+    metrics = json.loads(Path("reports/latest/metrics.json").read_text())
     assert metrics["cases"] == 4
     assert set(metrics["systems"]) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
-    assert str(workplace) not in Path("reports/metrics.json").read_text()
+    assert str(workplace) not in Path("reports/latest/metrics.json").read_text()
     cases = samples_of(TRAINING_SET)[:4]
     predicted = [masks_of(models, case.source, case.target_diff) >= models.threshold for case in cases]
     assert all(mask.any() for mask in predicted)
@@ -77,13 +79,13 @@ def test_train_and_evaluate(models, workplace, capsys):
     for system, scores in metrics["systems"].items():
         for name, value in scores.items():
             assert evaluated.get(f"evaluate/{system}/{name}") == (None if value is None else pytest.approx(value))
-    written = {path.relative_to("reports").as_posix() for path in Path("reports").rglob("*") if path.is_file()}
+    written = {path.relative_to("reports/latest").as_posix() for path in Path("reports/latest").rglob("*") if path.is_file()}
     assert {"pairs.csv", "pairs.md", "claims.md"} <= written
     seconds = read_json(Path("logs/seconds_per_edit.json"))
     assert all(seconds[system] > 0 for system in metrics["systems"])
     assert evaluated["evaluate/iedit_m/seconds_per_edit"] == seconds["iedit_m"]
     assert {"metrics.json", "cases.csv", "report.html", "sheet.png", "samples/source.png", "samples/edit.json"} <= written
-    assert read_json(Path("reports/samples/edit.json"))["prompt"] == samples_of(TRAINING_SET)[0].edit_prompt
+    assert read_json(Path("reports/latest/samples/edit.json"))["prompt"] == samples_of(TRAINING_SET)[0].edit_prompt
 
     told = {"terminal": "".join(capsys.readouterr()).encode()}  # what was in the captions is words in all that is read
     files = [path for folder in ("reports", "logs", "mlruns", "models") for path in Path(folder).rglob("*") if path.is_file()]
@@ -97,15 +99,15 @@ def test_train_and_evaluate(models, workplace, capsys):
     assert [name for name, text in told.items() if "mlruns" in name and b"evil.example" in text]  # there the example is kept
     marks = [b"\x1b", b"\\u001b", b"\x00", b"\\u0000", "\x9b".encode(), b"\\u009b"]
     assert [(name, mark) for name, text in told.items() for mark in marks if mark in text] == []
-    assert b"evil.example" in told["reports/report.html"]
-    assert b"<script" not in told["reports/report.html"]
+    assert b"evil.example" in told["reports/latest/report.html"]
+    assert b"<script" not in told["reports/latest/report.html"]
     ours = {"data", "logs", "models", "reports", "mlruns", "mlflow.db", "params.yaml"}
     assert {path.name for path in workplace.iterdir()} <= ours
 
-    before, kept = Path("reports").rename("before"), contents(EDITED)
+    before, kept = Path("reports/latest").rename("before"), contents(EDITED)
     shutil.copytree(EDITED / "sdedit", EDITED / "of a system that was compared once")
     evaluate(params)
-    assert {name for name in written if (before / name).read_bytes() != Path("reports", name).read_bytes()} == set()
+    assert {name for name in written if (before / name).read_bytes() != Path("reports/latest", name).read_bytes()} == set()
     assert contents(EDITED) == kept
     assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit at the strength of iEdit-M
 
@@ -119,7 +121,7 @@ def test_train_and_evaluate(models, workplace, capsys):
     others = ("masks/", "sdedit", "inpainting/", "instruct_pix2pix/")
     alike = {name: data for name, (data, _) in kept.items() if name.startswith(others)}
     assert {name: data for name, (data, _) in contents(EDITED).items() if name in alike} == alike
-    again = read_json(Path("reports/metrics.json"))["systems"]
+    again = read_json(Path("reports/latest/metrics.json"))["systems"]
     assert again["sdedit"] == again["iedit"] == metrics["systems"]["sdedit"]
 
     fewer = params_for(models, evaluate={"max_cases": 2})  # another evaluation set: the champion is evaluated on it first
@@ -127,7 +129,7 @@ def test_train_and_evaluate(models, workplace, capsys):
     champion = current_champion()
     assert champion.version == "1"
     evaluate(fewer)
-    standard = _standard(fewer)
+    standard = current_standard(fewer)
     kept = load_scores(client, champion.model_id, standard.evaluation_set, standard.cases)
     with Path("before/cases.csv").open(newline="") as file:
         own = [row for row in csv.DictReader(file) if row["system"] == "iedit_m"][:2]
@@ -211,8 +213,8 @@ class TestDamagedInput:
         with pytest.raises(InputError, match=rf"^models/losses\.csv: {complaint}.*; run the stage train$"):
             evaluate(pairs)
 
-    def test_a_damaged_training_pair_and_sidecar(self, pairs):
-        for path in (TRAINING_SET / "00000.tar", PAIRS / "00000.done.json"):
+    def test_damaged_training_pair_and_counts(self, pairs):
+        for path in (TRAINING_SET / "00000.tar", TRAINING_SET / "counts.json"):
             before = path.read_bytes()
             path.write_bytes(before[: len(before) // 2])
             with pytest.raises(InputError, match=rf"^{path}: "):

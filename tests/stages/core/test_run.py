@@ -43,7 +43,7 @@ def test_an_interrupt_is_told_in_a_line(capsys):
         raise KeyboardInterrupt
 
     assert end(stage) == 130
-    assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run goes on from there\n"
+    assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run resumes from there\n"
 
 
 def test_temporary_files_lie_in_the_project_and_go():
