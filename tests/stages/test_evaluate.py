@@ -25,7 +25,7 @@ from stages.core.paths import EDITED, EDITS, TRAINING_SET
 from stages.corpus.samples import write_edits
 from stages.evaluate import evaluate
 from stages.instruct import instruct
-from stages.report.evaluation import PANELS
+from stages.report.story import PANELS
 from stages.retrieve import retrieve
 from stages.segment import segment
 from stages.tracking import store
