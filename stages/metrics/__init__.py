@@ -1,1 +1,1 @@
-"""What an edit is measured by: pure functions on tensors, and the scores of a system over all cases."""
+"""How good edits are: the functions that measure, the table of metrics, the scores, and how certain they are."""

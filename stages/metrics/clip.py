@@ -1,4 +1,4 @@
-"""What a CLIP says of an edit. All embeddings are of unit length, and come from the judge: a CLIP nothing was trained on."""
+"""Metrics by CLIP. All embeddings have unit length and come from the judge, a CLIP that nothing was trained against."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as transforms
 
-SAME = 1e-5  # the length of a difference of unit vectors below which it is rounding and has no direction
+SAME = 1e-5  # a difference of unit vectors shorter than this is rounding and has no direction
 
 
 def clip_score(pictures: Tensor, texts: Tensor) -> Tensor:
-    """CLIPScore (Hessel et al. 2021, section 3), 2.5 max(cos, 0), in percent.
+    """CLIPScore (Hessel et al. 2021, section 3): 2.5 max(cos, 0), in percent.
 
-    Hessel's own code puts "A photo depicts " before every text. Whether to is for the caller who embeds them: a judge
-    that has never read the words is only disturbed by them.
+    Hessel's code puts "A photo depicts " before every text. The caller, who embeds the texts, decides on that: the words
+    only disturb a judge that was never trained on them.
 
     Args:
         pictures: (n, d) embeddings of the edits.
@@ -27,21 +27,21 @@ def clip_score(pictures: Tensor, texts: Tensor) -> Tensor:
 
 
 def image_similarity(first: Tensor, second: Tensor) -> Tensor:
-    """Cosine of two pictures' embeddings (n, d), times 100: (n,) in [-100, 100]."""
+    """Cosine of the embeddings of two pictures, (n, d) each, times 100: (n,) in [-100, 100]."""
     return 100 * (first * second).sum(dim=1)
 
 
 def directional_similarity(sources: Tensor, edits: Tensor, captions: Tensor, prompts: Tensor) -> Tensor:
-    """Cosine of how the picture moved and how its text moved (Gal et al. 2022, StyleGAN-NADA), times 100.
+    """Cosine of the change of the picture and the change of the text (Gal et al. 2022, StyleGAN-NADA), times 100.
 
     Args:
         sources: (n, d) embeddings of the source pictures.
-        edits: (n, d) of the edited pictures.
-        captions: (n, d) of the sources' captions.
-        prompts: (n, d) of the edit prompts.
+        edits: (n, d) embeddings of the edited pictures.
+        captions: (n, d) embeddings of the sources' captions.
+        prompts: (n, d) embeddings of the edit prompts.
 
     Returns:
-        (n,) in [-100, 100]; NaN where the picture or the text has not moved.
+        (n,) in [-100, 100]; NaN where the picture or the text did not change.
     """
     picture, text = edits - sources, prompts - captions
     still = (picture.norm(dim=1) < SAME) | (text.norm(dim=1) < SAME)
@@ -53,11 +53,11 @@ def edit_success(pictures: Tensor, candidates: Sequence[Tensor], targets: Sequen
 
     Args:
         pictures: (n, d) embeddings of the edited regions.
-        candidates: for each picture (c, d), embeddings of its candidate terms; c may differ.
-        targets: for each picture, the row of its target term.
+        candidates: for each picture the embeddings of its candidate terms, (c, d); c may differ.
+        targets: for each picture the row of its target term.
 
     Returns:
-        (n,), 100 or 0: the mean is a percentage. NaN where there is nothing to choose between.
+        (n,), 100 or 0, so that the mean is a percentage; NaN where the target is the only candidate.
     """
     scores = [terms @ picture for picture, terms in zip(pictures, candidates, strict=True)]
     return torch.stack([_ranks_first(score, target) for score, target in zip(scores, targets, strict=True)])
@@ -71,13 +71,13 @@ def _ranks_first(scores: Tensor, target: int) -> Tensor:
 def crop_regions(pictures: Tensor, masks: Tensor, size: int, margin: float) -> Tensor:
     """Cut out the square around each mask and resize it.
 
-    The square has the longer side of the mask's box and a margin, as far as the picture has room; it is shifted to lie
-    inside the picture, never padded.
+    The side of the square is the longer side of the mask's bounding box plus a margin, at most the shorter side of the
+    picture. The square is shifted to lie inside the picture, never padded.
 
     Args:
         pictures: (n, 3, H, W) in [0, 1].
-        masks: (n, 1, H, W); what is above 0.5 is inside. An empty mask gives the middle of the picture.
-        size: pixels of the crops' sides.
+        masks: (n, 1, H, W); inside is above 0.5. An empty mask gives the middle of the picture.
+        size: the side of the crops in pixels.
         margin: added on each side, as a share of the box's longer side.
 
     Returns:

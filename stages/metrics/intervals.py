@@ -1,4 +1,4 @@
-"""How sure a number is: 95 % intervals over the cases. What is undefined is left out, and counted."""
+"""95 % intervals over the cases. Undefined values are left out and counted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from stages.core.errors import InputError
 
 Values = NDArray[np.float64]
-GROUPS = 50  # of the jackknife: as many evaluations of the statistic
+GROUPS = 50  # of the jackknife, which evaluates the statistic once a group
 NAN = float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A number with its 95 % interval, the number of cases it stands on, and of those left out as undefined."""
+    """A number with its 95 % interval, the number of cases behind it, and the number of undefined ones left out."""
 
     value: float
     low: float
@@ -29,9 +29,9 @@ def bootstrap(values: Values, resamples: int, seed: int) -> Interval:
     """Return the mean of ``values`` with the percentile interval of resampled means (Efron 1979).
 
     Args:
-        values: (n,), one for each case; NaN where undefined.
-        resamples: how many times cases are drawn with replacement.
-        seed: of the draws; equal seeds and counts draw the same cases.
+        values: (n,), one a case; NaN where undefined.
+        resamples: how often the cases are drawn with replacement.
+        seed: decides the draws; equal seeds and counts draw the same cases.
     """
     defined = values[~np.isnan(values)]
     return _percentiles(lambda kept: defined[kept].mean(), len(defined), len(values) - len(defined), resamples, seed)
@@ -40,13 +40,16 @@ def bootstrap(values: Values, resamples: int, seed: int) -> Interval:
 def paired_difference(first: Values, second: Values, resamples: int, seed: int) -> Interval:
     """Return the mean of ``first - second`` over the cases where both are defined, with its interval.
 
-    Far narrower than the difference of two intervals: what makes a case hard is hard for both systems.
+    It is far narrower than the difference of two intervals, because a hard case is hard for both systems.
 
     Args:
-        first: (n,), one for each case; NaN where undefined.
-        second: (n,), of the same cases in the same order.
-        resamples: as for ``bootstrap``.
-        seed: as for ``bootstrap``.
+        first: (n,), one a case; NaN where undefined.
+        second: (n,), the same cases in the same order.
+        resamples: how often the cases are drawn with replacement.
+        seed: decides the draws.
+
+    Raises:
+        InputError: the numbers of cases differ.
     """
     if first.shape != second.shape:
         raise InputError(f"paired difference of {len(first)} and {len(second)} values: the cases must be the same")
@@ -57,11 +60,11 @@ def bootstrap_of(effect: Callable[[float, float], float], first: Values, second:
     """Return an effect on two means, such as their ratio, with its interval; cases are resampled in pairs.
 
     Args:
-        effect: from the mean of ``first`` and that of ``second``.
-        first: (n,), one for each case; NaN where undefined.
-        second: (n,), of the same cases in the same order.
-        resamples: as for ``bootstrap``.
-        seed: as for ``bootstrap``.
+        effect: (mean of ``first``, mean of ``second``) → the effect.
+        first: (n,), one a case; NaN where undefined.
+        second: (n,), the same cases in the same order.
+        resamples: how often the cases are drawn with replacement.
+        seed: decides the draws.
     """
     defined = ~np.isnan(first) & ~np.isnan(second)
     pairs = np.stack([first[defined], second[defined]])
@@ -70,7 +73,15 @@ def bootstrap_of(effect: Callable[[float, float], float], first: Values, second:
 
 
 def _percentiles(statistic: Callable[[Any], float], n: int, undefined: int, resamples: int, seed: int) -> Interval:
-    """Return a statistic of n cases with its percentile interval; it is given an index into the cases, some of them twice."""
+    """Return a statistic of n cases with its percentile interval.
+
+    Args:
+        statistic: an index into the cases, which may repeat some → the value.
+        n: the number of defined cases.
+        undefined: the number of undefined ones.
+        resamples: how often the cases are drawn with replacement.
+        seed: decides the draws.
+    """
     if n == 0:
         return Interval(value=NAN, low=NAN, high=NAN, n=0, undefined=undefined)
     rng = np.random.default_rng(seed)
@@ -79,13 +90,13 @@ def _percentiles(statistic: Callable[[Any], float], n: int, undefined: int, resa
 
 
 def jackknife(statistic: Callable[[NDArray[np.int64]], float], n: int) -> tuple[Interval, Values]:
-    """Return a statistic of n cases with its interval, and what it is without one group of neighbouring cases at a time.
+    """Return a statistic of n cases with its interval, and its values without one group of neighbouring cases at a time.
 
-    Fewer than 3 cases leave no groups, and no interval; see ``jackknife_interval``.
+    Fewer than 3 cases form no groups and have no interval; see ``jackknife_interval``.
 
     Args:
-        statistic: from the indices of the cases to take, ascending, to its value.
-        n: how many cases there are.
+        statistic: indices of the cases to keep, ascending → the value.
+        n: the number of cases.
     """
     cases = np.arange(n)
     groups = np.array_split(cases, min(GROUPS, n)) if n >= 3 else []
@@ -96,13 +107,13 @@ def jackknife(statistic: Callable[[NDArray[np.int64]], float], n: int) -> tuple[
 def jackknife_interval(value: float, without: Values, n: int) -> Interval:
     """Return value ± 1.96 standard errors (the delete-a-group jackknife, Kott 2001).
 
-    A bootstrap will not do for a distance between sets: cases drawn twice make a set look narrower than it is, and the
-    interval can miss its own value. For an effect on two statistics of the same cases, give the effects.
+    A bootstrap does not work for a distance between sets: repeated cases make a set look narrower than it is, and the
+    interval can miss its own value. For an effect on two statistics of the same cases, pass the effects.
 
     Args:
         value: of all n cases.
-        without: the same without one group of cases at a time, as ``jackknife`` gives it.
-        n: how many cases there are.
+        without: the values without one group of cases at a time, from ``jackknife``.
+        n: the number of cases.
     """
     if np.isnan(value) or not len(without):
         return Interval(value=value, low=NAN, high=NAN, n=n)

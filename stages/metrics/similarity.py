@@ -1,4 +1,4 @@
-"""How much two pictures look alike, over the whole frame, inside a mask or outside it."""
+"""Similarity of two pictures: over the whole frame, inside a mask, or outside it."""
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ LPIPS_LAYERS = (3, 8, 15, 22, 29)  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
 def ssim_map(first: Tensor, second: Tensor) -> Tensor:
     """Structural similarity around every pixel (Wang et al. 2004, equation 13), averaged over the channels.
 
-    Population covariance under a Gaussian window; at the border the picture is mirrored with its edge repeated. This is
-    the ``full`` map of ``skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5,
+    Population covariance under a Gaussian window; at the border the picture is mirrored, its edge repeated. Equal to the
+    ``full`` map of ``skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, data_range=1)``.
 
     Args:
@@ -24,7 +24,10 @@ def ssim_map(first: Tensor, second: Tensor) -> Tensor:
         second: the same shape and range.
 
     Returns:
-        (n, H, W) in [-1, 1], double precision: variances are small differences of large numbers.
+        (n, H, W) in [-1, 1], double precision because variances are small differences of large numbers.
+
+    Raises:
+        InputError: the shapes differ, or a side is too short for the window.
     """
     if first.shape != second.shape or min(first.shape[-2:]) < 2 * RADIUS + 1:
         shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
@@ -38,7 +41,7 @@ def ssim_map(first: Tensor, second: Tensor) -> Tensor:
 
 
 def ssim_frame(first: Tensor, second: Tensor, region: Tensor) -> Tensor:
-    """SSIM of the whole frames after both are multiplied by ``region``: black elsewhere, which counts as alike.
+    """SSIM of the whole frames after both are multiplied by ``region``; the black rest counts as equal.
 
     The magnitudes of the paper's SSIM-M and SSIM-M̄ fit this form. Like scikit-image's scalar, the mean leaves out a
     border of 5 pixels, where the window would reach beyond the picture.
@@ -56,12 +59,12 @@ def ssim_frame(first: Tensor, second: Tensor, region: Tensor) -> Tensor:
 
 
 def ssim_region(first: Tensor, second: Tensor, region: Tensor) -> Tensor:
-    """Mean of the SSIM map of the untouched frames over ``region``, up to the border.
+    """Mean of the SSIM map of the whole frames over ``region``, the border included.
 
     Args:
         first: (n, c, H, W) in [0, 1].
         second: the same shape and range.
-        region: (n, 1, H, W) in [0, 1]; a weight, where it is soft.
+        region: (n, 1, H, W) in [0, 1]; values between 0 and 1 are weights.
 
     Returns:
         (n,) in percent; NaN where the region is empty.
@@ -74,17 +77,17 @@ def ssim_region(first: Tensor, second: Tensor, region: Tensor) -> Tensor:
 def perceptual_distance(vgg: Vgg, first: Tensor, second: Tensor, region: Tensor) -> Tensor:
     """Distance of deep features over ``region``: LPIPS (Zhang et al. 2018, equation 1) with all channel weights 1.
 
-    At every position the features of a layer are scaled to unit length over the channels; their squared difference is
+    At every position the features of a layer are scaled to unit length over the channels. Their squared difference is
     averaged over the region, which is resized by area to the layer's size, and then over the layers.
 
     Args:
-        vgg: the features.
+        vgg: computes the features.
         first: (n, 3, H, W) in [0, 1].
         second: the same shape and range.
-        region: (n, 1, H, W) in [0, 1]; a weight for each position.
+        region: (n, 1, H, W) in [0, 1]; the weight of each position.
 
     Returns:
-        (n,) in [0, 2], since ReLU features are not negative; NaN where the region is empty.
+        (n,) in [0, 2], because ReLU features are not negative; NaN where the region is empty.
     """
     layers = []
     for one, other in zip(vgg(first, LPIPS_LAYERS), vgg(second, LPIPS_LAYERS), strict=True):
@@ -97,23 +100,23 @@ def perceptual_distance(vgg: Vgg, first: Tensor, second: Tensor, region: Tensor)
 def perceptual_outside(vgg: Vgg, source: Tensor, edit: Tensor, mask: Tensor) -> Tensor:
     """Perceptual distance of an edit to its source outside the mask.
 
-    Inside the mask the edit is first overwritten with the source: a feature sees further than its own position, and a
-    change inside the mask must not count as one outside. So 0 means that nothing outside was touched.
+    The edit is first overwritten with the source inside the mask, because the receptive field of a feature is larger
+    than its position and would count a change inside as one outside. So 0 means that nothing outside changed.
 
     Args:
-        vgg: the features.
+        vgg: computes the features.
         source: (n, 3, H, W) in [0, 1].
         edit: the same shape and range.
         mask: (n, 1, H, W) in [0, 1], 1 where the edit belongs.
 
     Returns:
-        (n,) in [0, 2]; NaN where the mask covers all.
+        (n,) in [0, 2]; NaN where the mask covers the whole picture.
     """
     return perceptual_distance(vgg, source, mask * source + (1 - mask) * edit, 1 - mask)
 
 
 def _blur(pictures: Tensor) -> Tensor:
-    """Weight (n, c, H, W) with the Gaussian window, rows then columns."""
+    """Filter (n, c, H, W) with the Gaussian window, rows first, then columns."""
     offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=pictures.dtype, device=pictures.device)
     taps = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
     taps = (taps / taps.sum()).view(1, 1, 1, -1)
@@ -123,7 +126,7 @@ def _blur(pictures: Tensor) -> Tensor:
 
 
 def _mirrored(pictures: Tensor) -> Tensor:
-    """Lengthen the last axis by RADIUS on both sides: c b a | a b c d | d c b. Torch's "reflect" skips the edge."""
+    """Extend the last axis by RADIUS on both sides: c b a | a b c d | d c b. Torch's "reflect" does not repeat the edge."""
     return torch.cat([pictures[..., :RADIUS].flip(-1), pictures, pictures[..., -RADIUS:].flip(-1)], dim=-1)
 
 

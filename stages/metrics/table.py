@@ -1,0 +1,181 @@
+"""The table of metrics. Scores, metrics.json, the report and every table of results follow from it.
+
+A new metric is a function in a module of this folder and a row in METRICS.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.metrics import clip, distribution, similarity
+from stages.metrics.evidence import Evidence
+
+CROP_MARGIN = 0.25  # around the edited region on each side, as a share of its longer side
+
+Distance = Callable[[NDArray[np.int64]], float]
+"""Indices of the cases to keep, ascending → the distance of their edits to their sources."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A column of the results."""
+
+    key: str  # in metrics.json
+    label: str  # in tables
+    better: Literal["higher", "lower", ""]  # empty where neither is
+    decimals: int
+    definition: str  # in one or two sentences
+    alias: str = ""  # a short name in metrics.json, for the form that the paper's magnitudes fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseMetric(Metric):
+    """A metric that every case has; a system's score is the mean."""
+
+    measure: Callable[[Evidence], Tensor]  # → (n,), NaN where undefined
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetMetric(Metric):
+    """A metric that only all cases together have."""
+
+    distance: Callable[[Evidence], Distance]
+
+
+def _edit_success(evidence: Evidence) -> Tensor:
+    """Return (n,), 100 or 0; NaN for an empty mask, which leaves no region to judge."""
+    cases, judge = evidence.cases, evidence.judge
+    crops = clip.crop_regions(evidence.edits, cases.masks, judge.size, CROP_MARGIN)
+    distinct = [list(dict.fromkeys(candidates)) for candidates in cases.candidates]
+    terms = sorted({term for candidates in distinct for term in candidates})
+    rows = {term: row for row, term in enumerate(terms)}
+    embeddings = evidence.embed_texts(terms)
+    success = clip.edit_success(
+        evidence.embed_pictures(crops),
+        [embeddings[[rows[term] for term in candidates]] for candidates in distinct],
+        [candidates.index(target) for candidates, target in zip(distinct, cases.target_terms, strict=True)],
+    )
+    return success.where((cases.masks > 0.5).flatten(1).any(dim=1), torch.nan)
+
+
+def _frechet(evidence: Evidence) -> Distance:
+    sources, edits = evidence.features
+    return lambda kept: distribution.frechet_distance(sources[kept], edits[kept])
+
+
+def _kid(evidence: Evidence) -> Distance:
+    terms = distribution.paired_terms(*evidence.features)
+    return lambda kept: distribution.paired_kernel_distance(terms[kept][:, kept])
+
+
+METRICS: tuple[CaseMetric | SetMetric, ...] = (
+    CaseMetric(
+        key="clip_score",
+        label="CLIPScore (%)",
+        better="higher",
+        decimals=2,
+        definition="2.5 · max(cos, 0) · 100 of the edited picture and its edit prompt, by the judge.",
+        measure=lambda found: clip.clip_score(found.edit_embeddings, found.prompt_embeddings),
+    ),
+    CaseMetric(
+        key="clip_directional",
+        label="Directional (%)",
+        better="higher",
+        decimals=2,
+        definition="Cosine, times 100, of two changes: that of the judge's picture embedding from source to edit, and that of"
+        " its text embedding from the source's caption to the edit prompt.",
+        measure=lambda found: clip.directional_similarity(
+            found.source_embeddings, found.edit_embeddings, found.caption_embeddings, found.prompt_embeddings
+        ),
+    ),
+    CaseMetric(
+        key="clip_image",
+        label="CLIP-I (%)",
+        better="",
+        decimals=2,
+        definition="Cosine, times 100, of the judge's embeddings of edit and source. High where little was changed at all.",
+        measure=lambda found: clip.image_similarity(found.source_embeddings, found.edit_embeddings),
+    ),
+    CaseMetric(
+        key="edit_success",
+        label="Edit success (%)",
+        better="higher",
+        decimals=1,
+        definition="Share of the cases in which the judge, shown a square around the edited region, ranks the target term"
+        " first among the terms that could stand there.",
+        measure=_edit_success,
+    ),
+    SetMetric(
+        key="frechet_judge_features",
+        label="Fréchet (judge features)",
+        better="lower",
+        decimals=2,
+        definition="Fréchet distance of all edits to all sources in the judge's picture embeddings, scaled to a mean square"
+        " of 1; 0 for an editor that changes nothing. Not FID, which uses Inception's features; biased upwards at small n.",
+        distance=_frechet,
+    ),
+    SetMetric(
+        key="kid_judge_features",
+        label="KID (judge features)",
+        better="lower",
+        decimals=4,
+        definition="Unbiased squared maximum mean discrepancy of edits and sources, cubic kernel, same features; no edit is"
+        " compared with its own source.",
+        distance=_kid,
+    ),
+    CaseMetric(
+        key="ssim_m_frame",
+        alias="ssim_m",
+        label="SSIM-M (frame, %)",
+        better="",
+        decimals=2,
+        definition="SSIM of edit and source after both are multiplied by the mask. Neither high nor low is better: the edited"
+        " region should change, but keep its structure.",
+        measure=lambda found: found.by_batch(similarity.ssim_frame),
+    ),
+    CaseMetric(
+        key="ssim_m_bar_frame",
+        alias="ssim_m_bar",
+        label="SSIM-M̄ (frame, %)",
+        better="higher",
+        decimals=2,
+        definition="SSIM of edit and source after both are multiplied by 1 - mask: what should not change.",
+        measure=lambda found: found.by_batch(lambda source, edit, mask: similarity.ssim_frame(source, edit, 1 - mask)),
+    ),
+    CaseMetric(
+        key="ssim_m_region",
+        label="SSIM-M (region, %)",
+        better="",
+        decimals=2,
+        definition="Mean, inside the mask, of the SSIM map of the whole pictures.",
+        measure=lambda found: found.by_batch(similarity.ssim_region),
+    ),
+    CaseMetric(
+        key="ssim_m_bar_region",
+        label="SSIM-M̄ (region, %)",
+        better="higher",
+        decimals=2,
+        definition="Mean, outside the mask, of the SSIM map of the whole pictures.",
+        measure=lambda found: found.by_batch(lambda source, edit, mask: similarity.ssim_region(source, edit, 1 - mask)),
+    ),
+    CaseMetric(
+        key="perceptual_outside",
+        label="Perceptual outside",
+        better="lower",
+        decimals=4,
+        definition="Squared distance of unit-length VGG features of edit and source outside the mask, mean over positions and"
+        " five layers (LPIPS without learnt weights). 0 where nothing outside changed.",
+        measure=lambda found: found.by_batch(
+            lambda source, edit, mask: similarity.perceptual_outside(found.vgg, source, edit, mask)
+        ),
+    ),
+)
+CASE_METRICS = tuple(metric for metric in METRICS if isinstance(metric, CaseMetric))
+SET_METRICS = tuple(metric for metric in METRICS if isinstance(metric, SetMetric))
+ALIASES = {metric.alias: metric.key for metric in METRICS if metric.alias}
+"""Short name in metrics.json → key."""
