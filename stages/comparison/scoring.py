@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from stages.corpus.samples import EditSample
-from stages.metrics.scores import Cases, SystemScores, score_system
+from stages.metrics.evidence import Cases
+from stages.metrics.scores import SystemScores, score_system
 from stages.models.clip import Clip
 from stages.models.tensors import mask_to_tensor, to_tensor
 from stages.models.vgg import Vgg

@@ -11,7 +11,8 @@ from stages.comparison.systems import INSTRUCTED, MODEL, SYSTEMS, Models
 from stages.core.files import file_digest, value_digest
 from stages.core.params import Params
 from stages.corpus.samples import EditSample
-from stages.metrics.scores import SystemScores, summarise
+from stages.metrics.scores import SystemScores
+from stages.metrics.summary import summarise
 from stages.models.hub import identity
 from stages.models.tensors import mask_to_tensor
 

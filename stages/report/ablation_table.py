@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stages.core.params import Losses
-from stages.metrics.scores import METRICS
+from stages.metrics.table import METRICS
 from stages.report.captions import DEFINITIONS
 from stages.report.formats import csv_text
 from stages.report.results import heading

@@ -8,7 +8,8 @@ from typing import Literal
 from stages.common.seeds import derive_seed
 from stages.comparison.systems import CONTROLS
 from stages.metrics.intervals import Interval, Values, bootstrap_of, jackknife_interval
-from stages.metrics.scores import METRICS, SystemScores
+from stages.metrics.scores import SystemScores
+from stages.metrics.table import METRICS
 from stages.report.captions import DEFINITIONS, NAMES
 
 LABELS = {metric.key: metric.label for metric in METRICS}

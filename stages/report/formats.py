@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.files import write_text
-from stages.metrics.scores import METRICS, SystemScores
+from stages.metrics.scores import SystemScores
+from stages.metrics.table import METRICS
 from stages.report.captions import DEFINITIONS, NAMES
 from stages.report.results import Row, difference_rows, heading, result_rows
 

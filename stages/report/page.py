@@ -9,7 +9,7 @@ from PIL import Image
 
 from stages.core.files import write_text
 from stages.corpus.samples import EditSample
-from stages.metrics.scores import METRICS
+from stages.metrics.table import METRICS
 from stages.report.captions import DRAFT, EDIT_SUCCESS, JUDGE, NAMES
 from stages.report.claims import EITHER
 from stages.report.contact_sheet import check_edits

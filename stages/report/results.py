@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.core.errors import InputError
-from stages.metrics.scores import METRICS, Metric
+from stages.metrics.table import METRICS, Metric
 from stages.report.captions import NAMES
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}

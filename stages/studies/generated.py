@@ -13,7 +13,7 @@ from stages.comparison.systems import SYSTEMS, Models, chosen_systems, load_mode
 from stages.core.params import Params
 from stages.core.paths import EDITED_GENERATED, REPORTS
 from stages.core.run import run, set_threads
-from stages.metrics.scores import summarise
+from stages.metrics.summary import summarise
 from stages.models.clip import load_clip
 from stages.models.hub import identity
 from stages.models.vgg import load_vgg

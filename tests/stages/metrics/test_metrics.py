@@ -15,8 +15,11 @@ from torchmetrics.image.kid import poly_mmd
 
 from stages.core.errors import InputError
 from stages.metrics import clip, distribution, similarity
+from stages.metrics.evidence import Cases
 from stages.metrics.intervals import Interval, bootstrap, bootstrap_of, jackknife, paired_difference
-from stages.metrics.scores import ALIASES, METRICS, Cases, SystemScores, score_system, summarise
+from stages.metrics.scores import SystemScores, score_system
+from stages.metrics.summary import summarise
+from stages.metrics.table import ALIASES, METRICS
 from stages.models.clip import Clip
 from stages.models.vgg import Vgg
 

@@ -12,7 +12,9 @@ from PIL import Image
 from stages.core.errors import InputError
 from stages.corpus.samples import EditSample, read_edits, write_edits
 from stages.metrics.intervals import Interval
-from stages.metrics.scores import METRICS, SystemScores, summarise
+from stages.metrics.scores import SystemScores
+from stages.metrics.summary import summarise
+from stages.metrics.table import METRICS
 from stages.report.captions import NAMES
 from stages.report.claims import claim_rows, judge_claims, markdown_claims
 from stages.report.contact_sheet import contact_sheet

@@ -17,7 +17,7 @@ from stages.core.files import read_json
 from stages.core.params import Params
 from stages.corpus.samples import read_edits
 from stages.diffusion.sampling import draw_noise
-from stages.metrics.scores import METRICS
+from stages.metrics.table import METRICS
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import mask_to_tensor, to_tensor

@@ -14,7 +14,8 @@ from stages.comparison.trials import Trial, run_trials
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.metrics.intervals import Interval
-from stages.metrics.scores import METRICS, SystemScores
+from stages.metrics.scores import SystemScores
+from stages.metrics.table import METRICS
 from stages.report.ablation_table import ROWS, SEEDS, SHOWN, ablation_csv, ablation_markdown
 from stages.report.plots import Curve, Point, plot_tradeoff
 from stages.retrieve import retrieve
