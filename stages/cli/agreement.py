@@ -12,7 +12,7 @@ from typing import Any
 
 from stages.core.errors import InputError
 from stages.core.files import read_json
-from stages.metrics.scores import METRICS
+from stages.metrics.table import METRICS
 from stages.report.captions import NAMES
 
 PERCENT = 1.0  # points: a mean over the cases of values on a scale of 100
