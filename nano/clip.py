@@ -1,8 +1,8 @@
-"""Train the two CLIPs: ``python -m nano.clip clip`` trains the one that trains, ``judge`` the one that judges.
+"""Train the two CLIPs: ``python -m nano.clip clip`` for the losses and retrieval, ``judge`` for the evaluation.
 
-They differ in seed, widths, order of training and in what they are shown, so that what pleases one by accident does
-not please the other. Both have a ResNet as vision tower (a list of layers means that to open_clip): on so small a world
-it learns in minutes what a transformer needs hours for.
+They differ in seed, width, order of training and training pictures, so that an edit that pleases one by accident does
+not please the other. Both have a ResNet as vision tower (to open_clip, a list of layers means that): in so small a
+world it learns in minutes what takes a transformer hours.
 """
 
 import sys
@@ -27,9 +27,9 @@ VISION: dict[str, dict[str, Any]] = {
     "judge": {"layers": [1, 2, 2, 1], "width": 24},
 }
 TEXT_WIDTH = {"clip": 96, "judge": 64}
-ALIKE = 4  # scenes of a batch that show the same noun
-CUT_OUT_SHARE = 0.25  # of the pictures show the object alone on black, with its own words
-CLOSE_UP_SHARE = {"clip": 0.0, "judge": 0.25}  # only the judge is shown edited regions on their own
+ALIKE = 4  # scenes in a batch with the same noun
+CUT_OUT_SHARE = 0.25  # of the pictures show the object on black, described by its subject
+CLOSE_UP_SHARE = {"clip": 0.0, "judge": 0.25}  # only the judge scores edited regions on their own
 
 
 def configuration(name: str, size: int, vocabulary: int) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def configuration(name: str, size: int, vocabulary: int) -> dict[str, Any]:
 
 
 def draw_alike(scenes: Scenes, batch: int, generator: torch.Generator) -> Tensor:
-    """Return row numbers, ALIKE scenes of each drawn noun, which only their adjectives and places tell apart."""
+    """Return row numbers: ALIKE scenes of each drawn noun, which differ in adjective and place only."""
     drawn = torch.randint(len(scenes.by_noun), (batch // ALIKE,), generator=generator)
     groups = [scenes.by_noun[noun] for noun in drawn]
     return torch.cat([group[draw_rows(len(group), ALIKE, generator)] for group in groups])
@@ -53,10 +53,10 @@ def draw_alike(scenes: Scenes, batch: int, generator: torch.Generator) -> Tensor
 def draw_batch(
     scenes: Scenes, batch: int, crop_share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, list[str], Tensor]:
-    """Return row numbers, their pictures in [0, 1], a fitting text each, and which of them are whole scenes.
+    """Return row numbers, their pictures in [0, 1], a matching text each, and which of them are whole scenes.
 
-    Most are whole scenes with their caption or their subject; some are the object cut out on black, and ``crop_share``
-    of them a close-up of the object, in which its size cannot be seen and is not told.
+    Most are whole scenes with their caption or subject. Some show the object cut out on black, and a share of
+    ``crop_share`` a close-up of the object; it hides the object's size, so its text leaves the size out.
     """
     rows = draw_alike(scenes, batch, generator)
     pictures, masks = scenes.pictures(rows), scenes.masks(rows).unsqueeze(1)
@@ -100,12 +100,12 @@ def main() -> None:
         images, words, scale = model((pictures - mean) / std, torch.cat([tokenize(texts), noun_words, place_words]))
         words, nouns, places = words.split([len(texts), len(noun_words), len(place_words)])
         logits = scale * images @ words.T
-        # Texts that are equal are all right answers, not wrong ones.
+        # Equal texts are all correct answers.
         same = torch.tensor([[float(one == other) for other in texts] for one in texts])
         targets = same / same.sum(dim=1, keepdim=True)
         contrast = (nn.functional.cross_entropy(logits, targets) + nn.functional.cross_entropy(logits.T, targets)) / 2
-        # A small batch holds few of a picture's likely confusions, so every picture also meets every noun, and every
-        # picture of a place every place.
+        # A small batch holds few of a picture's likely confusions, so every picture is also compared with every noun, and
+        # every whole scene with every place.
         named = nn.functional.cross_entropy(scale * images @ nouns.T, scenes.labels[rows])
         placed = nn.functional.cross_entropy(scale * images[whole] @ places.T, scenes.places[rows[whole]])
         return contrast + named + placed

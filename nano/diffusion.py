@@ -18,16 +18,16 @@ from stages.common.seeds import derive_seed
 from stages.corpus import world
 
 FOLDER = VAE_FOLDER.parent
-# What the samples of the training show and say, as shares of them; the rest are scenes with their captions.
-CUT_OUT_SHARE = 0.2  # an object on a plain colour: a thing is no part of the places it was seen in
-BARE_SHARE = 0.08  # a scene with its subject alone
+# Shares of the training samples; the rest are scenes with their captions.
+CUT_OUT_SHARE = 0.2  # an object on a plain colour, so that objects are learnt apart from places
+BARE_SHARE = 0.08  # a scene described by its subject alone
 UNCONDITIONAL_SHARE = 0.08  # a scene without words, for classifier-free guidance
-CUT_OUTS = 16000  # of the scenes, the first, are cut out for that
+CUT_OUTS = 16000  # the first scenes, whose objects are cut out
 SNR_CAP = 5.0
 
 
 class TextToLatent(nn.Module):
-    """The trained parts together: the text encoder and the U-Net."""
+    """The two trained parts: the text encoder and the U-Net."""
 
     def __init__(self, vocabulary: int, bos: int, eos: int, latent_size: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class TextToLatent(nn.Module):
             out_channels=8,
             block_out_channels=(64, 128, 192),
             layers_per_block=1,
-            # Attention over the 16 x 16 latents would cost half of a step; there the words come in with the time.
+            # Attention over the 16 x 16 latents would take half of a step's time; there the text enters with the time.
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             cross_attention_dim=128,
@@ -74,10 +74,10 @@ def stable_diffusion_scheduler() -> DDIMScheduler:
 
 
 def weigh(alphas: Tensor) -> Tensor:
-    """Return how much the error of the predicted noise counts at each timestep, (T,).
+    """Return the weight of the noise prediction's squared error at each timestep, (T,).
 
-    In terms of the picture, as SNR + 1 (Salimans and Ho 2022) but no more than a cap (min-SNR, Hang et al. 2023). Plain
-    errors of the noise would all but ignore the noisiest timesteps, where is decided what the picture shows.
+    As an error of the picture it is weighted by SNR + 1 (Salimans and Ho 2022), capped (min-SNR, Hang et al. 2023). The
+    plain error of the noise would all but ignore the noisiest timesteps, which decide what the picture shows.
     """
     snr = alphas / (1 - alphas)
     return (snr + 1).clamp(max=SNR_CAP) / snr
@@ -85,7 +85,7 @@ def weigh(alphas: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, rows: Tensor, pictures_of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the scaled latents (len(rows), 8, size / 4, size / 4) of the pictures in [0, 1] that some rows stand for."""
+    """Return scaled latents (len(rows), 8, size / 4, size / 4) of the rows' pictures in [0, 1]."""
     parts = tqdm(rows.split(64), desc="latents", unit="batch", mininterval=5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         means = [vae.encode(pictures_of(part) * 2 - 1).latent_dist.mean.float() for part in parts]
@@ -93,7 +93,7 @@ def encode(vae: AutoencoderKL, rows: Tensor, pictures_of: Callable[[Tensor], Ten
 
 
 def describe(scenes: Scenes, row: int, kind: float) -> str:
-    """Return the words of a sample; ``kind`` in [0, 1) says which of the shares above it belongs to."""
+    """Return a sample's text; ``kind`` in [0, 1) chooses among the shares above."""
     if kind < CUT_OUT_SHARE:
         return f"{world.with_article(scenes.subjects[row])} on a plain background"
     if kind < CUT_OUT_SHARE + BARE_SHARE:
@@ -108,7 +108,7 @@ def main() -> None:
     settings, training = read_settings(), read_training("diffusion")
     torch.set_num_threads(training.threads)
     scenes = load_scenes("train")
-    # Not from_pretrained: the model would keep where the folder lies on this machine.
+    # Not from_pretrained, which writes this machine's path into the model's configuration.
     vae = AutoencoderKL.from_config(AutoencoderKL.load_config(VAE_FOLDER)).eval()
     load_model(vae, VAE_FOLDER / "diffusion_pytorch_model.safetensors")
     tokenizer = clip_tokenizer()

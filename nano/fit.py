@@ -22,21 +22,21 @@ NORM_BATCHES = 60
 
 
 def fit(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], training: Training, seed: int) -> None:
-    """Train ``model`` in place and leave the exponential moving average of its weights in it.
+    """Train ``model`` in place, and replace its weights by their exponential moving average.
 
-    A further round starts from what a finished training leaves, its weights in half precision, and raises the learning
-    rate again (warm restarts, Loshchilov and Hutter 2017): so a family whose checkpoints are there can be trained on.
+    Each further round starts from the half-precision weights of the round before and raises the learning rate again
+    (warm restarts, Loshchilov and Hutter 2017), so a family with its checkpoints can be trained further.
 
     Args:
-        name: of the stage in nano/dvc.yaml; an interrupted training goes on from the checkpoints of the same name, settings,
-            seed, code and scenes.
-        model: all trained parameters.
-        loss_of: draws a batch with the generator, which belongs to the step alone, and returns its scalar loss.
-        training: the steps of every round, batch, peak learning rate, threads and precision.
-        seed: of the draws of every step.
+        name: the stage in nano/dvc.yaml; an interrupted training resumes from the checkpoint with the same name,
+            settings, seed, code and scenes.
+        model: all parameters to train.
+        loss_of: draws a batch with the step's own generator and returns its scalar loss.
+        training: steps of every round, batch, peak learning rate, threads and precision.
+        seed: the seed of every step's draws.
 
     Raises:
-        FloatingPointError: a loss that is not finite, with its step.
+        FloatingPointError: the loss of a step is not finite.
     """
     torch.set_num_threads(training.threads)
     inputs = inputs_digest(name)
@@ -56,7 +56,7 @@ def _fit_round(
     seed: int,
     inputs: str,
 ) -> None:
-    """Train the last of the rounds, or go on with it from its checkpoint, and leave the average of its weights."""
+    """Train the last of the rounds, or resume it from its checkpoint; the model is left with its averaged weights."""
     *before, steps = training.steps
     checkpoint = BUILD / f"{name}-{value_digest([training.model_dump(), seed, inputs])[:12]}.checkpoint.safetensors"
     model.train()
@@ -74,7 +74,7 @@ def _fit_round(
         for group in optimizer.param_groups:
             group["lr"] = training.lr * _schedule(step, steps)
         generator = torch.Generator().manual_seed(derive_seed(seed, name, sum(before) + step))
-        # On CPUs the fused attention kernel is slower, its backward pass most of all, than plain products in bf16.
+        # On CPUs the fused attention kernel, its backward pass above all, is slower than plain products in bf16.
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16"), sdpa_kernel(SDPBackend.MATH):
             loss = loss_of(generator)
         if not torch.isfinite(loss):
@@ -92,7 +92,7 @@ def _fit_round(
 
 
 def _settle_batch_norms(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], seed: int) -> None:
-    """Measure the statistics of batch norms anew: those of the training belong to other weights than the average's."""
+    """Measure the batch norms' statistics for the averaged weights; those of the training belong to other weights."""
     norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return

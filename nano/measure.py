@@ -1,4 +1,4 @@
-"""Measure every model of the family on held-out combinations, and write metrics.json and a sheet of samples."""
+"""Measure every model of the family on held-out combinations; write metrics.json and a sheet of samples."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def measure_vae(scenes: Scenes) -> Figures:
 
 
 def measure_captioner(scenes: Scenes) -> Figures:
-    """Return the shares of captions with the right noun, and that are right to the letter."""
+    """Return the share of captions with the right noun, and the share that equal the true caption."""
     captioner = load_captioner(_model("captioner"))
     noun, whole = 0, 0
     for rows in _parts(scenes):
@@ -56,16 +56,16 @@ def measure_captioner(scenes: Scenes) -> Figures:
 
 
 def measure_clip(name: str, scenes: Scenes) -> Figures:
-    """Return the zero-shot shares of pictures with the right noun among all, and the right scenery."""
+    """Return the zero-shot accuracies of naming the noun and the scenery among all."""
     clip = load_clip(_model(name))
     nouns, places = _right(clip, torch.cat([scenes.pictures(rows) for rows in _parts(scenes)]), scenes)
     return {"noun": nouns, "scenery": places, "n": len(scenes.captions)}
 
 
 def _right(clip: Clip, pictures: Tensor, scenes: Scenes) -> tuple[float, float]:
-    """Return the shares of pictures whose noun and whose scenery CLIP names, each asked for in the other's true words.
+    """Return the accuracies of CLIP in naming the noun (given the true scenery) and the scenery (given the true noun).
 
-    The pictures are of the first scenes.
+    The pictures belong to the first scenes.
     """
     true_nouns, true_places = scenes.nouns[: len(pictures)], scenes.sceneries[: len(pictures)]
     names = list(world.nouns())
@@ -88,7 +88,7 @@ def _share(found: list[str], true: list[str]) -> float:
 
 
 def measure_segmenter(name: str, scenes: Scenes) -> Figures:
-    """Return the mean IoU with the true mask, and the mean area found of a noun that is not in the picture."""
+    """Return the mean IoU with the true mask, and the mean area of masks for a noun that is not in the picture."""
     segmenter = load_segmenter(_model(name))
     overlaps, absent = [], []
     for rows in _parts(scenes):
@@ -106,13 +106,13 @@ def measure_segmenter(name: str, scenes: Scenes) -> Figures:
 
 
 def _another(scenes: Scenes, row: int) -> str:
-    """Return the noun of the next scene that shows something else."""
+    """Return the noun of the next scene with another noun."""
     following = (scenes.nouns[(row + step) % len(scenes.nouns)] for step in range(1, len(scenes.nouns)))
     return next(noun for noun in following if noun != scenes.nouns[row])
 
 
 def measure_vgg(scenes: Scenes) -> Figures:
-    """Return the share of pictures whose noun the classifier names."""
+    """Return the classifier's accuracy in naming the noun."""
     names = list(world.nouns())
     model = Classifier(len(names))
     model.load_state_dict({key: value.float() for key, value in load_file(MODELS / "vgg" / "model.safetensors").items()})
@@ -125,9 +125,9 @@ def measure_vgg(scenes: Scenes) -> Figures:
 def measure_diffusion(
     training: Scenes, held_out: Scenes, settings: dict[str, Any], seed: int
 ) -> tuple[Figures, list[Image.Image]]:
-    """Sample held-out captions from noise; return what the judge sees in the samples, and the first samples.
+    """Sample held-out captions from noise; return the judge's accuracies on the samples, and the first samples.
 
-    The scale of the guidance is that of ``settings["guidance_scales"]`` which does best on captions of the training.
+    The guidance scale is the one of ``settings["guidance_scales"]`` that does best on training captions.
     """
     diffusion, judge = load_diffusion(_model("diffusion")), load_clip(_model("judge"))
     tried: dict[float, float] = {}
@@ -145,13 +145,13 @@ def measure_diffusion(
 
 @torch.no_grad()
 def _sample(diffusion: Diffusion, captions: list[str], steps: int, guidance_scale: float, seed: int) -> Tensor:
-    """Return a picture for each caption, made from noise: (n, 3, size, size) in [0, 1]."""
+    """Return a picture sampled from noise for each caption, (n, 3, size, size) in [0, 1]."""
     shape = torch.Size([diffusion.unet.config.in_channels, *2 * [diffusion.unet.config.sample_size]])
     pictures = []
     for start in tqdm(range(0, len(captions), BATCH), desc=f"samples at guidance {guidance_scale:g}", unit="batch"):
         part = captions[start : start + BATCH]
         noise = torch.stack([draw_noise(shape, seed, start + row) for row in range(len(part))])
-        # With all of the schedule to go, the source is drowned in noise: this is text to image.
+        # At strength 1 nothing of the source is left, so this is text to image.
         latents = edit_latents(
             lambda latents, timestep, text: diffusion.unet(latents, timestep, text, return_dict=False)[0],
             diffusion.scheduler,

@@ -1,8 +1,8 @@
-"""What each patch of a picture shows, to teach vision transformers (token labelling, Jiang et al. 2021).
+"""Patch labels for training vision transformers (token labelling, Jiang et al. 2021).
 
-A transformer takes long to learn from captions or masks alone that neighbouring pixels belong together, which a
-convolutional network knows by its shape. Asked for the thing or the place at every patch, it learns it several times
-faster. The head that answers is left behind.
+From captions or masks alone a transformer is slow to learn that neighbouring pixels belong together, which is built
+into a convolutional network. Predicting the object or place at every patch makes it several times faster. The head that
+predicts is dropped after training.
 """
 
 import torch
@@ -13,17 +13,17 @@ from stages.corpus import world
 from stages.corpus.scenery import SCENERIES
 
 PATCH = 8  # pixels of a patch's side
-NOTHING = -100  # the label that cross entropy passes over
-ON_OBJECT, OFF_OBJECT = 0.3, 0.02  # shares of a patch that the object covers, beyond which it counts as either
+NOTHING = -100  # the label that cross entropy ignores
+ON_OBJECT, OFF_OBJECT = 0.3, 0.02  # a patch covered by more counts as object, by less as place
 
 
 def label_patches(scenes: Scenes, rows: Tensor, alone: Tensor) -> Tensor:
-    """Return the number of the noun, or after all nouns of the scenery, at each patch: (len(rows), patches).
+    """Return each patch's class: its noun's number, or the number of nouns plus its scenery's, (len(rows), patches).
 
     Args:
         scenes: all scenes.
-        rows: which of them.
-        alone: which of these show the object on a plain colour, (len(rows),): their other patches show no place.
+        rows: the scenes to label.
+        alone: which of these show the object on a plain colour, (len(rows),); their other patches have no label.
     """
     covered = nn.functional.avg_pool2d(scenes.masks(rows).unsqueeze(1), PATCH).flatten(1)
     places = torch.where(alone, NOTHING, len(world.nouns()) + scenes.places[rows]).unsqueeze(1)
@@ -32,7 +32,7 @@ def label_patches(scenes: Scenes, rows: Tensor, alone: Tensor) -> Tensor:
 
 
 def patch_head(width: int) -> nn.Linear:
-    """Return an untrained head that names what is at a patch from its hidden state."""
+    """Return an untrained head from a patch's hidden state to its class."""
     return nn.Linear(width, len(world.nouns()) + len(SCENERIES))
 
 

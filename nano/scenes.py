@@ -1,6 +1,6 @@
 """Scenes of the embedded world as tensors, drawn once and shared by all trainings.
 
-Run as ``python -m nano.scenes``: writes build/train.safetensors and build/held_out.safetensors.
+``python -m nano.scenes`` writes build/train.safetensors and build/held_out.safetensors.
 """
 
 import json
@@ -22,7 +22,7 @@ from stages.corpus.scenery import SCENERIES
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
-    """Pictures with everything that is known of them; row i of every field belongs to scene i."""
+    """Pictures with their annotations; row i of every field belongs to scene i."""
 
     pictures_u8: Tensor  # (n, 3, size, size), uint8
     masks_u8: Tensor  # (n, size, size), 0 or 1
@@ -33,19 +33,19 @@ class Scenes:
 
     @cached_property
     def labels(self) -> Tensor:
-        """The number of each scene's noun in the order of the world's nouns, (n,)."""
+        """Each scene's noun as its index in the world's nouns, (n,)."""
         numbers = {noun: number for number, noun in enumerate(world.nouns())}
         return torch.tensor([numbers[noun] for noun in self.nouns])
 
     @cached_property
     def places(self) -> Tensor:
-        """The number of each scene's scenery in the order of SCENERIES, (n,)."""
+        """Each scene's scenery as its index in SCENERIES, (n,)."""
         numbers = {scenery: number for number, scenery in enumerate(SCENERIES)}
         return torch.tensor([numbers[scenery] for scenery in self.sceneries])
 
     @cached_property
     def by_noun(self) -> list[Tensor]:
-        """The rows that show each noun, in the order of the world's nouns."""
+        """The rows of each noun, in the order of the world's nouns."""
         return [torch.nonzero(self.labels == number).flatten() for number in range(len(world.nouns()))]
 
     def pictures(self, rows: Tensor) -> Tensor:
@@ -58,16 +58,16 @@ class Scenes:
 
 
 def cut_out(pictures: Tensor, masks: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Put the objects of a share of the pictures on a plain colour, and tell which, (n,).
+    """Put the objects of a share of the pictures on a plain colour; return the pictures, and which were changed, (n,).
 
-    No noun is trained in all places, and a network learns where a noun never was before it learns what the noun looks
-    like. On a plain ground only the object can tell.
+    No noun is trained in all places, and a network learns where a noun never occurs before it learns how the noun looks.
+    On a plain colour only the object gives the noun away.
 
     Args:
-        pictures: (n, 3, size, size) in [0, 1].
-        masks: (n, size, size), 1 on the object.
-        share: of the pictures, on average.
-        generator: what is random.
+        pictures: the pictures, (n, 3, size, size) in [0, 1].
+        masks: the objects, (n, size, size), 1 on the object.
+        share: the expected share of pictures to change.
+        generator: the source of randomness.
     """
     chosen = torch.rand(len(pictures), generator=generator) < share
     colours = torch.rand(len(pictures), 3, 1, 1, generator=generator)

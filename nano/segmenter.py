@@ -1,7 +1,7 @@
-"""Train CLIPSeg: a picture and the words for a thing in it to the mask of that thing, empty where it is not there.
+"""Train CLIPSeg to mask the object that a text names, with an empty mask if the picture does not show it.
 
-``python -m nano.segmenter segmenter`` trains the one that the pipeline finds masks with, ``referee`` a smaller one from
-another seed, which is there to judge by where the truth is not known: no stage makes anything with it.
+``python -m nano.segmenter segmenter`` trains the pipeline's segmenter; ``referee`` trains a smaller one from another seed,
+which only judges edits that have no true mask.
 """
 
 import sys
@@ -31,23 +31,23 @@ DECODER: dict[str, dict[str, Any]] = {
     "referee": {"projection_dim": 64, "reduce_dim": 48, "extract_layers": [0, 1, 3], "decoder_intermediate_size": 128},
 }
 CUT_OUT_SHARE = 0.3  # of the pictures show the object on a plain colour
-ABSENT_SHARE = 0.35  # of the pictures are asked for a thing that another picture shows
+ABSENT_SHARE = 0.35  # of the pictures are paired with an object of another picture
 
 
 def segment(
     model: CLIPSegForImageSegmentation, pictures: Tensor, words: Tensor, attention_mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what the model's own forward gives, but with gradients for its CLIP, which that takes for trained and frozen.
+    """Return the model's outputs with gradients for its CLIP, which the model's own forward freezes.
 
     Args:
         model: the segmenter.
-        pictures: normalised, (n, 3, size, size).
+        pictures: normalised pictures, (n, 3, size, size).
         words: token ids, (n, length), length at most CONTEXT.
-        attention_mask: of the words, (n, length).
+        attention_mask: 1 on the words, 0 on padding, (n, length).
 
     Returns:
-        the logits of the masks, (n, size, size), the embeddings of the pictures, (n, projection), and the hidden states of
-        their patches, (n, patches, hidden).
+        mask logits, (n, size, size), picture embeddings, (n, projection), and hidden states of the patches,
+        (n, patches, hidden).
     """
     vision = model.clip.get_image_features(pixel_values=pictures, output_hidden_states=True)
     embedded_words = model.clip.get_text_features(input_ids=words, attention_mask=attention_mask).pooler_output
@@ -106,7 +106,7 @@ def main() -> None:
         probabilities = logits.sigmoid()
         overlap = 2 * (probabilities * masks).sum(dim=(1, 2)) + 1
         dice = 1 - overlap / ((probabilities + masks).sum(dim=(1, 2)) + 1)
-        # CLIPSeg stands on a CLIP that knows what it sees; here that is learnt at the same time.
+        # CLIPSeg builds on a trained CLIP; here that is trained along with it.
         noun_words = model.clip.get_text_features(**every_noun).pooler_output
         likeness = nn.functional.normalize(images) @ nn.functional.normalize(noun_words).T
         named = nn.functional.cross_entropy(model.clip.logit_scale.exp() * likeness, scenes.labels[rows])

@@ -1,4 +1,4 @@
-"""The settings of a training, from nano/params.yaml, what it is made from, and where its files are."""
+"""The settings of a training from nano/params.yaml, the digest of its inputs, and its folders."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -10,15 +10,15 @@ from stages.core.files import file_digest, folder_digest, value_digest
 
 NANO = Path(__file__).parent
 MODELS = NANO / "models"
-BUILD = NANO / "build"  # scenes and checkpoints: large, made anew when missing, never committed
+BUILD = NANO / "build"  # scenes and checkpoints: large, made again when missing, never committed
 
 
 class Training(BaseModel):
-    """How one model is trained."""
+    """The settings of one model's training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: list[PositiveInt] = Field(min_length=1)  # of each round
+    steps: list[PositiveInt] = Field(min_length=1)  # in each round
     batch: int = Field(gt=0)
     lr: float = Field(gt=0)
     threads: int = Field(gt=0)
@@ -32,12 +32,12 @@ def read_settings() -> dict[str, Any]:
 
 
 def inputs_digest(name: str) -> str:
-    """Return a digest of what a training is made from besides its settings: all that nano/dvc.yaml names for it."""
+    """Return a digest of a training's inputs besides its settings: the deps of its stage in nano/dvc.yaml."""
     deps = yaml.safe_load((NANO / "dvc.yaml").read_text())["stages"][name]["deps"]
     paths = {dep: NANO / dep for dep in deps}
     return value_digest({dep: folder_digest(path) if path.is_dir() else file_digest(path) for dep, path in paths.items()})
 
 
 def read_training(name: str) -> Training:
-    """Return the section of nano/params.yaml that belongs to one model."""
+    """Return one model's section of nano/params.yaml."""
     return Training.model_validate(read_settings()[name])

@@ -1,7 +1,7 @@
-"""Small tokenizers in the layouts of the hub: CLIP's byte-pair encoding and BERT's word pieces.
+"""Small tokenizers in the hub's layouts: CLIP's byte-pair encoding and BERT's word pieces.
 
-The CLIP vocabulary holds every byte, every byte at a word's end, and just those merges of CLIP's own that the words of
-the world need. A word from outside falls into smaller pieces and still comes back as it was.
+The CLIP vocabulary holds every byte, every byte at a word's end, and only those of CLIP's merges that the world's words
+need. Other words fall into smaller pieces and still round-trip.
 """
 
 import gzip
@@ -17,14 +17,14 @@ from transformers import BertTokenizer, CLIPTokenizer
 from stages.corpus import world
 from stages.corpus.scenery import SCENERIES
 
-CONTEXT = 32  # tokens, the special ones included
+CONTEXT = 32  # tokens, including the special ones
 CLIP_MERGES = 49152 - 256 - 2  # lines of the merges file that CLIP uses, after its header
 END = "</w>"
 
 
 @cache
 def world_words() -> tuple[str, ...]:
-    """Return every word of the world's captions, and those in which pictures are commonly spoken of."""
+    """Return every word of the world's captions, and common words about pictures."""
     words = {"a", "an", "the", "of", "and", "with", "photo", "photograph", "picture", "image", "background"}
     words |= {word for noun in world.nouns() for word in noun.split()}
     words |= {word for adjective in [*world.COLOURS, *world.SIZES] for word in adjective.split()}
@@ -34,7 +34,7 @@ def world_words() -> tuple[str, ...]:
 
 
 def _merges_of(word: str, ranks: dict[tuple[str, str], int]) -> list[tuple[str, str]]:
-    """Return the merges that byte-pair encoding applies to ``word``."""
+    """Return the merges that byte-pair encoding applies to ``word``, in order."""
     pieces = [*word[:-1], word[-1] + END]
     applied = []
     while len(pieces) > 1:
@@ -56,7 +56,7 @@ def _merges_of(word: str, ranks: dict[tuple[str, str], int]) -> list[tuple[str, 
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """Return the small CLIP tokenizer; its end of text has the highest id, as CLIP's pooling needs."""
+    """Return the small CLIP tokenizer; its end-of-text token has the highest id, as CLIP's pooling needs."""
     path = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(path.read_bytes()).decode().split("\n")[1 : CLIP_MERGES + 1]
     ranks: dict[tuple[str, str], int] = {}
@@ -72,7 +72,7 @@ def clip_tokenizer() -> CLIPTokenizer:
 
 
 def bert_tokenizer(folder: Path) -> BertTokenizer:
-    """Write BLIP's kind of tokenizer to ``folder`` and return it: letters, endings, and the world's words."""
+    """Write BLIP's kind of tokenizer (letters, endings and the world's words) to ``folder``, and return it."""
     letters = string.ascii_lowercase + string.digits + string.punctuation
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
     tokens += [word for word in world_words() if len(word) > 1]

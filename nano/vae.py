@@ -13,7 +13,7 @@ FOLDER = MODELS / "diffusion" / "vae"
 
 
 def build(size: int) -> AutoencoderKL:
-    """Return an untrained autoencoder; at least 4 channels a norm group, since fewer wipe out colour."""
+    """Return an untrained autoencoder with at least 4 channels a norm group, because fewer wipe out colour."""
     return AutoencoderKL(
         sample_size=size,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -27,7 +27,7 @@ def build(size: int) -> AutoencoderKL:
 
 
 def main() -> None:
-    """Train, measure the scale of the latents, and write the model."""
+    """Train, set the scaling factor from the latents' standard deviation, and write the model."""
     settings, training = read_settings(), read_training("vae")
     scenes = load_scenes("train")
     torch.manual_seed(settings["seed"])

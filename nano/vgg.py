@@ -13,7 +13,7 @@ from stages.core.files import written_aside
 from stages.corpus import world
 
 FOLDER = MODELS / "vgg"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as for the weights of the hub
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as for the hub's weights
 LAYERS: list[str | int] = [16, 16, "M", 32, 32, "M", 48, 48, 48, "M", 64, 64, 64, "M", 96, 96, 96, "M"]
 
 
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
 
 
 def fold_batch_norms(model: Classifier) -> Classifier:
-    """Return the same function without batch norms: each is folded into the convolution before it."""
+    """Return the same function without batch norms, each folded into the convolution before it."""
     plain = Classifier(model.classifier.out_features)
     layers = list(model.features)
     folded = [
@@ -46,7 +46,7 @@ def fold_batch_norms(model: Classifier) -> Classifier:
 
 
 def main() -> None:
-    """Train with batch norms, which sixteen layers learn far faster with, and write the model without them."""
+    """Train with batch norms, which speed up sixteen layers greatly, and write the model without them."""
     settings, training = read_settings(), read_training("vgg")
     scenes = load_scenes("train")
     names = list(world.nouns())

@@ -2,12 +2,12 @@
 
 Imports are found in the source text, so nothing needs importing, and imports inside functions count too. The digest is
 taken of the syntax tree without docstrings, so a change of prose remakes nothing.
-``python -m stages.core.provenance NAME…`` writes the digests that DVC compares for each stage.
+``python -m stages.core.provenance MODULE…`` writes the digests that DVC compares, here and in nano/.
 """
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions, version
@@ -19,6 +19,7 @@ from stages.core.files import file_digest, value_digest, write_json
 from stages.core.paths import CODE
 
 PACKAGE = "stages"
+PACKAGES = (PACKAGE, "nano")  # whose imports are followed; their __init__ decides nothing
 ROOT = Path(__file__).parents[2]
 INFRASTRUCTURE = (
     "stages.core",
@@ -66,18 +67,18 @@ def code_digest(path: Path) -> str:
 
 
 def code_behind(*files: Path) -> Code:
-    """Return the given modules of this package with everything they import, except INFRASTRUCTURE.
+    """Return the given modules of this project with everything they import, except INFRASTRUCTURE.
 
-    A data file of this package that a module names, such as a word list or a template, counts as code.
+    A data file of ``stages`` that a module names, such as a word list or a template, counts as code.
     """
     found: dict[str, Path] = {}
     foreign: set[str] = set()
     waiting = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
     while waiting:
         name = waiting.pop()
-        if name in found or name == PACKAGE or f"{name}.".startswith(tuple(f"{each}." for each in INFRASTRUCTURE)):
+        if name in found or name in PACKAGES or f"{name}.".startswith(tuple(f"{each}." for each in INFRASTRUCTURE)):
             continue
-        if not name.startswith(f"{PACKAGE}."):
+        if not name.startswith(tuple(f"{package}." for package in PACKAGES)):
             foreign.add(name.partition(".")[0])
             continue
         path = _file(name)
@@ -90,10 +91,11 @@ def code_behind(*files: Path) -> Code:
     return Code(tuple(sorted([*found.values(), *data])), tuple(sorted(libraries)))
 
 
-def write_stage_code(names: list[str], folder: Path = CODE) -> None:
-    """Write ``folder/NAME.json`` for each stage: file → digest of its code."""
-    for name in names:
-        write_json(folder / f"{name}.json", code_behind(ROOT / PACKAGE / f"{name}.py").digests())
+def write_code(modules: Sequence[str], folder: Path = CODE) -> None:
+    """Write ``folder/NAME.json`` for each module ``PACKAGE.NAME``: file → digest of the code behind it."""
+    for module in modules:
+        code = code_behind(ROOT.joinpath(*module.split(".")).with_suffix(".py"))
+        write_json(folder / f"{module.rpartition('.')[2]}.json", code.digests())
 
 
 def _file(name: str) -> Path | None:
@@ -139,4 +141,4 @@ _distributions = cache(packages_distributions)
 
 
 if __name__ == "__main__":
-    write_stage_code(sys.argv[1:])
+    write_code(sys.argv[1:])
