@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stages.core.params import Losses
-from stages.metrics.table import METRICS
 from stages.report.captions import DEFINITIONS
 from stages.report.formats import csv_text
-from stages.report.results import heading
+from stages.report.results import HEADINGS
 
 Scores = Mapping[str, float]
 Found = Mapping[tuple[str, int], Mapping[str, Scores]]
@@ -131,7 +130,7 @@ def ablation_csv(found: Found) -> str:
 
 
 def _table(found: Found, losses: Mapping[str, Losses]) -> list[str]:
-    headings = [heading(metric) for key in SHOWN for metric in METRICS if metric.key == key]
+    headings = [HEADINGS[key] for key in SHOWN]
     lines = [f"| Row | Losses | Trained on | Masks | {' | '.join(headings)} |", "|---|---|---|---|" + "---:|" * len(SHOWN)]
     configurations = {name for name, _ in found}
     for name, row in ROWS.items():

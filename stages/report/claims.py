@@ -9,10 +9,9 @@ from stages.common.seeds import derive_seed
 from stages.comparison.systems import CONTROLS
 from stages.metrics.intervals import Interval, Values, bootstrap_of, jackknife_interval
 from stages.metrics.scores import SystemScores
-from stages.metrics.table import METRICS
 from stages.report.captions import DEFINITIONS, NAMES
+from stages.report.results import LABELS
 
-LABELS = {metric.key: metric.label for metric in METRICS}
 Effect = Literal["points", "rise", "fall", "gap"]
 EFFECTS: dict[Effect, tuple[str, Callable[[float, float], float]]] = {
     "points": ("difference in points", lambda first, second: first - second),

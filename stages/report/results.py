@@ -43,6 +43,10 @@ def heading(metric: Metric) -> str:
     return metric.label + ARROWS[metric.better]
 
 
+LABELS = {metric.key: metric.label for metric in METRICS}
+HEADINGS = {metric.key: heading(metric) for metric in METRICS}
+
+
 def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[Row]:
     """Return a row for each system of ``names``, with the best value of each column marked unless all look alike.
 

@@ -1,1 +1,1 @@
-"""Studies that are run by hand or by a flow; no stages of DVC."""
+"""Studies: run by hand or by a flow; none is a stage of DVC. They write to ``reports/latest``."""

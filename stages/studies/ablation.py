@@ -1,4 +1,4 @@
-"""What a trained model of the ablation scores: ``python -m stages.studies.ablation --model FOLDER FILE SYSTEM...``."""
+"""Score a model of the ablation: ``python -m stages.studies.ablation --model FOLDER FILE SYSTEM...``."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,42 +9,41 @@ import numpy as np
 from stages.comparison.trials import Settings, run_trials
 from stages.core.files import write_json
 from stages.core.params import Params
+from stages.core.paths import EDITED_ABLATION
 from stages.core.run import run, set_threads
-
-EDITED = Path("data/ablated")  # the edits of the last model
 
 
 def score_model(params: Params, model: Path, file: Path, systems: Sequence[str]) -> None:
-    """Write what a model scores, within predicted masks and without them.
+    """Score a model with or without predicted masks, or both, and write the scores.
 
-    Both as iEdit-M of Table 1 samples, so that the masks are all that differs.
+    Both sample as iEdit-M does in Table 1, so that they differ in the masks alone.
 
     Args:
-        params: say how to sample, on which cases, and by what to score.
-        model: the folder of the model.
-        file: gets, for each system, the mean of every metric over the cases of Table 1.
-        systems: of ``iedit`` and ``iedit_m``.
+        params: the sampling, the cases and the models that score.
+        model: the model's folder.
+        file: JSON file for the mean of every metric over the cases of Table 1, by system.
+        systems: "iedit", "iedit_m" or both.
 
     Raises:
-        InputError: a model or a case is not as it must be.
+        InputError: a model or a case is missing or damaged.
     """
     set_threads(params.threads)
-    wanted: dict[str, list[Settings]] = {system: [{}] for system in systems}
-    scored = {
+    as_configured: dict[str, list[Settings]] = {system: [{}] for system in systems}
+    scores = {
         trial.system: {name: float(np.nanmean(values)) for name, values in trial.scores.per_case.items()}
         | {name: interval.value for name, interval in trial.scores.of_set.items()}
-        for trial in run_trials(params, "evaluation", wanted, EDITED, model)
+        for trial in run_trials(params, "evaluation", as_configured, EDITED_ABLATION, model)
     }
-    write_json(file, scored)
+    write_json(file, scores)
 
 
 def main() -> None:
-    """Score the model that the command line names, and exit."""
+    """Score the model that the command line names."""
     parser = argparse.ArgumentParser(
-        prog="python -m stages.studies.ablation", description="Score a model, without masks and with them."
+        prog="python -m stages.studies.ablation", description="Score a model without masks, with predicted masks, or both."
     )
-    parser.add_argument("--model", type=_folder, required=True, metavar="FOLDER", help="of the model, as diffusers has it")
-    parser.add_argument("file", type=Path, metavar="FILE", help="JSON to write the scores to")
+    parser.add_argument("--model", type=_folder, required=True, metavar="FOLDER", help="the model's folder (diffusers)")
+    parser.add_argument("file", type=Path, metavar="FILE", help="JSON file to write the scores to")
     parser.add_argument("systems", nargs="+", choices=("iedit", "iedit_m"), metavar="SYSTEM", help="iedit, iedit_m")
     options = parser.parse_args()
 

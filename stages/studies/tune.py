@@ -1,70 +1,70 @@
-"""How each system should sample: equally many settings of each, tried on the validation cases.
+"""Choose how each system samples: equally many settings each, tried on the validation cases. ``python -m stages.studies.tune``.
 
-Run as ``python -m stages.studies.tune``; what it finds is put into ``conf/preset`` by hand, of which params.yaml is composed.
-Interrupted, it goes on where it was.
+What it finds is copied by hand into ``conf/preset``, from which params.yaml is composed. It resumes after an interruption.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 
 from stages.comparison.trials import Settings, Trial, run_trials
 from stages.core.files import write_text
 from stages.core.params import Params
+from stages.core.paths import EDITED_TRIALS, REPORTS
 from stages.core.run import run, set_threads
-from stages.report.captions import NAMES
+from stages.report.captions import DEFINITIONS, NAMES
+from stages.report.formats import csv_text
+from stages.report.results import LABELS
 
-TRIED = Path("data/tuned")  # the edits of every trial
-REPORTS = Path("reports")
 STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-# The base model follows a prompt by guidance alone; one that has learned to follow it needs less.
+# The base model follows a prompt through guidance alone; a model that was trained to follow it needs less.
 GUIDANCE, LESS_GUIDANCE = (3.0, 4.5), (2.0, 3.0)
 IMAGE_GUIDANCE, TEXT_GUIDANCE = (1.0, 1.25, 1.5, 2.0), (2.0, 4.0, 7.0)
+INPAINTING_GUIDANCE = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.5, 10.0)
 
 
-def _noised(guidance: Sequence[float]) -> list[Settings]:
-    return [{"strength": one, "guidance_scale": two} for one, two in product(STRENGTHS, guidance)]
+def _strengths_and(guidance: Sequence[float]) -> list[Settings]:
+    return [{"strength": strength, "guidance_scale": scale} for strength, scale in product(STRENGTHS, guidance)]
 
 
-# Twelve of each. Inpainting is defined by its strength and has one setting, which is therefore tried more finely.
 GRIDS: dict[str, list[Settings]] = {
-    "sdedit": _noised(GUIDANCE),
-    "inpainting": [
-        {"strength": 1.0, "guidance_scale": each} for each in (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.5, 10.0)
-    ],
+    "sdedit": _strengths_and(GUIDANCE),
+    "inpainting": [{"strength": 1.0, "guidance_scale": scale} for scale in INPAINTING_GUIDANCE],
     "instruct_pix2pix": [
-        {"image_guidance_scale": one, "guidance_scale": two} for one, two in product(IMAGE_GUIDANCE, TEXT_GUIDANCE)
+        {"image_guidance_scale": image, "guidance_scale": text} for image, text in product(IMAGE_GUIDANCE, TEXT_GUIDANCE)
     ],
-    "iedit": _noised(LESS_GUIDANCE),
-    "iedit_m": _noised(LESS_GUIDANCE),
+    "iedit": _strengths_and(LESS_GUIDANCE),
+    "iedit_m": _strengths_and(LESS_GUIDANCE),
 }
+"""System → twelve settings. Inpainting's strength is fixed by definition, so its one setting has a finer grid."""
 KEYS = {name: f"evaluate.systems.{name}" for name in NAMES} | {"iedit_m": "sampling"}
+"""System → the section of params.yaml that holds its settings."""
+SETTINGS = ("strength", "guidance_scale", "image_guidance_scale")
 SCORED = ("clip_score", "clip_directional", "edit_success", "ssim_m_frame", "ssim_m_bar_frame", "perceptual_outside")
+BALANCED = ("edit_success", "ssim_m_bar_frame")
+"""The metrics of the criterion."""
 CRITERION = (
     "The criterion is the harmonic mean of edit success and SSIM-M̄ (frame), both in percent: an edit must do what was asked"
-    " and leave the rest alone, and neither makes up for a lack of the other. It is one number for every system."
+    " and keep the rest, and neither makes up for the other. It is the same for every system."
 )
 
 
 def tune(params: Params) -> None:
-    """Write every trial to ``reports/tuning.csv`` and the best of each system to ``reports/tuning.md``, and print these.
+    """Write every trial to tuning.csv and the best of each system to tuning.md in ``reports/latest``; print the best.
 
-    The best has the highest harmonic mean of edit success and SSIM-M̄; of equals, the first.
+    The best trial has the highest criterion; of equal ones, the first wins.
     """
     set_threads(params.threads)
-    trials = list(run_trials(params, "validation", GRIDS, TRIED))
+    trials = list(run_trials(params, "validation", GRIDS, EDITED_TRIALS))
+    best = best_table(trials)
     write_text(REPORTS / "tuning.csv", trials_table(trials))
-    told = best_table(trials)
-    write_text(REPORTS / "tuning.md", told)
-    print(told)
+    write_text(REPORTS / "tuning.md", best)
+    print(best)
 
 
 def criterion(trial: Trial) -> float:
-    """Return the harmonic mean of edit success and SSIM-M̄ (frame), both in percent; 0 where both are."""
+    """Return the harmonic mean of edit success and SSIM-M̄ (frame), in [0, 100]; 0 if both are 0."""
     success, kept = _mean(trial, "edit_success"), max(_mean(trial, "ssim_m_bar_frame"), 0.0)
     return 2 * success * kept / (success + kept) if success + kept else 0.0
 
@@ -79,36 +79,35 @@ def best_of(trials: Sequence[Trial]) -> dict[str, Trial]:
 
 
 def trials_table(trials: Sequence[Trial]) -> str:
-    """Return every trial as CSV: its settings, the criterion, mean scores, and whether it is the best of its system."""
-    settings = ("strength", "guidance_scale", "image_guidance_scale")
+    """Return every trial as CSV: settings, criterion, mean scores, and 1 for the best of its system."""
     best = best_of(trials)
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["system", *settings, "cases", "criterion", *SCORED, "best"])
+    rows = []
     for trial in trials:
-        values = [trial.settings.get(name, "") for name in settings]
+        settings = [trial.settings.get(name, "") for name in SETTINGS]
         means = [f"{value:.6g}" for value in (criterion(trial), *(_mean(trial, name) for name in SCORED))]
-        writer.writerow([trial.system, *values, len(trial.scores), *means, int(best[trial.system] is trial)])
-    return lines.getvalue()
+        rows.append([trial.system, *settings, len(trial.scores), *means, int(best[trial.system] is trial)])
+    return csv_text(["system", *SETTINGS, "cases", "criterion", *SCORED, "best"], rows)
 
 
 def best_table(trials: Sequence[Trial]) -> str:
-    """Return the best trial of each system as Markdown, with the parameters to set."""
-    lines = [
-        "| System | Trials | Parameters | Criterion | Edit success (%) | SSIM-M̄ (frame, %) |",
-        "|---|---:|---|---:|---:|---:|",
-    ]
+    """Return the best trial of each system as a Markdown table with the parameters to set."""
+    columns = ["System", "Trials", "Parameters", "Criterion", *(LABELS[name] for name in BALANCED)]
+    lines = [f"| {' | '.join(columns)} |", "|---|---:|---|---:|---:|---:|"]
     for system, trial in best_of(trials).items():
         count = sum(each.system == system for each in trials)
-        # The strength of inpainting is what makes it inpainting: no parameter.
-        own = {name: value for name, value in trial.settings.items() if (system, name) != ("inpainting", "strength")}
-        found = ", ".join(f"`{KEYS[system]}.{name}={value:g}`" for name, value in own.items())
-        scores = (criterion(trial), _mean(trial, "edit_success"), _mean(trial, "ssim_m_bar_frame"))
-        lines.append(f"| {NAMES[system]} | {count} | {found} | " + " | ".join(f"{score:.1f}" for score in scores) + " |")
-    return "\n".join([*lines, "", f"n = {len(trials[0].scores)} validation cases. {CRITERION}", ""])
+        scores = [f"{score:.1f}" for score in (criterion(trial), *(_mean(trial, name) for name in BALANCED))]
+        lines.append(f"| {NAMES[system]} | {count} | {_parameters(trial)} | {' | '.join(scores)} |")
+    return "\n".join([*lines, "", f"n = {len(trials[0].scores)} validation cases. {CRITERION} {DEFINITIONS}", ""])
+
+
+def _parameters(trial: Trial) -> str:
+    """Return the settings as keys of params.yaml; inpainting's strength is not one."""
+    own = {name: value for name, value in trial.settings.items() if (trial.system, name) != ("inpainting", "strength")}
+    return ", ".join(f"`{KEYS[trial.system]}.{name}={value:g}`" for name, value in own.items())
 
 
 def _mean(trial: Trial, metric: str) -> float:
+    """Return the mean over the cases that define the metric."""
     return float(np.nanmean(trial.scores.per_case[metric]))
 
 
