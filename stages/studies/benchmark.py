@@ -1,21 +1,27 @@
-"""Time of an edit beside diffusers' img2img pipeline, and of a training step beside InstructPix2Pix, in one process."""
+"""Seconds of an edit and of a training step, beside diffusers' img2img pipeline and InstructPix2Pix.
+
+Run it by ``python -m stages.studies.benchmark``. Each pair takes turns in one process, so that whatever else slows the
+machine slows both.
+"""
 
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 from diffusers import StableDiffusionImg2ImgPipeline, UNet2DConditionModel
 
-from stages.comparison.systems import MODEL, diffusers_pipeline
-from stages.core.params import ModelName, Params, Solver
+from stages.comparison.systems import diffusers_pipeline
+from stages.core.files import write_text
+from stages.core.params import ModelName, Params, Sampling, Solver
+from stages.core.paths import ENCODED, IEDIT, REPORTS, TRAINING_SET
 from stages.core.run import run, set_threads
 from stages.core.shards import list_shards
-from stages.corpus.samples import read_edits
+from stages.corpus.samples import EditSample, read_edits
 from stages.editing.editor import Editor, EditRequest, MaskMode
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
@@ -23,68 +29,59 @@ from stages.models.vgg import load_vgg
 from stages.training import dataset, loop
 from stages.training import iedit as objective
 from stages.training import instruct_pix2pix as instruction
-from stages.training.stage import CACHE, TRAINING
 
 ROUNDS = 9
-WARMING, TIMED = 2, 8  # training steps of a round: not counted, counted
-DDIM_STEPS = (25, 50)  # the last are the paper's
+WARMING, TIMED = 2, 8  # training steps of a round: not timed, timed
+DDIM_STEPS = (25, 50)  # the paper takes 50
+Rounds = Sequence[tuple[float, float]]
+"""Seconds of this project and of the other, for each round."""
 
 
 def benchmark(params: Params) -> None:
-    """Print the median times of an edit and of a training step beside those of what they compare with.
-
-    The ratios have their spread. What is compared takes turns in one process, so that whatever else slows the machine
-    slows both.
-    """
+    """Print the tables of edits and of training steps, row by row, and write them to ``reports/latest/benchmark.md``."""
     set_threads(params.threads)
-    _compare_edits(params)
-    _compare_training_steps(params)
+    lines = []
+    for line in chain(compare_edits(params), [""], compare_training_steps(params)):
+        print(line, flush=True)
+        lines.append(line)
+    write_text(REPORTS / "benchmark.md", "\n".join([*lines, ""]))
 
 
-def _compare_edits(params: Params) -> None:
-    """Print the time of an edit for 1 and for 4 results, and that of diffusers' img2img pipeline.
+def compare_edits(params: Params) -> Iterator[str]:
+    """Time an edit beside diffusers' img2img pipeline, for one and for four results; yield the lines of a table.
 
-    Both have the same weights, strength and guidance, and no mask; the pipeline has the same solver and steps too, which
-    measures this code alone, and then DDIM's, which measures the choice of the solver as well. Then an edit within a mask that
-    is predicted, a first edit included if there is one, beside the same edits of the pipeline with DDIM.
+    Both have the same weights, strength and guidance. Without a mask the pipeline first runs with the same solver and
+    steps, which measures this code alone, then with DDIM, which measures the choice of the solver too. An edit within a
+    predicted mask, its draft included, is compared with DDIM alone.
     """
     sampling = params.sampling
-    editor = Editor.load(ModelName(name=str(MODEL)), params.evaluate.segmenter)
-    case = next(sample for shard in list_shards(TRAINING, ".tar") for sample in read_edits(shard))
-    request = EditRequest(image=case.source, prompt=case.edit_prompt, term=case.target_diff, source_term=case.source_diff)
-    print(f"an edit: {sampling.solver}, {sampling.steps} steps; lowest to highest ratio of {ROUNDS} rounds")
-    print(f"{'results':>7}  {'mask':>9}  {'diffusers with':>20}  {'iEdit':>8}  {'diffusers':>9}  ratio")
+    editor = Editor.load(ModelName(name=str(IEDIT)), params.evaluate.segmenter)
+    case = next(sample for shard in list_shards(TRAINING_SET, ".tar") for sample in read_edits(shard))
     compared: list[tuple[MaskMode, Solver, int]] = [
         (MaskMode.NONE, sampling.solver, sampling.steps),
         *((mode, "ddim", steps) for mode in (MaskMode.NONE, MaskMode.PREDICTED) for steps in DDIM_STEPS),
     ]
+    yield from _header("Results", "Mask", "diffusers with", ours="iEdit", theirs="diffusers")
     for images, (mode, solver, steps) in product((1, 4), compared):
-        ours = partial(editor.edit, request, mask_mode=mode, sampling=sampling, images=images)
-        theirs = partial(
-            diffusers_pipeline(StableDiffusionImg2ImgPipeline, editor.diffusion, solver),
-            prompt=case.edit_prompt,
-            image=case.source,
-            strength=sampling.strength,
-            num_inference_steps=steps,
-            guidance_scale=sampling.guidance_scale,
-            num_images_per_prompt=images,
-        )
-        ours()
-        theirs()
-        rounds = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
-        print(f"{images:>7}  {mode:>9}  {f'{solver}, {steps} steps':>20}  {_shown(rounds)}")
+        rounds = _time_edits(editor, case, sampling, mode, solver, steps, images)
+        yield _row(str(images), mode, f"{solver}, {steps} steps", rounds=rounds)
+    yield ""
+    yield (
+        f"Median seconds of an edit; median ratio of {ROUNDS} rounds, with the lowest and the highest. iEdit samples by"
+        f" {sampling.solver} in {sampling.steps} steps."
+    )
 
 
-def _compare_training_steps(params: Params) -> None:
-    """Print the time of a training step with all losses, and with those of params.yaml, and that of InstructPix2Pix.
+def compare_training_steps(params: Params) -> Iterator[str]:
+    """Time a step of iEdit, with all losses and with those of params.yaml, beside InstructPix2Pix; yield a table's lines.
 
-    A time is the mean over the steps of a round, for blocks take turns and pictures are decoded of some samples only; each
-    round has samples of its own.
+    A round's time is the mean over its steps, because the trained blocks alternate and only some samples are decoded to
+    pictures. Each round draws other samples.
     """
     config = params.train.model_copy(update={"steps": WARMING + TIMED, "checkpoint_every": WARMING + TIMED})
     diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
-    dataset.encode_training_set(TRAINING, CACHE, config, diffusion, clip)
-    data, wide = dataset.TrainingSet(CACHE), instruction.widen(diffusion.unet)
+    dataset.encode_training_set(TRAINING_SET, ENCODED, config, diffusion, clip)
+    data, wide = dataset.TrainingSet(ENCODED), instruction.widen(diffusion.unet)
     competitor = instruction.Objective(diffusion)
 
     def step_of(unet: UNet2DConditionModel, objective: loop.Objective, seed: int, **how: Any) -> float:
@@ -100,9 +97,8 @@ def _compare_training_steps(params: Params) -> None:
             loop.fine_tune(unet, objective, data, config, seed, workplace, **heard)
         return statistics.mean(seconds[WARMING:])
 
-    print(f"\na training step of {config.batch}; lowest to highest ratio of {ROUNDS} rounds of {TIMED} steps")
-    print(f"{'losses':>28}  {'iEdit':>8}  {'InstructPix2Pix':>15}  ratio")
     everything = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": True}
+    yield from _header("Losses", ours="iEdit", theirs="InstructPix2Pix")
     for name, changes in (
         ("Eq 12 on every picture", {**everything, "picture_share": 1.0}),
         (f"Eq 12 on {config.losses.picture_share:.0%} of the pictures", everything),
@@ -116,14 +112,42 @@ def _compare_training_steps(params: Params) -> None:
             )
             for seed in range(ROUNDS)
         ]
-        print(f"{name:>28}  {_shown(rounds)}")
+        yield _row(name, rounds=rounds)
+    yield ""
+    yield f"Median seconds of a training step of {config.batch} samples; median ratio of {ROUNDS} rounds of {TIMED} steps."
 
 
-def _shown(rounds: Sequence[tuple[float, float]]) -> str:
-    """Return the medians of both times, and the ratio with its spread."""
-    ratios = [one / other for one, other in rounds]
-    one, other = (statistics.median(times) for times in zip(*rounds, strict=True))
-    return f"{one:>7.3f}s  {other:>8.3f}s  {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+def _time_edits(
+    editor: Editor, case: EditSample, sampling: Sampling, mode: MaskMode, solver: Solver, steps: int, images: int
+) -> Rounds:
+    """Return the seconds of ROUNDS edits of one case, by the editor and by diffusers, after one edit each to warm up."""
+    request = EditRequest(image=case.source, prompt=case.edit_prompt, term=case.target_diff, source_term=case.source_diff)
+    ours = partial(editor.edit, request, mask_mode=mode, sampling=sampling, images=images)
+    theirs = partial(
+        diffusers_pipeline(StableDiffusionImg2ImgPipeline, editor.diffusion, solver),
+        prompt=case.edit_prompt,
+        image=case.source,
+        strength=sampling.strength,
+        num_inference_steps=steps,
+        guidance_scale=sampling.guidance_scale,
+        num_images_per_prompt=images,
+    )
+    ours()
+    theirs()
+    return [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
+
+
+def _header(*columns: str, ours: str, theirs: str) -> list[str]:
+    """Return the head of a Markdown table: what is compared, the seconds of both, and their ratio."""
+    return [f"| {' | '.join([*columns, ours, theirs, 'Ratio'])} |", "|" + "---|" * len(columns) + "---:|" * 3]
+
+
+def _row(*cells: str, rounds: Rounds) -> str:
+    """Return a row: the median seconds of both, and the median, lowest and highest ratio."""
+    ratios = [ours / theirs for ours, theirs in rounds]
+    ours, theirs = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
+    ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    return f"| {' | '.join([*cells, f'{ours:.3f} s', f'{theirs:.3f} s', ratio])} |"
 
 
 def _seconds(work: Callable[[], object]) -> float:
