@@ -17,6 +17,7 @@ from tqdm import tqdm
 from nano.settings import BUILD, read_settings
 from stages.core.files import written_aside
 from stages.corpus import world
+from stages.corpus.drawing import render
 from stages.corpus.scenery import SCENERIES
 
 
@@ -89,7 +90,7 @@ def main() -> None:
         pictures, masks = [], []
         scenes = [world.draw_scene(settings["seed"] + 1, split, index) for index in range(count)]
         for scene in tqdm(scenes, desc=f"scenes {split}", unit="scene"):
-            picture, mask = world.render(scene, settings["size"])
+            picture, mask = render(scene, settings["size"])
             pictures.append(np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1)))
             masks.append(np.asarray(mask) // 255)
         words = {

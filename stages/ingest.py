@@ -1,7 +1,7 @@
 """Ingest: decode, check, crop and hash the images of a source, drop duplicates, and write the corpus.
 
-Reads a source (the embedded world, a folder, tar files); writes data/corpus, and for the embedded world held-out edits
-with their true masks: data/evaluation, by which systems are compared, and data/validation, by which settings are chosen.
+Reads a source: the embedded world, a folder, or tar files. Writes data/corpus and, for the embedded world, held-out edits
+with true masks: data/evaluation, which compares systems, and data/validation, which chooses settings.
 """
 
 import csv
@@ -12,60 +12,63 @@ from pathlib import Path
 from stages.core.errors import InputError
 from stages.core.files import written_aside
 from stages.core.params import CaseSplit, Ingest, OpenMojiSource, Params
+from stages.core.paths import CORPUS, EVALUATION, VALIDATION
 from stages.core.provenance import source_digest
-from stages.core.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards
-from stages.corpus import images, sources, world
+from stages.core.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards, pass_on_counts
+from stages.corpus import images, sources
+from stages.corpus.held_out import render_case
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_SAMPLES, Part, RawSample
 from stages.corpus.samples import CorpusSample, EditSample, read_metadata, write_corpus, write_edits
 
-CORPUS = Path("data/corpus")
-CASES: dict[CaseSplit, Path] = {"evaluation": Path("data/evaluation"), "validation": Path("data/validation")}
+CASES: dict[CaseSplit, Path] = {"evaluation": EVALUATION, "validation": VALIDATION}
 REFUSED = CORPUS / "refused.csv"
 
 MAX_SHARDS = 100_000  # a shard's name has five digits
 DUPLICATE = "duplicate"
 NO_CASES = (
     "This source has no held-out cases. Set retrieve.held_out above 0, and evaluate.cases and evaluate.validation to "
-    "data/heldout: where both are the same, they share out its pairs.\n"
+    "data/heldout; if both name that folder, its pairs are divided between them.\n"
 )
 
 
 def ingest(params: Params) -> None:
-    """Write the corpus, the list of what was refused, and the held-out cases.
+    """Write the corpus, the list of refused samples, and the held-out cases.
 
     Raises:
-        InputError: the source cannot be read, gives nothing, or more of it is refused than ``ingest.max_refused``.
+        InputError: the source cannot be read, has no usable sample, or has a larger share of refused samples than
+            ``ingest.max_refused``.
     """
     counts = _write_corpus(params)
     _write_refused(counts)
     counts.report()
+    pass_on_counts(counts, CORPUS)
     _check_share(counts, params.ingest.max_refused)
     _write_cases(params)
 
 
 def _write_corpus(params: Params) -> StageCounts:
     section = params.ingest
-    listed = sources.list_parts(params)
-    if len(listed) > MAX_SHARDS:
-        raise InputError(f"ingest.source: {len(listed)} shards; at most {MAX_SHARDS} have a name, raise ingest.shard_size")
+    parts = sources.list_parts(params)
+    if len(parts) > MAX_SHARDS:
+        raise InputError(f"ingest.source: {len(parts)} shards; at most {MAX_SHARDS} have a name, raise ingest.shard_size")
     tasks = [
         ShardTask(
             name=_name(shard),
-            # What is a duplicate depends on all shards before. The sidecar of the one before stands for them: its
-            # fingerprint covers its own part and, in the same way, the sidecar before it.
+            # Whether an image is a duplicate depends on all shards before. The previous sidecar stands for them,
+            # because its fingerprint covers its own part and, in turn, the sidecar before it.
             inputs=(*part.inputs, *([CORPUS / (_name(shard - 1) + SIDECAR_SUFFIX)] if shard else [])),
             samples=part.samples,
             settings=part.settings,
         )
-        for shard, part in enumerate(listed)
+        for shard, part in enumerate(parts)
     ]
     settings = {
         **section.model_dump(include={"size", "min_side", "max_pixels"}),
         "source": section.source.kind,
         "code": source_digest(__file__),
     }
-    work = _CorpusMaker(section, listed).make
+    work = _CorpusMaker(section, parts).make
     return map_shards(stage="ingest", tasks=tasks, folder=CORPUS, suffix=".tar", settings=settings, work=work)
 
 
@@ -74,16 +77,16 @@ def _name(shard: int) -> str:
 
 
 class _CorpusMaker:
-    """Makes the shards of the corpus in their order; of images with the same pixels the first of all is kept."""
+    """Makes the shards of the corpus in order; the first of several images with the same pixels is kept."""
 
-    def __init__(self, section: Ingest, listed: Sequence[Part]) -> None:
+    def __init__(self, section: Ingest, parts: Sequence[Part]) -> None:
         self._section = section
-        self._parts = listed
-        self._seen: set[bytes] = set()  # digests of pixels
-        self._known = 0  # shards whose images are in ``_seen``
+        self._parts = parts
+        self._seen: set[bytes] = set()  # pixel digests
+        self._known = 0  # number of leading shards whose images are in ``_seen``
 
     def make(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
-        """Write the shard of ``task``; all shards before it are whole."""
+        """Write the shard of ``task``. All shards before it must be complete."""
         shard = int(task.name)
         for earlier in range(self._known, shard):  # these were reused
             self._seen.update(bytes.fromhex(facts["pixels"]) for facts in read_metadata(CORPUS / f"{_name(earlier)}.tar"))
@@ -93,6 +96,7 @@ class _CorpusMaker:
         return result
 
     def _samples(self, shard: int, result: ShardResult, advance: Callable[[int], object]) -> Iterator[CorpusSample]:
+        """Yield the samples to keep, and count the others in ``result``."""
         part = self._parts[shard]
         for index, raw in enumerate(part.read()):
             if index >= MAX_SAMPLES:
@@ -112,6 +116,11 @@ class _CorpusMaker:
             advance(1)
 
     def _admit(self, raw: RawSample, key: str) -> CorpusSample:
+        """Return the sample as it goes into the corpus.
+
+        Raises:
+            Refused: it has no alt text, or its picture cannot be used.
+        """
         if isinstance(raw.picture, Refused):
             raise raw.picture
         if not raw.alt_text:
@@ -136,7 +145,7 @@ def _write_refused(counts: StageCounts) -> None:
 def _check_share(counts: StageCounts, limit: float) -> None:
     kept = counts.done + counts.reused
     reasons = counts.dropped.copy()
-    del reasons[DUPLICATE]  # seen before, which is no fault
+    del reasons[DUPLICATE]  # a duplicate is no fault of the source
     refused, total = reasons.total(), kept + counts.dropped.total()
     if not total:
         raise InputError("ingest.source: has no samples")
@@ -149,12 +158,12 @@ def _check_share(counts: StageCounts, limit: float) -> None:
 
 
 def _write_cases(params: Params) -> None:
-    """Write the held-out edits of the embedded world; of other sources, only a line that says there are none."""
+    """Write the held-out edits of the embedded world; for other sources, a note on how to get some."""
     source = params.ingest.source
     for split, folder in CASES.items():
         if isinstance(source, OpenMojiSource):
             (folder / "README.txt").unlink(missing_ok=True)
-            count = source.cases if split == "evaluation" else source.cases // 2  # enough to choose settings by
+            count = source.cases if split == "evaluation" else source.cases // 2  # half suffices to choose settings
             _write_world_cases(split, count, folder, params)
         else:
             if folder.exists():
@@ -167,9 +176,13 @@ def _write_world_cases(split: CaseSplit, count: int, folder: Path, params: Param
     section = params.ingest
     shards = [range(start, min(start + section.shard_size, count)) for start in range(0, count, section.shard_size)]
 
+    def samples(shard: int, advance: Callable[[int], object]) -> Iterator[EditSample]:
+        for index in shards[shard]:
+            yield render_case(params.seed, index, split, section.size)
+            advance(1)
+
     def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
-        made = (_case(params.seed, split, index, section.size, advance) for index in shards[int(task.name)])
-        return ShardResult(done=write_edits(output, made))
+        return ShardResult(done=write_edits(output, samples(int(task.name), advance)))
 
     tasks = [
         ShardTask(name=_name(shard), inputs=(), samples=len(cases), settings={"cases": [cases.start, cases.stop]})
@@ -179,27 +192,3 @@ def _write_world_cases(split: CaseSplit, count: int, folder: Path, params: Param
     settings["code"] = source_digest(__file__)
     stage = f"ingest-{split}"
     map_shards(stage=stage, tasks=tasks, folder=folder, suffix=".tar", settings=settings, work=work).report()
-
-
-def _case(seed: int, split: CaseSplit, index: int, size: int, advance: Callable[[int], object]) -> EditSample:
-    case = world.draw_case(seed, index, split)
-    source, source_mask = world.render_case(case, size)
-    target, target_mask = world.render(case.target, size)
-    if case.source.noun != case.target.noun:
-        relation = "noun"
-    else:
-        relation = "colour" if case.target.adjective in world.COLOURS else "size"
-    advance(1)
-    return EditSample(
-        key=f"{index:09d}",
-        source=source,
-        target=target,
-        source_mask=source_mask,
-        target_mask=target_mask,
-        source_caption=case.source.caption,
-        edit_prompt=case.target.caption,
-        source_diff=case.source_term,
-        target_diff=case.edit_term,
-        target_alt_text=world.alt_text(case.target, seed, f"{split} case {index}"),
-        metadata={"relation": relation},
-    )

@@ -1,1 +1,1 @@
-"""Images and captions: where they come from, and the shards that they are kept in."""
+"""Images and captions: the sources they come from, and the shards that hold them."""

@@ -1,4 +1,4 @@
-"""Tar files from outside, read member by member: nothing is ever unpacked, whatever a member is called."""
+"""Reading of untrusted tar files, member by member. Nothing is ever unpacked to disk, so member names cannot do harm."""
 
 import tarfile
 from collections.abc import Callable, Iterator
@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from typing import IO, Literal
 
 from stages.core.errors import InputError
-from stages.corpus.parts import MAX_WORDS, printable
+from stages.corpus.parts import MAX_TEXT_BYTES, printable
 
-MAX_MEMBER = 2**33 - 1  # bytes: what the eleven octal digits of a plain header can say
+MAX_MEMBER = 2**33 - 1  # bytes: the most that the eleven octal digits of a plain header can express
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """A reader of headers that takes nothing but a block of zeros for the end of a tar, and no size at its word.
+    """A header parser that accepts only a block of zeros as the end of a tar, and checks every announced size.
 
-    Left to itself, tarfile stops without a word at the first header that is cut or damaged, reads the long name of a
-    member into memory however long, and skips a member of 2**60 bytes in as many steps as that takes.
+    By itself, tarfile silently stops at the first truncated or damaged header, reads a member's long name into memory
+    whatever its length, and skips a member of 2**60 bytes step by step.
     """
 
     @classmethod
@@ -26,15 +26,15 @@ class _StrictTarInfo(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
-        if not 0 <= info.size <= MAX_MEMBER:  # also as an extended header gives it
+        if not 0 <= info.size <= MAX_MEMBER:  # includes sizes from an extended header
             raise tarfile.ReadError(f"a header announces {info.size} bytes")
         return info
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictTarInfo":
         info = super().frombuf(buf, encoding, errors)
-        # Members that only carry another member's long name are read into memory by tarfile itself.
-        if not info.isreg() and not info.isdir() and not 0 <= info.size <= MAX_WORDS:
+        # tarfile itself reads members that only carry another member's long name into memory.
+        if not info.isreg() and not info.isdir() and not 0 <= info.size <= MAX_TEXT_BYTES:
             raise tarfile.HeaderError(f"a header announces {info.size} bytes")
         return info
 
@@ -44,12 +44,12 @@ def open_tar(open_file: Callable[[], IO[bytes]], name: str, mode: Literal["r:", 
     """Open an uncompressed tar to be read with :func:`members`.
 
     Args:
-        open_file: opens its file.
-        name: of the tar, in messages.
-        mode: "r:" for a seekable file, "r|" to read it in one go.
+        open_file: opens the tar's file.
+        name: the tar's name in messages.
+        mode: "r:" for a seekable file, "r|" for a stream that is read once.
 
     Raises:
-        InputError: the file cannot be opened, or the block finds that it cannot be read to its end.
+        InputError: the file cannot be opened, or turns out to be truncated or damaged while the block reads it.
     """
     try:
         file = open_file()
@@ -61,11 +61,11 @@ def open_tar(open_file: Callable[[], IO[bytes]], name: str, mode: Literal["r:", 
     except InputError:
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
-        raise InputError(f"{name}: truncated or damaged tar ({printable(error)}); fetch it again or take it out") from error
+        raise InputError(f"{name}: truncated or damaged tar ({printable(error)}); fetch it again or remove it") from error
 
 
 def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of a tar and remember none of them, however many there are."""
+    """Yield the members of a tar one by one; memory stays flat however many there are."""
     while (member := tar.next()) is not None:
-        tar.members.clear()  # type: ignore[attr-defined]  # the list that getmembers() gives
+        tar.members.clear()  # type: ignore[attr-defined]  # the list behind getmembers()
         yield member

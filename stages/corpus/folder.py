@@ -1,6 +1,6 @@
 """A folder of images as a source: Hugging Face's imagefolder, with metadata.csv or metadata.jsonl beside the images.
 
-Columns: ``file_name``, and ``text`` or ``caption`` (``text`` where there are both). File names come from outside:
+Columns: ``file_name``, and ``text`` or ``caption`` (``text`` wins if both are present). File names are untrusted:
 nothing outside the folder is ever read.
 """
 
@@ -23,17 +23,18 @@ Row = dict[str, Any]
 
 
 def folder_parts(source: FolderSource, shard_size: int) -> list[Part]:
-    """Return the parts of a folder: runs of ``shard_size`` rows of its metadata, in the order of the file.
+    """Return the parts of a folder: runs of ``shard_size`` metadata rows, in file order.
 
     Raises:
-        InputError: no folder, not exactly one metadata file, or one that cannot be read or has no such columns.
+        InputError: the folder is missing, it does not hold exactly one metadata file, or that file cannot be read or
+            lacks a column.
     """
     folder = Path(source.path)
     if not folder.is_dir():
         raise InputError(f"ingest.source.path = {source.path!r}: no such folder")
     found = [path for path in (folder / "metadata.csv", folder / "metadata.jsonl") if path.is_file()]
     if len(found) != 1:
-        raise InputError(f"{folder}: {len(found)} of metadata.csv and metadata.jsonl are there, exactly one must be")
+        raise InputError(f"{folder}: has {len(found)} of metadata.csv and metadata.jsonl, must have exactly one")
     try:
         rows = list(_csv_rows(found[0]) if found[0].suffix == ".csv" else _jsonl_rows(found[0]))
     except UnicodeDecodeError as error:
@@ -44,7 +45,7 @@ def folder_parts(source: FolderSource, shard_size: int) -> list[Part]:
     text_column = next((name for name in TEXT_COLUMNS if name in rows[0]), None)
     if missing or text_column is None:
         columns = ", ".join(map(printable, rows[0]))
-        raise InputError(f"{found[0]}: has the columns {columns}; file_name, and text or caption, must be among them")
+        raise InputError(f"{found[0]}: has the columns {columns}; must have file_name, and text or caption")
     starts = range(0, len(rows), shard_size)
     return [_part(folder, rows[start : start + shard_size], text_column, start) for start in starts]
 
@@ -78,10 +79,10 @@ def _part(folder: Path, rows: Sequence[Row], text_column: str, start: int) -> Pa
 
 
 def _find(root: Path, name: object) -> Path:
-    """Return the file that ``name`` is below ``root``, which is resolved.
+    """Return the file ``name`` below ``root``, a resolved path.
 
     Raises:
-        Refused: there is none, it lies outside, or it cannot be read.
+        Refused: the file is missing, outside ``root``, unreadable or too large.
     """
     if not isinstance(name, str) or not name:
         raise Refused("no file name")
@@ -90,7 +91,7 @@ def _find(root: Path, name: object) -> Path:
     try:
         path = (root / name).resolve(strict=True)
         size = path.stat().st_size
-    except (OSError, ValueError, RuntimeError) as error:  # missing; too long, or no name at all; links in a circle
+    except (OSError, ValueError, RuntimeError) as error:  # missing; name too long or invalid; circular links
         raise Refused("no such file") from error
     if not path.is_relative_to(root):
         raise Refused("file name outside the folder")
@@ -102,15 +103,16 @@ def _find(root: Path, name: object) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    """Return the bytes of a file that was there when the folder was listed.
+    """Return the bytes of a file that existed when the folder was listed.
 
     Raises:
-        InputError: it is no more. It is not refused: that would stand for the file of before, whose bytes are known.
+        InputError: the file is gone. Refusing the sample instead would record the refusal under a fingerprint that
+            was taken of the file's bytes.
     """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be read any more: {error.strerror}; run again") from error
+        raise InputError(f"{printable(path)}: can no longer be read: {error.strerror}; run again") from error
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:

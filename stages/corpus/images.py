@@ -1,7 +1,7 @@
-"""Bytes from anywhere, made into checked RGB squares.
+"""Decoding of untrusted image files into RGB squares.
 
-The bytes are hostile: only a fixed list of formats is opened, and the number of pixels is known from the header before
-anything is decoded. Colour profiles are not applied; CMYK is converted by the plain formula.
+Only a fixed list of formats is opened, and the number of pixels is checked in the header before anything is decoded.
+Colour profiles are ignored; CMYK is converted by the plain formula.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-TILE_SIDES = (322, 323)  # tags of TIFF
+TILE_SIDES = (322, 323)  # TIFF tags TileWidth and TileLength
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -24,21 +24,21 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what turns the picture upright."""
+"""EXIF orientation → the transposition that makes the picture upright."""
 
 
-class Refused(Exception):  # noqa: N818 - it tells of a sample, not of a defect
-    """A sample that is not let in; the message is the reason, the same words for the same cause, to be counted."""
+class Refused(Exception):  # noqa: N818 - a verdict on a sample, not an error of the program
+    """A sample is rejected. The message is the reason; the same cause has the same words, so that reasons can be counted."""
 
 
 def load(data: bytes, *, max_pixels: int) -> Image.Image:
-    """Decode an image file: RGB, upright by its EXIF orientation, transparent parts on white.
+    """Decode an image file to RGB, upright by its EXIF orientation, transparent parts on white.
 
-    Of an animation or a file of many pages the first is taken: it is a picture like any other, and much of the web's
-    WEBP and GIF is an animation only by name.
+    An animation or multi-page file yields its first frame, which is a picture like any other; many of the web's WEBP
+    and GIF files are animations in name only.
 
     Raises:
-        Refused: as :func:`decoded` does, or of 32-bit pixels.
+        Refused: see :func:`decoded`; or the pixels have 32 bits.
     """
     with decoded(data, FORMATS, max_pixels) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
@@ -48,11 +48,11 @@ def load(data: bytes, *, max_pixels: int) -> Image.Image:
 
 @contextmanager
 def decoded(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Iterator[Image.Image]:
-    """Give the first picture of an image file as it is in there, whatever its mode.
+    """Open an image file and yield its first picture, decoded, in its own mode.
 
     Raises:
-        Refused: empty, of none of the ``formats``, of more than ``max_pixels`` pixels, or damaged, as far as the block
-            looks into it.
+        Refused: the file is empty, in none of ``formats``, larger than ``max_pixels`` pixels, or damaged. Damage that
+            only shows while the block uses the picture counts too.
     """
     if not data:
         raise Refused("empty file")
@@ -66,13 +66,13 @@ def decoded(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Iterator[
     except UnidentifiedImageError as error:
         raise Refused(f"not an image ({', '.join(formats)})") from error
     except (Refused, MemoryError):
-        raise  # a machine without memory says nothing about the image
-    except Exception as error:  # on damaged bytes Pillow's decoders raise errors of a dozen kinds
+        raise  # running out of memory is not the image's fault
+    except Exception as error:  # Pillow's decoders raise a dozen kinds of errors on damaged bytes
         raise Refused("truncated or damaged image") from error
 
 
 def fit(image: Image.Image, *, size: int, min_side: int) -> Image.Image:
-    """Return the central square of ``image``, (size, size), antialiased; one that fits already keeps its pixels.
+    """Return the central square of ``image``, antialiased to (size, size); an image of that size keeps its pixels.
 
     Raises:
         Refused: the shorter side has fewer than ``min_side`` pixels.
@@ -81,18 +81,18 @@ def fit(image: Image.Image, *, size: int, min_side: int) -> Image.Image:
     if side < min_side:
         raise Refused("shorter side below ingest.min_side")
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))  # resize(box=...) would look over the edge of the box
+    square = image.crop((left, top, left + side, top + side))  # resize(box=...) would sample beyond the box
     return square.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def pixel_digest(image: Image.Image) -> str:
-    """Return the SHA-256 of the pixels: equal for two files that show exactly the same."""
+    """Return the SHA-256 of the pixels in hex: equal for files that decode to the same picture."""
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 @contextmanager
 def _pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Let Pillow refuse a larger image when it has read the header, whatever its own limit was, and warn of nothing else."""
+    """Make Pillow reject larger images by their header, regardless of its own limit, and silence its other warnings."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -105,9 +105,9 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
-    """Look at what the header says once more: Pillow's limit is shared by all threads, and blind to the tiles of TIFF.
+    """Check the header once more, because Pillow's limit is shared by all threads and ignores TIFF tiles.
 
-    A tile may be larger than the image that is cut from it, and is decoded as a whole.
+    A TIFF tile is decoded as a whole, and may be larger than the image that is cut from it.
     """
     size = image.size
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -117,7 +117,7 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow's own conversion to RGB would clip at 255
+    if image.mode.startswith("I;16"):  # Pillow's own conversion to RGB clips at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise Refused("pixels of 32 bits: their range is unknown")

@@ -1,8 +1,7 @@
-"""Samples as they lie in tar shards (WebDataset layout): corpus images with their text, and edits with both images.
+"""Samples in tar shards (WebDataset layout): corpus images with their text, and edits with both images.
 
-Members have a fixed owner and time, and PNG is lossless, so equal samples are equal bytes. Files are only ever read
-into memory: nothing is unpacked, whatever a member is called. What is read may have been written by anyone, so readers
-take nothing but what is described here.
+Members have a fixed owner and time, and PNG is lossless, so equal samples give equal bytes. Shards are untrusted:
+readers accept only the layout described here, read members into memory, and never unpack them to disk.
 """
 
 import io
@@ -24,15 +23,15 @@ from stages.corpus.archives import members, open_tar
 from stages.corpus.images import Refused, decoded
 from stages.corpus.parts import MAX_BYTES, printable
 
-MAX_PIXELS = 2048 * 2048  # of a picture in a shard: the largest ingest.size
+MAX_PIXELS = 2048 * 2048  # per picture in a shard: the largest ingest.size
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSample:
     """An image of the corpus: ``KEY.png``, ``KEY.txt`` (the web's alt text), ``KEY.json``.
 
-    Metadata: ``origin`` (all that the source tells: its name there, and more by source), ``original_size`` ([width,
-    height] in pixels, upright), ``pixels`` (SHA-256 of the RGB bytes).
+    Metadata: ``origin`` (the sample's name in its source and whatever else the source records), ``original_size``
+    ([width, height] in pixels, upright), ``pixels`` (SHA-256 of the RGB bytes).
     """
 
     key: str
@@ -43,7 +42,7 @@ class CorpusSample:
 
 @dataclass(frozen=True, kw_only=True)
 class EditSample:
-    """A source with its (pseudo-)target, the masks of what differs, and the words: one training pair or test case.
+    """A source image with its (pseudo-)target, the masks of what differs, and the prompts: a training pair or test case.
 
     Members ``KEY.source.png``, ``KEY.target.png``, ``KEY.source_mask.png``, ``KEY.target_mask.png`` and ``KEY.json``.
     """
@@ -55,7 +54,7 @@ class EditSample:
     target_mask: Image.Image  # "L", 0 or 255: M2
     source_caption: str  # y1
     edit_prompt: str  # y2
-    source_diff: str  # y1_diff: what the edit changes, as CLIPSeg is asked for it in the source ("red car")
+    source_diff: str  # y1_diff: what the edit changes, CLIPSeg's query for the source ("red car")
     target_diff: str  # y2_diff: what it becomes ("blue car")
     target_alt_text: str  # the target's own caption in the corpus
     metadata: dict[str, Any]  # relation, target key, scores of the pair
@@ -66,7 +65,7 @@ PICTURES: dict[str, Literal["RGB", "L"]] = {"source": "RGB", "target": "RGB", "s
 
 
 def write_corpus(path: Path, samples: Iterable[CorpusSample]) -> int:
-    """Write corpus samples to a tar and return their number."""
+    """Write corpus samples to a tar and return how many."""
     return _write(
         path,
         (
@@ -82,10 +81,10 @@ def write_corpus(path: Path, samples: Iterable[CorpusSample]) -> int:
 
 
 def read_corpus(path: Path) -> Iterator[CorpusSample]:
-    """Yield the samples of a corpus shard in their order.
+    """Yield the samples of a corpus shard in order.
 
     Raises:
-        InputError: the shard is damaged, or a sample is not as :class:`CorpusSample` says.
+        InputError: the shard is damaged, or a sample does not match :class:`CorpusSample`.
     """
     for key, contents in _read(path, ("png", "txt", "json")):
         with _sample(path, key):
@@ -95,10 +94,10 @@ def read_corpus(path: Path) -> Iterator[CorpusSample]:
 
 
 def read_metadata(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the metadata of the samples of a corpus shard in their order, without decoding an image.
+    """Yield the metadata of a corpus shard's samples in order, without decoding images.
 
     Raises:
-        InputError: as for :func:`read_corpus`.
+        InputError: see :func:`read_corpus`.
     """
     for key, contents in _read(path, ("json",)):
         with _sample(path, key):
@@ -107,7 +106,7 @@ def read_metadata(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_edits(path: Path, samples: Iterable[EditSample]) -> int:
-    """Write edit samples to a tar and return their number."""
+    """Write edit samples to a tar and return how many."""
     return _write(
         path,
         (
@@ -119,17 +118,17 @@ def write_edits(path: Path, samples: Iterable[EditSample]) -> int:
 
 
 def read_edits(path: Path) -> Iterator[EditSample]:
-    """Yield the samples of a shard of edits in their order; their words are one line each, without control characters.
+    """Yield the samples of an edit shard in order; prompts come as single lines without control characters.
 
     Raises:
-        InputError: the shard is damaged, or a sample is not as :class:`EditSample` says.
+        InputError: the shard is damaged, or a sample does not match :class:`EditSample`.
     """
     for key, contents in _read(path, ("json", *(f"{name}.png" for name in PICTURES))):
         with _sample(path, key):
             record = _object(contents["json"])
             wrong = next((name for name in WORDS if not isinstance(record[name], str)), None)
             if wrong is not None or not isinstance(record["metadata"], dict):
-                raise TypeError(f"{wrong or 'metadata'} of another type")
+                raise TypeError(f"{wrong or 'metadata'} has the wrong type")
             words: dict[str, Any] = {name: one_line(record[name]) for name in WORDS}
             pictures: dict[str, Any] = {name: _picture(contents[f"{name}.png"], mode) for name, mode in PICTURES.items()}
             if len({picture.size for picture in pictures.values()}) > 1:
@@ -139,10 +138,10 @@ def read_edits(path: Path) -> Iterator[EditSample]:
 
 
 class CorpusReader:
-    """Reads single images of a corpus by key, wherever their shard is.
+    """Random access to the images of a corpus by key.
 
     Raises:
-        InputError: a shard is damaged, or has no image of the key.
+        InputError: a shard is damaged, or no shard has the key.
     """
 
     def __init__(self, shards: Iterable[Path]) -> None:
@@ -154,14 +153,14 @@ class CorpusReader:
                         self._places[member.name.removesuffix(".png")] = (path, member.offset_data, member.size)
 
     def shard(self, key: str) -> Path:
-        """Return the shard that holds ``key``."""
+        """Return the path of the shard that holds ``key``."""
         if key not in self._places:
             raise InputError(f"the corpus has no image {key!r}; run the stages from ingest on")
         return self._places[key][0]
 
     @lru_cache(maxsize=4096)  # noqa: B019 - a reader lives as long as its stage
     def image(self, key: str) -> Image.Image:
-        """Return the image of ``key``, RGB."""
+        """Return the RGB image of ``key``."""
         path = self.shard(key)
         _, offset, size = self._places[key]
         with _sample(path, key), path.open("rb") as file:
@@ -183,9 +182,9 @@ def _write(path: Path, samples: Iterable[dict[str, Any]]) -> int:
 
 
 def _read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield (key, extension → bytes) for each key; members without a ``wanted`` extension are not read.
+    """Yield (key, extension → bytes) for each key; only members with a ``wanted`` extension are read.
 
-    A key is what comes before the first dot, and members of a key stand together.
+    The key is the part of a name before its first dot. Members of one key stand next to each other.
     """
     key, contents = None, dict[str, bytes]()
     with _tar(path) as tar:
@@ -209,10 +208,10 @@ def _read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, dict[str, 
 
 @contextmanager
 def _sample(path: Path, key: str) -> Iterator[None]:
-    """Tell what is wrong with a sample that is read within the block.
+    """Turn any failure to read a sample in the block into an error that names shard and key.
 
     Raises:
-        InputError: a member is missing, cannot be read, or is not what it must be.
+        InputError: a member is missing, unreadable or of the wrong kind.
     """
     try:
         yield
@@ -231,7 +230,7 @@ def _png(image: Image.Image) -> bytes:
 def _picture(data: bytes, mode: Literal["RGB", "L"]) -> Image.Image:
     with decoded(data, ("PNG",), MAX_PIXELS) as image:
         if image.mode != mode:
-            raise Refused(f"a picture of mode {image.mode} in the place of one of mode {mode}")
+            raise Refused(f"a picture has mode {image.mode}, must be {mode}")
         return image.copy()
 
 

@@ -1,7 +1,7 @@
 """Procedurally drawn scenery: ten kinds of background, each with structure that an edit should leave alone.
 
-Every painter takes a canvas and a random generator and fills the whole canvas. Sizes are fractions of the canvas'
-side, so that a scene looks the same at any resolution.
+Every painter takes a canvas and a random generator and fills the whole canvas. Sizes are fractions of the canvas's
+side, so a scene looks the same at any resolution.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 Colour = tuple[int, int, int]
 Generator = np.random.Generator
 
-SUPERSAMPLING = 2  # scenery is drawn larger and reduced, which smooths its edges
+SUPERSAMPLING = 2  # scenery is drawn this much larger, then reduced, which smooths its edges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +38,12 @@ class Canvas:
         self.draw.polygon([(x * self.side, y * self.side) for x, y in points], fill=colour)
 
     def line(self, points: list[tuple[float, float]], width: float, colour: Colour) -> None:
-        """Draw a polyline; ``width`` is a fraction of the side too."""
+        """Draw a polyline; ``width`` too is a fraction of the side."""
         self.draw.line([(x * self.side, y * self.side) for x, y in points], fill=colour, width=max(1, round(width * self.side)))
 
 
 def _shade(rng: Generator, colour: Colour, spread: int = 14) -> Colour:
-    """Return ``colour`` a little lighter or darker, all channels together."""
+    """Return ``colour`` slightly lighter or darker: one random offset for all channels."""
     offset = int(rng.integers(-spread, spread + 1))
     red, green, blue = (min(255, max(0, channel + offset)) for channel in colour)
     return red, green, blue
@@ -188,7 +188,7 @@ SCENERIES: dict[str, tuple[str, Callable[[Canvas, Generator], None]]] = {
     "road": ("on the road", _road),
     "room": ("in a room", _room),
 }
-"""Name of a scenery → (the words that place something in it, its painter)."""
+"""Scenery name → (phrase that places a subject there, painter)."""
 
 
 def paint(scenery: str, size: int, rng: Generator) -> Image.Image:

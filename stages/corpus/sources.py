@@ -1,4 +1,4 @@
-"""Where images come from: the embedded world, a folder, or tar files. All three are the same to the stage."""
+"""The sources of images: the embedded world, a folder, or tar files, all behind one interface."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -7,16 +7,17 @@ from pathlib import Path
 from stages.core.files import file_digest
 from stages.core.params import FolderSource, OpenMojiSource, Params, WebDatasetSource
 from stages.corpus import world
+from stages.corpus.drawing import render
 from stages.corpus.folder import folder_parts
 from stages.corpus.parts import Part, RawSample
 from stages.corpus.webdataset import tar_parts
 
 
 def list_parts(params: Params) -> list[Part]:
-    """Return the parts of the source that ``params`` names, in their fixed order.
+    """Return the parts of the source in ``params``, in their fixed order.
 
     Raises:
-        InputError: the source is not there, or not as it must be.
+        InputError: the source is missing or malformed.
     """
     section = params.ingest
     match section.source:
@@ -29,7 +30,7 @@ def list_parts(params: Params) -> list[Part]:
 
 
 def nouns_digest() -> str:
-    """Return a digest of the table of things that the embedded world is made of."""
+    """Return the digest of ``nouns.csv``, the embedded world's table of objects."""
     return file_digest(Path(world.__file__).with_name("nouns.csv"))
 
 
@@ -51,9 +52,9 @@ def _read_world(scenes: range, seed: int, size: int) -> Iterator[RawSample]:
         scene = world.draw_scene(seed, "train", index)
         yield RawSample(
             origin=f"openmoji/train/{index}",
-            picture=world.render(scene, size)[0],
+            picture=render(scene, size)[0],
             alt_text=world.alt_text(scene, seed, str(index)),
-            # The truth, to measure the pipeline by; the pipeline itself never reads it.
+            # The truth, for measuring the pipeline, which itself never reads it.
             facts={
                 "caption": scene.caption,
                 "noun": scene.noun,

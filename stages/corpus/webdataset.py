@@ -1,7 +1,7 @@
-"""Tar files as a source, as img2dataset writes them: ``KEY.jpg``, ``KEY.txt`` (alt text), ``KEY.json`` side by side.
+"""Tar files in img2dataset's layout as a source: ``KEY.jpg``, ``KEY.txt`` (alt text), ``KEY.json`` side by side.
 
-A tar is streamed from any file system that fsspec knows, once, from its beginning to its end. Nothing is unpacked: the
-regular members that make up a sample are read into memory, whatever they are called.
+A tar is streamed once, from beginning to end, from any file system that fsspec supports. Nothing is unpacked to disk:
+the regular members of a sample are read into memory.
 """
 
 import json
@@ -20,23 +20,23 @@ from stages.core.errors import InputError
 from stages.core.params import WebDatasetSource
 from stages.corpus.archives import members, open_tar
 from stages.corpus.images import Refused
-from stages.corpus.parts import MAX_BYTES, MAX_WORDS, Part, RawSample, facts_of, printable
+from stages.corpus.parts import MAX_BYTES, MAX_TEXT_BYTES, Part, RawSample, facts_of, printable
 
 SLOTS = {"jpg": "image", "jpeg": "image", "png": "image", "webp": "image", "txt": "text", "json": "json"}
-"""Extension → what the member is to its sample."""
+"""Extension → the slot that the member fills in its sample."""
 
 
 def tar_parts(source: WebDatasetSource, shard_size: int) -> list[Part]:
-    """Return one part for each tar that the glob finds, in the order of their names.
+    """Return one part for each tar that the glob matches, sorted by name.
 
-    A local tar is known by its bytes, a remote one by its size and what its file system has for a checksum.
+    A local tar is identified by its bytes, a remote one by its size and its file system's checksum.
 
     Args:
-        source: its ``path`` is a local glob or a URL with a glob: ``s3://bucket/laion/*.tar``.
-        shard_size: taken for the number of samples of a tar, which only reading it would tell.
+        source: its ``path`` is a local glob, or a URL with a glob such as ``s3://bucket/laion/*.tar``.
+        shard_size: estimate of the samples per tar, for the progress bar; an exact count would mean reading every tar.
 
     Raises:
-        InputError: the glob finds no file, or the file system cannot be reached.
+        InputError: the glob matches no file, or the file system cannot be reached.
     """
     try:
         files, pattern = fsspec.core.url_to_fs(source.path)
@@ -60,7 +60,7 @@ def _part(files: fsspec.AbstractFileSystem, path: str, name: str, samples: int) 
 
 
 def _fixed_part(pattern: str) -> str:
-    """Return the folders before the first wildcard: what all names have in common, and nobody needs to see."""
+    """Return the folders before the first wildcard, a prefix that all paths share and that messages leave out."""
     before = min((pattern.find(char) for char in "*?[" if char in pattern), default=len(pattern))
     return pattern[: pattern.rfind("/", 0, before) + 1]
 
@@ -69,7 +69,8 @@ def _read_tar(files: fsspec.AbstractFileSystem, path: str, name: str) -> Iterato
     """Yield the samples of a tar.
 
     Raises:
-        InputError: the tar cannot be opened, or not be read to its end. What it has lost is unknown, so nothing of it is taken.
+        InputError: the tar cannot be opened, or is truncated or damaged. It then contributes nothing, because nobody
+            knows what it has lost.
     """
     with open_tar(partial(files.open, path, "rb"), name, "r|") as tar:
         of_samples = (member for member in members(tar) if not member.isdir() and _suffix(member) in SLOTS)
@@ -78,7 +79,7 @@ def _read_tar(files: fsspec.AbstractFileSystem, path: str, name: str) -> Iterato
 
 
 def _key(member: tarfile.TarInfo) -> str:
-    """Return what the members of a sample share: all that is before the first dot of the file's name."""
+    """Return the key that the members of a sample share: the path up to the first dot of the file name."""
     folder, slash, name = member.name.rpartition("/")
     return folder + slash + name.partition(".")[0]
 
@@ -102,7 +103,7 @@ def _sample(origin: str, tar: tarfile.TarFile, found: Iterable[tarfile.TarInfo])
 
 
 def _contents(tar: tarfile.TarFile, found: Iterable[tarfile.TarInfo]) -> dict[str, bytes]:
-    """Return slot → bytes; other members, such as KEY.seg.png, are none of our business."""
+    """Return slot → bytes; members that fill no slot, such as KEY.seg.png, are ignored."""
     contents: dict[str, bytes] = {}
     for member in found:
         slot = SLOTS.get(_extension(member))
@@ -115,7 +116,7 @@ def _contents(tar: tarfile.TarFile, found: Iterable[tarfile.TarInfo]) -> dict[st
         file = tar.extractfile(member) if member.isreg() and not member.issparse() else None
         if file is None:
             raise Refused("not a regular member")
-        limit = MAX_BYTES if slot == "image" else MAX_WORDS
+        limit = MAX_BYTES if slot == "image" else MAX_TEXT_BYTES
         if member.size > limit:
             raise Refused(f"member larger than {limit:,} bytes")
         contents[slot] = file.read()
@@ -123,7 +124,7 @@ def _contents(tar: tarfile.TarFile, found: Iterable[tarfile.TarInfo]) -> dict[st
 
 
 def _words(contents: dict[str, bytes]) -> tuple[str, dict[str, Any]]:
-    """Return the alt text, from the text member or else the JSON's caption, and the facts of the JSON."""
+    """Return the alt text (the text member, else the JSON's caption) and the facts in the JSON."""
     try:
         record = json.loads(contents.get("json", b"{}"))
         text = contents["text"].decode() if "text" in contents else None

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from stages.corpus import world
+from stages.corpus.drawing import render
 
 
 def render_target(origin: Mapping[str, Any], edit: Mapping[str, Any], seed: int, size: int) -> tuple[Image.Image, str] | None:
@@ -30,4 +31,4 @@ def render_target(origin: Mapping[str, Any], edit: Mapping[str, Any], seed: int,
         target = replace(scene, adjective=after)
     else:
         return None
-    return world.render(target, size)[0], world.alt_text(target, seed, f"target of {edit['key']}")
+    return render(target, size)[0], world.alt_text(target, seed, f"target of {edit['key']}")

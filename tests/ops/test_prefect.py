@@ -19,6 +19,7 @@ import pytest
 
 from flows.ablation import CONFIGURATIONS
 from stages.corpus import world
+from stages.corpus.drawing import render
 from stages.report.ablation_table import TRUE_TARGETS
 from tests.ops.platform import Platform, started, until
 from tests.support.small_project import SMALL, STAGES, commit, make_project, run, set_composed, set_params
@@ -40,7 +41,7 @@ def draw(photos: Path, kind: tuple[str, str], count: int) -> None:
     ours = (replace(scene, scenery=scenery) for scene in scenes if world.nouns()[scene.noun].group == group)
     for number, scene in zip(range(count), ours, strict=False):
         name = f"{group}-{number:03}.png"
-        world.render(scene, 64)[0].save(photos / name)
+        render(scene, 64)[0].save(photos / name)
         rows.append([name, scene.caption])
     with table.open("a", newline="") as file:
         csv.writer(file).writerows(rows)

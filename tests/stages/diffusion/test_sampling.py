@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.comparison.systems import diffusers_pipeline
@@ -13,6 +15,7 @@ from stages.core.params import Solver
 from stages.diffusion.sampling import draw_noise, edit_latents, make_scheduler
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from tests.support import tiny
+from tests.support.strategies import as_tensor, masks, quick
 
 PROMPTS = ["a red dog", "a cat on the beach"]
 STEPS = 10
@@ -188,3 +191,31 @@ class TestNoise:
         assert not torch.equal(first, draw_noise(shape, 1, "a"))
         assert abs(first.mean()) < 0.15
         assert abs(first.std() - 1) < 0.1
+
+
+def _local_noise(latents: torch.Tensor, _: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    """A prediction that differs by prompt and is independent at every place."""
+    return 0.3 * latents + 0.1 * text.mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
+
+
+@quick
+@given(mask=masks(4, 4), steps=st.integers(1, 6), strength=st.sampled_from([0.5, 1.0]), seed=st.integers(0, 9))
+def test_blending_keeps_the_source_outside_any_mask(mask, steps, strength, seed):
+    if int(steps * strength) == 0:
+        strength = 1.0
+    generator = torch.Generator().manual_seed(seed)
+    source, noise = torch.randn(2, 1, 3, 4, 4, generator=generator)
+
+    def edit(where: torch.Tensor | None) -> torch.Tensor:
+        scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+        options = {"steps": steps, "strength": strength, "guidance_scale": 2.0, "mask": where}
+        prompt = torch.ones(1, 2, 2)
+        return edit_latents(_local_noise, scheduler, source, noise, prompt, torch.zeros(1, 2, 2), **options)
+
+    edited = edit(as_tensor(mask))
+    inside = torch.from_numpy(mask).expand_as(source)
+    assert torch.equal(edited[~inside], source[~inside])
+    if mask.all():
+        assert torch.equal(edited, edit(None))
+    if mask.any():
+        assert not torch.equal(edited[inside], source[inside])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from stages.corpus import world
+from stages.corpus.drawing import render
 from stages.pairing.rendered import render_target
 
 
@@ -24,8 +25,8 @@ def test_true_target_is_the_scene_with_the_edit_done():
     noun = next(name for name in world.nouns() if name != scene.noun and (name, scene.scenery) in trained)
     for change, asked in (({"noun": noun}, edit(scene.noun, noun)), ({"adjective": "blue"}, edit("red", "blue"))):
         picture, words = render_target(origin, asked, 0, 64)
-        wanted, mask = world.render(replace(scene, **change), 64)
-        source, source_mask = world.render(scene, 64)
+        wanted, mask = render(replace(scene, **change), 64)
+        source, source_mask = render(scene, 64)
         assert picture.tobytes() == wanted.tobytes() != source.tobytes()
         outside = ~np.asarray(mask).astype(bool) & ~np.asarray(source_mask).astype(bool)
         same = (np.asarray(picture) == np.asarray(source)).all(axis=2)

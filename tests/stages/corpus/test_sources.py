@@ -1,0 +1,64 @@
+"""Three sources, one interface: the same pictures give the same shards, and a missing source is one line."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from stages.core.errors import InputError
+from stages.corpus import world
+from stages.corpus.drawing import render
+from stages.ingest import ingest
+from tests.support.samples import encoded
+from tests.support.sources import SIZE, params_for, tar_of, write_folder
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+
+def _export_world(count: int) -> None:
+    """Write the embedded world's first scenes losslessly as a folder and as tars."""
+    rows, members = [], []
+    for index in range(count):
+        scene = world.draw_scene(0, "train", index)
+        data, text = encoded(render(scene, SIZE)[0]), world.alt_text(scene, 0, str(index))
+        rows.append((f"{index}.png", text, data))
+        members += [(f"{index:04d}.png", data), (f"{index:04d}.txt", text.encode()), (f"{index:04d}.json", b"{}")]
+    write_folder(rows)
+    for part, start in enumerate(range(0, 3 * count, 24)):  # eight samples each, like the shards
+        Path(f"{part:05d}.tar").write_bytes(tar_of(members[start : start + 24]))
+
+
+def test_all_sources_give_the_same_shards():
+    _export_world(20)
+    shards = []
+    for source in (
+        {"kind": "openmoji", "images": 20, "cases": 1},
+        {"kind": "folder", "path": "photos"},
+        {"kind": "webdataset", "path": "*.tar"},
+    ):
+        ingest(params_for(source))
+        assert [path.name for path in sorted(Path("data/corpus").glob("*.tar"))] == ["00000.tar", "00001.tar", "00002.tar"]
+        shards.append([])
+        for path in sorted(Path("data/corpus").glob("*.tar")):
+            with tarfile.open(path) as tar:
+                for member in tar:
+                    data = tar.extractfile(member).read()
+                    if member.name.endswith(".json"):  # only the origin may differ between sources
+                        data = {key: value for key, value in json.loads(data).items() if key != "origin"}
+                    shards[-1].append((member.name, data))
+    assert len(shards[0]) == 60
+    assert shards[0] == shards[1] == shards[2]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"kind": "folder", "path": "nowhere"}, "ingest.source.path = 'nowhere': no such folder"),
+        ({"kind": "webdataset", "path": "nowhere/*.tar"}, r"ingest.source.path = 'nowhere/\*.tar': no such file"),
+        ({"kind": "webdataset", "path": "nosuch://a/*.tar"}, "ingest.source.path = .*nosuch"),
+    ],
+)
+def test_missing_source_is_one_line(source, message):
+    with pytest.raises(InputError, match=message):
+        ingest(params_for(source))

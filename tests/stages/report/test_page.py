@@ -1,0 +1,18 @@
+"""Overlays of masks on pictures."""
+
+import numpy as np
+from hypothesis import given
+from PIL import Image
+
+from stages.report.page import TINT, overlay
+from tests.support.strategies import masks_of_any_size, quick
+
+
+@quick
+@given(mask=masks_of_any_size())
+def test_overlay_changes_nothing_outside_the_mask(mask):
+    picture = np.full((*mask.shape, 3), 40, dtype=np.uint8)
+    shown = np.asarray(overlay(Image.fromarray(picture), Image.fromarray(mask.astype(np.uint8) * 255)))
+    assert (shown[~mask] == 40).all()
+    tinted = np.abs(shown[mask].astype(int) - TINT).sum(axis=1)
+    assert (tinted < np.abs(np.array([40, 40, 40]) - TINT).sum()).all()
