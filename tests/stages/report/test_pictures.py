@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from PIL import Image
 
-from stages.report.page import TINT, overlay
+from stages.report.pictures import TINT, overlay
 from tests.support.strategies import masks_of_any_size, quick
 
 
