@@ -4,6 +4,7 @@ from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from stages.caption import caption
 from stages.core.paths import CAPTIONS
+from tests.support.samples import ESCAPES, HOSTILE
 from tests.support.tiny_corpus import SHARD_SIZE, contents, counted, dropped, image, params_for, rows_of, write_world
 
 
@@ -31,6 +32,17 @@ def test_empty_captions_are_dropped_and_counted(models, workplace, monkeypatch):
     caption(params_for(models))
     assert [row["key"][-1] for row in rows_of(CAPTIONS)] == ["0", "2", "5"]
     assert dropped("caption") == {"empty caption": 3}
+
+
+def test_hostile_captions_become_clean_lines(models, workplace, monkeypatch):
+    write_world(1)
+    texts = iter([HOSTILE, ESCAPES, " ", "", "", ""])
+    monkeypatch.setattr("stages.models.captioner.Captioner.caption", lambda self, images, _: [next(texts) for _ in images])
+    caption(params_for(models))
+    rows = rows_of(CAPTIONS)
+    assert [row["key"] for row in rows] == ["000000000", "000000001"]
+    assert all(row["caption"].isprintable() for row in rows)
+    assert dropped("caption") == {"empty caption": 4}
 
 
 def test_only_a_new_shard_is_captioned(models, workplace):

@@ -125,7 +125,7 @@ class Shards(RuleBasedStateMachine):
 
 
 class TestShards(Shards.TestCase):
-    settings = settings(quick, max_examples=8, stateful_step_count=20, phases=[Phase.generate])  # shrinking takes minutes
+    settings = settings(quick, max_examples=5, stateful_step_count=20, phases=[Phase.generate])  # shrinking takes minutes
 
 
 @pytest.mark.exhaustive
