@@ -12,7 +12,7 @@ from stages.core.files import write_text
 from stages.metrics.scores import SystemScores
 from stages.metrics.table import METRICS
 from stages.report.captions import DEFINITIONS, NAMES
-from stages.report.results import Row, difference_rows, heading, result_rows
+from stages.report.results import Row, difference_rows, differences, heading, result_rows
 
 
 def write_tables(folder: Path, metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> None:
@@ -27,7 +27,7 @@ def write_tables(folder: Path, metrics: Mapping[str, Any], names: Mapping[str, s
     write_text(folder / "table.md", markdown_table(metrics, names, note))
     write_text(folder / "table.csv", csv_table(metrics, names))
     write_text(folder / "pairs.md", markdown_differences(metrics, names, note))
-    write_text(folder / "pairs.csv", csv_differences(metrics))
+    write_text(folder / "pairs.csv", csv_differences(metrics, names))
     print(console_table(metrics, names))
 
 
@@ -79,13 +79,12 @@ def csv_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> s
     return csv_text(["system", "metric", "value", "low", "high", "cases", "undefined"], lines)
 
 
-def csv_differences(metrics: Mapping[str, Any]) -> str:
+def csv_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
     """Return the differences of all pairs, first minus second, as CSV at full precision."""
     columns = ["value", "low", "high", "n", "undefined"]
     lines = [
         [later, earlier, metric.key, *(found[metric.key][column] for column in columns)]
-        for later, others in metrics["differences"].items()
-        for earlier, found in others.items()
+        for later, earlier, found in differences(metrics, names)
         for metric in METRICS
         if metric.key in found
     ]

@@ -3,7 +3,7 @@
 Everything is made from the content of metrics.json, which ``summarise`` returns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,9 +79,16 @@ def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES
             name=f"{names[later]} − {names[earlier]}",
             cells=tuple(_difference(found[metric.key], metric) for metric in METRICS if metric.key in found),
         )
-        for later, others in metrics["differences"].items()
-        for earlier, found in others.items()
+        for later, earlier, found in differences(metrics, names)
     ]
+
+
+def differences(metrics: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield (later system, earlier system, metric → difference) in the order of ``names``, which a JSON file loses."""
+    for later in names:
+        for earlier in names:
+            if (found := metrics["differences"].get(later, {}).get(earlier)) is not None:
+                yield later, earlier, found
 
 
 def _best(metric: Metric, systems: Mapping[str, Mapping[str, float | None]]) -> str | None:
