@@ -188,7 +188,6 @@ def _write_world_cases(split: CaseSplit, count: int, folder: Path, params: Param
         ShardTask(name=_name(shard), inputs=(), samples=len(cases), settings={"cases": [cases.start, cases.stop]})
         for shard, cases in enumerate(shards)
     ]
-    settings = {"split": split, "seed": params.seed, "size": section.size, "nouns": sources.nouns_digest()}
-    settings["code"] = source_digest(__file__)
+    settings = {"split": split, "seed": params.seed, "size": section.size, "code": source_digest(__file__)}
     stage = f"ingest-{split}"
     map_shards(stage=stage, tasks=tasks, folder=folder, suffix=".tar", settings=settings, work=work).report()

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
-from stages.core.files import file_digest
 from stages.core.params import FolderSource, OpenMojiSource, Params, WebDatasetSource
 from stages.corpus import world
 from stages.corpus.drawing import render
@@ -29,19 +27,13 @@ def list_parts(params: Params) -> list[Part]:
             return tar_parts(source, section.shard_size)
 
 
-def nouns_digest() -> str:
-    """Return the digest of ``nouns.csv``, the embedded world's table of objects."""
-    return file_digest(Path(world.__file__).with_name("nouns.csv"))
-
-
 def _world_parts(images: int, shard_size: int, seed: int, size: int) -> list[Part]:
-    nouns = nouns_digest()
     return [
         Part(
             name=f"openmoji {scenes.start}-{scenes.stop - 1}",
             samples=len(scenes),
             read=partial(_read_world, scenes, seed, size),
-            settings={"scenes": [scenes.start, scenes.stop], "seed": seed, "nouns": nouns},
+            settings={"scenes": [scenes.start, scenes.stop], "seed": seed},
         )
         for scenes in (range(start, min(start + shard_size, images)) for start in range(0, images, shard_size))
     ]

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.corpus import held_out, world
-from stages.corpus.held_out import draw_case
+from stages.corpus.drawing import render
+from stages.corpus.held_out import draw_case, render_case
 from stages.corpus.samples import EditSample, read_edits
 from stages.ingest import ingest
 from tests.support.samples import encoded, noise
@@ -58,6 +60,15 @@ def test_validation_has_half_as_many_cases_as_evaluation():
     assert [case.metadata["relation"] for case in read["validation"]] == ["noun"] * 6 + ["colour"] * 3 + ["size"]
     pictures = [{case.source.tobytes() for case in cases} for cases in read.values()]
     assert pictures[0].isdisjoint(pictures[1])
+
+
+def test_mask_of_a_size_change_covers_both_sizes():
+    case, sample = draw_case(3, 9), render_case(3, 9, "evaluation", SIZE)
+    before, after = (np.asarray(render(scene, SIZE)[1]) > 0 for scene in (case.source, case.target))
+    assert case.relation == "size"
+    assert before.sum() != after.sum()
+    assert np.array_equal(np.asarray(sample.source_mask) > 0, before | after)
+    assert np.array_equal(np.asarray(sample.target_mask) > 0, after)
 
 
 def test_world_without_held_out_combinations_is_an_error(monkeypatch):
