@@ -1,7 +1,7 @@
 """Ingest: decode, check, crop and hash the images of a source, drop duplicates, and write the corpus.
 
 Reads a source: the embedded world, a folder, or tar files. Writes data/corpus and, for the embedded world, held-out edits
-with true masks: data/evaluation, which compares systems, and data/validation, which chooses settings.
+with true masks: data/validation to choose settings on, data/evaluation to compare systems on.
 """
 
 import csv

@@ -1,7 +1,7 @@
 """Held-out edits of the embedded world, with true targets and true masks.
 
-Each held-out (noun, scenery) combination belongs to one of two splits: the validation edits, which choose settings, and
-the evaluation edits, which are reported.
+Each held-out (noun, scenery) combination belongs to one of two splits: validation, to choose settings on, and evaluation,
+whose results are reported.
 """
 
 from dataclasses import dataclass, replace

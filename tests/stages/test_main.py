@@ -73,7 +73,7 @@ def test_unreachable_mlflow_is_one_line(tmp_path, monkeypatch, run_stage, stage,
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
         started = time.monotonic()
         code, error = run_stage(stage)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < {"call": 10, "process": 30}[run_stage.__name__]  # a process imports first
     assert code == 2, error
     assert re.fullmatch(rf"error: tracking server http://127\.0\.0\.1:{port}: .+\n", error)
     assert "secret" not in error
