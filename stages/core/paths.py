@@ -39,4 +39,5 @@ LOGS = Path("logs")  # counts and times of the last run: read by flows, never di
 LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
 
+CONF = Path("conf")  # what params.yaml is composed from
 DVC_FILE, LOCK_FILE, PARAMS_FILE = Path("dvc.yaml"), Path("dvc.lock"), Path("params.yaml")
