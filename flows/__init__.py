@@ -1,11 +1,11 @@
 """Prefect flows over the stages.
 
-Importing this package sets switches that Prefect and DVC read when they start, so it comes before any import of theirs.
+Importing this package sets variables that Prefect and DVC read when they are imported, so it comes first.
 """
 
 import os
 
-import stages  # noqa: F401 - first, for what Ctrl-C does during the seconds of the other imports
+import stages  # noqa: F401 - first of all: it makes Ctrl-C quiet during the seconds that the other imports take
 
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")  # migrations, on a slow machine
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

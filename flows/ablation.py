@@ -1,16 +1,14 @@
 """Table 2: every row of ``conf/ablation`` as a DVC experiment, with several seeds. ``python -m flows.ablation``.
 
-An experiment is run in a sandbox, so params.yaml, dvc.lock and the outs stay as they are. Its scores are kept in
-logs/ablation, so that after an interruption those that are done are not done again.
+Experiments run in a sandbox, so params.yaml, dvc.lock and the outs of the project stay as they are. Scores are kept in
+logs/ablation, so an interrupted run resumes with the experiments that are missing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
@@ -19,29 +17,29 @@ from flows.support.artifacts import Progress
 from flows.support.command import exit_code_of, run
 from flows.support.dag import stages_in_order
 from flows.support.sandbox import Sandbox, open_sandbox
-from flows.support.tasks import RETRIED, may_pass
+from flows.support.tasks import RETRIED, is_transient
+from stages.core.composition import check_composed, compose_params
 from stages.core.errors import InputError
 from stages.core.files import file_digest, folder_digest, read_json, value_digest, write_json, write_text
-from stages.core.params import Losses, OpenMojiSource, Params
+from stages.core.params import Losses, OpenMojiSource
 from stages.core.params_file import read_params
-from stages.core.paths import PARAMS_FILE, REPORTS
-from stages.core.provenance import PACKAGE, ROOT, source_digest
+from stages.core.paths import CONF, IEDIT, LOGS, PARAMS_FILE, REPORTS
+from stages.core.provenance import ROOT, source_digest
 from stages.report.ablation_table import ROWS, SEEDS, TRUE_TARGETS, Found, Scores, ablation_csv, ablation_markdown
 from stages.tracking.lineage import pipeline_digest
 
 LIMIT_SECONDS = 6 * 24 * 3600
-DONE = Path("logs/ablation")
-COMPOSED_FROM = Path("conf")  # what each experiment composes its params.yaml from
-TARGET, MODEL = "train", Path("models/iedit")  # the stage that is run, and what it makes
+DONE = LOGS / "ablation"
+TARGET, SCORER = "train", "stages.studies.ablation"  # the stage that trains a row's model, and the command that scores it
 CONFIGURATIONS = sorted({row.configuration for row in ROWS.values()})
 
 SeedCount = Annotated[int, Field(ge=2, le=10)]
-"""How many trainings a row has; the table tells their standard deviation, so one is too few."""
+"""How many trainings a row has; the table shows their standard deviation, so one is too few."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Digests of all that decides the scores, but for configuration and seed."""
+    """Digests of everything that decides the scores, besides configuration and seed."""
 
     training: str
     scoring: str
@@ -49,13 +47,17 @@ class Start:
 
 @flow(timeout_seconds=LIMIT_SECONDS)
 def ablation(seeds: SeedCount = SEEDS) -> None:
-    """Run what is not done of the experiments, and publish Table 2.
+    """Run the experiments that are missing, and publish Table 2.
 
     Args:
         seeds: how many trainings each row has.
+
+    Raises:
+        InputError: params.yaml is not what conf/ composes to, from which the experiments are composed.
     """
+    check_project()
     names = configurations()
-    losses = losses_of(names)
+    losses = {name: compose_params(f"ablation={name}").train.losses for name in names}
     with open_sandbox(DONE / "project") as sandbox:
         start = Start(training_digest(sandbox), scoring_digest())
         found = {
@@ -66,35 +68,36 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
     publish_ablation(found, losses)
 
 
+def check_project() -> None:
+    """Check everything that can be checked before hours of training.
+
+    Raises:
+        PipelineError: dvc.yaml cannot be read.
+        InputError: params.yaml is not what conf/ composes to.
+    """
+    stages_in_order()
+    check_composed()
+
+
 def configurations() -> list[str]:
     """Return the configurations that the source of the corpus allows."""
-    is_made = isinstance(read_params().ingest.source, OpenMojiSource)
-    return [name for name in CONFIGURATIONS if is_made or name != TRUE_TARGETS]
+    has_true_targets = isinstance(read_params().ingest.source, OpenMojiSource)
+    return [name for name in CONFIGURATIONS if has_true_targets or name != TRUE_TARGETS]
 
 
-def losses_of(names: Sequence[str]) -> dict[str, Losses]:
-    """Return the losses that each configuration trains with: configuration → losses."""
-    with initialize_config_dir(str(COMPOSED_FROM.absolute()), version_base=None):
-        composed = {name: compose("config", overrides=[f"ablation={name}"]) for name in names}
-    return {
-        name: Params.model_validate(OmegaConf.to_container(values, resolve=True)).train.losses
-        for name, values in composed.items()
-    }
-
-
-@task(retry_condition_fn=may_pass, **RETRIED)
+@task(retry_condition_fn=is_transient, **RETRIED)
 def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> Mapping[str, Scores]:
-    """Return the scores of a configuration's model, which is trained now unless it was before.
+    """Return the scores of a configuration's model, after training it unless its scores are kept.
 
     Args:
-        name: of a file in ``conf/ablation``.
-        seed: of the training.
+        name: a file of ``conf/ablation``.
+        seed: the seed of the training.
         start: what the flow started from.
-        sandbox: where it is trained.
+        sandbox: where to train.
 
     Raises:
         CommandError: the training or the scoring failed.
-        InputError: what the scoring reads has changed since the start, so that rows could not be compared.
+        InputError: what the scoring reads has changed since the start, so rows could not be compared.
     """
     systems = [row.system for row in ROWS.values() if row.configuration == name]
     kept, key = DONE / f"{name}-{seed}.json", value_digest([name, seed, systems, start.training, start.scoring])
@@ -105,7 +108,7 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
     chosen = (f"ablation={name}", f"train.seed={seed}")
     sandbox.run_experiment(experiment, TARGET, chosen, Progress(experiment).follow)
     scored = DONE / "scores.json"
-    sandbox.run("stages.studies.ablation", "--model", str(sandbox.folder / MODEL), str(scored), *systems)
+    sandbox.run(SCORER, "--model", str(sandbox.folder / IEDIT), str(scored), *systems)
     if scoring_digest() != start.scoring:
         raise InputError(f"{PARAMS_FILE}, or the code that scores, was changed while models were trained; run again")
     scores: Mapping[str, Scores] = read_json(scored)
@@ -114,7 +117,7 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
 
 
 def _read_scores(kept: Path, key: str) -> Mapping[str, Scores] | None:
-    """Return the scores that were kept, if they are of the same configuration, seed and start."""
+    """Return the kept scores if they are of the same configuration, seed and start."""
     if not kept.exists():
         return None
     try:
@@ -125,9 +128,14 @@ def _read_scores(kept: Path, key: str) -> Mapping[str, Scores] | None:
         raise InputError(f"{kept}: damaged; remove it") from error
 
 
-@task(retry_condition_fn=may_pass, **RETRIED)
+@task(retry_condition_fn=is_transient, **RETRIED)
 def publish_ablation(found: Found, losses: Mapping[str, Losses]) -> None:
-    """Write reports/latest/ablation.md and .csv, log the runs to MLflow, and publish the table."""
+    """Write ablation.md and ablation.csv, log the runs to MLflow, and publish the table.
+
+    Args:
+        found: the scores of every model.
+        losses: the losses that each configuration trains with.
+    """
     from stages.tracking.ablation_runs import log_ablation
 
     table = ablation_markdown(found, losses)
@@ -139,22 +147,24 @@ def publish_ablation(found: Found, losses: Mapping[str, Losses]) -> None:
 
 
 def training_digest(sandbox: Sandbox) -> str:
-    """Return a digest of what an experiment of the sandbox composes its parameters from, of the data, and of the code.
+    """Return a digest of everything that a training in the sandbox depends on.
 
-    The data are what DVC recorded upstream of the training; the code is that of all stages up to it.
+    These are the files that its parameters are composed from, the data as DVC recorded them upstream of the training, and
+    the code of all stages up to it.
     """
-    code = [source_digest(str(ROOT / PACKAGE / f"{name}.py")) for name in stages_in_order([TARGET])]
-    return value_digest([folder_digest(sandbox.folder / COMPOSED_FROM), pipeline_digest(TARGET), code])
+    code = [source_digest(str(ROOT / "stages" / f"{name}.py")) for name in stages_in_order([TARGET])]
+    return value_digest([folder_digest(sandbox.folder / CONF), pipeline_digest(TARGET), code])
 
 
 def scoring_digest() -> str:
-    """Return a digest of the parameters and of the code by which models are scored."""
-    return value_digest([file_digest(PARAMS_FILE), source_digest(str(ROOT / PACKAGE / "studies" / "ablation.py"))])
+    """Return a digest of the parameters and the code that score a model."""
+    code = source_digest(str(ROOT.joinpath(*SCORER.split(".")).with_suffix(".py")))
+    return value_digest([file_digest(PARAMS_FILE), code])
 
 
 def main() -> int:
     """Run the flow, and return the exit code."""
-    return exit_code_of(ablation, check=stages_in_order)
+    return exit_code_of(ablation, check=check_project)
 
 
 if __name__ == "__main__":

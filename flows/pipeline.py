@@ -20,8 +20,8 @@ def pipeline(force: bool = False, targets: list[str] | None = None) -> list[str]
     """Bring every stage up to date.
 
     Args:
-        force: run stages even where nothing changed.
-        targets: only these stages and what they need.
+        force: run stages even if nothing changed.
+        targets: run only these stages and those that they need.
 
     Returns:
         The names of the stages, in their order.
@@ -35,8 +35,8 @@ def pipeline(force: bool = False, targets: list[str] | None = None) -> list[str]
 def main() -> int:
     """Run the flow with the arguments of the command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description="Bring the pipeline up to date.")
-    parser.add_argument("targets", nargs="*", metavar="STAGE", help="only these stages and what they need")
-    parser.add_argument("--force", action="store_true", help="run stages even where nothing changed")
+    parser.add_argument("targets", nargs="*", metavar="STAGE", help="only these stages and those that they need")
+    parser.add_argument("--force", action="store_true", help="run stages even if nothing changed")
     options = parser.parse_args()
     flow = partial(pipeline, force=options.force, targets=options.targets or None)
     return exit_code_of(flow, check=partial(stages_in_order, options.targets))

@@ -1,4 +1,4 @@
-"""What runs every night: take in what is new, bring all up to date, promote what is better, push the data."""
+"""The nightly run: take in new images, bring every stage up to date, promote a better model, push the data."""
 
 from prefect import flow
 from pydantic import PositiveInt
@@ -13,17 +13,17 @@ LIMIT_SECONDS = 23 * 3600  # the next night's run waits for this one
 
 @flow(timeout_seconds=LIMIT_SECONDS)
 def refresh(images: PositiveInt | None = None) -> None:
-    """Take in new images, bring every stage up to date, tell whether there is a new champion, and push the data.
+    """Take in new images, bring every stage up to date, publish who is champion, and push the data.
 
     Args:
-        images: of the embedded world, how many there shall be; other sources are read again as they are.
+        images: how many images the embedded world shall have; None reads the source as it is.
     """
     if images is not None:
         grow_corpus(images)
     champion = champion_version()
     forced = ["ingest"]  # DVC does not see that a folder of images has grown
     if champion is None:
-        forced.append("evaluate")  # it registers the model, also one that is up to date but registered elsewhere
+        forced.append("evaluate")  # registers the model, even one that is up to date but registered elsewhere
     run_stages(stages_in_order(), forced=forced)
     publish_results()
     publish_decision(champion)

@@ -1,1 +1,1 @@
-"""What the flows are made of: tasks, commands, the DAG, what a run's page shows."""
+"""The parts of the flows: tasks, commands, the order of the stages, the pages of a run."""

@@ -1,4 +1,4 @@
-"""What the page of a run shows besides its log: progress, counts, results, edits, and the way to MLflow."""
+"""The page of a run besides its log: progress, counts, results, edits, and the link to MLflow."""
 
 import re
 from base64 import b64encode
@@ -22,28 +22,27 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from stages.core.errors import InputError
 from stages.core.files import folder_digest, read_json
-from stages.core.paths import LOGS, REPORTS
+from stages.core.paths import IEDIT, LOGS, REPORTS
 
 TABLE, SHEET = REPORTS / "table.md", REPORTS / "sheet.png"
-MODEL = Path("models/iedit")
 BAR = re.compile(r"(?P<what>[^:|]+): +(?P<percent>\d+)%\|")  # a progress bar as tqdm draws it
-QUALITY = 85  # of the picture of edits, in percent
+WEBP_QUALITY = 85  # percent
 
 
 class Progress:
-    """The progress of a stage that takes long, read from the progress bars among its output."""
+    """The progress of a long stage, read from the progress bars in its output."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
         self._artifact: UUID | None = None
 
     def follow(self, line: str) -> None:
-        """Publish how far the stage is, if the line is a progress bar. A stage that is soon done shows only full ones."""
+        """Publish how far the stage is, if the line is a progress bar. A short stage draws only full ones, and has no page."""
         bar = BAR.match(line)
         if bar is None:
             return
         try:
-            # The stage stands still when nobody reads what it says, so here a server that is away is not waited for.
+            # The stage blocks while nobody reads its output, so do not wait for a server that is away.
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
                 self._publish(bar["what"], float(bar["percent"]))
         except (httpx.HTTPError, PrefectException) as error:  # a page that lags must not end a training
@@ -61,8 +60,8 @@ def publish_counts(stage: str, started: float) -> None:
     """Publish how many samples a stage has done, reused and dropped, if it counts them.
 
     Args:
-        stage: its name.
-        started: when it was called, in seconds since the epoch; counts that are older are of an earlier run.
+        stage: the name of the stage.
+        started: when it was started, in seconds since the epoch; older counts are those of an earlier run.
 
     Raises:
         InputError: the file of the counts is damaged.
@@ -78,7 +77,7 @@ def publish_counts(stage: str, started: float) -> None:
 
 
 def publish_results() -> None:
-    """Publish the table of results, edits of held-out cases, and a link to the training in MLflow, as far as there are any.
+    """Publish the table of results, edits of held-out cases, and a link to the training in MLflow, those that exist.
 
     Raises:
         InputError: MLflow cannot be reached.
@@ -86,9 +85,9 @@ def publish_results() -> None:
     if TABLE.is_file():
         create_markdown_artifact(key="results", markdown=TABLE.read_text(encoding="utf-8"), description="Results")
     if SHEET.is_file():
-        markdown = f"![Edits of held-out cases](data:image/webp;base64,{_small(SHEET)})"
+        markdown = f"![Edits of held-out cases](data:image/webp;base64,{_as_webp(SHEET)})"
         create_markdown_artifact(key="edits", markdown=markdown, description="Edits of held-out cases, uncurated")
-    if MODEL.is_dir():
+    if IEDIT.is_dir():
         _publish_training()
 
 
@@ -98,25 +97,25 @@ def _publish_training() -> None:
     from stages.tracking.runs import find_run
 
     with store_errors_in_one_line():
-        run_id = find_run(folder_digest(MODEL))
+        run_id = find_run(folder_digest(IEDIT))
         page = None if run_id is None else run_page(run_id)
     if page is not None:
         create_link_artifact(key="mlflow-run", link=page, link_text="MLflow", description="The training of the model")
     elif run_id is not None:
-        told = f"Run `{run_id}` of the experiment `iedit`; `mlflow ui` shows it."
-        create_markdown_artifact(key="mlflow-run", markdown=told, description="The training of the model")
+        text = f"Run `{run_id}` of the experiment `iedit`; `mlflow ui` shows it."
+        create_markdown_artifact(key="mlflow-run", markdown=text, description="The training of the model")
 
 
-def _small(picture: Path) -> str:
-    """Return a picture as WebP in base64: a page holds it itself, for the server cannot read the project's files."""
+def _as_webp(picture: Path) -> str:
+    """Return a picture as WebP in base64; the page embeds it, because the server cannot read the project's files."""
     content = BytesIO()
     with Image.open(picture) as image:
-        image.convert("RGB").save(content, "webp", quality=QUALITY)
+        image.convert("RGB").save(content, "webp", quality=WEBP_QUALITY)
     return b64encode(content.getvalue()).decode()
 
 
 def _key(name: str) -> str:
-    """Return a name as Prefect allows it for a key."""
+    """Return a name in the form that Prefect allows for a key."""
     return name.replace("_", "-").lower()
 
 

@@ -1,7 +1,7 @@
-"""What the Prefect server does by itself: ``python -m flows.support.automations`` sets it up, or anew.
+"""The reactions of the Prefect server to events of our runs: ``python -m flows.support.automations`` creates or updates them.
 
-FAILURE_WEBHOOK is the address that is told of a run that failed, as JSON with a ``text``, which Slack, Mattermost and
-others take. Where it is not set, the server's page lists the failure among its events, and nobody is told.
+FAILURE_WEBHOOK is the address that gets a message for every failed run: JSON with a ``text``, which Slack, Mattermost and
+others accept. If it is not set, a failure is listed among the server's events, and no message is sent.
 """
 
 import os
@@ -21,20 +21,20 @@ TAG = "iedit"  # of all deployments in prefect.yaml
 WEBHOOK = "iedit-failures"
 HEARTBEAT, END = "prefect.flow-run.heartbeat", "prefect.flow-run."
 FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
-SILENCE = timedelta(minutes=15)  # more than a restart of the server takes; prefect.yaml asks for heartbeats
+SILENCE = timedelta(minutes=15)  # longer than a restart of the server takes; prefect.yaml asks for heartbeats
 MESSAGE = '{"text": {{ (flow.name ~ "/" ~ flow_run.name ~ ": " ~ flow_run.state.name ~ ". " ~ flow_run.state.message)|tojson}}}'
 RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
 OURS: dict[str, str | list[str]] = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 
 
-def tell_failures(webhook: str | None) -> AutomationCore:
-    """Return the automation that tells of a run that failed, crashed or took too long."""
+def report_failures(webhook: str | None) -> AutomationCore:
+    """Return the automation that sends a message when a run failed, crashed or took too long."""
     action: CallWebhook | DoNothing = DoNothing()
     if webhook:
         block = Webhook(url=SecretStr(webhook), headers=SecretDict({"Content-Type": "application/json"}))
         action = CallWebhook(block_document_id=cast("UUID", block.save(WEBHOOK, overwrite=True)), payload=MESSAGE)
     return AutomationCore(
-        name="iedit: tell failures",
+        name="iedit: tell failures",  # the name by which servers know it: under another, they would have two
         description="A run of iedit failed, crashed or took too long.",
         trigger=EventTrigger(
             expect={END + state for state in FAILED},
@@ -50,11 +50,11 @@ def tell_failures(webhook: str | None) -> AutomationCore:
 
 
 def end_silent_runs(silence: timedelta = SILENCE) -> AutomationCore:
-    """Return the automation that ends a run whose machine was lost, which would hold its place in the pool for ever."""
+    """Return the automation that ends a run whose machine was lost, which would otherwise hold its place in the pool."""
     crashed = ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, message=f"No heartbeat for {silence}", force=False)
     return AutomationCore(
         name="iedit: end silent runs",
-        description="A run of iedit has not been heard of: its process was killed, or its machine is gone.",
+        description="A run of iedit has stopped sending heartbeats: its process was killed, or its machine is gone.",
         trigger=EventTrigger(
             after={HEARTBEAT},
             expect={HEARTBEAT, *(END + state for state in ENDED)},
@@ -70,7 +70,7 @@ def end_silent_runs(silence: timedelta = SILENCE) -> AutomationCore:
 
 
 def set_up(automation: AutomationCore) -> None:
-    """Make an automation, or put it in the place of the one of its name."""
+    """Create an automation, or update the one of the same name."""
     with get_client(sync_client=True) as client:
         found = client.read_automations_by_name(automation.name)
         if found:
@@ -80,13 +80,13 @@ def set_up(automation: AutomationCore) -> None:
 
 
 def main() -> None:
-    """Set up all automations, and say who is told of failures."""
+    """Set up all automations, and print whether failures are reported."""
     webhook = os.environ.get("FAILURE_WEBHOOK")
-    for automation in (tell_failures(webhook), end_silent_runs()):
+    for automation in (report_failures(webhook), end_silent_runs()):
         set_up(automation)
         print(f"automation {automation.name!r} is set up")
     if not webhook:
-        print("FAILURE_WEBHOOK is not set: failures are listed among the server's events, and nobody is told")
+        print("FAILURE_WEBHOOK is not set: failures are listed among the server's events, and no message is sent")
 
 
 if __name__ == "__main__":

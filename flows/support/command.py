@@ -1,4 +1,4 @@
-"""A flow that is run from the command line: with a server of its own where Prefect is told of none."""
+"""A flow that is run from the command line, with a server of its own if Prefect is not given the address of one."""
 
 import logging
 import signal
@@ -20,7 +20,7 @@ from stages.core.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Exit with what ``main`` returns."""
+    """Exit with the exit code that ``main`` returns."""
     on_interrupt(_interrupt)
     code = main()
     on_interrupt(exit_at_once)  # while the interpreter shuts down
@@ -28,13 +28,13 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 
 def exit_code_of(flow: Callable[[], object], check: Callable[[], object] = lambda: None) -> int:
-    """Run a flow, tell what is wrong in one line, and return the exit code.
+    """Run a flow, print an error as one line, and return the exit code.
 
-    Exit codes: 0 done; 1 a command of it failed; 2 bad input, or nothing to run; 130 interrupted.
+    Exit codes: 0 done; 1 one of its commands failed; 2 bad input, or nothing to run; 130 interrupted.
 
     Args:
-        flow: with its parameters.
-        check: what can be checked before a server is started.
+        flow: the flow with its parameters.
+        check: is called before a server is started, which takes long.
     """
     try:
         check()
@@ -53,10 +53,10 @@ def exit_code_of(flow: Callable[[], object], check: Callable[[], object] = lambd
 
 
 def _start_server() -> None:
-    """Start the server that Prefect makes for a flow where it is told of none.
+    """Start the server that Prefect makes for a flow if it is not given the address of one.
 
-    A terminal sends Ctrl-C to it as well. It shall not heed it, for Prefect waits a minute for a server that is gone. So it
-    is started by a thread with SIGINT blocked, which it inherits; this thread waits, and heeds Ctrl-C.
+    A terminal sends Ctrl-C to the server too. It must ignore it, because Prefect waits a minute for a server that is gone.
+    So a thread that blocks SIGINT starts it, and the server inherits that; the main thread waits and handles Ctrl-C.
     """
     started: Future[None] = Future()
 
@@ -65,13 +65,13 @@ def _start_server() -> None:
         try:
             get_client(sync_client=True)
             started.set_result(None)
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised in the main thread
             started.set_exception(error)
 
-    Thread(target=copy_context().run, args=[start], daemon=True).start()  # Prefect's settings are of a context
+    Thread(target=copy_context().run, args=[start], daemon=True).start()  # Prefect's settings belong to a context
     started.result()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    logging.disable()  # Prefect tells at length that the flow was interrupted
+    logging.disable()  # Prefect logs at length that the flow was interrupted
     raise_once(signum, frame)

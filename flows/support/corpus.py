@@ -1,26 +1,17 @@
-"""More images of the embedded world: in params.yaml, where the stages read their number, and in what it is composed from."""
+"""A larger embedded world, for the next refresh."""
 
-from pathlib import Path
-from typing import Any
-
-import yaml
-
+from stages.core.composition import check_composed, configure
 from stages.core.errors import InputError
-from stages.core.files import written_aside
 from stages.core.params import OpenMojiSource
 from stages.core.params_file import read_params
-from stages.core.paths import PARAMS_FILE
-
-PLACE = ("ingest", "source", "images")
-COMPOSED_FROM = Path("conf/source/openmoji.yaml")  # an experiment composes the parameters anew
 
 
 def grow_corpus(images: int) -> None:
-    """Set how many images of the embedded world the corpus has; nothing else in the two files changes.
+    """Choose how many images of the embedded world the corpus has, for the stages and for experiments.
 
     Raises:
-        InputError: the source is another, or has more images already.
-        ParameterError: params.yaml is not as it must be.
+        InputError: the source is another or has more images already, or params.yaml is not what conf/ composes to.
+        ParameterError: params.yaml is invalid.
     """
     source = read_params().ingest.source
     if not isinstance(source, OpenMojiSource):
@@ -28,20 +19,5 @@ def grow_corpus(images: int) -> None:
     if images < source.images:
         raise InputError(f"images = {images}: the corpus has {source.images}, a refresh only adds to it")
     if images > source.images:
-        for path in (COMPOSED_FROM, PARAMS_FILE):  # the last stands for both
-            _write_number(path, images)
-
-
-def _write_number(path: Path, images: int) -> None:
-    text = path.read_text(encoding="utf-8")
-    start, end = _place(text, *PLACE)
-    with written_aside(path) as temporary:
-        temporary.write_text(f"{text[:start]}{images}{text[end:]}", encoding="utf-8")
-
-
-def _place(text: str, *keys: str) -> tuple[int, int]:
-    """Return where in a YAML text the value of a key begins and ends."""
-    node: Any = yaml.compose(text)
-    for wanted in keys:
-        node = next(value for key, value in node.value if key.value == wanted)
-    return node.start_mark.index, node.end_mark.index
+        check_composed()  # composing anew would discard a value that was written into params.yaml alone
+        configure([f"ingest.source.images={images}"])

@@ -1,4 +1,4 @@
-"""What DVC knows of the project: its cache, its remote, and the order of the stages, written in dvc.yaml and nowhere else."""
+"""Facts that DVC knows: the order of the stages, which only dvc.yaml holds, the cache, and whether there is a remote."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import networkx as nx
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-PIPELINE = "dvc.yaml"  # of the project's folder; the pipelines of its subfolders are run by hand
+from stages.core.paths import DVC_FILE
 
 
 class PipelineError(ValueError):
@@ -15,23 +15,25 @@ class PipelineError(ValueError):
 
 
 def stages_in_order(targets: Sequence[str] = ()) -> list[str]:
-    """Return the names of the stages, each after all that it needs.
+    """Return the names of the stages in the project's dvc.yaml, each after all that it needs.
+
+    Pipelines in subfolders are left out: they are run by hand.
 
     Args:
-        targets: only these and what they need; none means all.
+        targets: return only these and those that they need; empty means all.
 
     Raises:
         PipelineError: dvc.yaml cannot be read, or has no such stage.
     """
     try:
         with Repo() as repo:
-            here = {stage for stage in repo.index.stages if stage.path_in_repo == PIPELINE}
+            here = {stage for stage in repo.index.stages if stage.path_in_repo == str(DVC_FILE)}
             needs = repo.index.graph.subgraph(here)  # an edge leads from a stage to one that it needs
             names = {stage: str(stage.name) for stage in here}
     except DvcException as error:
-        raise PipelineError(f"{PIPELINE}: {' '.join(str(error).split())}") from error
+        raise PipelineError(f"{DVC_FILE}: {' '.join(str(error).split())}") from error
     if not names:
-        raise PipelineError(f"{PIPELINE}: no stages; run from the folder of the project")
+        raise PipelineError(f"{DVC_FILE}: no stages; run from the folder of the project")
     unknown = sorted(set(targets) - set(names.values()))
     if unknown:
         raise PipelineError(f"{unknown[0]}: no such stage; there are {', '.join(sorted(names.values()))}")
@@ -43,12 +45,12 @@ def stages_in_order(targets: Sequence[str] = ()) -> list[str]:
 
 
 def has_remote() -> bool:
-    """Tell whether the project has a default remote to push to."""
+    """Return whether the project has a default remote to push to."""
     with Repo() as repo:
         return bool(repo.config["core"].get("remote"))
 
 
 def cache_folder() -> Path:
-    """Return the folder where DVC keeps the bytes of all outs."""
+    """Return the folder of DVC's local cache."""
     with Repo() as repo:
         return Path(repo.cache.local_cache_dir)

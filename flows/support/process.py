@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO
 
 PROGRESS_SECONDS = 15  # a progress bar is redrawn many times a second; one line of it in this time is passed on
-KEPT_LINES = 20  # told when the command fails
-GRACE_SECONDS = 20  # to end well after an interrupt; Prefect kills a cancelled flow after 30
+KEPT_LINES = 20  # shown when the command fails
+GRACE_SECONDS = 20  # from an interrupt to a kill; Prefect kills a cancelled flow after 30
 
 
 class CommandError(RuntimeError):
@@ -22,25 +22,25 @@ class CommandError(RuntimeError):
 
 def run_command(
     command: Sequence[str],
-    tell: Callable[[str], object],
+    on_line: Callable[[str], object],
     *,
     environment: Mapping[str, str] | None = None,
     held: Sequence[int] = (),
 ) -> None:
-    """Run a command and pass each line of its output to ``tell``; of progress bars, a line now and then.
+    """Run a command, and call ``on_line`` with each line of its output; with progress bars, only now and then.
 
-    When this process is interrupted, so is the command with all that it started.
+    When this process is interrupted, so is the command with all the processes that it started.
 
     Args:
-        command: with its arguments.
-        tell: is given each line.
-        environment: variables of the command besides those of this process.
-        held: descriptors of locks that the command shall hold as well.
+        command: the command with its arguments.
+        on_line: is called with each line.
+        environment: variables to add to those of this process.
+        held: file descriptors of locks that the command shall hold too.
 
     Raises:
         CommandError: the command failed.
     """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # "python" is the one that runs this
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # so "python" is the running one
     variables = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **(environment or {})}
     last: deque[str] = deque(maxlen=KEPT_LINES)
     with subprocess.Popen(
@@ -56,20 +56,20 @@ def run_command(
         try:
             for line in calm_lines(process.stdout):
                 last.append(line)
-                tell(line)
+                on_line(line)
             process.wait()
         finally:
             if process.poll() is None:
                 _interrupt(process)
     if process.returncode:
-        told = "\n".join(last)
-        raise CommandError(f"{' '.join(command[-3:])}: exit code {process.returncode}; it said at last:\n{told}")
+        lines = "\n".join(last)
+        raise CommandError(f"{' '.join(command[-3:])}: exit code {process.returncode}; its last lines:\n{lines}")
 
 
 def calm_lines(stream: IO[bytes], clock: Callable[[], float] = time.monotonic) -> Iterator[str]:
-    r"""Yield the lines of a stream without empty ones.
+    r"""Yield the lines of a stream, without empty ones.
 
-    What ends in \r is overwritten on a terminal: of these lines, one in PROGRESS_SECONDS is yielded.
+    A line that ends in \r is overwritten on a terminal: of these, one in PROGRESS_SECONDS is yielded.
     """
     rest, shown = b"", clock()
     while chunk := os.read(stream.fileno(), 65536):

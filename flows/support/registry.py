@@ -1,4 +1,4 @@
-"""What became of the registered model: the tasks that look before a refresh, and tell afterwards.
+"""The tasks that read the champion before a refresh, and publish afterwards whether there is a new one.
 
 The stage evaluate compares and promotes; nothing is decided here.
 """
@@ -6,37 +6,41 @@ The stage evaluate compares and promotes; nothing is decided here.
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from flows.support.tasks import RETRIED, may_pass
+from flows.support.tasks import RETRIED, is_transient
 from stages.tracking.errors import store_errors_in_one_line
 
 
-@task(retry_condition_fn=may_pass, **RETRIED)
+@task(retry_condition_fn=is_transient, **RETRIED)
 def champion_version() -> str | None:
     """Return the version that is the champion, if there is one."""
     from stages.tracking.registry import current_champion
     from stages.tracking.store import connect
 
     with store_errors_in_one_line():
-        connect()  # where nothing was ever registered, a store is made now
+        connect()  # makes the store if nothing was ever registered
         champion = current_champion()
     return None if champion is None else champion.version
 
 
-@task(retry_condition_fn=may_pass, **RETRIED)
+@task(retry_condition_fn=is_transient, **RETRIED)
 def publish_decision(before: str | None) -> None:
-    """Publish whether the champion is another one than it was before."""
+    """Publish whether the champion has changed.
+
+    Args:
+        before: the champion's version before the run.
+    """
     from stages.tracking.registry import latest_version
 
     with store_errors_in_one_line():
         newest, now = latest_version(), champion_version.fn()
     if now != before:
-        told = f"Promoted: version {now} is the champion" + (f", {before} was before." if before else ", the first.")
+        text = f"Promoted: version {now} is the champion" + (f", {before} was before." if before else ", the first.")
     elif newest is None:
-        told = "No model is registered."
+        text = "No model is registered."
     elif now is None:
-        told = f"There is no champion; version {newest.version} is the newest."
+        text = f"There is no champion; version {newest.version} is the newest."
     elif newest.version == now:
-        told = f"Kept: no new model came about, and version {now} stays the champion."
+        text = f"Kept: no new model was registered, and version {now} stays the champion."
     else:
-        told = f"Kept: version {now} stays the champion; version {newest.version} is the newest."
-    create_markdown_artifact(key="decision", markdown=told, description="The champion")
+        text = f"Kept: version {now} stays the champion; version {newest.version} is the newest."
+    create_markdown_artifact(key="decision", markdown=text, description="The champion")

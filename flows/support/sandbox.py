@@ -1,10 +1,11 @@
-"""A copy of the project in which experiments are run, so that nothing of the project itself changes meanwhile.
+"""A copy of the project in which experiments run, so that nothing in the project itself changes meanwhile.
 
-``dvc exp run --temp`` would not do. It stashes what is not committed and composes params.yaml in the folder itself before
-it copies anything, and what a training had done when it was killed goes with the temporary folder.
+``dvc exp run --temp`` would not do: it stashes uncommitted changes and composes params.yaml in the project itself before it
+copies anything, and a killed training's checkpoints are lost with the temporary folder.
 """
 
 import fcntl
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,28 +17,29 @@ from flows.support.dag import cache_folder
 from flows.support.tasks import run_logged
 from stages.core.errors import InputError, first_line
 from stages.core.files import remove
+from stages.core.paths import CONF, LOCK_FILE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sandbox:
-    """A repository of git and DVC that has the files of the project as they were, and shares the project's cache."""
+    """A repository of git and DVC with the files of the project as they were, which shares the project's cache."""
 
     folder: Path
     commit: str
-    """The one that is checked out in the project; DVC shows the experiments below it."""
+    """The commit that is checked out in the project; DVC lists the experiments below it."""
     lock: int
-    """The descriptor of the lock. What is run with it holds the lock as well, should it outlive this process."""
+    """The file descriptor of the lock. Commands of the sandbox hold the lock too, should they outlive this process."""
 
     def run_experiment(self, name: str, target: str, chosen: Sequence[str], on_line: Callable[[str], object]) -> None:
-        """Run an experiment, and put it among those of the project, in the place of one of the same name.
+        """Run an experiment, and put it among those of the project, where it replaces one of the same name.
 
-        Its outs are in the folder afterwards. What its stages log goes to the store of the project.
+        Its outs are in the folder afterwards. Its stages log to the project's tracking store.
 
         Args:
-            name: of the experiment.
-            target: the stage that is brought up to date, with all that it needs.
-            chosen: what it changes, each as ``dvc exp run -S`` has it.
-            on_line: is given each line of the output.
+            name: the name of the experiment.
+            target: the stage to bring up to date, with all that it needs.
+            chosen: the changed parameters, each in the form of ``dvc exp run -S``.
+            on_line: is called with each line of the output.
 
         Raises:
             CommandError: the experiment failed.
@@ -45,16 +47,16 @@ class Sandbox:
         """
         from stages.tracking.store import connect, tracking_uri
 
-        connect()  # makes the store where there is none
+        connect()  # makes the store if there is none
         reference = f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{name}"
-        git("-C", str(self.folder), "update-ref", "-d", reference)  # of an attempt that failed after it
+        git("-C", str(self.folder), "update-ref", "-d", reference)  # of an attempt that failed afterwards
         options = [word for each in chosen for word in ("-S", each)]
         command = ["dvc", "--cd", str(self.folder), "exp", "run", "--name", name, *options, target]
         self.run(*command, on_line=on_line, MLFLOW_TRACKING_URI=tracking_uri())
         git("fetch", "--quiet", "--no-write-fetch-head", str(self.folder), f"+{reference}:{reference}")
 
     def run(self, *module: str, on_line: Callable[[str], object] = lambda _: None, **environment: str) -> None:
-        """Run a module of Python with its arguments, in the folder of the project, as a command that needs the sandbox.
+        """Run a Python module with its arguments in the folder of the project, as a command that holds the lock.
 
         Raises:
             CommandError: the command failed.
@@ -64,10 +66,10 @@ class Sandbox:
 
 @contextmanager
 def open_sandbox(folder: Path) -> Iterator[Sandbox]:
-    """Make a sandbox for the block, of all that git tracks, changes that are not committed included.
+    """Make a sandbox from the files that git tracks, uncommitted changes included, conf/ and dvc.lock.
 
-    It is removed when the block ends well. Else what git ignores in it is there for the next one, which goes on with an
-    unfinished training. All else of it is made anew.
+    It is removed when the block ends well. Otherwise the files in it that git ignores stay for the next sandbox, which
+    resumes an unfinished training; all others are made anew.
 
     Raises:
         InputError: another process has it open, or the project is in no repository with a commit.
@@ -77,15 +79,15 @@ def open_sandbox(folder: Path) -> Iterator[Sandbox]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"{folder}: another run, or what is left of it, is at work there; wait for it to end") from error
+            raise InputError(f"{folder}: in use by another run or by what is left of one; wait for it to end") from error
         commit = git("rev-parse", "--verify", "HEAD")
-        _fill(folder, commit, git("stash", "create") or commit)  # a commit of the changes, which are left as they are
+        _fill(folder, commit, git("stash", "create") or commit)  # a commit of the changes, which stay as they are
         yield Sandbox(folder=folder, commit=commit, lock=lock.fileno())
         remove(folder)
 
 
 def _fill(folder: Path, commit: str, changed: str) -> None:
-    """Check a commit out, and have the files as ``changed`` has them."""
+    """Check a commit out, with the files as ``changed`` has them, and add those that git may not track."""
     from stages.cli.clone import copy_local_files
 
     for name in (".git", ".dvc"):
@@ -98,11 +100,14 @@ def _fill(folder: Path, commit: str, changed: str) -> None:
     git(*here, "read-tree", "--reset", "-u", changed)
     git(*here, "clean", "--quiet", "--force", "-d")
     copy_local_files(folder)
+    shutil.copytree(CONF, folder / CONF, dirs_exist_ok=True)  # a preset of the user's own may be untracked
+    if LOCK_FILE.is_file():
+        shutil.copyfile(LOCK_FILE, folder / LOCK_FILE)
     run_logged([sys.executable, "-m", "dvc", "--cd", str(folder), "cache", "dir", "--quiet", "--local", str(cache_folder())])
 
 
 def git(*arguments: str) -> str:
-    """Run a command of git and return what it says.
+    """Run a git command and return its output.
 
     Raises:
         InputError: it failed.

@@ -16,20 +16,20 @@ from flows.support.dag import has_remote
 from flows.support.process import CommandError, run_command
 from stages.core.errors import InputError
 
-RETRY_SECONDS = (30, 120, 600, 1800)  # a lock is held for as long as another run takes, a server is away until it is up
-# What is said where the same may succeed later; DVC has one exit code for all.
-PASSING = re.compile(
-    r"Unable to acquire lock"  # DVC: another command of it is at work in this project
-    r"|is being blocked by"  # DVC: another command of it reads or writes the same files
-    r"|tracking (server (http\S+: |was not back)|store:(?! database or disk is full))"  # MLflow is away, or went away
+RETRY_SECONDS = (30, 120, 600, 1800)  # a lock may be held for a whole run, a server may be away for long
+# Messages of failures that may pass; DVC has one exit code for all.
+TRANSIENT = re.compile(
+    r"Unable to acquire lock"  # DVC: another of its commands is at work in this project
+    r"|is being blocked by"  # DVC: another of its commands reads or writes the same files
+    r"|tracking (server (http\S+: |was not back)|store:(?! database or disk is full))"  # MLflow cannot be reached
     r"|the hub gives none: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
 
 
-def may_pass(_: Task[..., object], __: TaskRun, state: State[object]) -> bool:
-    """Tell whether a task failed for what can pass by itself, and not for its input or a defect."""
+def is_transient(_: Task[..., object], __: TaskRun, state: State[object]) -> bool:
+    """Return whether a task failed for a reason that may pass by itself, rather than for its input or a defect."""
     error = state.data
-    return isinstance(error, CommandError | InputError) and PASSING.search(str(error)) is not None
+    return isinstance(error, CommandError | InputError) and TRANSIENT.search(str(error)) is not None
 
 
 RETRIED: dict[str, Any] = {
@@ -40,33 +40,33 @@ RETRIED: dict[str, Any] = {
 
 
 def run_stages(names: Sequence[str], forced: Collection[str] = ()) -> None:
-    """Bring stages up to date one after another, as DVC locks its project.
+    """Bring stages up to date one after another, because DVC locks its project.
 
     Args:
         names: the stages, in their order.
-        forced: of these, those that are run even where nothing changed.
+        forced: those to run even if nothing changed.
     """
     for name in names:
         reproduce.with_options(name=name)(name, force=name in forced)
 
 
-@task(retry_condition_fn=may_pass, **RETRIED)
+@task(retry_condition_fn=is_transient, **RETRIED)
 def reproduce(stage: str, *, force: bool) -> None:
-    """Bring one stage up to date, pass on what it says, and publish its progress and its counts."""
+    """Bring one stage up to date, log its output, and publish its progress and its counts."""
     started = time.time()
     run_dvc("repro", "--single-item", stage, *(["--force"] if force else []), on_line=artifacts.Progress(stage).follow)
     artifacts.publish_counts(stage, started)
 
 
-@task(retry_condition_fn=may_pass, **RETRIED)
+@task(retry_condition_fn=is_transient, **RETRIED)
 def publish_results() -> None:
-    """Publish the table of results, edits, and the way to MLflow."""
+    """Publish the table of results, edits, and a link to MLflow."""
     artifacts.publish_results()
 
 
-@task(**RETRIED)  # whatever keeps DVC from its remote, the remote may be back
+@task(**RETRIED)  # whatever keeps DVC from its remote may pass
 def push_data() -> None:
-    """Push to the remote of the project what it does not have yet."""
+    """Push to the project's remote what it does not have yet."""
     if has_remote():
         run_dvc("push")
     else:
@@ -74,7 +74,7 @@ def push_data() -> None:
 
 
 def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) -> None:
-    """Run a command of DVC, as :func:`run_logged` does."""
+    """Run a DVC command as :func:`run_logged` does."""
     run_logged([sys.executable, "-m", "dvc", *arguments], on_line)
 
 
@@ -92,8 +92,8 @@ def run_logged(
     """
     log = get_run_logger().info
 
-    def tell(line: str) -> None:
+    def pass_on(line: str) -> None:
         log(line)
         on_line(line)
 
-    run_command(command, tell, environment=environment, held=held)
+    run_command(command, pass_on, environment=environment, held=held)

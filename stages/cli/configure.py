@@ -2,20 +2,20 @@
 
 import argparse
 
+from stages.core import composition
 from stages.core.choices import Choices
-from stages.core.composition import check_composed, configure
 from stages.core.paths import PARAMS_FILE
 
 
-def run(options: argparse.Namespace) -> None:
-    """Compose params.yaml from the choices of conf/config.yaml and those given, and print them; without any, only print.
+def configure(options: argparse.Namespace) -> None:
+    """Make the given choices and print all of them with the values that changed; without any, only print them.
 
     Raises:
         InputError: a choice is refused, and nothing is written; or, without any, params.yaml is not what conf/ composes to.
     """
-    changed = configure(options.choices) if options.choices else None
+    changed = composition.configure(options.choices) if options.choices else None
     print("\n".join(Choices.read().words()))
     if changed is None:
-        check_composed()
+        composition.check_composed()
     else:
         print("", *[f"{PARAMS_FILE}: {line}" for line in changed or ["nothing changed"]], sep="\n")

@@ -1,4 +1,4 @@
-"""The command ``iedit``: edit a picture, summarise the last run, and operate the registry."""
+"""The command ``iedit``: edit a picture, configure a run, summarise the last one, and operate the registry."""
 
 import argparse
 import os
@@ -51,6 +51,14 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     _add_edit_options(add("edit", "edit:edit", "edit a picture and print where the results are"))
+    configure = add("configure", "configure:configure", "choose preset, source and values, and compose params.yaml from them")
+    configure.add_argument(
+        "choices",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="preset=paper, source=folder, train.steps=800 or, to forget a value, ~train.steps; conf/base.yaml explains the"
+        " keys (default: print what is chosen)",
+    )
     add("summary", "summary:summary", "print the results of the last run, the registered model, and a command to try")
 
     promote = add("promote", "registry:promote", "make a version champion if it beats the champion on the current cases")

@@ -14,7 +14,8 @@ import yaml
 from stages.core.choices import CONFIG, OPTIONAL, Choices, flat, shown
 from stages.core.errors import InputError, first_line
 from stages.core.files import written_aside
-from stages.core.params import ParameterError, read_params
+from stages.core.params import Params
+from stages.core.params_file import ParameterError, read_params
 from stages.core.paths import CONF, PARAMS_FILE
 
 MISSING = "(missing)"
@@ -38,10 +39,7 @@ def configure(words: Sequence[str]) -> list[str]:
         shutil.copytree(CONF, conf)
         choices.write(conf / CONFIG.name)
         _compose(conf, params)
-        try:
-            read_params(params)
-        except ParameterError as error:
-            raise InputError(str(error).removeprefix(f"{params}: ")) from error
+        _read_params(params)
         after = _read(params)
         _check_kept(choices, after)
         with written_aside(CONFIG) as new_config, written_aside(PARAMS_FILE) as new_params:
@@ -70,16 +68,36 @@ def check_composed() -> None:
         )
 
 
-def _compose(conf: Path, output: Path) -> None:
+def compose_params(*overrides: str) -> Params:
+    """Return the parameters that ``dvc exp run -S OVERRIDE …`` composes.
+
+    Raises:
+        InputError: conf/ or an override cannot be read, or they make parameters that are not allowed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        params = Path(folder) / PARAMS_FILE
+        _compose(CONF, params, overrides)
+        return _read_params(params)
+
+
+def _compose(conf: Path, output: Path, overrides: Sequence[str] = ()) -> None:
     """Compose a folder of settings into a file, as ``dvc exp run`` does."""
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        compose_and_dump(output, str(conf.absolute()), None, CONFIG.stem, str(Path.cwd()), [])
+        compose_and_dump(output, str(conf.absolute()), None, CONFIG.stem, str(Path.cwd()), list(overrides))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise InputError(f"{CONF}: {first_line(error)}") from error
+
+
+def _read_params(path: Path) -> Params:
+    """Read and check composed parameters; the message of an error leaves out the temporary file."""
+    try:
+        return read_params(path)
+    except ParameterError as error:
+        raise InputError(str(error).removeprefix(f"{path}: ")) from error
 
 
 def _check_kept(choices: Choices, composed: Mapping[str, Any]) -> None:
