@@ -63,17 +63,6 @@ def client(empty_store, tmp_path, monkeypatch):
     return store.connect()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """An empty Prefect server."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-        with prefect_test_harness(server_startup_timeout=300):
-            yield
-
-
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """One tiny random model of each family, saved once for all tests; see tiny_corpus.make_models."""

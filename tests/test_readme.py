@@ -13,8 +13,8 @@ import pytest
 from stages.cli.main import _parser
 from stages.core.params import Params
 from stages.report.captions import NAMES
-from tests.stages.core.test_params import composed
 from tests.support import ROOT
+from tests.support.composed import composed
 
 README = (ROOT / "README.md").read_text()
 CI = (ROOT / ".ci" / "run").read_text().splitlines()

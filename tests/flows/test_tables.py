@@ -76,8 +76,8 @@ class Work:
                 assert (folder / path).read_text() == content  # changes that are not committed come along
         assert not (folder / "gone").exists()
         (folder / "params.yaml").write_text("seed: 4\n")
-        (folder / ablation.MODEL).mkdir(parents=True, exist_ok=True)
-        (folder / ablation.MODEL / "weights").write_text(name)
+        (folder / ablation.IEDIT).mkdir(parents=True, exist_ok=True)
+        (folder / ablation.IEDIT / "weights").write_text(name)
         self.while_training()
         self.trained.append(name)
         if error := self.fails.get(len(self.trained)):

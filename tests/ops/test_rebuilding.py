@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.ops.platform import free_port, until
-from tests.support.small_project import ROOT, SMALL, STAGES, commit, environment_of, make_project, run, set_composed
+from tests.support.small_project import ROOT, STAGES, commit, environment_of, make_project, run
 
 OUTS = ("data/corpus", "data/captions", "data/edits", "data/pairs", "data/training", "models")
 
@@ -27,7 +27,6 @@ def project(tmp_path_factory) -> Iterator[Path]:
         patch.setenv("HOME", str(folder.parent / "home"))
         make_project(folder)
         shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-        set_composed(folder, SMALL)
         commit(folder, "small")
         run(folder, "dvc", "repro")
         commit(folder, "results")

@@ -1,15 +1,17 @@
 """A copy of the project with few images and few steps, for tests that run it as a user does."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from stages.core.choices import flat
+from stages.core.composition import configure
 from tests.support import ROOT
 
 FILES = (
@@ -19,7 +21,7 @@ FILES = (
 STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
 SMALL: dict[str, Any] = {
     "threads": 1,
-    "ingest": {"source": {"kind": "openmoji", "images": 48, "cases": 4}, "shard_size": 24},
+    "ingest": {"source": {"images": 48, "cases": 4}, "shard_size": 24},
     "train": {"steps": 3, "batch": 2, "checkpoint_every": 2},
     "sampling": {"steps": 4},
     "evaluate": {"max_cases": 4, "batch": 4, "gallery": 2, "bootstrap": 20},
@@ -44,18 +46,14 @@ def run(project: Path, *command: str) -> str:
 
 
 def set_params(project: Path, changes: Mapping[str, Any]) -> None:
-    """Change values in params.yaml, section by section."""
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    for section, values in changes.items():
-        params[section] = params[section] | values if isinstance(values, dict) else values
-    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    """Choose values, section by section, for the stages and for experiments."""
+    choose(project, *(f"{key}={json.dumps(value)}" for key, value in flat(changes).items()))
 
 
-def set_composed(project: Path, changes: Mapping[str, Any]) -> None:
-    """Change values in what experiments are composed from, as far as no group of conf/ that is chosen has another say."""
-    config = project / "conf" / "config.yaml"
-    others = "".join(line for line in config.open() if not line.startswith("threads:"))
-    config.write_text(others + yaml.safe_dump(dict(changes)))
+def choose(project: Path, *choices: str) -> None:
+    """Run ``iedit configure`` in a project."""
+    with chdir(project):
+        configure(choices)
 
 
 def make_project(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""params.yaml: composed from conf/, checked before anything else happens."""
+"""params.yaml: checked before anything else happens."""
 
 import json
 import subprocess
@@ -8,32 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from stages.core.params import ModelName, Params
 from stages.core.params_file import ParameterError, _Loader, read_params
 from tests.support import ROOT
-
-
-def composed(*overrides: str) -> dict:
-    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        return OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
-
-
-def test_params_file_is_the_embedded_preset():
-    assert yaml.safe_load((ROOT / "params.yaml").read_text()) == composed()
-
-
-def test_every_preset_goes_with_every_source():
-    presets, sources = (sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in ("preset", "source"))
-    assert presets == ["embedded", "paper"]
-    for preset in presets:
-        for source in sources:
-            params = Params.model_validate(composed(f"preset={preset}", f"source={source}"))
-            assert params.ingest.source.kind == source
+from tests.support.composed import composed
 
 
 def read(folder: Path, params: object) -> Params:

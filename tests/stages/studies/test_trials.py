@@ -24,8 +24,8 @@ from stages.studies import tradeoff, tune
 from stages.studies.ablation import score_model
 from stages.tracking import store
 from stages.tracking.ablation_runs import PARENT, log_ablation
-from tests.stages.core.test_params import composed
 from tests.support import ROOT
+from tests.support.composed import composed
 from tests.support.tiny_corpus import write_training_pairs, write_world
 
 OF_SET = ("frechet_judge_features", "kid_judge_features")

@@ -1,0 +1,34 @@
+from types import SimpleNamespace
+
+import pytest
+from prefect import get_client
+
+from flows.support import automations
+from flows.support.automations import end_silent_runs, report_failures, set_up
+
+
+def test_automations_exist_once_however_often_they_are_set_up(server):
+    for webhook in (None, "http://127.0.0.1:9/", "http://127.0.0.1:9/", None):
+        set_up(report_failures(webhook))
+        set_up(end_silent_runs())
+        with get_client(sync_client=True) as client:
+            found = {each.name: each.actions[0].type for each in client.read_automations()}
+            assert len(client.read_automations()) == 2
+        assert found == {
+            "iedit: tell failures": "call-webhook" if webhook else "do-nothing",
+            "iedit: end silent runs": "change-flow-run-state",
+        }
+
+
+@pytest.mark.parametrize(("webhook", "is_silent"), [(None, True), ("http://127.0.0.1:9/", False)])
+def test_it_is_said_whether_failures_are_reported(monkeypatch, capsys, webhook, is_silent):
+    made = []
+    monkeypatch.setattr(automations, "set_up", made.append)
+    monkeypatch.setattr(automations, "report_failures", lambda given: SimpleNamespace(name=str(given)))
+    if webhook is None:
+        monkeypatch.delenv("FAILURE_WEBHOOK", raising=False)
+    else:
+        monkeypatch.setenv("FAILURE_WEBHOOK", webhook)
+    automations.main()
+    assert [each.name for each in made] == [str(webhook), "iedit: end silent runs"]
+    assert ("no message is sent" in capsys.readouterr().out) is is_silent

@@ -1,0 +1,53 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.support.corpus import grow_corpus
+from stages.core.choices import flat
+from stages.core.composition import check_composed, configure
+from stages.core.errors import InputError
+from stages.core.params_file import read_params
+from tests.support import ROOT
+from tests.support.composed import composed
+
+
+@pytest.fixture(autouse=True)
+def params(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    shutil.copytree(ROOT / "conf", "conf")
+    return Path("params.yaml")
+
+
+def test_only_the_number_changes(params):
+    before = flat(yaml.safe_load(params.read_text()))
+    grow_corpus(6500)
+    assert flat(yaml.safe_load(params.read_text())) == before | {"ingest.source.images": 6500}
+    assert read_params().ingest.source.images == 6500
+
+
+def test_experiments_are_composed_with_the_same_number(tmp_path):
+    configure(["train.steps=800"])
+    grow_corpus(6500)
+    row = composed("ablation=guided", conf=tmp_path / "conf")
+    assert (row["ingest"]["source"]["images"], row["train"]["steps"]) == (6500, 800)
+    check_composed()
+
+
+def test_fewer_images_and_other_sources_are_refused(params):
+    before = params.read_text()
+    with pytest.raises(InputError, match="images = 5: the corpus has 6000, a refresh only adds to it"):
+        grow_corpus(5)
+    assert params.read_text() == before
+    configure(["source=folder"])
+    with pytest.raises(InputError, match="images = 7000: only for the source openmoji, this is folder; add to 'photos'"):
+        grow_corpus(7000)
+
+
+def test_a_value_in_params_alone_is_not_discarded(params):
+    params.write_text(params.read_text().replace("steps: 400", "steps: 700"))
+    with pytest.raises(InputError, match=r"^params\.yaml: train\.steps = 700, but conf composes to 400"):
+        grow_corpus(6500)
+    assert "steps: 700" in params.read_text()

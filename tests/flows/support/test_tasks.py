@@ -1,0 +1,112 @@
+"""Which failures are retried, because they may pass by themselves."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import pytest
+from dvc.fs import localfs
+from dvc.lock import Lock, LockError
+from dvc.rwlock import rwlock
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+from mlflow.tracking import MlflowClient
+from prefect import flow
+from requests import HTTPError
+
+from flows.support import tasks
+from flows.support.process import CommandError
+from flows.support.tasks import TRANSIENT, is_transient, push_data, reproduce
+from stages.core.errors import InputError
+from stages.core.params import ModelName
+from stages.models.hub import ModelError, locate
+from stages.tracking import outbox, store
+from stages.tracking.errors import store_errors_in_one_line
+
+
+@flow
+def one_stage(stage: str) -> None:
+    reproduce.with_options(retry_delay_seconds=0)(stage, force=False)
+
+
+def test_a_failure_that_may_pass_is_retried(dvc_project, server):
+    one_stage("away")
+    assert Path("runs/away").read_text() == "run\n" * 3
+
+
+def test_a_failure_that_cannot_pass_is_not_retried(dvc_project, server):
+    with pytest.raises(CommandError, match="seed = -1"):
+        one_stage("wrong")
+    assert Path("runs/wrong").read_text() == "run\n"
+
+
+def test_locks_of_dvc_are_transient(tmp_path):
+    with Lock(str(tmp_path / "lock")), pytest.raises(LockError) as repository:
+        Lock(str(tmp_path / "lock")).lock()
+    ask = {"tmp_dir": str(tmp_path), "fs": localfs, "read": [], "write": ["data"], "hardlink": False}
+    with rwlock(cmd="dvc repro", **ask), pytest.raises(LockError) as files, rwlock(cmd="dvc push", **ask):
+        pass
+    for held in (repository, files):
+        assert TRANSIENT.search(str(held.value))
+
+
+def test_an_absent_mlflow_server_is_transient(monkeypatch):
+    from stages.tracking.store import connect
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(InputError) as away:
+        connect()
+    assert TRANSIENT.search(str(away.value))
+    assert is_transient(None, None, SimpleNamespace(data=away.value))
+    assert not is_transient(None, None, SimpleNamespace(data=RuntimeError(str(away.value))))
+    monkeypatch.setattr(outbox, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "http://127.0.0.1:9")
+    box = outbox.Outbox()
+    box.put(lambda: MlflowClient("http://127.0.0.1:9").search_experiments(max_results=1))
+    with pytest.raises(InputError, match="was not back") as gone:
+        box.empty()
+    assert TRANSIENT.search(str(gone.value))
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_refusal_of_mlflow_is_not_transient(status):
+    with pytest.raises(InputError, match=r"^tracking store refuses: ") as refused, store_errors_in_one_line():
+        raise HTTPError("no", response=SimpleNamespace(status_code=status))
+    assert not TRANSIENT.search(str(refused.value))
+
+
+def test_a_server_that_refuses_from_the_start_is_not_transient(monkeypatch):
+    def refuse(_: str) -> None:
+        raise MlflowException("not for you", error_code=PERMISSION_DENIED)
+
+    monkeypatch.setattr(store, "_wait_for_answer", refuse)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    with pytest.raises(InputError, match=r"^tracking server http://127\.0\.0\.1:9 refuses: not for you$") as refused:
+        store.connect()
+    assert not TRANSIENT.search(str(refused.value))
+
+
+@pytest.mark.parametrize("status", [429, 502])
+def test_a_busy_mlflow_server_is_transient(status):
+    with pytest.raises(InputError, match=r"^tracking store: ") as busy, store_errors_in_one_line():
+        raise HTTPError("later", response=SimpleNamespace(status_code=status))
+    assert TRANSIENT.search(str(busy.value))
+
+
+@pytest.mark.parametrize(("reason", "passes"), [("ConnectError: no route", True), ("RepositoryNotFoundError: 404", False)])
+def test_an_absent_hub_is_transient_and_an_absent_model_is_not(monkeypatch, reason, passes):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(f"Got: {reason}")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(ModelError) as error:
+        locate(ModelName(name=f"owner/transient-{passes}", revision="main"))
+    assert bool(TRANSIENT.search(str(error.value))) is passes
+
+
+def test_push_without_a_remote_says_so(dvc_project, monkeypatch, caplog):
+    monkeypatch.setattr(tasks, "get_run_logger", logging.getLogger)
+    with caplog.at_level(logging.INFO):
+        push_data.fn()
+    assert any("no remote is configured" in record.getMessage() for record in caplog.records)

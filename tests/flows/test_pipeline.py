@@ -1,0 +1,65 @@
+import json
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from prefect.artifacts import Artifact
+
+import flows
+from flows.pipeline import pipeline
+from flows.support.process import CommandError
+
+
+def test_analytics_are_off():
+    assert flows.os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert os.environ["DVC_NO_ANALYTICS"] == os.environ["DO_NOT_TRACK"] == "1"
+
+
+def test_it_brings_every_stage_up_to_date(dvc_project, server, caplog):
+    with caplog.at_level(logging.INFO, logger="prefect"):
+        assert pipeline(targets=["third"]) == ["first", "second", "third"]
+    lines = [record.getMessage() for record in caplog.records]
+    assert "first speaks" in lines
+    assert "bar 100%" in lines
+    assert "bar 50%" not in lines
+    counts = Artifact.get("first-counts")
+    assert counts is not None
+    assert counts.data == '[{"what": "done", "count": 5}, {"what": "dropped: too small", "count": 2}]'
+    results = Artifact.get("results")
+    assert results is not None
+    assert results.data == "the end\n"
+    assert Path("b.txt").read_text() == "a\n"
+
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="prefect"):
+        pipeline(targets=["third"])
+    assert "first speaks" not in [record.getMessage() for record in caplog.records]
+    again = Artifact.get("first-counts")
+    assert again is not None
+    assert again.description == "Samples of first; nothing changed, so these are of an earlier run"
+
+
+def test_a_failed_stage_fails_the_flow(dvc_project, server):
+    with pytest.raises(CommandError, match=r"(?s)--single-item lonely: exit code .*lonely breaks"):
+        pipeline(targets=["lonely"])
+
+
+def test_without_a_table_none_is_published(dvc_project, server, monkeypatch):
+    def publish(**_) -> None:
+        pytest.fail("a table was published")
+
+    monkeypatch.setattr("flows.support.artifacts.TABLE", Path("nowhere.md"))
+    monkeypatch.setattr("flows.support.artifacts.create_markdown_artifact", publish)
+    assert pipeline(targets=["first"]) == ["first"]
+
+
+def test_the_lock_of_a_killed_run_is_ignored(dvc_project, server):
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    left = {"pid": killed.pid, "cmd": "dvc repro"}
+    held = json.dumps({"read": {}, "write": {str(dvc_project / "a.txt"): left}})
+    (dvc_project / ".dvc/tmp").mkdir(exist_ok=True)
+    (dvc_project / ".dvc/tmp/rwlock").write_text(held)
+    assert pipeline(targets=["first"], force=True) == ["first"]
