@@ -1,15 +1,24 @@
 """Fixtures for the tests of the flows."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.support import artifacts, registry
+from flows import ablation
+from flows.support import artifacts, registry, sandbox
+from stages.core.provenance import source_digest
+from tests.support import ROOT
+from tests.support.experiments import WHO, Work, git
 from tests.support.flow_project import DVC_FILE, make_dvc_project
+
+digest_once = cache(source_digest)  # the code does not change while tests run, and parsing all of it takes long
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +77,31 @@ def without_engine(monkeypatch) -> Callable[..., None]:
         monkeypatch.setattr(module, "get_run_logger", logging.getLogger, raising=False)
 
     return call
+
+
+@pytest.fixture
+def work(empty_store, tmp_path, monkeypatch) -> Work:
+    """The current folder: a repository with uncommitted changes, an untracked dvc.lock, and a model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("dvc.yaml", "params.yaml", ".gitignore"):
+        shutil.copy(ROOT / name, name)
+    shutil.copytree(ROOT / "conf", "conf")
+    git("init", "--quiet")
+    Repo.init().close()
+    mine = {"models/iedit/weights": "mine", "stages.txt": "changed", "dvc.lock": "schema: '2.0'\nstages: {}\n"}
+    for name in (*mine, "gone"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("{}")
+    Path("dvc.lock").unlink()
+    git("add", "--all")
+    git(*WHO, "commit", "--quiet", "--message", "start")
+    for name, content in mine.items():
+        Path(name).write_text(content)
+    Path("gone").unlink()
+    shutil.copy(empty_store, tmp_path)
+    work = Work(mine)
+    work.choose("seed=1")
+    monkeypatch.setattr(sandbox, "run_logged", work.run)
+    monkeypatch.setattr(ablation, "source_digest", digest_once)
+    return work

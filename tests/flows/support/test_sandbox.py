@@ -1,0 +1,96 @@
+"""Experiments compose their parameters from the project's preset and source: real DVC, without stubs."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from flows.support import tasks
+from flows.support.sandbox import open_sandbox
+from stages.core.composition import configure
+from stages.core.errors import InputError
+from tests.support import ROOT
+from tests.support.composed import composed
+from tests.support.experiments import WHO, experiments, git
+
+STAGES = """
+stages:
+  train:
+    cmd: mkdir -p models/iedit && cp params.yaml models/iedit/params.yaml
+    params: [train, ingest.source]
+    outs: [models/iedit: {persist: true}]
+"""
+CHOICES = ("preset=paper", "source=folder", "ingest.source.path=photos", "train.steps=800")
+PLACE = Path("logs/ablation/project")
+
+
+@pytest.fixture
+def project(empty_store, tmp_path, monkeypatch) -> Path:
+    """A project of another preset and source than the default's, chosen but not committed; its stage keeps params.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(tasks, "get_run_logger", logging.getLogger)
+    for key, value in zip(("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL"), ("t", "t@localhost"), strict=True):
+        monkeypatch.setenv(key, value)
+        monkeypatch.setenv(key.replace("AUTHOR", "COMMITTER"), value)
+    shutil.copytree(ROOT / "conf", "conf")
+    for name in ("params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, name)
+    Path("dvc.yaml").write_text(STAGES)
+    git("init", "--quiet")
+    Repo.init().close()
+    shutil.copy(ROOT / ".dvc" / "config", ".dvc/config")
+    git("add", "--all")
+    git(*WHO, "commit", "--quiet", "--message", "start")
+    shutil.copy(empty_store, tmp_path)
+    configure(CHOICES)
+    return tmp_path
+
+
+def trained_with(folder: Path) -> dict:
+    return yaml.safe_load((folder / "models" / "iedit" / "params.yaml").read_text())
+
+
+def test_an_experiment_keeps_preset_source_and_values(project):
+    dvc("repro")
+    assert trained_with(project) == composed(*CHOICES)
+    before = {path: path.read_bytes() for path in map(Path, ("params.yaml", "dvc.lock", "models/iedit/params.yaml"))}
+    status = git("status", "--porcelain")
+    assert "?? dvc.lock" in status
+    with open_sandbox(PLACE) as sandbox:
+        assert (sandbox.folder / "dvc.lock").read_bytes() == before[Path("dvc.lock")]
+        sandbox.run_experiment("guided", "train", ("ablation=guided", "train.seed=1"), lambda _: None)
+        row = trained_with(sandbox.folder)
+    assert row == composed(*CHOICES, "ablation=guided", "train.seed=1")
+    assert row["ingest"]["source"] == {"kind": "folder", "path": "photos"}
+    assert row["train"]["base"]["name"] == "CompVis/stable-diffusion-v1-4"
+    assert (row["train"]["losses"]["noise"], row["train"]["losses"]["guidance_scale"]) == ("guided", 7.5)
+    assert experiments() == ["guided"]
+    assert {path: path.read_bytes() for path in before} == before
+    assert git("status", "--porcelain") == status
+
+
+def test_exp_run_keeps_preset_source_and_values(project):
+    dvc("exp", "run", "-S", "train.steps=5")
+    assert trained_with(project) == composed(*CHOICES[:-1], "train.steps=5")
+
+
+def dvc(*arguments: str) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_folder_without_a_commit_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet")
+    refusal = r"^git rev-parse --verify HEAD: fatal: Needed a single revision$"
+    with pytest.raises(InputError, match=refusal), open_sandbox(PLACE):
+        pytest.fail("there is nothing to run")
