@@ -29,7 +29,7 @@ class Choices:
         Raises:
             InputError: there is no such file, or it is not YAML with Hydra's list of defaults.
         """
-        from ruamel.yaml import YAMLError
+        from ruamel.yaml.error import YAMLError
 
         if not CONFIG.is_file():
             raise InputError(f"{CONFIG}: no such file; run from the folder of the project")

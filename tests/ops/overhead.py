@@ -1,9 +1,8 @@
-"""What the machinery costs: ``python -m tests.ops.overhead [--full]``.
+"""What DVC and Prefect add to the stages' own time: ``python -m tests.ops.overhead [--full]``.
 
-The same pipeline, each time from nothing and in a copy of its own: through ``dvc repro``, which starts every stage by a
-clock, so that what DVC adds is told from the very run in which it added it, then through a Prefect worker whose servers
-are up. They add nearly the same to much work as to little, so seconds on the small project tell of the embedded default
-too; ``--full`` runs that one.
+Runs the same pipeline twice, each time from nothing and in its own copy of the project: by ``dvc repro``, where a wrapper
+of Python clocks every stage so that both times are of one run, and by a Prefect worker whose servers are up. Both add about
+the same to a long run as to a short one, so the small project is enough; ``--full`` runs the embedded default.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from pathlib import Path
 from tests.ops.platform import started
 from tests.support.small_project import ROOT, STAGES, make_project, run
 
-# Stands before the real Python in PATH; its third argument is the stage.
+# Comes before the real Python in PATH; its third argument is the stage.
 CLOCK = """#!/bin/sh
 before=$(date +%s.%N)
 {python} "$@"
@@ -58,7 +57,7 @@ def copy_of_project(project: Path, *, full: bool) -> Path:
 
 
 def own_work(times: Path) -> float:
-    """Return the seconds from the start of each stage's process to its end, summed over the stages."""
+    """Return the seconds that the processes of the stages took, summed."""
     clocked = [line.split() for line in times.read_text().splitlines()]
     seconds = {name: float(end) - float(start) for name, start, end in clocked}
     assert set(seconds) == set(STAGES), seconds

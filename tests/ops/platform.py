@@ -1,4 +1,4 @@
-"""The real servers and a real worker, started as the README says, on a small copy of the project."""
+"""The real servers and a real worker, started as README says, on a small copy of the project."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ import psutil
 
 from tests.support.small_project import environment_of
 
-PATIENCE = 3600  # seconds until a test is given up; a slow machine with other work needs half an hour
+PATIENCE = 3600  # seconds until a test gives up; a slow and busy machine needs half an hour
 Found = TypeVar("Found")
 
 
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
-    """Return what ``look`` finds as soon as it finds something."""
+    """Call ``look`` until it finds something, and return that."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = look()
@@ -36,7 +36,7 @@ def until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
 
 
 class Platform:
-    """A project with its servers and workers; what is started is known by the name of its make target."""
+    """A project with its servers and workers, each known by the name of its make target."""
 
     def __init__(self, project: Path) -> None:
         self.project = project
@@ -49,7 +49,7 @@ class Platform:
         for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
             self.environment.pop(name, None)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        installed = project / ".venv" / "installed"  # the packages are those that run the tests
+        installed = project / ".venv" / "installed"  # use the packages that run the tests
         installed.parent.mkdir()
         installed.touch()
 
@@ -62,7 +62,7 @@ class Platform:
         return done.stdout + done.stderr
 
     def start(self, target: str) -> None:
-        """Start a make target that runs for ever, with what it says in logs/TARGET.log."""
+        """Start a make target that runs for ever; its output goes to logs/TARGET.log."""
         (self.project / "logs").mkdir(exist_ok=True)
         with (self.project / "logs" / f"{target}.log").open("ab") as log:
             self._running[target] = subprocess.Popen(
@@ -74,13 +74,13 @@ class Platform:
             until(lambda: self._is_up(target, f"{self.mlflow}/health"))
 
     def stop(self, target: str, signum: int = signal.SIGTERM) -> None:
-        """End what a make target started."""
+        """End the process group of a make target."""
         process = self._running.pop(target)
         os.killpg(process.pid, signum)
         until(lambda: process.poll() is not None and not _alive(process.pid), 60)
 
     def kill(self, target: str) -> None:
-        """Kill what a make target started, and all that this started in turn, in groups of their own or not."""
+        """Kill the processes of a make target and all their children, whatever their process groups."""
         process = self._running.pop(target)
         started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
         for each in started:
@@ -95,13 +95,13 @@ class Platform:
             process.wait()
 
     def processes(self, words: str = "") -> list[psutil.Process]:
-        """Return the processes in the folder of the project, that have the words in their command line."""
+        """Return the processes in the project's folder with these words in their command lines."""
         found = []
         for process in psutil.process_iter():
             try:
                 if process.cwd() == str(self.project) and words in " ".join(process.cmdline()):
                     found.append(process)
-            except psutil.Error:  # it has just ended, or is another user's
+            except psutil.Error:  # it has just ended, or belongs to another user
                 continue
         return found
 
@@ -113,7 +113,7 @@ class Platform:
             return False
 
     def ask(self, path: str, question: Any = None, method: str = "POST") -> Any:
-        """Ask the API of the Prefect server, again where its SQLite file is locked, as Prefect's own client does."""
+        """Ask the API of the Prefect server, and again while its SQLite file is locked, as Prefect's own client does."""
 
         def answered() -> httpx.Response | None:
             answer = httpx.request(method, f"{self.prefect}/api/{path}", json=question, timeout=60)
@@ -124,7 +124,7 @@ class Platform:
         return answer.json() if answer.content else None
 
     def all_of(self, kind: str, run: str | None = None) -> list[dict[str, Any]]:
-        """Return all logs, artifacts, task_runs … that the server knows, of a flow run or of all."""
+        """Return all logs, artifacts, task_runs … of a flow run, or of all flow runs."""
         question: dict[str, Any] = {"limit": 200, "offset": 0}
         if run is not None:
             question[kind] = {"flow_run_id": {"any_": [run]}}
@@ -148,7 +148,7 @@ class Platform:
             return ""
 
     def end_of(self, run: str) -> str:
-        """Wait until a run has ended, and return the name of the state that it ended in."""
+        """Wait until a run has ended, and return the name of its last state."""
         return until(lambda: state if (state := self.state(run)) in ENDS else "")
 
     def log(self, run: str) -> str:
@@ -163,7 +163,7 @@ ENDS = ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
 
 @contextmanager
 def started(project: Path) -> Iterator[Platform]:
-    """Give a project with running servers, deployments and a worker: the three commands of the README."""
+    """Yield a project with running servers, deployments and a worker: the three commands of README."""
     platform = Platform(project)
     try:
         platform.start("server")

@@ -8,10 +8,10 @@ from pathlib import Path
 from tests.support.harness import BATCH, ROOT
 
 
-def test_two_processes_train_as_one_with_twice_the_batch(project):
+def test_two_processes_train_like_one_with_twice_the_batch(project):
     project.prepare("train")
     launcher = [Path(sys.executable).with_name("accelerate"), "launch"]
-    # Not --cpu, with which it would start a single process; where there is no GPU, the stage finds none.
+    # Not --cpu: with it, accelerate starts one process. Without a GPU the stage runs on the CPU anyway.
     options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
     options += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -19,6 +19,6 @@ def test_two_processes_train_as_one_with_twice_the_batch(project):
         command = [*launcher, *options, "-m", "stages", "train"]
         done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\ntrain\n") == 1  # the first process alone tells what was done
+    assert done.stdout.count("\ntrain\n") == 1  # only the first process prints the counts
     assert project.left_over() == []
     project.check_trained_alike()

@@ -1,4 +1,4 @@
-"""Schedules, growth, and what goes wrong on the way: real servers, a real worker, the real stages."""
+"""Schedules, growth and failures: real servers, a real worker, the real stages."""
 
 import csv
 import datetime as dt
@@ -22,10 +22,10 @@ from stages.corpus import world
 from stages.corpus.drawing import render
 from stages.report.ablation_table import TRUE_TARGETS
 from tests.ops.platform import Platform, started, until
-from tests.support.small_project import SMALL, STAGES, commit, make_project, run, set_composed, set_params
+from tests.support.small_project import STAGES, choose, make_project, run, set_params
 
 SHARD, SHARDS = 8, 10
-# The new shard shows other things elsewhere, too unlike for old pairs to change; within a kind, all are like enough.
+# The new shard shows other things elsewhere, too unlike for old pairs to change; within a kind, all are alike enough.
 OLD, NEW = ("vehicle", "road"), ("fruit", "snow")
 MIN_LIKENESS = 0.6
 LONG = {"steps": 240, "checkpoint_every": 40}
@@ -57,16 +57,14 @@ def make_growing_project(folder: Path, shards: int) -> None:
     draw(folder / "photos", OLD, SHARD * min(shards, SHARDS))
     if shards > SHARDS:
         draw(folder / "photos", NEW, SHARD * (shards - SHARDS))
+    choose(folder, "source=folder", "ingest.source.path=photos")
     changes = {
-        "ingest": {"source": {"kind": "folder", "path": "photos"}, "shard_size": SHARD},
+        "ingest": {"shard_size": SHARD},
         "evaluate": {"cases": "cases", "validation": "data/validation"},
         "retrieve": {"min_image_image": MIN_LIKENESS, "held_out": 0.0},
     }
     set_params(folder, changes)
     run(folder, "dvc", "config", "hydra.enabled", "true")  # for the experiments of the tables
-    config = folder / "conf" / "config.yaml"
-    config.write_text(config.read_text().replace("source: openmoji", "source: folder"))
-    set_composed(folder, SMALL | {name: SMALL[name] | values for name, values in changes.items()})
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +80,7 @@ def counts(project: Path, stage: str) -> dict:
 
 
 def files(project: Path) -> dict[str, bytes]:
-    """What the stages before the training have made."""
+    """The outputs of the stages before the training."""
     made = [path for name in ("captions", "edits", "pairs", "training") for path in (project / "data" / name).rglob("*")]
     return {str(path.relative_to(project)): path.read_bytes() for path in made if path.is_file()}
 
@@ -96,7 +94,7 @@ def test_a_schedule_fires(platform):
     due = until(lambda: [each for each in platform.all_of("flow_runs") if each["auto_scheduled"] and is_of(each, deployment)])
     found = min(due, key=lambda each: each["expected_start_time"])["id"]
     until(lambda: platform.state(found) == "Running")
-    httpx.delete(f"{platform.prefect}/api/{place}/{schedule}").raise_for_status()  # the runs that wait go with it
+    httpx.delete(f"{platform.prefect}/api/{place}/{schedule}").raise_for_status()  # this cancels the runs that wait
     assert platform.end_of(found) == "Completed", platform.log(found)
 
     shown = platform.artifacts(found)
@@ -118,7 +116,7 @@ def is_of(flow_run: dict, deployment: dict) -> bool:
     return flow_run["deployment_id"] == deployment["id"]
 
 
-def test_the_page_asks_the_server_that_it_is_of(platform):
+def test_the_page_asks_its_own_server(platform):
     settings = httpx.get(f"{platform.prefect}/ui-settings", timeout=60).json()
     assert settings["api_url"] == f"{platform.prefect}/api"
 
@@ -163,7 +161,6 @@ def test_refresh_does_only_what_is_new(platform, tmp_path):
 
 
 def test_tables_are_made_anew(platform):
-    commit(platform.project, "lock", "dvc.lock")  # experiments start from what git tracks
     models = [str(path) for path in (platform.project / "models/iedit").rglob("*") if path.is_file()]
     before = {name: (platform.project / name).read_bytes() for name in ("params.yaml", "dvc.lock", *models)}
     run_id = platform.order("tables/weekly", seeds=2)
@@ -173,7 +170,7 @@ def test_tables_are_made_anew(platform):
     assert list((platform.project / "reports" / "tradeoff").glob("*.csv"))
     assert {name: (platform.project / name).read_bytes() for name in before} == before
     shown = run(platform.project, "dvc", "exp", "show", "--csv")
-    possible = set(CONFIGURATIONS) - {TRUE_TARGETS}  # nobody knows them of photos
+    possible = set(CONFIGURATIONS) - {TRUE_TARGETS}  # photos have none
     assert all(f"ablation-{name}-{seed}" in shown for name in possible for seed in range(2))
     assert TRUE_TARGETS not in shown
     assert {"evaluate-counts", "results", "edits", "mlflow-run"} <= set(platform.artifacts(run_id))
@@ -181,12 +178,12 @@ def test_tables_are_made_anew(platform):
 
 
 class Listener(BaseHTTPRequestHandler):
-    """What is told of failures."""
+    """Receives the messages about failures."""
 
-    told: ClassVar[list[str]] = []
+    messages: ClassVar[list[str]] = []
 
     def do_POST(self):
-        self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+        self.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
         self.send_response(204)
         self.end_headers()
 
@@ -194,7 +191,7 @@ class Listener(BaseHTTPRequestHandler):
         pass
 
 
-def test_what_cannot_pass_fails_at_once_and_is_told(platform):
+def test_bad_input_fails_at_once_and_is_reported(platform):
     with pytest.raises(httpx.HTTPStatusError, match="409"):
         platform.order("refresh/nightly", images=0)
     with HTTPServer(("127.0.0.1", 0), Listener) as server:
@@ -205,15 +202,15 @@ def test_what_cannot_pass_fails_at_once_and_is_told(platform):
         ordered = subprocess.run(command, cwd=platform.project, env=environment, capture_output=True, text=True, check=True)
         run_id = re.search(r"UUID: (\S+)", ordered.stdout)[1]
         assert platform.end_of(run_id) == "Failed"
-        told = until(lambda: Listener.told)
+        messages = until(lambda: Listener.messages)
         server.shutdown()
     platform.make("deploy")
-    assert "images = 5000: only for the source openmoji, this is folder" in told[0]
+    assert "images = 5000: only for the source openmoji, this is folder" in messages[0]
     assert platform.all_of("task_runs", run_id) == []
 
 
 def train_long(platform: Platform, steps: int) -> str:
-    """Order a training of many steps, and wait until it has a checkpoint."""
+    """Order a long training, and wait until it has a checkpoint."""
     set_params(platform.project, {"train": LONG | {"steps": steps}})
     run_id = platform.order("pipeline/on-demand", targets=["train"])
     until(lambda: list((platform.project / "models" / "unfinished").glob("*.00000040.safetensors")))
@@ -221,7 +218,7 @@ def train_long(platform: Platform, steps: int) -> str:
 
 
 def finish(platform: Platform, steps: int) -> str:
-    """Let a new run do what is left of a training, and see that it did not begin anew."""
+    """Let a new run finish a training, and check that it resumed."""
     run_id = platform.order("pipeline/on-demand", targets=["train"])
     assert platform.end_of(run_id) == "Completed", platform.log(run_id)
     made = counts(platform.project, "train")
@@ -230,7 +227,7 @@ def finish(platform: Platform, steps: int) -> str:
     return run_id
 
 
-def test_a_run_that_is_cancelled_leaves_no_process_and_is_gone_on_with(platform):
+def test_a_cancelled_run_leaves_no_process_and_resumes(platform):
     run_id = train_long(platform, 240)
     assert platform.processes("-m stages train")
     platform.ask(f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
@@ -240,7 +237,7 @@ def test_a_run_that_is_cancelled_leaves_no_process_and_is_gone_on_with(platform)
     finish(platform, 240)
 
 
-def test_a_server_that_is_restarted_loses_nothing_of_a_run(platform):
+def test_a_run_survives_a_restart_of_the_servers(platform):
     platform.stop("server")
     platform.start("prefect-server")
     platform.start("mlflow-server")
@@ -255,19 +252,19 @@ def test_a_server_that_is_restarted_loses_nothing_of_a_run(platform):
     shown = platform.artifacts(run_id)
     assert "train-counts" in shown
     assert shown["train-progress"]["data"] == 100
-    assert re.search(r"  done +482 ", platform.log(run_id))  # the last that the stage says
+    assert re.search(r"  done +482 ", platform.log(run_id))  # the last line of the stage
 
 
-def test_a_worker_that_is_killed_leaves_no_process_and_its_run_is_gone_on_with(platform):
+def test_the_run_of_a_killed_worker_resumes(platform):
     run_id = train_long(platform, 242)
     platform.stop("worker", signal.SIGKILL)
-    assert platform.end_of(run_id) == "Crashed"  # nobody reads what it says any more
+    assert platform.end_of(run_id) == "Crashed"  # nobody reads its output any more
     until(lambda: not platform.processes("-m stages"))
     platform.start("worker")
     finish(platform, 242)
 
 
-def test_a_machine_that_is_lost_is_noticed_and_its_run_gone_on_with(platform):
+def test_the_run_of_a_lost_machine_is_ended_and_resumes(platform):
     code = "import datetime, flows.support.automations as a; a.set_up(a.end_silent_runs(datetime.timedelta(seconds=60)))"
     environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
     subprocess.run([sys.executable, "-c", code], cwd=platform.project, env=environment, check=True)
