@@ -15,7 +15,7 @@ from stages.core.provenance import source_digest
 from stages.core.shards import list_shards
 from stages.corpus.samples import EditSample, read_edits
 from stages.editing.editor import Editor
-from stages.editing.inputs import SETTINGS_FILE
+from stages.editing.settings import SETTINGS_FILE
 from stages.models.clip import load_clip
 from stages.models.hub import identity, locate
 from stages.models.latent_diffusion import Diffusion, load_diffusion

@@ -13,7 +13,8 @@ from stages.core.errors import InputError
 from stages.core.files import lack_of_room, written_aside
 from stages.core.params import ModelName, Sampling
 from stages.core.params_file import read_params
-from stages.editing.inputs import SETTINGS_FILE, adjust_sampling, check_images, check_prompt, read_picture, read_sampling
+from stages.editing.pictures import read_picture
+from stages.editing.settings import SETTINGS_FILE, adjust_sampling, check_images, check_prompt, read_sampling
 
 if TYPE_CHECKING:  # slow to import; a mistake in the arguments must be reported at once
     from stages.editing.editor import Editor
@@ -35,7 +36,7 @@ def edit(options: argparse.Namespace) -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     editor, sampling = load_model(options.model)
 
-    from stages.editing.editor import EditRequest, MaskMode
+    from stages.editing.request import EditRequest, MaskMode
 
     mode = MaskMode.NONE if options.no_mask else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN
     edits = editor.edit(

@@ -15,7 +15,7 @@ from stages.corpus.samples import EditSample
 from stages.diffusion.masks import widen_mask
 from stages.diffusion.sampling import draw_noise, make_scheduler
 from stages.editing.editor import Editor
-from stages.editing.inputs import adjust_sampling
+from stages.editing.settings import adjust_sampling
 from stages.models.hub import identity
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.models.segmenter import load_segmenter
@@ -129,7 +129,7 @@ def edited_by(
         if found is None:
             room = None
         elif masks == "predicted":
-            room = editor.make_room(found, pictures, prompts, terms, sampling=sampling, seed=seed, keys=keys)
+            room = editor.complete_masks(found, pictures, prompts, terms, sampling=sampling, seed=seed, keys=keys)
         else:
             room = widen_mask(found, sampling.mask_margin)
         return editor.edit_batch(pictures, prompts, masks=room, sampling=sampling, seed=seed, keys=keys, from_noise=from_noise)

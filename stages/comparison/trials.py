@@ -10,7 +10,7 @@ from stages.comparison.scoring import score_edits
 from stages.comparison.systems import MODEL, load_models
 from stages.core.params import CaseSplit, Params
 from stages.core.shards import list_shards
-from stages.editing.inputs import adjust_sampling
+from stages.editing.settings import adjust_sampling
 from stages.metrics.scores import SystemScores
 from stages.models.clip import load_clip
 from stages.models.hub import identity

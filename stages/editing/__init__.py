@@ -1,1 +1,1 @@
-"""The editor: requests in, pictures out."""
+"""The editor: a request in, edited pictures out."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 from PIL import Image
@@ -12,44 +11,28 @@ from stages.core.errors import InputError
 from stages.core.params import ModelName, Sampling
 from stages.diffusion.masks import shrink_mask, widen_mask
 from stages.diffusion.sampling import draw_noise, edit_latents, make_scheduler
+from stages.editing.request import EditRequest, MaskMode
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.models.segmenter import Segmenter, load_segmenter
-from stages.models.tensors import mask_to_tensor, to_images, to_tensor
+from stages.models.tensors import to_images, to_tensor
 
-LATENT_MASK_THRESHOLD = 0.25  # of a latent cell's area: thin parts of an object must not fall through the grid
-
-MAX_ASPECT = 8  # the shorter side is worked on at the model's own size, so a narrow picture would take any room and time
-
-
-class MaskMode(StrEnum):
-    """Where the mask of an edit comes from."""
-
-    PREDICTED = "predicted"
-    GIVEN = "given"
-    NONE = "none"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditRequest:
-    """One picture and what to make of it."""
-
-    image: Image.Image  # RGB, any size
-    prompt: str  # what the edited picture shows
-    mask: Image.Image | None = None  # "L", of the image's size, white where the edit may change it
-    term: str | None = None  # what of the prompt the edit is about; CLIPSeg is asked for it; None: the whole prompt
-    source_term: str | None = None  # asked for where ``term`` finds nothing in the picture
+LATENT_MASK_THRESHOLD = 0.25  # of a latent cell's area, low enough to keep thin parts of an object
 
 
 @dataclass(frozen=True)
 class Editor:
-    """A latent diffusion model that edits, and the CLIPSeg that finds where, if masks are to be predicted."""
+    """A latent diffusion model that edits, and a CLIPSeg that finds where; the latter is needed for predicted masks only."""
 
     diffusion: Diffusion
     segmenter: Segmenter | None = None
 
     @classmethod
     def load(cls, model: ModelName, segmenter: ModelName) -> "Editor":
-        """Load both models."""
+        """Load both models.
+
+        Raises:
+            ModelError: one of them is missing, incomplete or damaged.
+        """
         return cls(load_diffusion(model), load_segmenter(segmenter))
 
     def edit(
@@ -57,13 +40,18 @@ class Editor:
     ) -> list[Image.Image]:
         """Return ``images`` different edits of one picture, made in one batch, of the picture's size.
 
+        Args:
+            request: the picture, the prompt, and what the mask is found by.
+            mask_mode: where the mask comes from.
+            sampling: the settings of the edit.
+            images: how many edits, at least 1.
+            seed: of the noise.
+
         Raises:
-            InputError: the mask mode and the request do not fit together, nothing is found to mask, or the picture is long
-                and narrow.
+            InputError: the mask mode and the request do not fit together, CLIPSeg finds nothing to mask, or the picture is
+                long and narrow.
         """
-        if max(request.image.size) > MAX_ASPECT * min(request.image.size):
-            width, height = request.image.size
-            raise InputError(f"the image is {width} × {height}: its longer side may be {MAX_ASPECT} times the shorter at most")
+        request.check_aspect()
         size = self._working_size(request.image.size)
         small = request.image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         pictures = to_tensor([small]).expand(images, -1, -1, -1)
@@ -72,18 +60,15 @@ class Editor:
             case MaskMode.NONE:
                 masks = None
             case MaskMode.GIVEN:
-                masks = _given_mask(request, size).expand(images, -1, -1, -1)
+                masks = request.given_mask(size).expand(images, -1, -1, -1)
             case MaskMode.PREDICTED:
-                term = request.term or request.prompt
+                term = request.mask_term
                 found = self._find(small, term, request.source_term, sampling.mask_threshold).expand(images, -1, -1, -1)
-                masks = self.make_room(found, pictures, prompts, [term] * images, sampling=sampling, seed=seed, keys=keys)
-        edits = self.edit_batch(pictures, prompts, masks=masks, sampling=sampling, seed=seed, keys=keys)
-        results = to_images(edits)
-        return (
-            [edit.resize(request.image.size, Image.Resampling.LANCZOS) for edit in results]
-            if size != request.image.size
-            else results
-        )
+                masks = self.complete_masks(found, pictures, prompts, [term] * images, sampling=sampling, seed=seed, keys=keys)
+        edits = to_images(self.edit_batch(pictures, prompts, masks=masks, sampling=sampling, seed=seed, keys=keys))
+        if size == request.image.size:
+            return edits
+        return [edit.resize(request.image.size, Image.Resampling.LANCZOS) for edit in edits]
 
     @torch.inference_mode()
     def edit_batch(
@@ -101,12 +86,12 @@ class Editor:
 
         Args:
             pictures: (n, 3, h, w) in [0, 1]; sides are multiples of the autoencoder's reduction.
-            prompts: n prompts.
-            masks: (n, 1, h, w) with 1 where the edit is, or None for an edit of the whole picture.
-            sampling: solver, steps, strength, guidance.
+            prompts: n.
+            masks: (n, 1, h, w), 1 where the edit belongs; None edits the whole picture.
+            sampling: solver, steps, strength and guidance.
             seed: of the noise.
-            keys: n names; a picture's noise depends on the seed and its name, not on its place in the batch.
-            from_noise: what is edited is made from noise alone, without the source in it.
+            keys: n names; the noise of a picture depends on the seed and its name, not on its place in the batch.
+            from_noise: start from noise alone, without the source in it.
         """
         source = self.diffusion.encode(pictures)
         noise = torch.stack([draw_noise(source.shape[1:], seed, key) for key in keys]).to(source)
@@ -129,10 +114,16 @@ class Editor:
     def predict_masks(
         self, images: Sequence[Image.Image], terms: Sequence[str], source_terms: Sequence[str | None], threshold: float
     ) -> Tensor:
-        """Return binary masks (n, 1, h, w): where each term is found, or else where its source term is.
+        """Return binary masks (n, 1, h, w): where CLIPSeg finds the term or, if it finds none, the source term.
 
-        An edit names what shall be there, which the source often lacks: then the place of what it replaces is meant.
-        Where neither is found the mask is empty, and an edit with it returns the source.
+        A term names what the edit puts there, which the source often lacks; the edit then belongs where the replaced thing
+        is. If neither is found the mask is empty, and an edit within it returns the source.
+
+        Args:
+            images: n, RGB, of one size.
+            terms: n, what each edit is about.
+            source_terms: n, what each edit replaces, if known.
+            threshold: the probability from which a pixel belongs to the mask, in (0, 1).
 
         Raises:
             InputError: the editor has no segmenter.
@@ -146,7 +137,7 @@ class Editor:
             masks[missing] = (found >= threshold).float()
         return masks
 
-    def make_room(
+    def complete_masks(
         self,
         masks: Tensor,
         pictures: Tensor,
@@ -157,34 +148,35 @@ class Editor:
         seed: int,
         keys: Sequence[str],
     ) -> Tensor:
-        """Return masks (n, 1, h, w), 0 or 1, that hold what is there and what takes its place.
+        """Return masks (n, 1, h, w), 0 or 1, that cover both the thing in the picture and what replaces it.
 
-        What :func:`predict_masks` finds has the outline of the thing in the picture, where a larger one is cut off. With
-        ``sampling.mask_draft`` the whole picture is edited first, and where its term is found then is added to the mask: from
-        the same noise, the edit within the mask makes much the same thing at the same place. Its outline is the new thing's
-        own and is not widened. An empty mask stays empty: where there is nothing to edit, no draft tells what was meant.
+        :func:`predict_masks` finds the outline of the thing in the picture, which would cut off a larger replacement. So
+        the masks are widened. With ``sampling.mask_draft`` the whole picture is also edited once as a draft, and the place
+        where CLIPSeg finds the term in the draft is added: from the same noise, the edit within the mask puts much the
+        same thing in the same place. That outline is the replacement's own and is not widened. An empty mask stays empty,
+        because a draft cannot show what to edit in a picture that does not have it.
 
         Args:
-            masks: (n, 1, h, w), 0 or 1, of :func:`predict_masks`; they are widened by ``sampling.mask_margin``.
+            masks: (n, 1, h, w), 0 or 1, from :func:`predict_masks`; widened by ``sampling.mask_margin``.
             pictures: (n, 3, h, w) in [0, 1]; sides are multiples of the autoencoder's reduction.
-            prompts: n prompts.
-            terms: n terms; what each edit is about.
-            sampling: of the first edit as of the second.
+            prompts: n.
+            terms: n, what each edit is about.
+            sampling: the settings of the draft and of the edit.
             seed: of the noise.
-            keys: n names, as :func:`edit_batch` has them.
+            keys: n names, as in :func:`edit_batch`.
 
         Raises:
-            InputError: there are to be drafts, and the editor has no segmenter.
+            InputError: drafts are wanted, and the editor has no segmenter.
         """
-        room = widen_mask(masks, sampling.mask_margin)
+        widened = widen_mask(masks, sampling.mask_margin)
         if not sampling.mask_draft:
-            return room
+            return widened
         drafts = self.edit_batch(pictures, prompts, masks=None, sampling=sampling, seed=seed, keys=keys)
         shown = self.predict_masks(to_images(drafts), terms, [None] * len(terms), sampling.mask_threshold)
-        return torch.maximum(room, shown.to(room)) * masks.amax(dim=(1, 2, 3), keepdim=True)
+        return torch.maximum(widened, shown.to(widened)) * masks.amax(dim=(1, 2, 3), keepdim=True)
 
     def _find(self, image: Image.Image, term: str, source_term: str | None, threshold: float) -> Tensor:
-        """Return the mask of an edit of one picture, (1, 1, h, w), 0 or 1, which is not empty."""
+        """Return the mask of an edit of one picture, (1, 1, h, w), 0 or 1, not empty."""
         mask = self.predict_masks([image], [term], [source_term], threshold)
         if not mask.any():
             sought = " nor ".join(repr(each) for each in (term, source_term) if each is not None)
@@ -194,18 +186,9 @@ class Editor:
         return mask
 
     def _working_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size to edit at: the model's own for the shorter side, both multiples of the U-Net's reduction."""
+        """Return the size to edit at: the model's own for the shorter side, both sides multiples of the U-Net's reduction."""
         reduction = 2 ** (len(self.diffusion.vae.config.block_out_channels) - 1)
         unit = reduction * 2 ** (len(self.diffusion.unet.config.block_out_channels) - 1)
         scale = self.diffusion.unet.config.sample_size * reduction / min(size)
         width, height = (max(unit, round(side * scale / unit) * unit) for side in size)
         return width, height
-
-
-def _given_mask(request: EditRequest, size: tuple[int, int]) -> Tensor:
-    """Return the mask of a request at the size of the edit, (1, 1, h, w), 0 or 1."""
-    if request.mask is None:
-        raise InputError("mask mode 'given' needs a mask")
-    if request.mask.size != request.image.size:
-        raise InputError(f"the mask is {request.mask.size}, the image {request.image.size}: they must have one size")
-    return (mask_to_tensor([request.mask.convert("L").resize(size, Image.Resampling.BILINEAR)]) >= 0.5).float()

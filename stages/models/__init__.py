@@ -1,1 +1,4 @@
-"""Pretrained models, a module a family; only here are weights loaded."""
+"""Pretrained models, one module a family. Only this room loads weights.
+
+A new family is a module here, with its class and its ``load_…`` function, and a ``ModelName`` in stages/core/params.py.
+"""

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from stages.core.params import ModelName
-from stages.models.hub import WEIGHTS, check_words, filled, frozen, loading
+from stages.models.hub import WEIGHTS, check_vocabulary, complete, frozen, loading
 from stages.models.tensors import device
 
 transformers.utils.logging.disable_progress_bar()
@@ -24,16 +24,20 @@ class Captioner:
 
     @torch.no_grad()
     def caption(self, images: Sequence[Image.Image], max_tokens: int) -> list[str]:
-        """Return a caption for each image, decoded greedily."""
+        """Return a caption for each RGB image, decoded greedily, of at most ``max_tokens`` tokens."""
         inputs = self.processor(images=list(images), return_tensors="pt").to(device())
         tokens = self.model.generate(**inputs, max_new_tokens=max_tokens, num_beams=1, do_sample=False)
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
 
 def load_captioner(model: ModelName) -> Captioner:
-    """Load BLIP (Li et al. 2022)."""
+    """Load a BLIP.
+
+    Raises:
+        ModelError: the model is missing, incomplete or damaged.
+    """
     with loading(model, "config.json") as folder:
-        network = filled(BlipForConditionalGeneration.from_pretrained(folder, **WEIGHTS))
+        network = complete(BlipForConditionalGeneration.from_pretrained(folder, **WEIGHTS))
         processor = BlipProcessor.from_pretrained(folder)
-        check_words(processor.tokenizer, network.config.text_config.vocab_size)
+        check_vocabulary(processor.tokenizer, network.config.text_config.vocab_size)
         return Captioner(frozen(network), processor)

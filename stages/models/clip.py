@@ -11,24 +11,24 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from stages.core.params import ModelName
-from stages.models.hub import check_words, frozen, loading
+from stages.models.hub import check_vocabulary, frozen, loading
 from stages.models.tensors import device, to_tensor
 
 
 @dataclass(frozen=True)
 class Clip:
-    """CLIP with its tokenizer; all embeddings are of unit length."""
+    """CLIP with its tokenizer; all embeddings have unit length."""
 
     model: Any  # open_clip.CLIP or CustomTextCLIP
     tokenizer: Any
-    size: int
-    mean: tuple[float, ...]
+    size: int  # the side of the model's input in pixels
+    mean: tuple[float, ...]  # of the input's normalisation, a channel each
     std: tuple[float, ...]
 
     def embed_pictures(self, pictures: Tensor) -> Tensor:
         """Return embeddings (n, d) of pictures (n, 3, h, w) in [0, 1]; gradients flow to the pictures.
 
-        The picture is resized to the model's input with antialiased bicubic interpolation.
+        Pictures are resized to the model's input by antialiased bicubic interpolation.
         """
         if pictures.shape[-2:] != (self.size, self.size):
             size = [self.size, self.size]
@@ -38,7 +38,7 @@ class Clip:
 
     @property
     def width(self) -> int:
-        """The length of an embedding."""
+        """The length d of an embedding."""
         return int(self.model.encode_text(self.tokenizer([""]).to(device())).shape[1])
 
     @torch.no_grad()
@@ -48,20 +48,24 @@ class Clip:
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Return embeddings (n, d) of texts; what is beyond the model's context is cut off."""
+        """Return embeddings (n, d) of texts; tokens beyond the model's context are cut off."""
         features = self.model.encode_text(self.tokenizer(list(texts)).to(device()))
         return nn.functional.normalize(features.float(), dim=-1)
 
 
 def load_clip(model: ModelName) -> Clip:
-    """Load a CLIP in open_clip's layout; its configuration says whether it has QuickGELU, as OpenAI's weights need."""
-    # Where these weights are missing open_clip would go on to look for pickled ones.
+    """Load a CLIP. Its configuration says whether it uses QuickGELU, as OpenAI's weights require.
+
+    Raises:
+        ModelError: the model is missing, incomplete or damaged.
+    """
+    # If this weights file were missing, open_clip would look for a pickled one.
     with loading(model, "open_clip_config.json", "open_clip_model.safetensors") as folder:
         name = f"local-dir:{folder}"
         network = frozen(open_clip.create_model(name, require_pretrained=True))
         size = network.visual.image_size
         size = size if isinstance(size, int) else size[0]
         tokenizer = open_clip.get_tokenizer(name)
-        if isinstance(tokenizer, open_clip.tokenizer.HFTokenizer):  # the other kind has its words with it
-            check_words(tokenizer.tokenizer, network.vocab_size)
+        if isinstance(tokenizer, open_clip.tokenizer.HFTokenizer):  # open_clip's own tokenizer ships its vocabulary
+            check_vocabulary(tokenizer.tokenizer, network.vocab_size)
         return Clip(network, tokenizer, size, tuple(network.visual.image_mean), tuple(network.visual.image_std))

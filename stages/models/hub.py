@@ -1,7 +1,7 @@
-"""Every pretrained model is found here: a local folder or a snapshot of the hub, safetensors only.
+"""Where pretrained models come from: a local folder or a snapshot of the hub, safetensors only.
 
-A model's folder is data from outside. Each part is loaded by a class that is named in the module of its family, whatever
-the folder names; a folder that wants code of its own to be run is refused; weights that do not fill the model are an error.
+A model's folder is untrusted data. The module of the family, not the folder, names the class that loads each part. A folder
+that asks for its own code to run is refused, and so are weights that leave a part of the model uninitialised.
 """
 
 import json
@@ -22,7 +22,7 @@ from stages.models.tensors import device
 
 WEIGHTS: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-RUNS_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")  # keys by which a configuration asks for it
+RUNS_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")  # configuration keys that ask for it
 DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -36,11 +36,11 @@ DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What the libraries raise of a folder that lacks a file, or whose files are cut, damaged or of another model."""
+"""What the libraries raise if a file of the folder is missing, truncated, damaged, or of another model."""
 
 
 class ModelError(InputError):
-    """A model cannot be loaded; the message names its folder, the parameter that names it, and what is wrong with it."""
+    """A model cannot be loaded; the message names it, the parameter that it comes from, and the reason."""
 
     def __init__(self, model: ModelName, reason: str) -> None:
         super().__init__(f"{model.key}.name = {model.name!r}: {reason}" if model.key else f"{model.name}: {reason}")
@@ -48,7 +48,7 @@ class ModelError(InputError):
 
 @cache
 def locate(model: ModelName) -> Path:
-    """Return the folder of a model: the local one that is named, or a snapshot of the hub at its revision.
+    """Return the folder of a model: a local one, or a snapshot of the hub at the model's revision.
 
     Raises:
         ModelError: the folder is missing, holds no safetensors, or asks for code to be run.
@@ -74,7 +74,7 @@ def locate(model: ModelName) -> Path:
 
 
 def _refuse_code(model: ModelName, path: Path, name: str) -> None:
-    """Read a configuration for keys by which libraries run Python files that lie beside it or on the hub."""
+    """Raise ModelError if a configuration has a key that makes libraries run Python files from the folder or the hub."""
 
     def check(record: dict[str, Any]) -> dict[str, Any]:
         asked = next((key for key in RUNS_CODE if record.get(key)), None)
@@ -92,10 +92,14 @@ def _refuse_code(model: ModelName, path: Path, name: str) -> None:
 
 @contextmanager
 def loading(model: ModelName, *files: str) -> Iterator[Path]:
-    """Give the folder of a model to load it from; without one of the ``files`` the libraries would take defaults.
+    """Yield the folder of a model, and turn the libraries' errors into one line that names the model.
+
+    Args:
+        model: the model to load.
+        files: those that must exist, because the libraries would silently use defaults without them.
 
     Raises:
-        ModelError: also when the block finds that the folder is incomplete or damaged.
+        ModelError: the folder is missing, incomplete or damaged.
     """
     folder = locate(model)
     missing = [name for name in files if not (folder / name).is_file()]
@@ -109,11 +113,11 @@ def loading(model: ModelName, *files: str) -> Iterator[Path]:
         raise ModelError(model, f"incomplete or damaged: {type(error).__name__}: {first_line(error)}") from error
 
 
-def filled(loaded: tuple[Any, dict[str, Any]]) -> Any:
-    """Return a model that was loaded with ``outputloading_info``, if it has no weight that is left to chance.
+def complete(loaded: tuple[Any, dict[str, Any]]) -> Any:
+    """Return a model that was loaded with ``output_loading_info``, after checking that no weight is left random.
 
     Raises:
-        ValueError: the file lacks weights; the libraries only warn of it.
+        ValueError: the file lacks weights, which the libraries only warn about.
     """
     network, info = loaded
     if info["missing_keys"]:
@@ -121,21 +125,25 @@ def filled(loaded: tuple[Any, dict[str, Any]]) -> Any:
     return network
 
 
-def check_words(tokenizer: Any, vocabulary: int) -> None:
-    """Raise ValueError for a tokenizer without its words: where their file is missing, the libraries make one of two."""
+def check_vocabulary(tokenizer: Any, vocabulary: int) -> None:
+    """Raise ValueError if a tokenizer lacks its vocabulary; without the file, the libraries make a tokenizer of two words."""
     if len(tokenizer) < 0.9 * vocabulary:  # a model may have a few rows that no word uses
         raise ValueError(f"a tokenizer of {len(tokenizer)} words for a model of {vocabulary}: their file is missing")
 
 
 @cache
 def identity(model: ModelName) -> str:
-    """Return what pins the weights: the commit of the hub's snapshot, or the digest of a local folder's files."""
+    """Return a name for the exact weights: the commit of the hub's snapshot, or the digest of a local folder's files.
+
+    Raises:
+        ModelError: the folder is missing, holds no safetensors, or asks for code to be run.
+    """
     folder = locate(model)
     return folder_digest(folder) if Path(model.name).is_dir() else folder.name
 
 
 def known_identity(model: ModelName) -> str:
-    """Return :func:`identity` as far as this machine knows it: of a model of the hub that is not here, its revision."""
+    """Return :func:`identity` without downloading: for a model of the hub that is not on this machine, its revision."""
     if Path(model.name).is_dir():
         return identity(model)
     from huggingface_hub import snapshot_download
@@ -147,7 +155,7 @@ def known_identity(model: ModelName) -> str:
 
 
 def describe_models(params: Params) -> dict[str, dict[str, str | None]]:
-    """Return the name, the revision and the identity of every model that params.yaml names, by its key there."""
+    """Return key in params.yaml → name, revision and identity, for every model that params.yaml names."""
     return {
         model.key: {"name": model.name, "revision": model.revision, "identity": known_identity(model)}
         for model in named_models(params)
@@ -155,5 +163,5 @@ def describe_models(params: Params) -> dict[str, dict[str, str | None]]:
 
 
 def frozen(module: Any) -> Any:
-    """Return a network on the device, in evaluation mode, that takes no gradient."""
+    """Return a network on the device, in evaluation mode, without gradients for its weights."""
     return module.to(device()).requires_grad_(False).eval()

@@ -11,17 +11,17 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from stages.core.params import ModelName
-from stages.models.hub import WEIGHTS, check_words, filled, frozen, loading
+from stages.models.hub import WEIGHTS, check_vocabulary, complete, frozen, loading
 from stages.models.tensors import device
 
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
-DIFFUSION = ("scheduler/scheduler_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json")
+FILES = ("scheduler/scheduler_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json")
 
 
 @dataclass(frozen=True)
 class Diffusion:
-    """The parts of a latent diffusion model (Rombach et al. 2022), all in fp32."""
+    """The parts of a latent diffusion model, all in fp32."""
 
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
@@ -31,15 +31,15 @@ class Diffusion:
 
     @torch.no_grad()
     def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Return (n, context, d) text embeddings; what is beyond the context is cut off."""
-        length = self.text_encoder.config.max_position_embeddings  # a tokenizer need not know it
+        """Return text embeddings (n, context, d); tokens beyond the context are cut off."""
+        length = self.text_encoder.config.max_position_embeddings  # a tokenizer's configuration may lack it
         tokens = self.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         embeddings: Tensor = self.text_encoder(tokens.input_ids.to(device())).last_hidden_state
         return embeddings
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
-        """Return scaled latents (n, c, h, w) of pictures in [0, 1]: the mode of the posterior, without noise."""
+        """Return scaled latents (n, c, h, w) of pictures (n, 3, H, W) in [0, 1]: the posterior's mode, without noise."""
         latents: Tensor = self.vae.encode(pictures * 2 - 1).latent_dist.mode() * self.vae.config.scaling_factor
         return latents
 
@@ -50,16 +50,20 @@ class Diffusion:
 
 
 def load_diffusion(model: ModelName) -> Diffusion:
-    """Load a Stable Diffusion folder; whatever sampler it ships with, its noise schedule is sampled with DDIM."""
-    with loading(model, *DIFFUSION) as folder:
-        text_encoder = filled(CLIPTextModel.from_pretrained(folder / "text_encoder", **WEIGHTS))
+    """Load a Stable Diffusion folder. Its noise schedule is always sampled with DDIM, whatever sampler it ships with.
+
+    Raises:
+        ModelError: the model is missing, incomplete or damaged.
+    """
+    with loading(model, *FILES) as folder:
+        text_encoder = complete(CLIPTextModel.from_pretrained(folder / "text_encoder", **WEIGHTS))
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        check_words(tokenizer, text_encoder.config.vocab_size)
+        check_vocabulary(tokenizer, text_encoder.config.vocab_size)
         return Diffusion(
-            vae=frozen(filled(AutoencoderKL.from_pretrained(folder / "vae", **WEIGHTS))),
+            vae=frozen(complete(AutoencoderKL.from_pretrained(folder / "vae", **WEIGHTS))),
             text_encoder=frozen(text_encoder),
             tokenizer=tokenizer,
-            unet=frozen(filled(UNet2DConditionModel.from_pretrained(folder / "unet", **WEIGHTS))),
+            unet=frozen(complete(UNet2DConditionModel.from_pretrained(folder / "unet", **WEIGHTS))),
             scheduler=DDIMScheduler.from_pretrained(
                 folder / "scheduler", clip_sample=False, set_alpha_to_one=False, steps_offset=1
             ),

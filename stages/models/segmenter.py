@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as transforms
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from stages.core.params import ModelName
-from stages.models.hub import WEIGHTS, check_words, filled, frozen, loading
+from stages.models.hub import WEIGHTS, check_vocabulary, complete, frozen, loading
 from stages.models.tensors import device
 
 transformers.utils.logging.disable_progress_bar()
@@ -26,10 +26,11 @@ class Segmenter:
 
     @torch.no_grad()
     def probabilities(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
-        """Return (n, 1, height, width): how probably each pixel belongs to what the image's prompt names.
+        """Return (n, 1, height, width) in [0, 1]: the probability that a pixel shows what the image's prompt names.
 
-        Images are RGB and of one size, to which CLIPSeg's map is resized (bilinear, antialiased). What of a prompt is
-        beyond the model's context is cut off.
+        Args:
+            images: n, RGB, of one size; CLIPSeg's map is resized to it (bilinear, antialiased).
+            prompts: n; tokens beyond the model's context are cut off.
         """
         context = self.model.config.text_config.max_position_embeddings
         text = self.processor.tokenizer(list(prompts), padding=True, truncation=True, max_length=context, return_tensors="pt")
@@ -41,9 +42,13 @@ class Segmenter:
 
 
 def load_segmenter(model: ModelName) -> Segmenter:
-    """Load CLIPSeg (Lüddecke and Ecker 2022)."""
+    """Load a CLIPSeg.
+
+    Raises:
+        ModelError: the model is missing, incomplete or damaged.
+    """
     with loading(model, "config.json") as folder:
-        network = filled(CLIPSegForImageSegmentation.from_pretrained(folder, **WEIGHTS))
+        network = complete(CLIPSegForImageSegmentation.from_pretrained(folder, **WEIGHTS))
         processor = CLIPSegProcessor.from_pretrained(folder)
-        check_words(processor.tokenizer, network.config.text_config.vocab_size)
+        check_vocabulary(processor.tokenizer, network.config.text_config.vocab_size)
         return Segmenter(frozen(network), processor)

@@ -1,4 +1,4 @@
-"""Pictures and masks as tensors, and back."""
+"""Conversion of pictures and masks to tensors and back."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from torch import Tensor
 
 
 def device() -> torch.device:
-    """Return the GPU if there is one."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
-    """Return RGB images of one size as a float tensor (n, 3, height, width) in [0, 1]."""
+    """Return n RGB images of one size as a float tensor (n, 3, height, width) in [0, 1] on the device."""
     return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float().to(device()) / 255
 
 
 def mask_to_tensor(masks: Sequence[Image.Image]) -> Tensor:
-    """Return "L" masks of one size as a float tensor (n, 1, height, width) in [0, 1]."""
+    """Return n "L" masks of one size as a float tensor (n, 1, height, width) in [0, 1] on the device."""
     return torch.from_numpy(np.stack([np.asarray(mask) for mask in masks])).unsqueeze(1).float().to(device()) / 255
 
 
 def to_images(pictures: Tensor) -> list[Image.Image]:
-    """Return (n, 3, height, width) in [0, 1] as RGB images, values clamped and rounded."""
+    """Return pictures (n, 3, height, width) in [0, 1] as RGB images, values clamped and rounded."""
     levels = (pictures.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(level) for level in levels]

@@ -14,7 +14,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Vgg(nn.Module):
-    """The convolutional part of VGG-16 (Simonyan and Zisserman 2015), of any width."""
+    """The convolutional part of VGG-16, of any width.
+
+    Raises:
+        ValueError: the weights are not those of 13 convolutions.
+    """
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
@@ -26,10 +30,10 @@ class Vgg(nn.Module):
         self.features.load_state_dict(weights)
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
-                layer.inplace = False  # features are kept, and what comes after must not overwrite them
+                layer.inplace = False  # outputs are kept, so later layers must not overwrite them
 
     def forward(self, pictures: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Return the outputs of ``layers`` (indices into torchvision's ``features``) for pictures in [0, 1]."""
+        """Return the outputs of ``layers`` (indices into torchvision's ``features``) for pictures (n, 3, h, w) in [0, 1]."""
         hidden = transforms.normalize(pictures, list(IMAGENET_MEAN), list(IMAGENET_STD))
         outputs = []
         for index, layer in enumerate(self.features[: max(layers) + 1]):
@@ -44,7 +48,11 @@ def _layer_number(key: str) -> int:
 
 
 def load_vgg(model: ModelName) -> Vgg:
-    """Load VGG-16 from a ``model.safetensors`` with torchvision's names."""
+    """Load a VGG-16 from a ``model.safetensors`` with torchvision's names.
+
+    Raises:
+        ModelError: the model is missing, incomplete or damaged.
+    """
     prefix = "features."
     with loading(model, "model.safetensors") as folder:
         weights = load_file(folder / "model.safetensors")

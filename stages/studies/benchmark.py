@@ -22,7 +22,8 @@ from stages.core.paths import ENCODED, IEDIT, REPORTS, TRAINING_SET
 from stages.core.run import run, set_threads
 from stages.core.shards import list_shards
 from stages.corpus.samples import EditSample, read_edits
-from stages.editing.editor import Editor, EditRequest, MaskMode
+from stages.editing.editor import Editor
+from stages.editing.request import EditRequest, MaskMode
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.vgg import load_vgg

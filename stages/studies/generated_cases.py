@@ -16,7 +16,7 @@ from stages.core.provenance import source_digest
 from stages.core.shards import ShardResult, ShardTask, list_shards, map_shards
 from stages.corpus.samples import EditSample, read_edits, write_edits
 from stages.editing.editor import Editor
-from stages.editing.inputs import adjust_sampling
+from stages.editing.settings import adjust_sampling
 from stages.models.hub import identity
 from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import to_images

@@ -14,8 +14,10 @@ from PIL import Image
 from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.core.params import ModelName
-from stages.editing.editor import Editor, EditRequest, MaskMode
-from stages.editing.inputs import adjust_sampling, check_images, check_prompt, decode_picture, encode_picture, read_sampling
+from stages.editing.editor import Editor
+from stages.editing.pictures import decode_picture, encode_picture
+from stages.editing.request import EditRequest, MaskMode
+from stages.editing.settings import adjust_sampling, check_images, check_prompt, read_sampling
 
 
 class RequestError(MlflowException):

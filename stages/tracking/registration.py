@@ -17,8 +17,9 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 import stages
 from stages.core.files import folder_digest, value_digest
 from stages.core.params import Sampling
-from stages.editing.editor import EditRequest, MaskMode
-from stages.editing.inputs import encode_picture, read_sampling
+from stages.editing.pictures import encode_picture
+from stages.editing.request import EditRequest, MaskMode
+from stages.editing.settings import read_sampling
 from stages.tracking.registry import DIGEST, METRIC, NAME, Registered, read_version
 from stages.tracking.store import connect, experiment_id
 

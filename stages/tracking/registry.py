@@ -20,7 +20,7 @@ from stages.core.errors import InputError, first_line
 from stages.core.files import written_aside
 from stages.core.params import ModelName, Sampling
 from stages.editing.editor import Editor
-from stages.editing.inputs import read_sampling
+from stages.editing.settings import read_sampling
 from stages.tracking.store import connect
 
 NAME = "iedit"

@@ -8,7 +8,7 @@ from stages.core.files import write_json
 from stages.core.params import Params
 from stages.core.paths import LOGS
 from stages.corpus.samples import EditSample
-from stages.editing.editor import EditRequest
+from stages.editing.request import EditRequest
 from stages.models.hub import describe_models
 from stages.tracking.evaluations import Scores, save_scores
 from stages.tracking.promotion import Standard

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from stages.editing.inputs import decode_picture
+from stages.editing.pictures import decode_picture
 from tests.ops.platform import Platform, free_port, until
 from tests.support.small_project import commit, make_project, run, set_params
 

@@ -18,9 +18,10 @@ from stages.core.errors import InputError
 from stages.core.files import write_json
 from stages.core.params import Sampling
 from stages.core.params_file import read_params
-from stages.editing import inputs as requests
+from stages.editing import pictures
 from stages.editing.editor import Editor
-from stages.editing.inputs import read_picture, read_sampling
+from stages.editing.pictures import read_picture
+from stages.editing.settings import read_sampling
 from stages.tracking import registry
 from tests.support import ROOT
 
@@ -130,7 +131,7 @@ class TestSampling:
 
 class TestPicture:
     def test_one_that_is_too_large_is_not_read(self, monkeypatch):
-        monkeypatch.setattr(requests, "MAX_BYTES", 10)
+        monkeypatch.setattr(pictures, "MAX_BYTES", 10)
         with pytest.raises(InputError, match=r"^image photo\.png: larger than 10 bytes$"):
             read_picture(Path("photo.png"))
 

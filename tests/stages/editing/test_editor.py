@@ -15,7 +15,8 @@ from stages.core.errors import InputError
 from stages.core.params import Sampling
 from stages.corpus.samples import EditSample
 from stages.diffusion.masks import widen_mask
-from stages.editing.editor import Editor, EditRequest, MaskMode
+from stages.editing.editor import Editor
+from stages.editing.request import EditRequest, MaskMode
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.models.segmenter import load_segmenter
 from stages.models.tensors import to_images, to_tensor

@@ -25,8 +25,9 @@ from stages.core.errors import MAX_LINE, InputError
 from stages.core.files import NoRoomError, folder_digest, read_json, value_digest, write_json
 from stages.core.params import ModelName, Params, Sampling
 from stages.core.params_file import read_params
-from stages.editing.editor import EditRequest
-from stages.editing.inputs import adjust_sampling, decode_picture, encode_picture
+from stages.editing.pictures import decode_picture, encode_picture
+from stages.editing.request import EditRequest
+from stages.editing.settings import adjust_sampling
 from stages.tracking import history, lineage, registration, registry, store
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.pyfunc_model import EditorModel
@@ -564,7 +565,7 @@ class TestRegistry:
         assert answer.json()["message"] == caught.value.message
 
     def test_too_many_pixels_are_not_decoded(self, monkeypatch):
-        monkeypatch.setattr("stages.editing.inputs.MAX_PIXELS", 10)
+        monkeypatch.setattr("stages.editing.pictures.MAX_PIXELS", 10)
         with pytest.raises(InputError, match="image: more than 10 pixels"):
             decode_picture(encode_picture(EXAMPLE.image))
 

@@ -25,7 +25,8 @@ from stages.core.files import read_json
 from stages.core.params import ModelName, Params, Train
 from stages.core.shards import ShardResult, ShardTask, map_shards
 from stages.corpus.samples import EditSample, write_edits
-from stages.editing.editor import Editor, EditRequest, MaskMode
+from stages.editing.editor import Editor
+from stages.editing.request import EditRequest, MaskMode
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.vgg import load_vgg
