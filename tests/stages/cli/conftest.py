@@ -1,0 +1,29 @@
+"""Fixtures for the tests of the command ``iedit``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from stages.editing.editor import Editor
+from tests.support import ROOT
+
+
+@dataclass(frozen=True)
+class Painter:
+    """An editor that returns noise, which no picture format compresses well."""
+
+    def edit(self, request, *, images: int, **_: object) -> list[Image.Image]:
+        return [Image.effect_noise(request.image.size, 90).convert("RGB") for _ in range(images)]
+
+
+@pytest.fixture
+def photo_folder(tmp_path, monkeypatch) -> Path:
+    """The current folder, with a photo, params.yaml, and a model that any path loads."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64)).save("photo.png")
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(Editor, "load", lambda *_: Painter())
+    return tmp_path

@@ -1,0 +1,123 @@
+"""``iedit edit``: results, models and refusals."""
+
+import os
+import resource
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from stages.cli import main as cli
+from stages.cli.edit import load_model
+from stages.core.files import write_json
+from stages.core.params import Sampling
+from stages.core.params_file import read_params
+
+NOT_AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+
+
+def edit(*arguments: object) -> int:
+    return cli.main(["edit", "photo.png", "a dog", *map(str, arguments)])
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"photo.png", "params.yaml", "model"}
+
+
+class TestOutput:
+    @pytest.fixture(autouse=True)
+    def folder(self, photo_folder) -> Path:
+        return photo_folder
+
+    @pytest.mark.parametrize("name", ["new.png", "new.JPG", "new.webp"])
+    def test_output_is_a_picture_without_leftovers(self, folder, name):
+        assert edit("--model", "model", "--output", name) == 0
+        assert Image.open(name).size == (64, 64)
+        assert names(folder) == {name}
+
+    def test_full_disk_is_one_line_and_keeps_the_old_file(self, folder, capsys):
+        (folder / "new.png").write_bytes(b"before")
+        limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # bytes, enforced by the kernel
+            assert edit("--model", "model", "--output", "new.png") == 2
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert capsys.readouterr().err.splitlines()[-1] == "error: output new.png: File too large"
+        assert (folder / "new.png").read_bytes() == b"before"
+        assert names(folder) == {"new.png"}
+
+    def test_refusal_of_the_system_is_one_line(self, folder, capsys):
+        name = "n" * 250 + ".png"  # the temporary file beside it would have too long a name
+        assert edit("--model", "model", "--output", name) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == f"error: output {name}: File name too long"
+        assert names(folder) == set()
+
+    @NOT_AS_ROOT
+    def test_read_only_folder_is_one_line(self, folder, capsys):
+        (folder / "closed").mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+        assert edit("--model", "model", "--output", "closed/new.png") == 2
+        assert capsys.readouterr().err.splitlines()[-1] == "error: output closed/new.png: Permission denied"
+
+    def test_folder_of_the_same_name_stays(self, folder, capsys):
+        (folder / "new-2.png").mkdir()
+        (folder / "new-2.png" / "kept").touch()
+        assert edit("--model", "model", "--output", "new.png", "--images", "2") == 2
+        assert capsys.readouterr().err == "error: output new-2.png: is a folder\n"
+        assert (folder / "new-2.png" / "kept").exists()
+
+
+class TestSampling:
+    @pytest.fixture(autouse=True)
+    def folder(self, photo_folder) -> Path:
+        return photo_folder
+
+    def test_folder_without_settings_samples_as_params_yaml(self, capsys):
+        assert load_model("model")[1] == read_params().sampling
+        assert capsys.readouterr().err == "model model: has no iedit.json, so it samples as params.yaml says\n"
+
+    def test_folder_with_settings_has_its_own(self, folder, capsys):
+        sampling = Sampling(
+            solver="ddim", steps=7, strength=0.5, guidance_scale=2.0, mask_threshold=0.1, mask_margin=0.0, mask_draft=False
+        )
+        write_json(folder / "model/iedit.json", {"sampling": sampling.model_dump()})
+        assert load_model("model")[1] == sampling
+        assert capsys.readouterr().err == ""
+
+
+class TestRegisteredModel:
+    def test_edit_with_the_champion(self, champion, tmp_path, capsys):
+        assert edit("--output", tmp_path / "new.png", "--images", 2) == 0
+        assert capsys.readouterr().out.split() == [str(tmp_path / "new-1.png"), str(tmp_path / "new-2.png")]
+        assert Image.open(tmp_path / "new-2.png").size == (48, 40)
+
+    def test_a_folder_is_the_same_model(self, champion, tmp_path):
+        for name, model in (("a", "models:/iedit@champion"), ("b", "models/iedit")):
+            assert edit("--no-mask", "--steps", 3, "--model", model, "--output", tmp_path / f"{name}.png") == 0
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["none.png", "p"], "image none.png: no such file"),
+            (["segmenter", "p"], "image segmenter: not a file"),
+            (["photo.png", "p", "--mask", "models"], "mask models: not a file"),
+            (["photo.png", ""], "prompt: must not be blank"),
+            (["photo.png", " \t\x1b\u200b"], "prompt: must not be blank"),
+            (["params.yaml", "p"], "image params.yaml: not an image"),
+            (["photo.png", "p", "--output", "a.txt"], "output a.txt: its name must end in one of .png"),
+            (["photo.png", "p", "--output", "no/a.png"], "output no/a.png: no such folder: no"),
+            (["photo.png", "p", "--images", "99"], "number of images = 99"),
+            (["photo.png", "p", "--strength", "2"], "strength = 2.0"),
+            (["photo.png", "p", "--model", "models:/iedit@none"], "models:/iedit@none: "),
+            (["photo.png", "p", "--model", "models:/iedit/77"], "models:/iedit/77: "),
+            (["photo.png", "p", "--model", "nowhere"], "model nowhere: neither a folder"),
+        ],
+    )
+    def test_refusals(self, champion, capsys, arguments, message):
+        assert cli.main(["edit", *arguments]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith(f"error: {message}")

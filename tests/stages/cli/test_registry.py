@@ -1,0 +1,145 @@
+"""The commands that operate the registry: promote, rollback, history, lineage."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from stages.cli import main as cli
+from stages.core.files import file_digest, write_json
+from stages.corpus.samples import CorpusSample, write_corpus
+from stages.tracking import history, lineage, store
+from tests.support import ROOT
+from tests.support.versions import Judge, keep_record, register
+
+
+@pytest.fixture
+def judge(client, tmp_path, monkeypatch) -> Judge:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    judge = Judge(v1=0, v2=1, v3=-1)
+    monkeypatch.setattr("stages.comparison.standard.current_standard", lambda _: judge.standard())
+    for _ in range(3):
+        register(client)
+    return judge
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    code = cli.main(arguments)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_promote_rollback_and_history(client, judge, capsys):
+    assert run(capsys, "promote", "1")[:2] == (
+        0,
+        "models:/iedit/1 is champion: the first version: there is no champion to compare it with\n",
+    )
+    code, out, _ = run(capsys, "promote", "models:/iedit/2")
+    assert (code, out.splitlines()[-1][:49]) == (0, "models:/iedit/2 is champion: better in CLIPScore:")
+    code, _, error = run(capsys, "promote", "3")
+    assert code == 2
+    assert error.startswith("error: models:/iedit/3 stays challenger: CLIPScore is worse: CLIPScore -2.00 [")
+    code, _, error = run(capsys, "promote")  # the challenger
+    assert (code, "models:/iedit/3 stays challenger" in error) == (2, True)
+    assert run(capsys, "promote", "3", "--force")[:2] == (
+        0,
+        "models:/iedit/3 is champion, in place of version 2: by hand, whatever the gate says\n",
+    )
+    assert not [name for name in client.get_model_version("iedit", "3").tags if name.startswith("iedit.decision.")]
+    assert run(capsys, "rollback") == (0, "models:/iedit/2 is champion again, in place of version 3\n", "")
+    code, out, _ = run(capsys, "history")
+    lines = out.splitlines()
+    assert code == 0
+    assert [line.split("version ")[1][:1] for line in lines[:-2:2]] == ["1", "2", "3", "2"]
+    assert "promoted  CLIPScore 61.50, SSIM-M̄ 92.60 on cases cccccccc" in lines[2]
+    assert "better in CLIPScore: CLIPScore +1.00" in lines[3]
+    assert lines[-2:] == ["champion    version 2", "challenger  none"]
+
+
+def test_champion_cannot_be_promoted_again(client, judge, capsys):
+    run(capsys, "promote", "1")
+    assert run(capsys, "promote", "1", "--force") == (2, "", "error: models:/iedit/1 is the champion already\n")
+    assert len(history.read_events(client)) == 1
+
+
+def test_deleted_version_stays_in_the_history(client, judge, capsys):
+    for version in ("1", "2"):
+        run(capsys, "promote", version)
+    client.delete_model_version("iedit", "1")
+    code, out, _ = run(capsys, "history")
+    assert code == 0
+    assert out.splitlines()[0].endswith("version 1  promoted  deleted since")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["promote", "9"], "models:/iedit/9: "),
+        (["promote"], "models:/iedit@challenger: "),
+        (["promote", "models:/other/1"], "models:/other/1: "),
+        (["promote", "4"], "models:/iedit/4: is no version that the stage evaluate has registered"),
+        (["rollback"], "there is no champion to roll back from"),
+        (["lineage", "9"], "models:/iedit/9: "),
+        (["lineage", "1"], "logged model m-"),
+        (["reproduce", "models:/iedit@champion"], "models:/iedit@champion: "),
+    ],
+)
+def test_refusals_are_one_line(client, judge, capsys, arguments, said):
+    client.create_model_version("iedit", client.get_model_version("iedit", "1").source)  # the fourth, by other means
+    code, out, error = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert error.startswith(f"error: {said}")
+    assert len(error.splitlines()) == 1
+
+
+class TestLineage:
+    def test_lineage_needs_the_registry_only(self, version, tmp_path_factory, monkeypatch, capsys):
+        keep_record(version)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri())
+        monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        torch = lineage.libraries()["torch"]
+        for name in ("1", "models:/iedit/1"):
+            assert cli.main(["lineage", name]) == 0
+            lines = capsys.readouterr().out.splitlines()
+            assert lines[0] == "version    models:/iedit/1"
+            assert lines[1] == "decision   promoted: why"
+            for line in ("corpus     cases 300, images 6000, kind openmoji", f"  train.clip           a/clip  {'c' * 40}"):
+                assert line in lines
+            assert any(line.split()[:2] == ["train.losses.noise", "guided"] for line in lines)
+            assert ["torch", torch] in [line.split() for line in lines]
+            stages = lines[lines.index("stages") + 1 :][:3]
+            assert [line.split()[0] for line in stages] == ["ingest", "train", "evaluate"]
+
+    def test_lineage_names_training_and_shards(self, version, capsys):
+        Path("data/corpus").mkdir()
+        picture = Image.new("RGB", (8, 8))
+        samples = [
+            CorpusSample(key=str(n), image=picture, alt_text="", metadata={"origin": {"name": f"photo {n}"}}) for n in (0, 1)
+        ]
+        write_corpus(Path("data/corpus/00000.tar"), samples)
+        sidecar = {"fingerprint": "", "digest": "", "done": 2, "dropped": {}, "notes": []}
+        write_json(Path("data/corpus/00000.done.json"), sidecar)
+        client = store.connect()
+        tags = {"mlflow.source.git.commit": "c0ffee", "iedit.git_dirty": "true"}
+        run_id = client.create_run(store.experiment_id(client), run_name="train", tags=tags).info.run_id
+        source = f"models:/{version.model_id}"
+        made = client.create_model_version(
+            "iedit", source, run_id=run_id, model_id=version.model_id, tags={"iedit.digest": "e"}
+        )
+        keep_record(version)
+        assert cli.main(["lineage", str(made.version)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert f"training   run {run_id} (train), commit c0ffee, with changes" in lines
+        digest = file_digest(Path("data/corpus/00000.tar"))
+        assert f"  00000.tar  {digest}  2 samples, the first from photo 0" in lines
+
+    @pytest.mark.parametrize("name", ["params.yaml", "lineage.json"])
+    def test_incomplete_record_is_refused(self, version, capsys, name):
+        keep_record(version)
+        location = store.connect().get_logged_model(version.model_id).artifact_location
+        (path,) = Path(location.removeprefix("file://")).rglob(name)
+        path.write_text(path.read_text()[:99])
+        for command in ("lineage", "reproduce"):
+            assert cli.main([command, "1"]) == 2
+            assert capsys.readouterr().err.endswith(": the record of how it was made is not whole; evaluate keeps it again\n")

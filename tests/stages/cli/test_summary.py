@@ -1,0 +1,112 @@
+"""``iedit summary``: the last run, the reference, and the registered model."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from stages.cli import main as cli
+from stages.cli.summary import METRICS, REFERENCE_METRICS, SAMPLE, SAMPLE_EDIT, TABLE
+from stages.core.files import write_json
+from stages.tracking import registry
+from tests.support import ROOT
+from tests.support.registered import EXAMPLE
+
+
+@pytest.fixture
+def no_model(tmp_path, monkeypatch) -> Path:
+    """The current folder, with a table of results and no registered model."""
+    monkeypatch.chdir(tmp_path)
+    TABLE.parent.mkdir(parents=True)
+    TABLE.write_text("| method |\n")
+    monkeypatch.setattr(registry, "latest_version", lambda: None)
+    return tmp_path
+
+
+def test_without_a_model_it_says_so(no_model, capsys):
+    assert cli.main(["summary"]) == 0
+    assert capsys.readouterr().out.endswith("model     none is registered\n")
+
+
+def test_without_a_run_it_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["summary"]) == 2
+    assert capsys.readouterr().err.startswith("error: reports/latest/table.md: no such file")
+
+
+class TestReference:
+    """The last run compared with the committed reference."""
+
+    def compare(self, capsys, change) -> list[str]:
+        reference = json.loads((ROOT / REFERENCE_METRICS).read_text())
+        latest = copy.deepcopy(reference)
+        change(latest)
+        write_json(REFERENCE_METRICS, reference)
+        write_json(METRICS, latest)
+        assert cli.main(["summary"]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("compared")]
+
+    def test_identical(self, no_model, capsys):
+        assert self.compare(capsys, lambda _: None) == ["compared  identical to the committed reference"]
+
+    def test_within_tolerance(self, no_model, capsys):
+        def change(metrics):
+            metrics["systems"]["iedit_m"]["ssim_m_bar_frame"] += 0.25
+            metrics["systems"]["sdedit"]["edit_success"] -= 0.5  # more, but less of what is allowed
+            metrics["models"]["iedit"]["identity"] = "trained elsewhere"
+
+        (line,) = self.compare(capsys, change)
+        assert line.startswith("compared  equal within tolerance to the committed reference: ")
+        assert line.endswith("the largest difference of a score is 0.25 (SSIM-M̄ (frame, %) of iEdit-M; allowed 1)")
+
+    def test_beyond_tolerance(self, no_model, capsys):
+        (line,) = self.compare(capsys, lambda metrics: metrics["systems"]["iedit"].update(kid_judge_features=0.5))
+        assert line.startswith("compared  differs from the committed reference: the largest difference of a score is 0.42 (KID")
+
+    @pytest.mark.parametrize("missing", [METRICS, REFERENCE_METRICS])
+    def test_without_one_of_the_two_nothing_is_compared(self, no_model, capsys, missing):
+        self.compare(capsys, lambda _: None)
+        missing.unlink()
+        assert cli.main(["summary"]) == 0
+        assert "compared" not in capsys.readouterr().out
+
+    def test_other_cases_are_not_compared(self, no_model, capsys):
+        assert self.compare(capsys, lambda metrics: metrics.update(cases_digest="other")) == []
+
+    @pytest.mark.parametrize("content", ['{"systems":', "[]", '{"systems": {}}'])
+    def test_damaged_metrics_are_reported(self, no_model, capsys, content):
+        self.compare(capsys, lambda _: None)
+        METRICS.write_text(content)
+        assert cli.main(["summary"]) == 2
+        expected = "error: reports/latest/metrics.json: missing or damaged; run the stage evaluate again\n"
+        assert capsys.readouterr().err == expected
+
+
+@pytest.fixture
+def sample(champion, registered_project):
+    """The project of the champion, with a table and a sample to edit, which are removed again."""
+    SAMPLE.parent.mkdir(parents=True)
+    TABLE.write_text("| method | CLIPScore |\n")
+    EXAMPLE.image.save(SAMPLE)
+    yield registered_project
+    for path in (TABLE, SAMPLE, SAMPLE_EDIT):
+        path.unlink()
+    SAMPLE.parent.rmdir()
+
+
+def test_it_shows_a_command_to_try(champion, sample, capsys):
+    write_json(SAMPLE_EDIT, {"prompt": "a dog on the beach", "term": "dog", "source_term": "cat"})
+    assert cli.main(["summary"]) == 0
+    printed = capsys.readouterr().out
+    assert "| method | CLIPScore |" in printed
+    assert f"models:/iedit/{champion.version}, the champion" in printed
+    assert "iedit edit reports/latest/samples/source.png 'a dog on the beach'" in printed
+
+
+@pytest.mark.parametrize("content", ['{"prompt":', '{"prompt": "a dog"}', "[]", "7"])
+def test_damaged_sample_is_reported(sample, capsys, content):
+    SAMPLE_EDIT.write_text(content)
+    assert cli.main(["summary"]) == 2
+    expected = "error: reports/latest/samples/edit.json: damaged; run the stage evaluate again\n"
+    assert capsys.readouterr().err == expected

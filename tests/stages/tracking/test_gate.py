@@ -1,0 +1,50 @@
+"""The rule that decides whether a version becomes champion."""
+
+import numpy as np
+import pytest
+
+from stages.core.errors import InputError
+from stages.tracking.gate import decide
+from tests.support.versions import GATE, NOISE, N, scores
+
+
+@pytest.mark.parametrize(
+    ("change", "passes", "verdict"),
+    [
+        ({"clip": 1}, True, "better in CLIPScore"),
+        ({"ssim": 1}, True, "better in SSIM-M̄"),
+        ({"clip": 1, "ssim": 1}, True, "better in CLIPScore and SSIM-M̄"),
+        ({}, False, "neither CLIPScore nor SSIM-M̄ is better"),
+        ({"clip": -0.1, "ssim": 5}, False, "CLIPScore is worse"),
+        ({"clip": 1, "ssim": -0.9}, True, "better in CLIPScore"),
+        ({"clip": 1, "ssim": -1.1}, False, "SSIM-M̄ may be worse by more than 1"),
+        ({"clip": 5, "ssim": 0, "spread": 20}, False, "SSIM-M̄ may be worse by more than 1"),  # too uncertain to say
+        ({"clip": -0.1, "ssim": 1, "spread": 3}, True, "better in SSIM-M̄"),  # CLIPScore may be worse by chance only
+    ],
+)
+def test_decision(change, passes, verdict):
+    decision = decide(scores(**change), scores(), GATE, version="7", resamples=400, seed=0)
+    assert decision.passes is passes
+    assert decision.why.startswith(f"{verdict}: CLIPScore {change.get('clip', 0):+.2f} [")
+    assert decision.why.endswith("against version 7 on 200 cases")
+
+
+def test_interval_is_that_of_the_mean():
+    difference = decide(scores(spread=5), scores(), GATE, version="1", resamples=4000, seed=0).differences["clip_score"]
+    error = 1.96 * 5 * NOISE.std() / np.sqrt(N)  # of the mean of N, by the normal distribution
+    assert (difference.low, difference.high) == pytest.approx((-error, error), rel=0.1)
+
+
+def test_cases_without_a_score_are_left_out():
+    some, none = scores(clip=1), scores()
+    some["clip_score"][:50] = np.nan
+    assert "on 150 cases" in decide(some, scores(), GATE, version="1", resamples=10, seed=0).why
+    none["ssim_m_bar_frame"][:] = np.nan
+    with pytest.raises(InputError, match="no case has a score of both"):
+        decide(none, scores(), GATE, version="1", resamples=10, seed=0)
+
+
+def test_scores_of_other_cases_are_refused():
+    fewer = {name: values[:-1] for name, values in scores().items()}
+    with pytest.raises(InputError, match="the cases must be the same"):
+        decide(fewer, scores(), GATE, version="1", resamples=10, seed=0)

@@ -1,0 +1,93 @@
+"""Promotions, rollbacks, and the history of champions, on a real store."""
+
+from contextlib import suppress
+
+import pytest
+
+from stages.cli import main as cli
+from stages.core.errors import InputError
+from stages.tracking import history, store
+from stages.tracking.promotion import consider
+from tests.support.versions import Judge, champion_number, fail, register, stop
+
+
+def test_rollbacks_go_back_step_by_step(client):
+    versions = [register(client) for _ in range(3)]
+    for version in versions:
+        history.promote(version.version, "test")
+    assert [history.roll_back("bad").version for _ in range(2)] == ["2", "1"]
+    with pytest.raises(InputError, match="version 1 is the first champion: there is none before it"):
+        history.roll_back("bad")
+    assert champion_number() == "1"
+    history.promote("3", "good after all")
+    assert history.roll_back("bad").version == "1"
+    events = history.read_events(client)
+    assert [event.version for event in events] == ["1", "2", "3", "2", "1", "3", "1"]
+    assert [event.how for event in events[3:]] == ["rolled back", "rolled back", "promoted", "rolled back"]
+    assert [event.when for event in events] == sorted(event.when for event in events)
+
+
+def test_without_a_champion_rollback_is_refused(client):
+    with pytest.raises(InputError, match="there is no champion"):
+        history.roll_back("bad")
+
+
+def test_rolled_back_version_returns_by_hand_only(client):
+    first, second, judge = register(client), register(client), Judge(v1=0, v2=1)
+    for version in (first, second):
+        consider(version, judge.standard())
+    history.roll_back("bad")
+    decision = consider(second, judge.standard())
+    assert not decision.passes
+    assert decision.why.startswith("a rollback took it down on ")
+    assert champion_number() == "1"
+    assert consider(second, judge.standard(), by_hand=True).passes
+    assert champion_number() == "2"
+
+
+def test_rollback_reaches_a_champion_made_by_other_means(client):
+    first, second = register(client), register(client)
+    client.set_registered_model_alias("iedit", "champion", first.version)
+    history.promote(second.version, "test")
+    assert history.roll_back("bad").version == "1"
+    assert [event.how for event in history.read_events(client)] == ["found", "promoted", "rolled back"]
+
+
+def test_kill_before_the_alias_keeps_the_champion(client, monkeypatch):
+    first, second = register(client), register(client)
+    history.promote(first.version, "test")
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(store.MlflowClient, "set_registered_model_alias", stop)
+        history.promote(second.version, "test")
+    assert champion_number() == "1"
+    history.promote(second.version, "again")
+    assert history.roll_back("bad").version == "1"
+
+
+def test_promoting_a_missing_version_is_refused(client):
+    first = register(client)
+    history.promote(first.version, "test")
+    with pytest.raises(InputError, match=r"^models:/iedit/9: .*not found"):
+        history.promote("9", "test")
+    assert champion_number() == "1"
+    assert len(history.read_events(client)) == 1
+
+
+def test_without_a_registered_model_history_is_empty(client, capsys):
+    client.delete_registered_model("iedit")
+    assert history.read_events(client) == []
+    assert cli.main(["history"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["champion    none", "challenger  none"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [("get_registered_model", ["history"]), ("set_registered_model_tag", ["promote", "1", "--force"])],
+)
+def test_failing_store_is_not_taken_for_an_empty_one(client, monkeypatch, capsys, asked, command):
+    register(client)
+    monkeypatch.setattr(store.MlflowClient, asked, fail)
+    assert cli.main(command) == 2
+    assert capsys.readouterr() == ("", "error: tracking store: gone\n")
+    assert champion_number() is None

@@ -1,0 +1,72 @@
+"""Versions, aliases, and the files of a registered model."""
+
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+
+from stages.core.errors import InputError
+from stages.core.files import folder_digest
+from stages.tracking import history, registry, store
+from stages.tracking.errors import store_errors_in_one_line
+from tests.support.versions import champion_number, fail, register
+
+
+def test_remote_model_is_downloaded_once(champion, tmp_path, monkeypatch):
+    client, there = store.connect(), registry.fetch_model(store.connect(), registry.CHAMPION_URI)
+    remote = "mlflow-artifacts:/models/1"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(client, "get_model_version_download_uri", lambda *_: remote)
+    fetched: list[str] = []
+
+    def download(uri: str, dst_path: str) -> str:
+        fetched.append(uri)
+        return str(shutil.copytree(there, Path(dst_path) / "artifacts"))
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    first, second = registry.fetch_model(client, registry.CHAMPION_URI), registry.fetch_model(client, registry.CHAMPION_URI)
+    assert first == second
+    assert fetched == [remote]
+    assert folder_digest(first) == folder_digest(there)
+    assert [path.name for path in (tmp_path / "iedit").iterdir()] == [first.name]
+
+
+def test_moved_model_files_are_reported(champion, monkeypatch):
+    client = store.connect()
+    monkeypatch.setattr(client, "get_model_version_download_uri", lambda *_: "file:///nowhere/artifacts")
+    with pytest.raises(InputError, match=r"^models:/iedit@champion: /nowhere/artifacts: no such folder; the artifacts"):
+        registry.fetch_model(client, registry.CHAMPION_URI)
+
+
+def test_failing_store_is_not_taken_for_no_champion(champion, monkeypatch):
+    monkeypatch.setattr(store.MlflowClient, "get_model_version_by_alias", fail)
+    with pytest.raises(InputError, match=r"^tracking store: gone$"), store_errors_in_one_line():
+        registry.current_champion()
+
+
+def test_alias_made_by_two_at_once_is_set(client, monkeypatch):
+    first, second = register(client), register(client)
+    honest = client.set_registered_model_alias
+
+    def refuse_once(*arguments: str) -> None:
+        monkeypatch.setattr(client, "set_registered_model_alias", honest)
+        honest("iedit", "champion", first.version)  # by the other one, meanwhile
+        raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed", error_code=INTERNAL_ERROR)
+
+    monkeypatch.setattr(client, "set_registered_model_alias", refuse_once)
+    registry.set_alias(client, "champion", second.version)
+    assert champion_number() == second.version
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_other_failures_to_set_an_alias_are_raised(client, monkeypatch, there):
+    first, second = register(client), register(client)
+    if there:
+        history.promote(first.version, "test")
+    monkeypatch.setattr(store.MlflowClient, "set_registered_model_alias", fail)
+    with pytest.raises(InputError, match=r"^tracking store: gone$"), store_errors_in_one_line():
+        history.promote(second.version, "test")
+    assert champion_number() == (first.version if there else None)
