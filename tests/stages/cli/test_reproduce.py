@@ -18,6 +18,11 @@ from tests.support import ROOT
 from tests.support.recorded_project import PIPELINE
 from tests.support.versions import keep_record
 
+OUTS = {
+    "ingest": {"data/a": {"md5": "1"}},
+    "train": {"models/iedit": {"md5": "2"}},
+    "evaluate": {"reports/latest/metrics.json": {"md5": "3"}},
+}
 METRICS = json.loads((ROOT / REFERENCE / "metrics.json").read_text())
 
 
@@ -102,19 +107,13 @@ def test_other_libraries_are_reported(capsys):
 class Clone:
     """A clone in which the stages make what ``made`` says, without DVC; the remote has nothing."""
 
-    outs = {
-        "ingest": {"data/a": {"md5": "1"}},
-        "train": {"models/iedit": {"md5": "2"}},
-        "evaluate": {"reports/latest/metrics.json": {"md5": "3"}},
-    }
-
     def __init__(self, folder: Path, monkeypatch) -> None:
         self.kept, self.folder = folder, folder / "clone"
         self.ran: list[str] = []
         self.made = {"ingest": "1", "train": "2", "evaluate": "3"}
         (self.folder / "reports/latest").mkdir(parents=True)
         (self.folder / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
-        kept = {"commit": "c", "changed": ["params.yaml"], "stages": self.outs, "libraries": lineage.libraries()}
+        kept = {"commit": "c", "changed": ["params.yaml"], "stages": OUTS, "libraries": lineage.libraries()}
         write_json(folder / "lineage.json", kept)
         for name in ("params.yaml", "dvc.lock"):
             (folder / name).write_text("{}")
@@ -126,7 +125,7 @@ class Clone:
         if arguments[0] == "pull":
             raise InputError("dvc pull: ERROR: no such bucket")
         self.ran.append(arguments[-1])
-        entries = {name: {"outs": [{"path": next(iter(self.outs[name])), "md5": self.made[name]}]} for name in self.ran}
+        entries = {name: {"outs": [{"path": next(iter(OUTS[name])), "md5": self.made[name]}]} for name in self.ran}
         (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": entries}))
 
     def write_scores(self, **scores: float) -> None:

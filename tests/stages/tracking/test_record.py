@@ -89,7 +89,8 @@ def test_record_from_before_scores_were_kept_is_whole(version):
     del content["files"]["metrics.json"]
     path.write_text(json.dumps(content))
     path.with_name("metrics.json").unlink()
-    folder = record.fetch_record(store.connect(), version.model_id, Path("kept").absolute())
+    Path("fetched").mkdir()
+    folder = record.fetch_record(store.connect(), version.model_id, Path("fetched").absolute())
     assert not (folder / "metrics.json").exists()
 
 
