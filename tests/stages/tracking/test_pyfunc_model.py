@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 from PIL import Image
 
-from stages.editing.inputs import decode_picture, encode_picture
+from stages.editing.pictures import decode_picture, encode_picture
 from stages.tracking import store
 from stages.tracking.pyfunc_model import EditorModel
 from tests.support.registered import EXAMPLE, SAMPLING
