@@ -1,0 +1,67 @@
+"""Markdown, CSV and console tables."""
+
+import csv
+import io
+import re
+
+import pytest
+
+from stages.core.errors import InputError
+from stages.metrics.table import METRICS
+from stages.report.formats import (
+    console_table,
+    csv_table,
+    markdown_differences,
+    markdown_table,
+    write_case_scores,
+    write_tables,
+)
+from tests.support.results import SCORES
+
+
+def test_markdown_has_a_column_for_each_metric(metrics):
+    lines = markdown_table(metrics).splitlines()
+    assert {line.count("|") for line in lines[:7]} == {len(METRICS) + 2}
+    assert "**" in lines[6]
+    assert "(2 undefined)" in lines[2]
+    assert lines[-1].startswith("n = 20 cases")
+
+
+@pytest.mark.parametrize("table", [markdown_table, markdown_differences])
+def test_captions_define_judge_draft_and_edit_success(metrics, table):
+    caption = table(metrics, note="Drawn.").splitlines()[-1]
+    for words in ("Drawn.", "The judge is ", "Edit success is ", "A draft is "):
+        assert words in caption
+
+
+def test_csv_is_at_full_precision(metrics):
+    rows = list(csv.DictReader(io.StringIO(csv_table(metrics))))
+    assert len(rows) == 5 * len(METRICS)
+    assert float(rows[0]["value"]) == metrics["systems"]["sdedit"]["clip_score"]
+
+
+def test_console_has_a_line_for_each_metric(metrics):
+    lines = [line.replace("\u0304", "") for line in console_table(metrics).splitlines()]  # the bar over M takes no room
+    assert len(lines) == len(METRICS) + 2
+    starts = [re.search(r" {2,}\S", line).end() for line in lines[1:-1]]
+    assert len(set(starts)) == 1
+
+
+def test_tables_are_written_and_printed(tmp_path, metrics, capsys):
+    write_tables(tmp_path, metrics)
+    assert (tmp_path / "table.md").is_file()
+    assert (tmp_path / "table.csv").is_file()
+    assert "iEdit-M" in capsys.readouterr().out
+
+
+def test_a_system_without_a_name_is_an_error(metrics):
+    with pytest.raises(InputError, match="scored systems"):
+        markdown_table(metrics, {"sdedit": "SDEdit"})
+
+
+def test_case_scores_are_written(tmp_path):
+    write_case_scores(tmp_path / "cases.csv", [f"{i:06d}" for i in range(20)], SCORES)
+    rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
+    assert len(rows) == 100
+    assert rows[0]["clip_directional"] == ""
+    assert float(rows[3]["clip_score"]) == pytest.approx(SCORES["sdedit"].per_case["clip_score"][3], rel=1e-5)

@@ -1,0 +1,41 @@
+"""Rows and cells of the results."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from stages.metrics.summary import summarise
+from stages.metrics.table import METRICS
+from stages.report.formats import markdown_table
+from stages.report.results import difference_rows, result_rows
+from tests.support.results import SCORES
+
+
+def test_rows_mark_the_best_and_count_the_undefined(metrics):
+    rows = result_rows(metrics)
+    assert [row.name for row in rows] == ["SDEdit", "Inpainting (true masks)", "InstructPix2Pix", "iEdit", "iEdit-M"]
+    cells = {metric.key: [row.cells[i] for row in rows] for i, metric in enumerate(METRICS)}
+    assert [cell.best for cell in cells["clip_score"]] == [False, False, False, False, True]
+    assert [cell.best for cell in cells["frechet_judge_features"]] == [False, False, False, False, True]
+    assert not any(cell.best for cell in cells["ssim_m_frame"])
+    assert cells["clip_directional"][0].undefined == 2
+    assert cells["frechet_judge_features"][0].interval == "[8.00, 10.00]"
+
+
+def test_values_that_look_alike_are_marked_alike(metrics):
+    values = {"sdedit": 1, "inpainting": 0, "instruct_pix2pix": 0, "iedit": 2, "iedit_m": 2.0001}
+    systems = {name: metrics["systems"][name] | {"clip_score": value} for name, value in values.items()}
+    assert [row.cells[0].best for row in result_rows(metrics | {"systems": systems})] == [False, False, False, True, True]
+
+
+def test_a_metric_without_any_value_is_undefined():
+    per_case = SCORES["sdedit"].per_case | {"edit_success": np.full(20, np.nan)}
+    only = summarise({"sdedit": replace(SCORES["sdedit"], per_case=per_case)}, resamples=5, seed=0, models={})
+    assert "undefined (20 undefined)" in markdown_table(only, {"sdedit": "SDEdit"})
+
+
+def test_pairs_keep_the_order_of_systems(metrics):
+    names = [row.name for row in difference_rows(metrics)]
+    shuffled = {later: dict(sorted(others.items())) for later, others in sorted(metrics["differences"].items())}
+    assert names == [row.name for row in difference_rows(metrics | {"differences": shuffled})]
+    assert names[:2] == ["Inpainting (true masks) − SDEdit", "InstructPix2Pix − SDEdit"]
