@@ -1,152 +1,124 @@
-"""Table 1 on sources that the base model made up: what is drawn, what it is masked by, and what is written."""
+"""Table 1 on sources that the base model drew."""
 
 import json
 import shutil
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
-from stages.comparison.systems import SYSTEMS, load_models
+from stages.comparison.systems import SYSTEMS
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.corpus.samples import read_edits
 from stages.diffusion.sampling import draw_noise
 from stages.metrics.table import METRICS
-from stages.models.latent_diffusion import load_diffusion
 from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import mask_to_tensor, to_tensor
 from stages.studies.generated import generated
-from stages.studies.generated_cases import NOT_FOUND, draw_sources
-from stages.training.instruct_pix2pix import widen
-from tests.stages.training.test_training import write_training_set
+from tests.support.compared import copy_trained_models, left_half, write_cases, write_referee
 from tests.support.tiny_corpus import params_for
 
+REPORTS = Path("reports/latest/generated")
+
+
+@dataclass
+class Study:
+    """What a run of the study left, and what it asked for on the way."""
+
+    folder: Path
+    params: Params
+    masked: list[list[Image.Image]] = field(default_factory=list)  # batches of pictures that the referee saw
+    noise: list[tuple] = field(default_factory=list)  # arguments of every draw of noise
+
+
+@pytest.fixture(scope="module")
+def study(models, tmp_path_factory) -> Study:
+    """A run in which the referee finds the left half of every picture and the segmenter the right half."""
+    folder = tmp_path_factory.mktemp("generated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_cases(Path("data/evaluation"), 4)
+        copy_trained_models(models)
+        write_referee(models, Path("referee"))
+        evaluate = {"cases": "data/evaluation", "batch": 2}
+        study = Study(folder, params_for(models, evaluate=evaluate, generated={"referee": {"name": "referee"}}))
+        weight = next(load_segmenter(study.params.generated.referee).model.parameters())
+
+        def probabilities(self: Segmenter, images, texts) -> torch.Tensor:
+            assert len(images) == len(texts)
+            if not torch.equal(next(self.model.parameters()), weight):
+                return 1 - left_half(images)
+            study.masked.append(list(images))
+            return left_half(images)
+
+        def recorded(shape, *key):
+            study.noise.append(key)
+            return draw_noise(shape, *key)
+
+        patch.setattr(Segmenter, "probabilities", probabilities)
+        patch.setattr("stages.editing.editor.draw_noise", recorded)
+        generated(study.params)
+    return study
+
 
 @pytest.fixture
-def params(models, workplace) -> Params:
-    """Four cases, models that are there, and a referee that is another than the segmenter."""
-    write_training_set(Path("data/evaluation"), {"00000": [0, 1, 2, 3]})
-    for name in ("iedit", "instruct_pix2pix"):
-        shutil.copytree(models.diffusion.name, f"models/{name}")
-    widen(load_diffusion(models.diffusion).unet).save_pretrained("models/instruct_pix2pix/unet")
-    shutil.copytree(models.segmenter.name, "referee")
-    weights = load_file("referee/model.safetensors")
-    save_file({name: weight * 1.01 for name, weight in weights.items()}, "referee/model.safetensors", {"format": "pt"})
-    return params_for(models, evaluate={"cases": "data/evaluation", "batch": 2}, generated={"referee": {"name": "referee"}})
+def here(study, tmp_path, monkeypatch) -> Study:
+    """A copy of what the run left, as the working directory."""
+    shutil.copytree(study.folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return study
 
 
-def left_half(images) -> torch.Tensor:
-    found = torch.zeros(len(images), 1, images[0].height, images[0].width)
-    found[..., : images[0].width // 2] = 1
-    return found
-
-
-@pytest.fixture
-def asked(params, monkeypatch) -> list[list[Image.Image]]:
-    """What the referee, which finds the left half of everything, was asked for; the segmenter finds the right half."""
-    referee, pictures = load_segmenter(params.generated.referee), []
-    weight = next(referee.model.parameters())
-
-    def probabilities(self: Segmenter, images, texts) -> torch.Tensor:
-        assert len(images) == len(texts)
-        if not torch.equal(next(self.model.parameters()), weight):
-            return 1 - left_half(images)
-        pictures.append(list(images))
-        return left_half(images)
-
-    monkeypatch.setattr(Segmenter, "probabilities", probabilities)
-    return pictures
-
-
-def test_sources_are_drawn_anew_with_the_words_of_the_cases(params, asked):
-    generated(params)
+def test_sources_are_new_and_words_are_those_of_the_cases(here):
     wanted = list(read_edits(Path("data/evaluation/00000.tar")))
-    made = [case for shard in sorted(Path("data/generated").glob("*.tar")) for case in read_edits(shard)]
-    assert [case.key for case in made] == [case.key for case in wanted]
+    drawn = [case for shard in sorted(Path("data/generated").glob("*.tar")) for case in read_edits(shard)]
+    assert [case.key for case in drawn] == [case.key for case in wanted]
     for name in ("source_caption", "edit_prompt", "source_diff", "target_diff", "metadata"):
-        assert [getattr(case, name) for case in made] == [getattr(case, name) for case in wanted]
-    pictures = to_tensor([case.source for case in made])
+        assert [getattr(case, name) for case in drawn] == [getattr(case, name) for case in wanted]
+    pictures = to_tensor([case.source for case in drawn])
     assert not torch.equal(pictures, to_tensor([case.source for case in wanted]))
     assert (pictures[0] - pictures[1]).abs().mean() > 0.01  # each has noise of its own
-    assert torch.equal(mask_to_tensor([case.source_mask for case in made]), left_half([case.source for case in made]))
-    assert [len(images) for images in asked] == [2, 2]  # the referee alone, once each
+    assert torch.equal(mask_to_tensor([case.source_mask for case in drawn]), left_half([case.source for case in drawn]))
+    assert [len(images) for images in here.masked[:2]] == [2, 2]  # the referee alone, once each
+    assert len(here.masked) == 2
 
 
-def test_sources_begin_with_other_noise_than_their_edits(params, asked, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("stages.editing.editor.draw_noise", lambda shape, *key: drawn.append(key) or draw_noise(shape, *key))
-    generated(params)
-    sources, edits = ({key[1] for key in drawn if str(key[1]).startswith("source") == wanted} for wanted in (True, False))
+def test_sources_start_from_other_noise_than_their_edits(study):
+    sources, edits = ({key[1] for key in study.noise if str(key[1]).startswith("source") == wanted} for wanted in (True, False))
     assert len(sources) == len(edits) == 4
 
 
-def test_tables_claims_and_pictures_are_written_of_every_system(params, asked):
-    generated(params)
-    reports = Path("reports/latest/generated")
-    metrics = json.loads((reports / "metrics.json").read_text())
+def test_report_has_tables_claims_and_the_sheet(here):
+    metrics = json.loads((REPORTS / "metrics.json").read_text())
     assert metrics["cases"] == 4
     assert set(metrics["systems"]) == set(SYSTEMS)
     assert all({metric.key for metric in METRICS} <= set(row) for row in metrics["systems"].values())
     assert metrics["models"]["referee"]["identity"] != metrics["models"]["segmenter"]["identity"]
     assert metrics["models"]["tuned"]["identity"]
-    assert {path.name for path in reports.iterdir()} == {
+    assert {path.name for path in REPORTS.iterdir()} == {
         "claims.md", "metrics.json", "pairs.csv", "pairs.md", "sheet.png", "table.csv", "table.md",
     }  # fmt: skip
-    told = (reports / "table.md").read_text()
-    assert "| Inpainting (given masks) |" in told
-    assert "true masks" not in told + (reports / "claims.md").read_text()
+    table = (REPORTS / "table.md").read_text()
+    assert "| Inpainting (given masks) |" in table
+    assert "true masks" not in table + (REPORTS / "claims.md").read_text()
     assert read_json(Path("logs/generated.json"))["done"] > 0
-    assert not Path("logs/evaluate.json").exists()  # which is of the stage
+    assert not Path("logs/evaluate.json").exists()  # those are the stage's counts
 
 
-def test_a_second_run_draws_and_edits_nothing_and_writes_the_same(params, asked):
-    generated(params)
-    before = {path.name: path.read_bytes() for path in Path("reports/latest/generated").iterdir()}
-    generated(params)
-    assert {path.name: path.read_bytes() for path in Path("reports/latest/generated").iterdir()} == before
+def test_a_second_run_reuses_everything_and_writes_the_same(here):
+    before = {path.name: path.read_bytes() for path in REPORTS.iterdir()}
+    shutil.rmtree(REPORTS)
+    generated(here.params)
+    assert {path.name: path.read_bytes() for path in REPORTS.iterdir()} == before
     for stage in ("sources", "generated"):
         assert read_json(Path(f"logs/{stage}.json"))["done"] == 0
 
 
-def test_a_source_without_its_thing_is_drawn_again(params, monkeypatch):
-    seen: list[list[Image.Image]] = []
-
-    def third_time(self: Segmenter, images, texts) -> torch.Tensor:  # finds in every second picture
-        seen.append(list(images))
-        return left_half(images) * (torch.arange(len(images)) % 2 == 0).view(-1, 1, 1, 1)
-
-    referee, base = load_segmenter(params.generated.referee), load_models(params).base
-    monkeypatch.setattr(Segmenter, "probabilities", third_time)
-    cases = list(read_edits(Path("data/evaluation/00000.tar")))
-    made = draw_sources(cases, base, referee, params.sampling, 0)
-    assert [len(images) for images in seen] == [4, 2, 1]
-    assert [case.key for case in made] == [case.key for case in cases]
-    again = [np.asarray(images[-1], dtype=float) for images in seen]  # the last case, three times
-    assert all(np.abs(one - other).mean() > 1 for one, other in pairwise(again))
-
-
-def test_a_case_that_is_never_found_is_left_out_and_counted(params, monkeypatch):
-    cases = list(read_edits(Path("data/evaluation/00000.tar")))
-
-    def where_there_are_more_than_one(self: Segmenter, images, texts) -> torch.Tensor:
-        found = left_half(images)
-        return found if len(images) > 1 else found * 0
-
-    monkeypatch.setattr(Segmenter, "probabilities", where_there_are_more_than_one)
-    values = params.model_dump(mode="json")
-    values["evaluate"] |= {"batch": 3}
-    generated(Params.model_validate(values))
-    assert read_json(Path("logs/sources.json"))["dropped"] == {NOT_FOUND: 1}
-    assert json.loads(Path("reports/latest/generated/metrics.json").read_text())["cases"] == len(cases) - 1
-
-
-def test_a_referee_that_finds_nothing_is_told(params, monkeypatch):
+def test_a_referee_that_finds_nothing_is_an_error(params, monkeypatch):
     monkeypatch.setattr(Segmenter, "probabilities", lambda _, images, __: left_half(images) * 0)
     with pytest.raises(InputError, match=r"^generated\.referee = 'referee': finds nothing in what evaluate\.base = "):
         generated(params)

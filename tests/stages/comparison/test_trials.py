@@ -1,0 +1,29 @@
+"""Trials: what is kept, and what settings and masks change."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.comparison.trials import run_trials
+from tests.support.compared import copy_trained_models, write_cases
+from tests.support.tiny_corpus import params_for
+
+
+def test_trials_are_kept_and_differ_by_settings_and_masks(models, workplace, monkeypatch):
+    write_cases(workplace / "data/validation", 4)
+    copy_trained_models(models)
+    params = params_for(models, evaluate={"validation": "data/validation"})
+    wanted = {
+        "sdedit": [{"strength": 1.0, "guidance_scale": 1.0}, {"strength": 1.0, "guidance_scale": 5.0}],
+        "iedit_m": [{"strength": 1.0, "guidance_scale": 5.0}],
+    }
+    found = list(run_trials(params, "validation", wanted, Path("data/tuned")))
+    assert [each.system for each in found] == ["sdedit", "sdedit", "iedit_m"]
+    kept = [each.scores.per_case["ssim_m_bar_frame"] for each in found]
+    assert all((one != other).any() for one, other in pairwise(kept))
+    monkeypatch.setattr("stages.editing.editor.Editor.edit_batch", lambda *_, **__: pytest.fail("an edit was made again"))
+    again = list(run_trials(params, "validation", wanted, Path("data/tuned")))
+    for one, other in zip(found, again, strict=True):
+        np.testing.assert_array_equal(one.scores.per_case["clip_score"], other.scores.per_case["clip_score"])

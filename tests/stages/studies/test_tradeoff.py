@@ -1,0 +1,25 @@
+"""The lines over settings, and the table of each."""
+
+import csv
+import io
+
+from stages.core.params import Params
+from stages.studies import tradeoff, tune
+from tests.support.composed import composed
+from tests.support.results import trial
+
+
+def test_lines_vary_the_strength_or_the_image_guidance():
+    lines = tradeoff.settings_of_lines(Params.model_validate(composed()))
+    assert set(lines) == set(tune.GRIDS)
+    for system, settings in lines.items():
+        varied = "image_guidance_scale" if system == "instruct_pix2pix" else "strength"
+        assert len({each[varied] for each in settings}) == 6
+        assert len({each["guidance_scale"] for each in settings}) == 1
+
+
+def test_a_point_has_its_interval():
+    params = Params.model_validate(composed("evaluate.bootstrap=20"))
+    (row,) = csv.DictReader(io.StringIO(tradeoff.curve_table([trial("sdedit", 80, 70, strength=0.4)], params)))
+    assert (row["varied"], row["value"], row["cases"]) == ("strength", "0.4", "4")
+    assert float(row["edit_success_low"]) <= float(row["edit_success"]) == 80 <= float(row["edit_success_high"])
