@@ -33,7 +33,7 @@ def run(models, tmp_path_factory) -> SimpleNamespace:
         patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
         write_cases(Path("data/training"), 3)
         copy_trained_models(models)
-        benchmark.benchmark(params_for(models))
+        benchmark.benchmark(params_for(models, train={"accumulation": 1}))
         found.lines = Path("reports/latest/benchmark.md").read_text().splitlines()
     found.printed = printed
     return found

@@ -18,6 +18,7 @@ from stages.diffusion.sampling import draw_noise
 from stages.metrics.table import METRICS
 from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import mask_to_tensor, to_tensor
+from stages.studies import generated_cases
 from stages.studies.generated import generated
 from tests.support.compared import copy_trained_models, left_half, write_cases, write_referee
 from tests.support.tiny_corpus import params_for
@@ -119,6 +120,7 @@ def test_a_second_run_reuses_everything_and_writes_the_same(here):
 
 
 def test_a_referee_that_finds_nothing_is_an_error(params, monkeypatch):
+    monkeypatch.setattr(generated_cases, "DRAWS", 2)
     monkeypatch.setattr(Segmenter, "probabilities", lambda _, images, __: left_half(images) * 0)
     with pytest.raises(InputError, match=r"^generated\.referee = 'referee': finds nothing in what evaluate\.base = "):
         generated(params)

@@ -11,6 +11,7 @@ from stages.comparison.systems import load_models
 from stages.core.files import read_json
 from stages.corpus.samples import read_edits
 from stages.models.segmenter import Segmenter, load_segmenter
+from stages.studies import generated_cases
 from stages.studies.generated_cases import NOT_FOUND, draw_sources, write_cases
 from tests.support.compared import left_half
 
@@ -37,6 +38,7 @@ def test_a_case_that_is_never_found_is_left_out_and_counted(params, monkeypatch)
         found = left_half(images)
         return found if len(images) > 1 else found * 0
 
+    monkeypatch.setattr(generated_cases, "DRAWS", 2)
     monkeypatch.setattr(Segmenter, "probabilities", where_there_are_more_than_one)
     params = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"batch": 3})})
     cases = write_cases(params, load_models(params).base)
