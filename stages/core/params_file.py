@@ -45,6 +45,6 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else key
             if name in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {shorten(name)} was there before")
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {shorten(name)} is given twice")
             seen.add(name)
         return super().construct_mapping(node, deep)

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from stages.__main__ import main
+from stages.__main__ import STAGES, main
 from stages.tracking import store  # noqa: F401 - slow to import, which must not count as waiting for a server
 from tests.support import ROOT
 
@@ -54,6 +54,22 @@ def run_stage(request, tmp_path, monkeypatch, capfd, undisturbed_process) -> Run
         return done.returncode, done.stderr
 
     return {"call": call, "process": process}[request.param]
+
+
+def test_wrong_parameter_is_one_line(tmp_path, run_stage):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["seed"] = -1
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    message = "error: params.yaml: seed = -1: Input should be greater than or equal to 0\n"
+    assert run_stage("mutate") == (2, message)
+
+
+@pytest.mark.parametrize("name", ["seed", "run", "nothing"])
+def test_unknown_stage_is_reported_with_the_known_ones(run_stage, name):
+    code, error = run_stage(name)
+    assert code == 2
+    assert error.splitlines()[-1].startswith(f"python -m stages: error: argument stage: invalid choice: '{name}'")
+    assert all(stage in error.splitlines()[-1] for stage in STAGES)
 
 
 def test_missing_model_is_one_line(tmp_path, run_stage):
