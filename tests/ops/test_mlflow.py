@@ -1,4 +1,4 @@
-"""MLflow as a server with its own store of artifacts: a training that it leaves, every command, and the model over REST."""
+"""MLflow as a server with its own artifact store: an outage during a training, every command, and the model over REST."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ STEPS = 40
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory) -> Iterator[Platform]:
-    """A server, and the small project up to the training set."""
+    """A server, and the small project with its training set."""
     folder = tmp_path_factory.mktemp("mlflow") / "iedit"
     make_project(folder)
     set_params(folder, {"train": {"steps": STEPS, "checkpoint_every": 15}})
@@ -47,13 +47,13 @@ def stage(platform: Platform, name: str) -> subprocess.Popen[str]:
 
 
 def run_stages(platform: Platform, *names: str) -> str:
-    """Run stages one after another, and return what the last one says."""
-    said = ""
+    """Run stages one after another, and return the output of the last one."""
+    output = ""
     for name in names:
         process = stage(platform, name)
-        said = process.communicate()[0]
-        assert process.returncode == 0, said
-    return said
+        output = process.communicate()[0]
+        assert process.returncode == 0, output
+    return output
 
 
 def ask(platform: Platform, path: str, /, **question: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def ask(platform: Platform, path: str, /, **question: Any) -> dict[str, Any]:
 
 
 def iedit(platform: Platform, folder: Path, *arguments: str) -> str:
-    """Run the command in a folder that has nothing of the project."""
+    """Run the command in a folder, which need not be the project's."""
     environment = platform.environment | {"XDG_CACHE_HOME": str(folder / "cache")}
     command = [sys.executable, "-m", "stages.cli.main", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -75,18 +75,18 @@ def steps_done(platform: Platform) -> int:
     return sum(path.read_bytes().count(b"\n") for path in (platform.project / "models/unfinished").glob("*.losses.jsonl"))
 
 
-def test_a_server_that_goes_away_in_the_middle_of_a_training_loses_no_metric(platform):
+def test_no_metric_is_lost_while_the_server_is_away(platform):
     training = stage(platform, "train")
     until(lambda: steps_done(platform) >= 5)
     platform.stop("mlflow-server")
     before = steps_done(platform)
-    until(lambda: steps_done(platform) >= min(before + 20, STEPS))  # it goes on
+    until(lambda: steps_done(platform) >= min(before + 20, STEPS))  # the training continues
     assert training.poll() is None
     platform.start("mlflow-server")
-    said = training.communicate()[0]
-    assert training.returncode == 0, said
-    assert said.count("the tracking server is away") == 1
-    assert said.count("the tracking server is back") == 1
+    output = training.communicate()[0]
+    assert training.returncode == 0, output
+    assert output.count("the tracking server is away") == 1
+    assert output.count("the tracking server is back") == 1
     experiment = ask(platform, "experiments/get-by-name", experiment_name="iedit")["experiment"]["experiment_id"]
     answer = httpx.post(f"{platform.mlflow}/api/2.0/mlflow/runs/search", json={"experiment_ids": [experiment]}, timeout=60)
     (made,) = answer.json()["runs"]
@@ -99,27 +99,27 @@ def test_a_server_that_goes_away_in_the_middle_of_a_training_loses_no_metric(pla
     assert not (platform.project / "models/unfinished").exists()
 
 
-def test_every_command_works_with_the_server_alone(platform, tmp_path):
+def test_commands_need_the_server_only(platform, tmp_path):
     run_stages(platform, "instruct", "evaluate")
     assert not (platform.project / "mlflow.db").exists()
     assert list((platform.project.parent / "servers").rglob("iedit.json"))
     assert "models:/iedit/1" in iedit(platform, platform.project, "summary")
     shutil.copy(platform.project / "reports/latest/samples/source.png", tmp_path)
-    asked = json.loads((platform.project / "reports/latest/samples/edit.json").read_text())
-    iedit(platform, tmp_path, "edit", "source.png", asked["prompt"], "--no-mask", "--output", "edited.png")
+    sample = json.loads((platform.project / "reports/latest/samples/edit.json").read_text())
+    iedit(platform, tmp_path, "edit", "source.png", sample["prompt"], "--no-mask", "--output", "edited.png")
     assert Image.open(tmp_path / "edited.png").size == (64, 64)
     assert "version 1  promoted" in iedit(platform, tmp_path, "history")
-    told = iedit(platform, tmp_path, "lineage", "models:/iedit@champion")
+    lineage = iedit(platform, tmp_path, "lineage", "models:/iedit@champion")
     for words in ("models:/iedit/1, champion", "data/corpus", "openmoji/train/0", "train.clip", "torch"):
-        assert words in told
+        assert words in lineage
     assert "is champion: it was already" in iedit(platform, platform.project, "promote", "1")
 
 
-def test_a_champion_of_other_cases_is_evaluated_on_these(platform):
+def test_champion_is_evaluated_on_new_cases(platform):
     set_params(platform.project, {"train": {"steps": 2}, "evaluate": {"max_cases": 3}})
-    said = run_stages(platform, "train", "evaluate")
-    assert "models:/iedit/1 has no scores on the current cases and is evaluated on them now" in said
-    assert "models:/iedit/2 has no scores" not in said
+    output = run_stages(platform, "train", "evaluate")
+    assert "models:/iedit/1 has no scores on the current cases and is evaluated on them now" in output
+    assert "models:/iedit/2 has no scores" not in output
     version = ask(platform, "model-versions/get", name="iedit", version="2")["model_version"]
     tags = {tag["key"]: tag["value"] for tag in version["tags"]}
     assert tags["iedit.decision.against"] == "1"
@@ -128,7 +128,7 @@ def test_a_champion_of_other_cases_is_evaluated_on_these(platform):
 
 @pytest.fixture(scope="module")
 def served(platform) -> Iterator[str]:
-    """The address of the champion as ``mlflow models serve`` serves it."""
+    """The address at which ``mlflow models serve`` serves the champion."""
     port = free_port()
     command = ["mlflow", "models", "serve", "--model-uri", "models:/iedit@champion", "--env-manager", "local"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
@@ -160,8 +160,8 @@ def request(platform: Platform, **changes: Any) -> dict[str, Any]:
 
 
 def test_the_champion_edits_over_rest(platform, served):
-    asked = request(platform, num_images=2, seed=3, strength=0.9, guidance_scale=2.0)
-    answers = [httpx.post(served, json=asked, timeout=600) for _ in range(2)]
+    body = request(platform, num_images=2, seed=3, strength=0.9, guidance_scale=2.0)
+    answers = [httpx.post(served, json=body, timeout=600) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200], answers[0].text
     first, second = (answer.json()["predictions"] for answer in answers)
     assert first == second
@@ -171,7 +171,7 @@ def test_the_champion_edits_over_rest(platform, served):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"row": {"image": "not base64!"}}, "row 0: image: not base64: Only base64 data is allowed"),
         ({"row": {"image": "aGVsbG8="}}, "row 0: image: not an image (PNG, JPEG, WEBP)"),
@@ -183,14 +183,14 @@ def test_the_champion_edits_over_rest(platform, served):
         ({"mask_mode": "given"}, "row 0: no mask is given, but mask_mode is 'given'"),
     ],
 )
-def test_a_bad_request_is_told_in_one_line(platform, served, changes, told):
+def test_invalid_request_is_answered_in_one_line(platform, served, changes, message):
     answer = httpx.post(served, json=request(platform, **changes), timeout=600)
-    assert (answer.status_code, answer.json()["message"]) == (400, told)
+    assert (answer.status_code, answer.json()["message"]) == (400, message)
     assert "Traceback" not in answer.text
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"no JSON", "valid JSON"),
         (b"{}", "exactly one of the input fields"),
@@ -199,7 +199,7 @@ def test_a_bad_request_is_told_in_one_line(platform, served, changes, told):
         (b'{"dataframe_records": [{"image": "", "prompt": "a"}], "params": {"num_images": 1.5}}', "'num_images'"),
     ],
 )
-def test_what_does_not_fit_the_signature_is_told_by_mlflow(served, content, told):
+def test_mlflow_refuses_requests_outside_the_signature(served, content, message):
     answer = httpx.post(served, content=content, headers={"Content-Type": "application/json"}, timeout=600)
     assert answer.status_code == 400
-    assert told in answer.json()["message"]
+    assert message in answer.json()["message"]

@@ -9,7 +9,7 @@ from PIL import Image
 from stages.core.files import folder_digest, write_json
 from stages.core.params import Params, Sampling
 from stages.core.params_file import read_params
-from stages.editing.editor import EditRequest
+from stages.editing.request import EditRequest
 from tests.support import ROOT, tiny
 
 SAMPLING = Sampling(

@@ -54,7 +54,7 @@ def fail(*_: object, **__: object) -> None:
 
 
 def stop(*_: object, **__: object) -> None:
-    """Stop the process, as far as the code under test can see."""
+    """Interrupt, as Ctrl-C or a kill would."""
     raise KeyboardInterrupt
 
 

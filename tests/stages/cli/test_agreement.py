@@ -15,8 +15,16 @@ def reference() -> dict:
     return read_metrics(ROOT / REFERENCE / "metrics.json")
 
 
-def test_every_metric_has_a_tolerance():
-    assert set(TOLERANCES) == set(LABELS)
+def test_tolerances_are_of_metrics():
+    assert set(TOLERANCES) <= set(LABELS)
+
+
+def test_a_metric_without_a_tolerance_must_be_equal(reference, monkeypatch):
+    monkeypatch.delitem(TOLERANCES, "clip_score")
+    assert largest_difference(reference, copy.deepcopy(reference)).is_tolerable
+    other = copy.deepcopy(reference)
+    other["systems"]["iedit"]["clip_score"] += 1e-9
+    assert not largest_difference(reference, other).is_tolerable
 
 
 def test_equal_scores_do_not_differ(reference):

@@ -1,4 +1,4 @@
-"""A tracking server that goes away during a training; tests/ops has it with a real one."""
+"""Requests to a tracking server that goes away during a training; tests/ops stops a real server."""
 
 import mlflow
 import pytest
@@ -13,7 +13,7 @@ from stages.tracking.outbox import Outbox
 
 
 class Server:
-    """Takes what it is sent unless it is away."""
+    """Receives numbers unless it is away."""
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
@@ -47,15 +47,15 @@ AWAY = [
 
 
 @pytest.mark.parametrize("failure", AWAY)
-def test_what_is_put_while_the_server_is_away_arrives_in_its_order_and_the_user_is_told_once(server, capsys, failure):
+def test_requests_arrive_in_order_after_an_outage(server, capsys, failure):
     box = Outbox()
     box.put(lambda: server.send(1))
     server.failure = failure
     for number in (2, 3, 4):
         box.put(lambda number=number: server.send(number))
     assert server.has == [1]
-    said = "the tracking server is away: http://127.0.0.1:5000; the training continues, and its logs are kept\n"
-    assert capsys.readouterr().err == said
+    message = "the tracking server is away: http://127.0.0.1:5000; the training continues, and its logs are kept\n"
+    assert capsys.readouterr().err == message
     server.failure = None
     box.put(lambda: server.send(5))
     assert server.has == [1, 2, 3, 4, 5]
@@ -65,7 +65,7 @@ def test_what_is_put_while_the_server_is_away_arrives_in_its_order_and_the_user_
 
 
 @pytest.mark.parametrize("failure", [answer(408), answer(429)])
-def test_a_busy_server_is_away(server, failure):
+def test_busy_server_counts_as_away(server, failure):
     box, server.failure = Outbox(), failure
     box.put(lambda: server.send(1))
     server.failure = None
@@ -73,7 +73,7 @@ def test_a_busy_server_is_away(server, failure):
     assert server.has == [1]
 
 
-def test_a_server_that_is_away_is_not_asked_at_every_step(server, monkeypatch):
+def test_absent_server_is_not_asked_at_every_step(server, monkeypatch):
     monkeypatch.setattr(outbox, "RETRY_SECONDS", 3600)
     box, server.failure, asked = Outbox(), AWAY[0], []
 
@@ -86,7 +86,7 @@ def test_a_server_that_is_away_is_not_asked_at_every_step(server, monkeypatch):
     assert asked == [0]
 
 
-def test_a_server_that_stays_away_is_asked_less_and_less(server, monkeypatch):
+def test_pauses_between_attempts_grow(server, monkeypatch):
     monkeypatch.setattr(outbox, "RETRY_SECONDS", 30)
     box, server.failure, asked = Outbox(), AWAY[0], []
 
@@ -100,24 +100,24 @@ def test_a_server_that_stays_away_is_asked_less_and_less(server, monkeypatch):
             box.put(lambda second=second: send(second))
 
     put_every_second(range(3000))
-    assert asked == [0] * len(asked)  # what was put first is what is tried
+    assert asked == [0] * len(asked)  # always the oldest request
     assert len(asked) == 1 + 5 + 3  # after 30, 60, 120, 240, 480 seconds, then every 600
     server.failure = None
     put_every_second(range(3000, 3601))
     assert server.has == list(range(3601))
     server.failure = AWAY[0]
     put_every_second(range(3601, 3650))
-    assert asked.count(3601) == 2  # a new absence begins with the short pause
+    assert asked.count(3601) == 2  # a new outage begins with the short pause
 
 
 @pytest.mark.parametrize("failure", [MlflowException("no such run", error_code=INVALID_PARAMETER_VALUE), answer(404)])
-def test_what_the_server_refuses_is_no_absence(server, failure):
+def test_refused_request_is_raised(server, failure):
     server.failure = failure
     with pytest.raises(type(failure)):
         Outbox().put(lambda: server.send(1))
 
 
-def test_a_file_is_never_away(server, monkeypatch):
+def test_failure_of_the_own_file_is_raised(server, monkeypatch):
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "sqlite:///mlflow.db")
     server.failure = AWAY[0]
     with pytest.raises(MlflowException):
@@ -132,7 +132,7 @@ class TestEnd:
         monkeypatch.setattr(outbox.time, "sleep", slept.append)
         return slept
 
-    def test_the_server_is_waited_for(self, server, slept, capsys, monkeypatch):
+    def test_end_waits_for_the_server(self, server, slept, capsys, monkeypatch):
         box, server.failure = Outbox(), AWAY[0]
         box.put(lambda: server.send(1))
 
@@ -145,7 +145,7 @@ class TestEnd:
         assert (server.has, slept) == ([1], [30, 30, 30])
         assert "waiting for the tracking server" in capsys.readouterr().err
 
-    def test_not_for_ever(self, server, slept):
+    def test_end_does_not_wait_forever(self, server, slept):
         box, server.failure = Outbox(), AWAY[0]
         box.put(lambda: server.send(1))
         with pytest.raises(InputError, match=r"^the tracking server was not back within 600 seconds; .* sends the rest$"):

@@ -167,12 +167,12 @@ def test_two_promotions_at_once_are_both_recorded(client):
     def promote(version):
         try:
             consider(version, judge.standard())
-        except BaseException as error:  # noqa: BLE001 - it is told below
+        except BaseException as error:  # noqa: BLE001 - asserted below
             failures.append(error)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(promotion, "_write_grounds", write_down)
-        for module in (history, promotion, registry):  # connecting is not made for threads
+        for module in (history, promotion, registry):  # connecting is not thread-safe
             patch.setattr(module, "connect", lambda **_: client)
         reader = threading.Thread(target=read)
         both = [threading.Thread(target=promote, args=(version,)) for version in versions[1:]]
