@@ -13,8 +13,7 @@ from stages.core.paths import CAPTIONS, EDITS
 from stages.core.provenance import source_digest
 from stages.core.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards, pass_on_counts
 from stages.language.mutation import Mutation, mutate_caption
-from stages.language.replacements import Rules
-from stages.language.vocabulary import read_rules, vocabulary_file
+from stages.language.rules import Rules, read_rules, vocabulary_file
 from stages.language.wordnet import wordnet_digest
 
 SUFFIX = ".parquet"

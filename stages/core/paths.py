@@ -38,6 +38,7 @@ INSTRUCT_PIX2PIX_UNFINISHED = Path("models/instruct_unfinished")
 LOGS = Path("logs")  # counts and times of the last run: read by flows, never digested
 LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
+NLTK_DATA = Path("data/nltk")  # WordNet, where NLTK's reader finds it
 
 CONF = Path("conf")  # what params.yaml is composed from
 DVC_FILE, LOCK_FILE, PARAMS_FILE = Path("dvc.yaml"), Path("dvc.lock"), Path("params.yaml")

@@ -1,4 +1,4 @@
-"""Which text is an English caption at all: the web's captions are in many languages, and some are no captions."""
+"""Whether a text is an English caption: captions from the web are in many languages, and some are no captions at all."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from stages.language.wordnet import wordnet
 
 MOST_WORDS, MOST_CHARACTERS = 50, 500
-"""CLIP reads 77 tokens, two of them its own, and an English word is 1.3 of them or so. What follows would not be seen."""
+"""CLIP reads 77 tokens, two of them its own, and an English word takes about 1.3. It would not see the rest."""
 
 GRAMMAR = frozenset(
     """a an the this that these those and or but if of in on at by to from with without for as into onto upon over under
@@ -15,26 +15,26 @@ GRAMMAR = frozenset(
     what where when how why i you he she it we they me him us them my your his her its our their is are was were be been
     has have had do does did will would shall should can could may might must not no""".split()  # noqa: SIM905 - read as words
 )
-"""The words that WordNet leaves out, and those that it has as something else: "a" is a vitamin there."""
+"""Words that WordNet lacks, or has as something else: "a" is a vitamin there."""
 
 MARKS_OF_ENGLISH = GRAMMAR - frozenset(
     ["a", "an", "as", "at", "by", "do", "he", "i", "in", "is", "me", "no", "on", "or", "was", "will"]
 )
-"""The ones that other languages do not write."""
+"""The grammar words that no other language shares."""
 
 MARKS_OF_OTHERS = frozenset(
     """le la les un une des du et dans avec sur aux qui est der das ein eine einen einem einer und mit auf dem den im ist
     el los las una del y en il gli della nel che um uma na com dos het een och och med aan bij""".split()  # noqa: SIM905 - read as words
 )
-"""Words of grammar in French, German, Spanish, Italian, Portuguese, Dutch and Swedish that are no English words."""
+"""French, German, Spanish, Italian, Portuguese, Dutch and Swedish grammar words that are no English words."""
 
 ELISION = re.compile(r"(?:[dlnjms]|qu)['’]\w")  # French and Italian: d'un, l'auto
 
 
 def is_english(words: Sequence[str]) -> bool:
-    """Tell whether words are an English caption: in Latin letters, most known to WordNet, not joined by foreign grammar.
+    """Return whether words are an English caption: in Latin letters, most in WordNet, not joined by foreign grammar.
 
-    Names are not asked about: they are the same in all languages.
+    Capitalised words are ignored, because names are the same in all languages.
     """
     if any(char.isalpha() and "LATIN" not in unicodedata.name(char, "LATIN") for word in words for char in word):
         return False

@@ -1,7 +1,7 @@
-"""From a caption to an edit prompt: one noun or adjective is replaced by a co-hyponym, another colour or its antonym.
+"""From a caption to an edit prompt: replace one noun by a co-hyponym, or one adjective by another colour or its antonym.
 
 After iEdit (section 3.1, Figure 2): "a blue and orange bus on white background" becomes "a blue and orange train on white
-background". What the edit changes is kept beside the prompt, for the masks: the noun, or the adjective with its noun.
+background". An edit also records the words to mask by: the noun, or the adjective with its noun.
 """
 
 import random
@@ -10,14 +10,32 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stages.language.captions import Noun, Unit, find_adjectives, find_nouns, find_units, noun_phrase
+from stages.language.adjectives import antonym, is_colour, other_colours
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
-from stages.language.replacements import MASS, RIDDEN, UNCOUNTABLE, Rules, antonym, co_hyponyms, is_colour, other_colours
+from stages.language.nouns import co_hyponyms
+from stages.language.phrases import Noun, find_adjectives, find_nouns, noun_phrase
+from stages.language.rules import Rules
 from stages.language.senses import article, plural, thing_senses
+from stages.language.units import Unit, find_units
+
+MASS = frozenset(
+    """beer broccoli cabbage cauliflower champagne coffee corn lasagna lettuce pizza salad tea wine
+    cello clarinet flute guitar piano saxophone trombone trumpet violin""".split()  # noqa: SIM905 - read as words
+)
+"""Words that can stand without an article: "eating pizza" may become "eating salad", but not "eating hamburger"."""
+
+UNCOUNTABLE = frozenset({"broccoli", "champagne", "corn", "lettuce"})
+"""Words that only stand without an article: there is no "a corn", and there are no "broccolis"."""
+
+RIDDEN = frozenset(
+    """camel donkey elephant horse mule pony zebra
+    bicycle motorcycle scooter skateboard sled snowboard surfboard tricycle""".split()  # noqa: SIM905 - read as words
+)
+"""Things that one rides: who rides a bicycle down the street does not ride an ambulance."""
 
 
 class Dropped(StrEnum):
-    """Why a caption gives no edit."""
+    """Why a caption has no edit."""
 
     EMPTY = "empty caption"
     TOO_LONG = f"caption longer than {MOST_WORDS} words or {MOST_CHARACTERS} characters"
@@ -28,25 +46,25 @@ class Dropped(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Mutation:
-    """An edit in words."""
+    """An edit of a caption."""
 
     edit_prompt: str
-    source_term: str  # as it stands in the caption: "buses"
-    target_term: str  # as it stands in the edit prompt: "trucks"
+    source_term: str  # as in the caption: "buses"
+    target_term: str  # as in the edit prompt: "trucks"
     relation: str  # "co-hyponym", "colour" or "antonym"
-    source_diff: str  # what to look for in the source image: "buses", "red car"
-    target_diff: str  # what to look for in the target image: "trucks", "blue car"
+    source_diff: str  # what to mask in the source image: "buses", "red car"
+    target_diff: str  # what to mask in the target image: "trucks", "blue car"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What may be changed in a caption, and into what: the words by the place of the unit that they replace."""
+    """What may change in a caption, and into what; places are those of its units."""
 
     caption: str
     units: list[Unit]
     nouns: Mapping[int, Noun]
-    heads: Mapping[int, int]  # the place of an adjective → that of its noun
-    noun_edits: Mapping[int, list[str]]
+    heads: Mapping[int, int]  # place of an adjective → place of its noun
+    noun_edits: Mapping[int, list[str]]  # place → words that may stand there instead
     adjective_edits: Mapping[int, list[str]]
 
     def edit(self, place: int, word: str) -> Mutation:
@@ -73,8 +91,8 @@ def mutate_caption(caption: str, rules: Rules, seed: int) -> Mutation | Dropped:
 
     Args:
         caption: one sentence or phrase, on one line.
-        rules: what may be brought in.
-        seed: of this caption.
+        rules: which words may be brought in.
+        seed: this caption's own.
     """
     choices = _find_choices(caption, rules)
     if isinstance(choices, Dropped):
@@ -88,7 +106,7 @@ def mutate_caption(caption: str, rules: Rules, seed: int) -> Mutation | Dropped:
 
 
 def possible_edits(caption: str, rules: Rules) -> list[Mutation] | Dropped:
-    """Return every edit of ``caption`` that some seed gives, or why there is none."""
+    """Return the edits of ``caption`` under all seeds, or why there is none."""
     choices = _find_choices(caption, rules)
     if isinstance(choices, Dropped):
         return choices
@@ -136,13 +154,13 @@ def _opposites(adjective: str, *, living: bool, rules: Rules) -> tuple[str, ...]
 
 
 def _without(edits: Mapping[int, tuple[str, ...]], present: AbstractSet[str]) -> dict[int, list[str]]:
-    """Leave out what the caption already shows, and places for which nothing remains."""
+    """Leave out words that the caption already has, and places without any word left."""
     remaining = {place: [other for other in others if other not in present] for place, others in edits.items()}
     return {place: others for place, others in remaining.items() if others}
 
 
 def _replace(caption: str, units: Sequence[Unit], place: int, target: str) -> str:
-    """Return the caption with the unit at ``place`` replaced, and with the article that the new word wants."""
+    """Return the caption with the unit at ``place`` replaced, and the article adapted to the new word."""
     unit, before = units[place], units[place - 1] if place > 0 else None
     text = target.capitalize() if unit.text[0].isupper() else target
     start = unit.start

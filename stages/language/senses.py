@@ -1,8 +1,8 @@
-"""What a noun of a caption means: the senses in WordNet that a picture can show.
+"""What a noun means in a caption: those of its WordNet senses that a picture can show.
 
-WordNet orders the senses of a word by how often each stands in sense-tagged texts (Miller et al. 1993, "A semantic
-concordance") and keeps the counts. Texts are not pictures: there, "saw" is first a saying, "beaver" a fur, "skunk" a
-person. So a sense is judged by its topic (WordNet's lexicographer files) beside its count.
+WordNet orders the senses of a word by how often each occurs in sense-tagged texts (Miller et al. 1993, "A semantic
+concordance") and records the counts. Texts are not pictures: in them "saw" is first a saying, "beaver" a fur, "skunk" a
+person. So a sense is judged by its topic (WordNet's lexicographer files) as well as by its count.
 """
 
 import re
@@ -13,27 +13,27 @@ from nltk.corpus.reader.wordnet import Synset
 
 from stages.language.wordnet import wordnet
 
-THINGS = {"noun.animal": 0, "noun.food": 1, "noun.artifact": 1, "noun.plant": 2}
-"""Topics of what can be seen and changed, with their rank among senses about as frequent: furs, dishes and tools are
-named after animals; and who says "apple" means the fruit before the tree. Natural objects are not among them: sun,
-beach and mountain belong to the place."""
+THING_TOPICS = {"noun.animal": 0, "noun.food": 1, "noun.artifact": 1, "noun.plant": 2}
+"""Topics of things that can be seen and changed → their rank among senses about as frequent. Furs, dishes and tools are
+named after animals, so animals come first; "apple" means the fruit before the tree. Natural objects are not among them:
+sun, beach and mountain belong to the place."""
 
-PEOPLE = ("noun.person", "noun.body")
-"""Topics that an edit leaves alone."""
+PEOPLE_TOPICS = ("noun.person", "noun.body")
+"""Topics that an edit never changes."""
 
-NOT_ONE_THING = (
-    "area.n.05",  # room, kitchen, garden: where the picture was taken, and what is to stay
+EXCLUDED_KINDS = (
+    "area.n.05",  # room, kitchen, garden: the place, which an edit keeps
     "way.n.06",  # road, street, path
     "floor.n.01",
     "wall.n.01",
-    "representation.n.02",  # photograph, drawing: what a caption says of the picture itself
+    "representation.n.02",  # photograph, drawing: words about the picture itself
     "art.n.01",
     "hominid.n.01",
     "place_of_worship.n.01",
 )
-"""Kinds of artifacts and animals that an edit leaves alone."""
+"""Kinds of artifacts and animals that an edit never changes."""
 
-MEANT = {
+PREFERRED_SENSES = {
     "bamboo": "bamboo.n.02",
     "belt": "belt.n.02",
     "cake": "cake.n.03",
@@ -58,87 +58,87 @@ MEANT = {
     "scooter": "motor_scooter.n.01",
     "television": "television_receiver.n.01",
 }
-"""What a caption means where the rules below would find another sense: in photographs kites are flown, and do not fly."""
+"""Senses that captions mean although the rules below would find another one: a kite in a photograph is a toy, not a bird."""
 
-LEFT_ALONE = frozenset(
+EXCLUDED_WORDS = frozenset(
     """chicken fish jaguar lamb mustang salmon shrimp
     burka burqa cassock chador cross crucifix hijab menorah rosary surplice turban veil yarmulke""".split()  # noqa: SIM905
 )
-"""Words that an edit leaves alone: a caption does not say whether a chicken is alive, and a jaguar no car; and words that
-tell what somebody believes."""
+"""Words that an edit never changes: ambiguous ones (a chicken may be alive or a dish, a jaguar may be a car), and signs of
+somebody's religion."""
 
 PLURAL_ENDING = re.compile(r"(?<![suio])s$")  # scissors and trousers, but not bus, glass, iris or rhinoceros
 
-COMMONER = 8  # times as frequent, above which the rarer sense is not thought of
+DOMINANCE = 8  # a sense this many times as frequent as another hides it
 
 
 @cache
 def thing_senses(word: str) -> tuple[Synset, ...]:
     """Return the senses in which ``word`` (a singular, or a compound with spaces) names a thing, the likeliest first.
 
-    None where it rather names something else: a person, a part of the body, a setting, a picture, an idea.
+    There are none if it is more likely to name something else: a person, a part of the body, a setting, a picture, an idea.
     """
-    if word in LEFT_ALONE:
+    if word in EXCLUDED_WORDS:
         return ()
-    if word in MEANT:
-        return (wordnet().synset(MEANT[word]),)
+    if word in PREFERRED_SENSES:
+        return (wordnet().synset(PREFERRED_SENSES[word]),)
     counts = {sense: 1 + lemma_count(sense, word) for sense in wordnet().synsets(word.replace(" ", "_"), "n")}
-    things = [sense for sense in counts if sense.lexname() in THINGS]
+    things = [sense for sense in counts if sense.lexname() in THING_TOPICS]
     if not things:
         return ()
     most = max(counts[sense] for sense in things)
     likely = sorted(
         (sense for sense in things if 2 * counts[sense] >= most),
-        # "Peacock" is a butterfly too, but in full that is a peacock butterfly.
-        key=lambda sense: (THINGS[sense.lexname()], is_short_form(sense, word)),
+        # "Peacock" is also a butterfly, but its full name is peacock butterfly.
+        key=lambda sense: (THING_TOPICS[sense.lexname()], is_short_form(sense, word)),
     )
     first = likely[0]
-    # Names of animals are called at people, so there the other sense must be the commoner by far.
+    # Names of animals are used as names for people, so for animals the other sense must be far more frequent.
     tolerance = 2 if first.lexname() == "noun.animal" else 1
-    others = max((count for sense, count in counts.items() if sense.lexname() in PEOPLE), default=0)
-    if others > tolerance * most or max(counts.values()) > COMMONER * most:
+    others = max((count for sense, count in counts.items() if sense.lexname() in PEOPLE_TOPICS), default=0)
+    if others > tolerance * most or max(counts.values()) > DOMINANCE * most:
         return ()
-    if not _left_alone().isdisjoint(ancestors(first)):
+    if not _excluded_kinds().isdisjoint(ancestors(first)):
         return ()
     alike = (first.lexname(), is_short_form(first, word))
     return tuple(sense for sense in likely if (sense.lexname(), is_short_form(sense, word)) == alike)
 
 
 def lemma_count(sense: Synset, word: str) -> int:
-    """Return how often WordNet's tagged texts have ``word`` in this sense."""
+    """Return how often ``word`` has this sense in WordNet's tagged texts."""
     name = word.replace(" ", "_")
     return sum(lemma.count() for lemma in sense.lemmas() if lemma.name().lower() == name)
 
 
 @cache
 def ancestors(sense: Synset) -> frozenset[Synset]:
-    """Return the sense itself and all that it is a kind of, by any line."""
+    """Return the sense itself and all its hypernyms, direct and indirect."""
     return frozenset([sense, *sense.closure(lambda below: below.hypernyms() + below.instance_hypernyms())])
 
 
 @cache
 def singular(word: str) -> tuple[str, bool] | None:
-    """Return the singular of a noun and whether ``word`` is its plural; nothing where the word is only ever a plural."""
+    """Return the singular of a noun and whether ``word`` is its plural; None for a word that has no singular (scissors)."""
     stem = _inflect().singular_noun(word) or wordnet().morphy(word, "n")
     if not stem or stem == word or not thing_senses(stem):
         return None if PLURAL_ENDING.search(word) else (word, False)
     own = [
         sense for sense in wordnet().synsets(word, "n") if word in sense.lemma_names() and sense.lexname() == "noun.artifact"
     ]
-    if own and own[0] not in ancestors(thing_senses(stem)[0]):  # glasses are not the plural of glass; coats are that of coat
+    if own and own[0] not in ancestors(thing_senses(stem)[0]):  # glasses are spectacles; coats are several coats
         return None
     return stem, True
 
 
 @cache
 def is_noun(word: str) -> bool:
-    """Tell whether WordNet has ``word`` (a singular, or a compound with spaces) as a common noun."""
+    """Return whether WordNet has ``word`` (a singular, or a compound with spaces) as a common noun."""
     name = word.replace(" ", "_")
     return any(name in sense.lemma_names() for sense in wordnet().synsets(name, "n"))
 
 
 def is_invariant(word: str) -> bool:
-    """Tell whether singular and plural look the same: sheep, deer."""
+    """Return whether singular and plural are the same: sheep, deer."""
     return bool(_inflect().plural_noun(word) == word)
 
 
@@ -148,19 +148,19 @@ def plural(word: str) -> str:
 
 
 def article(word: str) -> str:
-    """Return "a" or "an", whichever goes before ``word``."""
+    """Return the article of ``word``, "a" or "an"."""
     return str(_inflect().a(word)).split(" ", 1)[0]
 
 
 def is_short_form(sense: Synset, word: str) -> bool:
-    """Tell whether the sense has a fuller name that ends or begins with ``word``: power saw, peacock butterfly."""
+    """Return whether the sense has a longer name that begins or ends with ``word``: power saw, peacock butterfly."""
     name = word.replace(" ", "_")
     return any(other.startswith(f"{name}_") or other.endswith(f"_{name}") for other in map(str.lower, sense.lemma_names()))
 
 
 @cache
-def _left_alone() -> frozenset[Synset]:
-    return frozenset(wordnet().synset(name) for name in NOT_ONE_THING)
+def _excluded_kinds() -> frozenset[Synset]:
+    return frozenset(wordnet().synset(name) for name in EXCLUDED_KINDS)
 
 
 @cache

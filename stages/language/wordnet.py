@@ -1,7 +1,7 @@
-"""WordNet 3.0 (Fellbaum 1998; Princeton University), the dictionary that captions are changed with.
+"""WordNet 3.0 (Fellbaum 1998; Princeton University), the dictionary behind the edits of captions.
 
-``python -m stages.language.wordnet`` puts it at data/nltk/corpora/wordnet: from NLTK's own server or, where that cannot
-be reached, from Debian's packages, which hold the same dictionary.
+``python -m stages.language.wordnet`` puts it at data/nltk/corpora/wordnet: from NLTK's server or, if that cannot be
+reached, from Debian's packages, which hold the same dictionary.
 """
 
 import io
@@ -19,8 +19,8 @@ from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
 
 from stages.core.errors import InputError, first_line
 from stages.core.files import NoRoomError, file_digest, value_digest, written_aside
+from stages.core.paths import NLTK_DATA
 
-NLTK_DATA = Path("data/nltk")
 DICTIONARY = NLTK_DATA / "corpora" / "wordnet"
 DEBIAN_PACKAGES = ("wordnet-base", "wordnet-sense-index")
 
@@ -32,10 +32,10 @@ FILES = (
     "index.sense",
     "lexnames",
 )
-"""What NLTK's reader opens."""
+"""The files that NLTK's reader opens."""
 
 DAMAGE = (AssertionError, LookupError, OSError, RuntimeError, StopIteration, ValueError, WordNetError)
-"""What the reader raises of files that are cut or damaged."""
+"""The errors that the reader raises for damaged or truncated files."""
 
 LEXNAMES = [
     "adj.all",
@@ -84,15 +84,15 @@ LEXNAMES = [
     "verb.weather",
     "adj.ppl",
 ]
-"""The topics that WordNet's authors sorted senses by, in the order of their numbers (manual page lexnames(5WN))."""
+"""The topics by which WordNet's authors sorted senses, in the order of their numbers (manual page lexnames(5WN))."""
 
 
 @cache
 def wordnet() -> WordNetCorpusReader:
-    """Return the dictionary, read into memory: the first call of a process takes seconds.
+    """Return the dictionary, read into memory; a process's first call takes seconds.
 
     Raises:
-        InputError: it is not there, lacks a file, or is damaged.
+        InputError: it is missing, lacks a file, or is damaged.
     """
     _check_presence()
     nltk.data.path.insert(0, str(NLTK_DATA.resolve()))  # NLTK reads nothing outside its path
@@ -109,23 +109,23 @@ def wordnet_digest() -> str:
     """Return a digest of the dictionary's files.
 
     Raises:
-        InputError: it is not there, or lacks a file.
+        InputError: it is missing, or lacks a file.
     """
     _check_presence()
     return value_digest([[name, file_digest(DICTIONARY / name)] for name in FILES])
 
 
 def provide_wordnet() -> None:
-    """Put the dictionary in its place, unless it is there.
+    """Download the dictionary, unless it is there.
 
     Raises:
-        InputError: no source gave it; the message says what to do.
+        InputError: no source has it; the message says what to do.
         NoRoomError: the disk or a quota is full.
     """
     if not _missing(DICTIONARY):
         return
     with written_aside(DICTIONARY) as whole:
-        fetched = whole.with_name("fetched")  # goes with the rest of what is set aside
+        fetched = whole.with_name("fetched")  # removed together with the rest that is set aside
         fetched.mkdir()
         found = _from_nltk(fetched)
         if found is None:
@@ -151,7 +151,7 @@ def _check_presence() -> None:
 
 
 def _from_nltk(folder: Path) -> Path | None:
-    """Return the dictionary's folder as NLTK's downloader gives it, or nothing where its server cannot be reached."""
+    """Download the dictionary with NLTK and return its folder; None if NLTK's server cannot be reached."""
     downloader = nltk.downloader.Downloader()
     if not downloader.download("wordnet", download_dir=str(folder), quiet=True, print_error_to=io.StringIO()):
         return None
@@ -166,12 +166,12 @@ def _from_nltk(folder: Path) -> Path | None:
 
 
 def _from_debian(folder: Path) -> Path:
-    """Return the dictionary's folder as Debian's packages give it; nothing is installed."""
+    """Download the dictionary as Debian packages, unpacked but not installed, and return its folder."""
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise InputError(f"WordNet: no NLTK server and no apt-get; put NLTK's corpus wordnet (3.0) at {DICTIONARY} yourself")
     command = ["apt-get", "download", *DEBIAN_PACKAGES]
     answer = _call(command, folder)
-    if answer.returncode != 0 and os.geteuid() == 0:  # the package lists may be empty, and we may fetch them
+    if answer.returncode != 0 and os.geteuid() == 0:  # the package lists may be empty, and root may fetch them
         _call(["apt-get", "update"], folder)
         answer = _call(command, folder)
     if answer.returncode != 0:
@@ -182,7 +182,7 @@ def _from_debian(folder: Path) -> Path:
             raise InputError(f"WordNet: {package.name} cannot be unpacked: {answer.stderr.strip()}")
     found = folder / "unpacked" / "usr" / "share" / "wordnet"
     lines = [f"{number:02}\t{name}\t{PARTS.index(name.split('.')[0]) + 1}\n" for number, name in enumerate(LEXNAMES)]
-    (found / "lexnames").write_text("".join(lines))  # the one file of NLTK's that Debian leaves out
+    (found / "lexnames").write_text("".join(lines))  # the one file that NLTK needs and Debian leaves out
     return found
 
 

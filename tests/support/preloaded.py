@@ -6,7 +6,7 @@ import tests.support.harness
 import tests.support.tiny  # noqa: F401
 from stages.core.params_file import read_params
 from stages.language.mutation import mutate_caption
-from stages.language.vocabulary import read_rules
+from stages.language.rules import read_rules
 from tests.support import ROOT
 
 os.chdir(ROOT)

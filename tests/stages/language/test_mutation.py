@@ -28,9 +28,11 @@ from stages.corpus.world import COLOURS, SIZES, UNCOUNTABLE, draw_scene, nouns, 
 from stages.language import wordnet as dictionary
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
 from stages.language.mutation import Dropped, Mutation, mutate_caption, possible_edits
-from stages.language.replacements import CHROMATIC, Rules, antonym, co_hyponyms, is_colour, other_colours
-from stages.language.senses import LEFT_ALONE, plural, singular, thing_senses
-from stages.language.vocabulary import read_rules
+from stages.language.adjectives import CHROMATIC, antonym, is_colour, other_colours
+from stages.language.nouns import co_hyponyms
+from stages.language.rules import Rules
+from stages.language.senses import EXCLUDED_WORDS, plural, singular, thing_senses
+from stages.language.rules import read_rules
 from tests.support import ROOT as PROJECT
 
 VOCABULARY = PROJECT / "nano" / "vocabulary.txt"
@@ -268,7 +270,7 @@ def test_who_people_are_is_never_changed_and_never_brought_in(world, open_world)
     for rules in (world, open_world):
         changed = {word for word in called - rules.vocabulary if co_hyponyms(word, rules)}
         assert changed <= {"hot dog"}  # a show-off, to WordNet
-        assert not LEFT_ALONE & rules.vocabulary
+        assert not EXCLUDED_WORDS & rules.vocabulary
         for word in rules.vocabulary:
             for sense in thing_senses(word):
                 assert sense.lexname() in things
@@ -391,7 +393,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / "data" / "nltk").symlink_to(PROJECT / "data" / "nltk")
     captions = [f"a red {noun} on the beach" for noun in list(nouns())[:10]] + ["a woman", ""]
     for name, part in (("00000", captions[:6]), ("00001", captions[6:])):
-        path = stage.CAPTIONS / f"{name}.parquet"
+        path = CAPTIONS_FOLDER / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         keys = [f"{name}-{index}" for index in range(len(part))]
         pq.write_table(pa.table({"key": keys, "caption": part}), path)
@@ -408,7 +410,7 @@ def with_vocabulary(params: Params, path: Path | None, **changes: object) -> Par
 def test_the_stage_writes_edits_and_does_nothing_twice(folder, params):
     ours = with_vocabulary(params, VOCABULARY)
     stage.mutate(ours)
-    paths = sorted(stage.EDITS.glob("*.parquet"))
+    paths = sorted(EDITS.glob("*.parquet"))
     before = [file_digest(path) for path in paths]
     table = pa.concat_tables([pq.read_table(path) for path in paths])
     assert table.column_names == [
@@ -437,13 +439,13 @@ def test_the_stage_takes_bad_captions_in_its_stride(folder, params):
         "\u2028",
         "🐶" * 40,
     ]
-    pq.write_table(pa.table({"key": list("abcdef"), "caption": captions}), stage.CAPTIONS / "00001.parquet")
+    pq.write_table(pa.table({"key": list("abcdef"), "caption": captions}), CAPTIONS_FOLDER / "00001.parquet")
     stage.mutate(with_vocabulary(params, None))
-    (row,) = pq.read_table(stage.EDITS / "00001.parquet").to_pylist()
+    (row,) = pq.read_table(EDITS / "00001.parquet").to_pylist()
     assert (row["key"], row["caption"]) == ("a", "a red car on the beach")
     assert row["edit_prompt"].startswith("a ")
     assert row["edit_prompt"].endswith(" on the beach")
-    assert read_json(stage.EDITS / "00001.done.json")["dropped"] == {
+    assert read_json(EDITS / "00001.done.json")["dropped"] == {
         Dropped.EMPTY: 1,
         Dropped.TOO_LONG: 1,
         Dropped.NOT_ENGLISH: 2,
@@ -482,7 +484,7 @@ def test_bad_input_is_told_in_one_line(folder, params):
     words.write_text("# nothing\n")
     with pytest.raises(InputError, match=r"words.txt: holds no word"):
         stage.mutate(with_vocabulary(params, words))
-    for path in stage.CAPTIONS.iterdir():
+    for path in CAPTIONS_FOLDER.iterdir():
         path.unlink()
     with pytest.raises(InputError, match=r"no .parquet shards"):
         stage.mutate(with_vocabulary(params, VOCABULARY))

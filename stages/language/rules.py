@@ -1,12 +1,21 @@
-"""The words that an edit may bring in, read from a list of words."""
+"""Which words an edit may bring in: the section ``mutate`` with the word list that it names."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.errors import InputError
 from stages.core.params import Mutate
-from stages.language.replacements import Rules
 
 THINGS = Path(__file__).parent / "things.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """Which words an edit may bring in, and how far from the caption's word it may go for them."""
+
+    vocabulary: frozenset[str]  # an edit brings in no other word
+    levels: int  # hypernyms to go up for co-hyponyms
+    adjective_share: float  # of the captions where an adjective or a noun may change, how many change the adjective, in [0, 1]
 
 
 def vocabulary_file(section: Mutate) -> Path:
@@ -22,7 +31,7 @@ def vocabulary_file(section: Mutate) -> Path:
 
 
 def read_rules(section: Mutate) -> Rules:
-    """Return the rules that the section ``mutate`` sets, with the words of its vocabulary.
+    """Return the rules that the section ``mutate`` sets.
 
     Raises:
         InputError: the vocabulary is missing or empty, or one of its lines is not a single word in lower case.
