@@ -1,4 +1,4 @@
-"""The true targets of edits, which the embedded world can draw: what is in them, and what has none."""
+"""True targets of edits, which the embedded world can draw, and edits that have none."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from stages.pairing.rendered import render_target
 
 
 def scenes(wanted):
-    """The first training scenes that are as wanted, with what the corpus notes down of each."""
+    """(origin, scene) of the training scenes that are as wanted."""
     drawn = ((index, world.draw_scene(0, "train", index)) for index in range(500))
     return [({"name": f"openmoji/train/{index}"}, scene) for index, scene in drawn if wanted(scene)]
 
@@ -30,12 +30,13 @@ def test_true_target_is_the_scene_with_the_edit_done():
         assert picture.tobytes() == wanted.tobytes() != source.tobytes()
         outside = ~np.asarray(mask).astype(bool) & ~np.asarray(source_mask).astype(bool)
         same = (np.asarray(picture) == np.asarray(source)).all(axis=2)
-        assert same[outside].mean() > 0.8  # but for soft edges and the shadow
+        assert same[outside].mean() > 0.8  # all but soft edges and the shadow
         assert words
     assert render_target(origin, edit("red", "blue"), 0, 64) == render_target(origin, edit("red", "blue"), 0, 64)
 
 
-def test_there_is_no_true_target_of_what_the_scene_is_not_or_the_world_has_not_or_no_training_may_see():
+def test_some_edits_have_no_true_target():
+    """Edits of something else than the scene, to something unknown to the world, or to a held-out combination."""
     origin, scene = scenes(lambda scene: scene.adjective == "small")[0]
     other = next(name for name in world.nouns() if name != scene.noun)
     held_out = next(name for name, scenery in world.combinations(held_out=True) if scenery == scene.scenery)

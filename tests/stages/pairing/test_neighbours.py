@@ -1,17 +1,13 @@
-"""Pairs against a brute-force search in float64, and held-out pairs that share no image with the others."""
+"""Pairs against a brute-force search in float64."""
 
 from collections import Counter
 
-import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from stages.core.params import ModelName, Retrieve
 from stages.pairing.columns import SCORES
 from stages.pairing.neighbours import build_index, find_pairs, mean_query
-from stages.pairing.split import held_out_pairs
 
 OPEN = Retrieve(
     clip=ModelName(name="unused"),
@@ -39,7 +35,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def world(seed: int, images: int = 40, edits: int = 30, width: int = 6):
-    """Unit embeddings of images in a few clusters, and for every edit its source, caption and prompt."""
+    """Unit embeddings of images in a few clusters; for every edit its source, caption and prompt."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((5, width))
     pictures = unit(centres[rng.integers(5, size=images)] + 0.5 * rng.standard_normal((images, width)))
@@ -51,7 +47,7 @@ def world(seed: int, images: int = 40, edits: int = 30, width: int = 6):
 
 
 def brute_force(pictures, sources, captions, prompts, config: Retrieve):
-    """(source, target) of every pair and why the other edits have none, from the words of the paper and the design."""
+    """(source, target) of every pair, and why the other edits have none, after section 3.1 of the paper."""
     pictures, captions, prompts = (each.astype(np.float64) for each in (pictures, captions, prompts))
     pairs, dropped, uses = [], Counter(), Counter()
     for edit, source in enumerate(sources):
@@ -146,8 +142,8 @@ class TestFindPairs:
         assert len(pairs) == 30
         assert all(pair.source != pair.target for pair in pairs)
 
-    def test_no_more_than_the_neighbours_are_tried_where_the_source_is_not_among_them(self):
-        # The text is so far from the source that the source is the last of all candidates.
+    def test_only_so_many_neighbours_are_tried(self):
+        # The text is so far from the source that the source is the last candidate, and not among the neighbours.
         pictures = unit(np.array([[1, 0.0], [-0.6, 0.8], [-0.5, 0.9], [0.0, 1.0], [-0.9, 0.5]])).astype(np.float32)
         prompts = unit(np.array([[-1.0, 0.1]])).astype(np.float32)
         found_in = (pictures, [0], unit(np.array([[1, 0.1]])).astype(np.float32), prompts)
@@ -189,48 +185,3 @@ class TestMeanQuery:
     def test_opposite_embeddings_are_no_division_by_zero(self):
         image = np.array([[1.0, 0.0]], np.float32)
         assert mean_query(image, -image, 0.5).tolist() == [[0, 0]]
-
-
-PAIRS = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=30)
-
-
-class TestHeldOut:
-    @given(pairs=PAIRS, share=st.floats(0, 1), seed=st.integers(0, 3))
-    @settings(max_examples=200, deadline=None, derandomize=True)
-    def test_no_image_is_on_both_sides_and_the_share_is_kept(self, pairs, share, seed):
-        sources, targets = [str(one) for one, _ in pairs], [str(other) for _, other in pairs]
-        held_out = held_out_pairs(sources, targets, share, seed)
-        assert len(held_out) == len(pairs)
-        images = {side: set() for side in (True, False)}
-        for source, target, side in zip(sources, targets, held_out, strict=True):
-            images[side] |= {source, target}
-        assert not images[True] & images[False]
-        assert sum(held_out) <= share * len(pairs)
-
-    @given(pairs=PAIRS, share=st.floats(0, 1))
-    @settings(max_examples=100, deadline=None, derandomize=True)
-    def test_no_component_that_would_still_fit_is_left(self, pairs, share):
-        held_out = held_out_pairs([str(one) for one, _ in pairs], [str(other) for _, other in pairs], share, 0)
-        graph = nx.Graph(pairs)
-        left = int(share * len(pairs)) - sum(held_out)
-        for component in nx.connected_components(graph):
-            sides = [side for pair, side in zip(pairs, held_out, strict=True) if pair[0] in component]
-            assert len(set(sides)) == 1
-            assert sides[0] or len(sides) > left
-
-    def test_share_is_met_where_pairs_are_single(self):
-        sources, targets = [f"s{number}" for number in range(200)], [f"t{number}" for number in range(200)]
-        assert sum(held_out_pairs(sources, targets, 0.25, 0)) == 50
-        assert sum(held_out_pairs(sources, targets, 0.0, 0)) == 0
-        assert sum(held_out_pairs(sources, targets, 1.0, 0)) == 200
-
-    def test_depends_on_the_seed_and_not_on_the_order(self):
-        sources, targets = [f"s{number}" for number in range(50)], [f"t{number}" for number in range(50)]
-        held_out = held_out_pairs(sources, targets, 0.3, 0)
-        assert held_out_pairs(sources[::-1], targets[::-1], 0.3, 0) == held_out[::-1]
-        assert held_out_pairs(sources, targets, 0.3, 1) != held_out
-
-    def test_a_long_chain_is_one_component(self):
-        keys = [str(number) for number in range(11)]
-        assert held_out_pairs(keys[:-1], keys[1:], 0.9, 0) == [False] * 10
-        assert held_out_pairs(keys[:-1], keys[1:], 1.0, 0) == [True] * 10

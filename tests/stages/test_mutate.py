@@ -1,0 +1,131 @@
+"""Stage mutate: the edits it writes, why captions are dropped, and what a second run makes again."""
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.core.errors import InputError
+from stages.core.files import file_digest, read_json, write_json
+from stages.core.params import Params
+from stages.core.params_file import read_params
+from stages.core.paths import CAPTIONS, EDITS
+from stages.core.shards import StageCounts, pass_on_counts, read_counts
+from stages.corpus.world import nouns
+from stages.language.mutation import Dropped
+from stages.mutate import COLUMNS, mutate
+from stages.pairing.columns import EDITS_TABLE
+from tests.support import ROOT
+
+VOCABULARY = ROOT / "nano" / "vocabulary.txt"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A project folder with two shards of captions and the dictionary."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "nltk").symlink_to(ROOT / "data" / "nltk")
+    captions = [f"a red {noun} on the beach" for noun in list(nouns())[:10]] + ["a woman", ""]
+    for name, part in (("00000", captions[:6]), ("00001", captions[6:])):
+        path = CAPTIONS / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keys = [f"{name}-{index}" for index in range(len(part))]
+        pq.write_table(pa.table({"key": keys, "caption": part}), path)
+        sidecar = {"fingerprint": "", "digest": "", "done": len(part), "dropped": {}, "notes": []}
+        write_json(path.with_name(f"{name}.done.json"), sidecar)
+    pass_on_counts(StageCounts(stage="caption", dropped=Counter({"empty caption": 2})), CAPTIONS)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return read_params(ROOT / "params.yaml")
+
+
+def with_vocabulary(params: Params, path: Path | None, **changes: object) -> Params:
+    section = params.mutate.model_copy(update={"vocabulary": None if path is None else str(path)} | changes)
+    return params.model_copy(update={"mutate": section})
+
+
+def test_edits_are_written_once(folder, params):
+    ours = with_vocabulary(params, VOCABULARY)
+    mutate(ours)
+    paths = sorted(EDITS.glob("*.parquet"))
+    before = [file_digest(path) for path in paths]
+    table = pa.concat_tables([pq.read_table(path) for path in paths])
+    assert table.column_names == [
+        *("key", "caption", "edit_prompt", "source_term", "target_term", "relation", "source_diff", "target_diff")
+    ]
+    assert table.num_rows == 10
+    log = read_json(Path("logs/mutate.json"))
+    assert (log["done"], log["reused"]) == (10, 0)
+    assert log["dropped"] == {"empty caption": 1, "no noun or adjective to change": 1}
+    assert read_counts(EDITS) == {"caption": {"empty caption": 2}, "mutate": log["dropped"]}
+
+    mutate(ours)
+    log = read_json(Path("logs/mutate.json"))
+    assert (log["done"], log["reused"], log["shards_reused"]) == (0, 10, 2)
+    paths[0].unlink()
+    mutate(ours)
+    assert read_json(Path("logs/mutate.json"))["shards_done"] == 1
+    assert [file_digest(path) for path in paths] == before
+
+
+def test_bad_captions_are_dropped_by_reason(folder, params):
+    captions = [
+        "a red\tcar\x00 on\r\nthe \u202ebeach",
+        "dog " * 200,
+        "ein Hund auf dem Tisch",
+        "C:\\cat.png",
+        "\u2028",
+        "🐶" * 40,
+    ]
+    pq.write_table(pa.table({"key": list("abcdef"), "caption": captions}), CAPTIONS / "00001.parquet")
+    mutate(with_vocabulary(params, None))
+    (row,) = pq.read_table(EDITS / "00001.parquet").to_pylist()
+    assert (row["key"], row["caption"]) == ("a", "a red car on the beach")
+    assert row["edit_prompt"].startswith("a ")
+    assert row["edit_prompt"].endswith(" on the beach")
+    assert read_json(EDITS / "00001.done.json")["dropped"] == {
+        Dropped.EMPTY: 1,
+        Dropped.TOO_LONG: 1,
+        Dropped.NOT_ENGLISH: 2,
+        Dropped.NOTHING_TO_CHANGE: 1,
+    }
+
+
+def test_another_library_version_makes_edits_anew(folder, params, monkeypatch):
+    mutate(params := with_vocabulary(params, VOCABULARY))
+    monkeypatch.setattr("stages.core.provenance.version", lambda name: f"another {name}")
+    mutate(params)
+    assert read_json(Path("logs/mutate.json"))["shards_done"] == 2
+
+
+def test_a_changed_setting_or_vocabulary_makes_edits_anew(folder, params):
+    words = folder / "words.txt"
+    words.write_text("dog\ncat\n")
+    mutate(with_vocabulary(params, words))
+    mutate(with_vocabulary(params, words, adjective_share=0.25))
+    assert read_json(Path("logs/mutate.json"))["shards_done"] == 2
+    words.write_text("dog\ncat\nhorse\n")
+    mutate(with_vocabulary(params, words, adjective_share=0.25))
+    assert read_json(Path("logs/mutate.json"))["shards_done"] == 2
+
+
+def test_retrieve_reads_the_table_that_mutate_writes():
+    assert COLUMNS == EDITS_TABLE
+
+
+def test_missing_input_is_an_error(folder, params):
+    with pytest.raises(InputError, match=r"mutate.vocabulary = 'none.txt': no such file"):
+        mutate(with_vocabulary(params, Path("none.txt")))
+    for path in CAPTIONS.iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"no .parquet shards"):
+        mutate(with_vocabulary(params, VOCABULARY))
+    (folder / "data" / "nltk").unlink()
+    with pytest.raises(InputError, match="run `make wordnet`"):
+        mutate(with_vocabulary(params, VOCABULARY))
