@@ -8,6 +8,7 @@ from tests.support.strategies import quick
 
 
 def test_text_becomes_one_clean_line():
+    assert one_line(" a\tdog\x00on\u2028a\x1b sofa\n") == "a dog on a sofa"
     assert one_line(" a\tred\ncar\x00 \ud800 ") == "a red car"
     assert one_line(None) == one_line(7) == ""
 
