@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,15 +8,13 @@ from stages.core.choices import flat
 from stages.core.composition import check_composed, configure
 from stages.core.errors import InputError
 from stages.core.params_file import read_params
-from tests.support import ROOT
-from tests.support.composed import composed
+from tests.support.composed import composed, copy_conf
 
 
 @pytest.fixture(autouse=True)
 def params(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "params.yaml", "params.yaml")
-    shutil.copytree(ROOT / "conf", "conf")
+    copy_conf(tmp_path)
     return Path("params.yaml")
 
 

@@ -1,19 +1,17 @@
 """params.yaml: composed from conf/, by the user's choices and by DVC's experiments alike."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from stages.cli.main import main
 from stages.core.choices import flat
-from stages.core.composition import check_composed, configure
+from stages.core.composition import check_composed, compose_params, configure
 from stages.core.errors import InputError
 from stages.core.params import ModelName, Params, Section
 from stages.core.params_file import read_params
 from tests.support import ROOT
-from tests.support.composed import composed, group
+from tests.support.composed import composed, copy_conf, group
 
 CONF = ROOT / "conf"
 OPEN = "???"  # a value that base.yaml leaves to a preset or a source
@@ -32,9 +30,8 @@ def load(path: Path) -> dict:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A folder with conf/ and params.yaml alone."""
-    shutil.copytree(CONF, tmp_path / "conf")
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    """The current folder, with conf/ and params.yaml alone."""
+    copy_conf(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -88,18 +85,12 @@ class TestConf:
 
 
 class TestConfigure:
-    def test_choices_are_kept_and_composed(self, project, capsys):
-        configured = ["preset=paper", "source=folder", "ingest.source.path=photos", "train.steps=800"]
-        assert main(["configure", *configured]) == 0
-        assert "params.yaml: train.steps: 400 → 800" in capsys.readouterr().out
-        wanted = composed(*configured)
-        assert yaml.safe_load(Path("params.yaml").read_text()) == wanted
-        assert composed(conf=project / "conf") == wanted
+    def test_choices_are_kept_and_composed(self, project):
+        choices = ["preset=paper", "source=folder", "ingest.source.path=photos", "train.steps=800"]
+        assert "train.steps: 400 → 800" in configure(choices)
+        assert yaml.safe_load(Path("params.yaml").read_text()) == composed(*choices)
+        assert composed(conf=project / "conf") == composed(*choices)
         check_composed()
-        assert main(["configure"]) == 0
-        shown = capsys.readouterr().out.split()
-        assert shown == ["preset=paper", "source=folder", "ablation=null", "ingest.source.path=photos", "train.steps=800"]
-
         configure(["train.batch=4"])  # a later choice leaves the others as they are
         assert read_params().train.steps == 800
         assert read_params().ingest.source.path == "photos"
@@ -107,86 +98,24 @@ class TestConfigure:
     def test_a_row_of_the_ablation_keeps_the_choices(self, project):
         configure(["preset=paper", "source=folder", "train.steps=800"])
         row = composed("ablation=guided", conf=project / "conf")
-        expected = composed("preset=paper", "source=folder", "train.steps=800", "ablation=guided")
-        assert row == expected
+        assert row == composed("preset=paper", "source=folder", "train.steps=800", "ablation=guided")
         assert row["train"]["losses"]["noise"] == "guided"
         assert row["train"]["base"]["name"].startswith("CompVis/")
-
-    def test_comments_stay_and_texts_are_quoted(self, project):
-        comment = Path("conf/config.yaml").read_text().partition("defaults:")[0]
-        configure(["train.precision=no"])
-        configure(["ingest.source.images=9"])
-        text = Path("conf/config.yaml").read_text()
-        assert text.startswith(comment)
-        assert 'precision: "no"' in text
-        assert read_params().train.precision == "no"
-
-    def test_a_value_can_be_forgotten(self, project):
-        before = Path("conf/config.yaml").read_text(), Path("params.yaml").read_text()
-        assert configure(["train.losses.perceptual_weight=0.1"]) == ["train.losses.perceptual_weight: 0.5 → 0.1"]
-        assert configure(["~train.losses.perceptual_weight"]) == ["train.losses.perceptual_weight: 0.1 → 0.5"]
-        assert (Path("conf/config.yaml").read_text(), Path("params.yaml").read_text()) == before
-
-    def test_another_source_forgets_the_values_of_the_last(self, project):
-        configure(["source=folder", "ingest.source.path=photos"])
-        configure(["source=openmoji"])
-        assert read_params().ingest.source.kind == "openmoji"
-
-    @pytest.mark.parametrize(
-        ("choices", "message"),
-        [
-            (["preset=papr"], "preset = papr: allowed are embedded, paper"),
-            (["preset=null"], "preset = null: allowed are embedded, paper"),
-            (["train.steps=0"], "train.steps = 0: Input should be greater than 0"),
-            (["train.stepz=3"], "train.stepz = 3: no such key; there are base, "),
-            (["source=folder", "ingest.source.images=3"], "ingest.source.images = 3: no such key"),
-            (["train.steps"], "train.steps: must be KEY=VALUE or ~KEY"),
-            (["train.steps=1,2"], "train.steps=1,2: must be KEY=VALUE, with one value"),
-            (["+train.steps=1"], "+train.steps=1: must be KEY=VALUE, with one value"),
-            (["~preset"], "~preset: only single values can be forgotten; a group needs a file: preset=embedded"),
-            (["defaults=[]"], "defaults=[]: only single values can be forgotten"),
-            (["~train.steps"], "~train.steps: is not among the choices: preset=embedded, source=openmoji, ablation=null"),
-            (["ablation=guided", "train.losses.noise=mask"], "train.losses.noise = mask: ablation=guided makes it guided"),
-        ],
-    )
-    def test_errors_in_one_line_write_nothing(self, project, capsys, choices, message):
-        before = {path: path.read_bytes() for path in project.rglob("*.yaml")}
-        assert main(["configure", "train.batch=4", *choices]) == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"error: {message}")
-        assert error.count("\n") == 1
-        assert {path: path.read_bytes() for path in project.rglob("*.yaml")} == before
-
-    @pytest.mark.parametrize("content", ["defaults: [", "- base\n", "seed: 1\n", "defaults: base\n"])
-    def test_damaged_choices_are_named(self, project, content):
-        Path("conf/config.yaml").write_text(content)
-        with pytest.raises(InputError, match=r"^conf/config\.yaml: (not YAML|must hold the list defaults)"):
-            configure(["train.batch=4"])
+        assert compose_params("ablation=guided") == Params.model_validate(row)
 
     def test_a_damaged_preset_is_named(self, project):
         Path("conf/preset/paper.yaml").write_text("# @package _global_\ntrain: [\n")
         with pytest.raises(InputError, match=r"^conf: "):
             configure(["preset=paper"])
 
-    def test_outside_of_a_project_it_says_so(self, tmp_path, monkeypatch, capsys):
-        monkeypatch.chdir(tmp_path)
-        assert main(["configure"]) == 2
-        assert capsys.readouterr().err == "error: conf/config.yaml: no such file; run from the folder of the project\n"
-
 
 class TestCheck:
-    def test_a_value_in_params_alone_is_refused(self, project, capsys):
+    def test_a_value_in_params_alone_is_refused(self, project):
         path = Path("params.yaml")
         path.write_text(path.read_text().replace("steps: 400", "steps: 700").replace("levels: 4", "levels: 3"))
-        message = (
-            r"^params\.yaml: mutate\.levels = 3, but conf composes to 4 \(and 1 more differ\), .*iedit configure KEY=VALUE"
-        )
+        message = r"^params\.yaml: mutate\.levels = 3, but conf composes to 4 \(and 1 more differ\), .*KEY=VALUE"
         with pytest.raises(InputError, match=message):
             check_composed()
-        assert main(["configure"]) == 2
-        assert "iedit configure preset=embedded" in capsys.readouterr().err
-        configure(["preset=embedded"])
-        check_composed()
 
     def test_a_preset_in_params_alone_is_refused(self, project):
         """As ``dvc exp run -S preset=paper`` leaves it: the next experiment would be of the embedded world again."""
