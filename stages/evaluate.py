@@ -1,20 +1,18 @@
 """Stage evaluate: compare the trained editor with its competitors on held-out edits, report it, register it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from stages.comparison.cases import Case, read_cases
-from stages.comparison.edits import Edits, edit_cases
+from stages.comparison.cases import read_cases
+from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
 from stages.comparison.standard import current_standard
 from stages.comparison.summary import summarise_comparison
-from stages.comparison.systems import SYSTEMS, Models, System, chosen_systems, load_models
+from stages.comparison.systems import SYSTEMS, chosen_systems, load_models
 from stages.comparison.timing import time_edits
 from stages.core.params import Params
 from stages.core.paths import EDITED, IEDIT, REPORTS
 from stages.core.shards import list_shards
-from stages.metrics.scores import SystemScores
 from stages.models.clip import load_clip
 from stages.models.hub import identity, locate
 from stages.models.vgg import load_vgg
@@ -48,30 +46,36 @@ def evaluate(params: Params) -> None:
     metrics = summarise_comparison(params, models, shards, samples, edits, scores)
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
     write_evaluation(REPORTS, comparison, story, params)
-    _submit(params, models, systems, cases, edits, scores, metrics)
-
-
-def _submit(
-    params: Params,
-    models: Models,
-    systems: Mapping[str, System],
-    cases: Sequence[Case],
-    edits: Edits,
-    scores: Mapping[str, SystemScores],
-    metrics: Mapping[str, Any],
-) -> None:
-    """Log the evaluation, register the model, and let it challenge the champion."""
-    first = cases[0].sample
-    with store_errors_in_one_line():
-        trained_by = find_run(models.identities["tuned"])
-        run_id = log_evaluation(trained_by, metrics, REPORTS, params)
-        segmenter = locate(params.evaluate.segmenter)
-        version = register_evaluated(IEDIT, segmenter, trained_by=trained_by, metrics=metrics, case=first)
-        if edits.counts.done:
-            compared = {name: systems[name] for name in SYSTEMS}
-            log_seconds(time_edits(first, compared, models.tuned, params), NAMES, run_id)
-        standard = current_standard(params)
-        keep_with_version(version, standard, scores["iedit_m"].per_case, params)
-        decision = consider(version, standard)
+    seconds = None
+    if edits.counts.done:
+        seconds = time_edits(samples[0], {name: systems[name] for name in SYSTEMS}, models.tuned, params)
+    outcome = _submit(params, comparison, models.identities["tuned"], seconds)
     edits.counts.report()
-    print(f"  models:/{NAME}/{version.version}, {'champion' if decision.passes else 'not promoted'}: {decision.why}")
+    print(f"  {outcome}")
+
+
+def _submit(params: Params, comparison: Comparison, digest: str, seconds: Mapping[str, float] | None) -> str:
+    """Log an evaluation, register the model, and let it challenge the champion; return the outcome in one line.
+
+    Args:
+        params: all of params.yaml.
+        comparison: what was written to REPORTS.
+        digest: the identity of the trained model.
+        seconds: system → seconds per edit, if edits were made in this run.
+    """
+    with store_errors_in_one_line():
+        trained_by = find_run(digest)
+        run_id = log_evaluation(trained_by, comparison.metrics, REPORTS, params)
+        version = register_evaluated(
+            IEDIT,
+            locate(params.evaluate.segmenter),
+            trained_by=trained_by,
+            metrics=comparison.metrics,
+            case=comparison.cases[0],
+        )
+        if seconds is not None:
+            log_seconds(seconds, NAMES, run_id)
+        standard = current_standard(params)
+        keep_with_version(version, standard, comparison.scores["iedit_m"].per_case, params)
+        decision = consider(version, standard)
+    return f"models:/{NAME}/{version.version}, {'champion' if decision.passes else 'not promoted'}: {decision.why}"

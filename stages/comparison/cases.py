@@ -10,12 +10,12 @@ from stages.core.params import CaseSplit, Params
 from stages.corpus.samples import EditSample, read_edits
 from stages.pairing.split import held_out_pairs
 
-VALIDATION_SHARE = 1 / 3  # of a folder that both splits share
+VALIDATION_SHARE = 1 / 3  # of the pairs, if both splits share a folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """An edit that is asked for, and the shard that it is from."""
+    """An edit that is asked for, and the shard that holds it."""
 
     shard: Path
     sample: EditSample
@@ -24,11 +24,16 @@ class Case:
 def read_cases(shards: Sequence[Path], params: Params, split: CaseSplit = "evaluation") -> list[Case]:
     """Return the first cases of a split, at most ``evaluate.max_cases``.
 
-    Where params.yaml names one folder for both, a third of its pairs are for validation, by whole connected components,
-    so that no image is in both.
+    If params.yaml names one folder for both splits, a third of its pairs go to validation, in whole connected components so
+    that no image is in both.
+
+    Args:
+        shards: tars of pairs, in order.
+        params: the folders of both splits, the number of cases, and the seed.
+        split: the cases to report on, or those to choose settings on.
 
     Raises:
-        InputError: there is none, or one lacks what it is scored by.
+        InputError: the split has no case, or a case lacks the relation that its candidates are chosen by.
     """
     config = params.evaluate
     found = (Case(shard=shard, sample=sample) for shard in shards for sample in read_edits(shard))

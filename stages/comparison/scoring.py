@@ -15,7 +15,18 @@ from stages.models.vgg import Vgg
 def score_edits(
     cases: Sequence[EditSample], edits: Mapping[str, Tensor], judge: Clip, vgg: Vgg, batch: int
 ) -> dict[str, SystemScores]:
-    """Score every system; what an edit could have become are the terms of all cases of its kind."""
+    """Score every system on the same cases. The candidates of a case are the terms of all cases with its relation.
+
+    Args:
+        cases: n; ``metadata["relation"]`` names the kind of edit.
+        edits: system → its pictures, (n, 3, h, w) in [0, 1].
+        judge: a CLIP that nothing was trained against.
+        vgg: computes the features of the perceptual distance.
+        batch: pictures, or texts, of one forward pass.
+
+    Raises:
+        InputError: pictures do not fit the cases, or leave [0, 1].
+    """
     terms: dict[str, set[str]] = {}
     for case in cases:
         terms.setdefault(case.metadata["relation"], set()).update((case.source_diff, case.target_diff))

@@ -7,9 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from stages.comparison.edits import Edits
-from stages.comparison.systems import INSTRUCTED, MODEL, SYSTEMS, Models
+from stages.comparison.systems import SYSTEMS, Models
 from stages.core.files import file_digest, value_digest
 from stages.core.params import Params
+from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
 from stages.corpus.samples import EditSample
 from stages.metrics.scores import SystemScores
 from stages.metrics.summary import summarise
@@ -30,10 +31,10 @@ def summarise_comparison(
     Args:
         params: the models by name, the bootstrap, and the seed.
         models: the loaded ones.
-        shards: that hold the cases.
+        shards: the files that hold the cases.
         cases: n.
-        edits: of these cases.
-        scores: system → its scores; of SYSTEMS and perhaps of others.
+        edits: the systems' edits of these cases.
+        scores: system → its scores; others than SYSTEMS are left out.
     """
     shown = {system: scores[system] for system in SYSTEMS}
     named = _models_behind(params, models)
@@ -73,6 +74,6 @@ def _models_behind(params: Params, models: Models) -> dict[str, dict[str, str]]:
         "vgg": {"name": config.vgg.name, "identity": identity(config.vgg)},
         "base": {"name": config.base.name, "identity": models.identities["base"]},
         "segmenter": {"name": config.segmenter.name, "identity": identity(config.segmenter)},
-        "instruct_pix2pix": {"name": str(INSTRUCTED), "identity": models.identities["instructed"]},
-        "iedit": {"name": str(MODEL), "identity": models.identities["tuned"]},
+        "instruct_pix2pix": {"name": str(INSTRUCT_PIX2PIX), "identity": models.identities["instructed"]},
+        "iedit": {"name": str(IEDIT), "identity": models.identities["tuned"]},
     }

@@ -1,4 +1,4 @@
-"""The systems of Table 1: each is a way to edit a batch of cases, and all that decides what comes of it."""
+"""The systems of Table 1: each edits a batch of cases and states every setting that decides its edits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stages.core.files import folder_digest
 from stages.core.params import ModelName, Params, Sampling, Solver
+from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
 from stages.corpus.samples import EditSample
 from stages.diffusion.masks import widen_mask
 from stages.diffusion.sampling import draw_noise, make_scheduler
@@ -21,50 +22,58 @@ from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.models.segmenter import load_segmenter
 from stages.models.tensors import to_tensor
 
-MODEL, INSTRUCTED = Path("models/iedit"), Path("models/instruct_pix2pix")
 SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
 CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
-"""SDEdit once more → the system whose strength it has."""
+"""Another SDEdit → the system whose strength it uses."""
 Masks = Literal["true", "predicted"]
 UNUSED: dict[Masks | None, set[str]] = {
     None: {"mask_threshold", "mask_margin", "mask_draft"},
     "true": {"mask_threshold", "mask_draft"},
     "predicted": set(),
 }
-"""Masks of a system → what of a Sampling has no part in its edits."""
+"""Masks of a system → the keys of Sampling that do not affect its edits."""
 Edit = Callable[[Sequence[EditSample], Tensor | None, int], Tensor]
-"""(n cases, the masks that the system is for, (n, 1, h, w), 0 or 1, or None, seed) → edited pictures (n, 3, h, w) in [0, 1].
+"""(n cases, their masks (n, 1, h, w), 0 or 1, or None, seed) → edited pictures (n, 3, h, w) in [0, 1].
 
-Noise depends on the seed and a case's key alone.
+The noise of a case depends on the seed and its key only.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """What is compared."""
+    """One of the compared ways to edit."""
 
     edit: Edit
-    settings: dict[str, Any]  # all that decides its edits besides the cases, the seed and the masks; JSON
-    masks: Masks | None  # where it may edit; None: everywhere
+    settings: dict[str, Any]  # every setting that decides its edits besides cases, seed and masks; JSON
+    masks: Masks | None  # the masks it edits within; None: it edits everywhere
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The models behind the systems, and what pins the weights of each."""
+    """The models behind the systems, and the identity of each."""
 
     base: Editor
     instructed: Diffusion
     tuned: Editor
-    identities: dict[str, str]  # of "base", "instructed" and "tuned"
+    identities: dict[str, str]  # "base", "instructed", "tuned" → the name of its exact weights
 
     def system(self, name: str, sampling: Sampling, image_guidance_scale: float | None = None) -> System:
-        """Return a system of SYSTEMS that samples so; the second scale is InstructPix2Pix's alone."""
+        """Return a system of SYSTEMS.
+
+        Args:
+            name: one of SYSTEMS.
+            sampling: its settings.
+            image_guidance_scale: of InstructPix2Pix only.
+
+        Raises:
+            ValueError: there is no such system, or InstructPix2Pix lacks its second scale.
+        """
         base, tuned = self.identities["base"], self.identities["tuned"]
         match name:
             case "sdedit":
                 return edited_by(self.base, base, sampling)
             case "inpainting":
-                # As diffusers' inpainting does: at the greatest strength from noise alone, else from the noised source.
+                # Like diffusers' inpainting: from noise alone at strength 1, else from the noised source.
                 return edited_by(self.base, base, sampling, masks="true", from_noise=sampling.strength == 1)
             case "iedit":
                 return edited_by(self.tuned, tuned, sampling)
@@ -75,29 +84,37 @@ class Models:
         raise ValueError(f"{name}: no such system, or a scale is missing; there are {', '.join(SYSTEMS)}")
 
 
-def load_models(params: Params, tuned: Path = MODEL) -> Models:
-    """Load what params.yaml names and the stages have trained; ``tuned`` is the folder of the model behind iEdit."""
+def load_models(params: Params, tuned: Path = IEDIT) -> Models:
+    """Load the base model, the segmenter, and the two models that the stages trained.
+
+    Args:
+        params: names the base model and the segmenter.
+        tuned: the folder of the model behind ``iedit`` and ``iedit_m``.
+
+    Raises:
+        ModelError: a model is missing, incomplete or damaged.
+    """
     config = params.evaluate
     return Models(
         base=Editor(load_diffusion(config.base)),
-        instructed=load_diffusion(ModelName(name=str(INSTRUCTED))),
+        instructed=load_diffusion(ModelName(name=str(INSTRUCT_PIX2PIX))),
         tuned=Editor(load_diffusion(ModelName(name=str(tuned))), load_segmenter(config.segmenter)),
         identities={
             "base": identity(config.base),
-            "instructed": folder_digest(INSTRUCTED),
+            "instructed": folder_digest(INSTRUCT_PIX2PIX),
             "tuned": folder_digest(tuned),
         },
     )
 
 
 def chosen_systems(models: Models, params: Params) -> dict[str, System]:
-    """Return every system of SYSTEMS, sampled as params.yaml says, and those that the claims need beside them.
+    """Return every system of SYSTEMS with the settings in params.yaml, and the CONTROLS that the claims need.
 
-    These are SDEdit at the strength of iEdit and at that of iEdit-M, with the guidance that suits it: a model that was
-    trained to follow its prompt needs less.
+    A control is SDEdit at the strength of iEdit or iEdit-M, with SDEdit's own guidance: a model that was trained to follow
+    its prompt needs less of it.
 
     Raises:
-        InputError: with ``sampling.steps`` a strength leaves no step to do.
+        InputError: a strength leaves none of ``sampling.steps``.
     """
     chosen, common = params.evaluate.systems, params.sampling
     sampled = {
@@ -117,29 +134,42 @@ def chosen_systems(models: Models, params: Params) -> dict[str, System]:
 def edited_by(
     editor: Editor, identity: str, sampling: Sampling, *, masks: Masks | None = None, from_noise: bool = False
 ) -> System:
-    """Return SDEdit with an editor's model: everywhere or within masks, from the noised source or from noise alone.
+    """Return SDEdit with an editor's model.
 
-    True masks are widened as predicted ones are, for what they mark is the thing, not the room that its edit needs; there is
-    no draft for them, which is the editor's way to predict where that is.
+    True masks are widened like predicted ones, because they mark the thing itself and its replacement may be larger. They
+    get no draft, which is part of predicting a mask.
+
+    Args:
+        editor: the model; with a segmenter, if it edits within predicted masks and makes drafts.
+        identity: the name of the model's exact weights.
+        sampling: the settings.
+        masks: the masks to edit within; None edits everywhere.
+        from_noise: start from noise alone, not from the noised source.
     """
 
     def edit(cases: Sequence[EditSample], found: Tensor | None, seed: int) -> Tensor:
         pictures, prompts = to_tensor([case.source for case in cases]), [case.edit_prompt for case in cases]
         terms, keys = [case.target_diff for case in cases], [case.key for case in cases]
         if found is None:
-            room = None
+            where = None
         elif masks == "predicted":
-            room = editor.complete_masks(found, pictures, prompts, terms, sampling=sampling, seed=seed, keys=keys)
+            where = editor.complete_masks(found, pictures, prompts, terms, sampling=sampling, seed=seed, keys=keys)
         else:
-            room = widen_mask(found, sampling.mask_margin)
-        return editor.edit_batch(pictures, prompts, masks=room, sampling=sampling, seed=seed, keys=keys, from_noise=from_noise)
+            where = widen_mask(found, sampling.mask_margin)
+        return editor.edit_batch(pictures, prompts, masks=where, sampling=sampling, seed=seed, keys=keys, from_noise=from_noise)
 
     settings = {"model": identity, "from_noise": from_noise, **sampling.model_dump(exclude=UNUSED[masks])}
     return System(edit=edit, settings=settings, masks=masks)
 
 
 def diffusers_pipeline(kind: Callable[..., Any], diffusion: Diffusion, solver: Solver = "ddim") -> Any:
-    """Return a pipeline of diffusers, of a class for Stable Diffusion, with a model that is loaded already; it is silent."""
+    """Return a diffusers pipeline around a loaded model, without its progress bar.
+
+    Args:
+        kind: the class of the pipeline, one for Stable Diffusion.
+        diffusion: the model.
+        solver: which solver samples its noise schedule.
+    """
     pipeline = kind(
         vae=diffusion.vae,
         text_encoder=diffusion.text_encoder,
@@ -157,7 +187,13 @@ def diffusers_pipeline(kind: Callable[..., Any], diffusion: Diffusion, solver: S
 def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image_guidance_scale: float) -> System:
     """Return InstructPix2Pix (Brooks et al. 2023), run by diffusers' own pipeline.
 
-    It starts from noise alone, so ``sampling.strength`` has no part in it.
+    It starts from noise alone, so ``sampling.strength`` does not affect it.
+
+    Args:
+        diffusion: the model that the stage instruct trained.
+        identity: the name of the model's exact weights.
+        sampling: solver, steps, and guidance towards the prompt.
+        image_guidance_scale: guidance towards the source picture.
     """
     pipeline = diffusers_pipeline(StableDiffusionInstructPix2PixPipeline, diffusion, sampling.solver)
 
@@ -166,7 +202,7 @@ def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image
         pictures = to_tensor([case.source for case in cases])
         height, width = (side // pipeline.vae_scale_factor for side in pictures.shape[-2:])
         shape = torch.Size((diffusion.vae.config.latent_channels, height, width))
-        # Embedded here: a tokenizer need not know its context, as the pipeline thinks.
+        # Embedded here because the pipeline relies on the tokenizer to know its context.
         text = diffusion.embed_prompts([case.edit_prompt for case in cases])
         edited: Tensor = pipeline(
             image=pictures,

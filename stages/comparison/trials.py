@@ -1,4 +1,4 @@
-"""Systems with other settings than those of params.yaml: made, kept and scored like those of Table 1."""
+"""Systems with other settings than those in params.yaml: edited, kept and scored like those of Table 1."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from pathlib import Path
 from stages.comparison.cases import read_cases
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
-from stages.comparison.systems import MODEL, load_models
+from stages.comparison.systems import load_models
 from stages.core.params import CaseSplit, Params
+from stages.core.paths import IEDIT
 from stages.core.shards import list_shards
 from stages.editing.settings import adjust_sampling
 from stages.metrics.scores import SystemScores
@@ -17,12 +18,12 @@ from stages.models.hub import identity
 from stages.models.vgg import load_vgg
 
 Settings = Mapping[str, float]
-"""``strength``, ``guidance_scale`` and ``image_guidance_scale``, as far as the system has them."""
+"""``strength``, ``guidance_scale`` and ``image_guidance_scale``, each only if the system has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A system of Table 1 with settings of its own, and what it scored."""
+    """A system of Table 1 with its own settings, and its scores."""
 
     system: str
     settings: Settings
@@ -30,19 +31,19 @@ class Trial:
 
 
 def run_trials(
-    params: Params, split: CaseSplit, wanted: Mapping[str, Sequence[Settings]], folder: Path, model: Path = MODEL
+    params: Params, split: CaseSplit, wanted: Mapping[str, Sequence[Settings]], folder: Path, model: Path = IEDIT
 ) -> Iterator[Trial]:
-    """Yield every trial, system after system; edits that are in ``folder`` already are not made again.
+    """Yield every trial, system after system; edits that ``folder`` holds already are reused.
 
     Args:
-        params: name the models and the cases, and say all that the settings do not.
-        split: of the cases.
+        params: the models, the cases, and every setting that is not tried.
+        split: the cases to report on, or those to choose settings on.
         wanted: system of SYSTEMS → the settings to try.
         folder: keeps the edits.
-        model: the folder of the one behind ``iedit`` and ``iedit_m``.
+        model: the folder of the model behind ``iedit`` and ``iedit_m``.
 
     Raises:
-        InputError: a model or a case is not as it must be.
+        InputError: a model or a case is missing or damaged, or a setting is out of range.
     """
     config = params.evaluate
     judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params, model)
