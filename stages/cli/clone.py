@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages.core.errors import InputError, first_line
+from stages.core.paths import NLTK_DATA
 
 # What no commit holds: WordNet, which is checked by its hash, and the address of the remote.
-LOCAL_FILES = (Path("data/nltk"), Path(".dvc/config"), Path(".dvc/config.local"))
+LOCAL_FILES = (NLTK_DATA, Path(".dvc/config"), Path(".dvc/config.local"))
 
 
 @contextmanager

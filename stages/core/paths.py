@@ -40,5 +40,7 @@ LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
 NLTK_DATA = Path("data/nltk")  # WordNet, where NLTK's reader finds it
 
+NLTK_DATA = Path("data/nltk")  # WordNet, fetched by `make wordnet`
+
 CONF = Path("conf")  # what params.yaml is composed from
 DVC_FILE, LOCK_FILE, PARAMS_FILE = Path("dvc.yaml"), Path("dvc.lock"), Path("params.yaml")

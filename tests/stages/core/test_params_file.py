@@ -14,6 +14,9 @@ from stages.core.params_file import ParameterError, _Loader, read_params
 from tests.support import ROOT
 from tests.support.composed import composed
 
+WHOLE = composed()
+ALL_LOSSES = composed("ablation=paper")
+
 
 def read(folder: Path, params: object) -> Params:
     path = folder / "params.yaml"
@@ -58,7 +61,7 @@ def section_of(params: dict, key: str) -> tuple[dict, str]:
     ],
 )
 def test_wrong_value_is_one_line_that_names_it(tmp_path, key, value, message):
-    params = composed("ablation=paper")  # all losses on
+    params = deepcopy(ALL_LOSSES)
     section, name = section_of(params, key)
     section[name] = value
     with pytest.raises(ParameterError) as error:
@@ -78,7 +81,7 @@ def test_non_finite_number_is_reported(tmp_path, number):
 
 @pytest.mark.parametrize("key", ["train.steps", "ingest.source.images", "ingest.source.kind", "seed", "evaluate"])
 def test_missing_key_is_named(tmp_path, key):
-    params = composed()
+    params = deepcopy(WHOLE)
     section, name = section_of(params, key)
     del section[name]
     with pytest.raises(ParameterError, match=rf"params\.yaml: {key}: is missing$"):
@@ -140,7 +143,7 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=100, derandomize=True, deadline=None, database=None)
-@given(key=st.sampled_from(leaves(composed())), change=st.sampled_from(["value", "value", "name", "gone"]), data=st.data())
+@given(key=st.sampled_from(leaves(WHOLE)), change=st.sampled_from(["value", "value", "name", "gone"]), data=st.data())
 def test_any_single_change_is_valid_or_named_in_one_line(tmp_path_factory, key, change, data):
     params = deepcopy(WHOLE)
     section, name = section_of(params, key)
@@ -159,6 +162,3 @@ def test_any_single_change_is_valid_or_named_in_one_line(tmp_path_factory, key, 
         message = str(error)
         assert message.isprintable()
         assert any(word and word in message for word in names)
-
-
-WHOLE = composed()
