@@ -1,0 +1,59 @@
+"""From an evaluation to the registry."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from stages.core.files import read_json
+from stages.core.params_file import read_params
+from stages.tracking import submission
+from stages.tracking.registry import CASES
+from tests.support.registered import train
+
+METRICS = {
+    "cases_digest": "c" * 64,
+    "systems": {"sdedit": {"clip_score": 50.0}, "iedit_m": {"clip_score": 61.5, "ssim_m_bar": None}},
+}
+
+
+@pytest.fixture
+def trained(folder) -> str:
+    """The run that trained the model."""
+    with train(read_params(), folder) as run:
+        run.finish("m" * 64)
+    return run.run_id
+
+
+def test_evaluation_is_logged_to_the_training_run(client, folder, trained):
+    for name in ("metrics.json", "report.html", "sheet.png"):
+        (folder / name).write_text(name)
+    assert submission.log_evaluation(trained, METRICS, folder, read_params()) == trained
+    logged = client.get_run(trained).data.metrics
+    assert logged == {"evaluate/sdedit/clip_score": 50, "evaluate/iedit_m/clip_score": 61.5}
+    names = {Path(item.path).name for item in client.list_artifacts(trained, "evaluate")}
+    assert names == {"metrics.json", "report.html", "sheet.png"}
+
+
+def test_without_a_training_run_nothing_is_logged(folder):
+    assert submission.log_evaluation(None, METRICS, folder, read_params()) is None
+
+
+def test_version_gets_the_scores_of_the_served_system(monkeypatch):
+    given = {}
+    monkeypatch.setattr(submission, "register", lambda *folders, **options: given.update(options, folders=folders))
+    picture = Image.new("RGB", (8, 8))
+    case = SimpleNamespace(source=picture, edit_prompt="a dog", target_diff="dog", source_diff="cat")
+    submission.register_evaluated(Path("model"), Path("segmenter"), trained_by="r", metrics=METRICS, case=case)
+    assert given["folders"] == (Path("model"), Path("segmenter"))
+    assert given["metrics"] == {"iedit_m/clip_score": 61.5}
+    assert given["tags"] == {CASES: "c" * 64}
+    assert (given["run_id"], given["example"].term, given["example"].source_term) == ("r", "dog", "cat")
+
+
+def test_seconds_are_printed_kept_and_logged(client, folder, trained, capsys):
+    submission.log_seconds({"iedit_m": 1.234}, {"iedit_m": "iEdit-M"}, trained)
+    assert capsys.readouterr().out.splitlines()[-1] == "seconds per edit: iEdit-M 1.23"
+    assert read_json(submission.SECONDS) == {"iedit_m": 1.234}
+    assert client.get_run(trained).data.metrics == {"evaluate/iedit_m/seconds_per_edit": 1.234}
