@@ -16,6 +16,7 @@ from tests.support.versions import Judge, keep_record, register
 
 @pytest.fixture
 def judge(client, tmp_path, monkeypatch) -> Judge:
+    """Three registered versions, and the judge who scores them."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     judge = Judge(v1=0, v2=1, v3=-1)
     monkeypatch.setattr("stages.comparison.standard.current_standard", lambda _: judge.standard())
@@ -26,8 +27,8 @@ def judge(client, tmp_path, monkeypatch) -> Judge:
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
     code = cli.main(arguments)
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
 def test_promote_rollback_and_history(client, judge, capsys):
@@ -86,7 +87,9 @@ def test_deleted_version_stays_in_the_history(client, judge, capsys):
     ],
 )
 def test_refusals_are_one_line(client, judge, capsys, arguments, said):
-    client.create_model_version("iedit", client.get_model_version("iedit", "1").source)  # the fourth, by other means
+    client.create_model_version(
+        "iedit", client.get_model_version("iedit", "1").source
+    )  # the fourth, not registered by this project
     code, out, error = run(capsys, *arguments)
     assert (code, out) == (2, "")
     assert error.startswith(f"error: {said}")

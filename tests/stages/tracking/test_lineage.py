@@ -23,7 +23,7 @@ def test_commit_and_changed_files(tmp_path, monkeypatch):
     (tmp_path / "photos" / "1.png").touch()
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").touch()
-    assert lineage.changed_files() == []  # pictures of the user, and where the data are kept, are no code
+    assert lineage.changed_files() == []  # the user's pictures and the address of the data are not code
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "new.py").touch()
     assert lineage.changed_files() == ["stages/"]

@@ -188,5 +188,5 @@ def test_two_promotions_at_once_are_both_recorded(client):
     assert sorted(event.version for event in events) == ["1", "2", "3"]
     assert champion_number() in ("2", "3")
     assert seen <= {"1", "2", "3"}
-    last = champion_number()  # after the other one, or in its place: by which of them was first
+    last = champion_number()  # it followed the other one or took its place, depending on which was first
     assert history.roll_back("test").version in {"1", "2", "3"} - {last}
