@@ -159,18 +159,6 @@ def count_samples(shard: Path, suffix: str) -> int:
     return _read_written(_sidecar(shard, suffix)).done
 
 
-def count_dropped(folder: Path) -> dict[str, int]:
-    """Return how many samples were dropped on the way into the shards of ``folder``, by reason.
-
-    Raises:
-        InputError: a sidecar is damaged.
-    """
-    dropped: Counter[str] = Counter()
-    for sidecar in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
-        dropped.update(_read_written(sidecar).dropped)
-    return dict(dropped)
-
-
 def pass_on_counts(counts: StageCounts, folder: Path, upstream: Path | None = None) -> None:
     """Write ``folder/counts.json``: samples dropped by every stage up to this one, as stage → reason → samples.
 

@@ -1,107 +1,27 @@
-"""Samples and shards: the same bytes every time, and nothing half-written is ever taken for whole."""
+"""Shards are made once, made again when something behind them changes, and never read half-written."""
 
-import errno
-import io
-import os
-import tarfile
-import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from safetensors import SafetensorError
 
 from stages.core.errors import InputError
-from stages.core.files import TEMPORARY_SUFFIX, NoRoomError, read_json, write_json, written_aside
+from stages.core.files import TEMPORARY_SUFFIX, read_json, write_json
 from stages.core.shards import (
     ShardResult,
     ShardTask,
     StageCounts,
-    count_dropped,
     count_samples,
     list_shards,
     map_shards,
     pass_on_counts,
     read_counts,
 )
-from stages.corpus.samples import (
-    CorpusReader,
-    CorpusSample,
-    EditSample,
-    read_corpus,
-    read_edits,
-    read_metadata,
-    write_corpus,
-    write_edits,
-)
-
-
-def _noise(seed: int, mode: str = "RGB", size: int = 8) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    if mode == "L":
-        return Image.fromarray((rng.integers(2, size=(size, size)) * 255).astype(np.uint8))
-    return Image.fromarray(rng.integers(256, size=(size, size, 3), dtype=np.uint8))
-
-
-def _corpus_sample(number: int) -> CorpusSample:
-    text = f"ein Bär № {number}\n"
-    return CorpusSample(key=f"{number:09d}", image=_noise(number), alt_text=text, metadata={"origin": {"name": f"é{number}"}})
-
-
-def _edit_sample(number: int) -> EditSample:
-    return EditSample(
-        key=f"{number:09d}",
-        source=_noise(1),
-        target=_noise(2),
-        source_mask=_noise(3, "L"),
-        target_mask=_noise(4, "L"),
-        source_caption="a red car",
-        edit_prompt="a blue car",
-        source_diff="red car",
-        target_diff="blue car",
-        target_alt_text="IMG_7.jpg",
-        metadata={"relation": "colour", "score": 0.25},
-    )
-
-
-def test_corpus_samples_come_back_and_give_the_same_bytes(tmp_path):
-    samples = [_corpus_sample(number) for number in range(3)]
-    assert write_corpus(tmp_path / "a.tar", samples) == 3
-    assert write_corpus(tmp_path / "b.tar", samples) == 3
-    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    for written, read in zip(samples, read_corpus(tmp_path / "a.tar"), strict=True):
-        assert (read.key, read.alt_text, read.metadata) == (written.key, written.alt_text, written.metadata)
-        assert read.image.mode == "RGB"
-        assert read.image.tobytes() == written.image.tobytes()
-    assert list(read_metadata(tmp_path / "a.tar")) == [sample.metadata for sample in samples]
-
-
-def test_corpus_reader_finds_images_in_any_shard(tmp_path):
-    write_corpus(tmp_path / "a.tar", [_corpus_sample(0), _corpus_sample(1)])
-    write_corpus(tmp_path / "b.tar", [_corpus_sample(2)])
-    reader = CorpusReader([tmp_path / "a.tar", tmp_path / "b.tar"])
-    assert reader.shard("000000002") == tmp_path / "b.tar"
-    assert reader.image("000000001").tobytes() == _noise(1).tobytes()
-
-
-def test_edit_samples_come_back_and_give_the_same_bytes(tmp_path):
-    samples = [_edit_sample(number) for number in range(2)]
-    write_edits(tmp_path / "a.tar", samples)
-    write_edits(tmp_path / "b.tar", samples)
-    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    for written, read in zip(samples, read_edits(tmp_path / "a.tar"), strict=True):
-        for name, value in vars(written).items():
-            got = getattr(read, name)
-            same = got.tobytes() == value.tobytes() if isinstance(value, Image.Image) else got == value
-            assert same, name
-        assert read.source_mask.mode == "L"
 
 
 class Stage:
-    """Upper-cases text files, four of them, and remembers which shards it worked on."""
+    """Upper-cases four text files, and records the shards it works on."""
 
     def __init__(self, folder: Path) -> None:
         self.inputs, self.outputs = folder / "in", folder / "out"
@@ -129,7 +49,7 @@ class Stage:
         return result
 
     def files(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.outputs.rglob("*")}  # reading a folder would fail
+        return {path.name: path.read_bytes() for path in self.outputs.rglob("*")}  # a leftover folder would raise
 
 
 @pytest.fixture
@@ -149,7 +69,7 @@ def test_second_run_does_nothing_and_counts_the_same(stage):
     assert [count_samples(path, ".out") for path in list_shards(stage.outputs, ".out")] == [1] * 4
 
 
-def test_interrupted_run_goes_on_where_it_was_and_ends_with_the_same_bytes(stage):
+def test_interrupted_run_resumes_and_ends_with_the_same_bytes(stage):
     stage.run()
     whole = stage.files()
     for path in stage.outputs.iterdir():
@@ -165,7 +85,7 @@ def test_interrupted_run_goes_on_where_it_was_and_ends_with_the_same_bytes(stage
     assert stage.files() == whole
 
 
-def test_what_a_kill_leaves_is_never_read(stage):
+def test_leftovers_of_a_kill_are_never_read(stage):
     stage.run()
     whole = stage.files()
     (stage.outputs / "1.done.json").unlink()  # killed after the rename, before the sidecar
@@ -221,21 +141,19 @@ def test_damaged_output_or_sidecar_is_redone(stage, name, content):
         {"more": 1},
     ],
 )
-def test_sidecar_with_a_wrong_value_vouches_for_nothing(stage, change):
+def test_sidecar_with_a_wrong_value_is_damaged(stage, change):
     stage.run()
     whole = stage.files()
     sidecar = stage.outputs / "2.done.json"
     write_json(sidecar, read_json(sidecar) | change)
     with pytest.raises(InputError, match=r"2\.done\.json: damaged"):
         count_samples(stage.outputs / "2.out", ".out")
-    with pytest.raises(InputError, match=r"2\.done\.json: damaged"):
-        count_dropped(stage.outputs)
     stage.run()
     assert stage.worked == ["2"]
     assert stage.files() == whole
 
 
-def test_input_that_is_gone_is_told_and_what_is_whole_stays(stage):
+def test_missing_input_is_named_and_whole_shards_stay(stage):
     stage.run()
     whole = stage.files()
     (stage.inputs / "2.txt").unlink()
@@ -244,105 +162,14 @@ def test_input_that_is_gone_is_told_and_what_is_whole_stays(stage):
     assert stage.files() == whole
 
 
-def test_shard_without_a_sidecar_is_told_with_what_to_do(stage):
+def test_shard_without_a_sidecar_says_what_to_do(stage):
     stage.run()
     (stage.outputs / "2.done.json").unlink()
     with pytest.raises(InputError, match=r"2\.done\.json: no such file; run the stage that writes it$"):
         count_samples(stage.outputs / "2.out", ".out")
 
 
-@pytest.mark.parametrize("read", [read_corpus, read_edits, read_metadata, lambda path: iter([CorpusReader([path])])])
-def test_missing_tar_is_told(tmp_path, read):
-    with pytest.raises(InputError, match=r"none\.tar: cannot be opened: .*No such file or directory"):
-        next(read(tmp_path / "none.tar"))
-
-
-def test_image_of_a_shard_that_is_gone_is_told(tmp_path):
-    write_corpus(tmp_path / "a.tar", [_corpus_sample(0)])
-    reader = CorpusReader([tmp_path / "a.tar"])
-    (tmp_path / "a.tar").unlink()
-    with pytest.raises(InputError, match=r"a\.tar: sample 000000000: .*No such file or directory"):
-        reader.image("000000000")
-
-
-def test_members_that_no_sample_has_are_not_read(tmp_path):
-    """Of any number of them, with any extension, nothing is kept in memory."""
-    size, count = 100_000, 50
-    path = tmp_path / "a.tar"
-    write_corpus(path, [_corpus_sample(0)])
-    with tarfile.open(path, "a") as tar:
-        for number in range(count):
-            info = tarfile.TarInfo(f"000000000.other{number}")
-            info.size = size
-            tar.addfile(info, io.BytesIO(bytes(size)))
-    tracemalloc.start()
-    try:
-        (sample,) = read_corpus(path)
-        (facts,) = read_metadata(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert (sample.key, sample.metadata) == ("000000000", facts)
-    assert peak < size * count / 5  # bytes
-
-
-class TestFolder:
-    def write(self, folder: Path, text: str, error: type[BaseException] | None = None) -> None:
-        with written_aside(folder) as aside:
-            aside.mkdir()
-            (aside / "text").write_text(text)
-            if error is not None:
-                raise error
-
-    def test_it_takes_the_place_of_the_old_one(self, tmp_path):
-        for text in ("one", "two"):
-            self.write(tmp_path / "a", text)
-            assert {path.relative_to(tmp_path).as_posix(): path.is_dir() for path in tmp_path.rglob("*")} == {
-                "a": True,
-                "a/text": False,
-            }
-            assert (tmp_path / "a/text").read_text() == text
-
-    def test_an_error_leaves_the_old_one(self, tmp_path):
-        self.write(tmp_path / "a", "one")
-        with pytest.raises(KeyboardInterrupt):
-            self.write(tmp_path / "a", "half of it", KeyboardInterrupt)
-        assert [path.name for path in tmp_path.iterdir()] == ["a"]
-        assert (tmp_path / "a/text").read_text() == "one"
-
-    @pytest.mark.parametrize("left", ["a.partial/a/text", "a.partial/.tmp1234", "a.partial/old/text", "a.partial"])
-    def test_what_a_kill_left_goes(self, tmp_path, left):
-        (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / left).touch()
-        self.write(tmp_path / "a", "one")
-        assert [path.name for path in tmp_path.rglob("*")] == ["a", "text"]
-
-
-class TestNoRoom:
-    # What FAISS, safetensors and pyarrow say; the last is no error of a full disk.
-    @pytest.mark.parametrize(
-        ("error", "words"),
-        [
-            (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
-            (OSError("[Errno 27] Error writing bytes to file. Detail: [errno 27] File too large"), "File too large"),
-            (RuntimeError("write error in a.faiss: 1 != 2 (No space left on device)"), "No space left on device"),
-            (SafetensorError("Error while serializing: I/O error: File too large (os error 27)"), "File too large"),
-            (RuntimeError("shapes do not fit"), None),
-        ],
-    )
-    def test_the_file_is_named(self, tmp_path, error, words):
-        def write() -> None:
-            with written_aside(tmp_path / "a") as path:
-                path.touch()
-                raise error
-
-        kind = type(error) if words is None else NoRoomError
-        with pytest.raises(kind, match="shapes" if words is None else f"a: {words}$"):
-            write()
-        assert not list(tmp_path.iterdir())
-
-
-def test_strangers_are_removed_and_other_files_are_not(stage):
+def test_unknown_shards_are_removed_and_other_files_stay(stage):
     stage.run()
     (stage.outputs / "refused.csv").write_text("kept")
     stage.run(shards=2)
@@ -350,7 +177,7 @@ def test_strangers_are_removed_and_other_files_are_not(stage):
     assert set(stage.files()) == {"0.out", "0.done.json", "1.out", "1.done.json", "refused.csv"}
 
 
-def test_no_shards_is_an_error_that_names_the_folder(tmp_path):
+def test_folder_without_shards_is_named(tmp_path):
     with pytest.raises(InputError, match=r"no \.tar shards"):
         list_shards(tmp_path, ".tar")
 
