@@ -39,7 +39,7 @@ def run(models, tmp_path_factory) -> SimpleNamespace:
     return found
 
 
-def test_every_row_has_times_and_a_ratio_within_its_spread(run):
+def test_every_row_has_times_and_a_ratio(run):
     rows = [match for line in run.lines if (match := ROW.match(line))]
     assert len(rows) == 10 + 3
     for row in rows:

@@ -33,7 +33,7 @@ def test_a_source_without_its_thing_is_drawn_again(params, monkeypatch):
     assert all(np.abs(one - other).mean() > 1 for one, other in pairwise(again))
 
 
-def test_a_case_that_is_never_found_is_left_out_and_counted(params, monkeypatch):
+def test_a_case_never_found_is_left_out_and_counted(params, monkeypatch):
     def where_there_are_more_than_one(self: Segmenter, images, texts) -> torch.Tensor:
         found = left_half(images)
         return found if len(images) > 1 else found * 0
