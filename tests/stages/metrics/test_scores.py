@@ -1,0 +1,32 @@
+"""The scores of one system."""
+
+import numpy as np
+import pytest
+
+from stages.metrics.scores import score_system
+from stages.metrics.table import METRICS
+from tests.support.metric_inputs import JUDGE, colour_cases, narrow_vgg, painted
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return narrow_vgg()
+
+
+def test_a_perfect_editor_scores_perfectly(vgg):
+    cases = colour_cases()
+    scores = score_system(cases, painted(cases), JUDGE, vgg, batch=4)
+    assert set(scores.per_case) | set(scores.of_set) == {metric.key for metric in METRICS}
+    assert all(values.shape == (6,) for values in scores.per_case.values())
+    assert scores.per_case["edit_success"].tolist() == [100] * 6
+    assert scores.per_case["perceptual_outside"].tolist() == [0] * 6
+    assert scores.per_case["ssim_m_bar_frame"] == pytest.approx(100)
+    assert (scores.per_case["ssim_m_frame"] < 100).all()
+    assert (scores.per_case["clip_directional"] > 0).all()
+
+
+def test_scores_do_not_depend_on_the_batch_size(vgg):
+    cases = colour_cases()
+    one, other = (score_system(cases, painted(cases), JUDGE, vgg, batch=batch) for batch in (1, 6))
+    for name, values in one.per_case.items():
+        np.testing.assert_allclose(values, other.per_case[name], atol=1e-3)
