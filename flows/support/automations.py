@@ -34,7 +34,7 @@ def report_failures(webhook: str | None) -> AutomationCore:
         block = Webhook(url=SecretStr(webhook), headers=SecretDict({"Content-Type": "application/json"}))
         action = CallWebhook(block_document_id=cast("UUID", block.save(WEBHOOK, overwrite=True)), payload=MESSAGE)
     return AutomationCore(
-        name="iedit: tell failures",  # the name by which servers know it: under another, they would have two
+        name="iedit: tell failures",  # servers know it by this name; under another they would have two
         description="A run of iedit failed, crashed or took too long.",
         trigger=EventTrigger(
             expect={END + state for state in FAILED},

@@ -15,7 +15,7 @@ class PipelineError(ValueError):
 
 
 def stages_in_order(targets: Sequence[str] = ()) -> list[str]:
-    """Return the names of the stages in the project's dvc.yaml, each after all that it needs.
+    """Return the names of the stages in the project's dvc.yaml, each after those that it needs.
 
     Pipelines in subfolders are left out: they are run by hand.
 

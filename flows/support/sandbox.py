@@ -37,7 +37,7 @@ class Sandbox:
 
         Args:
             name: the name of the experiment.
-            target: the stage to bring up to date, with all that it needs.
+            target: the stage to bring up to date, with those that it needs.
             chosen: the changed parameters, each in the form of ``dvc exp run -S``.
             on_line: is called with each line of the output.
 
@@ -79,7 +79,7 @@ def open_sandbox(folder: Path) -> Iterator[Sandbox]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"{folder}: in use by another run or by what is left of one; wait for it to end") from error
+            raise InputError(f"{folder}: in use by another run, or by a process that one left; wait for it to end") from error
         commit = git("rev-parse", "--verify", "HEAD")
         _fill(folder, commit, git("stash", "create") or commit)  # a commit of the changes, which stay as they are
         yield Sandbox(folder=folder, commit=commit, lock=lock.fileno())

@@ -29,7 +29,7 @@ def run(without_engine, monkeypatch):
     return run
 
 
-def test_an_interrupted_run_resumes_and_the_project_stays_as_it_is(work, server):
+def test_an_interrupted_run_resumes_and_leaves_the_project_alone(work, server):
     """Through Prefect's own engine: a training fails, the next attempt is killed, the third does what is left."""
     work.fails = {2: CommandError("no pairs"), 4: Killed()}
     with pytest.raises(CommandError, match="no pairs"):

@@ -67,11 +67,14 @@ def test_an_experiment_keeps_preset_source_and_values(project):
         assert (sandbox.folder / "dvc.lock").read_bytes() == before[Path("dvc.lock")]
         sandbox.run_experiment("guided", "train", ("ablation=guided", "train.seed=1"), lambda _: None)
         row = trained_with(sandbox.folder)
+        sandbox.run_experiment("paper", "train", ("ablation=paper", "train.seed=0"), lambda _: None)
+        other = trained_with(sandbox.folder)
+    assert other == composed(*CHOICES, "ablation=paper", "train.seed=0")
     assert row == composed(*CHOICES, "ablation=guided", "train.seed=1")
     assert row["ingest"]["source"] == {"kind": "folder", "path": "photos"}
     assert row["train"]["base"]["name"] == "CompVis/stable-diffusion-v1-4"
     assert (row["train"]["losses"]["noise"], row["train"]["losses"]["guidance_scale"]) == ("guided", 7.5)
-    assert experiments() == ["guided"]
+    assert experiments() == ["guided", "paper"]
     assert {path: path.read_bytes() for path in before} == before
     assert git("status", "--porcelain") == status
 

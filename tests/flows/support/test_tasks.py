@@ -95,7 +95,7 @@ def test_a_busy_mlflow_server_is_transient(status):
 
 
 @pytest.mark.parametrize(("reason", "passes"), [("ConnectError: no route", True), ("RepositoryNotFoundError: 404", False)])
-def test_an_absent_hub_is_transient_and_an_absent_model_is_not(monkeypatch, reason, passes):
+def test_an_absent_hub_is_transient_but_not_a_model(monkeypatch, reason, passes):
     def fail(*_: object, **__: object) -> None:
         raise OSError(f"Got: {reason}")
 
