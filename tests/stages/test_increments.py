@@ -1,11 +1,11 @@
-"""What is made in two goes, the second with new images, has the bytes of what is made in one."""
+"""A pipeline that ran on some images, and again with new ones, has the bytes of one that ran on all at once."""
 
 import yaml
 
 from tests.support import harness
 
-FEW = 5  # images: a whole shard, and a part of the next
-UNTOUCHED = [  # what the new images change nothing of
+FEW = 5  # images: one whole shard and a part of the next
+UNTOUCHED = [  # files that the new images do not affect
     *(f"data/{name}" for name in ("corpus/00000.tar", "captions/00000.parquet", "edits/00000.parquet")),
     "data/pairs/embeddings/00000.safetensors",
 ]
@@ -17,7 +17,8 @@ def run_all(project: harness.Project) -> None:
         assert (ended.code, ended.errors) == (0, []), ended.said
 
 
-def test_two_goes_give_the_bytes_of_one(project):  # whose pipeline has run once, on all images
+def test_two_runs_give_the_bytes_of_one(project):
+    """The fixture's pipeline has run once, on all images."""
     params = project.folder / "params.yaml"
     project.prepare(harness.STAGES[0])
     everything = params.read_text()

@@ -17,13 +17,13 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from stages.__main__ import STAGES
 from stages.core.files import TEMPORARY_SUFFIX, file_digest, read_json
 from stages.core.paths import TEMPORARY
 from stages.tracking.lineage import outs_of, read_stages
 from tests.support import ROOT
 from tests.support.strikes import Strike, outcome, work
 
-STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
 LOGGING = ("train", "instruct", "evaluate")  # the stages that write to MLflow
 TRAINING = {  # stages that train → the model, the losses of its steps, and the checkpoints
     "train": ("models/iedit", "models/losses.csv", "models/unfinished"),

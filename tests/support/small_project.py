@@ -18,7 +18,6 @@ FILES = (
     *("Makefile", "dvc.yaml", "params.yaml", "prefect.yaml", "pyproject.toml", "requirements.lock"),
     *(".dvcignore", ".gitignore"),
 )
-STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
 SMALL: dict[str, Any] = {
     "threads": 1,
     "ingest": {"source": {"images": 48, "cases": 4}, "shard_size": 24},

@@ -2,9 +2,8 @@
 
 import ast
 import sys
-from functools import cache, reduce
+from functools import cache
 from modulefinder import ModuleFinder
-from operator import getitem
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
@@ -246,37 +245,3 @@ class TestSourceDigest:
         version = provenance.version
         monkeypatch.setattr(provenance, "version", lambda name: "another" if name == library else version(name))
         assert (self.digest(copy) != before) is decides
-
-
-class TestDvcFile:
-    """What dvc.yaml says of code and models."""
-
-    def test_every_stage_depends_on_its_own_code(self):
-        assert tuple(name for name in PIPELINE if name != "code") == STAGES
-        assert PIPELINE["code"]["cmd"].split()[3:] == [f"stages.{name}" for name in STAGES]
-        for name in STAGES:
-            assert PIPELINE[name]["cmd"] == f"python -m stages {name}"
-            code = [dep for dep in PIPELINE[name]["deps"] if dep.startswith(("data/code", "stages"))]
-            assert code == [f"data/code/{name}.json"]
-
-    def test_every_stage_depends_on_every_file_of_its_models(self):
-        """File by file, because DVC does not look into folders of nano/, a DVC project of its own."""
-        params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        for name in STAGES:
-            sections = [reduce(getitem, key.split("."), params) for key in PIPELINE[name].get("params", [])]
-            loaded = [model for section in sections for model in models_named(section)]
-            files = {path for model in loaded for path in (ROOT / model).rglob("*") if path.is_file()}
-            assert {dep for dep in PIPELINE[name]["deps"] if dep.startswith("nano/models/")} == names_of(files), name
-
-    def test_compiled_files_are_no_code(self):
-        """They appear as modules are imported, so the stage `code` would never be up to date."""
-        with Repo(ROOT) as repo:
-            assert repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus/__pycache__"))
-            assert not repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus"))
-
-
-def models_named(value) -> list[str]:
-    """The models that a part of params.yaml is, or holds."""
-    if not isinstance(value, dict):
-        return []
-    return [value["name"]] if "name" in value else [name for part in value.values() for name in models_named(part)]

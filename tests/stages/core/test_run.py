@@ -1,4 +1,4 @@
-"""How a stage ends, and where temporary files lie meanwhile."""
+"""How a stage ends, and where its temporary files lie meanwhile."""
 
 import errno
 import os
@@ -25,20 +25,20 @@ def end(stage) -> int:
     return ended.value.code
 
 
-def test_of_errors_only_a_full_disk_is_told_in_a_line(capsys):
+def test_only_a_full_disk_is_reported_in_one_line(capsys):
     def stage(_):
         raise OSError(error, os.strerror(error), "a/file")
 
     error = errno.ENOSPC
     assert end(stage) == 3
-    told = "error: [Errno 28] No space left on device: 'a/file'; what is whole is kept, make room and run again\n"
-    assert capsys.readouterr().err == told
+    line = "error: [Errno 28] No space left on device: 'a/file'; what is whole is kept, make room and run again\n"
+    assert capsys.readouterr().err == line
     error = errno.EACCES
     with pytest.raises(PermissionError):
         process.run(stage)
 
 
-def test_an_interrupt_is_told_in_a_line(capsys):
+def test_interrupt_is_reported_in_one_line(capsys):
     def stage(_):
         raise KeyboardInterrupt
 
@@ -46,14 +46,14 @@ def test_an_interrupt_is_told_in_a_line(capsys):
     assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run resumes from there\n"
 
 
-def test_temporary_files_lie_in_the_project_and_go():
+def test_temporary_files_lie_in_the_project_and_are_removed():
     def stage(_):
         assert list(process.TEMPORARY.iterdir()) == []
         descriptor, name = tempfile.mkstemp()
         os.close(descriptor)
         assert Path(name).parent == process.TEMPORARY.absolute()
 
-    (process.TEMPORARY / "of a stage that was killed").mkdir(parents=True)
+    (process.TEMPORARY / "left by a killed stage").mkdir(parents=True)
     outside = tempfile.gettempdir()
     assert end(stage) == 0
     assert not process.TEMPORARY.exists()
@@ -61,11 +61,11 @@ def test_temporary_files_lie_in_the_project_and_go():
 
 
 @pytest.mark.parametrize("variable", [None, "/var/tmp"])
-def test_temporary_files_of_what_a_stage_starts_lie_there_too(monkeypatch, variable):
+def test_temporary_files_of_child_processes_lie_there_too(monkeypatch, variable):
     def stage(_):
         code = "import tempfile; print(tempfile.gettempdir())"
-        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        assert told.strip() == str(process.TEMPORARY.absolute())
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert found.strip() == str(process.TEMPORARY.absolute())
 
     monkeypatch.delenv("TMPDIR", raising=False)
     if variable is not None:
@@ -80,7 +80,7 @@ def test_temporary_files_of_the_second_process_are_its_own(monkeypatch):
         assert Path(tempfile.mkdtemp()).parent == own.absolute()
 
     own = process.TEMPORARY.with_name("tmp-1")
-    (own / "of a stage that was killed").mkdir(parents=True)
+    (own / "left by a killed stage").mkdir(parents=True)
     (process.TEMPORARY / "of the first process").mkdir(parents=True)
     monkeypatch.setenv("RANK", "1")
     assert end(stage) == 0
