@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.small_project import ROOT, STAGES, environment_of, make_project, run
+from stages.__main__ import STAGES
+from tests.support.small_project import ROOT, environment_of, make_project, run
 
 
 @pytest.fixture(scope="module")

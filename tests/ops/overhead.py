@@ -13,8 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from stages.__main__ import STAGES
 from tests.ops.platform import started
-from tests.support.small_project import ROOT, STAGES, make_project, run
+from tests.support.small_project import ROOT, make_project, run
 
 # Comes before the real Python in PATH; its third argument is the stage.
 CLOCK = """#!/bin/sh

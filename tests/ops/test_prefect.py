@@ -18,11 +18,12 @@ import httpx
 import pytest
 
 from flows.ablation import CONFIGURATIONS
+from stages.__main__ import STAGES
 from stages.corpus import world
 from stages.corpus.drawing import render
 from stages.report.ablation_table import TRUE_TARGETS
 from tests.ops.platform import Platform, started, until
-from tests.support.small_project import STAGES, choose, make_project, run, set_params
+from tests.support.small_project import choose, make_project, run, set_params
 
 SHARD, SHARDS = 8, 10
 # The new shard shows other things elsewhere, too unlike for old pairs to change; within a kind, all are alike enough.

@@ -13,8 +13,9 @@ import boto3
 import pytest
 import yaml
 
+from stages.__main__ import STAGES
 from tests.ops.platform import free_port, until
-from tests.support.small_project import ROOT, STAGES, commit, environment_of, make_project, run
+from tests.support.small_project import ROOT, commit, environment_of, make_project, run
 
 OUTS = ("data/corpus", "data/captions", "data/edits", "data/pairs", "data/training", "models")
 
