@@ -63,3 +63,11 @@ def version(recorded_project, empty_store):
         "iedit", f"models:/{model.model_id}", model_id=model.model_id, tags=tags, description="promoted: why"
     )
     return registry.find_version("1")
+
+
+@pytest.fixture(scope="session")
+def editor(models):
+    """An editor of tiny random models."""
+    from stages.editing.editor import Editor
+
+    return Editor.load(models.diffusion, models.segmenter)

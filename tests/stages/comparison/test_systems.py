@@ -1,21 +1,76 @@
-"""The systems that are compared, and what each is set to."""
+"""The systems that are compared: their settings, and that they make the edits that users get."""
 
-from stages.comparison.systems import Models, chosen_systems
+import numpy as np
+import pytest
+import torch
+
+from stages.comparison.systems import Models, chosen_systems, edited_by
 from stages.core.params import Params
-from stages.editing.editor import Editor
-from stages.models.latent_diffusion import load_diffusion
+from stages.editing.request import MaskMode
+from stages.models.tensors import to_images, to_tensor
+from tests.support.editing_inputs import DRAFTED, SAMPLING, case, find_a_cat_and_drafted_dogs, photo, request
 from tests.support.tiny_corpus import params_for
 
 
-def test_claims_compare_with_sdedit_at_the_same_strength_and_its_own_guidance(models):
+def models_of(editor) -> Models:
+    known = dict.fromkeys(("base", "instructed", "tuned"), "")
+    return Models(base=editor, instructed=editor.diffusion, tuned=editor, identities=known)
+
+
+def test_controls_have_sdedits_guidance_at_each_strength(models, editor):
     values = params_for(models, sampling={"strength": 1.0, "guidance_scale": 3.0}).model_dump(mode="json")
     values["evaluate"]["systems"]["iedit"] = {"strength": 0.5, "guidance_scale": 2.0}
-    params = Params.model_validate(values)
-    editor = Editor(load_diffusion(models.diffusion))
-    known = dict.fromkeys(("base", "instructed", "tuned"), "")
-    everything = Models(base=editor, instructed=editor.diffusion, tuned=editor, identities=known)
-    chosen = chosen_systems(everything, params)
+    chosen = chosen_systems(models_of(editor), Params.model_validate(values))
     settings = ("strength", "guidance_scale")
     shown = {name: tuple(chosen[name].settings[key] for key in settings) for name in chosen if "sdedit" in name}
     assert shown == {"sdedit": (0.7, 4.0), "sdedit_as_iedit": (0.5, 4.0), "sdedit_as_iedit_m": (1.0, 4.0)}
     assert chosen["sdedit_as_iedit_m"].masks is None
+
+
+@pytest.mark.parametrize(("name", "scale"), [("gan", 1.5), ("instruct_pix2pix", None)])
+def test_an_unknown_or_incomplete_system_is_refused(editor, name, scale):
+    with pytest.raises(ValueError, match=f"{name}: no such system, or a scale is missing; there are sdedit, inpainting"):
+        models_of(editor).system(name, SAMPLING, scale)
+
+
+@pytest.mark.parametrize(
+    ("masks", "decisive"),
+    [(None, set()), ("true", {"mask_margin"}), ("predicted", {"mask_margin", "mask_draft", "mask_threshold"})],
+)
+def test_settings_are_those_that_decide_the_edits(editor, masks, decisive):
+    changes = {"mask_margin": 0.2, "mask_draft": False, "mask_threshold": 0.7}
+    settings = edited_by(editor, "", DRAFTED, masks=masks).settings
+    changed = {
+        name: edited_by(editor, "", DRAFTED.model_copy(update={name: value}), masks=masks).settings
+        for name, value in changes.items()
+    }
+    assert {name for name in changes if changed[name] != settings} == decisive
+
+
+def test_predicted_masks_give_the_edits_that_users_get(editor, monkeypatch):
+    find_a_cat_and_drafted_dogs(editor, monkeypatch, DRAFTED)
+    asked = request(term="dog", source_term="cat")
+    wanted = editor.edit(asked, mask_mode=MaskMode.PREDICTED, sampling=DRAFTED)[0]
+    masks = editor.predict_masks([photo()], ["dog"], ["cat"], DRAFTED.mask_threshold)
+    (found,) = to_images(edited_by(editor, "", DRAFTED, masks="predicted").edit([case()], masks, 0))
+    assert found.tobytes() == wanted.tobytes()
+
+
+def test_an_empty_predicted_mask_returns_the_source(editor, monkeypatch):
+    find_a_cat_and_drafted_dogs(editor, monkeypatch, DRAFTED)
+    source = to_images(editor.diffusion.decode(editor.diffusion.encode(to_tensor([photo()]))))[0]
+    (found,) = to_images(edited_by(editor, "", DRAFTED, masks="predicted").edit([case()], torch.zeros(1, 1, 32, 32), 0))
+    assert np.abs(np.asarray(found, int) - np.asarray(source, int)).max() <= 1
+
+
+def test_a_system_edits_around_its_true_mask(editor):
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 12:20, 12:20] = 1
+    wider = torch.zeros_like(mask)
+    wider[..., 8:24, 8:24] = 1
+    tight, wide = (
+        edited_by(editor, "", SAMPLING.model_copy(update={"mask_margin": margin}), masks="true").edit
+        for margin in (0.0, 4 / 32)
+    )
+    assert torch.equal(wide([case()], mask, 0), tight([case()], wider, 0))
+    assert not torch.equal(wide([case()], mask, 0), tight([case()], mask, 0))
