@@ -21,7 +21,7 @@ CI = (ROOT / ".ci" / "run").read_text().splitlines()
 END_TO_END = {
     node.name: node
     for name in (
-        *("test_end_to_end.py", "stages/tracking/test_promotion.py"),
+        *("test_end_to_end.py", "stages/tracking/test_promotion.py", "stages/cli/test_configure.py"),
         *("ops/test_prefect.py", "ops/platform.py", "ops/test_mlflow.py", "ops/test_rebuilding.py"),
     )
     for node in ast.parse((ROOT / "tests" / name).read_text()).body
@@ -40,8 +40,16 @@ RUN_BY = {
     "make deploy": ("started", "deploy"),
     "make worker": ("started", "worker"),
     "PREFECT_API_URL=http://127.0.0.1:4200/api prefect deployment run refresh/nightly": (
-        "test_what_cannot_pass_fails_at_once_and_is_told",
+        "test_bad_input_fails_at_once_and_is_reported",
         "prefect deployment run refresh/nightly --param images=5000",
+    ),
+    "iedit configure preset=paper source=folder": (
+        "test_both_sources_of_own_images_are_chosen",
+        "configure preset=paper source=folder ingest.source.path=photos",
+    ),
+    "iedit configure preset=paper source=webdataset": (
+        "test_both_sources_of_own_images_are_chosen",
+        'configure preset=paper source=webdataset ingest.source.path="corpus/*.tar"',
     ),
     "iedit promote": ("TestCommand", "promote 3"),
     "iedit rollback": ("TestCommand", "rollback"),

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from stages.cli.main import main
+from stages.core.params import FolderSource, WebDatasetSource
+from stages.core.params_file import read_params
 from tests.support.composed import copy_conf
 
 
@@ -24,6 +26,14 @@ def test_it_prints_choices_and_changed_values(project, capsys):
     assert printed == ["preset=paper", "source=folder", "ablation=null", "ingest.source.path=photos", "train.steps=800"]
     assert main(["configure", "train.steps=800"]) == 0
     assert capsys.readouterr().out.endswith("params.yaml: nothing changed\n")
+
+
+def test_both_sources_of_own_images_are_chosen(project):
+    assert main(["configure", "preset=paper", "source=folder", "ingest.source.path=photos"]) == 0
+    assert read_params().ingest.source == FolderSource(kind="folder", path="photos")
+    assert main(["configure", "preset=paper", "source=webdataset", 'ingest.source.path="corpus/*.tar"']) == 0
+    assert read_params().ingest.source == WebDatasetSource(kind="webdataset", path="corpus/*.tar")
+    assert read_params().ingest.size == 384
 
 
 def test_without_choices_it_reports_a_value_in_params_alone(project, capsys):
