@@ -6,7 +6,7 @@ import pytest
 
 from flows.support import registry
 from stages.core.errors import InputError
-from tests.stages.tracking.test_promotion import register
+from tests.support.versions import register
 
 NOWHERE = "http://127.0.0.1:9"
 

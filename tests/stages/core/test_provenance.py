@@ -142,7 +142,7 @@ def codes(tmp_path_factory) -> dict[str, dict[str, str]]:
 class TestStageCode:
     """The files data/code/NAME.json, which DVC compares."""
 
-    def test_a_file_holds_the_digest_of_every_module_behind_its_stage(self, codes):
+    def test_file_holds_the_digests_of_all_code_behind_its_stage(self, codes):
         """So by the two tests above, a changed statement changes exactly the files of the stages behind it."""
         for name, code in codes.items():
             assert {path for path in code if path.endswith(".py")} == found_by_python(name)[0]

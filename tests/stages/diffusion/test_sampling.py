@@ -110,7 +110,7 @@ class TestPlain:
 
     @pytest.mark.parametrize("named", [True, False], ids=["with spacing", "without"])
     @pytest.mark.parametrize("steps", [8, 12, 25, 50])
-    def test_few_steps_begin_at_the_last_timestep_and_at_the_strength(self, diffusion, steps, named):
+    def test_few_steps_begin_at_last_timestep_and_at_the_strength(self, diffusion, steps, named):
         config = {key: value for key, value in diffusion.scheduler.config.items() if named or key != "timestep_spacing"}
         scheduler = make_scheduler("dpmsolver++", DDIMScheduler.from_config(config))
         scheduler.set_timesteps(steps)

@@ -11,7 +11,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=30)
 
 @given(pairs=PAIRS, share=st.floats(0, 1), seed=st.integers(0, 3))
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_no_image_is_on_both_sides_and_the_share_is_kept(pairs, share, seed):
+def test_sides_share_no_image_and_keep_their_share(pairs, share, seed):
     sources, targets = [str(one) for one, _ in pairs], [str(other) for _, other in pairs]
     held_out = held_out_pairs(sources, targets, share, seed)
     assert len(held_out) == len(pairs)
