@@ -38,8 +38,6 @@ INSTRUCT_PIX2PIX_UNFINISHED = Path("models/instruct_unfinished")
 LOGS = Path("logs")  # counts and times of the last run: read by flows, never digested
 LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
-NLTK_DATA = Path("data/nltk")  # WordNet, where NLTK's reader finds it
-
 NLTK_DATA = Path("data/nltk")  # WordNet, fetched by `make wordnet`
 
 CONF = Path("conf")  # what params.yaml is composed from
