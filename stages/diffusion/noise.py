@@ -1,7 +1,7 @@
-"""Forward diffusion between a source and a target (Eq 2, 3 and 7).
+"""Forward diffusion and noise prediction: Eq 1, 2, 3, 4 and 7.
 
-Latents are (n, c, h, w). ``alpha`` is the scheduler's ``alphas_cumprod`` at each sample's timestep, shaped (n, 1, 1, 1)
-by :func:`alpha_at`; timesteps run from 0 to T - 1, so the paper's t/T is (t + 1)/T here.
+Latents are (n, c, h, w). ``alpha`` is the scheduler's ``alphas_cumprod`` at each sample's timestep, shaped (n, 1, 1, 1) by
+:func:`alpha_at`. Timesteps run from 0 to T - 1, so the paper's t/T is (t + 1)/T here.
 """
 
 import torch
@@ -9,28 +9,37 @@ from torch import Tensor
 
 
 def alpha_at(alphas_cumprod: Tensor, timesteps: Tensor) -> Tensor:
-    """Return the cumulative alpha of each timestep, (n,) → (n, 1, 1, 1)."""
+    """Return α_t for each timestep, (n,) → (n, 1, 1, 1)."""
     return alphas_cumprod.to(timesteps.device)[timesteps].view(-1, 1, 1, 1)
 
 
+def time_share(timesteps: Tensor, total: int) -> Tensor:
+    """Return the paper's t/T, in (0, 1], for timesteps 0 … ``total`` - 1."""
+    return (timesteps + 1).to(torch.float32) / total
+
+
 def add_noise(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
-    """Eq 2: z_t = sqrt(alpha) z + sqrt(1 - alpha) noise."""
+    """Eq 2: z_t = √α_t z₁ + √(1 − α_t) ε₁."""
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
 
 def noise_towards(noisy: Tensor, target: Tensor, alpha: Tensor) -> Tensor:
-    """Eq 3: the noise that explains ``noisy`` as a corruption of ``target``.
+    """Eq 3: ε₂ = (z_t − √α_t z₂) / √(1 − α_t), the noise that makes ``noisy`` out of ``target``.
 
-    With ``noisy`` made from a source by noise e1, this is e1 + sqrt(SNR) (source - target), SNR = alpha/(1 - alpha).
+    If ``noisy`` was made from z₁ with the noise ε₁, this is ε₁ + √SNR (z₁ − z₂), where SNR = α_t / (1 − α_t).
     """
     return (noisy - alpha.sqrt() * target) / (1 - alpha).sqrt()
 
 
 def predict_clean(noisy: Tensor, predicted_noise: Tensor, alpha: Tensor) -> Tensor:
-    """Eq 7: the latents that remain of ``noisy`` when the predicted noise is taken away."""
+    """Eq 7: ẑ₁ = (z_t − √(1 − α_t) ε_θ) / √α_t, the latents without the predicted noise."""
     return (noisy - (1 - alpha).sqrt() * predicted_noise) / alpha.sqrt()
 
 
-def time_share(timesteps: Tensor, total: int) -> Tensor:
-    """Return the paper's t/T in (0, 1] for timesteps 0 … total - 1."""
-    return (timesteps + 1).to(torch.float32) / total
+def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Eq 1: L_LDM = ‖ε − ε_θ‖², and Eq 4: L_paired = ‖ε₂ − ε_θ‖², by the noise that is wanted.
+
+    Returns:
+        The mean over all elements of each sample, (n,), in fp32.
+    """
+    return (predicted.float() - wanted.float()).square().flatten(1).mean(dim=1)

@@ -1,1 +1,1 @@
-"""Fine-tuning: the training set encoded once, the losses of a batch, and the loop over them."""
+"""Fine-tuning: the encoded training set, the loop, and the methods that it trains, iEdit and InstructPix2Pix."""

@@ -1,4 +1,4 @@
-"""Training state as safetensors: weights, AdamW moments and the number of the step, in one file."""
+"""Training state in one safetensors file: weights, AdamW moments and the number of steps done."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +17,15 @@ Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
 def save_state(path: Path, modules: Modules, optimizers: Optimizers, step: int) -> None:
-    """Write the state of a training after ``step`` steps to ``path``, whole or not at all.
+    """Write the state of a training to ``path``, whole or not at all.
 
-    Random numbers need no state: every draw of step k is seeded by k.
+    Random numbers need no state, because every draw of step k is seeded by k.
+
+    Args:
+        path: the file.
+        modules: the modules to save, by name.
+        optimizers: the optimisers to save, by name.
+        step: the number of steps done.
     """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
@@ -33,7 +39,7 @@ def save_state(path: Path, modules: Modules, optimizers: Optimizers, step: int) 
 
 
 def read_step(path: Path) -> int:
-    """Return after how many steps :func:`save_state` wrote ``path``.
+    """Return the number of steps done when :func:`save_state` wrote ``path``.
 
     Raises:
         InputError: the file is damaged.
@@ -43,10 +49,10 @@ def read_step(path: Path) -> int:
 
 
 def load_state(path: Path, modules: Modules, optimizers: Optimizers) -> int:
-    """Restore what :func:`save_state` wrote, in place, and return the number of steps done.
+    """Load a file of :func:`save_state` into the modules and optimisers, in place, and return the number of steps done.
 
     Raises:
-        InputError: the file is damaged, or of other modules; they may have been changed in part.
+        InputError: the file is damaged or belongs to other modules, some of which may have been changed.
     """
     with _reading(path):
         with safe_open(path, framework="pt") as file:
@@ -68,11 +74,11 @@ def load_state(path: Path, modules: Modules, optimizers: Optimizers) -> int:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Tell in one line that the file that is read within the block is not what :func:`save_state` writes."""
+    """Report errors of the block in one line: the file is not one that :func:`save_state` wrote."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (SafetensorError, LookupError, ValueError, RuntimeError) as error:  # the last: of other modules
+    except (SafetensorError, LookupError, ValueError, RuntimeError) as error:  # the last: the file is of other modules
         reason = f"damaged: {type(error).__name__}: {first_line(error)}"
-        raise InputError(f"{path}: {reason}; remove it, and the training goes on from what is left") from error
+        raise InputError(f"{path}: {reason}; remove it to resume from the checkpoint before it") from error

@@ -1,4 +1,4 @@
-"""The training set as the frozen encoders see it, computed once and read row by row from memory-mapped shards."""
+"""The training set as encoded by the frozen networks, once, and read row by row from memory-mapped shards."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -20,30 +20,38 @@ from stages.models.hub import identity
 from stages.models.latent_diffusion import Diffusion
 from stages.models.tensors import device, mask_to_tensor, to_tensor
 
-LATENT_MASK_THRESHOLD = 0.5  # of a latent cell's area
+LATENT_MASK_THRESHOLD = 0.5  # the share of a latent cell that a mask must cover
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Rows of the training set; n samples."""
+    """Some rows of the training set, n samples."""
 
-    z1: Tensor  # source latents, (n, c, h, w)
-    z2: Tensor  # target latents, (n, c, h, w)
-    m1: Tensor  # source mask at latent size, 0 or 1, (n, 1, h, w)
-    m2: Tensor  # target mask at latent size, 0 or 1, (n, 1, h, w)
-    source_mask: Tensor  # at picture size, 0 or 1, (n, 1, H, W)
-    target_mask: Tensor  # at picture size, 0 or 1, (n, 1, H, W)
-    target: Tensor  # target picture in [0, 1], (n, 3, H, W)
-    text: Tensor  # prompt for the U-Net, (n, context, d)
-    clip_prompt: Tensor  # the prompt in CLIP's space, of unit length, (n, e)
-    clip_diff: Tensor  # what the edit is about in CLIP's space, of unit length, (n, e)
+    z1: Tensor  # z₁, source latents, (n, c, h, w)
+    z2: Tensor  # z₂, target latents, (n, c, h, w)
+    m1: Tensor  # M₁, source mask at latent size, 0 or 1, (n, 1, h, w)
+    m2: Tensor  # M₂, target mask at latent size, 0 or 1, (n, 1, h, w)
+    source_mask: Tensor  # M₁ at picture size, 0 or 1, (n, 1, H, W)
+    target_mask: Tensor  # M₂ at picture size, 0 or 1, (n, 1, H, W)
+    target: Tensor  # x₂, target picture, in [0, 1], (n, 3, H, W)
+    text: Tensor  # y₂, the prompt, for the U-Net, (n, context, d)
+    clip_prompt: Tensor  # y₂ in CLIP's space, unit length, (n, e)
+    clip_diff: Tensor  # y₂ᵈⁱᶠᶠ, the words that the edit changed, in CLIP's space, unit length, (n, e)
 
 
 NAMES = tuple(field.name for field in fields(Batch))
 
 
 def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Diffusion, clip: Clip) -> StageCounts:
-    """Encode every shard of ``folder`` into ``cache``; shards that are there already are kept."""
+    """Encode every shard of the training set; shards that were encoded before are kept.
+
+    Args:
+        folder: the training set, tar shards.
+        cache: where the encoded shards go.
+        config: the section ``train``.
+        diffusion: the base model, which encodes pictures and prompts.
+        clip: encodes prompts and differences.
+    """
     shards = list_shards(folder, ".tar")
     tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, ".tar")) for path in shards]
 
@@ -91,7 +99,7 @@ def _encode(part: list[EditSample], config: Train, diffusion: Diffusion, clip: C
 
 
 class TrainingSet:
-    """Encoded samples by row number, in the order of their shards."""
+    """The encoded samples; rows are numbered in the order of the shards."""
 
     def __init__(self, cache: Path) -> None:
         shards = list_shards(cache, ".safetensors")
@@ -103,7 +111,7 @@ class TrainingSet:
         return len(self._rows)
 
     def read(self, rows: list[int]) -> Batch:
-        """Return some rows as a batch, on the device."""
+        """Return a batch of some rows, on the device."""
         columns = {name: torch.cat([self._read(row, name) for row in rows]).to(device()) for name in NAMES}
         columns["target"] = columns["target"] / 255
         for name in ("m1", "m2", "source_mask", "target_mask"):
@@ -116,7 +124,13 @@ class TrainingSet:
 
 
 def order(count: int, seed: int, first: int) -> Iterator[int]:
-    """Yield row numbers for draw ``first`` and all that follow: pass after pass, each in its own random order."""
+    """Yield row numbers without end, pass after pass, each in a random order of its own.
+
+    Args:
+        count: the number of rows.
+        seed: the seed of the training.
+        first: the number of the draw to begin with; draw k is the same row wherever one begins.
+    """
     epoch, place = divmod(first, count)
     while True:
         generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))

@@ -1,96 +1,96 @@
-"""The losses of one batch: from noise and a prediction to Eq 12."""
+"""iEdit (section 3.3 and 3.4): the losses of a batch, from the noised source to Eq 12."""
 
 import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from stages.common.seeds import derive_seed
-from stages.core.params import Losses
-from stages.diffusion import losses
-from stages.diffusion.masks import widen_cells
-from stages.diffusion.noise import add_noise, alpha_at, noise_towards, predict_clean, time_share
+from stages.core.params import Train
+from stages.diffusion.losses import TERM_NAMES, active_terms, total_loss
+from stages.diffusion.noise import add_noise, alpha_at, squared_error
 from stages.models.clip import Clip
 from stages.models.latent_diffusion import Diffusion
 from stages.models.vgg import Vgg
 from stages.training.dataset import Batch
+from stages.training.draws import draw_samples
+from stages.training.prediction import EditPrediction, Networks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draws:
-    """What is random in a batch of n samples."""
+class EditDraws:
+    """The random draws of n samples."""
 
     timesteps: Tensor  # (n,), 0 … T - 1
-    noise: Tensor  # e1, (n, c, h, w)
-    unconditional: Tensor  # (n,), bool: trained without prompt
-    chance: Tensor  # (n,), uniform in [0, 1): below the share of the samples whose picture is looked at, it is
+    noise: Tensor  # ε₁, (n, c, h, w)
+    without_prompt: Tensor  # (n,), bool: trained on Eq 1 with the empty prompt
+    chance: Tensor  # (n,), uniform in [0, 1): a sample is decoded if it is below ``losses.picture_share``
 
 
-def draw(shape: torch.Size, total: int, unconditional: float, seed: int, numbers: list[int]) -> Draws:
-    """Return the random parts of samples ``numbers``; each depends on its number alone, not on the batch it is in."""
-    timesteps, noise, (dropping, looking) = draw_samples(shape, total, seed, numbers)
-    return Draws(timesteps=timesteps, noise=noise, unconditional=dropping < unconditional, chance=looking)
+def draw(shape: torch.Size, total: int, dropout: float, seed: int, numbers: list[int]) -> EditDraws:
+    """Return the random draws of some samples; see :func:`stages.training.draws.draw_samples`.
+
+    Args:
+        shape: the shape of a sample's noise.
+        total: T, the number of timesteps.
+        dropout: the share of samples without a prompt, in [0, 1].
+        seed: the seed of the training.
+        numbers: the numbers of the samples.
+    """
+    timesteps, noise, (dropping, chance) = draw_samples(shape, total, seed, numbers)
+    return EditDraws(timesteps=timesteps, noise=noise, without_prompt=dropping < dropout, chance=chance)
 
 
-def draw_samples(shape: torch.Size, total: int, seed: int, numbers: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return timesteps (n,), noise (n, *shape) and two uniform numbers in [0, 1), (2, n), of the samples ``numbers``."""
-    timesteps, noise, chances = [], [], []
-    for number in numbers:
-        generator = torch.Generator().manual_seed(derive_seed(seed, "draw", number))
-        timesteps.append(torch.randint(total, (), generator=generator))
-        noise.append(torch.randn(shape, generator=generator))
-        chances.append(torch.rand(2, generator=generator))
-    return torch.stack(timesteps), torch.stack(noise), torch.stack(chances, dim=1)
+class IEdit:
+    """Trains the input and middle blocks of the U-Net in turn (section 4.1) on Eq 12."""
 
+    def __init__(self, diffusion: Diffusion, clip: Clip, vgg: Vgg, config: Train) -> None:
+        """Keep the base model as it is now for the loss L_guided; its U-Net is the one to train.
 
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """Noised sources."""
+        Args:
+            diffusion: the base model.
+            clip: judges the edited picture against the prompt.
+            vgg: compares the edited picture with the target.
+            config: the section ``train``.
+        """
+        self.unet: UNet2DConditionModel = diffusion.unet
+        self.config = config
+        teacher = copy.deepcopy(diffusion.unet).requires_grad_(False) if config.losses.noise == "guided" else None
+        self.networks = Networks(
+            diffusion=diffusion, clip=clip, vgg=vgg, teacher=teacher, empty_text=diffusion.embed_prompts([""])
+        )
+        self._alphas = diffusion.scheduler.alphas_cumprod
 
-    noisy: Tensor  # z_t, (n, c, h, w)
-    noise: Tensor  # e1, (n, c, h, w)
-    timesteps: Tensor  # (n,)
-    alpha: Tensor  # (n, 1, 1, 1)
+    def blocks(self) -> dict[str, nn.ModuleList]:
+        """Return the input blocks and the middle block; time embedding, up blocks and conv_out stay frozen."""
+        return {
+            "input": nn.ModuleList([self.unet.conv_in, self.unet.down_blocks]),
+            "middle": nn.ModuleList([self.unet.mid_block]),
+        }
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the activations of the U-Net and of the decoder in the backward pass."""
+        self.unet.enable_gradient_checkpointing()
+        self.networks.diffusion.vae.enable_gradient_checkpointing()
 
-class Objective:
-    """Computes raw and weighted losses of a batch; holds the frozen networks that they need."""
+    def draw(self, shape: torch.Size, numbers: list[int]) -> EditDraws:
+        """Return the random draws of some samples."""
+        return draw(shape, len(self._alphas), self.config.unconditional, self.config.seed, numbers)
 
-    def __init__(self, diffusion: Diffusion, clip: Clip, vgg: Vgg, config: Losses) -> None:
-        self.diffusion, self.clip, self.vgg, self.config = diffusion, clip, vgg, config
-        self.alphas = diffusion.scheduler.alphas_cumprod
-        self.empty_text = diffusion.embed_prompts([""])
-        # As it is now: what is trained may be the same U-Net.
-        self.teacher = copy.deepcopy(diffusion.unet).requires_grad_(False) if config.noise == "guided" else None
-
-    def __call__(self, unet: nn.Module, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, batch: Batch, draws: EditDraws, /) -> dict[str, Tensor]:
         """Return every term by name, (n,) each, in fp32.
 
-        Keys: ``raw/NAME`` for the terms of Eq 12, those on the picture as ``_picture_losses`` takes them;
-        ``weighted/NAME`` for what they add to ``total``, which is to be minimised, and ``weighted/unconditional`` for what
-        samples without prompt add instead; and the shares of the latent where Eq 9 with the masks of the pair has two
-        targets (``share/both``) or none (``share/none``).
+        Keys: ``raw/NAME`` for the terms of Eq 12, and ``weighted/NAME`` for what they add to ``total``;
+        ``weighted/unconditional`` for the loss of the samples without prompt, which they have instead; and the shares of
+        the latent where Eq 9 has two targets (``share/both``) or none (``share/none``).
         """
-        timesteps = draws.timesteps.to(batch.z1.device)
-        source_noise = draws.noise.to(batch.z1)
-        dropped = draws.unconditional.to(batch.z1.device)
-        alpha = alpha_at(self.alphas, timesteps)
-        noisy = add_noise(batch.z1, source_noise, alpha)
-        text = torch.where(dropped.view(-1, 1, 1), self.empty_text, batch.text)
-        predicted = unet(noisy, timesteps, text, return_dict=False)[0].float()
-
-        time = time_share(timesteps, len(self.alphas))
-        looked_at = ~dropped & (draws.chance.to(dropped.device) < self.config.picture_share)
-        state = State(noisy=noisy, noise=source_noise, timesteps=timesteps, alpha=alpha)
-        raw = {
-            "noise": self._noise_loss(predicted, state, batch),
-            **self._picture_losses(predict_clean(noisy, predicted, alpha), batch, looked_at),
-        }
-        weighted = losses.total_loss(**raw, time=time, perceptual_weight=self.config.perceptual_weight)
-        # A sample without prompt cannot know the edit: it only keeps the model's own unconditional prediction alive.
-        plain = losses.squared_error(predicted, source_noise)
-        total = torch.where(dropped, plain, weighted.pop("total"))
+        dropped = draws.without_prompt.to(batch.z1.device)
+        edit = self._predict(network, batch, draws)
+        raw = self._raw_losses(edit, draws)
+        weighted, total = total_loss(raw, edit.time, self.config.losses)
+        # Without a prompt the edit is unknown: such samples only keep the unconditional prediction as good as it was.
+        plain = squared_error(edit.noise, edit.source_noise)
         weighted = {name: value.masked_fill(dropped, 0) for name, value in weighted.items()}
         weighted["unconditional"] = plain.masked_fill(~dropped, 0)
         return {
@@ -98,65 +98,45 @@ class Objective:
             **{f"weighted/{name}": value.detach() for name, value in weighted.items()},
             "share/both": (batch.m2 * (1 - batch.m1)).flatten(1).mean(dim=1),
             "share/none": (batch.m1 * (1 - batch.m2)).flatten(1).mean(dim=1),
-            "total": total,
+            "total": torch.where(dropped, plain, total),
         }
 
-    def _noise_loss(self, predicted: Tensor, state: State, batch: Batch) -> Tensor:
-        """Return the error of the predicted noise (n,), as ``noise`` of the configuration says."""
-        match self.config.noise:
-            case "ldm":
-                return losses.squared_error(predicted, state.noise)
-            case "paired":
-                return losses.squared_error(predicted, noise_towards(state.noisy, batch.z2, state.alpha))
-            case "mask":
-                target_noise = noise_towards(state.noisy, batch.z2, state.alpha)
-                return losses.masked_noise_loss(predicted, state.noise, target_noise, batch.m1, batch.m2)
-            case "guided":
-                around = widen_cells(batch.m1)  # what takes the thing's place has another outline
-                return losses.masked_noise_loss(predicted, state.noise, self._guided_noise(state, batch.text), around, around)
+    def _predict(self, network: nn.Module, batch: Batch, draws: EditDraws) -> EditPrediction:
+        """Noise the source (Eq 2) and predict the noise, with the empty prompt where the prompt is dropped."""
+        timesteps, noise = draws.timesteps.to(batch.z1.device), draws.noise.to(batch.z1)
+        dropped = draws.without_prompt.to(batch.z1.device)
+        alpha = alpha_at(self._alphas, timesteps)
+        noisy = add_noise(batch.z1, noise, alpha)
+        text = torch.where(dropped.view(-1, 1, 1), self.networks.empty_text, batch.text)
+        return EditPrediction(
+            networks=self.networks,
+            config=self.config.losses,
+            batch=batch,
+            timesteps=timesteps,
+            alpha=alpha,
+            source_noise=noise,
+            noisy=noisy,
+            noise=network(noisy, timesteps, text, return_dict=False)[0].float(),
+        )
 
-    @torch.no_grad()
-    def _guided_noise(self, state: State, text: Tensor) -> Tensor:
-        """Return what the base model predicts of the same state under classifier-free guidance by the prompt.
+    def _raw_losses(self, edit: EditPrediction, draws: EditDraws) -> dict[str, Tensor]:
+        """Return the loss of every term of Eq 12 by name, (n,) each; zero for a term that is off.
 
-        The scale falls with the noise, from ``guidance_scale`` at t = T to 1 at t = 0, by the weight that Eq 12 gives to the
-        noise: where little of it is left the prompt has had its say, and guidance only makes the picture harsher
-        (Kynkäänniemi et al. 2024, "Applying guidance in a limited interval").
+        The terms on the picture are computed for a random share of the samples only, because decoding is what costs most.
+        Dividing them by that share keeps their expected gradient that of decoding every sample.
         """
-        assert self.teacher is not None  # of a guided loss it is there
-        both = torch.cat([self.empty_text.expand_as(text), text])
-        found = self.teacher(state.noisy.repeat(2, 1, 1, 1), state.timesteps.repeat(2), both, return_dict=False)[0]
-        unconditional, conditional = found.float().chunk(2)
-        time = time_share(state.timesteps, len(self.alphas)).view(-1, 1, 1, 1)
-        scale = 1 + (self.config.guidance_scale - 1) * time
-        return unconditional + scale * (conditional - unconditional)
-
-    def _picture_losses(self, clean: Tensor, batch: Batch, looked_at: Tensor) -> dict[str, Tensor]:
-        """Return the losses that need the decoded picture (Eq 6), zero where they are off.
-
-        They are taken of the samples ``looked_at``, (n,), bool, times the inverse of these samples' expected share: what
-        the others lack is made up for, so that the expected gradient is that of looking at all.
-        """
-        config, zero = self.config, torch.zeros(len(clean), device=clean.device)
-        found = {"local_clip": zero, "global_clip": zero, "perceptual": zero}
-        if not (config.local_clip or config.global_clip or config.perceptual) or not looked_at.any():
-            return found
-        shown = Batch(**{field.name: getattr(batch, field.name)[looked_at] for field in fields(Batch)})
-        terms = self._terms_of_pictures(losses.clamp_pictures(self.diffusion.decode(clean[looked_at])), shown)
-        scattered = {name: zero.index_put((looked_at,), value.float() / config.picture_share) for name, value in terms.items()}
-        return found | scattered
-
-    def _terms_of_pictures(self, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return Eq 5, 10 and 11, as far as they are on, of pictures in [0, 1]."""
-        found = {}
-        if self.config.global_clip:
-            found["global_clip"] = losses.clip_distance(self.clip.embed_pictures(picture), batch.clip_prompt)
-        if self.config.local_clip:
-            region = self.clip.embed_pictures(picture * batch.source_mask)
-            found["local_clip"] = losses.clip_distance(region, batch.clip_diff)
-        if self.config.perceptual:
-            layers = self.config.perceptual_layers
-            with torch.no_grad():
-                wanted = self.vgg(batch.target * batch.target_mask, layers)
-            found["perceptual"] = losses.perceptual_loss(self.vgg(picture * batch.source_mask, layers), wanted)
-        return found
+        zero = torch.zeros(len(edit.noise), device=edit.noise.device)
+        terms = active_terms(self.config.losses)
+        on_noise = {term.name: term.loss(edit) for term in terms if not term.needs_picture}
+        raw = on_noise | {name: zero for name in TERM_NAMES if name not in on_noise}
+        # Found on the CPU, where the draws are: asking the device would make the host wait for it.
+        decoded = ~draws.without_prompt & (draws.chance < self.config.losses.picture_share)
+        # In a fixed order, because the last bit of their summed gradient depends on it.
+        on_picture = sorted((term for term in terms if term.needs_picture), key=lambda term: term.name)
+        if on_picture and decoded.any():
+            rows = decoded.nonzero().flatten().to(zero.device)
+            shown = edit.select(rows)
+            for term in on_picture:
+                loss = term.loss(shown).float() / self.config.losses.picture_share
+                raw[term.name] = zero.index_put((rows,), loss)
+        return raw

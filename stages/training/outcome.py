@@ -1,4 +1,4 @@
-"""What a training leaves: the model and the losses of its steps, known to be whole by a file that is written last."""
+"""What a training leaves: the model and the losses of its steps, sealed by a file that is written last."""
 
 import csv
 from collections.abc import Iterator
@@ -6,31 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.files import file_digest, folder_digest, value_digest, written_aside
-from stages.training.loop import StepLog, Workplace
+from stages.training.workplace import StepLog, Workplace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The model's folder and the table of its losses."""
+    """The folder of the model and the table of its losses."""
 
     model: Path
     losses: Path
 
     @property
     def seal(self) -> Path:
-        """A digest of what went into the model and the losses, and of both."""
+        """A digest of everything that decided the model, and of the model and the losses themselves."""
         return self.model.with_name(f"{self.model.name}.done")
 
     def is_whole(self, fingerprint: str) -> bool:
-        """Tell whether model and losses are there, were made from the same, and have the bytes that were written."""
-        are_there = self.seal.exists() and self.model.exists() and self.losses.exists()
-        return are_there and self.seal.read_bytes() == self._digest(fingerprint).encode()
+        """Return whether model and losses exist, unchanged since they were sealed with the same fingerprint."""
+        exist = self.seal.exists() and self.model.exists() and self.losses.exists()
+        return exist and self.seal.read_bytes() == self._digest(fingerprint).encode()
 
     def put_seal(self, fingerprint: str) -> None:
-        """Say that both are whole.
+        """Mark model and losses as whole.
 
         Args:
-            fingerprint: of all that went into them.
+            fingerprint: a digest of everything that decided them.
         """
         with written_aside(self.seal) as temporary:
             temporary.write_text(self._digest(fingerprint))
@@ -46,7 +46,7 @@ class Outcome:
             writer.writerows(rows)
 
     def read_losses(self) -> Iterator[tuple[int, StepLog]]:
-        """Yield what :meth:`write_losses` wrote."""
+        """Yield every step with its losses, as :meth:`write_losses` wrote them."""
         with self.losses.open(newline="") as file:
             for row in csv.DictReader(file):
                 log = {name: float(value) for name, value in row.items()}

@@ -1,0 +1,33 @@
+"""Diffusers folders of trained models, made from the folder of their base."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from diffusers import UNet2DConditionModel
+
+from stages.core.files import read_json, remove, write_json
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy a folder byte for byte, without hidden files and without weights that are pickled."""
+    ignored = shutil.ignore_patterns("*.bin", "*.ckpt", "*.pt", ".*")
+    shutil.copytree(source, target, ignore=ignored, copy_function=shutil.copyfile)
+
+
+def save_unet(unet: UNet2DConditionModel, base: Path, folder: Path, **changes: Any) -> None:
+    """Write ``folder/unet`` with the base's config.json, because the one that diffusers writes names the base's path.
+
+    Args:
+        unet: the trained U-Net.
+        base: the folder of the base model.
+        folder: the folder of the trained model.
+        changes: what differs from the base's configuration.
+    """
+    remove(folder / "unet")
+    unet.save_pretrained(folder / "unet")
+    theirs, ours = base / "unet" / "config.json", folder / "unet" / "config.json"
+    if changes:
+        write_json(ours, read_json(theirs) | changes)
+    else:
+        shutil.copyfile(theirs, ours)
