@@ -33,9 +33,7 @@ def instruct(params: Params) -> None:
         decisive={"train": config.model_dump(mode="json", include=SHARED), "instruct": params.instruct.model_dump()},
         models=(config.base,),
         code=instruct_pix2pix.__file__,
-        make=lambda diffusion, _: instruct_pix2pix.InstructPix2Pix(
-            diffusion, seed=config.seed, dropout=params.instruct.dropout
-        ),
+        make=lambda diffusion, _: instruct_pix2pix.InstructPix2Pix(diffusion, params.instruct.dropout),
         writer=__file__,
         written={},
         write=_write,

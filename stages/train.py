@@ -38,7 +38,7 @@ def train(params: Params) -> None:
         decisive={"train": config.model_dump(mode="json", exclude=NOT_DECISIVE)},
         models=(config.base, config.clip, config.vgg),
         code=iedit.__file__,
-        make=lambda diffusion, clip: iedit.IEdit(diffusion, clip, load_vgg(config.vgg), config),
+        make=lambda diffusion, clip: iedit.IEdit(diffusion, clip, load_vgg(config.vgg), config.losses, config.unconditional),
         preview=lambda method: preview_edits(method.networks.diffusion, params),
         writer=__file__,
         written=sampling,

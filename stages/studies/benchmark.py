@@ -13,11 +13,11 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
-from diffusers import StableDiffusionImg2ImgPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionImg2ImgPipeline
 
 from stages.comparison.systems import diffusers_pipeline
 from stages.core.files import write_text
-from stages.core.params import ModelName, Params, Sampling, Solver
+from stages.core.params import ModelName, Params, Sampling, Solver, Train
 from stages.core.paths import ENCODED, IEDIT, REPORTS, TRAINING_SET
 from stages.core.run import run, set_threads
 from stages.core.shards import list_shards
@@ -27,9 +27,12 @@ from stages.editing.request import EditRequest, MaskMode
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.vgg import load_vgg
-from stages.training import dataset, loop
-from stages.training import iedit as objective
-from stages.training import instruct_pix2pix as instruction
+from stages.training.dataset import TrainingSet, encode_training_set
+from stages.training.iedit import IEdit
+from stages.training.instruct_pix2pix import InstructPix2Pix
+from stages.training.loop import fine_tune
+from stages.training.method import Method
+from stages.training.workplace import StepLog, Workplace
 
 ROUNDS = 9
 WARMING, TIMED = 2, 8  # training steps of a round: not timed, timed
@@ -79,25 +82,10 @@ def compare_training_steps(params: Params) -> Iterator[str]:
     A round's time is the mean over its steps, because the trained blocks alternate and only some samples are decoded to
     pictures. Each round draws other samples.
     """
-    config = params.train.model_copy(update={"steps": WARMING + TIMED, "checkpoint_every": WARMING + TIMED})
+    config = params.train
     diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
-    dataset.encode_training_set(TRAINING_SET, ENCODED, config, diffusion, clip)
-    data, wide = dataset.TrainingSet(ENCODED), instruction.widen(diffusion.unet)
-    competitor = instruction.Objective(diffusion)
-
-    def step_of(unet: UNet2DConditionModel, objective: loop.Objective, seed: int, **how: Any) -> float:
-        """Return the mean seconds of a step."""
-        seconds: list[float] = []
-
-        def on_step(_: int, log: loop.StepLog) -> None:
-            seconds.append(config.batch * config.accumulation / log["samples_per_second"])
-
-        with tempfile.TemporaryDirectory() as folder:
-            workplace = loop.Workplace(folder=Path(folder), stage="train", fingerprint="benchmark")
-            heard: dict[str, Any] = {"on_step": on_step, "on_checkpoint": lambda *_: None, **how}
-            loop.fine_tune(unet, objective, data, config, seed, workplace, **heard)
-        return statistics.mean(seconds[WARMING:])
-
+    encode_training_set(TRAINING_SET, ENCODED, config, diffusion, clip)
+    competitor = InstructPix2Pix(diffusion, params.instruct.dropout)
     everything = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": True}
     yield from _header("Losses", ours="iEdit", theirs="InstructPix2Pix")
     for name, changes in (
@@ -105,17 +93,26 @@ def compare_training_steps(params: Params) -> Iterator[str]:
         (f"Eq 12 on {config.losses.picture_share:.0%} of the pictures", everything),
         ("params.yaml", {}),
     ):
-        ours = objective.Objective(diffusion, clip, vgg, config.losses.model_copy(update=changes))
-        rounds = [
-            (
-                step_of(diffusion.unet, ours, seed),
-                step_of(wide, competitor, seed, trainable=instruction.whole, draw=instruction.draw),
-            )
-            for seed in range(ROUNDS)
-        ]
+        ours = IEdit(diffusion, clip, vgg, config.losses.model_copy(update=changes), config.unconditional)
+        rounds = [(_time_step(ours, config, seed), _time_step(competitor, config, seed)) for seed in range(ROUNDS)]
         yield _row(name, rounds=rounds)
     yield ""
     yield f"Median seconds of a training step of {config.batch} samples; median ratio of {ROUNDS} rounds of {TIMED} steps."
+
+
+def _time_step(method: Method[Any], config: Train, seed: int) -> float:
+    """Return the mean seconds of TIMED training steps, after some to warm up."""
+    seconds: list[float] = []
+    steps = WARMING + TIMED
+    config = config.model_copy(update={"seed": seed, "steps": steps, "log_every": 1, "checkpoint_every": steps})
+
+    def on_step(_: int, log: StepLog) -> None:
+        seconds.append(config.batch * config.accumulation / log["samples_per_second"])
+
+    with tempfile.TemporaryDirectory() as folder:
+        workplace = Workplace(folder=Path(folder), fingerprint="benchmark")
+        fine_tune(method, TrainingSet(ENCODED), config, workplace, on_step=on_step, on_checkpoint=lambda *_: None)
+    return statistics.mean(seconds[WARMING:])
 
 
 def _time_edits(

@@ -7,7 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from stages.core.params import Train
+from stages.core.params import Losses
 from stages.diffusion.losses import TERM_NAMES, active_terms, total_loss
 from stages.diffusion.noise import add_noise, alpha_at, squared_error
 from stages.models.clip import Clip
@@ -45,18 +45,19 @@ def draw(shape: torch.Size, total: int, dropout: float, seed: int, numbers: list
 class IEdit:
     """Trains the input and middle blocks of the U-Net in turn (section 4.1) on Eq 12."""
 
-    def __init__(self, diffusion: Diffusion, clip: Clip, vgg: Vgg, config: Train) -> None:
+    def __init__(self, diffusion: Diffusion, clip: Clip, vgg: Vgg, config: Losses, dropout: float) -> None:
         """Keep the base model as it is now for the loss L_guided; its U-Net is the one to train.
 
         Args:
             diffusion: the base model.
             clip: judges the edited picture against the prompt.
             vgg: compares the edited picture with the target.
-            config: the section ``train``.
+            config: the terms of Eq 12 that are on, and their settings.
+            dropout: the share of samples without a prompt, in [0, 1].
         """
         self.unet: UNet2DConditionModel = diffusion.unet
-        self.config = config
-        teacher = copy.deepcopy(diffusion.unet).requires_grad_(False) if config.losses.noise == "guided" else None
+        self.config, self.dropout = config, dropout
+        teacher = copy.deepcopy(diffusion.unet).requires_grad_(False) if config.noise == "guided" else None
         self.networks = Networks(
             diffusion=diffusion, clip=clip, vgg=vgg, teacher=teacher, empty_text=diffusion.embed_prompts([""])
         )
@@ -74,9 +75,9 @@ class IEdit:
         self.unet.enable_gradient_checkpointing()
         self.networks.diffusion.vae.enable_gradient_checkpointing()
 
-    def draw(self, shape: torch.Size, numbers: list[int]) -> EditDraws:
+    def draw(self, shape: torch.Size, seed: int, numbers: list[int]) -> EditDraws:
         """Return the random draws of some samples."""
-        return draw(shape, len(self._alphas), self.config.unconditional, self.config.seed, numbers)
+        return draw(shape, len(self._alphas), self.dropout, seed, numbers)
 
     def losses(self, network: nn.Module, batch: Batch, draws: EditDraws, /) -> dict[str, Tensor]:
         """Return every term by name, (n,) each, in fp32.
@@ -88,7 +89,7 @@ class IEdit:
         dropped = draws.without_prompt.to(batch.z1.device)
         edit = self._predict(network, batch, draws)
         raw = self._raw_losses(edit, draws)
-        weighted, total = total_loss(raw, edit.time, self.config.losses)
+        weighted, total = total_loss(raw, edit.time, self.config)
         # Without a prompt the edit is unknown: such samples only keep the unconditional prediction as good as it was.
         plain = squared_error(edit.noise, edit.source_noise)
         weighted = {name: value.masked_fill(dropped, 0) for name, value in weighted.items()}
@@ -110,7 +111,7 @@ class IEdit:
         text = torch.where(dropped.view(-1, 1, 1), self.networks.empty_text, batch.text)
         return EditPrediction(
             networks=self.networks,
-            config=self.config.losses,
+            config=self.config,
             batch=batch,
             timesteps=timesteps,
             alpha=alpha,
@@ -126,17 +127,17 @@ class IEdit:
         Dividing them by that share keeps their expected gradient that of decoding every sample.
         """
         zero = torch.zeros(len(edit.noise), device=edit.noise.device)
-        terms = active_terms(self.config.losses)
+        terms = active_terms(self.config)
         on_noise = {term.name: term.loss(edit) for term in terms if not term.needs_picture}
         raw = on_noise | {name: zero for name in TERM_NAMES if name not in on_noise}
         # Found on the CPU, where the draws are: asking the device would make the host wait for it.
-        decoded = ~draws.without_prompt & (draws.chance < self.config.losses.picture_share)
+        decoded = ~draws.without_prompt & (draws.chance < self.config.picture_share)
         # In a fixed order, because the last bit of their summed gradient depends on it.
         on_picture = sorted((term for term in terms if term.needs_picture), key=lambda term: term.name)
         if on_picture and decoded.any():
             rows = decoded.nonzero().flatten().to(zero.device)
             shown = edit.select(rows)
             for term in on_picture:
-                loss = term.loss(shown).float() / self.config.losses.picture_share
+                loss = term.loss(shown).float() / self.config.picture_share
                 raw[term.name] = zero.index_put((rows,), loss)
         return raw

@@ -55,16 +55,15 @@ def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
 class InstructPix2Pix:
     """Trains a whole widened U-Net on Eq 1 of the target's latents, given the source and the prompt."""
 
-    def __init__(self, diffusion: Diffusion, *, seed: int, dropout: float) -> None:
+    def __init__(self, diffusion: Diffusion, dropout: float) -> None:
         """Widen the base model's U-Net.
 
         Args:
             diffusion: the base model, which does not change.
-            seed: the seed of the training.
             dropout: see :func:`draw`.
         """
         self.unet = widen(diffusion.unet)
-        self.seed, self.dropout = seed, dropout
+        self.dropout = dropout
         self._alphas = diffusion.scheduler.alphas_cumprod
         self._scale: float = diffusion.vae.config.scaling_factor
         self._empty_text = diffusion.embed_prompts([""])
@@ -77,9 +76,9 @@ class InstructPix2Pix:
         """Recompute the activations of the U-Net in the backward pass."""
         self.unet.enable_gradient_checkpointing()
 
-    def draw(self, shape: torch.Size, numbers: list[int]) -> InstructionDraws:
+    def draw(self, shape: torch.Size, seed: int, numbers: list[int]) -> InstructionDraws:
         """Return the random draws of some samples."""
-        return draw(shape, len(self._alphas), self.dropout, self.seed, numbers)
+        return draw(shape, len(self._alphas), self.dropout, seed, numbers)
 
     def losses(self, network: nn.Module, batch: Batch, draws: InstructionDraws, /) -> dict[str, Tensor]:
         """Return ``raw/noise``, the squared error of the predicted noise, and ``total``, which is the same; (n,), in fp32.

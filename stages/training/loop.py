@@ -184,7 +184,7 @@ class _Training:
 
     def _forward_backward(self, numbers: list[int], batch: Batch) -> Terms:
         """Add the gradient of one batch, and return the mean of every term over its samples."""
-        draws = self.method.draw(batch.z1.shape[1:], numbers)
+        draws = self.method.draw(batch.z1.shape[1:], self.config.seed, numbers)
         with self.accelerator.autocast():
             terms = self.method.losses(self.network, batch, draws)
             loss = terms["total"].mean() / self.config.accumulation

@@ -26,11 +26,12 @@ class Method(Protocol[Draws]):
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass instead of keeping them."""
 
-    def draw(self, shape: torch.Size, numbers: list[int]) -> Draws:
-        """Return the random draws of some samples, on the CPU; those of a sample depend only on its number.
+    def draw(self, shape: torch.Size, seed: int, numbers: list[int]) -> Draws:
+        """Return the random draws of some samples, on the CPU; those of a sample depend only on the seed and its number.
 
         Args:
             shape: the shape of a sample's latents.
+            seed: the seed of the training.
             numbers: the numbers of the samples.
         """
 

@@ -139,12 +139,13 @@ def _train(recipe: Recipe[AnyMethod], workplace: Workplace, tracked: TrainingRun
 
 
 def _make_method(recipe: Recipe[AnyMethod], *, is_main: bool) -> AnyMethod:
-    """Encode the training set in the first process, and return the method in all."""
+    """Load every model, encode the training set in the first process, and return the method in all of them."""
     diffusion, clip = load_diffusion(recipe.config.base), load_clip(recipe.config.clip)
+    method = recipe.make(diffusion, clip)  # before hours of encoding, because it may find a damaged model
     if is_main:
         encode_training_set(TRAINING_SET, ENCODED, recipe.config, diffusion, clip)
     PartialState().wait_for_everyone()
-    return recipe.make(diffusion, clip)
+    return method
 
 
 def _write_outcome(recipe: Recipe[AnyMethod], workplace: Workplace, unet: UNet2DConditionModel) -> None:
