@@ -44,7 +44,7 @@ class Diffusion:
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pictures (n, 3, H, W), nominally in [0, 1] but not clamped; gradients flow to the latents."""
+        """Eq 6: x̂₁ = D(ẑ₁), pictures (n, 3, H, W), nominally in [0, 1] but not clamped; gradients flow to the latents."""
         pictures: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         return (pictures + 1) / 2
 

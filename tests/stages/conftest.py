@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the registry and of the command ``iedit``."""
+"""Fixtures for the tests of stages: the registry, the command ``iedit``, the editor and trainings."""
 
 import os
 import shutil
@@ -71,3 +71,11 @@ def editor(models):
     from stages.editing.editor import Editor
 
     return Editor.load(models.diffusion, models.segmenter)
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory):
+    """Tiny models, loaded and on disk, and an encoded training set of five samples in two shards; no test changes them."""
+    from tests.support.training import make_tools
+
+    return make_tools(tmp_path_factory.mktemp("tools"))

@@ -1,5 +1,7 @@
-"""Stage train: what stops it before any work."""
+"""Stage train: the model that it writes, its run in MLflow, and what stops it before any work."""
 
+import csv
+import json
 import shutil
 import time
 from pathlib import Path
@@ -9,8 +11,164 @@ import yaml
 
 from stages.__main__ import stage_named
 from stages.core.errors import InputError
+from stages.core.files import read_json
+from stages.core.params import ModelName, Params
+from stages.editing.editor import Editor
+from stages.editing.request import EditRequest, MaskMode
+from stages.models.latent_diffusion import load_diffusion
+from stages.tracking import store
+from stages.tracking.training_run import TrainingRun
 from stages.train import train
-from tests.support.tiny_corpus import contents, params_for, write_training_pairs
+from stages.training.outcome import Outcome
+from tests.support import tiny_corpus
+from tests.support.tiny_corpus import contents, write_training_pairs
+from tests.support.training import changed, edit_sample, files_of, params_for, ran_once, runs, times_of, write_training_set
+
+
+@pytest.fixture(scope="module")
+def project(tools, tmp_path_factory, empty_store):
+    with ran_once(train, tools, tmp_path_factory.mktemp("project"), empty_store) as project:
+        yield project
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_only_the_unets_weights_differ_from_the_base(tools, project):
+    base, found = files_of(tools.folder / "base"), files_of(project.folder / "models/iedit")
+    added = set(found) - set(base)
+    assert added == {"iedit.json"}
+    assert {name for name in base if base[name] != found.get(name)} == {"unet/diffusion_pytorch_model.safetensors"}
+    assert json.loads(found["iedit.json"])["sampling"] == project.params.sampling.model_dump()
+
+
+def test_model_loads_and_only_the_trained_blocks_differ(tools, project):
+    tuned = load_diffusion(ModelName(name=str(project.folder / "models/iedit"))).unet.state_dict()
+    names = changed(tools.diffusion.unet.state_dict(), tuned)
+    assert {name.split(".")[0] for name in names} == {"conv_in", "down_blocks", "mid_block"}
+
+
+def test_losses_table_has_every_step(project):
+    lines = (project.folder / "models/losses.csv").read_text().splitlines()
+    assert lines[0].split(",")[0] == "step"
+    assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2"]
+
+
+def test_nothing_is_left_over(project):
+    assert {path.name for path in (project.folder / "models").iterdir()} == {"iedit", "iedit.done", "losses.csv"}
+
+
+def test_weighted_losses_of_every_step_add_up_to_the_total(project):
+    with (project.folder / "models/losses.csv").open(newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    weighted = [name for name in rows[0] if name.startswith("weighted/")]
+    assert "weighted/unconditional" in weighted
+    for row in rows:
+        assert sum(row[name] for name in weighted) == pytest.approx(row["total"], rel=1e-4)
+
+
+def test_a_whole_model_is_not_trained_again(project):
+    files = times_of(project.folder / "models")
+    train(project.params)
+    assert times_of(project.folder / "models") == files
+    counts = read_json(Path("logs/train.json"))
+    assert (counts["done"], counts["reused"]) == (0, 6)
+
+
+@pytest.mark.parametrize("name", ["iedit/iedit.json", "iedit/unet/diffusion_pytorch_model.safetensors", "losses.csv"])
+def test_a_changed_file_is_trained_again(project, name):
+    with (project.folder / "models" / name).open("ab") as file:
+        file.write(b"\n")
+    train(project.params)
+    assert files_of(project.folder / "models") == project.files
+    assert read_json(Path("logs/train.json"))["done"] == 6
+
+
+def test_other_steps_or_sampling_make_another_model(project):
+    for changes in ({"train": {"steps": 2}}, {"sampling": {"steps": 3}}, {}):
+        values = project.params.model_dump(mode="json")
+        for section, entries in changes.items():
+            values[section] |= entries
+        train(Params.model_validate(values))
+        assert read_json(Path("logs/train.json"))["done"] > 0, changes
+    assert files_of(project.folder / "models") == project.files
+
+
+def test_run_is_logged(project):
+    client, run = store.connect(), runs()[0]
+    assert run.info.status == "FINISHED"
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "weighted/noise")] == [0, 1, 2]
+    checkpoints = {item.path for item in client.list_artifacts(run.info.run_id, "checkpoints")}
+    assert {path[-20:] for path in checkpoints} == {"00000002.safetensors", "00000003.safetensors"}
+
+
+def test_models_in_another_folder_give_the_same_bytes(tools, project, tmp_path):
+    shutil.rmtree(project.folder / "models")
+    shutil.rmtree(project.folder / "data/cache")
+    for name in ("base", "clip", "vgg"):  # no segmenter: masks are those of the training set
+        shutil.copytree(tools.folder / name, tmp_path / name)
+    train(params_for(tmp_path, steps=3, checkpoint_every=2))
+    assert files_of(project.folder / "models") == project.files
+
+
+def test_interrupted_and_resumed_gives_the_same_bytes(project, monkeypatch):
+    shutil.rmtree(project.folder / "models")
+    with monkeypatch.context() as patch:
+        patch.setattr("stages.train.copy_files", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(project.params)
+    assert not (project.folder / "models/iedit").exists()
+    train(project.params)
+    assert files_of(project.folder / "models") == project.files
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_unfinished_run_of_a_whole_model_gets_every_step(project, monkeypatch, is_damaged):
+    shutil.rmtree(project.folder / "models")
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(project.params)
+    (state,) = (project.folder / "models/unfinished").glob("*.run.json")
+    before = runs()
+    if is_damaged:
+        state.write_bytes(state.read_bytes()[:20])
+    train(project.params)
+    assert read_json(Path("logs/train.json"))["done"] == 0
+    assert files_of(project.folder / "models") == project.files
+    assert len(runs()) == len(before) + is_damaged
+    run = runs()[-1]
+    assert run.info.status == "FINISHED"
+    history = store.connect().get_metric_history(run.info.run_id, "weighted/noise")
+    assert [metric.step for metric in history] == [0, 1, 2]
+
+
+def test_interrupting_another_training_leaves_the_whole_model_alone(project, monkeypatch):
+    train(project.params)
+    other = project.params.model_copy(update={"train": project.params.train.model_copy(update={"seed": 1})})
+    with monkeypatch.context() as patch:
+        patch.setattr(Outcome, "write_losses", interrupt)  # after the last step
+        with pytest.raises(KeyboardInterrupt):
+            train(other)
+    before = runs()
+    train(project.params)
+    assert read_json(Path("logs/train.json"))["done"] == 0
+    assert files_of(project.folder / "models") == project.files
+    assert [run.info.run_id for run in runs()] == [run.info.run_id for run in before]
+
+
+def test_an_editor_without_segmenter_names_it(tools, project):
+    request = EditRequest(image=edit_sample(0).source, prompt="a dog")
+    with pytest.raises(InputError, match="has no segmenter"):
+        Editor(tools.diffusion).edit(request, mask_mode=MaskMode.PREDICTED, sampling=project.params.sampling)
+
+
+def test_no_pair_is_an_error_with_a_hint(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_training_set(tmp_path / "data/training", {"00000": []})
+    with pytest.raises(InputError, match="no pair to train on"):
+        train(project.params)
 
 
 def test_a_missing_store_is_an_error_before_any_work(models, workplace, monkeypatch):
@@ -42,4 +200,4 @@ def test_a_damaged_model_is_an_error_before_any_work(models, workplace, monkeypa
     damaged = shutil.copytree(getattr(params.train, role).name, workplace / "damaged")
     (damaged / file).write_bytes((damaged / file).read_bytes()[:-9])
     with pytest.raises(InputError, match=rf"^train\.{role}\.name = 'damaged': "):
-        train(params_for(models, train={role: {"name": "damaged"}}))
+        train(tiny_corpus.params_for(models, train={role: {"name": "damaged"}}))

@@ -1,0 +1,210 @@
+"""Trainings on tiny models: an encoded training set of five samples, and what tests compare."""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor
+
+from stages.core.params import Params, Train
+from stages.core.shards import ShardResult, ShardTask, StageCounts, map_shards
+from stages.corpus.samples import EditSample, write_edits
+from stages.models.clip import load_clip
+from stages.models.latent_diffusion import load_diffusion
+from stages.models.vgg import load_vgg
+from stages.tracking import store
+from stages.training.dataset import TrainingSet, encode_training_set
+from stages.training.iedit import IEdit
+from stages.training.loop import fine_tune
+from stages.training.workplace import Workplace
+from tests.support import ROOT, tiny
+
+STEPS, EVERY = 7, 3  # steps of a training, and steps between its checkpoints
+TRAINED = ("conv_in.", "down_blocks.", "mid_block.")  # the parts of the U-Net that iEdit trains
+
+
+def edit_sample(number: int) -> EditSample:
+    rng = np.random.default_rng(number)
+    source_mask, target_mask = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
+    source_mask[3:21, 2 : 13 + number] = 255
+    target_mask[5 : 18 + number, 7:25] = 255
+    return EditSample(
+        key=f"{number:09d}",
+        source=Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)),
+        target=Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)),
+        source_mask=Image.fromarray(source_mask),
+        target_mask=Image.fromarray(target_mask),
+        source_caption=f"a cat {number}",
+        edit_prompt=f"a dog {number}",
+        source_diff="cat",
+        target_diff=f"dog {number}",
+        target_alt_text=f"IMG {number}",
+        metadata={"relation": "co-hyponym"},
+    )
+
+
+def write_training_set(folder: Path, shards: dict[str, list[int]]) -> None:
+    """Write shards of edit samples, by their numbers, as the stage segment writes them."""
+
+    def work(task: ShardTask, output: Path, advance) -> ShardResult:
+        return ShardResult(done=write_edits(output, [edit_sample(number) for number in task.settings["numbers"]]))
+
+    tasks = [ShardTask(name=name, inputs=(), samples=0, settings={"numbers": numbers}) for name, numbers in shards.items()]
+    map_shards(stage="test", tasks=tasks, folder=folder, suffix=".tar", settings={}, work=work)
+
+
+def params_for(folder: Path, **changes) -> Params:
+    """The project's params.yaml with the tiny models below ``folder``; ``changes`` are of the section ``train``."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, key, name in (
+        ("train", "base", "base"),
+        ("train", "clip", "clip"),
+        ("train", "vgg", "vgg"),
+        ("evaluate", "segmenter", "segmenter"),
+    ):
+        values[section][key] = {"name": str(folder / name)}
+    losses = {
+        "noise": "mask",
+        "global_clip": True,
+        "local_clip": True,
+        "perceptual": True,
+        "perceptual_weight": 0.1,
+        "perceptual_layers": [3, 8],
+    }
+    values["train"]["losses"] |= losses
+    values["train"] |= {
+        "steps": STEPS,
+        "batch": 2,
+        "accumulation": 1,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.5,
+        "warm_up": 2,
+        "max_gradient_norm": 0.05,
+        "ema_decay": 0.5,
+        "unconditional": 0.2,
+        "log_every": 1,
+        "checkpoint_every": EVERY,
+        "keep_checkpoints": 2,
+    } | changes
+    values["sampling"]["steps"] = 2
+    return Params.model_validate(values)
+
+
+def make_tools(folder: Path) -> SimpleNamespace:
+    """Return the tiny models, loaded and on disk, and an encoded training set of five samples in two shards."""
+    base = tiny.tiny_diffusion(folder / "base")
+    clip, vgg = tiny.tiny_clip(folder / "clip"), tiny.tiny_vgg(folder / "vgg")
+    tiny.tiny_segmenter(folder / "segmenter")
+    write_training_set(folder / "training", {"00000": [0, 1, 2], "00001": [], "00002": [3, 4]})
+    tools = SimpleNamespace(folder=folder, diffusion=load_diffusion(base), clip=load_clip(clip), vgg=load_vgg(vgg))
+    encode(tools, params_for(folder).train, folder / "cache")
+    tools.data = TrainingSet(folder / "cache")
+    return tools
+
+
+def encode(tools: SimpleNamespace, config: Train, cache: Path, folder: Path | None = None) -> StageCounts:
+    """Encode the training set of ``folder``, by default that of the tools, into ``cache``."""
+    return encode_training_set(folder or tools.folder / "training", cache, config, tools.diffusion, tools.clip)
+
+
+def make_method(tools: SimpleNamespace, config: Train) -> IEdit:
+    """Return iEdit on a fresh copy of the base's U-Net."""
+    diffusion = replace(tools.diffusion, unet=copy.deepcopy(tools.diffusion.unet))
+    return IEdit(diffusion, tools.clip, tools.vgg, config.losses, config.unconditional)
+
+
+def tune(
+    tools: SimpleNamespace,
+    workplace: Workplace,
+    *,
+    on_step: Callable[..., object] = lambda *_: None,
+    on_checkpoint: Callable[..., object] = lambda *_: None,
+    wrap: Callable[[IEdit], Any] = lambda method: method,
+    **changes: Any,
+) -> dict[str, Tensor]:
+    """Fine-tune a fresh copy of the base by iEdit and return its weights; ``on_step`` gets the U-Net too."""
+    config = params_for(tools.folder, **changes).train
+    method = make_method(tools, config)
+    fine_tune(
+        wrap(method),
+        tools.data,
+        config,
+        workplace,
+        on_step=lambda step, log: on_step(step, log, method.unet),
+        on_checkpoint=on_checkpoint,
+    )
+    return method.unet.state_dict()
+
+
+def place(folder: Path, name: str = "a", stage: str = "train") -> Workplace:
+    """Return a workplace below ``folder``."""
+    return Workplace(folder=folder / name, stage=stage, fingerprint="0123456789abcdef0123")
+
+
+def interrupt_at(last: int, error: type[BaseException] = KeyboardInterrupt) -> Callable[..., None]:
+    """Return an ``on_step`` or ``on_checkpoint`` that raises at a step."""
+
+    def stop(step: int, *_: object) -> None:
+        if step == last:
+            raise error
+
+    return stop
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Assert that both have the same tensors, bit for bit."""
+    assert found.keys() == wanted.keys()
+    assert [name for name in wanted if not torch.equal(found[name], wanted[name])] == []
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    """Return the names of the tensors that differ."""
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def logs(workplace: Workplace) -> list[dict[str, Any]]:
+    """Return the logged losses, one entry a step."""
+    return [json.loads(line) for line in workplace.losses.read_text().splitlines()]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def times_of(folder: Path) -> dict[Path, int]:
+    """Return when every file below a folder was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@contextmanager
+def ran_once(
+    run: Callable[[Params], None], tools: SimpleNamespace, folder: Path, store_file: Path
+) -> Iterator[SimpleNamespace]:
+    """Run a stage that trains in a folder, and stay there: yield its files, and the params."""
+    shutil.copytree(tools.folder / "training", folder / "data" / "training")
+    shutil.copy(store_file, folder)
+    params = params_for(tools.folder, steps=3, checkpoint_every=2)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        run(params)
+        yield SimpleNamespace(folder=folder, params=params, files=files_of(folder / "models"))
+
+
+def runs() -> list[Any]:
+    """Return the runs in MLflow, the oldest first."""
+    client = store.connect()
+    return list(client.search_runs([store.experiment_id(client)], order_by=["start_time ASC"]))
