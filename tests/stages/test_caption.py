@@ -4,6 +4,7 @@ from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from stages.caption import caption
 from stages.core.paths import CAPTIONS
+from stages.core.shards import read_counts
 from tests.support.samples import ESCAPES, HOSTILE
 from tests.support.tiny_corpus import SHARD_SIZE, contents, counted, dropped, image, params_for, rows_of, write_world
 
@@ -32,6 +33,7 @@ def test_empty_captions_are_dropped_and_counted(models, workplace, monkeypatch):
     caption(params_for(models))
     assert [row["key"][-1] for row in rows_of(CAPTIONS)] == ["0", "2", "5"]
     assert dropped("caption") == {"empty caption": 3}
+    assert read_counts(CAPTIONS) == {"test": {}, "caption": {"empty caption": 3}}
 
 
 def test_hostile_captions_become_clean_lines(models, workplace, monkeypatch):

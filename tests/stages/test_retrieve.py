@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from stages.core.errors import InputError
 from stages.core.paths import CORPUS, EDITS, PAIRS, TRAINING_SET
+from stages.core.shards import read_counts
 from stages.corpus.samples import write_corpus
 from stages.retrieve import retrieve
 from stages.segment import segment
@@ -85,6 +86,7 @@ def test_edits_without_a_target_are_counted_by_reason(models, workplace):
     retrieve(params_for(models, retrieve={"min_text_image": 1.0}))
     assert rows_of(PAIRS) == []
     assert dropped("retrieve") == {"target does not show the edit prompt": 6}
+    assert read_counts(PAIRS) == {"test": {}, "retrieve": dropped("retrieve")}
 
 
 def test_an_image_alone_in_its_corpus_has_no_neighbour(models, workplace):

@@ -7,6 +7,7 @@ import pytest
 from stages.common.parquet import read_table, write_table
 from stages.core.errors import InputError
 from stages.core.paths import HELD_OUT, PAIRS, TRAINING_SET
+from stages.core.shards import read_counts
 from stages.pairing.columns import PAIR_COLUMNS, SCORES
 from stages.segment import segment
 from tests.support.tiny_corpus import (
@@ -75,6 +76,8 @@ def test_empty_and_full_masks_are_dropped_within_any_limits(models, workplace, t
     assert samples_of(TRAINING_SET) == []
     side = {"empty or below": "min_area", "full or above": "max_area"}[reason]
     assert dropped("segment") == {f"source mask {reason} segment.{side}": 6}
+    assert read_counts(TRAINING_SET) == {"test": {}, "retrieve": {}, "segment": dropped("segment")}
+    assert read_counts(HELD_OUT) == {"test": {}, "retrieve": {}, "segment held out": {}}
 
 
 def test_a_column_of_another_type_is_an_error(models, workplace):
