@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stages.core.params import Losses
+from stages.diffusion.losses import active_terms
 from stages.report.captions import DEFINITIONS
 from stages.report.formats import csv_text
 from stages.report.results import HEADINGS
@@ -137,16 +138,10 @@ def _table(found: Found, losses: Mapping[str, Losses]) -> list[str]:
         if row.configuration == TRUE_TARGETS and TRUE_TARGETS not in configurations:
             continue
         cells = [_spread(_values(found, name, metric)) for metric in SHOWN]
+        label = " + ".join(term.symbol for term in active_terms(losses[row.configuration]))
         masks = "predicted" if row.system == "iedit_m" else "none"
-        lines.append(f"| {name} | {_label(losses[row.configuration])} | {row.trained_on} | {masks} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {label} | {row.trained_on} | {masks} | {' | '.join(cells)} |")
     return lines
-
-
-def _label(losses: Losses) -> str:
-    """Return the terms that are on, in the symbols of the paper."""
-    symbol = {"ldm": "L_LDM", "paired": "L_paired", "mask": "L_mask", "guided": "L_guided"}[losses.noise]
-    on = [(symbol, True), ("L_loc", losses.local_clip), ("L_global", losses.global_clip), ("L_perc", losses.perceptual)]
-    return " + ".join(name for name, is_on in on if is_on)
 
 
 def _judged(found: Found) -> list[str]:

@@ -9,13 +9,15 @@ from stages.core.errors import InputError, first_line
 from stages.core.paths import IEDIT_LOSSES, TRAINING_SET
 from stages.core.shards import list_shards, read_counts
 from stages.corpus.samples import EditSample, read_edits
+from stages.diffusion.losses import TERM_NAMES
 
 SHOWN_PAIRS = 8  # training pairs in the report
 PANELS = {
-    "Losses of Eq 12, weighted": ["weighted/noise", "weighted/global_clip", "weighted/local_clip", "weighted/perceptual"],
-    "Losses, raw": ["raw/noise", "raw/global_clip", "raw/local_clip", "raw/perceptual"],
+    "Losses of Eq 12, weighted": [f"weighted/{name}" for name in TERM_NAMES],
+    "Losses, raw": [f"raw/{name}" for name in TERM_NAMES],
     "Gradient norm": ["gradient_norm"],
 }
+"""Title of a plot → the columns of the training log in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
