@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "pairing": {"core", "common", "models", "corpus"},
     "editing": {"core", "common", "models", "corpus", "diffusion"},
     "tracking": {"core", "common", "models", "corpus", "metrics", "editing"},
-    "training": {"core", "common", "models", "corpus", "diffusion", "tracking"},
+    "training": {"core", "common", "models", "corpus", "diffusion", "editing", "tracking"},
     "comparison": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "tracking"},
     "report": {"core", "common", "models", "corpus", "diffusion", "metrics", "comparison"},
     "studies": {

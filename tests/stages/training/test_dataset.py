@@ -72,7 +72,7 @@ def test_corpus_captions_are_other_prompts(tools, tmp_path):
     torch.testing.assert_close(batch.clip_prompt, tools.clip.embed_texts(["IMG 1"]), rtol=1e-4, atol=1e-5)
 
 
-def test_every_pass_has_every_row_once_in_an_order_of_its_own():
+def test_every_pass_has_every_row_once_in_its_own_order():
     rows = order(13, 0, 0)
     passes = [[next(rows) for _ in range(13)] for _ in range(4)]
     assert all(sorted(each) == list(range(13)) for each in passes)
