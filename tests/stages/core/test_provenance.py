@@ -160,7 +160,7 @@ class TestStageCode:
             ("language/things.txt", "mutate"),
             ("pairing/neighbours.py", "retrieve"),
             ("training/iedit.py", "train"),
-            ("diffusion/losses.py", "train"),
+            ("diffusion/losses.py", "train evaluate"),  # whose report plots the terms
             ("training/instruct_pix2pix.py", "instruct"),
             ("training/loop.py", "train instruct"),
             ("metrics/scores.py", "evaluate"),
