@@ -43,9 +43,9 @@ class Editor:
         Args:
             request: the picture, the prompt, and what the mask is found by.
             mask_mode: where the mask comes from.
-            sampling: the settings of the edit.
+            sampling: solver, steps, strength, guidance and mask settings.
             images: how many edits, at least 1.
-            seed: of the noise.
+            seed: decides the noise.
 
         Raises:
             InputError: the mask mode and the request do not fit together, CLIPSeg finds nothing to mask, or the picture is
@@ -89,7 +89,7 @@ class Editor:
             prompts: n.
             masks: (n, 1, h, w), 1 where the edit belongs; None edits the whole picture.
             sampling: solver, steps, strength and guidance.
-            seed: of the noise.
+            seed: decides the noise.
             keys: n names; the noise of a picture depends on the seed and its name, not on its place in the batch.
             from_noise: start from noise alone, without the source in it.
         """
@@ -162,7 +162,7 @@ class Editor:
             prompts: n.
             terms: n, what each edit is about.
             sampling: the settings of the draft and of the edit.
-            seed: of the noise.
+            seed: decides the noise.
             keys: n names, as in :func:`edit_batch`.
 
         Raises:

@@ -24,8 +24,8 @@ class Cases:
 
     sources: Tensor  # (n, 3, H, W) in [0, 1]
     masks: Tensor  # (n, 1, H, W) in [0, 1], 1 where the edit belongs
-    captions: Sequence[str]  # of the sources
-    prompts: Sequence[str]  # of the edits
+    captions: Sequence[str]  # what the sources show
+    prompts: Sequence[str]  # what the edits shall show
     target_terms: Sequence[str]  # what the edited region must show: "blue car"
     candidates: Sequence[Sequence[str]]  # for each case the terms that could stand there, with the target; each counts once
 

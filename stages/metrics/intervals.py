@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stages.core.errors import InputError
 
 Values = NDArray[np.float64]
-GROUPS = 50  # of the jackknife, which evaluates the statistic once a group
+GROUPS = 50  # in the jackknife, which evaluates the statistic once a group
 NAN = float("nan")
 
 

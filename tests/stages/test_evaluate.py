@@ -1,14 +1,16 @@
 """Stage evaluate: what it writes, what a second run makes again, and what stops it before any work."""
 
 import csv
-import json
+import io
+import os
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from stages.comparison.standard import current_standard
 from stages.core.errors import InputError
 from stages.core.files import read_json, write_json
 from stages.core.params import Params
-from stages.core.paths import EDITED, EDITS, TRAINING_SET
+from stages.core.paths import EDITED, EDITS, IEDIT, LOGS, REPORTS, TRAINING_SET
 from stages.corpus.samples import write_edits
 from stages.evaluate import evaluate
 from stages.instruct import instruct
@@ -33,6 +35,7 @@ from stages.tracking.evaluations import load_scores
 from stages.tracking.gate import LABELS
 from stages.tracking.registry import current_champion
 from stages.train import train
+from tests.support.stores import move_store
 from tests.support.tiny_corpus import (
     SHARD_SIZE,
     contents,
@@ -47,94 +50,148 @@ from tests.support.tiny_corpus import (
 )
 
 HOSTILE = ' <script src="//evil.example">\x1b[2J\x9b31m\x00</script>\n../../../etc/passwd'
+REPORTED = {
+    *("metrics.json", "table.md", "table.csv", "pairs.md", "pairs.csv", "claims.md", "cases.csv", "report.html"),
+    *("sheet.png", "samples/source.png", "samples/edit.json"),
+}
 
 
-def test_train_and_evaluate(models, workplace, capsys):
-    write_world(2)
-    for path, first in ((EDITS / "00000.parquet", 0), (EDITS / "00001.parquet", SHARD_SIZE)):
-        rows = [edit_row(number) for number in range(first, first + SHARD_SIZE, 2)]
-        words = ("caption", "edit_prompt", "source_diff", "target_diff")
-        write_table(path, [row | {name: row[name] + HOSTILE for name in words} for row in rows], mutate.COLUMNS)
-    params = params_for(models)
-    Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-    for stage in (retrieve, segment, train, instruct, evaluate):
-        stage(params)
+@pytest.fixture(scope="module")
+def evaluated(models, empty_store, tmp_path_factory) -> SimpleNamespace:
+    """A project that was trained and evaluated once on hostile captions; read only."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    shutil.copy(empty_store, folder)
+    move_store(folder / "mlflow.db", empty_store.parent, folder)
+    terminal = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(terminal), redirect_stderr(terminal):
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        write_world(2)
+        for path, first in ((EDITS / "00000.parquet", 0), (EDITS / "00001.parquet", SHARD_SIZE)):
+            rows = [edit_row(number) for number in range(first, first + SHARD_SIZE, 2)]
+            words = ("caption", "edit_prompt", "source_diff", "target_diff")
+            write_table(path, [row | {name: row[name] + HOSTILE for name in words} for row in rows], mutate.COLUMNS)
+        params = params_for(models)
+        Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+        for stage in (retrieve, segment, train, instruct, evaluate):
+            stage(params)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow writes it, and the next test would use it
+    return SimpleNamespace(folder=folder, params=params, terminal=terminal.getvalue())
 
-    metrics = json.loads(Path("reports/latest/metrics.json").read_text())
+
+@pytest.fixture
+def inside(evaluated, monkeypatch) -> SimpleNamespace:
+    """The evaluated project, which is the current folder; read only."""
+    monkeypatch.chdir(evaluated.folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return evaluated
+
+
+@pytest.fixture
+def copied(evaluated, workplace) -> SimpleNamespace:
+    """A copy of the evaluated project, which is the current folder."""
+    shutil.copytree(evaluated.folder, workplace, dirs_exist_ok=True)
+    move_store(Path("mlflow.db"), evaluated.folder, workplace)
+    return evaluated
+
+
+def read_metrics() -> dict:
+    return read_json(REPORTS / "metrics.json")
+
+
+def test_metrics_cover_every_system_on_every_case(inside):
+    metrics = read_metrics()
     assert metrics["cases"] == 4
     assert set(metrics["systems"]) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
-    assert str(workplace) not in Path("reports/latest/metrics.json").read_text()
+    assert str(inside.folder) not in (REPORTS / "metrics.json").read_text()
+
+
+def test_the_quality_of_predicted_masks_is_reported(inside, models):
     cases = samples_of(TRAINING_SET)[:4]
     predicted = [masks_of(models, case.source, case.target_diff) >= models.threshold for case in cases]
     assert all(mask.any() for mask in predicted)
     true = [np.asarray(case.source_mask) > 0 for case in cases]
     overlap = [(one & other).sum() / (one | other).sum() for one, other in zip(true, predicted, strict=True)]
-    found = metrics["predicted_masks"]
+    found = read_metrics()["predicted_masks"]
     assert found["true_area"] == pytest.approx(np.mean(true), abs=1e-6)
     assert found["area"] == pytest.approx(np.mean(predicted), abs=1e-3)
     assert found["miou"] == pytest.approx(np.mean(overlap), abs=5e-3)
-    client = store.connect()
-    version = client.get_model_version("iedit", "1")
-    evaluated = client.get_run(version.run_id).data.metrics
+
+
+def test_scores_and_times_are_logged_to_the_training_run(inside):
+    client, metrics = store.connect(), read_metrics()
+    logged = client.get_run(client.get_model_version("iedit", "1").run_id).data.metrics
     for system, scores in metrics["systems"].items():
         for name, value in scores.items():
-            assert evaluated.get(f"evaluate/{system}/{name}") == (None if value is None else pytest.approx(value))
-    written = {path.relative_to("reports/latest").as_posix() for path in Path("reports/latest").rglob("*") if path.is_file()}
-    assert {"pairs.csv", "pairs.md", "claims.md"} <= written
-    seconds = read_json(Path("logs/seconds_per_edit.json"))
+            assert logged.get(f"evaluate/{system}/{name}") == (None if value is None else pytest.approx(value))
+    seconds = read_json(LOGS / "seconds_per_edit.json")
     assert all(seconds[system] > 0 for system in metrics["systems"])
-    assert evaluated["evaluate/iedit_m/seconds_per_edit"] == seconds["iedit_m"]
-    assert {"metrics.json", "cases.csv", "report.html", "sheet.png", "samples/source.png", "samples/edit.json"} <= written
-    assert read_json(Path("reports/latest/samples/edit.json"))["prompt"] == samples_of(TRAINING_SET)[0].edit_prompt
+    assert logged["evaluate/iedit_m/seconds_per_edit"] == seconds["iedit_m"]
 
-    told = {"terminal": "".join(capsys.readouterr()).encode()}  # what was in the captions is words in all that is read
+
+def test_every_report_is_written_and_nothing_else(inside):
+    assert {path.relative_to(REPORTS).as_posix() for path in REPORTS.rglob("*") if path.is_file()} == REPORTED
+    assert read_json(REPORTS / "samples/edit.json")["prompt"] == samples_of(TRAINING_SET)[0].edit_prompt
+    ours = {"data", "logs", "models", "reports", "mlruns", "mlflow.db", "params.yaml"}
+    assert {path.name for path in inside.folder.iterdir()} <= ours
+
+
+def test_hostile_captions_stay_words_wherever_they_are_shown(inside):
+    shown = {"terminal": inside.terminal.encode()}
     files = [path for folder in ("reports", "logs", "mlruns", "models") for path in Path(folder).rglob("*") if path.is_file()]
-    told |= {str(path): path.read_bytes() for path in files if path.suffix not in (".png", ".webp", ".safetensors")}
+    shown |= {str(path): path.read_bytes() for path in files if path.suffix not in (".png", ".webp", ".safetensors")}
     assert {".html", ".json", ".csv", ".md", ".yaml"} <= {path.suffix for path in files}
     with closing(sqlite3.connect("mlflow.db")) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         rows = [row for name in tables for row in database.execute(f'SELECT * FROM "{name}"')]
-    told["mlflow.db"] = "\n".join(str(value) for row in rows for value in row).encode()
-    assert b"train.losses.noise" in told["mlflow.db"]
-    assert [name for name, text in told.items() if "mlruns" in name and b"evil.example" in text]  # there the example is kept
+    shown["mlflow.db"] = "\n".join(str(value) for row in rows for value in row).encode()
+    assert b"train.losses.noise" in shown["mlflow.db"]
+    assert "iEdit-M" in inside.terminal
+    assert [name for name, text in shown.items() if "mlruns" in name and b"evil.example" in text]  # the model's example
     marks = [b"\x1b", b"\\u001b", b"\x00", b"\\u0000", "\x9b".encode(), b"\\u009b"]
-    assert [(name, mark) for name, text in told.items() for mark in marks if mark in text] == []
-    assert b"evil.example" in told["reports/latest/report.html"]
-    assert b"<script" not in told["reports/latest/report.html"]
-    ours = {"data", "logs", "models", "reports", "mlruns", "mlflow.db", "params.yaml"}
-    assert {path.name for path in workplace.iterdir()} <= ours
+    assert [(name, mark) for name, text in shown.items() for mark in marks if mark in text] == []
+    assert b"evil.example" in shown["reports/latest/report.html"]
+    assert b"<script" not in shown["reports/latest/report.html"]
 
-    before, kept = Path("reports/latest").rename("before"), contents(EDITED)
+
+def test_a_second_run_edits_nothing_and_reports_the_same(copied, evaluated):
+    kept = contents(EDITED)
+    shutil.rmtree(REPORTS)
     shutil.copytree(EDITED / "sdedit", EDITED / "of a system that was compared once")
-    evaluate(params)
-    assert {name for name in written if (before / name).read_bytes() != Path("reports/latest", name).read_bytes()} == set()
+    evaluate(copied.params)
+    before = evaluated.folder / REPORTS
+    assert {name for name in REPORTED if (before / name).read_bytes() != (REPORTS / name).read_bytes()} == set()
     assert contents(EDITED) == kept
     assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit at the strength of iEdit-M
 
+
+def test_another_model_remakes_only_its_own_edits(copied, models):
+    """The base itself takes the model's place, and then challenges the champion on cases that the latter has no scores on."""
+    first, kept = read_metrics(), contents(EDITED)
+    champion = current_champion()
+    assert champion.version == "1"
     evaluate(params_for(models, evaluate={"max_cases": 3}))  # of the two batches of three, the second goes
     assert counted("evaluate") == (0, 18, 0, 6)
-    shutil.rmtree("models/iedit")
-    shutil.copytree(models.diffusion.name, "models/iedit")  # another model in the same place: the base itself
-    write_json(Path("models/iedit/iedit.json"), {"sampling": params.sampling.model_dump()})
-    evaluate(params)
+    shutil.rmtree(IEDIT)
+    shutil.copytree(models.diffusion.name, IEDIT)
+    write_json(IEDIT / "iedit.json", {"sampling": copied.params.sampling.model_dump()})
+    evaluate(copied.params)
     assert counted("evaluate") == (12, 12, 8, 4)
     others = ("masks/", "sdedit", "inpainting/", "instruct_pix2pix/")
     alike = {name: data for name, (data, _) in kept.items() if name.startswith(others)}
     assert {name: data for name, (data, _) in contents(EDITED).items() if name in alike} == alike
-    again = read_json(Path("reports/latest/metrics.json"))["systems"]
-    assert again["sdedit"] == again["iedit"] == metrics["systems"]["sdedit"]
+    again = read_metrics()["systems"]
+    assert again["sdedit"] == again["iedit"] == first["systems"]["sdedit"]
 
-    fewer = params_for(models, evaluate={"max_cases": 2})  # another evaluation set: the champion is evaluated on it first
+    fewer, client = params_for(models, evaluate={"max_cases": 2}), store.connect()
     client.set_registered_model_alias("iedit", "champion", "1")  # whichever of the two was better
-    champion = current_champion()
-    assert champion.version == "1"
     evaluate(fewer)
     standard = current_standard(fewer)
-    kept = load_scores(client, champion.model_id, standard.evaluation_set, standard.cases)
-    with Path("before/cases.csv").open(newline="") as file:
+    scores = load_scores(client, champion.model_id, standard.evaluation_set, standard.cases)
+    with (copied.folder / REPORTS / "cases.csv").open(newline="") as file:
         own = [row for row in csv.DictReader(file) if row["system"] == "iedit_m"][:2]
     for name in LABELS:
-        np.testing.assert_allclose(kept[name], [float(row[name]) for row in own], rtol=1e-3)
+        np.testing.assert_allclose(scores[name], [float(row[name]) for row in own], rtol=1e-3)
 
 
 def test_a_missing_store_is_an_error_before_any_work(models, workplace, monkeypatch):
@@ -163,7 +220,7 @@ class TestDamagedInput:
 
     @pytest.fixture
     def pairs(self, models, workplace) -> Params:
-        """The training set, and a model and losses as if train had left the base as it is."""
+        """A training set, and trained models that are copies of the base."""
         params = write_training_pairs(models)
         Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
         shutil.copytree(models.diffusion.name, "models/iedit")
@@ -174,11 +231,11 @@ class TestDamagedInput:
 
     @pytest.fixture(autouse=True)
     def work(self, monkeypatch) -> None:
-        def begun(*_, **__):
-            pytest.fail("the work was begun")
+        def started(*_, **__):
+            pytest.fail("an edit was started")
 
-        monkeypatch.setattr("stages.editing.editor.Editor.edit_batch", begun)
-        monkeypatch.setattr("stages.comparison.systems.StableDiffusionInstructPix2PixPipeline.__call__", begun)
+        monkeypatch.setattr("stages.editing.editor.Editor.edit_batch", started)
+        monkeypatch.setattr("stages.comparison.systems.StableDiffusionInstructPix2PixPipeline.__call__", started)
 
     @pytest.mark.parametrize(
         ("role", "file"),

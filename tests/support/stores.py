@@ -1,0 +1,15 @@
+"""Copies of an MLflow store."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+
+def move_store(database: Path, old: Path, new: Path) -> None:
+    """Replace the folder in every path that a copied MLflow store holds."""
+    with closing(sqlite3.connect(database)) as store, store:
+        for (table,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for _, column, kind, *_ in store.execute(f'PRAGMA table_info("{table}")').fetchall():
+                if kind.startswith(("VARCHAR", "TEXT")):
+                    change = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE "{column}" LIKE ?'
+                    store.execute(change, (str(old), str(new), f"%{old}%"))
