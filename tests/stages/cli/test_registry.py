@@ -20,6 +20,7 @@ def judge(client, tmp_path, monkeypatch) -> Judge:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     judge = Judge(v1=0, v2=1, v3=-1)
     monkeypatch.setattr("stages.comparison.standard.current_standard", lambda _: judge.standard())
+    monkeypatch.setattr("stages.cli.registry.set_threads", lambda _: None)  # it would slow down all later tests
     for _ in range(3):
         register(client)
     return judge
