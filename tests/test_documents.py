@@ -19,51 +19,41 @@ from tests.support.composed import composed
 DOCUMENTS = [ROOT / "README.md", ROOT / "reports" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = DOCUMENTS[0].read_text()
 CI = (ROOT / ".ci" / "run").read_text().splitlines()
-END_TO_END = {
-    node.name: node
-    for name in (
-        *("test_end_to_end.py", "stages/tracking/test_promotion.py", "stages/cli/test_configure.py"),
-        *("ops/test_prefect.py", "ops/platform.py", "ops/test_mlflow.py", "ops/test_rebuilding.py"),
-    )
-    for node in ast.parse((ROOT / "tests" / name).read_text()).body
-    if hasattr(node, "name")
-}
-# The start of a command → the test that runs it, and the words by which it does.
+# The start of a command → the test file that runs it, and the words by which it does.
 RUN_BY = {
-    "iedit edit reports/samples/source.png": (
-        "test_registered_model_edits_from_the_command_line",
-        "-m stages.cli.main edit reports/samples/source.png",
-    ),
-    "dvc metrics show": ("test_dvc_shows_metrics_and_plots", "dvc metrics show"),
-    "dvc plots show": ("test_dvc_shows_metrics_and_plots", "dvc plots show"),
-    "make flow": ("test_flow_runs_every_stage_of_the_pipeline", "-m flows.pipeline"),
-    "make server": ("started", "server"),
-    "make deploy": ("started", "deploy"),
-    "make worker": ("started", "worker"),
-    "PREFECT_API_URL=http://127.0.0.1:4200/api prefect deployment run refresh/nightly": (
-        "test_bad_input_fails_at_once_and_is_reported",
-        "prefect deployment run refresh/nightly --param images=5000",
-    ),
+    "iedit edit reports/samples/source.png": ("test_end_to_end.py", "-m stages.cli.main edit reports/samples/source.png"),
+    "dvc repro": ("test_end_to_end.py", "dvc repro"),
+    "dvc metrics show": ("test_end_to_end.py", "dvc metrics show"),
+    "dvc plots show": ("test_end_to_end.py", "dvc plots show"),
+    "make flow": ("test_end_to_end.py", "-m flows.pipeline"),
+    "make reference": ("test_end_to_end.py", "-m stages.studies.reference"),
+    "mlflow ui": ("test_end_to_end.py", "mlflow ui"),
     "iedit configure preset=paper source=folder": (
-        "test_both_sources_of_own_images_are_chosen",
+        "stages/cli/test_configure.py",
         "configure preset=paper source=folder ingest.source.path=photos",
     ),
     "iedit configure preset=paper source=webdataset": (
-        "test_both_sources_of_own_images_are_chosen",
+        "stages/cli/test_configure.py",
         'configure preset=paper source=webdataset ingest.source.path="corpus/*.tar"',
     ),
-    "iedit promote": ("TestCommand", "promote 3"),
-    "iedit rollback": ("TestCommand", "rollback"),
-    "iedit history": ("test_every_command_works_with_the_server_alone", "history"),
-    "iedit lineage": ("test_every_command_works_with_the_server_alone", "lineage models:/iedit@champion"),
-    "iedit reproduce": ("test_the_champion_is_made_again_in_a_clean_clone", "reproduce models:/iedit@champion"),
-    "mlflow models serve": ("served", "mlflow models serve --model-uri models:/iedit@champion --env-manager local"),
-    "curl http://127.0.0.1:5001/invocations": ("request", "dataframe_records"),
-    "dvc push": ("test_the_champion_is_made_again_in_a_clean_clone", "dvc push"),
-    "dvc exp run --queue": ("TestExperiments", "dvc exp run --queue -C data/nltk"),
-    "dvc queue start": ("TestExperiments", "dvc queue start"),
-    "dvc exp show": ("TestExperiments", "dvc exp show"),
-    "mlflow ui": ("test_tracking_page_answers", "mlflow ui"),
+    "iedit promote": ("stages/cli/test_registry.py", "promote 3"),
+    "iedit rollback": ("stages/cli/test_registry.py", "rollback"),
+    "iedit history": ("ops/test_mlflow.py", "history"),
+    "iedit lineage": ("ops/test_mlflow.py", "lineage models:/iedit@champion"),
+    "iedit reproduce": ("ops/test_rebuilding.py", "reproduce models:/iedit@champion"),
+    "mlflow models serve": ("ops/test_mlflow.py", "mlflow models serve --model-uri models:/iedit@champion --env-manager local"),
+    "curl http://127.0.0.1:5001/invocations": ("ops/test_mlflow.py", "dataframe_records"),
+    "make server": ("ops/platform.py", "server"),
+    "make deploy": ("ops/platform.py", "deploy"),
+    "make worker": ("ops/platform.py", "worker"),
+    "PREFECT_API_URL=http://127.0.0.1:4200/api prefect deployment run refresh/nightly": (
+        "ops/test_prefect.py",
+        "prefect deployment run refresh/nightly --param images=5000",
+    ),
+    "dvc push": ("ops/test_rebuilding.py", "dvc push"),
+    "dvc exp run --queue": ("ops/test_rebuilding.py", "dvc exp run --queue -C data/nltk"),
+    "dvc queue start": ("ops/test_rebuilding.py", "dvc queue start"),
+    "dvc exp show": ("ops/test_rebuilding.py", "dvc exp show"),
 }
 NOT_RUN = ("make nano", "make tune", "make tables", "make ablation")  # they take hours; tests run their parts on tiny models
 
@@ -78,9 +68,10 @@ def commands(start: str = "") -> list[str]:
     return [line for line in lines if line.startswith(start)]
 
 
-def texts(test: str) -> list[str]:
-    """Return the string literals of a test in the order of the text."""
-    found = [node for node in ast.walk(END_TO_END[test]) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+def texts(file: str) -> list[str]:
+    """Return the string literals of a test file in the order of the text."""
+    tree = ast.parse((ROOT / "tests" / file).read_text())
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return [node.value for node in sorted(found, key=lambda node: (node.lineno, node.col_offset))]
 
 
@@ -90,9 +81,9 @@ def test_command_is_run_somewhere(command):
     if start is None:
         assert command in CI or command.startswith(NOT_RUN), f"{command}: nothing runs it"
         return
-    test, words = RUN_BY[start]
-    found, wanted = texts(test), words.split()
-    assert any(found[place : place + len(wanted)] == wanted for place in range(len(found))), f"{test} does not run {words}"
+    file, words = RUN_BY[start]
+    found, wanted = texts(file), words.split()
+    assert any(found[place : place + len(wanted)] == wanted for place in range(len(found))), f"{file} does not run {words}"
 
 
 def test_commands_that_tests_run_by_another_name():

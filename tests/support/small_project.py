@@ -62,7 +62,8 @@ def make_project(folder: Path) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in FILES:
         shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "data" / "nltk", folder / "data" / "nltk")
+    for path in ("data/nltk", "reports/samples"):
+        shutil.copytree(ROOT / path, folder / path)
     set_params(folder, SMALL)
     run(folder, "git", "init", "-q")
     run(folder, "dvc", "init", "-q")
