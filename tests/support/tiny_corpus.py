@@ -169,6 +169,7 @@ def params_for(models: SimpleNamespace, **changes) -> Params:
             "bootstrap": 10,
         },
     }
+    values["threads"] = 1  # two threads on tiny tensors mostly wait for each other
     for section in small | changes:
         values[section] |= small.get(section, {}) | changes.get(section, {})
     return Params.model_validate(values)
