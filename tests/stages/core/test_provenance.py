@@ -157,18 +157,18 @@ class TestStageCode:
         ("module", "behind"),
         [
             ("models/captioner.py", "caption"),
-            ("language/things.txt", "mutate"),
-            ("pairing/neighbours.py", "retrieve"),
+            pytest.param("language/things.txt", "mutate", marks=pytest.mark.exhaustive),
+            pytest.param("pairing/neighbours.py", "retrieve", marks=pytest.mark.exhaustive),
             ("training/iedit.py", "train"),
             ("diffusion/losses.py", "train evaluate"),  # whose report plots the terms
             ("training/instruct_pix2pix.py", "instruct"),
-            ("training/loop.py", "train instruct"),
-            ("metrics/scores.py", "evaluate"),
-            ("ingest.py", "ingest"),
+            pytest.param("training/loop.py", "train instruct", marks=pytest.mark.exhaustive),
+            pytest.param("metrics/scores.py", "evaluate", marks=pytest.mark.exhaustive),
+            pytest.param("ingest.py", "ingest", marks=pytest.mark.exhaustive),
             ("models/hub.py", "caption retrieve segment train instruct evaluate"),
             ("core/shards.py", ""),
-            ("tracking/store.py", ""),
-            ("cli/main.py", ""),
+            pytest.param("tracking/store.py", "", marks=pytest.mark.exhaustive),
+            pytest.param("cli/main.py", "", marks=pytest.mark.exhaustive),
         ],
     )
     def test_a_changed_statement_changes_the_stages_behind_it(self, copy, codes, tmp_path, module, behind):
