@@ -20,7 +20,8 @@ from stages.report.contact_sheet import SHEET_CASES, contact_sheet
 from stages.report.formats import write_case_scores, write_tables
 from stages.report.page import write_report
 from stages.report.pictures import save_picture
-from stages.report.story import Story
+from stages.report.plots import plot_losses
+from stages.report.story import WEIGHTED, Story
 
 TITLE = "iEdit: localised text-guided image editing with weak supervision"
 CREDITS = "Artwork of the embedded world: OpenMoji (openmoji.org), CC BY-SA 4.0."
@@ -76,7 +77,7 @@ def write_evaluation(folder: Path, comparison: Comparison, story: Story, params:
     """Write the results of the stage evaluate, and print the table.
 
     Args:
-        folder: gets the files of ``write_comparison``, cases.csv, report.html and samples/.
+        folder: gets the files of ``write_comparison``, cases.csv, report.html, losses.svg and samples/.
         comparison: the systems' edits and scores.
         story: how the model came about.
         params: the bootstrap, the seed, and the length of the gallery.
@@ -98,6 +99,7 @@ def write_evaluation(folder: Path, comparison: Comparison, story: Story, params:
         credits_line=CREDITS,
         claims=claims,
     )
+    write_text(folder / "losses.svg", plot_losses(story.losses, WEIGHTED, [*story.panels().get(WEIGHTED, []), "total"]))
     _write_sample(folder / "samples", cases[0])
 
 

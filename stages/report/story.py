@@ -12,8 +12,9 @@ from stages.corpus.samples import EditSample, read_edits
 from stages.diffusion.losses import TERM_NAMES
 
 SHOWN_PAIRS = 8  # training pairs in the report
+WEIGHTED = "Losses of Eq 12, weighted"
 PANELS = {
-    "Losses of Eq 12, weighted": [f"weighted/{name}" for name in TERM_NAMES],
+    WEIGHTED: [f"weighted/{name}" for name in TERM_NAMES],
     "Losses, raw": [f"raw/{name}" for name in TERM_NAMES],
     "Gradient norm": ["gradient_norm"],
 }

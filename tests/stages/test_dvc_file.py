@@ -7,8 +7,6 @@ import yaml
 from dvc.repo import Repo
 
 from stages.__main__ import STAGES
-from stages.core.paths import IEDIT_LOSSES
-from stages.diffusion.losses import TERM_NAMES
 from tests.support import ROOT
 
 FILE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -41,12 +39,6 @@ def test_compiled_files_are_no_code():
     with Repo(ROOT) as repo:
         assert repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus/__pycache__"))
         assert not repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus"))
-
-
-def test_plots_of_losses_follow_from_the_terms():
-    curves = [entry["y"] for plot in FILE["plots"] for entry in plot.values()]
-    (plotted,) = [curve[str(IEDIT_LOSSES)] for curve in curves if str(IEDIT_LOSSES) in curve]
-    assert plotted == [*(f"weighted/{name}" for name in TERM_NAMES), "total"]
 
 
 def models_named(value) -> list[str]:

@@ -52,7 +52,7 @@ from tests.support.tiny_corpus import (
 HOSTILE = ' <script src="//evil.example">\x1b[2J\x9b31m\x00</script>\n../../../etc/passwd'
 REPORTED = {
     *("metrics.json", "table.md", "table.csv", "pairs.md", "pairs.csv", "claims.md", "cases.csv", "report.html"),
-    *("sheet.png", "samples/source.png", "samples/edit.json"),
+    *("sheet.png", "losses.svg", "samples/source.png", "samples/edit.json"),
 }
 
 

@@ -65,6 +65,7 @@ TORN = [
     ("evaluate", "reports/latest/table.md", 50),
     ("evaluate", "reports/latest/report.html", 1000),
     ("evaluate", "reports/latest/sheet.png", 500),
+    ("evaluate", "reports/latest/losses.svg", 500),
     ("evaluate", "reports/latest/samples/source.png", 100),
     ("evaluate", "reports/latest/samples/edit.json", 20),
     ("evaluate", "logs/evaluate.json", 20),
