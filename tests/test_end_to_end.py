@@ -137,9 +137,9 @@ def test_dvc_shows_metrics_and_plots(project):
 
 
 def test_flow_runs_every_stage_of_the_pipeline(project):
-    told = run(project, sys.executable, "-m", "flows.pipeline")
+    output = run(project, sys.executable, "-m", "flows.pipeline")
     for stage in STAGES:
-        assert stage in told
+        assert stage in output
 
 
 def test_tracking_page_answers(project):

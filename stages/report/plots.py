@@ -42,7 +42,7 @@ def plot_losses(rows: Sequence[Mapping[str, float]], title: str, columns: Sequen
 
     Args:
         rows: the training log.
-        title: of the plot; two plots on one page need different titles, because the ids in the SVG derive from it.
+        title: the title of the plot; two plots on one page need different titles, because the ids in the SVG derive from it.
         columns: one line each.
 
     Returns:

@@ -75,7 +75,7 @@ def draw_sources(
         cases: n, all of one size.
         base: the model that draws.
         referee: finds the source term in a picture.
-        sampling: of the drawing; its threshold makes masks of the referee's probabilities.
+        sampling: how the sources are drawn; its threshold makes masks of the referee's probabilities.
         seed: the pipeline's seed.
     """
     found: dict[str, EditSample] = {}
