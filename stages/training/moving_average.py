@@ -26,6 +26,8 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     def update(averages: Sequence[Tensor], currents: Sequence[Tensor], _: Tensor | int) -> None:
         # The count is read from the CPU; the one that is passed in lies on the device, and reading it would wait for that.
         rate = decay_at(int(average.n_averaged), decay)
+        # Out of place, at the price of a copy: lerp_ from the averages by 1 - rate rounds differently, and the same commit's
+        # weights would no longer be those of the models that are registered.
         torch._foreach_copy_(list(averages), torch._foreach_lerp(list(currents), list(averages), rate))
 
     average = AveragedModel(model, multi_avg_fn=update)
