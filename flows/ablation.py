@@ -23,13 +23,12 @@ from stages.core.errors import InputError
 from stages.core.files import file_digest, folder_digest, read_json, value_digest, write_json, write_text
 from stages.core.params import Losses, OpenMojiSource
 from stages.core.params_file import read_params
-from stages.core.paths import CONF, IEDIT, LOGS, PARAMS_FILE, REPORTS
+from stages.core.paths import ABLATION, CONF, IEDIT, PARAMS_FILE, REPORTS
 from stages.core.provenance import ROOT, source_digest
 from stages.report.ablation_table import ROWS, SEEDS, TRUE_TARGETS, Found, Scores, ablation_csv, ablation_markdown
 from stages.tracking.lineage import pipeline_digest
 
 LIMIT_SECONDS = 6 * 24 * 3600
-DONE = LOGS / "ablation"
 TARGET, SCORER = "train", "stages.studies.ablation"  # the stage that trains a row's model, and the command that scores it
 CONFIGURATIONS = sorted({row.configuration for row in ROWS.values()})
 
@@ -58,7 +57,7 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
     check_project()
     names = configurations()
     losses = {name: compose_params(f"ablation={name}").train.losses for name in names}
-    with open_sandbox(DONE / "project") as sandbox:
+    with open_sandbox(ABLATION / "project") as sandbox:
         start = Start(training_digest(sandbox), scoring_digest())
         found = {
             (name, seed): try_configuration.with_options(name=f"{name}, seed {seed}")(name, seed, start, sandbox)
@@ -100,14 +99,14 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
         InputError: what the scoring reads has changed since the start, so rows could not be compared.
     """
     systems = [row.system for row in ROWS.values() if row.configuration == name]
-    kept, key = DONE / f"{name}-{seed}.json", value_digest([name, seed, systems, start.training, start.scoring])
+    kept, key = ABLATION / f"{name}-{seed}.json", value_digest([name, seed, systems, start.training, start.scoring])
     if (known := _read_scores(kept, key)) is not None:
         get_run_logger().info("done before")
         return known
     experiment = f"ablation-{name}-{seed}"
     chosen = (f"ablation={name}", f"train.seed={seed}")
     sandbox.run_experiment(experiment, TARGET, chosen, Progress(experiment).follow)
-    scored = DONE / "scores.json"
+    scored = ABLATION / "scores.json"
     sandbox.run(SCORER, "--model", str(sandbox.folder / IEDIT), str(scored), *systems)
     if scoring_digest() != start.scoring:
         raise InputError(f"{PARAMS_FILE}, or the code that scores, was changed while models were trained; run again")

@@ -5,38 +5,23 @@ weights differ in their last digits, and single edits with them; the means over 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.core.errors import InputError
 from stages.core.files import read_json
-from stages.metrics.table import METRICS
+from stages.metrics.table import ALIASES, METRICS
 from stages.report.captions import NAMES
+from stages.report.results import LABELS
 
-PERCENT = 1.0  # points: a mean over the cases of values on a scale of 100
-TOLERANCES: Mapping[str, float] = {
-    "clip_score": PERCENT,
-    "clip_directional": PERCENT,
-    "clip_image": PERCENT,
-    "ssim_m_frame": PERCENT,
-    "ssim_m_region": PERCENT,
-    "ssim_m_bar_frame": PERCENT,
-    "ssim_m_bar_region": PERCENT,
-    "edit_success": 3.0,  # points: one of 300 cases is a third of a point, and a rank flips at the smallest change
-    "frechet_judge_features": 0.5,  # about 7 to 10 here; an estimate from few cases, sensitive to single edits
-    "kid_judge_features": 0.01,  # about 0.1 here
-    "perceptual_outside": 0.005,  # about 0.15 to 0.4 here
-}
-"""Metric → the largest difference that is tolerated. A metric that is not named must not differ at all."""
 FROZEN = ("judge", "vgg", "base", "segmenter")  # models that no run changes, by their names in metrics.json
-LABELS = {metric.key: metric.label for metric in METRICS}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The score that differs most between two evaluations, measured by its tolerance."""
+    """How far one score differs between two evaluations."""
 
     system: str
     metric: str
@@ -44,19 +29,32 @@ class Difference:
     tolerance: float
 
     @property
-    def is_tolerable(self) -> bool:
-        """Whether this difference, and so every smaller one, is within its tolerance."""
-        return self.difference <= self.tolerance
-
-    @property
     def size(self) -> float:
         """The difference as a multiple of the tolerance."""
         return self.difference / self.tolerance if self.tolerance else math.inf if self.difference else 0.0
 
     def __str__(self) -> str:
-        """Return a sentence without its full stop."""
+        """Return the difference, its score and its tolerance."""
         score = f"{LABELS[self.metric]} of {NAMES.get(self.system, self.system)}"
-        return f"the largest difference of a score is {self.difference:.2g} ({score}; allowed {self.tolerance:g})"
+        return f"{self.difference:.2g} ({score}; allowed {self.tolerance:g})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How the scores of two comparable evaluations differ."""
+
+    largest: Difference  # measured by its tolerance
+    not_compared: tuple[str, ...]  # keys of the metrics that only one evaluation has, or that the table no longer has
+
+    @property
+    def is_tolerable(self) -> bool:
+        """Whether every difference is within its tolerance."""
+        return self.largest.difference <= self.largest.tolerance
+
+    def __str__(self) -> str:
+        """Return a sentence without its full stop."""
+        omitted = f"; not compared: {', '.join(LABELS.get(key, key) for key in self.not_compared)}" if self.not_compared else ""
+        return f"the largest difference of a score is {self.largest}{omitted}"
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -75,8 +73,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def are_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Return whether two evaluations measured the same: the same systems and cases with the same frozen models."""
-    return _measured(first) == _measured(second)
+    """Return whether two evaluations scored the same systems and cases with the same frozen models and a common metric."""
+    return _measured(first) == _measured(second) and any(metric.key in _shared_keys(first, second) for metric in METRICS)
 
 
 def _measured(metrics: Mapping[str, Any]) -> list[Any]:
@@ -84,26 +82,40 @@ def _measured(metrics: Mapping[str, Any]) -> list[Any]:
     return [metrics["cases_digest"], sorted(metrics["systems"]), identities]
 
 
-def largest_difference(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> Difference:
-    """Return the score of two comparable evaluations that differs most, measured by its tolerance.
+def compare_scores(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> Agreement:
+    """Compare two comparable evaluations in every metric of the table that both have.
 
     Args:
         recorded: the value of one metrics.json.
         found: the value of the other.
     """
-    return max(
-        (
-            Difference(
-                system=system,
-                metric=metric,
-                difference=_distance(recorded["systems"][system].get(metric), found["systems"][system].get(metric)),
-                tolerance=TOLERANCES.get(metric, 0.0),
-            )
-            for system in recorded["systems"]
-            for metric in LABELS
-        ),
-        key=lambda difference: difference.size,
+    shared = _shared_keys(recorded, found)
+    compared = [metric for metric in METRICS if metric.key in shared]
+    differences = [
+        Difference(
+            system=system,
+            metric=metric.key,
+            difference=_distance(recorded["systems"][system][metric.key], found["systems"][system][metric.key]),
+            tolerance=metric.tolerance,
+        )
+        for system in recorded["systems"]
+        for metric in compared
+    ]
+    known = set().union(*_score_keys(recorded), *_score_keys(found)) - set(ALIASES)
+    return Agreement(
+        largest=max(differences, key=lambda difference: difference.size),
+        not_compared=tuple(sorted(known - {metric.key for metric in compared})),
     )
+
+
+def _shared_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> set[str]:
+    """Return the keys that every system of both evaluations has a score for."""
+    keys = [*_score_keys(first), *_score_keys(second)]
+    return set.intersection(*keys) if keys else set()
+
+
+def _score_keys(metrics: Mapping[str, Any]) -> Iterable[set[str]]:
+    return (set(scores) for scores in metrics["systems"].values())
 
 
 def _distance(first: float | None, second: float | None) -> float:

@@ -9,14 +9,14 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from stages.cli.agreement import are_comparable, largest_difference, read_metrics
+from stages.cli.agreement import are_comparable, compare_scores, read_metrics
 from stages.cli.clone import clean_clone, copy_local_files, run_dvc
 from stages.core.errors import InputError
 from stages.core.files import read_json
-from stages.core.paths import LOCK_FILE, PARAMS_FILE
+from stages.core.paths import LOCK_FILE, METRICS_FILE, PARAMS_FILE
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.lineage import libraries, outs_of, read_stages
-from stages.tracking.record import METRICS, RECORD, fetch_record, hash_out, read_lock
+from stages.tracking.record import RECORD, fetch_record, hash_out, read_lock
 from stages.tracking.registry import find_version
 from stages.tracking.store import connect
 
@@ -62,7 +62,7 @@ def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
         copy_local_files(clone)
         stages = stages_to_compare(clone, record["stages"])
         differing = [stage for stage in stages if not _is_identical(stage, record["stages"][stage], clone)]
-        is_reproduced, verdict = _judge(stages, differing, kept / METRICS.name, clone / METRICS)
+        is_reproduced, verdict = _judge(stages, differing, kept / METRICS_FILE.name, clone / METRICS_FILE)
     print(verdict)
     return is_reproduced
 
@@ -174,5 +174,5 @@ def _judge(stages: list[str], differing: list[str], recorded: Path, found: Path)
     before, now = read_metrics(recorded), read_metrics(found)
     if not are_comparable(before, now):
         return False, f"{bytes_differ}, and so have the cases or the models that score them"
-    largest = largest_difference(before, now)
-    return largest.is_tolerable, f"{'equal within tolerance' if largest.is_tolerable else 'differs'}: {largest}"
+    agreement = compare_scores(before, now)
+    return agreement.is_tolerable, f"{'equal within tolerance' if agreement.is_tolerable else 'differs'}: {agreement}"

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from stages.core.errors import InputError
 from stages.core.files import read_json
-from stages.core.paths import REFERENCE, REPORTS
+from stages.core.paths import METRICS_FILE, REFERENCE, REPORTS
 
 if TYPE_CHECKING:
     from stages.tracking.registry import Registered
 
-TABLE, REPORT, METRICS = REPORTS / "table.md", REPORTS / "report.html", REPORTS / "metrics.json"
-REFERENCE_METRICS = REFERENCE / "metrics.json"
+TABLE, REPORT = REPORTS / "table.md", REPORTS / "report.html"
+REFERENCE_METRICS = REFERENCE / METRICS_FILE.name
 SAMPLE, SAMPLE_EDIT = REPORTS / "samples" / "source.png", REPORTS / "samples" / "edit.json"
 
 
@@ -41,21 +41,22 @@ def summary(_: argparse.Namespace) -> None:
 
 
 def _print_agreement() -> None:
-    """Print how the last run compares with the committed reference, if both measured the same thing."""
-    if not (METRICS.is_file() and REFERENCE_METRICS.is_file()):
+    """Print how the last run compares with the committed reference, if both exist."""
+    if not (METRICS_FILE.is_file() and REFERENCE_METRICS.is_file()):
         return
 
-    from stages.cli.agreement import are_comparable, largest_difference, read_metrics
+    from stages.cli.agreement import are_comparable, compare_scores, read_metrics
 
-    reference, found = read_metrics(REFERENCE_METRICS), read_metrics(METRICS)
+    reference, found = read_metrics(REFERENCE_METRICS), read_metrics(METRICS_FILE)
     if not are_comparable(reference, found):
+        print("compared  not with the committed reference: other systems, cases or models")
         return
     if found == reference:
         print("compared  identical to the committed reference")
         return
-    largest = largest_difference(reference, found)
-    verdict = "equal within tolerance to" if largest.is_tolerable else "differs from"
-    print(f"compared  {verdict} the committed reference: {largest}")
+    agreement = compare_scores(reference, found)
+    verdict = "equal within tolerance to" if agreement.is_tolerable else "differs from"
+    print(f"compared  {verdict} the committed reference: {agreement}")
 
 
 def _print_example(version: "Registered") -> None:

@@ -23,6 +23,7 @@ INSTRUCT_PIX2PIX_LOSSES = Path("models/instruct_losses.csv")
 # Results.
 REFERENCE = Path("reports")  # committed; README quotes it
 REPORTS = REFERENCE / "latest"  # written by the last run on this machine; ignored by git
+METRICS_FILE = REPORTS / "metrics.json"
 
 # Not tracked by DVC; made again when missing.
 ENCODED = Path("data/cache")  # the training set, encoded by the frozen models
@@ -36,6 +37,7 @@ EDITED_ABLATION = Path("data/ablated")  # edits by the last model of the ablatio
 IEDIT_UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
 INSTRUCT_PIX2PIX_UNFINISHED = Path("models/instruct_unfinished")
 LOGS = Path("logs")  # counts and times of the last run: read by flows, never digested
+ABLATION = LOGS / "ablation"  # scores of the finished trainings of Table 2, and the sandbox in which they run
 LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
 NLTK_DATA = Path("data/nltk")  # WordNet, fetched by `make wordnet`

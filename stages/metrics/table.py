@@ -29,6 +29,7 @@ class Metric:
     label: str  # in tables
     better: Literal["higher", "lower", ""]  # empty where neither is
     decimals: int
+    tolerance: float  # how far the scores of two kinds of processor may lie apart: a point for means on a scale of 100
     definition: str  # in one or two sentences
     alias: str = ""  # a short name in metrics.json, for the form that the paper's magnitudes fit
 
@@ -79,6 +80,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="CLIPScore (%)",
         better="higher",
         decimals=2,
+        tolerance=1.0,
         definition="2.5 · max(cos, 0) · 100 of the edited picture and its edit prompt, by the judge.",
         measure=lambda found: clip.clip_score(found.edit_embeddings, found.prompt_embeddings),
     ),
@@ -87,6 +89,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="Directional (%)",
         better="higher",
         decimals=2,
+        tolerance=1.0,
         definition="Cosine, times 100, of two changes: that of the judge's picture embedding from source to edit, and that of"
         " its text embedding from the source's caption to the edit prompt.",
         measure=lambda found: clip.directional_similarity(
@@ -98,6 +101,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="CLIP-I (%)",
         better="",
         decimals=2,
+        tolerance=1.0,
         definition="Cosine, times 100, of the judge's embeddings of edit and source. High where little was changed at all.",
         measure=lambda found: clip.image_similarity(found.source_embeddings, found.edit_embeddings),
     ),
@@ -106,6 +110,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="Edit success (%)",
         better="higher",
         decimals=1,
+        tolerance=3.0,  # one of 300 cases is a third of a point, and a rank flips at the smallest change
         definition="Share of the cases in which the judge, shown a square around the edited region, ranks the target term"
         " first among the terms that could stand there.",
         measure=_edit_success,
@@ -115,6 +120,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="Fréchet (judge features)",
         better="lower",
         decimals=2,
+        tolerance=0.5,  # about 7 to 10 here; an estimate from few cases, sensitive to single edits
         definition="Fréchet distance of all edits to all sources in the judge's picture embeddings, scaled to a mean square"
         " of 1; 0 for an editor that changes nothing. Not FID, which uses Inception's features; biased upwards at small n.",
         distance=_frechet,
@@ -124,6 +130,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="KID (judge features)",
         better="lower",
         decimals=4,
+        tolerance=0.01,  # about 0.1 here
         definition="Unbiased squared maximum mean discrepancy of edits and sources, cubic kernel, same features; no edit is"
         " compared with its own source.",
         distance=_kid,
@@ -134,6 +141,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="SSIM-M (frame, %)",
         better="",
         decimals=2,
+        tolerance=1.0,
         definition="SSIM of edit and source after both are multiplied by the mask. Neither high nor low is better: the edited"
         " region should change, but keep its structure.",
         measure=lambda found: found.by_batch(similarity.ssim_frame),
@@ -144,6 +152,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="SSIM-M̄ (frame, %)",
         better="higher",
         decimals=2,
+        tolerance=1.0,
         definition="SSIM of edit and source after both are multiplied by 1 - mask: what should not change.",
         measure=lambda found: found.by_batch(lambda source, edit, mask: similarity.ssim_frame(source, edit, 1 - mask)),
     ),
@@ -152,6 +161,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="SSIM-M (region, %)",
         better="",
         decimals=2,
+        tolerance=1.0,
         definition="Mean, inside the mask, of the SSIM map of the whole pictures.",
         measure=lambda found: found.by_batch(similarity.ssim_region),
     ),
@@ -160,6 +170,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="SSIM-M̄ (region, %)",
         better="higher",
         decimals=2,
+        tolerance=1.0,
         definition="Mean, outside the mask, of the SSIM map of the whole pictures.",
         measure=lambda found: found.by_batch(lambda source, edit, mask: similarity.ssim_region(source, edit, 1 - mask)),
     ),
@@ -168,6 +179,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         label="Perceptual outside",
         better="lower",
         decimals=4,
+        tolerance=0.005,  # about 0.15 to 0.4 here
         definition="Squared distance of unit-length VGG features of edit and source outside the mask, mean over positions and"
         " five layers (LPIPS without learnt weights). 0 where nothing outside changed.",
         measure=lambda found: found.by_batch(

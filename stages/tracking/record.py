@@ -25,15 +25,14 @@ from mlflow.tracking import MlflowClient
 from stages.core.errors import InputError
 from stages.core.files import file_digest, read_json, write_json
 from stages.core.params import Params
-from stages.core.paths import CORPUS, DVC_FILE, LOCK_FILE, PARAMS_FILE, REPORTS
+from stages.core.paths import CORPUS, DVC_FILE, LOCK_FILE, METRICS_FILE, PARAMS_FILE
 from stages.core.shards import count_samples, list_shards
 from stages.corpus.samples import read_metadata
 from stages.tracking.lineage import COMMIT, changed_files, git_tags, libraries, outs_of, read_stages
 
 FOLDER = "lineage"  # a folder of the logged model
 RECORD = "lineage.json"
-METRICS = REPORTS / "metrics.json"
-KEPT_FILES = (PARAMS_FILE, LOCK_FILE, METRICS)  # kept beside the record, without their folders
+KEPT_FILES = (PARAMS_FILE, LOCK_FILE, METRICS_FILE)  # kept beside the record, without their folders
 FILES = "files"  # in the record: the digests of the files that are kept beside it
 HASHED_HERE = ("train", "evaluate")
 

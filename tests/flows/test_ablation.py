@@ -10,6 +10,7 @@ from flows import ablation
 from flows.support import sandbox
 from flows.support.process import CommandError
 from stages.core.errors import InputError
+from stages.core.paths import ABLATION
 from stages.report.ablation_table import SEEDS, TRUE_TARGETS
 from tests.support import ROOT
 from tests.support.experiments import PLACE, SCORES, WHO, Killed, experiments, git
@@ -122,7 +123,7 @@ def test_rows_are_not_scored_by_different_parameters(work, run, monkeypatch):
     work.while_training = lambda: Path("params.yaml").write_text("seed: 3\n")
     with pytest.raises(InputError, match=r"^params\.yaml, or the code that scores, was changed"):
         run()
-    assert list(ablation.DONE.glob("*-0.json")) == []
+    assert list(ABLATION.glob("*-0.json")) == []
 
 
 def test_two_runs_at_once_are_refused(work, run, monkeypatch):

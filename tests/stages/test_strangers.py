@@ -53,7 +53,7 @@ METRIC = {
         (
             ")\nCASE_METRICS",
             (
-                '    CaseMetric(key="added", label="Added", better="lower", decimals=3, definition="An added metric.",\n'
+                '    CaseMetric(key="added", label="Added", better="lower", decimals=3, tolerance=0.1, definition="Added.",\n'
                 "               measure=lambda found: similarity.squared_difference(found.cases.sources, found.edits)),\n"
             ),
         ),

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import ablation
 from stages.core.composition import configure
+from stages.core.paths import ABLATION
 from stages.report.ablation_table import SHOWN
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-PLACE = ablation.DONE / "project"
+PLACE = ABLATION / "project"
 SCORES = {system: dict.fromkeys(SHOWN, 50.0 + 16 * (system == "iedit_m")) for system in ("iedit", "iedit_m")}
 
 

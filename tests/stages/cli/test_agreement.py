@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from stages.cli.agreement import LABELS, TOLERANCES, are_comparable, largest_difference, read_metrics
+from stages.cli.agreement import Agreement, Difference, are_comparable, compare_scores, read_metrics
 from stages.core.paths import REFERENCE
+from stages.metrics.table import METRICS
 from tests.support import ROOT
 
 
@@ -15,46 +16,61 @@ def reference() -> dict:
     return read_metrics(ROOT / REFERENCE / "metrics.json")
 
 
-def test_tolerances_are_of_metrics():
-    assert set(TOLERANCES) <= set(LABELS)
-
-
-def test_a_metric_without_a_tolerance_must_be_equal(reference, monkeypatch):
-    monkeypatch.delitem(TOLERANCES, "clip_score")
-    assert largest_difference(reference, copy.deepcopy(reference)).is_tolerable
-    other = copy.deepcopy(reference)
-    other["systems"]["iedit"]["clip_score"] += 1e-9
-    assert not largest_difference(reference, other).is_tolerable
+@pytest.mark.parametrize(("difference", "size", "agrees"), [(0.0, 0.0, True), (1e-9, math.inf, False)])
+def test_without_a_tolerance_scores_must_be_equal(difference, size, agrees):
+    largest = Difference(system="iedit", metric="clip_score", difference=difference, tolerance=0.0)
+    assert (largest.size, Agreement(largest=largest, not_compared=()).is_tolerable) == (size, agrees)
 
 
 def test_equal_scores_do_not_differ(reference):
-    largest = largest_difference(reference, copy.deepcopy(reference))
-    assert (largest.difference, largest.size, largest.is_tolerable) == (0, 0, True)
+    agreement = compare_scores(reference, copy.deepcopy(reference))
+    assert (agreement.largest.difference, agreement.largest.size, agreement.is_tolerable) == (0, 0, True)
+    assert agreement.not_compared == ()
 
 
-@pytest.mark.parametrize("metric", LABELS)
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.key)
 def test_the_tolerance_is_where_agreement_ends(reference, metric):
     for factor, agrees in ((0.999, True), (1.001, False), (-0.999, True), (-1.001, False)):
         other = copy.deepcopy(reference)
-        other["systems"]["sdedit"][metric] += factor * TOLERANCES[metric]
-        largest = largest_difference(reference, other)
-        assert (largest.system, largest.metric, largest.is_tolerable) == ("sdedit", metric, agrees)
+        other["systems"]["sdedit"][metric.key] += factor * metric.tolerance
+        agreement = compare_scores(reference, other)
+        largest = agreement.largest
+        assert (largest.system, largest.metric, agreement.is_tolerable) == ("sdedit", metric.key, agrees)
 
 
 def test_differences_are_measured_by_their_tolerance(reference):
     other = copy.deepcopy(reference)
     other["systems"]["iedit"]["clip_score"] += 0.5
     other["systems"]["iedit_m"]["perceptual_outside"] += 0.004
-    largest = largest_difference(reference, other)
-    assert str(largest).startswith("the largest difference of a score is 0.004 (")
-    assert str(largest).endswith(" of iEdit-M; allowed 0.005)")
+    agreement = str(compare_scores(reference, other))
+    assert agreement.startswith("the largest difference of a score is 0.004 (")
+    assert agreement.endswith(" of iEdit-M; allowed 0.005)")
 
 
 def test_a_score_that_is_undefined_once_differs(reference):
     other = copy.deepcopy(reference)
     other["systems"]["iedit"]["ssim_m_region"] = None
-    assert largest_difference(reference, other).difference == math.inf
-    assert largest_difference(other, copy.deepcopy(other)).is_tolerable
+    assert compare_scores(reference, other).largest.difference == math.inf
+    assert compare_scores(other, copy.deepcopy(other)).is_tolerable
+
+
+def test_a_metric_of_one_evaluation_is_named(reference):
+    """A metric that was added to the table, or removed from it, leaves the others comparable."""
+    other = copy.deepcopy(reference)
+    for scores in other["systems"].values():
+        del scores["kid_judge_features"]
+        scores["removed"] = 1.0
+    for agreement in (compare_scores(reference, other), compare_scores(other, reference)):
+        assert agreement.is_tolerable
+        assert str(agreement).endswith("; not compared: KID (judge features), removed")
+
+
+def test_evaluations_without_a_common_metric_are_not_comparable(reference):
+    other = copy.deepcopy(reference)
+    other["systems"] = {system: {"removed": 1.0} for system in other["systems"]}
+    assert not are_comparable(reference, other)
+    empty = reference | {"systems": {}}
+    assert not are_comparable(empty, empty)
 
 
 @pytest.mark.parametrize("name", ["judge", "vgg", "base", "segmenter"])

@@ -44,6 +44,7 @@ def test_a_new_row_is_scored_and_summarised(monkeypatch):
         label="Red",
         better="",
         decimals=2,
+        tolerance=0.0,
         definition="Mean of the red channel.",
         measure=lambda found: found.by_batch(lambda source, edit, mask: edit[:, 0].mean(dim=(1, 2))),
     )
