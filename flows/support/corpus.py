@@ -1,6 +1,6 @@
 """A larger embedded world, for the next refresh."""
 
-from stages.core.composition import check_composed, configure
+from stages.core.composition import apply_choices, check_composed
 from stages.core.errors import InputError
 from stages.core.params import OpenMojiSource
 from stages.core.params_file import read_params
@@ -20,4 +20,4 @@ def grow_corpus(images: int) -> None:
         raise InputError(f"images = {images}: the corpus has {source.images}, a refresh only adds to it")
     if images > source.images:
         check_composed()  # composing anew would discard a value that was written into params.yaml alone
-        configure([f"ingest.source.images={images}"])
+        apply_choices([f"ingest.source.images={images}"])

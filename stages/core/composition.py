@@ -21,7 +21,7 @@ from stages.core.paths import CONF, PARAMS_FILE
 MISSING = "(missing)"
 
 
-def configure(words: Sequence[str]) -> list[str]:
+def apply_choices(words: Sequence[str]) -> list[str]:
     """Add choices to conf/config.yaml, compose params.yaml from it, and return the changed values as ``key: old → new``.
 
     Args:

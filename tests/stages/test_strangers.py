@@ -63,9 +63,9 @@ USED = """
 import json
 from pathlib import Path
 
-from stages.core.composition import configure
+from stages.core.composition import apply_choices
 
-configure(["threads=1"])  # composes params.yaml anew
+apply_choices(["threads=1"])  # composes params.yaml anew
 
 from stages.core.params_file import read_params
 from stages.diffusion.losses import active_terms

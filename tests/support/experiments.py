@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.core.composition import configure
+from stages.core.composition import apply_choices
 from stages.core.paths import ABLATION
 from stages.report.ablation_table import SHOWN
 
@@ -87,6 +87,6 @@ class Work:
 
     def choose(self, *choices: str) -> None:
         """Configure the project, which is expected to stay like that."""
-        configure(choices)
+        apply_choices(choices)
         self.mine |= {name: Path(name).read_text() for name in ("params.yaml", "conf/config.yaml")}
         self.status = git("status", "--porcelain")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.choices import flat
-from stages.core.composition import configure
+from stages.core.composition import apply_choices
 from tests.support import ROOT
 
 FILES = (
@@ -52,7 +52,7 @@ def set_params(project: Path, changes: Mapping[str, Any]) -> None:
 def choose(project: Path, *choices: str) -> None:
     """Run ``iedit configure`` in a project."""
     with chdir(project):
-        configure(choices)
+        apply_choices(choices)
 
 
 def make_project(folder: Path) -> None:

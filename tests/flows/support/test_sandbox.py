@@ -13,7 +13,7 @@ from dvc.repo import Repo
 
 from flows.support import tasks
 from flows.support.sandbox import open_sandbox
-from stages.core.composition import configure
+from stages.core.composition import apply_choices
 from stages.core.errors import InputError
 from tests.support import ROOT
 from tests.support.composed import composed
@@ -49,7 +49,7 @@ def project(empty_store, tmp_path, monkeypatch) -> Path:
     git("add", "--all")
     git(*WHO, "commit", "--quiet", "--message", "start")
     shutil.copy(empty_store, tmp_path)
-    configure(CHOICES)
+    apply_choices(CHOICES)
     return tmp_path
 
 

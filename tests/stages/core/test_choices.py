@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.core.choices import Choices
-from stages.core.composition import configure
+from stages.core.composition import apply_choices
 from stages.core.errors import InputError
 from stages.core.params_file import read_params
 from tests.support.composed import copy_conf
@@ -21,8 +21,8 @@ def project(tmp_path, monkeypatch) -> Path:
 
 def test_comments_stay_and_texts_are_quoted():
     comment = Path("conf/config.yaml").read_text().partition("defaults:")[0]
-    configure(["train.precision=no"])
-    configure(["ingest.source.images=9"])
+    apply_choices(["train.precision=no"])
+    apply_choices(["ingest.source.images=9"])
     text = Path("conf/config.yaml").read_text()
     assert text.startswith(comment)
     assert 'precision: "no"' in text
@@ -31,14 +31,14 @@ def test_comments_stay_and_texts_are_quoted():
 
 def test_a_value_can_be_forgotten():
     before = Path("conf/config.yaml").read_text(), Path("params.yaml").read_text()
-    assert configure(["train.losses.perceptual_weight=0.1"]) == ["train.losses.perceptual_weight: 0.5 → 0.1"]
-    assert configure(["~train.losses.perceptual_weight"]) == ["train.losses.perceptual_weight: 0.1 → 0.5"]
+    assert apply_choices(["train.losses.perceptual_weight=0.1"]) == ["train.losses.perceptual_weight: 0.5 → 0.1"]
+    assert apply_choices(["~train.losses.perceptual_weight"]) == ["train.losses.perceptual_weight: 0.1 → 0.5"]
     assert (Path("conf/config.yaml").read_text(), Path("params.yaml").read_text()) == before
 
 
 def test_another_source_forgets_the_values_of_the_last():
-    configure(["source=folder", "ingest.source.path=photos"])
-    configure(["source=openmoji"])
+    apply_choices(["source=folder", "ingest.source.path=photos"])
+    apply_choices(["source=openmoji"])
     assert read_params().ingest.source.kind == "openmoji"
 
 
@@ -54,7 +54,7 @@ def test_another_source_forgets_the_values_of_the_last():
     ],
 )
 def test_values_of_every_kind_are_read_back(word, shown):
-    configure([word])
+    apply_choices([word])
     assert shown in Choices.read().words()
 
 
@@ -62,4 +62,4 @@ def test_values_of_every_kind_are_read_back(word, shown):
 def test_a_damaged_file_is_named(content):
     Path("conf/config.yaml").write_text(content)
     with pytest.raises(InputError, match=r"^conf/config\.yaml: (not YAML|must hold the list defaults)"):
-        configure(["train.batch=4"])
+        apply_choices(["train.batch=4"])

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from stages.core.choices import flat
-from stages.core.composition import check_composed, compose_params, configure
+from stages.core.composition import apply_choices, check_composed, compose_params
 from stages.core.errors import InputError
 from stages.core.params import ModelName, Params, Section
 from stages.core.params_file import read_params
@@ -87,16 +87,16 @@ class TestConf:
 class TestConfigure:
     def test_choices_are_kept_and_composed(self, project):
         choices = ["preset=paper", "source=folder", "ingest.source.path=photos", "train.steps=800"]
-        assert "train.steps: 400 → 800" in configure(choices)
+        assert "train.steps: 400 → 800" in apply_choices(choices)
         assert yaml.safe_load(Path("params.yaml").read_text()) == composed(*choices)
         assert composed(conf=project / "conf") == composed(*choices)
         check_composed()
-        configure(["train.batch=4"])  # a later choice leaves the others as they are
+        apply_choices(["train.batch=4"])  # a later choice leaves the others as they are
         assert read_params().train.steps == 800
         assert read_params().ingest.source.path == "photos"
 
     def test_a_row_of_the_ablation_keeps_the_choices(self, project):
-        configure(["preset=paper", "source=folder", "train.steps=800"])
+        apply_choices(["preset=paper", "source=folder", "train.steps=800"])
         row = composed("ablation=guided", conf=project / "conf")
         assert row == composed("preset=paper", "source=folder", "train.steps=800", "ablation=guided")
         assert row["train"]["losses"]["noise"] == "guided"
@@ -106,7 +106,7 @@ class TestConfigure:
     def test_a_damaged_preset_is_named(self, project):
         Path("conf/preset/paper.yaml").write_text("# @package _global_\ntrain: [\n")
         with pytest.raises(InputError, match=r"^conf: "):
-            configure(["preset=paper"])
+            apply_choices(["preset=paper"])
 
 
 class TestCheck:
