@@ -28,20 +28,6 @@ class EditDraws:
     chance: Tensor  # (n,), uniform in [0, 1): a sample is decoded if it is below ``losses.picture_share``
 
 
-def draw(shape: torch.Size, total: int, dropout: float, seed: int, numbers: list[int]) -> EditDraws:
-    """Return the random draws of some samples; see :func:`stages.training.draws.draw_samples`.
-
-    Args:
-        shape: the shape of a sample's noise.
-        total: T, the number of timesteps.
-        dropout: the share of samples without a prompt, in [0, 1].
-        seed: the seed of the training.
-        numbers: the numbers of the samples.
-    """
-    timesteps, noise, (dropping, chance) = draw_samples(shape, total, seed, numbers)
-    return EditDraws(timesteps=timesteps, noise=noise, without_prompt=dropping < dropout, chance=chance)
-
-
 class IEdit:
     """Trains the input and middle blocks of the U-Net in turn (section 4.1) on Eq 12."""
 
@@ -77,7 +63,8 @@ class IEdit:
 
     def draw(self, shape: torch.Size, seed: int, numbers: list[int]) -> EditDraws:
         """Return the random draws of some samples."""
-        return draw(shape, len(self._alphas), self.dropout, seed, numbers)
+        timesteps, noise, (dropping, chance) = draw_samples(shape, len(self._alphas), seed, numbers)
+        return EditDraws(timesteps=timesteps, noise=noise, without_prompt=dropping < self.dropout, chance=chance)
 
     def losses(self, network: nn.Module, batch: Batch, draws: EditDraws, /) -> dict[str, Tensor]:
         """Return every term by name, (n,) each, in fp32.

@@ -22,23 +22,6 @@ class InstructionDraws:
     without_source: Tensor  # (n,), bool
 
 
-def draw(shape: torch.Size, total: int, dropout: float, seed: int, numbers: list[int]) -> InstructionDraws:
-    """Return the random draws of some samples; see :func:`stages.training.draws.draw_samples`.
-
-    Args:
-        shape: the shape of a sample's noise.
-        total: T, the number of timesteps.
-        dropout: the share of samples without prompt alone, without both, and without source alone, each; in [0, 1/3].
-        seed: the seed of the training.
-        numbers: the numbers of the samples.
-    """
-    timesteps, noise, (chance, _) = draw_samples(shape, total, seed, numbers)
-    without_source = (chance >= dropout) & (chance < 3 * dropout)
-    return InstructionDraws(
-        timesteps=timesteps, noise=noise, without_prompt=chance < 2 * dropout, without_source=without_source
-    )
-
-
 def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """Return a copy of a U-Net with twice as many input channels; the new ones take the source's latents.
 
@@ -60,7 +43,7 @@ class InstructPix2Pix:
 
         Args:
             diffusion: the base model, which does not change.
-            dropout: see :func:`draw`.
+            dropout: the share of samples without prompt alone, without both, and without source alone, each; in [0, 1/3].
         """
         self.unet = widen(diffusion.unet)
         self.dropout = dropout
@@ -78,7 +61,11 @@ class InstructPix2Pix:
 
     def draw(self, shape: torch.Size, seed: int, numbers: list[int]) -> InstructionDraws:
         """Return the random draws of some samples."""
-        return draw(shape, len(self._alphas), self.dropout, seed, numbers)
+        timesteps, noise, (chance, _) = draw_samples(shape, len(self._alphas), seed, numbers)
+        without_source = (chance >= self.dropout) & (chance < 3 * self.dropout)
+        return InstructionDraws(
+            timesteps=timesteps, noise=noise, without_prompt=chance < 2 * self.dropout, without_source=without_source
+        )
 
     def losses(self, network: nn.Module, batch: Batch, draws: InstructionDraws, /) -> dict[str, Tensor]:
         """Return ``raw/noise``, the squared error of the predicted noise, and ``total``, which is the same; (n,), in fp32.

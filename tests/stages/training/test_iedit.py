@@ -16,7 +16,7 @@ from torchvision.models.vgg import make_layers
 
 from stages.core.params import Losses
 from stages.training.dataset import Batch
-from stages.training.iedit import EditDraws, IEdit, draw
+from stages.training.iedit import EditDraws, IEdit
 from tests.support.equations import ALPHAS, close, normal, tensor
 from tests.support.training import TRAINED, make_method, params_for
 
@@ -303,12 +303,17 @@ def test_input_and_middle_blocks_are_trainable(tools):
     assert found == wanted
 
 
+def draw(tools, dropout: float, shape: torch.Size, seed: int, numbers: list[int]) -> EditDraws:
+    """Return what iEdit draws for some samples, a share ``dropout`` of which has no prompt."""
+    return make_method(tools, params_for(tools.folder, unconditional=dropout).train).draw(shape, seed, numbers)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_weighted_terms_of_every_sample_add_up_to_its_total(tools, share):
     numbers = list(range(5))
     batch = tools.data.read(numbers)
     config = params_for(tools.folder).train
-    drawn = draw(batch.z1.shape[1:], 1000, share, 0, numbers)
+    drawn = draw(tools, share, batch.z1.shape[1:], 0, numbers)
     with torch.no_grad():
         terms = make_method(tools, config).losses(tools.diffusion.unet, batch, drawn)
     names = [name for name in terms if name.startswith("weighted/")]
@@ -317,19 +322,19 @@ def test_weighted_terms_of_every_sample_add_up_to_its_total(tools, share):
     assert (terms["weighted/noise"] > 0).tolist() == (~drawn.without_prompt).tolist()
 
 
-def test_a_draw_depends_on_its_number_alone():
+def test_a_draw_depends_on_its_number_alone(tools):
     shape = torch.Size((4, 3, 3))
     torch.manual_seed(1)
-    many = draw(shape, 1000, 0.5, 0, [3, 4, 5, 6])
+    many = draw(tools, 0.5, shape, 0, [3, 4, 5, 6])
     torch.manual_seed(2)
-    some = draw(shape, 1000, 0.5, 0, [5, 3])
+    some = draw(tools, 0.5, shape, 0, [5, 3])
     for name in ("timesteps", "noise", "without_prompt", "chance"):
         assert torch.equal(getattr(some, name), getattr(many, name)[[2, 0]])
-    assert not torch.equal(draw(shape, 1000, 0.5, 1, [3]).noise, many.noise[:1])
+    assert not torch.equal(draw(tools, 0.5, shape, 1, [3]).noise, many.noise[:1])
 
 
-def test_draws_have_the_wanted_distributions():
-    found = draw(torch.Size((2, 2, 2)), 1000, 0.25, 0, list(range(2000)))
+def test_draws_have_the_wanted_distributions(tools):
+    found = draw(tools, 0.25, torch.Size((2, 2, 2)), 0, list(range(2000)))
     assert found.timesteps.min() < 10
     assert 990 <= found.timesteps.max() <= 999
     assert abs(found.timesteps.double().mean() - 499.5) < 30
@@ -339,5 +344,5 @@ def test_draws_have_the_wanted_distributions():
 
 
 @pytest.mark.parametrize(("share", "wanted"), [(0.0, False), (1.0, True)])
-def test_share_without_prompt_at_its_ends(share, wanted):
-    assert draw(torch.Size((1,)), 1000, share, 0, list(range(50))).without_prompt.tolist() == [wanted] * 50
+def test_share_without_prompt_at_its_ends(tools, share, wanted):
+    assert draw(tools, share, torch.Size((1,)), 0, list(range(50))).without_prompt.tolist() == [wanted] * 50

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from stages.core.errors import InputError
-from stages.training import iedit
-from stages.training.instruct_pix2pix import InstructionDraws, InstructPix2Pix, draw, widen
+from stages.training.instruct_pix2pix import InstructionDraws, InstructPix2Pix, widen
 from stages.training.loop import fine_tune
 from stages.training.workplace import Workplace
-from tests.support.training import assert_same, changed, edit_sample, interrupt_at, params_for, place
+from tests.support.training import assert_same, changed, edit_sample, interrupt_at, make_method, params_for, place
 
 STEPS, EVERY = 5, 2
 
@@ -78,18 +77,16 @@ def test_loss_and_gradient_by_hand(tools):
     assert unet.up_blocks[0].resnets[0].conv1.weight.grad.abs().sum() > 0
 
 
-def test_prompt_source_and_both_are_dropped_equally_often():
-    drawn = draw(torch.Size((1,)), 1000, 0.05, 0, list(range(4000)))
+def test_prompt_source_and_both_are_dropped_equally_often(tools):
+    drawn = InstructPix2Pix(tools.diffusion, 0.05).draw(torch.Size((1,)), 0, list(range(4000)))
     without = list(zip(drawn.without_prompt.tolist(), drawn.without_source.tolist(), strict=True))
     for kind in ((True, False), (False, True), (True, True)):
         assert without.count(kind) / 4000 == pytest.approx(0.05, abs=0.012)
 
 
-def test_it_draws_the_noise_and_timesteps_of_iedit():
-    ours, theirs = (
-        draw(torch.Size((4, 2, 2)), 1000, 0.05, 0, [3, 8]),
-        iedit.draw(torch.Size((4, 2, 2)), 1000, 0.1, 0, [3, 8]),
-    )
+def test_it_draws_the_noise_and_timesteps_of_iedit(tools):
+    methods = (InstructPix2Pix(tools.diffusion, 0.05), make_method(tools, params_for(tools.folder).train))
+    ours, theirs = (method.draw(torch.Size((4, 2, 2)), 0, [3, 8]) for method in methods)
     assert torch.equal(ours.noise, theirs.noise)
     assert torch.equal(ours.timesteps, theirs.timesteps)
 
