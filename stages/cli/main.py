@@ -11,7 +11,7 @@ from stages.core.errors import InputError
 from stages.core.files import NoRoomError
 from stages.core.params_file import ParameterError
 
-CHAMPION = "models:/iedit@champion"
+CHAMPION_URI = "models:/iedit@champion"
 CHALLENGER = "models:/iedit@challenger"
 
 Command = Callable[[argparse.Namespace], int | None]
@@ -103,7 +103,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     edit.add_argument("--steps", type=int, help="steps of the whole noise schedule (default: the model's)")
     edit.add_argument(
         "--model",
-        default=CHAMPION,
+        default=CHAMPION_URI,
         help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder, used with the segmenter of params.yaml"
         " (default: %(default)s)",
     )

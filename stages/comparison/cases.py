@@ -10,7 +10,7 @@ from stages.core.params import CaseSplit, Params
 from stages.corpus.samples import EditSample, read_edits
 from stages.pairing.split import held_out_pairs
 
-VALIDATION_SHARE = 1 / 3  # of the pairs, if both splits share a folder
+VALIDATION_PAIRS_SHARE = 1 / 3  # of the pairs, if both splits share a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def read_cases(shards: Sequence[Path], params: Params, split: CaseSplit = "evalu
     if config.cases == config.validation:
         pairs = [(case.key, str(case.metadata.get("target_key"))) for shard in shards for case in read_edits(shard)]
         sources, targets = ([pair[place] for pair in pairs] for place in (0, 1))
-        aside = held_out_pairs(sources, targets, VALIDATION_SHARE, params.seed)
+        aside = held_out_pairs(sources, targets, VALIDATION_PAIRS_SHARE, params.seed)
         found = (case for case, is_aside in zip(found, aside, strict=True) if is_aside == (split == "validation"))
     cases = list(islice(found, config.max_cases))
     if not cases:

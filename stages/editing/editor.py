@@ -16,7 +16,7 @@ from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import to_images, to_tensor
 
-LATENT_MASK_THRESHOLD = 0.25  # of a latent cell's area, low enough to keep thin parts of an object
+EDIT_MASK_COVERAGE = 0.25  # the share of a latent cell that a mask must cover; low, to keep thin parts of an object
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Editor:
         """
         source = self.diffusion.encode(pictures)
         noise = torch.stack([draw_noise(source.shape[1:], seed, key) for key in keys]).to(source)
-        mask = None if masks is None else shrink_mask(masks, (source.shape[-2], source.shape[-1]), LATENT_MASK_THRESHOLD)
+        mask = None if masks is None else shrink_mask(masks, (source.shape[-2], source.shape[-1]), EDIT_MASK_COVERAGE)
         edited = edit_latents(
             lambda latents, timestep, text: self.diffusion.unet(latents, timestep, text, return_dict=False)[0],
             make_scheduler(sampling.solver, self.diffusion.scheduler),

@@ -57,7 +57,7 @@ class Mutation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
+class PossibleEdits:
     """What may change in a caption, and into what; places are those of its units."""
 
     caption: str
@@ -94,27 +94,19 @@ def mutate_caption(caption: str, rules: Rules, seed: int) -> Mutation | Dropped:
         rules: which words may be brought in.
         seed: this caption's own.
     """
-    choices = _find_choices(caption, rules)
-    if isinstance(choices, Dropped):
-        return choices
+    possible = find_edits(caption, rules)
+    if isinstance(possible, Dropped):
+        return possible
     draw = random.Random(seed)
-    nouns, adjectives = choices.noun_edits, choices.adjective_edits
+    nouns, adjectives = possible.noun_edits, possible.adjective_edits
     is_adjective = bool(adjectives) and (not nouns or draw.random() < rules.adjective_share)
     edits = adjectives if is_adjective else nouns
     place = draw.choice(sorted(edits))
-    return choices.edit(place, draw.choice(edits[place]))
+    return possible.edit(place, draw.choice(edits[place]))
 
 
-def possible_edits(caption: str, rules: Rules) -> list[Mutation] | Dropped:
-    """Return the edits of ``caption`` under all seeds, or why there is none."""
-    choices = _find_choices(caption, rules)
-    if isinstance(choices, Dropped):
-        return choices
-    edits = [*choices.noun_edits.items(), *choices.adjective_edits.items()]
-    return [choices.edit(place, word) for place, words in edits for word in words]
-
-
-def _find_choices(caption: str, rules: Rules) -> Choices | Dropped:
+def find_edits(caption: str, rules: Rules) -> PossibleEdits | Dropped:
+    """Return every edit of ``caption`` that the rules allow, or why there is none."""
     if not caption.strip():
         return Dropped.EMPTY
     if len(caption.split()) > MOST_WORDS or len(caption) > MOST_CHARACTERS:
@@ -127,14 +119,14 @@ def _find_choices(caption: str, rules: Rules) -> Choices | Dropped:
     if not nouns and not heads:
         return Dropped.NOTHING_TO_CHANGE
     present = {unit.word for unit in units} | {noun.name for noun in nouns.values()}
-    noun_choices = {place: _others(noun, rules) for place, noun in nouns.items() if not noun.is_modified}
-    adjective_choices = {
+    noun_others = {place: _others(noun, rules) for place, noun in nouns.items() if not noun.is_modified}
+    adjective_others = {
         place: _opposites(units[place].word, living=_is_living(nouns[head].name), rules=rules) for place, head in heads.items()
     }
-    noun_edits, adjective_edits = _without(noun_choices, present), _without(adjective_choices, present)
+    noun_edits, adjective_edits = _without(noun_others, present), _without(adjective_others, present)
     if not noun_edits and not adjective_edits:
         return Dropped.NO_REPLACEMENT
-    return Choices(
+    return PossibleEdits(
         caption=caption, units=units, nouns=nouns, heads=heads, noun_edits=noun_edits, adjective_edits=adjective_edits
     )
 

@@ -22,7 +22,7 @@ TRUE_TARGETS = "true_targets"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class AblationRow:
     """A row: a configuration of ``conf/ablation``, edited by iEdit or, within predicted masks, by iEdit-M."""
 
     configuration: str
@@ -31,17 +31,17 @@ class Row:
 
 
 ROWS = {
-    "web_captions": Row(configuration="web_captions", system="iedit", trained_on="web captions"),
-    "plain_noise": Row(configuration="plain_noise", system="iedit", trained_on="edit prompts"),
-    "plain_noise_perceptual": Row(configuration="plain_noise_perceptual", system="iedit", trained_on="edit prompts"),
-    "paper": Row(configuration="paper", system="iedit", trained_on="edit prompts"),
-    "paper_masked": Row(configuration="paper", system="iedit_m", trained_on="edit prompts"),
-    "unfiltered": Row(configuration="unfiltered", system="iedit", trained_on="edit prompts, bad pairs kept"),
-    "unfiltered_masked": Row(configuration="unfiltered", system="iedit_m", trained_on="edit prompts, bad pairs kept"),
-    "true_targets": Row(configuration=TRUE_TARGETS, system="iedit", trained_on="edit prompts, true targets"),
-    "true_targets_masked": Row(configuration=TRUE_TARGETS, system="iedit_m", trained_on="edit prompts, true targets"),
-    "guided": Row(configuration="guided", system="iedit", trained_on="edit prompts"),
-    "guided_masked": Row(configuration="guided", system="iedit_m", trained_on="edit prompts"),
+    "web_captions": AblationRow(configuration="web_captions", system="iedit", trained_on="web captions"),
+    "plain_noise": AblationRow(configuration="plain_noise", system="iedit", trained_on="edit prompts"),
+    "plain_noise_perceptual": AblationRow(configuration="plain_noise_perceptual", system="iedit", trained_on="edit prompts"),
+    "paper": AblationRow(configuration="paper", system="iedit", trained_on="edit prompts"),
+    "paper_masked": AblationRow(configuration="paper", system="iedit_m", trained_on="edit prompts"),
+    "unfiltered": AblationRow(configuration="unfiltered", system="iedit", trained_on="edit prompts, bad pairs kept"),
+    "unfiltered_masked": AblationRow(configuration="unfiltered", system="iedit_m", trained_on="edit prompts, bad pairs kept"),
+    "true_targets": AblationRow(configuration=TRUE_TARGETS, system="iedit", trained_on="edit prompts, true targets"),
+    "true_targets_masked": AblationRow(configuration=TRUE_TARGETS, system="iedit_m", trained_on="edit prompts, true targets"),
+    "guided": AblationRow(configuration="guided", system="iedit", trained_on="edit prompts"),
+    "guided_masked": AblationRow(configuration="guided", system="iedit_m", trained_on="edit prompts"),
 }
 """The paper's five rows, then: what filtering contributes, the ceiling of weak supervision, and the default."""
 
@@ -57,7 +57,7 @@ class RowClaim:
     at_least: float = 0.0
 
 
-CLAIMS = (
+ROW_CLAIMS = (
     RowClaim(
         words="Predicted masks at inference lift SSIM-M̄ by at least 15 points",
         better="paper_masked",
@@ -147,7 +147,7 @@ def _table(found: Found, losses: Mapping[str, Losses]) -> list[str]:
 def _judged(found: Found) -> list[str]:
     """Return the table of claims."""
     lines = ["| Claim | Rows | Difference | Seeds that agree | Holds |", "|---|---|---:|---:|---|"]
-    for claim in CLAIMS:
+    for claim in ROW_CLAIMS:
         pairs = zip(*(_values(found, row, claim.metric) for row in (claim.better, claim.worse)), strict=True)
         differences = [better - worse for better, worse in pairs]
         agreeing = sum(difference > 0 for difference in differences)

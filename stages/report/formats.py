@@ -12,7 +12,7 @@ from stages.core.files import write_text
 from stages.metrics.scores import SystemScores
 from stages.metrics.table import METRICS
 from stages.report.captions import DEFINITIONS, NAMES
-from stages.report.results import Row, difference_rows, differences, heading, result_rows
+from stages.report.results import ResultRow, difference_rows, differences, heading, result_rows
 
 
 def write_tables(folder: Path, metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> None:
@@ -114,7 +114,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return lines.getvalue()
 
 
-def _markdown(first: str, rows: Sequence[Row], caption: str, note: str) -> str:
+def _markdown(first: str, rows: Sequence[ResultRow], caption: str, note: str) -> str:
     lines = [f"| {first} | {' | '.join(heading(metric) for metric in METRICS)} |", "|---|" + "---:|" * len(METRICS)]
     for row in rows:
         cells = [cell.text.replace(cell.value, f"**{cell.value}**", 1) if cell.best else cell.text for cell in row.cells]

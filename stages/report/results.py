@@ -31,7 +31,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ResultRow:
     """A system, or a pair of them, and its cells in the order of METRICS."""
 
     name: str
@@ -47,7 +47,7 @@ LABELS = {metric.key: metric.label for metric in METRICS}
 HEADINGS = {metric.key: heading(metric) for metric in METRICS}
 
 
-def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[Row]:
+def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[ResultRow]:
     """Return a row for each system of ``names``, with the best value of each column marked unless all look alike.
 
     Raises:
@@ -66,16 +66,16 @@ def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) ->
             best=value == best[metric.key],
         )
 
-    return [Row(name=name, cells=tuple(cell(system, metric) for metric in METRICS)) for system, name in names.items()]
+    return [ResultRow(name=name, cells=tuple(cell(system, metric) for metric in METRICS)) for system, name in names.items()]
 
 
-def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[Row]:
+def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[ResultRow]:
     """Return a row for each pair of systems: the paired difference of the later and the earlier one.
 
     A cell is marked as best if its whole interval is on the better side.
     """
     return [
-        Row(
+        ResultRow(
             name=f"{names[later]} − {names[earlier]}",
             cells=tuple(_difference(found[metric.key], metric) for metric in METRICS if metric.key in found),
         )

@@ -20,7 +20,7 @@ from stages.models.hub import identity
 from stages.models.latent_diffusion import Diffusion
 from stages.models.tensors import device, mask_to_tensor, to_tensor
 
-LATENT_MASK_THRESHOLD = 0.5  # the share of a latent cell that a mask must cover
+LOSS_MASK_COVERAGE = 0.5  # the share of a latent cell that a mask must cover
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Batch:
     clip_diff: Tensor  # y₂ᵈⁱᶠᶠ, the words that the edit changed, in CLIP's space, unit length, (n, e)
 
 
-NAMES = tuple(field.name for field in fields(Batch))
+FIELD_NAMES = tuple(field.name for field in fields(Batch))
 
 
 def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Diffusion, clip: Clip) -> StageCounts:
@@ -62,7 +62,7 @@ def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Dif
             part = edits[start : start + config.batch]
             parts.append(_encode(part, config, diffusion, clip))
             advance(len(part))
-        tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in NAMES} if parts else {}
+        tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in FIELD_NAMES} if parts else {}
         save_file(tensors, output)
         return ShardResult(done=len(edits))
 
@@ -86,8 +86,8 @@ def _encode(part: list[EditSample], config: Train, diffusion: Diffusion, clip: C
     encoded = {
         "z1": z1,
         "z2": diffusion.encode(target),
-        "m1": shrink_mask(source_mask, size, LATENT_MASK_THRESHOLD).to(torch.uint8),
-        "m2": shrink_mask(target_mask, size, LATENT_MASK_THRESHOLD).to(torch.uint8),
+        "m1": shrink_mask(source_mask, size, LOSS_MASK_COVERAGE).to(torch.uint8),
+        "m2": shrink_mask(target_mask, size, LOSS_MASK_COVERAGE).to(torch.uint8),
         "source_mask": source_mask.round().to(torch.uint8),
         "target_mask": target_mask.round().to(torch.uint8),
         "target": (target * 255).round().to(torch.uint8),
@@ -112,7 +112,7 @@ class TrainingSet:
 
     def read(self, rows: list[int]) -> Batch:
         """Return a batch of some rows, on the device."""
-        columns = {name: torch.cat([self._read(row, name) for row in rows]).to(device()) for name in NAMES}
+        columns = {name: torch.cat([self._read(row, name) for row in rows]).to(device()) for name in FIELD_NAMES}
         columns["target"] = columns["target"] / 255
         for name in ("m1", "m2", "source_mask", "target_mask"):
             columns[name] = columns[name].float()

@@ -17,10 +17,11 @@ from stages.common.text import one_line
 from stages.corpus.scenery import SCENERIES
 from stages.corpus.world import COLOURS, UNCOUNTABLE, draw_scene, nouns, with_article
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS
-from stages.language.mutation import Dropped, Mutation, mutate_caption, possible_edits
+from stages.language.mutation import Dropped, Mutation, mutate_caption
 from stages.language.rules import Rules
 from stages.language.senses import plural
 from tests.support import ROOT
+from tests.support.captions import possible_edits
 
 SEEDS = range(12)
 with Path(__file__).with_name("mutation_cases.csv").open(encoding="utf-8", newline="") as table:
