@@ -76,7 +76,7 @@ def publish_counts(stage: str, started: float) -> None:
         )
 
 
-def publish_results() -> None:
+def publish_evaluation() -> None:
     """Publish the table of results, edits of held-out cases, and a link to the training in MLflow, those that exist.
 
     Raises:

@@ -17,6 +17,7 @@ from flows.support.dag import cache_folder
 from flows.support.tasks import run_logged
 from stages.core.errors import InputError, first_line
 from stages.core.files import remove
+from stages.core.local_files import copy_local_files
 from stages.core.paths import CONF, LOCK_FILE
 
 
@@ -88,8 +89,6 @@ def open_sandbox(folder: Path) -> Iterator[Sandbox]:
 
 def _fill(folder: Path, commit: str, changed: str) -> None:
     """Check a commit out, with the files as ``changed`` has them, and add those that git may not track."""
-    from stages.cli.clone import copy_local_files
-
     for name in (".git", ".dvc"):
         remove(folder / name)  # a kill may have left them locked, or amid an experiment
     git("init", "--quiet", str(folder))

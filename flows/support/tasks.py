@@ -47,11 +47,11 @@ def run_stages(names: Sequence[str], forced: Collection[str] = ()) -> None:
         forced: those to run even if nothing changed.
     """
     for name in names:
-        reproduce.with_options(name=name)(name, force=name in forced)
+        update_stage.with_options(name=name)(name, force=name in forced)
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)
-def reproduce(stage: str, *, force: bool) -> None:
+def update_stage(stage: str, *, force: bool) -> None:
     """Bring one stage up to date, log its output, and publish its progress and its counts."""
     started = time.time()
     run_dvc("repro", "--single-item", stage, *(["--force"] if force else []), on_line=artifacts.Progress(stage).follow)
@@ -61,7 +61,7 @@ def reproduce(stage: str, *, force: bool) -> None:
 @task(retry_condition_fn=is_transient, **RETRIED)
 def publish_results() -> None:
     """Publish the table of results, edits, and a link to MLflow."""
-    artifacts.publish_results()
+    artifacts.publish_evaluation()
 
 
 @task(**RETRIED)  # whatever keeps DVC from its remote may pass

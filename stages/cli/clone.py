@@ -1,7 +1,6 @@
 """A clean clone of the project's repository, and DVC at work in it."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,10 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages.core.errors import InputError, first_line
-from stages.core.paths import NLTK_DATA
-
-# What no commit holds: WordNet, which is checked by its hash, and the address of the remote.
-LOCAL_FILES = (NLTK_DATA, Path(".dvc/config"), Path(".dvc/config.local"))
 
 
 @contextmanager
@@ -35,15 +30,6 @@ def clean_clone(commit: str, into: Path | None) -> Iterator[Path]:
         _call(["git", "clone", "--quiet", "--no-checkout", repository, str(clone)], Path.cwd())
         _call(["git", "checkout", "--quiet", "--detach", commit], clone)
         yield clone
-
-
-def copy_local_files(clone: Path) -> None:
-    """Copy the files that the stages need and that no commit holds from the project to a clone of it."""
-    for path in LOCAL_FILES:
-        if path.is_dir():
-            shutil.copytree(path, clone / path, dirs_exist_ok=True)
-        elif path.is_file():
-            shutil.copyfile(path, clone / path)
 
 
 def run_dvc(clone: Path, *arguments: str) -> None:

@@ -12,7 +12,7 @@ from stages.core.files import NoRoomError
 from stages.core.params_file import ParameterError
 
 CHAMPION_URI = "models:/iedit@champion"
-CHALLENGER = "models:/iedit@challenger"
+CHALLENGER_URI = "models:/iedit@challenger"
 
 Command = Callable[[argparse.Namespace], int | None]
 
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("summary", "summary:summary", "print the results of the last run, the registered model, and a command to try")
 
     promote = add("promote", "registry:promote", "make a version champion if it beats the champion on the current cases")
-    promote.add_argument("version", nargs="?", default=CHALLENGER, help="number or URI (default: %(default)s)")
+    promote.add_argument("version", nargs="?", default=CHALLENGER_URI, help="number or URI (default: %(default)s)")
     promote.add_argument("--force", action="store_true", help="promote it whatever the gate says")
     add("rollback", "registry:rollback", "make the previous champion the champion again")
     add("history", "registry:history", "list all champions: when and why each became champion, and its scores")

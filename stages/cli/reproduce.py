@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from stages.cli.agreement import are_comparable, compare_scores, read_metrics
-from stages.cli.clone import clean_clone, copy_local_files, run_dvc
+from stages.cli.clone import clean_clone, run_dvc
 from stages.core.errors import InputError
 from stages.core.files import read_json
+from stages.core.local_files import copy_local_files
 from stages.core.paths import LOCK_FILE, METRICS_FILE, PARAMS_FILE
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.lineage import libraries, outs_of, read_stages

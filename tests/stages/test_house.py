@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
         *("training", "comparison", "report"),
     },
     "cli": {"core", "common", "metrics", "editing", "tracking", "comparison", "report"},
-    "flows/support": {"core", "tracking", "report", "cli"},
+    "flows/support": {"core", "tracking", "report"},
     "flows": {"core", "tracking", "report", "flows/support"},
 }
 ROOMS = list(ALLOWED)

@@ -61,7 +61,7 @@ class TestResults:
     def test_edits_are_embedded_and_an_unknown_training_is_left_out(self, published):
         Path("reports/latest").mkdir(parents=True)
         Image.new("RGB", (8, 8)).save("reports/latest/sheet.png")
-        artifacts.publish_results()
+        artifacts.publish_evaluation()
         assert published["edits"].startswith("![Edits of held-out cases](data:image/webp;base64,")
         assert set(published) == {"edits"}
 
@@ -78,13 +78,13 @@ class TestResults:
         run = client.create_run(experiment, tags={"iedit.model_digest": digest}).info.run_id
         if address is not None:
             monkeypatch.setenv("IEDIT_MLFLOW_PAGES", address)
-        artifacts.publish_results()
+        artifacts.publish_evaluation()
         assert published == {"mlflow-run": shown.format(run=run, experiment=experiment)}
 
     def test_an_absent_server_is_named(self, published, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
         with pytest.raises(InputError, match=f"^tracking server {NOWHERE}: "):
-            artifacts.publish_results()
+            artifacts.publish_evaluation()
 
     def test_a_link_has_no_password_in_it(self, client, monkeypatch):
         monkeypatch.setattr(pages, "connect", lambda **_: client)

@@ -17,7 +17,7 @@ from requests import HTTPError
 
 from flows.support import tasks
 from flows.support.process import CommandError
-from flows.support.tasks import TRANSIENT, is_transient, push_data, reproduce
+from flows.support.tasks import TRANSIENT, is_transient, push_data, update_stage
 from stages.core.errors import InputError
 from stages.core.params import ModelName
 from stages.models.hub import ModelError, locate
@@ -27,7 +27,7 @@ from stages.tracking.errors import store_errors_in_one_line
 
 @flow
 def one_stage(stage: str) -> None:
-    reproduce.with_options(retry_delay_seconds=0)(stage, force=False)
+    update_stage.with_options(retry_delay_seconds=0)(stage, force=False)
 
 
 def test_a_failure_that_may_pass_is_retried(dvc_project, server):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.cli.clone import clean_clone, copy_local_files, run_dvc
+from stages.cli.clone import clean_clone, run_dvc
 from stages.core.errors import InputError
+from stages.core.local_files import copy_local_files
 from tests.support.recorded_project import git
 
 

@@ -53,6 +53,11 @@ def test_failing_store_is_one_line(folder, monkeypatch, capsys):
         assert capsys.readouterr().err == "error: tracking store: the server\n"
 
 
+def test_its_addresses_are_those_of_the_registry():
+    wanted = (registry.CHAMPION_URI, f"models:/{registry.NAME}@{registry.CHALLENGER}")
+    assert wanted == (cli.CHAMPION_URI, cli.CHALLENGER_URI)
+
+
 def test_help_imports_nothing_slow():
     code = "import sys, stages.cli.main; print([name for name in ('torch', 'mlflow', 'diffusers') if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
