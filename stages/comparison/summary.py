@@ -9,7 +9,7 @@ from torch import Tensor
 from stages.comparison.edits import Edits
 from stages.comparison.systems import SYSTEMS, Models
 from stages.core.files import file_digest, value_digest
-from stages.core.params import Params
+from stages.core.params import ModelName, Params
 from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
 from stages.corpus.samples import EditSample
 from stages.metrics.scores import SystemScores
@@ -37,7 +37,7 @@ def summarise_comparison(
         scores: system → its scores; others than SYSTEMS are left out.
     """
     shown = {system: scores[system] for system in SYSTEMS}
-    named = _models_behind(params, models)
+    named = _compared_models(params, models)
     metrics = summarise(shown, resamples=params.evaluate.bootstrap, seed=params.seed, models=named)
     metrics["cases_digest"] = value_digest([file_digest(shard) for shard in shards])
     metrics["predicted_masks"] = mask_quality(cases, edits.masks)
@@ -66,14 +66,16 @@ def mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float]
     }
 
 
-def _models_behind(params: Params, models: Models) -> dict[str, dict[str, str]]:
+def identify(models: Mapping[str, ModelName]) -> dict[str, dict[str, str]]:
+    """Return each model's name and the identity of its weights, as metrics.json holds them, under the same keys."""
+    return {key: {"name": model.name, "identity": identity(model)} for key, model in models.items()}
+
+
+def _compared_models(params: Params, models: Models) -> dict[str, dict[str, str]]:
     """Return the name and the identity of every model that the scores depend on."""
-    config = params.evaluate
-    return {
-        "judge": {"name": config.judge.name, "identity": identity(config.judge)},
-        "vgg": {"name": config.vgg.name, "identity": identity(config.vgg)},
-        "base": {"name": config.base.name, "identity": models.identities["base"]},
-        "segmenter": {"name": config.segmenter.name, "identity": identity(config.segmenter)},
-        "instruct_pix2pix": {"name": str(INSTRUCT_PIX2PIX), "identity": models.identities["instructed"]},
-        "iedit": {"name": str(IEDIT), "identity": models.identities["tuned"]},
+    config, identities = params.evaluate, models.identities
+    return identify({"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter}) | {
+        "base": {"name": config.base.name, "identity": identities["base"]},
+        "instruct_pix2pix": {"name": str(INSTRUCT_PIX2PIX), "identity": identities["instructed"]},
+        "iedit": {"name": str(IEDIT), "identity": identities["tuned"]},
     }

@@ -5,10 +5,10 @@ The edits are those of Table 1 (b); only their words are used. A drawn source ha
 """
 
 from dataclasses import replace
-from typing import Any
 
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
+from stages.comparison.summary import identify
 from stages.comparison.systems import SYSTEMS, Models, chosen_systems, load_models
 from stages.core.params import Params
 from stages.core.paths import EDITED_GENERATED, REPORTS
@@ -46,20 +46,18 @@ def generated(params: Params) -> None:
         {system: scores[system] for system in SYSTEMS},
         resamples=config.bootstrap,
         seed=params.seed,
-        models=_models_behind(params, models),
+        models=_compared_models(params, models),
     )
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
     write_comparison(REPORTS / "generated", comparison, params, names=SHOWN, mask="given mask", note=NOTE)
     replace(edits.counts, stage="generated").report()
 
 
-def _models_behind(params: Params, models: Models) -> dict[str, Any]:
+def _compared_models(params: Params, models: Models) -> dict[str, dict[str, str]]:
     """Return the name, if it has one, and the identity of every model that the scores depend on."""
     config = params.evaluate
     named = {"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter, "referee": params.generated.referee}
-    return {name: {"name": model.name, "identity": identity(model)} for name, model in named.items()} | {
-        name: {"identity": digest} for name, digest in models.identities.items()
-    }
+    return identify(named) | {name: {"identity": digest} for name, digest in models.identities.items()}
 
 
 if __name__ == "__main__":
