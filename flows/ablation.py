@@ -52,7 +52,7 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
         seeds: how many trainings each row has.
 
     Raises:
-        InputError: params.yaml is not what conf/ composes to, from which the experiments are composed.
+        InputError: params.yaml is not what conf/ composes to, and the experiments are composed from conf/.
     """
     check_project()
     names = configurations()
@@ -96,7 +96,7 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
 
     Raises:
         CommandError: the training or the scoring failed.
-        InputError: what the scoring reads has changed since the start, so rows could not be compared.
+        InputError: the parameters or code of the scoring changed since the start, so rows could not be compared.
     """
     systems = [row.system for row in ROWS.values() if row.configuration == name]
     kept, key = ABLATION / f"{name}-{seed}.json", value_digest([name, seed, systems, start.training, start.scoring])

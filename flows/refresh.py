@@ -16,7 +16,7 @@ def refresh(images: PositiveInt | None = None) -> None:
     """Take in new images, bring every stage up to date, publish who is champion, and push the data.
 
     Args:
-        images: how many images the embedded world shall have; None reads the source as it is.
+        images: the number of images for the embedded world to have; None reads the source as it is.
     """
     if images is not None:
         grow_corpus(images)

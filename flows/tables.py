@@ -1,4 +1,4 @@
-"""The weekly run: all tables, computed anew from the present data. ``python -m flows.tables``."""
+"""The weekly run: all tables, recomputed from the current data. ``python -m flows.tables``."""
 
 import sys
 

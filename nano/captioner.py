@@ -14,14 +14,14 @@ from nano.tokenizers import CONTEXT, bert_tokenizer
 from stages.corpus import world
 
 FOLDER = MODELS / "captioner"
-CUT_OUT_SHARE = 0.3  # of the pictures show the object on a plain colour; their captions name no place
+CUT_OUT_SHARE = 0.3  # share of pictures that show the object on a plain colour; their captions name no place
 VISION: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 384,
     "num_hidden_layers": 5,
     "num_attention_heads": 4,
     "patch_size": PATCH,
-    "initializer_range": 0.02,  # BLIP's own 1e-10 is meant for loading weights; from it nothing is learnt for long
+    "initializer_range": 0.02,  # BLIP's own 1e-10 is meant for loading weights; from it, a model long learns nothing
 }
 TEXT: dict[str, Any] = {
     "hidden_size": 128,

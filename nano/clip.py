@@ -28,7 +28,7 @@ VISION: dict[str, dict[str, Any]] = {
 }
 TEXT_WIDTH = {"clip": 96, "judge": 64}
 ALIKE = 4  # scenes in a batch with the same noun
-CUT_OUT_SHARE = 0.25  # of the pictures show the object on black, described by its subject
+CUT_OUT_SHARE = 0.25  # share of pictures that show the object on black, described by its subject
 CLOSE_UP_SHARE = {"clip": 0.0, "judge": 0.25}  # only the judge scores edited regions on their own
 
 

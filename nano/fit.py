@@ -74,7 +74,7 @@ def _fit_round(
         for group in optimizer.param_groups:
             group["lr"] = training.lr * _schedule(step, steps)
         generator = torch.Generator().manual_seed(derive_seed(seed, name, sum(before) + step))
-        # On CPUs the fused attention kernel, its backward pass above all, is slower than plain products in bf16.
+        # On CPUs the fused attention kernel, especially its backward pass, is slower than plain products in bf16.
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16"), sdpa_kernel(SDPBackend.MATH):
             loss = loss_of(generator)
         if not torch.isfinite(loss):

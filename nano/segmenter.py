@@ -30,8 +30,8 @@ DECODER: dict[str, dict[str, Any]] = {
     "segmenter": {"projection_dim": 96, "reduce_dim": 64, "extract_layers": [1, 2, 4], "decoder_intermediate_size": 256},
     "referee": {"projection_dim": 64, "reduce_dim": 48, "extract_layers": [0, 1, 3], "decoder_intermediate_size": 128},
 }
-CUT_OUT_SHARE = 0.3  # of the pictures show the object on a plain colour
-ABSENT_SHARE = 0.35  # of the pictures are paired with an object of another picture
+CUT_OUT_SHARE = 0.3  # share of pictures that show the object on a plain colour
+ABSENT_SHARE = 0.35  # share of pictures paired with an object of another picture
 
 
 def segment(

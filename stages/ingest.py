@@ -12,7 +12,7 @@ from pathlib import Path
 from stages.core.errors import InputError
 from stages.core.files import written_aside
 from stages.core.params import CaseSplit, Ingest, OpenMojiSource, Params
-from stages.core.paths import CORPUS, EVALUATION, VALIDATION
+from stages.core.paths import CORPUS, EVALUATION, HELD_OUT, VALIDATION
 from stages.core.provenance import source_digest
 from stages.core.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards, pass_on_counts
 from stages.corpus import images, sources
@@ -28,7 +28,7 @@ MAX_SHARDS = 100_000  # a shard's name has five digits
 DUPLICATE = "duplicate"
 NO_CASES = (
     "This source has no held-out cases. Set retrieve.held_out above 0, and evaluate.cases and evaluate.validation to "
-    "data/heldout; if both name that folder, its pairs are divided between them.\n"
+    f"{HELD_OUT}; if both name that folder, its pairs are divided between them.\n"
 )
 
 
@@ -145,7 +145,7 @@ def _write_refused(counts: StageCounts) -> None:
 def _check_share(counts: StageCounts, limit: float) -> None:
     kept = counts.done + counts.reused
     reasons = counts.dropped.copy()
-    del reasons[DUPLICATE]  # a duplicate is no fault of the source
+    del reasons[DUPLICATE]  # a duplicate is not the source's fault
     refused, total = reasons.total(), kept + counts.dropped.total()
     if not total:
         raise InputError("ingest.source: has no samples")

@@ -25,7 +25,7 @@ class MutationWorker:
     """Edits one shard of captions."""
 
     rules: Rules
-    seed: int  # of the pipeline
+    seed: int  # the pipeline's seed
 
     def __call__(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
         """Write a table of edits in the order of the captions; captions without an edit are dropped."""

@@ -22,7 +22,7 @@ from stages.pairing.split import held_out_pairs
 EMBEDDINGS = PAIRS / "embeddings"
 INDEX = PAIRS / "images.faiss"
 
-Row = dict[str, Any]  # of a table
+Row = dict[str, Any]  # a row of a table
 
 
 def retrieve(params: Params) -> None:
@@ -67,7 +67,7 @@ def _source_rows(edits: Sequence[Row], keys: Sequence[str]) -> list[int]:
     row_of = {key: row for row, key in enumerate(keys)}
     stranger = next((edit for edit in edits if edit["key"] not in row_of), None)
     if stranger is not None:
-        raise InputError(f"{EDITS}: key {stranger['key']!r} is of no image in {CORPUS}; run the stages from ingest on")
+        raise InputError(f"{EDITS}: no image in {CORPUS} has the key {stranger['key']!r}; run the stages from ingest on")
     return [row_of[edit["key"]] for edit in edits]
 
 

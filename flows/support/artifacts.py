@@ -37,7 +37,10 @@ class Progress:
         self._artifact: UUID | None = None
 
     def follow(self, line: str) -> None:
-        """Publish how far the stage is, if the line is a progress bar. A short stage draws only full ones, and has no page."""
+        """Publish how far the stage is, if the line is a progress bar.
+
+        A short stage prints only finished bars, so it gets no progress page.
+        """
         bar = BAR.match(line)
         if bar is None:
             return
@@ -61,7 +64,7 @@ def publish_counts(stage: str, started: float) -> None:
 
     Args:
         stage: the name of the stage.
-        started: when it was started, in seconds since the epoch; older counts are those of an earlier run.
+        started: when it was started, in seconds since the epoch; older counts belong to an earlier run.
 
     Raises:
         InputError: the file of the counts is damaged.
@@ -72,12 +75,12 @@ def publish_counts(stage: str, started: float) -> None:
         create_table_artifact(
             key=_key(f"{stage}-counts"),
             table=_rows(_read_counts(path)),
-            description=f"Samples of {stage}" + ("" if ran else "; nothing changed, so these are of an earlier run"),
+            description=f"Samples of {stage}" + ("" if ran else "; nothing changed, so these come from an earlier run"),
         )
 
 
 def publish_evaluation() -> None:
-    """Publish the table of results, edits of held-out cases, and a link to the training in MLflow, those that exist.
+    """Publish the table of results, edits of held-out cases, and a link to the training in MLflow, where they exist.
 
     Raises:
         InputError: MLflow cannot be reached.

@@ -1,4 +1,4 @@
-"""The reactions of the Prefect server to events of our runs: ``python -m flows.support.automations`` creates or updates them.
+"""How the Prefect server reacts to events of our runs: ``python -m flows.support.automations`` creates or updates them.
 
 FAILURE_WEBHOOK is the address that gets a message for every failed run: JSON with a ``text``, which Slack, Mattermost and
 others accept. If it is not set, a failure is listed among the server's events, and no message is sent.
@@ -17,7 +17,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
-TAG = "iedit"  # of all deployments in prefect.yaml
+TAG = "iedit"  # on all deployments in prefect.yaml
 WEBHOOK = "iedit-failures"
 HEARTBEAT, END = "prefect.flow-run.heartbeat", "prefect.flow-run."
 FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")

@@ -1,4 +1,4 @@
-"""A flow that is run from the command line, with a server of its own if Prefect is not given the address of one."""
+"""Run a flow from the command line, with a temporary server if Prefect has no address of one."""
 
 import logging
 import signal
@@ -34,7 +34,7 @@ def exit_code_of(flow: Callable[[], object], check: Callable[[], object] = lambd
 
     Args:
         flow: the flow with its parameters.
-        check: is called before a server is started, which takes long.
+        check: called before a server is started, which takes long.
     """
     try:
         check()
@@ -53,7 +53,7 @@ def exit_code_of(flow: Callable[[], object], check: Callable[[], object] = lambd
 
 
 def _start_server() -> None:
-    """Start the server that Prefect makes for a flow if it is not given the address of one.
+    """Start Prefect's temporary server, unless Prefect has the address of a server.
 
     A terminal sends Ctrl-C to the server too. It must ignore it, because Prefect waits a minute for a server that is gone.
     So a thread that blocks SIGINT starts it, and the server inherits that; the main thread waits and handles Ctrl-C.

@@ -10,7 +10,8 @@ def grow_corpus(images: int) -> None:
     """Choose how many images of the embedded world the corpus has, for the stages and for experiments.
 
     Raises:
-        InputError: the source is another or has more images already, or params.yaml is not what conf/ composes to.
+        InputError: the source is not the embedded world or has more images already, or params.yaml is not what conf/
+            composes to.
         ParameterError: params.yaml is invalid.
     """
     source = read_params().ingest.source
@@ -19,5 +20,5 @@ def grow_corpus(images: int) -> None:
     if images < source.images:
         raise InputError(f"images = {images}: the corpus has {source.images}, a refresh only adds to it")
     if images > source.images:
-        check_composed()  # composing anew would discard a value that was written into params.yaml alone
+        check_composed()  # composing would discard a value that was written into params.yaml alone
         apply_choices([f"ingest.source.images={images}"])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-PROGRESS_SECONDS = 15  # a progress bar is redrawn many times a second; one line of it in this time is passed on
+PROGRESS_SECONDS = 15  # a progress bar is redrawn many times a second; one of its lines in this time is passed on
 KEPT_LINES = 20  # shown when the command fails
 GRACE_SECONDS = 20  # from an interrupt to a kill; Prefect kills a cancelled flow after 30
 
@@ -27,20 +27,20 @@ def run_command(
     environment: Mapping[str, str] | None = None,
     held: Sequence[int] = (),
 ) -> None:
-    """Run a command, and call ``on_line`` with each line of its output; with progress bars, only now and then.
+    """Run a command and call ``on_line`` with each line of its output; redrawn progress bars are thinned out.
 
     When this process is interrupted, so is the command with all the processes that it started.
 
     Args:
         command: the command with its arguments.
-        on_line: is called with each line.
+        on_line: called with each line.
         environment: variables to add to those of this process.
-        held: file descriptors of locks that the command shall hold too.
+        held: file descriptors of locks for the command to hold too.
 
     Raises:
         CommandError: the command failed.
     """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # so "python" is the running one
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # so that "python" is this interpreter
     variables = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **(environment or {})}
     last: deque[str] = deque(maxlen=KEPT_LINES)
     with subprocess.Popen(

@@ -23,16 +23,16 @@ from stages.core.paths import CONF, LOCK_FILE
 
 @dataclass(frozen=True, kw_only=True)
 class Sandbox:
-    """A repository of git and DVC with the files of the project as they were, which shares the project's cache."""
+    """A git and DVC repository with a copy of the project's files; it shares the project's cache."""
 
     folder: Path
     commit: str
     """The commit that is checked out in the project; DVC lists the experiments below it."""
     lock: int
-    """The file descriptor of the lock. Commands of the sandbox hold the lock too, should they outlive this process."""
+    """The file descriptor of the lock. Commands of the sandbox hold it too, in case they outlive this process."""
 
     def run_experiment(self, name: str, target: str, chosen: Sequence[str], on_line: Callable[[str], object]) -> None:
-        """Run an experiment, and put it among those of the project, where it replaces one of the same name.
+        """Run an experiment and add it to those of the project, where it replaces one of the same name.
 
         Its outs are in the folder afterwards. Its stages log to the project's tracking store.
 
@@ -50,7 +50,7 @@ class Sandbox:
 
         connect()  # makes the store if there is none
         reference = f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{name}"
-        git("-C", str(self.folder), "update-ref", "-d", reference)  # of an attempt that failed afterwards
+        git("-C", str(self.folder), "update-ref", "-d", reference)  # left by an attempt that failed afterwards
         options = [word for each in chosen for word in ("-S", each)]
         command = ["dvc", "--cd", str(self.folder), "exp", "run", "--name", name, *options, target]
         self.run(*command, on_line=on_line, MLFLOW_TRACKING_URI=tracking_uri())
@@ -70,10 +70,10 @@ def open_sandbox(folder: Path) -> Iterator[Sandbox]:
     """Make a sandbox from the files that git tracks, uncommitted changes included, conf/ and dvc.lock.
 
     It is removed when the block ends well. Otherwise the files in it that git ignores stay for the next sandbox, which
-    resumes an unfinished training; all others are made anew.
+    resumes an unfinished training; all others are replaced.
 
     Raises:
-        InputError: another process has it open, or the project is in no repository with a commit.
+        InputError: another process has it open, or the project is not in a repository with a commit.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
@@ -82,7 +82,7 @@ def open_sandbox(folder: Path) -> Iterator[Sandbox]:
         except BlockingIOError as error:
             raise InputError(f"{folder}: in use by another run, or by a process that one left; wait for it to end") from error
         commit = git("rev-parse", "--verify", "HEAD")
-        _fill(folder, commit, git("stash", "create") or commit)  # a commit of the changes, which stay as they are
+        _fill(folder, commit, git("stash", "create") or commit)  # a commit of the changes; the project's files stay as they are
         yield Sandbox(folder=folder, commit=commit, lock=lock.fileno())
         remove(folder)
 
@@ -90,7 +90,7 @@ def open_sandbox(folder: Path) -> Iterator[Sandbox]:
 def _fill(folder: Path, commit: str, changed: str) -> None:
     """Check a commit out, with the files as ``changed`` has them, and add those that git may not track."""
     for name in (".git", ".dvc"):
-        remove(folder / name)  # a kill may have left them locked, or amid an experiment
+        remove(folder / name)  # a kill may have left them locked, or in the middle of an experiment
     git("init", "--quiet", str(folder))
     objects = Path(git("rev-parse", "--git-path", "objects")).absolute()
     (folder / ".git" / "objects" / "info" / "alternates").write_text(f"{objects}\n", encoding="utf-8")
@@ -99,7 +99,7 @@ def _fill(folder: Path, commit: str, changed: str) -> None:
     git(*here, "read-tree", "--reset", "-u", changed)
     git(*here, "clean", "--quiet", "--force", "-d")
     copy_local_files(folder)
-    shutil.copytree(CONF, folder / CONF, dirs_exist_ok=True)  # a preset of the user's own may be untracked
+    shutil.copytree(CONF, folder / CONF, dirs_exist_ok=True)  # the user's own presets may be untracked
     if LOCK_FILE.is_file():
         shutil.copyfile(LOCK_FILE, folder / LOCK_FILE)
     run_logged([sys.executable, "-m", "dvc", "--cd", str(folder), "cache", "dir", "--quiet", "--local", str(cache_folder())])

@@ -22,7 +22,7 @@ TRANSIENT = re.compile(
     r"Unable to acquire lock"  # DVC: another of its commands is at work in this project
     r"|is being blocked by"  # DVC: another of its commands reads or writes the same files
     r"|tracking (server (http\S+: |was not back)|store:(?! database or disk is full))"  # MLflow cannot be reached
-    r"|the hub gives none: Got: (?!\w*NotFound)"  # the model hub cannot be reached
+    r"|the hub did not deliver it: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
 
 
@@ -66,7 +66,7 @@ def publish_results() -> None:
 
 @task(**RETRIED)  # whatever keeps DVC from its remote may pass
 def push_data() -> None:
-    """Push to the project's remote what it does not have yet."""
+    """Push the data that the project's remote lacks."""
     if has_remote():
         run_dvc("push")
     else:

@@ -90,7 +90,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     edit.add_argument("--term", help="the part of the prompt to find the mask by (default: the prompt)")
     edit.add_argument("--source-term", help="what to find the mask by if the picture does not show the term")
     mask = edit.add_mutually_exclusive_group()
-    mask.add_argument("--mask", type=Path, help="a picture of the same size, white where the edit may be")
+    mask.add_argument("--mask", type=Path, help="a picture of the same size, white where the picture may change")
     mask.add_argument("--no-mask", action="store_true", help="edit the whole picture")
     edit.add_argument("--images", type=int, default=1, help="number of different results (default: %(default)s)")
     edit.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default: %(default)s)")

@@ -25,7 +25,7 @@ from stages.tracking.store import connect
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-SHOWN_DIGITS = 8  # of the digest of the cases: scores on different cases cannot be compared
+SHOWN_DIGITS = 8  # characters of the cases' digest: scores on different cases cannot be compared
 SCORES = {"iedit_m/clip_score": "CLIPScore", "iedit_m/ssim_m_bar": "SSIM-M̄"}
 
 
@@ -45,14 +45,14 @@ def promote(options: argparse.Namespace) -> None:
         from stages.comparison.standard import current_standard  # slow to import
 
         params = read_params()
-        set_threads(params.threads)  # its scores are compared with scores that the stage has made with these threads
+        set_threads(params.threads)  # scores can depend on it, and the stage made its scores with as many
         with alone("iedit promote"):  # it may have to evaluate
             version = find_version(options.version)
             decision = consider(version, current_standard(params), by_hand=True)
         challenger = version_by_alias(connect(create=False), CHALLENGER)
     if not decision.passes:
         refusal = "stays challenger" if challenger == version.version else "is not promoted"
-        raise InputError(f"models:/{NAME}/{version.version} {refusal}: {decision.why}; --force promotes it all the same")
+        raise InputError(f"models:/{NAME}/{version.version} {refusal}: {decision.why}; --force promotes it anyway")
     print(f"models:/{NAME}/{version.version} is champion: {decision.why}")
 
 
@@ -75,7 +75,7 @@ def history(_: argparse.Namespace) -> None:
 
 
 def lineage(options: argparse.Namespace) -> None:
-    """Print what a version was made from, as its record in the registry has it."""
+    """Print what a version was made from, as recorded in the registry."""
     with store_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:
         client = connect(create=False)
         version = find_version(options.version)

@@ -130,7 +130,7 @@ def _pull(clone: Path, outs: list[str]) -> bool:
     try:
         run_dvc(clone, "pull", *outs)
     except InputError as error:
-        print(f"the DVC remote does not give {', '.join(outs)}: {error}", file=sys.stderr)
+        print(f"cannot pull {', '.join(outs)} from the DVC remote: {error}", file=sys.stderr)
         return False
     return True
 
@@ -139,7 +139,7 @@ def name_differences(recorded: Outs, made: Mapping[str, str], clone: Path) -> st
     """Return which recorded outs and files in them differ from those in a clone; empty if none does.
 
     Args:
-        recorded: out → its MD5 and, of a folder, those of its files.
+        recorded: out → its MD5 and, for a folder, those of its files.
         made: out → its MD5 in the clone.
         clone: the folder of the clone.
     """
@@ -174,6 +174,6 @@ def _judge(stages: list[str], differing: list[str], recorded: Path, found: Path)
         return False, f"{bytes_differ}; no scores were recorded that could be compared"
     before, now = read_metrics(recorded), read_metrics(found)
     if not are_comparable(before, now):
-        return False, f"{bytes_differ}, and so have the cases or the models that score them"
+        return False, f"{bytes_differ}, as do the cases or the models that score them"
     agreement = compare_scores(before, now)
     return agreement.is_tolerable, f"{'equal within tolerance' if agreement.is_tolerable else 'differs'}: {agreement}"

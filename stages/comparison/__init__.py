@@ -1,1 +1,1 @@
-"""The systems of Table 1, the cases they are compared on, their edits, and the scores of these."""
+"""The systems of Table 1, the cases they are compared on, their edits, and their scores."""

@@ -10,12 +10,12 @@ from stages.core.params import CaseSplit, Params
 from stages.corpus.samples import EditSample, read_edits
 from stages.pairing.split import held_out_pairs
 
-VALIDATION_PAIRS_SHARE = 1 / 3  # of the pairs, if both splits share a folder
+VALIDATION_PAIRS_SHARE = 1 / 3  # share of the pairs, if both splits share a folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """An edit that is asked for, and the shard that holds it."""
+    """A requested edit, and the shard that holds it."""
 
     shard: Path
     sample: EditSample

@@ -29,7 +29,7 @@ class Edits:
 
     pictures: dict[str, Tensor]  # system → (n, 3, h, w) in [0, 1]
     masks: Tensor  # the predicted masks, (n, 1, h, w), 0 or 1
-    counts: StageCounts  # of pictures made in this run and before
+    counts: StageCounts  # pictures made in this run, and in earlier ones
 
 
 def edit_cases(
@@ -46,7 +46,7 @@ def edit_cases(
         finder: predicts the masks.
         segmenter: the identity of the finder's segmenter.
         params: the mask threshold, the seed, and the size of a batch.
-        folder: keeps the edits; those of systems that are no longer compared are removed from it.
+        folder: keeps the edits; those of systems that are no longer compared are removed.
     """
     batches = _Batches(cases=cases, size=params.evaluate.batch, folder=folder)
     samples = [case.sample for case in cases]
@@ -77,7 +77,7 @@ def edit_cases(
 
 @dataclass(frozen=True, kw_only=True)
 class _Batches:
-    """Cases in batches; what is made of each batch is kept in a file of its own below ``folder``."""
+    """Cases in batches; the result of each batch is kept in its own file below ``folder``."""
 
     cases: Sequence[Case]
     size: int
@@ -89,7 +89,7 @@ class _Batches:
         Args:
             name: names the folder and the tensors.
             make: rows of the cases → their tensor.
-            settings: all that decides the tensors besides the cases and the code; JSON.
+            settings: everything that decides the tensors besides the cases and the code; JSON.
         """
         rows = {f"{start:08d}": slice(start, start + self.size) for start in range(0, len(self.cases), self.size)}
 

@@ -26,7 +26,7 @@ def masks_for(system: System, cases: Sequence[EditSample], predict: Callable[[],
     """Return the masks that a system edits within, (n, 1, h, w), 0 or 1; None for a system that edits everywhere.
 
     Args:
-        system: whose ``masks`` decides.
+        system: its ``masks`` decides.
         cases: n.
         predict: returns the predicted masks of these cases; called only for a system that uses them.
     """

@@ -22,7 +22,7 @@ def score_edits(
         edits: system → its pictures, (n, 3, h, w) in [0, 1].
         judge: a CLIP that nothing was trained against.
         vgg: computes the features of the perceptual distance.
-        batch: pictures, or texts, of one forward pass.
+        batch: pictures, or texts, per forward pass.
 
     Raises:
         InputError: pictures do not fit the cases, or leave [0, 1].

@@ -24,7 +24,7 @@ from stages.tracking.registry import NAME, Registered, load_editor
 
 
 def current_standard(params: Params) -> Standard:
-    """Return the standard that params.yaml and the code stand for; each version samples its edits as it is served."""
+    """Return the standard that params.yaml and the code define; each version samples its edits as it is served."""
     config = params.evaluate
     shards = list_shards(Path(config.cases), ".tar")
     cases = read_cases(shards, params)

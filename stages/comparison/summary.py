@@ -30,11 +30,11 @@ def summarise_comparison(
 
     Args:
         params: the models by name, the bootstrap, and the seed.
-        models: the loaded ones.
+        models: the loaded models.
         shards: the files that hold the cases.
         cases: n.
         edits: the systems' edits of these cases.
-        scores: system → its scores; others than SYSTEMS are left out.
+        scores: system → its scores; systems outside SYSTEMS are left out.
     """
     shown = {system: scores[system] for system in SYSTEMS}
     named = _compared_models(params, models)
@@ -49,7 +49,7 @@ def mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float]
 
     Args:
         cases: n, with their true masks.
-        masks: the predicted ones, (n, 1, h, w), 0 or 1.
+        masks: the predicted masks, (n, 1, h, w), 0 or 1.
 
     Returns:
         ``miou``, the mean intersection over union; ``not_found``, how many predicted masks are empty; ``area`` and

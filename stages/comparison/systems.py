@@ -24,7 +24,7 @@ from stages.models.tensors import to_tensor
 
 SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
 CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
-"""Another SDEdit → the system whose strength it uses."""
+"""A control, which is SDEdit → the system whose strength it uses."""
 Masks = Literal["true", "predicted"]
 UNUSED: dict[Masks | None, set[str]] = {
     None: {"mask_threshold", "mask_margin", "mask_draft"},
@@ -63,7 +63,7 @@ class Models:
         Args:
             name: one of SYSTEMS.
             sampling: its settings.
-            image_guidance_scale: of InstructPix2Pix only.
+            image_guidance_scale: for InstructPix2Pix only.
 
         Raises:
             ValueError: there is no such system, or InstructPix2Pix lacks its second scale.
@@ -114,7 +114,7 @@ def chosen_systems(models: Models, params: Params) -> dict[str, System]:
     its prompt needs less of it.
 
     Raises:
-        InputError: a strength leaves none of ``sampling.steps``.
+        InputError: a strength leaves no step of ``sampling.steps`` to run.
     """
     chosen, common = params.evaluate.systems, params.sampling
     sampled = {

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # slow to import
 
 CONFIG = CONF / "config.yaml"
 DEFAULTS = "defaults"  # Hydra's list of the files to compose
-OPTIONAL = "ablation"  # the group of which no file need be chosen; composed last
+OPTIONAL = "ablation"  # the only group that may be left out; composed last
 BELONGING = {"source": "ingest.source"}  # group → the section that only makes sense with the file chosen before
 
 
@@ -103,7 +103,7 @@ class Choices:
 
 
 def _yaml() -> "YAML":
-    """Return what reads and writes YAML with its comments and quotes."""
+    """Return a YAML reader and writer that keeps comments and quotes."""
     from ruamel.yaml import YAML
 
     yaml = YAML()

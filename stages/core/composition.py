@@ -1,6 +1,6 @@
-"""How params.yaml comes about: Hydra composes it from conf/, where conf/config.yaml holds what the user chose.
+"""Hydra composes params.yaml from conf/, where conf/config.yaml holds the user's choices.
 
-``dvc exp run -S …`` composes anew from the same files, so an experiment keeps the preset, the source and the values chosen.
+``dvc exp run -S …`` composes from the same files, so an experiment keeps the preset, the source and the values chosen.
 """
 
 import shutil
@@ -28,7 +28,7 @@ def apply_choices(words: Sequence[str]) -> list[str]:
         words: ``preset=paper``, ``train.steps=800`` or, to forget a single value, ``~train.steps``.
 
     Raises:
-        InputError: a choice is refused, or they make parameters that are not allowed; nothing is written then.
+        InputError: a choice is refused, or the result is not allowed; nothing is written then.
     """
     choices = Choices.read()
     for word in words:
@@ -64,7 +64,7 @@ def check_composed() -> None:
         more = f" (and {len(differences) - 1} more differ)" if len(differences) > 1 else ""
         raise InputError(
             f"{PARAMS_FILE}: {key} = {shown(here)}, but {CONF} composes to {shown(composed)}{more}, and so would experiments;"
-            f" choose values with iedit configure KEY=VALUE …, or compose them anew with iedit configure {choices.words()[0]}"
+            f" choose values with iedit configure KEY=VALUE …, or recompose with iedit configure {choices.words()[0]}"
         )
 
 
@@ -72,7 +72,7 @@ def compose_params(*overrides: str) -> Params:
     """Return the parameters that ``dvc exp run -S OVERRIDE …`` composes.
 
     Raises:
-        InputError: conf/ or an override cannot be read, or they make parameters that are not allowed.
+        InputError: conf/ or an override cannot be read, or the result is not allowed.
     """
     with tempfile.TemporaryDirectory() as folder:
         params = Path(folder) / PARAMS_FILE

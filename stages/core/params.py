@@ -1,4 +1,4 @@
-"""The parameters of params.yaml, typed and range-checked: one class a stage, in the pipeline's order.
+"""The parameters of params.yaml, typed and range-checked: one class per stage, in the pipeline's order.
 
 ``stages.core.params_file`` reads the file. conf/base.yaml says what each parameter does and where its value comes from.
 """
@@ -57,10 +57,10 @@ class Ingest(Section):
 
     source: OpenMojiSource | FolderSource | WebDatasetSource = Field(discriminator="kind")
     size: Annotated[int, Field(ge=16, le=2048, multiple_of=8)]  # pixels a side; images are cropped to a square
-    shard_size: Annotated[int, Field(gt=0, le=10_000)]  # samples a shard; a key has four digits for them
+    shard_size: Annotated[int, Field(gt=0, le=10_000)]  # samples per shard; a key has four digits for them
     min_side: Count  # pixels; smaller images are refused
     max_pixels: Count  # before decoding; larger images are refused
-    max_refused: Share  # of the source's images; above it the stage fails
+    max_refused: Share  # share of refused images above which the stage fails
 
 
 class Caption(Section):
@@ -76,7 +76,7 @@ class Mutate(Section):
 
     vocabulary: str | None  # a file of the words that an edit may bring in, one a line; null: any common word
     levels: Annotated[int, Field(ge=1, le=6)]  # hypernym levels to climb in search of co-hyponyms
-    adjective_share: Share  # of the captions that have both, those whose adjective is changed rather than the noun
+    adjective_share: Share  # share of captions with both whose adjective changes instead of the noun
 
 
 class Retrieve(Section):
@@ -84,7 +84,7 @@ class Retrieve(Section):
 
     clip: ModelName
     batch: Count
-    text_weight: Share  # of the edit prompt in the query, the image has the rest; 0.5 is the paper's mean
+    text_weight: Share  # the edit prompt's share of the query, the image has the rest; the paper's mean is 0.5
     neighbours: Count  # candidates for each pair, best first
     max_uses: Count  # how often one image may be a target
     near_duplicate: Cosine  # a candidate with this image-image cosine or a higher one is the same picture
@@ -92,7 +92,7 @@ class Retrieve(Section):
     min_text_image: Cosine
     min_directional: Cosine
     text_gain: bool  # require cos(edit prompt, target) > cos(edit prompt, source)
-    held_out: Share  # of the pairs, in whole connected components
+    held_out: Share  # share of the pairs put aside, in whole connected components
 
 
 class Segment(Section):
@@ -102,8 +102,8 @@ class Segment(Section):
     batch: Count
     targets: Literal["retrieved", "rendered"]  # the retrieved pictures, or (embedded world only) the true targets
     threshold: Share
-    min_area: Share  # of the picture; a smaller mask is dropped, and an empty one always
-    max_area: Share  # a larger mask is dropped, and a full one always
+    min_area: Share  # share of the picture; a smaller mask is dropped, and an empty one always
+    max_area: Share  # share of the picture; a larger mask is dropped, and a full one always
 
     @field_validator("max_area")
     @classmethod
@@ -117,13 +117,13 @@ class Losses(Section):
     """Which terms of the loss are on; the rows of Table 2 are settings of these."""
 
     noise: Literal["ldm", "paired", "mask", "guided"]  # Eq 1, Eq 4 or Eq 8; or Eq 8 with the base model as its own teacher
-    guidance_scale: Annotated[float, Field(ge=1)]  # of the teacher of ``guided`` at t = T
+    guidance_scale: Annotated[float, Field(ge=1)]  # the teacher's scale at t = T; used by ``guided`` only
     global_clip: bool  # Eq 5
     local_clip: bool  # Eq 11
     perceptual: bool  # Eq 10
     perceptual_weight: Annotated[float, Field(ge=0)]  # lambda_perc of Eq 12, where the perceptual loss is on
     perceptual_layers: Annotated[tuple[Relu, ...], Field(strict=False)]  # YAML has lists only
-    picture_share: Annotated[float, Field(gt=0, le=1)]  # of the samples, those decoded for the losses on pictures
+    picture_share: Annotated[float, Field(gt=0, le=1)]  # share of samples decoded for the picture losses
 
     @field_validator("perceptual_layers")
     @classmethod
@@ -141,16 +141,16 @@ class Train(Section):
     vgg: ModelName
     prompts: Literal["edit", "alt"]  # condition on the edit prompts, or on the corpus's own captions
     losses: Losses
-    seed: Annotated[int, Field(ge=0)]  # of the training's own draws; the data do not depend on it
+    seed: Annotated[int, Field(ge=0)]  # for the training's own draws; the data do not depend on it
     steps: Count  # optimiser steps
-    batch: Count  # samples a forward pass on one device
-    accumulation: Count  # forward passes an optimiser step
+    batch: Count  # samples per forward pass on one device
+    accumulation: Count  # forward passes per optimiser step
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     warm_up: Annotated[int, Field(ge=0)]  # steps
     max_gradient_norm: Annotated[float, Field(gt=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
-    unconditional: Share  # of the samples, those trained without prompt on Eq 1, for classifier-free guidance
+    unconditional: Share  # share of samples trained without prompt, on Eq 1, for classifier-free guidance
     precision: Literal["no", "bf16"]  # mixed precision; fp16 would need its gradients unscaled before clipping
     gradient_checkpointing: bool
     log_every: Count  # steps between two readings of the losses; the log has every step
@@ -162,18 +162,18 @@ class Instruct(Section):
     """Training of InstructPix2Pix, the competitor; all other settings are ``train``'s, for equal data and compute."""
 
     learning_rate: Annotated[float, Field(gt=0)]
-    dropout: Annotated[float, Field(ge=0, le=0.33)]  # share of samples without prompt, without source, without both: each
+    dropout: Annotated[float, Field(ge=0, le=0.33)]  # share without prompt, without source, and without both, each
 
 
 class Sampling(Section):
     """How an edit is sampled; a trained model keeps these as its defaults."""
 
     solver: Solver
-    steps: Annotated[int, Field(gt=0, le=999)]  # of the schedule's 1000, the last of which is offset by one
+    steps: Annotated[int, Field(gt=0, le=999)]  # out of the schedule's 1000, the last of which is offset by one
     strength: Annotated[float, Field(gt=0, le=1)]
     guidance_scale: Annotated[float, Field(ge=1)]
     mask_threshold: Share
-    mask_margin: Annotated[float, Field(ge=0, le=0.5)]  # of the shorter side: how far around an object its edit may reach
+    mask_margin: Annotated[float, Field(ge=0, le=0.5)]  # how far around an object its edit may reach; share of the shorter side
     mask_draft: bool  # whether a predicted mask also covers what a first edit of the whole picture changes
 
     @field_validator("strength")
@@ -182,7 +182,7 @@ class Sampling(Section):
         steps = info.data.get("steps")
         if steps is not None and int(steps * strength) == 0:
             raise PydanticCustomError(
-                "no_step", "with steps = {steps} no step is left, the result would be the source", {"steps": steps}
+                "no_step", "with steps = {steps} no step is left, so the result would be the source", {"steps": steps}
             )
         return strength
 
@@ -198,7 +198,7 @@ class Gate(Section):
 
 
 class Noised(Section):
-    """Sampling from the noised source: how much of it is made anew, and how closely the prompt is followed."""
+    """Sampling from the noised source: how much of it is regenerated, and how closely the prompt is followed."""
 
     strength: Annotated[float, Field(gt=0, le=1)]
     guidance_scale: Annotated[float, Field(ge=1)]
@@ -230,7 +230,7 @@ class Evaluate(Section):
     """Tables 1 and 2."""
 
     cases: Name  # folder of shards: data/evaluation (the embedded world's) or data/heldout (pairs put aside)
-    validation: Name  # the same, to choose settings on; if it equals ``cases``, the two share its pairs out
+    validation: Name  # cases to choose settings on; if it equals ``cases``, its pairs are divided between the two
     max_cases: Count
     systems: Systems
     judge: ModelName  # a CLIP that nothing was trained against
@@ -239,14 +239,14 @@ class Evaluate(Section):
     vgg: ModelName
     batch: Count
     gallery: Count  # cases shown in the report
-    bootstrap: Count  # resamples for an interval
+    bootstrap: Count  # resamples per interval
     gate: Gate
 
 
 class Generated(Section):
-    """Table 1 on sources that the base model generated; a study, and no stage of DVC."""
+    """Table 1 on sources that the base model generated; a study, not a stage of DVC."""
 
-    referee: ModelName  # a CLIPSeg that no system predicts its masks with
+    referee: ModelName  # a CLIPSeg that predicts masks for no system
 
 
 class Params(Section):

@@ -30,7 +30,7 @@ class ShardTask:
     """One shard to make."""
 
     name: str  # the output's name without suffix: "00000"
-    inputs: tuple[Path, ...]  # files that decide the output by their bytes
+    inputs: tuple[Path, ...]  # files whose bytes decide the output
     samples: int  # input samples, for the progress bar
     settings: Mapping[str, Any] = field(default_factory=dict)  # other values that decide this shard's output
 
@@ -53,8 +53,8 @@ class Sidecar(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    fingerprint: str  # of the inputs and settings
-    digest: str  # of the output's bytes
+    fingerprint: str  # digest of the inputs and settings
+    digest: str  # digest of the output's bytes
     done: NonNegativeInt
     dropped: dict[str, NonNegativeInt]
     notes: list[dict[str, Any]]

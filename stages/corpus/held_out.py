@@ -16,7 +16,7 @@ from stages.corpus.drawing import render
 from stages.corpus.samples import EditSample
 from stages.corpus.world import COLOURS, Scene, alt_text, combinations, draw_scene_of, nouns
 
-VALIDATION_COMBINATIONS_SHARE = 0.35  # of the held-out combinations
+VALIDATION_COMBINATIONS_SHARE = 0.35  # share of the held-out combinations
 ATTEMPTS = 1000  # scenes drawn per case until one can be edited in the wanted way
 
 Relation = Literal["noun", "colour", "size"]
@@ -34,7 +34,7 @@ class EditCase:
 
 
 def case_combinations(split: CaseSplit) -> tuple[tuple[str, str], ...]:
-    """Return the held-out (noun, scenery) combinations of ``split``; the two splits share none."""
+    """Return the held-out (noun, scenery) combinations of ``split``; the two splits do not overlap."""
     limit = int(VALIDATION_COMBINATIONS_SHARE * 2**63)
     return tuple(
         combination

@@ -46,7 +46,7 @@ def _read_world(scenes: range, seed: int, size: int) -> Iterator[RawSample]:
             origin=f"openmoji/train/{index}",
             picture=render(scene, size)[0],
             alt_text=world.alt_text(scene, seed, str(index)),
-            # The truth, for measuring the pipeline, which itself never reads it.
+            # Ground truth for measuring the pipeline, which never reads it itself.
             facts={
                 "caption": scene.caption,
                 "noun": scene.noun,

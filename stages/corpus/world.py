@@ -14,7 +14,7 @@ import numpy as np
 from stages.common.seeds import derive_seed
 from stages.corpus.scenery import SCENERIES
 
-HELD_OUT_SHARE = 0.15  # of the (noun, scenery) combinations
+HELD_OUT_SHARE = 0.15  # share of the (noun, scenery) combinations
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (226, 40, 40),
     "yellow": (250, 212, 30),

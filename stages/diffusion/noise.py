@@ -37,7 +37,7 @@ def predict_clean(noisy: Tensor, predicted_noise: Tensor, alpha: Tensor) -> Tens
 
 
 def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Eq 1: L_LDM = ‖ε − ε_θ‖², and Eq 4: L_paired = ‖ε₂ − ε_θ‖², by the noise that is wanted.
+    """Eq 1: L_LDM = ‖ε − ε_θ‖², and Eq 4: L_paired = ‖ε₂ − ε_θ‖², depending on the target noise.
 
     Returns:
         The mean over all elements of each sample, (n,), in fp32.

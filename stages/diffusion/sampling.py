@@ -54,7 +54,7 @@ def edit_latents(
         noise: ε, (n, c, h, w).
         prompt: text embeddings, (n, context, d).
         empty_prompt: text embedding of the empty prompt, (1, context, d).
-        steps: the number of steps in the whole schedule; ``int(steps * strength)`` of them are done.
+        steps: the number of steps in the whole schedule; ``int(steps * strength)`` of them are run.
         strength: the share of the schedule that is run, in (0, 1].
         guidance_scale: the scale of classifier-free guidance; 1 is no guidance.
         mask: M, (n, 1, h, w), 1 where the edit is.

@@ -41,7 +41,7 @@ class Editor:
         """Return ``images`` different edits of one picture, made in one batch, of the picture's size.
 
         Args:
-            request: the picture, the prompt, and what the mask is found by.
+            request: the picture, the prompt, and the words to find the mask by.
             mask_mode: where the mask comes from.
             sampling: solver, steps, strength, guidance and mask settings.
             images: how many edits, at least 1.
@@ -86,7 +86,7 @@ class Editor:
 
         Args:
             pictures: (n, 3, h, w) in [0, 1]; sides are multiples of the autoencoder's reduction.
-            prompts: n.
+            prompts: one per picture.
             masks: (n, 1, h, w), 1 where the edit belongs; None edits the whole picture.
             sampling: solver, steps, strength and guidance.
             seed: decides the noise.
@@ -159,7 +159,7 @@ class Editor:
         Args:
             masks: (n, 1, h, w), 0 or 1, from :func:`predict_masks`; widened by ``sampling.mask_margin``.
             pictures: (n, 3, h, w) in [0, 1]; sides are multiples of the autoencoder's reduction.
-            prompts: n.
+            prompts: one per picture.
             terms: n, what each edit is about.
             sampling: the settings of the draft and of the edit.
             seed: decides the noise.

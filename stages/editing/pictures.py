@@ -11,7 +11,7 @@ from stages.core.errors import InputError
 from stages.corpus.images import Refused, decoded
 from stages.corpus.parts import MAX_BYTES, printable
 
-MAX_PIXELS = 50_000_000  # of one picture, read from its header
+MAX_PIXELS = 50_000_000  # per picture, read from its header
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 

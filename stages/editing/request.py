@@ -22,11 +22,11 @@ class MaskMode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class EditRequest:
-    """One picture, and how it shall change."""
+    """One picture, and how to change it."""
 
     image: Image.Image  # RGB, any size
     prompt: str  # describes the edited picture
-    mask: Image.Image | None = None  # "L", of the image's size, white where the edit may change it
+    mask: Image.Image | None = None  # "L", of the image's size, white where the picture may change
     term: str | None = None  # the words of the prompt that the edit is about, which CLIPSeg looks for; None: all of it
     source_term: str | None = None  # what CLIPSeg looks for if it does not find ``term`` in the picture
 

@@ -10,7 +10,7 @@ from stages.core.files import read_json
 from stages.core.params import Sampling
 
 SETTINGS_FILE = "iedit.json"  # in a model's folder: the sampling settings that a caller may change
-MAX_IMAGES = 16  # of one request, because they are made in one batch
+MAX_IMAGES = 16  # per request, because they are made in one batch
 ADDED = {"solver": "ddim", "mask_margin": 0.0, "mask_draft": False}  # how models were sampled before these settings existed
 
 

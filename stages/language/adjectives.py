@@ -32,7 +32,7 @@ OF_LIVING_THINGS = ("young.a.01", "old.a.01")  # the opposite of an old car is n
 def is_colour(adjective: str) -> bool:
     """Return whether an adjective names a colour: a basic one, or one that WordNet likens first to one (crimson, golden).
 
-    A word that is also a thing is none: "cherry tree" and "stone house" name no colour.
+    A word that also names a thing does not count: "cherry tree" and "stone house" name no colour.
     """
     if adjective in CHROMATIC + ACHROMATIC:
         return True
@@ -78,7 +78,7 @@ def antonym(adjective: str, rules: Rules, *, living: bool) -> str | None:
 
     Args:
         adjective: not a colour.
-        rules: their vocabulary holds the words that may be brought in.
+        rules: their vocabulary limits the new words.
         living: whether the adjective describes a living thing.
     """
     counts = {sense: 1 + lemma_count(sense, adjective) for sense in wordnet().synsets(adjective, "a")}

@@ -1,4 +1,4 @@
-"""Whether a text is an English caption: captions from the web are in many languages, and some are no captions at all."""
+"""Whether a text is an English caption: captions from the web are in many languages, and some are not captions at all."""
 
 import re
 import unicodedata
@@ -26,7 +26,7 @@ MARKS_OF_OTHERS = frozenset(
     """le la les un une des du et dans avec sur aux qui est der das ein eine einen einem einer und mit auf dem den im ist
     el los las una del y en il gli della nel che um uma na com dos het een och och med aan bij""".split()  # noqa: SIM905 - read as words
 )
-"""French, German, Spanish, Italian, Portuguese, Dutch and Swedish grammar words that are no English words."""
+"""French, German, Spanish, Italian, Portuguese, Dutch and Swedish grammar words that are not English."""
 
 ELISION = re.compile(r"(?:[dlnjms]|qu)['’]\w")  # French and Italian: d'un, l'auto
 

@@ -58,7 +58,7 @@ class Mutation:
 
 @dataclass(frozen=True, kw_only=True)
 class PossibleEdits:
-    """What may change in a caption, and into what; places are those of its units."""
+    """What may change in a caption, and into what; a place is the index of a unit."""
 
     caption: str
     units: list[Unit]
@@ -92,7 +92,7 @@ def mutate_caption(caption: str, rules: Rules, seed: int) -> Mutation | Dropped:
     Args:
         caption: one sentence or phrase, on one line.
         rules: which words may be brought in.
-        seed: this caption's own.
+        seed: the seed of this caption's draw.
     """
     possible = find_edits(caption, rules)
     if isinstance(possible, Dropped):

@@ -17,7 +17,7 @@ BROAD = 200  # kinds in WordNet, above which a hypernym is a step of its own
 WIDE = 1000  # kinds in WordNet, above which a hypernym is too wide: all mammals, plants or foods, but not all birds or vehicles
 
 RANKS = ("woody_plant.n.01", "angiosperm.n.01", "spermatophyte.n.01")
-"""Botanical ranks, which count as no step: a rose is no closer to a tree than to a tulip."""
+"""Botanical ranks, which do not count as a step: a rose is no closer to a tree than to a tulip."""
 
 SAME_KIND = re.compile(r"(an? )?(adult|mature|immature|young|male|female|castrated)\b")
 """How WordNet defines cow, kitten and peacock: as their hypernym, of one sex or age."""
@@ -82,7 +82,7 @@ def _main_line(sense: Synset) -> tuple[Synset, ...]:
     """Return the sense and its hypernyms, step by step, below the first one that is too general.
 
     Of several hypernyms the one deepest in the taxonomy counts: a dog is a canine rather than a domestic animal, and a
-    wheeled vehicle a vehicle rather than a container. Sex and age are no step (peacock, peafowl), nor is a kind named
+    wheeled vehicle a vehicle rather than a container. Sex and age do not count (peacock, peafowl), nor does a kind named
     after the next one (personal computer, digital computer, computer), unless the next one is broad.
     """
     line = [sense]
@@ -111,7 +111,7 @@ def _is_named_after(sense: Synset, hypernym: Synset) -> bool:
 def _known_senses(noun: str, vocabulary: frozenset[str]) -> tuple[Synset, ...]:
     """Return a noun's senses or, for a noun outside the vocabulary, the nearest thing inside that it is a kind of.
 
-    The first sense of a noun outside the vocabulary must be a thing, and that of a compound no person: in WordNet a "bay"
+    The first sense of a noun outside the vocabulary must be a thing, and that of a compound not a person: in WordNet a "bay"
     is also a horse, an "electric" also a car, and a "dark horse" a person.
     """
     senses = thing_senses(noun)
@@ -136,7 +136,7 @@ def _named(vocabulary: frozenset[str]) -> frozenset[Synset]:
 
 @cache
 def _breadth(sense: Synset) -> int:
-    """Return how many kinds of a thing WordNet has; so many mammals and garments that the word brings no picture to mind."""
+    """Return how many kinds of a thing WordNet has; with as many as mammals or garments, the word brings no picture to mind."""
     return len(set(sense.closure(lambda above: above.hyponyms())))
 
 

@@ -11,15 +11,15 @@ THINGS = Path(__file__).parent / "things.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Which words an edit may bring in, and how far from the caption's word it may go for them."""
+    """Which words an edit may bring in, and how far they may be from the caption's word."""
 
     vocabulary: frozenset[str]  # an edit brings in no other word
     levels: int  # hypernyms to go up for co-hyponyms
-    adjective_share: float  # of the captions where an adjective or a noun may change, how many change the adjective, in [0, 1]
+    adjective_share: float  # share of captions with both whose adjective changes instead of the noun, in [0, 1]
 
 
 def vocabulary_file(section: Mutate) -> Path:
-    """Return the word list that the section ``mutate`` names; null stands for things.txt beside this module.
+    """Return the word list that the section ``mutate`` names; null means things.txt beside this module.
 
     Raises:
         InputError: there is no such file.

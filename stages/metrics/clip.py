@@ -13,7 +13,7 @@ SAME = 1e-5  # a difference of unit vectors shorter than this is rounding and ha
 def clip_score(pictures: Tensor, texts: Tensor) -> Tensor:
     """CLIPScore (Hessel et al. 2021, section 3): 2.5 max(cos, 0), in percent.
 
-    Hessel's code puts "A photo depicts " before every text. The caller, who embeds the texts, decides on that: the words
+    Hessel's code puts "A photo depicts " before every text. The caller, who embeds the texts, decides whether to: the words
     only disturb a judge that was never trained on them.
 
     Args:

@@ -1,4 +1,4 @@
-"""What metrics are measured by: the edits that were asked for, one system's pictures of them, and their embeddings."""
+"""The input of every metric: the requested edits, one system's pictures of them, and their embeddings."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from stages.models.vgg import Vgg
 
 @dataclass(frozen=True, kw_only=True)
 class Cases:
-    """The n edits that are asked for, in a fixed order.
+    """The n requested edits, in a fixed order.
 
     Raises:
         InputError: counts, shapes or ranges do not fit, or the candidates of a case lack its target.
@@ -25,7 +25,7 @@ class Cases:
     sources: Tensor  # (n, 3, H, W) in [0, 1]
     masks: Tensor  # (n, 1, H, W) in [0, 1], 1 where the edit belongs
     captions: Sequence[str]  # what the sources show
-    prompts: Sequence[str]  # what the edits shall show
+    prompts: Sequence[str]  # what the edits should show
     target_terms: Sequence[str]  # what the edited region must show: "blue car"
     candidates: Sequence[Sequence[str]]  # for each case the terms that could stand there, with the target; each counts once
 
@@ -54,7 +54,7 @@ class Evidence:
     edits: Tensor  # (n, 3, H, W) in [0, 1], in the order of the cases
     judge: Clip  # a CLIP that nothing was trained against
     vgg: Vgg
-    batch: int  # pictures, or texts, of one forward pass
+    batch: int  # pictures, or texts, per forward pass
 
     def __post_init__(self) -> None:
         _check_pictures("edits", self.edits, channels=3)

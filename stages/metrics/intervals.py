@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stages.core.errors import InputError
 
 Values = NDArray[np.float64]
-GROUPS = 50  # in the jackknife, which evaluates the statistic once a group
+GROUPS = 50  # in the jackknife, which evaluates the statistic once per group
 NAN = float("nan")
 
 
@@ -78,7 +78,7 @@ def _percentiles(statistic: Callable[[Any], float], n: int, undefined: int, resa
     Args:
         statistic: an index into the cases, which may repeat some → the value.
         n: the number of defined cases.
-        undefined: the number of undefined ones.
+        undefined: the number of undefined cases.
         resamples: how often the cases are drawn with replacement.
         seed: decides the draws.
     """
@@ -111,7 +111,7 @@ def jackknife_interval(value: float, without: Values, n: int) -> Interval:
     interval can miss its own value. For an effect on two statistics of the same cases, pass the effects.
 
     Args:
-        value: of all n cases.
+        value: the statistic of all n cases.
         without: the values without one group of cases at a time, from ``jackknife``.
         n: the number of cases.
     """

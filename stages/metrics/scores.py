@@ -30,11 +30,11 @@ def score_system(cases: Cases, edits: Tensor, judge: Clip, vgg: Vgg, *, batch: i
     """Score the edits of one system by every metric of METRICS.
 
     Args:
-        cases: n, what was asked for.
+        cases: the n requested edits.
         edits: (n, 3, H, W) in [0, 1], in the order of the cases.
         judge: a CLIP that nothing was trained against.
         vgg: computes the features of the perceptual distance.
-        batch: pictures, or texts, of one forward pass.
+        batch: pictures, or texts, per forward pass.
 
     Raises:
         InputError: the edits do not have the shape of the sources, or leave [0, 1].

@@ -1,4 +1,4 @@
-"""Pretrained models, one module a family. Only this room loads weights.
+"""Pretrained models, one module per family. Only this room loads weights.
 
 A new family is a module here, with its class and its ``load_…`` function, and a ``ModelName`` in stages/core/params.py.
 """

@@ -22,7 +22,7 @@ class Clip:
     model: Any  # open_clip.CLIP or CustomTextCLIP
     tokenizer: Any
     size: int  # the side of the model's input in pixels
-    mean: tuple[float, ...]  # of the input's normalisation, a channel each
+    mean: tuple[float, ...]  # for normalising the input, one per channel
     std: tuple[float, ...]
 
     def embed_pictures(self, pictures: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What the libraries raise if a file of the folder is missing, truncated, damaged, or of another model."""
+"""What the libraries raise if a file of the folder is missing, truncated, damaged, or belongs to another model."""
 
 
 class ModelError(InputError):
@@ -63,7 +63,7 @@ def locate(model: ModelName) -> Path:
         try:
             folder = Path(snapshot_download(model.name, revision=model.revision, allow_patterns=patterns))
         except (OSError, ValueError) as error:
-            raise ModelError(model, f"no such folder, and the hub gives none: {first_line(error)}") from error
+            raise ModelError(model, f"no such folder, and the hub did not deliver it: {first_line(error)}") from error
     if not any(folder.rglob("*.safetensors")):
         found = [path.name for path in sorted(folder.rglob("*")) if path.suffix in PICKLED]
         reason = f"only pickled weights ({found[0]}), which are never loaded" if found else "no .safetensors file"
@@ -79,7 +79,7 @@ def _refuse_code(model: ModelName, path: Path, name: str) -> None:
     def check(record: dict[str, Any]) -> dict[str, Any]:
         asked = next((key for key in RUNS_CODE if record.get(key)), None)
         if asked is not None:
-            raise ModelError(model, f"{name} asks for code to be run ({asked}), which is never done")
+            raise ModelError(model, f"{name} asks for code to be run ({asked}), which is never allowed")
         return record
 
     try:

@@ -24,7 +24,7 @@ SUFFIX = ".safetensors"
 class Embedded:
     """CLIP embeddings of n images and m edits, in the order of their shards; rows are of unit length."""
 
-    keys: list[str]  # of the images
+    keys: list[str]  # the images' keys
     images: NDArray[np.float32]  # (n, d)
     captions: NDArray[np.float32]  # (m, d)
     prompts: NDArray[np.float32]  # (m, d)

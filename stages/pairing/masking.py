@@ -17,13 +17,13 @@ from stages.models.segmenter import Segmenter
 from stages.pairing.columns import SCORES
 from stages.pairing.rendered import render_target
 
-PairRow = dict[str, Any]  # of the table of pairs, see columns.PAIR_COLUMNS
+PairRow = dict[str, Any]  # a row of the table of pairs, see columns.PAIR_COLUMNS
 Target = tuple[Image.Image, str]  # a target's picture and its alt text
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusText:
-    """What the corpus says about its images in words, by key."""
+    """The texts and origins of the corpus's images, by key."""
 
     alt_texts: dict[str, str]
     origins: dict[str, Any]  # None where the source gave none
@@ -36,8 +36,8 @@ class MaskingWorker:
     config: Segment
     segmenter: Segmenter
     corpus: CorpusReader
-    seed: int  # of the pipeline, to draw true targets
-    size: int  # of the pictures' sides, in pixels, for the same
+    seed: int  # the pipeline's seed, to draw true targets
+    size: int  # side of the pictures in pixels, to draw true targets
 
     def __call__(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
         """Write the pairs in ``task.settings`` as samples; pairs without a target or a usable mask are dropped.
@@ -100,7 +100,7 @@ class MaskingWorker:
 
 
 def mask_objection(mask: Tensor, side: str, config: Segment) -> str | None:
-    """Return why a mask is of no use, or None.
+    """Return why a mask is unusable, or None if it is usable.
 
     Args:
         mask: boolean, (height, width).

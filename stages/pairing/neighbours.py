@@ -61,7 +61,7 @@ def find_pairs(
     its near-duplicate, passes the thresholds, and has been a target fewer than ``config.max_uses`` times.
 
     Args:
-        index: over ``images``.
+        index: an index over ``images``.
         images: embeddings of the whole corpus, (n, d).
         sources: for each edit, the row of its source in ``images``.
         captions: embeddings of the source captions, (m, d).

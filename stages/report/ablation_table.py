@@ -48,7 +48,7 @@ ROWS = {
 
 @dataclass(frozen=True, kw_only=True)
 class RowClaim:
-    """One row beats another on a metric by at least so many points, and does so for every seed."""
+    """One row beats another on a metric by ``at_least`` points on average, and at all for every seed."""
 
     words: str
     better: str
@@ -105,7 +105,7 @@ def ablation_markdown(found: Found, losses: Mapping[str, Losses]) -> str:
     """Return the table and its claims as Markdown.
 
     A cell is mean ± standard deviation over the seeds. A claim compares two rows seed by seed. The rows of true targets are
-    left out if nothing is found of them: only the embedded world can draw a true target.
+    left out if they have no scores: only the embedded world can draw a true target.
 
     Args:
         found: the scores of every model.
@@ -120,7 +120,7 @@ def ablation_markdown(found: Found, losses: Mapping[str, Losses]) -> str:
 
 
 def ablation_csv(found: Found) -> str:
-    """Return every metric of every model as CSV, one number a line."""
+    """Return every metric of every model as CSV, one number per line."""
     lines = [
         [configuration, seed, system, metric, f"{value:.6g}"]
         for (configuration, seed), systems in found.items()

@@ -1,4 +1,4 @@
-"""How systems are named, and the definitions that the caption of every table of figures gives."""
+"""How systems are named, and the definitions in the caption of every table."""
 
 NAMES = {
     "sdedit": "SDEdit",

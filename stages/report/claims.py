@@ -1,4 +1,4 @@
-"""The paper's claims put to the numbers: each with its effect, the effect's interval, and whether it holds."""
+"""The paper's claims, tested against the scores: each with its effect, the effect's interval, and whether it holds."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ EFFECTS: dict[Effect, tuple[str, Callable[[float, float], float]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The first system beats the second by at least so much."""
+    """The first system beats the second by at least ``at_least``."""
 
     first: str
     second: str

@@ -62,7 +62,7 @@ def check_edits(cases: Sequence[EditSample], edits: Mapping[str, Sequence[Image.
     """Check that every system of ``names`` has one edit for each case.
 
     Raises:
-        InputError: it has not.
+        InputError: a system has more or fewer.
     """
     counts = {system: len(edits.get(system, ())) for system in names}
     if any(count != len(cases) for count in counts.values()):

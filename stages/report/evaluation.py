@@ -1,4 +1,4 @@
-"""The files that a comparison of the systems leaves: of any comparison, and of the stage evaluate."""
+"""Write the files of a comparison: those of every comparison, and those of the stage evaluate alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

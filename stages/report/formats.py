@@ -63,7 +63,7 @@ def markdown_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = 
 
 
 def csv_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
-    """Return the results as CSV at full precision, one number a line."""
+    """Return the results as CSV at full precision, one number per line."""
     lines = [
         [
             system,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stages.core.errors import InputError
 
-POINTS = 200  # of a loss curve; the steps of a longer run are averaged in groups
+POINTS = 200  # at most in a loss curve; the steps of a longer run are averaged in groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def plot_losses(rows: Sequence[Mapping[str, float]], title: str, columns: Sequen
 
 
 def plot_tradeoff(curves: Sequence[Curve]) -> str:
-    """Plot CLIPScore against SSIM-M̄, one line a system.
+    """Plot CLIPScore against SSIM-M̄, one line per system.
 
     Returns:
         An SVG file.

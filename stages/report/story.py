@@ -1,4 +1,4 @@
-"""How a model came about, as its report shows it: the losses, the first training pairs, the dropped samples."""
+"""How a model was made, as its report shows it: the losses, the first training pairs, the dropped samples."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ PANELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """How the model came about."""
+    """How the model was made."""
 
-    losses: list[dict[str, float]]  # one row a step
+    losses: list[dict[str, float]]  # one row per step
     pairs: list[EditSample]  # the first of the training set
     dropped: dict[str, dict[str, int]]  # stage → reason → number of samples
 
@@ -53,7 +53,7 @@ def _read_losses() -> list[dict[str, float]]:
         raise InputError(f"{IEDIT_LOSSES}: missing or damaged: {first_line(error)}; run the stage train") from error
     lacking = {"step", *chain(*PANELS.values())}.difference(*losses[:1])
     if lacking:
-        raise InputError(f"{IEDIT_LOSSES}: no {min(lacking)} of any step; run the stage train")
+        raise InputError(f"{IEDIT_LOSSES}: has no column {min(lacking)}; run the stage train")
     return losses
 
 

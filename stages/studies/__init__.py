@@ -1,1 +1,1 @@
-"""Studies: run by hand or by a flow; none is a stage of DVC. They write to ``reports/latest``."""
+"""Studies: run by hand or by a flow, not stages of DVC. They write to ``reports/latest``."""

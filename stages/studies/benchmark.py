@@ -1,6 +1,6 @@
 """Seconds of an edit and of a training step, beside diffusers' img2img pipeline and InstructPix2Pix.
 
-Run it by ``python -m stages.studies.benchmark``. Each pair takes turns in one process, so that whatever else slows the
+Run it with ``python -m stages.studies.benchmark``. Each pair takes turns in one process, so that whatever else slows the
 machine slows both.
 """
 
@@ -35,7 +35,7 @@ from stages.training.method import Method
 from stages.training.workplace import StepLog, Workplace
 
 ROUNDS = 9
-WARMING, TIMED = 2, 8  # training steps of a round: not timed, timed
+WARMING, TIMED = 2, 8  # training steps per round: untimed, timed
 DDIM_STEPS = (25, 50)  # the paper takes 50
 Rounds = Sequence[tuple[float, float]]
 """Seconds of this project and of the other, for each round."""

@@ -28,7 +28,7 @@ NOT_FOUND = f"not found by the referee in {DRAWS} pictures"
 def write_cases(params: Params, base: Editor) -> list[Case]:
     """Draw a source for each case of Table 1 (b), mask it by the referee, and return the cases that have one.
 
-    The cases are kept in GENERATED_CASES, one shard a batch; those that are there already are not drawn again.
+    The cases are kept in GENERATED_CASES, one shard per batch; those that are there already are not drawn again.
 
     Raises:
         InputError: the referee finds what an edit is about in none of the pictures.

@@ -42,13 +42,13 @@ def decide(
         seed: the pipeline's seed.
 
     Raises:
-        InputError: the two have no case in common that both have scores of.
+        InputError: the two versions have no scored case in common.
     """
     differences = {
         name: paired_difference(challenger[name], champion[name], resamples, derive_seed(seed, "gate", name)) for name in LABELS
     }
     if any(interval.n == 0 for interval in differences.values()):
-        raise InputError("no case has a score of both versions: there is nothing to compare them by")
+        raise InputError("the two versions have no scored case in common, so they cannot be compared")
     better = [LABELS[name] for name, interval in differences.items() if interval.low > 0]
     refusal = _refusal(differences, gate, better)
     numbers = ", ".join(

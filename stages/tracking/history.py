@@ -133,7 +133,7 @@ def _champion_and_its_event(client: MlflowClient) -> tuple[str | None, Event | N
 
 
 def _record_event(client: MlflowClient, **facts: str | None) -> Event:
-    """Write an event, then move the alias to its version; that of a "found" event is there already."""
+    """Write an event, then move the alias to its version; a "found" event has its alias already."""
     event = Event(id=f"{time.time_ns():020d}-{uuid4().hex[:8]}", **facts)  # type: ignore[arg-type]
     content = {name: value for name, value in asdict(event).items() if name != "id"}
     try:

@@ -18,7 +18,7 @@ from stages.core.provenance import ROOT, code_behind
 
 UNKNOWN = "none"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name of the tag
-# Changes here are none of the code: what runs write, the sources of params.yaml, and the address of the data.
+# Changes here do not count as code changes: what runs write, the sources of params.yaml, and the address of the data.
 NO_CODE = (":!dvc.lock", ":!reports", ":!conf", ":!.dvc")
 CODE = ("stages/", "flows/", "nano/")  # a new file counts as code here; elsewhere it is a picture, a note …
 

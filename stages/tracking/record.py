@@ -1,8 +1,8 @@
 """The record of how a version was made, kept with it: enough to explain the version and to make it again.
 
 It is written at the end of the stage evaluate. By then dvc.lock has the entries of all earlier stages. DVC writes a
-stage's entry when the stage has ended, so the outs of evaluate are hashed here, the way DVC will do it. So are the outs
-of train: they are what is registered, even if dvc.lock is out of date.
+stage's entry when the stage has ended, so the outs of evaluate are hashed here, as DVC will hash them. So are the outs
+of train, because they are registered even if dvc.lock is out of date.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ def save_record(client: MlflowClient, model_id: str, params: Params, weights: Ma
 
 
 def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
-    """Download the record of a logged model, and return the folder of RECORD and the KEPT_FILES.
+    """Download the record of a logged model, and return the folder that holds RECORD and the KEPT_FILES.
 
     Args:
         client: a client of the store.
@@ -79,10 +79,10 @@ def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
         folder: where to download to.
 
     Raises:
-        InputError: there is no record, or not all of it, because a kill came while it was written or replaced.
+        InputError: there is no record, or a kill while it was written left it incomplete.
     """
     if not any(item.path == f"{FOLDER}/{RECORD}" for item in client.list_logged_model_artifacts(model_id, FOLDER)):
-        raise InputError(f"logged model {model_id}: has no record of how it was made; evaluate keeps that of the present model")
+        raise InputError(f"logged model {model_id}: has no record; the stage evaluate writes one for the current model")
     location = client.get_logged_model(model_id).artifact_location
     kept = Path(mlflow.artifacts.download_artifacts(f"{location}/{FOLDER}", dst_path=str(folder)))
     try:
@@ -91,7 +91,7 @@ def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
     except (ValueError, LookupError, TypeError):
         whole = False
     if not whole:
-        raise InputError(f"logged model {model_id}: the record of how it was made is not whole; evaluate keeps it again")
+        raise InputError(f"logged model {model_id}: its record is incomplete; the stage evaluate writes it again")
     return kept
 
 

@@ -103,7 +103,7 @@ def _signature(sampling: Sampling) -> ModelSignature:
             [
                 ColSpec(text, "image"),  # base64 of a PNG, JPEG or WebP
                 ColSpec(text, "prompt"),
-                ColSpec(text, "mask", required=False),  # base64 of a picture, white where the edit may be
+                ColSpec(text, "mask", required=False),  # base64 of a picture, white where the picture may change
                 ColSpec(text, "term", required=False),
                 ColSpec(text, "source_term", required=False),
             ]

@@ -100,7 +100,7 @@ def read_version(client: MlflowClient, made: ModelVersion) -> Registered:
         InputError: the version was not registered by this project.
     """
     if DIGEST not in made.tags:
-        raise InputError(f"models:/{made.name}/{made.version}: is no version that the stage evaluate has registered")
+        raise InputError(f"models:/{made.name}/{made.version}: was not registered by the stage evaluate")
     return Registered(
         version=str(made.version),
         digest=made.tags[DIGEST],
@@ -145,7 +145,7 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
     cache = caches / "iedit" / _model_id(made)
     if not cache.is_dir():
         with written_aside(cache) as temporary:
-            fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside of it
+            fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it
             Path(fetched).rename(temporary)
     return cache
 

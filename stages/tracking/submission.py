@@ -60,7 +60,7 @@ def register_evaluated(
 
 
 def log_seconds(seconds: Mapping[str, float], names: Mapping[str, str], run_id: str | None) -> None:
-    """Print, keep and log how long an edit takes. Times never repeat exactly, so they are no out of the stage.
+    """Print, keep and log how long an edit takes. Times never repeat exactly, so they are not an output of the stage.
 
     Args:
         seconds: system → seconds per edit.

@@ -23,7 +23,7 @@ from stages.training.moving_average import moving_average
 from stages.training.workplace import StepLog, Workplace
 
 Terms = dict[str, Tensor]
-"""What is logged of a step, by name: scalars in fp64 that are still on the device."""
+"""The logged values of a step, by name: scalars in fp64 that are still on the device."""
 
 
 def fine_tune(

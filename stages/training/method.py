@@ -1,4 +1,4 @@
-"""What a training method gives the loop, which knows no method itself."""
+"""The interface of a training method, by which the loop trains any of them."""
 
 from collections.abc import Mapping
 from typing import Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, which is what a training saves as its model."""
+"""The exponential moving average of the weights, which a training saves as its model."""
 
 from collections.abc import Sequence
 

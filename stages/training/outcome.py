@@ -1,4 +1,4 @@
-"""What a training leaves: the model and the losses of its steps, sealed by a file that is written last."""
+"""The outcome of a training: the model and the losses of its steps, sealed by a file that is written last."""
 
 import csv
 from collections.abc import Iterator

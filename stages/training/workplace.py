@@ -22,7 +22,7 @@ class Workplace:
 
     @property
     def losses(self) -> Path:
-        """The losses of every step so far, one JSON object a line."""
+        """The losses of every step so far, one JSON object per line."""
         return self.folder / f"{self.fingerprint[:16]}.losses.jsonl"
 
     def checkpoint(self, step: int) -> Path:
@@ -50,7 +50,7 @@ class Workplace:
             except (ValueError, TypeError, AttributeError):
                 log = {}
             if log.pop("step", None) != step:
-                raise InputError(f"{self.losses}: line {step + 1} is damaged; remove {self.folder} to train anew")
+                raise InputError(f"{self.losses}: line {step + 1} is damaged; remove {self.folder} to start over")
             yield step, log
 
     def rewind(self, steps: int) -> None:
@@ -72,4 +72,4 @@ class Workplace:
             temporary.write_bytes(b"".join(lines[:done]))
         logged = sum(1 for _ in self.read_losses())
         if logged < done:
-            raise InputError(f"{self.losses}: has {logged} of {done} steps; remove {self.folder} to train anew")
+            raise InputError(f"{self.losses}: has {logged} of {done} steps; remove {self.folder} to start over")

@@ -38,7 +38,7 @@ def test_it_brings_every_stage_up_to_date(dvc_project, server, caplog):
     assert "first speaks" not in [record.getMessage() for record in caplog.records]
     again = Artifact.get("first-counts")
     assert again is not None
-    assert again.description == "Samples of first; nothing changed, so these are of an earlier run"
+    assert again.description == "Samples of first; nothing changed, so these come from an earlier run"
 
 
 def test_a_failed_stage_fails_the_flow(dvc_project, server):

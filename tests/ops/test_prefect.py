@@ -161,7 +161,7 @@ def test_refresh_does_only_what_is_new(platform, tmp_path):
     assert "no remote is configured" in platform.log(run_id)
 
 
-def test_tables_are_made_anew(platform):
+def test_tables_are_recomputed(platform):
     models = [str(path) for path in (platform.project / "models/iedit").rglob("*") if path.is_file()]
     before = {name: (platform.project / name).read_bytes() for name in ("params.yaml", "dvc.lock", *models)}
     run_id = platform.order("tables/weekly", seeds=2)

@@ -61,7 +61,7 @@ def test_only_a_new_shard_is_captioned(models, workplace):
     assert {name.split(".")[0] for name in set(contents(CAPTIONS)) - set(before)} == {"00002"}
 
 
-def test_changed_parameters_caption_anew(models, workplace):
+def test_changed_parameters_caption_again(models, workplace):
     write_world(1)
     caption(params_for(models))
     caption(params_for(models, caption={"max_tokens": 3}))

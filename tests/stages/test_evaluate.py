@@ -170,7 +170,7 @@ def test_another_model_remakes_only_its_own_edits(copied, models):
     first, kept = read_metrics(), contents(EDITED)
     champion = current_champion()
     assert champion.version == "1"
-    evaluate(params_for(models, evaluate={"max_cases": 3}))  # of the two batches of three, the second goes
+    evaluate(params_for(models, evaluate={"max_cases": 3}))  # the second of the two batches is removed
     assert counted("evaluate") == (0, 18, 0, 6)
     shutil.rmtree(IEDIT)
     shutil.copytree(models.diffusion.name, IEDIT)
@@ -260,8 +260,8 @@ class TestDamagedInput:
             ("step,total\n1,2,3\n", "missing or damaged"),
             ("step,total\n1,x\n", "missing or damaged: could not convert string to float: 'x'"),
             ("step\n\udcff\n", "missing or damaged"),
-            ("", "no gradient_norm of any step"),
-            ("step,gradient_norm\n1,2\n", "no raw/global_clip of any step"),
+            ("", "has no column gradient_norm"),
+            ("step,gradient_norm\n1,2\n", "has no column raw/global_clip"),
         ],
     )
     def test_damaged_losses(self, pairs, content, complaint):

@@ -97,14 +97,14 @@ def test_bad_captions_are_dropped_by_reason(folder, params):
     }
 
 
-def test_another_library_version_makes_edits_anew(folder, params, monkeypatch):
+def test_another_library_version_remakes_edits(folder, params, monkeypatch):
     mutate(params := with_vocabulary(params, VOCABULARY))
     monkeypatch.setattr("stages.core.provenance.version", lambda name: f"another {name}")
     mutate(params)
     assert read_json(Path("logs/mutate.json"))["shards_done"] == 2
 
 
-def test_a_changed_setting_or_vocabulary_makes_edits_anew(folder, params):
+def test_a_changed_setting_or_vocabulary_remakes_edits(folder, params):
     words = folder / "words.txt"
     words.write_text("dog\ncat\n")
     mutate(with_vocabulary(params, words))

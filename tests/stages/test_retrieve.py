@@ -102,7 +102,7 @@ def test_an_edit_of_a_missing_image_is_an_error(models, workplace):
     write_world(1)
     shutil.rmtree(EDITS)
     write_edit_rows([edit_row(0) | {"key": "x\x1b"}])
-    with pytest.raises(InputError, match=r"data/edits: key 'x\\x1b' is of no image in data/corpus"):
+    with pytest.raises(InputError, match=r"data/edits: no image in data/corpus has the key 'x\\x1b'"):
         retrieve(params_for(models))
 
 

@@ -120,7 +120,7 @@ def test_only_shards_with_changed_pairs_are_made_again(models, workplace):
     params = write_training_pairs(models, 2)
     path = PAIRS / "00001.parquet"
     rows = read_table(path, PAIR_COLUMNS)
-    rows[0]["target_diff"] = "a purple hen"  # of the same images
+    rows[0]["target_diff"] = "a purple hen"  # the images stay the same
     write_table(path, rows, PAIR_COLUMNS)
     segment(params)
     assert counted("segment") == (3, 3, 1, 1)

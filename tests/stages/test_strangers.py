@@ -65,7 +65,7 @@ from pathlib import Path
 
 from stages.core.composition import apply_choices
 
-apply_choices(["threads=1"])  # composes params.yaml anew
+apply_choices(["threads=1"])  # recomposes params.yaml
 
 from stages.core.params_file import read_params
 from stages.diffusion.losses import active_terms

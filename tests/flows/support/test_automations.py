@@ -21,7 +21,7 @@ def test_automations_exist_once_however_often_they_are_set_up(server):
 
 
 @pytest.mark.parametrize(("webhook", "is_silent"), [(None, True), ("http://127.0.0.1:9/", False)])
-def test_it_is_said_whether_failures_are_reported(monkeypatch, capsys, webhook, is_silent):
+def test_prints_whether_failures_are_reported(monkeypatch, capsys, webhook, is_silent):
     made = []
     monkeypatch.setattr(automations, "set_up", made.append)
     monkeypatch.setattr(automations, "report_failures", lambda given: SimpleNamespace(name=str(given)))

@@ -45,5 +45,5 @@ def test_a_champion_that_was_registered_elsewhere_is_refused(client, published):
     source = client.get_model_version("iedit", register(client).version).source
     made = client.create_model_version("iedit", source)
     client.set_registered_model_alias("iedit", "champion", made.version)
-    with pytest.raises(InputError, match=r"^models:/iedit/2: is no version that the stage evaluate has registered$"):
+    with pytest.raises(InputError, match=r"^models:/iedit/2: was not registered by the stage evaluate$"):
         registry.champion_version.fn()

@@ -80,7 +80,7 @@ def test_deleted_version_stays_in_the_history(client, judge, capsys):
         (["promote", "9"], "models:/iedit/9: "),
         (["promote"], "models:/iedit@challenger: "),
         (["promote", "models:/other/1"], "models:/other/1: "),
-        (["promote", "4"], "models:/iedit/4: is no version that the stage evaluate has registered"),
+        (["promote", "4"], "models:/iedit/4: was not registered by the stage evaluate"),
         (["rollback"], "there is no champion to roll back from"),
         (["lineage", "9"], "models:/iedit/9: "),
         (["lineage", "1"], "logged model m-"),
@@ -146,4 +146,4 @@ class TestLineage:
         path.write_text(path.read_text()[:99])
         for command in ("lineage", "reproduce"):
             assert cli.main([command, "1"]) == 2
-            assert capsys.readouterr().err.endswith(": the record of how it was made is not whole; evaluate keeps it again\n")
+            assert capsys.readouterr().err.endswith(": its record is incomplete; the stage evaluate writes it again\n")

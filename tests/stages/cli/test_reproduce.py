@@ -154,7 +154,7 @@ class TestVerdict:
             "evaluate   made again, identical",
             "identical: 3 stages",
         ]
-        assert printed.err == "the DVC remote does not give data/a: dvc pull: ERROR: no such bucket\n"
+        assert printed.err == "cannot pull data/a from the DVC remote: dvc pull: ERROR: no such bucket\n"
 
     def test_equal_within_tolerance(self, clone, capsys):
         clone.made |= {"train": "other", "evaluate": "other"}
@@ -187,7 +187,7 @@ class TestVerdict:
         clone.write_scores()
         write_json(clone.kept / "metrics.json", METRICS | {"cases_digest": "other"})
         assert reproduce.compare_in_clone(clone.kept) is False
-        verdict = "differs: 1 of 3 stages have other bytes, and so have the cases or the models that score them"
+        verdict = "differs: 1 of 3 stages have other bytes, as do the cases or the models that score them"
         assert capsys.readouterr().out.splitlines()[-1] == verdict
 
     @pytest.mark.parametrize(("result", "code"), [(True, 0), (False, 1)])

@@ -79,9 +79,9 @@ class Shards(RuleBasedStateMachine):
     def run_to_the_end(self) -> None:
         untouched = self.untouched()
         counts = self.run(self.folder / "out")
-        with TemporaryDirectory() as anew:
-            from_nothing = self.run(Path(anew))
-            wanted = {path.name: path.read_bytes() for path in Path(anew).iterdir()}
+        with TemporaryDirectory() as empty:
+            from_nothing = self.run(Path(empty))
+            wanted = {path.name: path.read_bytes() for path in Path(empty).iterdir()}
         assert {path.name: path.read_bytes() for path in (self.folder / "out").iterdir()} == wanted
         assert (counts.dropped, counts.notes) == (from_nothing.dropped, from_nothing.notes)
         assert counts.done + counts.reused == from_nothing.done

@@ -131,7 +131,7 @@ class TestMasked:
             PROMPTS,
             image=latents(1),
             mask_image=half_mask().repeat_interleave(2, -1).repeat_interleave(2, -2),
-            masked_image_latents=latents(1),  # of no use to a U-Net with four channels
+            masked_image_latents=latents(1),  # unused by a U-Net with four channels
             height=32,
             width=32,
             strength=strength,

@@ -84,7 +84,7 @@ class TestDebian:
         wordnet.provide_wordnet()
         assert [path.name for path in wordnet.DICTIONARY.parent.iterdir()] == ["wordnet"]
 
-    def test_an_incomplete_dictionary_is_provided_anew(self):
+    def test_an_incomplete_dictionary_is_fetched_again(self):
         wordnet.provide_wordnet()
         (wordnet.DICTIONARY / "noun.exc").unlink()
         with pytest.raises(InputError, match=r"the dictionary lacks noun\.exc; run `make wordnet`$"):

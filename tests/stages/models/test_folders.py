@@ -113,7 +113,7 @@ def test_unreachable_hub_is_one_line(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     model = ModelName(name="owner/model", revision="abc")
-    with pytest.raises(ModelError, match=r"^owner/model: no such folder, and the hub gives none: no route$"):
+    with pytest.raises(ModelError, match=r"^owner/model: no such folder, and the hub did not deliver it: no route$"):
         hub.locate(model)
 
 

@@ -31,7 +31,7 @@ def test_decision(change, passes, verdict):
 
 def test_interval_is_that_of_the_mean():
     difference = decide(scores(spread=5), scores(), GATE, version="1", resamples=4000, seed=0).differences["clip_score"]
-    error = 1.96 * 5 * NOISE.std() / np.sqrt(N)  # of the mean of N, by the normal distribution
+    error = 1.96 * 5 * NOISE.std() / np.sqrt(N)  # half-width of the mean's interval under a normal distribution
     assert (difference.low, difference.high) == pytest.approx((-error, error), rel=0.1)
 
 
@@ -40,7 +40,7 @@ def test_cases_without_a_score_are_left_out():
     some["clip_score"][:50] = np.nan
     assert "on 150 cases" in decide(some, scores(), GATE, version="1", resamples=10, seed=0).why
     none["ssim_m_bar_frame"][:] = np.nan
-    with pytest.raises(InputError, match="no case has a score of both"):
+    with pytest.raises(InputError, match="the two versions have no scored case in common"):
         decide(none, scores(), GATE, version="1", resamples=10, seed=0)
 
 

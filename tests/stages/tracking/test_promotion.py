@@ -70,7 +70,7 @@ def test_scores_count_for_their_evaluation_set_only(client):
     third = register(client)
     judge.clip["3"] = 0.5
     assert not consider(third, judge.standard()).passes
-    assert judge.scored == ["2", "1", "3"]  # of the champion, the scores are there
+    assert judge.scored == ["2", "1", "3"]  # the champion has its scores already
     judge.clip |= {"2": -3}  # on other cases things may be the other way round
     assert consider(third, judge.standard("b" * 64)).passes
     assert judge.scored == ["2", "1", "3", "3", "2"]

@@ -71,7 +71,7 @@ def test_loss_and_gradient_by_hand(tools):
         predicted = unet(torch.cat([noisy, source], dim=1), drawn.timesteps, text).sample.double()
     error = predicted - drawn.noise.double()
     torch.testing.assert_close(terms["total"].double(), error.square().mean(dim=(1, 2, 3)), rtol=1e-3, atol=1e-4)
-    wanted = 2 * error.sum(dim=(0, 2, 3)) / error.numel()  # of the mean square by the last layer's bias
+    wanted = 2 * error.sum(dim=(0, 2, 3)) / error.numel()  # derivative of the mean square by the last layer's bias
     torch.testing.assert_close(unet.conv_out.bias.grad.double(), wanted, rtol=1e-3, atol=1e-5)
     assert unet.conv_in.weight.grad[:, 4:].abs().sum() > 0
     assert unet.up_blocks[0].resnets[0].conv1.weight.grad.abs().sum() > 0

@@ -92,7 +92,7 @@ def test_more_steps_resume_from_the_last_checkpoint(tools, reference, tmp_path):
     resume(tools, reference, workplace, 4)
 
 
-def test_fewer_steps_than_done_are_trained_anew(tools, tmp_path):
+def test_fewer_steps_than_done_are_trained_again(tools, tmp_path):
     wanted = tune(tools, place(tmp_path, "fresh"), steps=2)
     workplace = place(tmp_path)
     tune(tools, workplace)
@@ -160,5 +160,5 @@ def test_a_damaged_log_is_named(tools, tmp_path, line, message):
     tune(tools, workplace, steps=3)
     first, _, third = workplace.losses.read_bytes().splitlines()
     workplace.losses.write_bytes(b"\n".join([first] if line is None else [first, line, third]))
-    with pytest.raises(InputError, match=rf"\.losses\.jsonl: {message}; remove .* to train anew"):
+    with pytest.raises(InputError, match=rf"\.losses\.jsonl: {message}; remove .* to start over"):
         tune(tools, workplace)
