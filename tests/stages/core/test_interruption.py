@@ -12,16 +12,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from fnmatch import fnmatch
-from pathlib import Path
 
 import pytest
 
 from stages.core.files import TEMPORARY_SUFFIX, read_json
 from stages.core.paths import LOCK
-from tests.support.harness import BATCH, ROOT, STAGES, STEPS, wait_for
+from tests.support.harness import BATCH, STAGES, STEPS, wait_for
 from tests.support.strikes import Strike
 
 CHANGES = 6  # how many of a stage's changes of files it is killed before; 48 kills over all stages
@@ -175,17 +173,6 @@ class TestInterrupted:
         # A temporary folder whose removal was interrupted stays, empty, and the next run removes it.
         assert not any((project.folder / name).is_file() for name in project.left_over())
         project.resume(stage)
-
-    def test_while_it_imports(self, tmp_path, handles_interrupts):
-        shutil.copy(ROOT / "params.yaml", tmp_path)
-        command = [sys.executable, "-m", "stages", "caption"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
-            wait_for(lambda: "libtorch" in Path(f"/proc/{process.pid}/maps").read_text())
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate()
-        assert (process.returncode, said.count("\n")) == (130, 1), said
-        assert said.startswith("error: interrupted")
 
 
 class TestTwoAtOnce:

@@ -1,0 +1,20 @@
+"""What metrics.json holds besides the scores."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stages.comparison.summary import mask_quality
+from tests.support.editing_inputs import case
+
+
+def test_mask_quality_compares_predicted_with_true_masks():
+    left = torch.zeros(3, 1, 32, 32)
+    left[0, :, :, 16:] = 1  # as true
+    left[1, :, :, 24:] = 1  # half of it
+    mask = Image.fromarray(np.repeat([[0] * 16 + [255] * 16], 32, axis=0).astype(np.uint8))
+    found = mask_quality([replace(case(), source_mask=mask)] * 3, left)
+    assert found == pytest.approx({"miou": (1 + 0.5 + 0) / 3, "not_found": 1, "area": 0.25, "true_area": 0.5})
