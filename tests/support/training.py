@@ -208,3 +208,15 @@ def runs() -> list[Any]:
     """Return the runs in MLflow, the oldest first."""
     client = store.connect()
     return list(client.search_runs([store.experiment_id(client)], order_by=["start_time ASC"]))
+
+
+def check_resumed(tools, uninterrupted, workplace: Workplace, done: int) -> None:
+    """Resume after ``done`` steps, and assert that the weights, losses and checkpoints are those of the uninterrupted one."""
+    final, straight = uninterrupted
+    steps = []
+    found = tune(tools, workplace, on_step=lambda step, log, unet: steps.append(step))
+    assert steps == list(range(done, STEPS))
+    assert_same(found, final)
+    assert workplace.losses.read_bytes() == straight.losses.read_bytes()
+    for path in straight.checkpoints():
+        assert (workplace.folder / path.name).read_bytes() == path.read_bytes()
