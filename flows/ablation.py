@@ -116,7 +116,7 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
 
 
 def _read_scores(kept: Path, key: str) -> Mapping[str, Scores] | None:
-    """Return the kept scores if they are of the same configuration, seed and start."""
+    """Return the kept scores if configuration, seed and start are the same."""
     if not kept.exists():
         return None
     try:

@@ -92,7 +92,7 @@ def _fit_round(
 
 
 def _settle_batch_norms(name: str, model: nn.Module, loss_of: Callable[[torch.Generator], Tensor], seed: int) -> None:
-    """Measure the batch norms' statistics for the averaged weights; those of the training belong to other weights."""
+    """Measure the batch norms' statistics for the averaged weights; training gathered them for other weights."""
     norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return

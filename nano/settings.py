@@ -10,7 +10,7 @@ from stages.core.files import file_digest, folder_digest, value_digest
 
 NANO = Path(__file__).parent
 MODELS = NANO / "models"
-BUILD = NANO / "build"  # scenes and checkpoints: large, made again when missing, never committed
+BUILD = NANO / "build"  # scenes and checkpoints: large, rebuilt when missing, never committed
 
 
 class Training(BaseModel):

@@ -20,7 +20,7 @@ def segment(params: Params) -> None:
     """Write ``data/training/NAME.tar`` and ``data/heldout/NAME.tar``: pairs with the masks of what differs.
 
     Raises:
-        InputError: ``segment.targets`` asks for true targets of a corpus that has none.
+        InputError: ``segment.targets`` is 'rendered', but the corpus has no true targets.
     """
     config = params.segment
     if config.targets == "rendered" and not isinstance(params.ingest.source, OpenMojiSource):

@@ -16,7 +16,7 @@ from flows.support.dag import has_remote
 from flows.support.process import CommandError, run_command
 from stages.core.errors import InputError
 
-RETRY_SECONDS = (30, 120, 600, 1800)  # a lock may be held for a whole run, a server may be away for long
+RETRY_SECONDS = (30, 120, 600, 1800)  # a lock may be held for a whole run, a server may be away for hours
 # Messages of failures that may pass; DVC has one exit code for all.
 TRANSIENT = re.compile(
     r"Unable to acquire lock"  # DVC: another of its commands is at work in this project
@@ -64,7 +64,7 @@ def publish_results() -> None:
     artifacts.publish_evaluation()
 
 
-@task(**RETRIED)  # whatever keeps DVC from its remote may pass
+@task(**RETRIED)  # anything that keeps DVC from its remote may pass
 def push_data() -> None:
     """Push the data that the project's remote lacks."""
     if has_remote():

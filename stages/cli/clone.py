@@ -33,7 +33,7 @@ def clean_clone(commit: str, into: Path | None) -> Iterator[Path]:
 
 
 def run_dvc(clone: Path, *arguments: str) -> None:
-    """Run a command of DVC in a clone, on the code of the clone and with a tracking store of its own.
+    """Run a command of DVC in a clone, on the clone's code and with its own tracking store.
 
     Raises:
         InputError: the command failed.

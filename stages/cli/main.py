@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce = add(
         "reproduce",
         "reproduce:reproduce",
-        "make a version again in a clean clone and compare every stage; exit code 1 if its scores differ beyond the tolerance",
+        "rebuild a version in a clean clone and compare every stage; exit code 1 if its scores differ beyond the tolerance",
     )
     reproduce.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
     reproduce.add_argument("--into", type=Path, help="folder for the clone, which is kept (default: a temporary folder)")

@@ -1,4 +1,4 @@
-"""``iedit reproduce``: make a version again in a clean clone, and compare every stage with its record."""
+"""``iedit reproduce``: rebuild a version in a clean clone, and compare every stage with its record."""
 
 import argparse
 import shutil
@@ -28,7 +28,7 @@ Outs = Mapping[str, Mapping[str, Any]]
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """Make a version again in a clean clone.
+    """Rebuild a version in a clean clone.
 
     Returns:
         0 if every stage is identical, or the scores are equal within the tolerance; otherwise 1.
@@ -40,18 +40,18 @@ def reproduce(options: argparse.Namespace) -> int:
 
 
 def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
-    """Make a version again, print how each stage compares with its record, and return whether the version is reproduced.
+    """Rebuild a version, print how each stage compares with its record, and return whether the version is reproduced.
 
     The clone is one of the repository that this process is in, at the version's commit, with the version's params.yaml.
-    The corpus is pulled from the DVC remote or, if the remote does not have it, made again. Every other stage is run, also
-    after one that differs. The stages log to a tracking store of the clone's own.
+    The corpus is pulled from the DVC remote or, if the remote does not have it, rebuilt. Every other stage is run,
+    even after one that differs. The stages log to the clone's own tracking store.
 
     Args:
         kept: the folder of the version's record.
         into: the folder of the clone, which stays; None is a temporary folder.
 
     Raises:
-        InputError: the version cannot be made again, because its commit or changes to it are missing, because a stage was
+        InputError: the version cannot be rebuilt, because its commit or changes to it are missing, because a stage was
             not recorded, or because a stage fails.
     """
     record = read_json(kept / RECORD)
@@ -69,10 +69,10 @@ def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
 
 
 def check_reproducible(record: Mapping[str, Any], kept: Path) -> None:
-    """Check that a version's record is enough to make the version again.
+    """Check that a version's record is enough to rebuild the version.
 
     Raises:
-        InputError: it is not.
+        InputError: the record is not enough; the message says why.
     """
     missing = sorted(set(record["changed"] or ()) - {PARAMS_FILE.name})  # params.yaml is kept with the version
     if record["changed"] is None:
@@ -117,7 +117,7 @@ def _is_identical(stage: str, recorded: Outs, clone: Path) -> bool:
         how = "pulled"  # DVC writes no lock entry for it: the one there is the version's own
         made = {path: hash_out(clone / path)["md5"] for path in recorded}
     else:
-        how = "made again"
+        how = "rebuilt"
         run_dvc(clone, "repro", "--single-item", "--force", "--no-run-cache", stage)
         made = read_lock(clone / LOCK_FILE).get(stage, {})
     difference = name_differences(recorded, made, clone)

@@ -20,7 +20,7 @@ from stages.core.shards import ShardResult, ShardTask, StageCounts, map_shards
 from stages.editing.editor import Editor
 
 SUFFIX = ".safetensors"
-MASKS = "masks"  # the predicted masks' folder, beside those of the systems
+MASKS = "masks"  # folder of the predicted masks, beside the systems' folders
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 EXIT_CODE = 130
-MESSAGE = "error: interrupted; what is whole is kept, the next run resumes from there"
+MESSAGE = "error: interrupted; finished work is kept, the next run resumes from there"
 
 
 def on_interrupt(handler: Callable[[int, FrameType | None], object]) -> None:

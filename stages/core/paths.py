@@ -25,7 +25,7 @@ REFERENCE = Path("reports")  # committed; README quotes it
 REPORTS = REFERENCE / "latest"  # written by the last run on this machine; ignored by git
 METRICS_FILE = REPORTS / "metrics.json"
 
-# Not tracked by DVC; made again when missing.
+# Not tracked by DVC; rebuilt when missing.
 ENCODED = Path("data/cache")  # the training set, encoded by the frozen models
 EDITED = Path("data/evaluated")  # every system's edits of the held-out cases, batch by batch
 EDITED_REGISTERED = Path("data/registered")  # edits by registered versions that are evaluated again

@@ -44,7 +44,7 @@ def _run(stage: Callable[[Params], None]) -> int:
     except OSError as error:
         if not lack_of_room(error):
             raise
-        return _complain(f"{error}; what is whole is kept, make room and run again", 3)
+        return _complain(f"{error}; finished work is kept, make room and run again", 3)
     return 0
 
 

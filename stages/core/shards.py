@@ -2,7 +2,7 @@
 
 A stage is a function from one input shard to one output file. The file is written aside and renamed; its sidecar,
 written last, holds the fingerprint of the inputs and the digest of the output. A shard with a matching sidecar is not
-made again, and a file without one never counts as whole.
+remade, and a file without one never counts as whole.
 """
 
 import json

@@ -29,7 +29,7 @@ def bootstrap(values: Values, resamples: int, seed: int) -> Interval:
     """Return the mean of ``values`` with the percentile interval of resampled means (Efron 1979).
 
     Args:
-        values: (n,), one a case; NaN where undefined.
+        values: (n,), one per case; NaN where undefined.
         resamples: how often the cases are drawn with replacement.
         seed: decides the draws; equal seeds and counts draw the same cases.
     """
@@ -43,7 +43,7 @@ def paired_difference(first: Values, second: Values, resamples: int, seed: int) 
     It is far narrower than the difference of two intervals, because a hard case is hard for both systems.
 
     Args:
-        first: (n,), one a case; NaN where undefined.
+        first: (n,), one per case; NaN where undefined.
         second: (n,), the same cases in the same order.
         resamples: how often the cases are drawn with replacement.
         seed: decides the draws.
@@ -61,7 +61,7 @@ def bootstrap_of(effect: Callable[[float, float], float], first: Values, second:
 
     Args:
         effect: (mean of ``first``, mean of ``second``) → the effect.
-        first: (n,), one a case; NaN where undefined.
+        first: (n,), one per case; NaN where undefined.
         second: (n,), the same cases in the same order.
         resamples: how often the cases are drawn with replacement.
         seed: decides the draws.

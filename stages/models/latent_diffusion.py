@@ -50,7 +50,7 @@ class Diffusion:
 
 
 def load_diffusion(model: ModelName) -> Diffusion:
-    """Load a Stable Diffusion folder. Its noise schedule is always sampled with DDIM, whatever sampler it ships with.
+    """Load a Stable Diffusion folder. Its noise schedule is always sampled with DDIM, whichever sampler it ships with.
 
     Raises:
         ModelError: the model is missing, incomplete or damaged.

@@ -22,7 +22,7 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """CLIP embeddings of n images and m edits, in the order of their shards; rows are of unit length."""
+    """CLIP embeddings of n images and m edits, in the order of their shards; rows have unit length."""
 
     keys: list[str]  # the images' keys
     images: NDArray[np.float32]  # (n, d)

@@ -61,7 +61,7 @@ def write_comparison(
         note: one more sentence for the captions.
 
     Returns:
-        The claims: (claim, wanted, found, yes or no) of each.
+        The claims: (claim, wanted, found, yes or no) for each.
     """
     metrics = comparison.metrics
     claims = claim_rows(judge_claims(comparison.scores, params.evaluate.bootstrap, params.seed), names)
@@ -79,7 +79,7 @@ def write_evaluation(folder: Path, comparison: Comparison, story: Story, params:
     Args:
         folder: gets the files of ``write_comparison``, cases.csv, report.html, losses.svg and samples/.
         comparison: the systems' edits and scores.
-        story: how the model came about.
+        story: how the model was made.
         params: the bootstrap, the seed, and the length of the gallery.
     """
     cases, gallery = comparison.cases, params.evaluate.gallery

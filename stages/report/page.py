@@ -47,7 +47,7 @@ def write_report(
         dropped: stage → reason → number of dropped samples.
         pairs: training pairs to show.
         credits_line: who made the pictures, if their licence asks for it.
-        claims: (claim, wanted, found, yes or no) of each claim.
+        claims: (claim, wanted, found, yes or no) for each claim.
 
     Raises:
         InputError: a system has more or fewer edits than there are cases, or the log lacks a column of a panel.

@@ -1,6 +1,6 @@
 """Seconds of an edit and of a training step, beside diffusers' img2img pipeline and InstructPix2Pix.
 
-Run it with ``python -m stages.studies.benchmark``. Each pair takes turns in one process, so that whatever else slows the
+Run it with ``python -m stages.studies.benchmark``. Each pair takes turns in one process, so that other load on the
 machine slows both.
 """
 
@@ -136,7 +136,7 @@ def _time_edits(
 
 
 def _header(*columns: str, ours: str, theirs: str) -> list[str]:
-    """Return the head of a Markdown table: what is compared, the seconds of both, and their ratio."""
+    """Return the head of a Markdown table: what it compares, the seconds of both, and their ratio."""
     return [f"| {' | '.join([*columns, ours, theirs, 'Ratio'])} |", "|" + "---|" * len(columns) + "---:|" * 3]
 
 

@@ -1,7 +1,7 @@
 """CLIPScore against SSIM-M̄ over a range of settings, which one operating point can hide. ``python -m stages.studies.tradeoff``.
 
 There is one line per system: over strengths, or over the image guidance for InstructPix2Pix, which has no strength.
-Inpainting starts from the noised source here, at any strength below 1. Every other setting is that of params.yaml. The
+Inpainting starts from the noised source here, at any strength below 1. Every other setting comes from params.yaml. The
 study resumes after an interruption.
 """
 

@@ -1,7 +1,7 @@
 """Which version is the champion, which ones were before, and why.
 
 Every promotion and rollback is an event. Events are tags of the registered model and never change. The alias ``champion``
-names the current one; MLflow overwrites it in one transaction, so that a reader finds either the former or the new one.
+names the current one; MLflow overwrites it in one transaction, so that a reader finds either the old one or the new one.
 
 An event is written before the alias, so that a kill in between leaves the former champion in its place. The version's own
 description comes last, so that no version says it was promoted before it is. When two promotions happen at once, both are

@@ -1,4 +1,4 @@
-"""The record of how a version was made, kept with it: enough to explain the version and to make it again.
+"""The record of how a version was made, kept with it: enough to explain and to rebuild the version.
 
 It is written at the end of the stage evaluate. By then dvc.lock has the entries of all earlier stages. DVC writes a
 stage's entry when the stage has ended, so the outs of evaluate are hashed here, as DVC will hash them. So are the outs
@@ -40,8 +40,8 @@ HASHED_HERE = ("train", "evaluate")
 def save_record(client: MlflowClient, model_id: str, params: Params, weights: Mapping[str, Mapping[str, str | None]]) -> None:
     """Keep with a logged model how it was made: code, stages, corpus, weights, libraries, and KEPT_FILES.
 
-    An earlier record is replaced only if no file differs from the commit now. An evaluation that is repeated amid changes
-    must not make a version forget the commit that it can be rebuilt from.
+    An earlier record is replaced only if no file differs from the commit now. An evaluation that is repeated with uncommitted
+    changes must not cost a version the commit that it can be rebuilt from.
 
     Args:
         client: a client of the store.
@@ -65,7 +65,7 @@ def save_record(client: MlflowClient, model_id: str, params: Params, weights: Ma
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, RECORD)
         write_json(path, record)
-        for file in (*KEPT_FILES, path):  # the record comes last and vouches for the others
+        for file in (*KEPT_FILES, path):  # the record comes last, so its presence proves that the others are whole
             if file.is_file():
                 client.log_model_artifact(model_id, str(file), FOLDER)
 

@@ -19,7 +19,7 @@ from stages.tracking.runs import log_results, run_for_results
 from stages.tracking.store import connect
 
 SECONDS = LOGS / "seconds_per_edit.json"
-SERVED = "iedit_m/"  # the system that a registered version is served as; its scores become those of the version
+SERVED = "iedit_m/"  # the system as which a registered version is served; the version gets its scores
 
 
 def log_evaluation(trained_by: str | None, metrics: Mapping[str, Any], reports: Path, params: Params) -> str | None:

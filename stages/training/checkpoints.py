@@ -79,6 +79,6 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (SafetensorError, LookupError, ValueError, RuntimeError) as error:  # the last: the file is of other modules
+    except (SafetensorError, LookupError, ValueError, RuntimeError) as error:  # RuntimeError: the file belongs to other modules
         reason = f"damaged: {type(error).__name__}: {first_line(error)}"
         raise InputError(f"{path}: {reason}; remove it to resume from the checkpoint before it") from error

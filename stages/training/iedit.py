@@ -110,7 +110,7 @@ class IEdit:
     def _raw_losses(self, edit: EditPrediction, draws: EditDraws) -> dict[str, Tensor]:
         """Return the loss of every term of Eq 12 by name, (n,) each; zero for a term that is off.
 
-        The terms on the picture are computed for a random share of the samples only, because decoding is what costs most.
+        The terms on the picture are computed for a random share of the samples only, because decoding costs most.
         Dividing them by that share keeps their expected gradient that of decoding every sample.
         """
         zero = torch.zeros(len(edit.noise), device=edit.noise.device)

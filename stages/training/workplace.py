@@ -56,8 +56,7 @@ class Workplace:
     def rewind(self, steps: int) -> None:
         """Remove checkpoints beyond ``steps`` steps, and cut the losses back to the newest one that is left.
 
-        The steps after it are repeated. Checkpoints beyond ``steps`` exist where a training is asked for fewer steps than
-        before.
+        The steps after it are repeated. Checkpoints beyond ``steps`` exist if the number of steps was lowered.
 
         Raises:
             InputError: the checkpoint is damaged, or the losses are damaged or lack a step.

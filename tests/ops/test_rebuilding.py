@@ -94,7 +94,7 @@ def test_champion_is_reproduced_in_a_clean_clone(project):
     run(project, "dvc", "push")
     code, output = iedit(project, "reproduce", "models:/iedit@champion")
     assert code == 0, output
-    how = ["pulled", *["made again"] * (len(STAGES) - 1)]
+    how = ["pulled", *["rebuilt"] * (len(STAGES) - 1)]
     lines = [line.split(maxsplit=1) for line in output.splitlines()]
     for stage, words in zip(STAGES, how, strict=True):
         assert [stage, f"{words}, identical"] in lines, output
@@ -117,9 +117,9 @@ def test_stage_with_other_bytes_does_not_end_the_comparison(project, tmp_path, m
     assert code == 0, output
     lines = output.splitlines()
     files = f"1 of {len(captions['files'])} files: 00001.parquet"
-    assert f"caption    made again, other bytes: data/captions ({files})" in lines
+    assert f"caption    rebuilt, other bytes: data/captions ({files})" in lines
     for stage in set(STAGES) - {"caption"}:
-        assert f"{stage:<10} made again, identical" in lines, output
+        assert f"{stage:<10} rebuilt, identical" in lines, output
     assert any(line.startswith("equal within tolerance: the largest difference of a score is 0 (") for line in lines), output
     assert any(line.startswith("cannot pull data/corpus, ") for line in lines), output
     assert (tmp_path / "clone" / "dvc.yaml").exists()

@@ -1,7 +1,7 @@
 """What a stranger must touch to find an equation or to add a loss, a stage, an executor, a metric or a model family.
 
 The loss and the metric are really added, to a copy of the project, in the files that are counted here; a test of its own is
-one file more, and params.yaml is composed anew. The other additions are counted by the files that name an existing one.
+one file more, and params.yaml is recomposed. The other additions are counted by the files that name an existing one.
 """
 
 import ast

@@ -149,9 +149,9 @@ class TestVerdict:
         assert clone.ran == ["ingest", "train", "evaluate"]
         printed = capsys.readouterr()
         assert printed.out.splitlines() == [
-            "ingest     made again, identical",
-            "train      made again, identical",
-            "evaluate   made again, identical",
+            "ingest     rebuilt, identical",
+            "train      rebuilt, identical",
+            "evaluate   rebuilt, identical",
             "identical: 3 stages",
         ]
         assert printed.err == "cannot pull data/a from the DVC remote: dvc pull: ERROR: no such bucket\n"
@@ -162,9 +162,9 @@ class TestVerdict:
         assert reproduce.compare_in_clone(clone.kept) is True
         assert clone.ran == ["ingest", "train", "evaluate"]
         assert capsys.readouterr().out.splitlines() == [
-            "ingest     made again, identical",
-            "train      made again, other bytes: models/iedit",
-            "evaluate   made again, other bytes: reports/latest/metrics.json",
+            "ingest     rebuilt, identical",
+            "train      rebuilt, other bytes: models/iedit",
+            "evaluate   rebuilt, other bytes: reports/latest/metrics.json",
             "equal within tolerance: the largest difference of a score is 0.5 (SSIM-M̄ (frame, %) of iEdit-M; allowed 1)",
         ]
 

@@ -134,7 +134,7 @@ class TestCutOff:
         project.resume(stage)
 
 
-DISK_FULL = "; what is whole is kept, make room and run again"
+DISK_FULL = "; finished work is kept, make room and run again"
 
 
 def can_mount() -> bool:

@@ -31,7 +31,7 @@ def test_only_a_full_disk_is_reported_in_one_line(capsys):
 
     error = errno.ENOSPC
     assert end(stage) == 3
-    line = "error: [Errno 28] No space left on device: 'a/file'; what is whole is kept, make room and run again\n"
+    line = "error: [Errno 28] No space left on device: 'a/file'; finished work is kept, make room and run again\n"
     assert capsys.readouterr().err == line
     error = errno.EACCES
     with pytest.raises(PermissionError):
@@ -43,7 +43,7 @@ def test_interrupt_is_reported_in_one_line(capsys):
         raise KeyboardInterrupt
 
     assert end(stage) == 130
-    assert capsys.readouterr().err == "error: interrupted; what is whole is kept, the next run resumes from there\n"
+    assert capsys.readouterr().err == "error: interrupted; finished work is kept, the next run resumes from there\n"
 
 
 def test_temporary_files_lie_in_the_project_and_are_removed():
