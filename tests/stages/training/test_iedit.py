@@ -1,95 +1,23 @@
 """iEdit: the terms of a batch against open_clip, torchvision and the VAE themselves, and the draws of its samples."""
 
-import copy
 import dataclasses
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
-from scipy import ndimage
 from torch import Tensor
 from torchvision.models.vgg import make_layers
 
-from stages.core.params import Losses
-from stages.training.dataset import Batch
-from stages.training.iedit import EditDraws, IEdit
+from stages.training.iedit import EditDraws
 from tests.support.equations import ALPHAS, close, normal, tensor
+from tests.support.objective import LAYERS, Network, draws, measure, method_of
 from tests.support.training import TRAINED, make_method, params_for
 
-LAYERS = (3, 8, 15)
-ALL_ON = Losses(
-    noise="mask",
-    guidance_scale=3.0,
-    global_clip=True,
-    local_clip=True,
-    perceptual=True,
-    perceptual_weight=0.3,
-    perceptual_layers=LAYERS,
-    picture_share=1.0,
-)
 
-
-@pytest.fixture(scope="module")
-def models(tools) -> SimpleNamespace:
-    return tools
-
-
-@pytest.fixture(scope="module")
-def batch(models) -> Batch:
-    """Three samples with rectangles for masks, as the training set returns them."""
-    rng = np.random.default_rng(0)
-    source_mask, target_mask = np.zeros((3, 1, 32, 32)), np.zeros((3, 1, 32, 32))
-    for row in range(3):
-        source_mask[row, 0, 4 : 12 + 4 * row, 2:22] = 1
-        target_mask[row, 0, 8:24, 6 : 18 + 2 * row] = 1
-    return Batch(
-        z1=tensor(rng.standard_normal((3, 4, 16, 16))),
-        z2=tensor(rng.standard_normal((3, 4, 16, 16))),
-        m1=tensor(source_mask[:, :, ::2, ::2]),
-        m2=tensor(target_mask[:, :, ::2, ::2]),
-        source_mask=tensor(source_mask),
-        target_mask=tensor(target_mask),
-        target=tensor(rng.random((3, 3, 32, 32))),
-        text=models.diffusion.embed_prompts(["a red dog", "a cat", "a blue car"]),
-        clip_prompt=models.clip.embed_texts(["a red dog", "a cat", "a blue car"]),
-        clip_diff=models.clip.embed_texts(["red dog", "cat", "blue car"]),
-    )
-
-
-def draws(*unconditional: bool, timesteps: tuple[int, ...] = (20, 500, 999)) -> EditDraws:
-    return EditDraws(
-        timesteps=torch.tensor(timesteps),
-        noise=tensor(normal(9, len(timesteps), 4, 16, 16)),
-        without_prompt=torch.tensor(unconditional or (False,) * len(timesteps)),
-        chance=torch.linspace(0, 0.9, len(timesteps)),
-    )
-
-
-class Network:
-    """Stands for a U-Net: a fixed prediction that gradients reach, and a record of its inputs."""
-
-    def __init__(self, prediction: Tensor) -> None:
-        self.prediction = prediction.clone().requires_grad_()
-
-    def __call__(self, noisy: Tensor, timesteps: Tensor, text: Tensor, *, return_dict: bool) -> tuple[Tensor]:
-        self.noisy, self.timesteps, self.text = noisy, timesteps, text
-        return (self.prediction,)
-
-
-def method_of(models, **changes) -> IEdit:
-    return IEdit(models.diffusion, models.clip, models.vgg, ALL_ON.model_copy(update=changes), 0.2)
-
-
-def measure(models, batch, asked=None, **changes) -> tuple[dict[str, Tensor], Network]:
-    network = Network(tensor(normal(10, 3, 4, 16, 16)))
-    return method_of(models, **changes).losses(network, batch, asked or draws()), network
-
-
-def by_hand(models, batch) -> dict[str, np.ndarray]:
+def by_hand(tools, batch) -> dict[str, np.ndarray]:
     """The raw terms of section 3.3 and 3.4 for ``draws()``, from open_clip, torchvision and the VAE themselves."""
     a = ALPHAS[[20, 500, 999]].reshape(-1, 1, 1, 1)
     e1, predicted = normal(9, 3, 4, 16, 16), normal(10, 3, 4, 16, 16)
@@ -99,10 +27,10 @@ def by_hand(models, batch) -> dict[str, np.ndarray]:
     e2 = (noisy - a**0.5 * z2) / (1 - a) ** 0.5
     clean = (noisy - (1 - a) ** 0.5 * predicted) / a**0.5
 
-    vae = models.diffusion.vae
-    clip = open_clip.create_model(f"local-dir:{models.folder / 'clip'}").eval()
+    vae = tools.diffusion.vae
+    clip = open_clip.create_model(f"local-dir:{tools.folder / 'clip'}").eval()
     features = make_layers([4, 4, "M", 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M", 8, 8, 8, "M"], batch_norm=False)
-    stored = load_file(models.folder / "vgg" / "model.safetensors")
+    stored = load_file(tools.folder / "vgg" / "model.safetensors")
     features.load_state_dict({name.removeprefix("features."): value for name, value in stored.items()})
 
     def embed(pictures: Tensor) -> np.ndarray:
@@ -133,9 +61,9 @@ def by_hand(models, batch) -> dict[str, np.ndarray]:
 
 class TestObjective:
     @pytest.mark.parametrize("noise", ["ldm", "paired", "mask"])
-    def test_terms_are_those_of_the_paper(self, models, batch, noise):
-        found, network = measure(models, batch, noise=noise)
-        wanted = by_hand(models, batch)
+    def test_terms_are_those_of_the_paper(self, tools, batch, noise):
+        found, network = measure(tools, batch, noise=noise)
+        wanted = by_hand(tools, batch)
         time = np.array([0.021, 0.501, 1.0])
         close(found["raw/noise"], wanted[noise], 1e-4)
         for name in ("global_clip", "local_clip", "perceptual"):
@@ -145,45 +73,45 @@ class TestObjective:
         assert network.timesteps.tolist() == [20, 500, 999]
         assert torch.equal(network.text, batch.text)
 
-    def test_network_sees_the_noised_source(self, models, batch):
-        _, network = measure(models, batch)
+    def test_network_sees_the_noised_source(self, tools, batch):
+        _, network = measure(tools, batch)
         a = ALPHAS[[20, 500, 999]].reshape(-1, 1, 1, 1)
         close(network.noisy, a**0.5 * batch.z1.numpy() + (1 - a) ** 0.5 * normal(9, 3, 4, 16, 16), 1e-4)
 
     @pytest.mark.parametrize("name", ["global_clip", "local_clip", "perceptual"])
-    def test_a_term_that_is_off_is_zero(self, models, batch, name):
-        everything, _ = measure(models, batch)
+    def test_a_term_that_is_off_is_zero(self, tools, batch, name):
+        everything, _ = measure(tools, batch)
         assert everything[f"raw/{name}"].min() > 0
-        found, _ = measure(models, batch, **{name: False})
+        found, _ = measure(tools, batch, **{name: False})
         assert found[f"raw/{name}"].tolist() == found[f"weighted/{name}"].tolist() == [0, 0, 0]
         for other in {"global_clip", "local_clip", "perceptual", "noise"} - {name}:
             assert torch.equal(found[f"raw/{other}"], everything[f"raw/{other}"])
         close(found["total"], (everything["total"] - everything[f"weighted/{name}"]).detach().numpy(), 1e-5)
 
-    def test_without_losses_on_the_picture_nothing_is_decoded(self, models, batch, monkeypatch):
-        monkeypatch.setattr(type(models.diffusion), "decode", lambda *_: pytest.fail("decoded"))
-        found, _ = measure(models, batch, global_clip=False, local_clip=False, perceptual=False)
+    def test_without_losses_on_the_picture_nothing_is_decoded(self, tools, batch, monkeypatch):
+        monkeypatch.setattr(type(tools.diffusion), "decode", lambda *_: pytest.fail("decoded"))
+        found, _ = measure(tools, batch, global_clip=False, local_clip=False, perceptual=False)
         close(found["total"], np.array([0.021, 0.501, 1.0]) * found["raw/noise"].numpy())
 
-    def test_dropped_samples_learn_the_source_noise_without_a_prompt(self, models, batch):
-        kept, _ = measure(models, batch)
-        found, network = measure(models, batch, draws(False, True, False))
+    def test_dropped_samples_learn_the_source_noise_without_a_prompt(self, tools, batch):
+        kept, _ = measure(tools, batch)
+        found, network = measure(tools, batch, draws(False, True, False))
         eq_1 = ((normal(9, 3, 4, 16, 16) - normal(10, 3, 4, 16, 16)) ** 2).mean(axis=(1, 2, 3))
         assert found["total"][1].item() == pytest.approx(eq_1[1], rel=1e-5)
         assert found["total"][[0, 2]].tolist() == kept["total"][[0, 2]].tolist()
-        assert torch.equal(network.text[1], models.diffusion.embed_prompts([""])[0])
+        assert torch.equal(network.text[1], tools.diffusion.embed_prompts([""])[0])
         assert torch.equal(network.text[[0, 2]], batch.text[[0, 2]])
 
-    def test_dropped_samples_get_no_gradient_from_the_edit(self, models, batch):
-        found, network = measure(models, batch, draws(True, True, True))
+    def test_dropped_samples_get_no_gradient_from_the_edit(self, tools, batch):
+        found, network = measure(tools, batch, draws(True, True, True))
         found["total"].sum().backward()
         size = network.prediction[0].numel()
         close(network.prediction.grad, 2 * (normal(10, 3, 4, 16, 16) - normal(9, 3, 4, 16, 16)) / size, 1e-4)
 
-    def test_a_batch_gives_what_its_samples_give_alone(self, models, batch):
-        together, _ = measure(models, batch, draws(False, False, True))
+    def test_a_batch_gives_what_its_samples_give_alone(self, tools, batch):
+        together, _ = measure(tools, batch, draws(False, False, True))
         whole = draws(False, False, True)
-        method = method_of(models)
+        method = method_of(tools)
         for row in range(3):
             one = dataclasses.replace(batch, **{f.name: getattr(batch, f.name)[[row]] for f in dataclasses.fields(batch)})
             alone = EditDraws(**{f.name: getattr(whole, f.name)[[row]] for f in dataclasses.fields(whole)})
@@ -191,8 +119,8 @@ class TestObjective:
             for name, value in found.items():
                 assert value.item() == pytest.approx(together[name][row].item(), rel=1e-4, abs=1e-7), name
 
-    def test_shares_of_cells_with_two_targets_and_with_none(self, models, batch):
-        found, _ = measure(models, batch)
+    def test_shares_of_cells_with_two_targets_and_with_none(self, tools, batch):
+        found, _ = measure(tools, batch)
         m1, m2 = batch.m1.numpy().astype(bool), batch.m2.numpy().astype(bool)
         both, none = (m2 & ~m1).mean(axis=(1, 2, 3)), (m1 & ~m2).mean(axis=(1, 2, 3))
         assert (both > 0).all()
@@ -201,13 +129,13 @@ class TestObjective:
         close(found["share/none"], none)
 
     @pytest.mark.parametrize("name", ["global_clip", "local_clip", "perceptual"])
-    def test_losses_on_the_picture_reach_the_prediction(self, models, batch, name):
+    def test_losses_on_the_picture_reach_the_prediction(self, tools, batch, name):
         off = {"global_clip": False, "local_clip": False, "perceptual": False}
         on = {name: True}
-        found, network = measure(models, batch, **(off | on))
+        found, network = measure(tools, batch, **(off | on))
         found["total"].sum().backward()
         with_term = network.prediction.grad.clone()
-        found, network = measure(models, batch, **off)
+        found, network = measure(tools, batch, **off)
         found["total"].sum().backward()
         moved = (with_term - network.prediction.grad).abs().flatten(1).max(dim=1).values
         assert (moved[:2] > 1e-9).all()
@@ -215,65 +143,20 @@ class TestObjective:
         assert (moved[2] > 1e-9) == (name == "perceptual")
 
 
-class TestGuided:
-    """The base model as its own teacher, where the edit is."""
-
-    def teacher(self, models, batch) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the base predicts of the noised source without and with the prompt."""
-        unet, a = models.diffusion.unet, ALPHAS[[20, 500, 999]].reshape(-1, 1, 1, 1)
-        noisy = tensor(a**0.5 * batch.z1.numpy() + (1 - a) ** 0.5 * normal(9, 3, 4, 16, 16))
-        times, empty = torch.tensor([20, 500, 999]), models.diffusion.embed_prompts([""]).expand_as(batch.text)
-        with torch.no_grad():
-            return tuple(unet(noisy, times, text).sample.double().numpy() for text in (empty, batch.text))
-
-    def test_guided_base_is_the_target_within_the_mask(self, models, batch):
-        found, _ = measure(models, batch, noise="guided", guidance_scale=3.0)
-        without, with_prompt = self.teacher(models, batch)
-        around = ndimage.binary_dilation(batch.m1.numpy(), structure=np.ones((1, 1, 3, 3)))
-        scale = 1 + 2 * np.array([0.021, 0.501, 1.0]).reshape(-1, 1, 1, 1)
-        wanted = np.where(around, without + scale * (with_prompt - without), normal(9, 3, 4, 16, 16))
-        close(found["raw/noise"], ((wanted - normal(10, 3, 4, 16, 16)) ** 2).mean(axis=(1, 2, 3)), 1e-3)
-
-    def test_the_gradient_is_that_of_a_fixed_target(self, models, batch):
-        off = {"global_clip": False, "local_clip": False, "perceptual": False}
-        found, network = measure(models, batch, noise="guided", guidance_scale=1.0, **off)
-        found["total"].sum().backward()
-        _, with_prompt = self.teacher(models, batch)
-        around = ndimage.binary_dilation(batch.m1.numpy(), structure=np.ones((1, 1, 3, 3)))
-        error = network.prediction.detach().numpy() - np.where(around, with_prompt, normal(9, 3, 4, 16, 16))
-        time = np.array([0.021, 0.501, 1.0]).reshape(-1, 1, 1, 1)
-        close(network.prediction.grad, time * 2 * error / error[0].size, 1e-3)
-
-    def test_the_teacher_is_the_base_as_it_was(self, models, batch):
-        diffusion = dataclasses.replace(models.diffusion, unet=copy.deepcopy(models.diffusion.unet))
-        method = IEdit(diffusion, models.clip, models.vgg, ALL_ON.model_copy(update={"noise": "guided"}), 0.2)
-        network = Network(tensor(normal(10, 3, 4, 16, 16)))
-        before = method.losses(network, batch, draws())["raw/noise"]
-        with torch.no_grad():
-            for weight in diffusion.unet.parameters():
-                weight.add_(1)
-        assert torch.equal(method.losses(network, batch, draws())["raw/noise"], before)
-
-    def test_no_gradient_reaches_the_teacher(self, models, batch):
-        method = method_of(models, noise="guided")
-        method.losses(Network(tensor(normal(10, 3, 4, 16, 16))), batch, draws())["total"].sum().backward()
-        assert all(weight.grad is None for weight in method.networks.teacher.parameters())
-
-
 class TestPictureShare:
     """Losses on the picture of some samples only."""
 
-    def test_decoded_samples_are_scaled_up_for_the_others(self, models, batch):
-        everything, _ = measure(models, batch)  # their chances are 0, 0.45 and 0.9
-        found, _ = measure(models, batch, picture_share=0.5)
+    def test_decoded_samples_are_scaled_up_for_the_others(self, tools, batch):
+        everything, _ = measure(tools, batch)  # their chances are 0, 0.45 and 0.9
+        found, _ = measure(tools, batch, picture_share=0.5)
         for name in ("global_clip", "local_clip", "perceptual"):
             close(found[f"raw/{name}"], everything[f"raw/{name}"].numpy() * np.array([2, 2, 0]), 1e-4)
         assert torch.equal(found["raw/noise"], everything["raw/noise"])
 
-    def test_expected_gradient_is_that_of_decoding_all(self, models, batch):
+    def test_expected_gradient_is_that_of_decoding_all(self, tools, batch):
         def gradient(share: float, chance: Tensor) -> Tensor:
             drawn = dataclasses.replace(draws(), chance=chance)
-            found, network = measure(models, batch, drawn, picture_share=share, noise="ldm")
+            found, network = measure(tools, batch, drawn, picture_share=share, noise="ldm")
             found["total"].sum().backward()
             return network.prediction.grad
 
@@ -283,16 +166,16 @@ class TestPictureShare:
         mean = torch.stack([gradient(0.5, way) for way in ways]).mean(dim=0)
         torch.testing.assert_close(mean, whole, rtol=1e-3, atol=1e-8)
 
-    def test_nothing_is_decoded_when_no_sample_is_drawn(self, models, batch, monkeypatch):
-        monkeypatch.setattr(type(models.diffusion), "decode", lambda *_: pytest.fail("decoded"))
+    def test_nothing_is_decoded_when_no_sample_is_drawn(self, tools, batch, monkeypatch):
+        monkeypatch.setattr(type(tools.diffusion), "decode", lambda *_: pytest.fail("decoded"))
         asked = dataclasses.replace(draws(), chance=torch.full((3,), 0.9))
-        found, _ = measure(models, batch, asked, picture_share=0.5)
+        found, _ = measure(tools, batch, asked, picture_share=0.5)
         assert found["raw/perceptual"].tolist() == [0, 0, 0]
 
-    def test_samples_without_prompt_are_not_decoded(self, models, batch, monkeypatch):
-        decode, decoded = type(models.diffusion).decode, []
-        monkeypatch.setattr(type(models.diffusion), "decode", lambda self, z: decoded.append(len(z)) or decode(self, z))
-        measure(models, batch, draws(True, False, True))
+    def test_samples_without_prompt_are_not_decoded(self, tools, batch, monkeypatch):
+        decode, decoded = type(tools.diffusion).decode, []
+        monkeypatch.setattr(type(tools.diffusion), "decode", lambda self, z: decoded.append(len(z)) or decode(self, z))
+        measure(tools, batch, draws(True, False, True))
         assert decoded == [1]
 
 
