@@ -1,4 +1,4 @@
-"""Stage caption: BLIP's captions, what is dropped, and what a second run makes again."""
+"""Stage caption: BLIP's captions, what is dropped, and what a second run remakes."""
 
 from transformers import BlipForConditionalGeneration, BlipProcessor
 

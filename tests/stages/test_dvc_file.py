@@ -1,4 +1,4 @@
-"""dvc.yaml says of code, models and losses what the code itself says."""
+"""dvc.yaml agrees with the code about modules, models and losses."""
 
 from functools import reduce
 from operator import getitem

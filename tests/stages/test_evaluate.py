@@ -1,4 +1,4 @@
-"""Stage evaluate: what it writes, what a second run makes again, and what stops it before any work."""
+"""Stage evaluate: what it writes, what a second run remakes, and what stops it before any work."""
 
 import csv
 import io
@@ -166,7 +166,7 @@ def test_a_second_run_edits_nothing_and_reports_the_same(copied, evaluated):
 
 
 def test_another_model_remakes_only_its_own_edits(copied, models):
-    """The base itself takes the model's place, and then challenges the champion on cases that the latter has no scores on."""
+    """The base itself takes the model's place, and then challenges the champion, which has no scores on these cases."""
     first, kept = read_metrics(), contents(EDITED)
     champion = current_champion()
     assert champion.version == "1"

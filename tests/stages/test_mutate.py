@@ -1,4 +1,4 @@
-"""Stage mutate: the edits it writes, why captions are dropped, and what a second run makes again."""
+"""Stage mutate: the edits it writes, why captions are dropped, and what a second run remakes."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage retrieve: the pairs it writes, why edits are dropped, and what a second run makes again."""
+"""Stage retrieve: the pairs it writes, why edits are dropped, and what a second run remakes."""
 
 import shutil
 

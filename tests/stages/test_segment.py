@@ -1,4 +1,4 @@
-"""Stage segment: the samples of the training set, which pairs are dropped, and what a second run makes again."""
+"""Stage segment: the samples of the training set, which pairs are dropped, and what a second run remakes."""
 
 import numpy as np
 import pyarrow.parquet as pq

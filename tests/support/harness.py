@@ -213,7 +213,7 @@ class Project:
         return {path.relative_to(self.folder).as_posix(): file_digest(path) for path in self.files(stage)}
 
     def whole(self, stage: str) -> dict[Path, int]:
-        """What is whole: shards, the index, the model with its losses. What was made again would be another file."""
+        """The finished outputs: shards, the index, the model with its losses. A remade one would be another file."""
         ending = ".done.json"
         put = [path for path in self.files(stage) if not path.parent.name.endswith(TEMPORARY_SUFFIX)]
         shards = {path.with_name(path.name.removesuffix(ending)) for path in put if path.name.endswith(ending)}

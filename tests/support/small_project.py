@@ -71,6 +71,6 @@ def make_project(folder: Path) -> None:
 
 
 def commit(project: Path, message: str, changed: str = "-A") -> None:
-    """Commit a path, or all that changed."""
+    """Commit a path, or everything that changed."""
     run(project, "git", "add", changed)
     run(project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", message)

@@ -103,7 +103,7 @@ def make_models(folder: Path) -> SimpleNamespace:
         vgg=tiny.tiny_vgg(folder / "vgg"),
         diffusion=tiny.tiny_diffusion(folder / "diffusion"),
     )
-    # The median, because masks of a random CLIPSeg are else empty or full.
+    # The median, because a random CLIPSeg's masks would otherwise be empty or full.
     made.threshold = float(np.median([masks_of(made, image(number), "dog") for number in range(3)]))
     return made
 

@@ -65,7 +65,7 @@ def write_training_set(folder: Path, shards: dict[str, list[int]]) -> None:
 
 
 def params_for(folder: Path, **changes) -> Params:
-    """The project's params.yaml with the tiny models below ``folder``; ``changes`` are of the section ``train``."""
+    """The project's params.yaml with the tiny models below ``folder``; ``changes`` go into the section ``train``."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     for section, key, name in (
         ("train", "base", "base"),
@@ -174,7 +174,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 
 
 def logs(workplace: Workplace) -> list[dict[str, Any]]:
-    """Return the logged losses, one entry a step."""
+    """Return the logged losses, one entry per step."""
     return [json.loads(line) for line in workplace.losses.read_text().splitlines()]
 
 

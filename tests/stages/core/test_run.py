@@ -1,4 +1,4 @@
-"""How a stage ends, and where its temporary files lie meanwhile."""
+"""How a stage ends, and where its temporary files are."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Shards are made once, made again when something behind them changes, and never read half-written."""
+"""Shards are made once, remade when something behind them changes, and never read half-written."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -61,7 +61,7 @@ def test_paired_kernel_distance_matches_a_double_loop():
 def test_an_editor_that_changes_nothing_has_distance_zero():
     first = features(20, 8)
     assert distribution.paired_kernel_distance(distribution.paired_terms(first, first)) == 0
-    assert poly_mmd(first.double(), first.double()) < 0  # why the paired form is there
+    assert poly_mmd(first.double(), first.double()) < 0  # the reason for the paired form
 
 
 def test_features_of_different_lengths_are_refused():

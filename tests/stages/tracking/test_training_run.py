@@ -1,4 +1,4 @@
-"""The run of a training: complete, resumed, and amid failures of the store."""
+"""The run of a training: complete, resumed, and during failures of the store."""
 
 from contextlib import suppress
 

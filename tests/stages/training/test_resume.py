@@ -41,7 +41,7 @@ def test_after_a_kill_within_log_line_and_checkpoint(tools, uninterrupted, tmp_p
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_resumed_training_keeps_teacher_and_decoded_samples(tools, tmp_path, precision, request):
     """The teacher stays the base, and the same samples are decoded, as if there had been no interruption."""
-    AcceleratorState._reset_state()  # accelerate knows one precision a process
+    AcceleratorState._reset_state()  # accelerate holds one precision per process
     request.addfinalizer(AcceleratorState._reset_state)
     request.addfinalizer(tools.diffusion.vae.disable_gradient_checkpointing)
     losses = params_for(tools.folder).train.losses.model_dump(mode="json") | {"noise": "guided", "picture_share": 0.5}
