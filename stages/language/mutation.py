@@ -13,7 +13,7 @@ from enum import StrEnum
 from stages.language.adjectives import antonym, is_colour, other_colours
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
 from stages.language.nouns import co_hyponyms
-from stages.language.phrases import Noun, find_adjectives, find_nouns, noun_phrase
+from stages.language.phrases import CaptionNoun, find_adjectives, find_nouns, noun_phrase
 from stages.language.rules import Rules
 from stages.language.senses import article, plural, thing_senses
 from stages.language.units import Unit, find_units
@@ -62,7 +62,7 @@ class PossibleEdits:
 
     caption: str
     units: list[Unit]
-    nouns: Mapping[int, Noun]
+    nouns: Mapping[int, CaptionNoun]
     heads: Mapping[int, int]  # place of an adjective → place of its noun
     noun_edits: Mapping[int, list[str]]  # place → words that may stand there instead
     adjective_edits: Mapping[int, list[str]]
@@ -131,7 +131,7 @@ def find_edits(caption: str, rules: Rules) -> PossibleEdits | Dropped:
     )
 
 
-def _others(noun: Noun, rules: Rules) -> tuple[str, ...]:
+def _others(noun: CaptionNoun, rules: Rules) -> tuple[str, ...]:
     others = co_hyponyms(noun.name, rules)
     if noun.is_ridden:
         others = tuple(other for other in others if other in RIDDEN)

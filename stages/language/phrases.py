@@ -23,7 +23,7 @@ JOINTS = frozenset(["and", "or", ",", "/", "&", "-"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noun:
+class CaptionNoun:
     """A noun of a caption that may change."""
 
     name: str  # in the singular
@@ -33,7 +33,7 @@ class Noun:
     is_ridden: bool  # as in "a man riding a horse"
 
 
-def find_nouns(units: Sequence[Unit]) -> dict[int, Noun]:
+def find_nouns(units: Sequence[Unit]) -> dict[int, CaptionNoun]:
     """Return the nouns that may change, by their place among the units.
 
     Each is the head of its phrase, names a thing that a picture can show, and stands in the caption only once.
@@ -44,7 +44,7 @@ def find_nouns(units: Sequence[Unit]) -> dict[int, Noun]:
     return {place: noun for place, noun in nouns.items() if uses[noun.name] == 1}
 
 
-def find_adjectives(units: Sequence[Unit], nouns: Mapping[int, Noun]) -> dict[int, int]:
+def find_adjectives(units: Sequence[Unit], nouns: Mapping[int, CaptionNoun]) -> dict[int, int]:
     """Return the places of the adjectives that may change, each with the place of its noun."""
     adjectives = {}
     for place, unit in enumerate(units):
@@ -70,7 +70,7 @@ def noun_phrase(units: Sequence[Unit], head: int) -> str:
     return " ".join(unit.word for unit in units[first : head + 1])
 
 
-def _noun_at(units: Sequence[Unit], place: int) -> Noun | None:
+def _noun_at(units: Sequence[Unit], place: int) -> CaptionNoun | None:
     """Return the noun that may change at a place, or None."""
     found = _name_and_number(units, place) if _stands_as_noun(units, place) else None
     if found is None:
@@ -83,7 +83,7 @@ def _noun_at(units: Sequence[Unit], place: int) -> Noun | None:
     before = units[place - 1] if place > 0 else None
     is_modified = before is not None and not before.is_adjective and (before.is_noun or before.tag == "VB")
     is_ridden = any(word.word in RIDING for word in units[max(start - 1, 0) : start + 1])
-    return Noun(name=name, is_plural=is_plural, is_bare=is_bare, is_modified=is_modified, is_ridden=is_ridden)
+    return CaptionNoun(name=name, is_plural=is_plural, is_bare=is_bare, is_modified=is_modified, is_ridden=is_ridden)
 
 
 def _stands_as_noun(units: Sequence[Unit], place: int) -> bool:
