@@ -132,9 +132,8 @@ ELSEWHERE = ("data/", "models/", "reports/latest/", ".venv/", "metadata.csv", *(
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_paths_exist(document):
     text = document.read_text()
-    named = re.findall(r"`((?:\.?[\w-]+/)+[\w.-]*|[\w-]+\.(?:yaml|json|csv|md))`", text) + re.findall(
-        r"(?<![\w/])stages/\w+\.py", text
-    )
+    named = re.findall(r"`((?:\.?[\w-]+/)+[\w.-]*|[\w-]+\.(?:yaml|json|csv|md))`", text)
+    named += re.findall(r"(?<![\w/])stages/\w+\.py", text)
     for path in named:
         if not path.startswith(ELSEWHERE):
             places = [ROOT / path, document.parent / path, ROOT / "stages" / path]
