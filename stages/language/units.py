@@ -94,7 +94,7 @@ def _compound_length(words: Sequence[str]) -> int:
         if is_colour(parts[-1]):
             continue  # navy blue
         if length == 2 and not thing_senses(name) and _is_thing_with_adjective(*parts):
-            continue  # a round table is a table in a caption, not a meeting
+            continue  # a lame duck is a duck in a caption, not an official
         return length
     return 1
 
