@@ -20,7 +20,7 @@ deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
 worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)
 
 # Two processes of one thread each are much faster than one process of two threads.
-PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test test-all lint lint-containers audit wordnet flow server prefect-server mlflow-server deploy worker \
 	bench tune tables ablation reference nano clean distclean

@@ -8,6 +8,13 @@ import pytest
 
 from tests.support import harness
 
+LONGEST = ("tests/ops/", "tests/test_end_to_end.py", "tests/stages/core/test_interruption.py", "tests/flows/")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files: two processes share the tests by file, and should end together."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
 
 def forget_store():
     # MLflow writes the address of its store into the environment, where the next test would find it.

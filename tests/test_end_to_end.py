@@ -41,6 +41,7 @@ def test_second_run_does_nothing(project):
     assert "Data and pipelines are up to date" in run(project, "dvc", "repro")
 
 
+@pytest.mark.exhaustive
 def test_forced_runs_without_any_out_end_with_the_same_lock(project):
     folders = [project.with_name(name) for name in ("once", "twice")]
     running = []

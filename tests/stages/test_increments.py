@@ -1,5 +1,6 @@
 """A pipeline that ran on some images, and again with new ones, has the bytes of one that ran on all at once."""
 
+import pytest
 import yaml
 
 from tests.support import harness
@@ -17,6 +18,7 @@ def run_all(project: harness.Project) -> None:
         assert (ended.code, ended.errors) == (0, []), ended.said
 
 
+@pytest.mark.exhaustive
 def test_two_runs_give_the_bytes_of_one(project):
     """The fixture's pipeline has run once, on all images."""
     params = project.folder / "params.yaml"
