@@ -8,12 +8,13 @@ import pytest
 
 from tests.support import harness
 
-LONGEST = ("tests/ops/", "tests/test_end_to_end.py", "tests/stages/core/test_interruption.py", "tests/flows/")
+LONGEST = ("tests/stages/core/test_interruption.py", "tests/ops/", "tests/test_end_to_end.py", "tests/flows/")
 
 
 def pytest_collection_modifyitems(items):
     """Begin with the longest files: two processes share the tests by file, and should end together."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    place = {path: number for number, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: next((place[path] for path in LONGEST if item.nodeid.startswith(path)), len(LONGEST)))
 
 
 def forget_store():
