@@ -126,13 +126,15 @@ def test_stage_with_other_bytes_does_not_end_the_comparison(project, tmp_path, m
 
 
 ONE_ABLATION_MODEL = """
-from flows.ablation import DONE, Start, scoring_digest, training_digest, try_configuration  # sets Prefect up
+from flows.ablation import Start, scoring_digest, training_digest, try_configuration  # sets Prefect up
 from flows.support.sandbox import open_sandbox
 from prefect import flow
 
+from stages.core.paths import ABLATION
+
 @flow
 def one():
-    with open_sandbox(DONE / "project") as sandbox:
+    with open_sandbox(ABLATION / "project") as sandbox:
         try_configuration("web_captions", 0, Start(training_digest(sandbox), scoring_digest()), sandbox)
 
 one()
