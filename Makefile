@@ -38,8 +38,9 @@ flow: .venv/installed wordnet ## run the same pipeline as a Prefect flow
 test: lint wordnet ## check and test everything once, in minutes
 	$(PYTEST) --cov -m "not exhaustive"
 
-test-all: .venv/installed wordnet ## run the tests that `make test` leaves out: every kill, hostile file, server (half an hour)
-	$(PYTEST) -m exhaustive
+# TESTS="tests/ops tests/flows" runs a part of them.
+test-all: .venv/installed wordnet ## run the tests that `make test` leaves out: every kill, hostile file, server (an hour)
+	$(PYTEST) -m exhaustive $(TESTS)
 
 lint: .venv/installed ## ruff and mypy
 	ruff check .
