@@ -14,9 +14,11 @@ import pytest
 import torch
 import yaml
 
-from stages.__main__ import STAGES, main
+from stages.__main__ import STAGES, main, stage_named
+from stages.core.errors import InputError
 from stages.tracking import store  # noqa: F401 - slow to import, which must not count as waiting for a server
 from tests.support import ROOT
+from tests.support.tiny_corpus import contents, write_training_pairs
 
 Run = Callable[[str], tuple[int, str]]
 
@@ -94,3 +96,17 @@ def test_unreachable_mlflow_is_one_line(tmp_path, monkeypatch, run_stage, stage,
     assert re.fullmatch(rf"error: tracking server http://127\.0\.0\.1:{port}: .+\n", error)
     assert "secret" not in error
     assert {path.name for path in tmp_path.iterdir()} <= {"params.yaml", "logs"}
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_a_missing_store_is_an_error_before_any_work(models, workplace, monkeypatch, undisturbed_process, stage):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the port of the discard service: nobody listens
+    params = write_training_pairs(models)
+    before = contents(workplace)
+    monkeypatch.setattr("stages.__main__.on_interrupt", lambda _: None)
+    started = time.monotonic()
+    with pytest.raises(InputError, match="tracking server"):
+        stage_named(stage)(params)
+    assert time.monotonic() - started < 10
+    after = contents(workplace)
+    assert {name for name in after if after[name] != before.get(name)} == set()

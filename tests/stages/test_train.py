@@ -3,13 +3,11 @@
 import csv
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from stages.__main__ import stage_named
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.params import ModelName, Params
@@ -21,7 +19,7 @@ from stages.tracking.training_run import TrainingRun
 from stages.train import train
 from stages.training.outcome import Outcome
 from tests.support import tiny_corpus
-from tests.support.tiny_corpus import contents, write_training_pairs
+from tests.support.tiny_corpus import write_training_pairs
 from tests.support.training import changed, edit_sample, files_of, params_for, ran_once, runs, times_of, write_training_set
 
 
@@ -169,19 +167,6 @@ def test_no_pair_is_an_error_with_a_hint(project, tmp_path, monkeypatch):
     write_training_set(tmp_path / "data/training", {"00000": []})
     with pytest.raises(InputError, match="no pair to train on"):
         train(project.params)
-
-
-def test_a_missing_store_is_an_error_before_any_work(models, workplace, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the port of the discard service: nobody listens
-    params = write_training_pairs(models)
-    before = contents(workplace)
-    monkeypatch.setattr("stages.__main__.on_interrupt", lambda _: None)
-    started = time.monotonic()
-    with pytest.raises(InputError, match="tracking server"):
-        stage_named("train")(params)
-    assert time.monotonic() - started < 10
-    after = contents(workplace)
-    assert {name for name in after if after[name] != before.get(name)} == set()
 
 
 def test_a_missing_model_is_an_error_before_any_work(models, workplace):
