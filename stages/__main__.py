@@ -21,11 +21,12 @@ def stage_named(name: str) -> Callable[[Params], None]:
 
     def stage(params: Params) -> None:
         on_interrupt(exit_at_once)  # code that is being imported could swallow the exception, or change it
-        if name in TRACKED and is_first_process():
-            from stages.tracking.store import connect
+        if name in TRACKED:
+            if is_first_process():
+                from stages.tracking.store import connect
 
-            connect()
-        set_threads(params.threads)
+                connect()
+            set_threads(params.threads)
         work = getattr(import_module(f"stages.{name}"), name)
         on_interrupt(raise_once)
         work(params)

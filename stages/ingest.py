@@ -6,7 +6,7 @@ with true masks: data/validation to choose settings on, data/evaluation to compa
 
 import csv
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.core.errors import InputError
@@ -14,7 +14,19 @@ from stages.core.files import written_aside
 from stages.core.params import CaseSplit, Ingest, OpenMojiSource, Params
 from stages.core.paths import CORPUS, EVALUATION, HELD_OUT, VALIDATION
 from stages.core.provenance import source_digest
-from stages.core.shards import SIDECAR_SUFFIX, ShardResult, ShardTask, StageCounts, map_shards, pass_on_counts
+from stages.core.shards import (
+    SERIAL,
+    SIDECAR_SUFFIX,
+    Advance,
+    InProcess,
+    ShardFiles,
+    ShardResult,
+    ShardTask,
+    StageCounts,
+    map_shards,
+    pass_on_counts,
+    shard_notes,
+)
 from stages.corpus import images, sources
 from stages.corpus.held_out import render_case
 from stages.corpus.images import Refused
@@ -40,7 +52,7 @@ def ingest(params: Params) -> None:
             ``ingest.max_refused``.
     """
     counts = _write_corpus(params)
-    _write_refused(counts)
+    _write_refused()
     counts.report()
     pass_on_counts(counts, CORPUS)
     _check_share(counts, params.ingest.max_refused)
@@ -68,8 +80,15 @@ def _write_corpus(params: Params) -> StageCounts:
         "source": section.source.kind,
         "code": source_digest(__file__),
     }
-    work = _CorpusMaker(section, parts).make
-    return map_shards(stage="ingest", tasks=tasks, folder=CORPUS, suffix=".tar", settings=settings, work=work)
+    return map_shards(
+        stage="ingest",
+        tasks=tasks,
+        folder=CORPUS,
+        suffixes=(".tar",),
+        settings=settings,
+        worker=InProcess(_CorpusMaker(section, parts).make),
+        execution=SERIAL,
+    )
 
 
 def _name(shard: int) -> str:
@@ -85,17 +104,17 @@ class _CorpusMaker:
         self._seen: set[bytes] = set()  # pixel digests
         self._known = 0  # number of leading shards whose images are in ``_seen``
 
-    def make(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+    def make(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write the shard of ``task``. All shards before it must be complete."""
         shard = int(task.name)
         for earlier in range(self._known, shard):  # these were reused
             self._seen.update(bytes.fromhex(facts["pixels"]) for facts in read_metadata(CORPUS / f"{_name(earlier)}.tar"))
         self._known = shard + 1
         result = ShardResult()
-        result.done = write_corpus(output, self._samples(shard, result, advance))
+        result.done = write_corpus(files.output, self._samples(shard, result, advance))
         return result
 
-    def _samples(self, shard: int, result: ShardResult, advance: Callable[[int], object]) -> Iterator[CorpusSample]:
+    def _samples(self, shard: int, result: ShardResult, advance: Advance) -> Iterator[CorpusSample]:
         """Yield the samples to keep, and count the others in ``result``."""
         part = self._parts[shard]
         for index, raw in enumerate(part.read()):
@@ -135,11 +154,11 @@ class _CorpusMaker:
         return CorpusSample(key=key, image=image, alt_text=raw.alt_text, metadata=metadata)
 
 
-def _write_refused(counts: StageCounts) -> None:
+def _write_refused() -> None:
     with written_aside(REFUSED) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["origin", "reason"], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(counts.notes)
+        writer.writerows(shard_notes(CORPUS))
 
 
 def _check_share(counts: StageCounts, limit: float) -> None:
@@ -176,13 +195,13 @@ def _write_world_cases(split: CaseSplit, count: int, folder: Path, params: Param
     section = params.ingest
     shards = [range(start, min(start + section.shard_size, count)) for start in range(0, count, section.shard_size)]
 
-    def samples(shard: int, advance: Callable[[int], object]) -> Iterator[EditSample]:
+    def samples(shard: int, advance: Advance) -> Iterator[EditSample]:
         for index in shards[shard]:
             yield render_case(params.seed, index, split, section.size)
             advance(1)
 
-    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
-        return ShardResult(done=write_edits(output, samples(int(task.name), advance)))
+    def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
+        return ShardResult(done=write_edits(files.output, samples(int(task.name), advance)))
 
     tasks = [
         ShardTask(name=_name(shard), inputs=(), samples=len(cases), settings={"cases": [cases.start, cases.stop]})
@@ -190,4 +209,12 @@ def _write_world_cases(split: CaseSplit, count: int, folder: Path, params: Param
     ]
     settings = {"split": split, "seed": params.seed, "size": section.size, "code": source_digest(__file__)}
     stage = f"ingest-{split}"
-    map_shards(stage=stage, tasks=tasks, folder=folder, suffix=".tar", settings=settings, work=work).report()
+    map_shards(
+        stage=stage,
+        tasks=tasks,
+        folder=folder,
+        suffixes=(".tar",),
+        settings=settings,
+        worker=InProcess(work),
+        execution=SERIAL,
+    ).report()

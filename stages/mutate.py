@@ -1,17 +1,25 @@
 """Stage mutate: turn captions into edit prompts."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 from stages.common.parquet import read_table, write_table
 from stages.common.seeds import derive_seed
 from stages.common.text import one_line
 from stages.core.files import file_digest
-from stages.core.params import Params
+from stages.core.params import Mutate, Params
 from stages.core.paths import CAPTIONS, EDITS
 from stages.core.provenance import source_digest
-from stages.core.shards import ShardResult, ShardTask, count_samples, list_shards, map_shards, pass_on_counts
+from stages.core.shards import (
+    Advance,
+    ShardFiles,
+    ShardResult,
+    ShardTask,
+    Work,
+    count_samples,
+    list_shards,
+    map_shards,
+    pass_on_counts,
+)
 from stages.language.mutation import Mutation, mutate_caption
 from stages.language.rules import Rules, read_rules, vocabulary_file
 from stages.language.wordnet import wordnet_digest
@@ -22,12 +30,22 @@ COLUMNS = dict.fromkeys(("key", "caption", *(field.name for field in fields(Muta
 
 @dataclass(frozen=True, kw_only=True)
 class MutationWorker:
-    """Edits one shard of captions."""
+    """Edits shards of captions."""
 
-    rules: Rules
+    config: Mutate
     seed: int  # the pipeline's seed
 
-    def __call__(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+    def load(self) -> Work:
+        """Read the rules and the vocabulary."""
+        return _Mutation(rules=read_rules(self.config), seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mutation:
+    rules: Rules
+    seed: int
+
+    def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write a table of edits in the order of the captions; captions without an edit are dropped."""
         result = ShardResult()
         rows = []
@@ -40,7 +58,7 @@ class MutationWorker:
                 result.dropped[edit.value] += 1
             advance(1)
         result.done = len(rows)
-        write_table(output, rows, COLUMNS)
+        write_table(files.output, rows, COLUMNS)
         return result
 
 
@@ -55,7 +73,14 @@ def mutate(params: Params) -> None:
     }
     shards = list_shards(CAPTIONS, SUFFIX)
     tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, SUFFIX)) for path in shards]
-    work = MutationWorker(rules=read_rules(params.mutate), seed=params.seed)
-    counts = map_shards(stage="mutate", tasks=tasks, folder=EDITS, suffix=SUFFIX, settings=settings, work=work)
+    counts = map_shards(
+        stage="mutate",
+        tasks=tasks,
+        folder=EDITS,
+        suffixes=(SUFFIX,),
+        settings=settings,
+        worker=MutationWorker(config=params.mutate, seed=params.seed),
+        execution=params.execution,
+    )
     pass_on_counts(counts, EDITS, CAPTIONS)
     counts.report()

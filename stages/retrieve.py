@@ -1,8 +1,7 @@
 """Stage retrieve: find a pseudo-target for every edit with CLIP embeddings and FAISS (section 3.1)."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import faiss
@@ -13,7 +12,18 @@ from stages.core.files import written_aside
 from stages.core.params import Params, Retrieve
 from stages.core.paths import CORPUS, EDITS, PAIRS
 from stages.core.provenance import source_digest
-from stages.core.shards import ShardResult, ShardTask, StageCounts, list_shards, map_shards, pass_on_counts
+from stages.core.shards import (
+    SERIAL,
+    Advance,
+    InProcess,
+    ShardFiles,
+    ShardResult,
+    ShardTask,
+    StageCounts,
+    list_shards,
+    map_shards,
+    pass_on_counts,
+)
 from stages.pairing.columns import EDIT_COLUMNS, EDITS_TABLE, PAIR_COLUMNS, SCORES
 from stages.pairing.embeddings import embed_shards, read_embeddings
 from stages.pairing.neighbours import Pair, build_index, find_pairs
@@ -28,7 +38,7 @@ Row = dict[str, Any]  # a row of a table
 def retrieve(params: Params) -> None:
     """Write embeddings, a FAISS index over all images, and ``data/pairs/NAME.parquet``, the pairs by source shard."""
     config = params.retrieve
-    embedding = embed_shards(config, CORPUS, EDITS, EMBEDDINGS)
+    embedding = embed_shards(config, CORPUS, EDITS, EMBEDDINGS, params.execution)
     shards = [path.stem for path in list_shards(EDITS, ".parquet")]
     embedded = read_embeddings(EMBEDDINGS, shards)
     keys = embedded.keys
@@ -96,11 +106,17 @@ def _write_pairs(rows: Mapping[str, list[Row]], reasons: Mapping[str, Counter[st
     ]
     settings = {"retrieve": config.model_dump(), "code": source_digest(__file__)}
     return map_shards(
-        stage="retrieve", tasks=tasks, folder=PAIRS, suffix=".parquet", settings=settings, work=_write_pairs_of_shard
+        stage="retrieve",
+        tasks=tasks,
+        folder=PAIRS,
+        suffixes=(".parquet",),
+        settings=settings,
+        worker=InProcess(_write_pairs_of_shard),
+        execution=SERIAL,
     )
 
 
-def _write_pairs_of_shard(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:  # noqa: ARG001
+def _write_pairs_of_shard(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG001
     rows = task.settings["rows"]
-    write_table(output, rows, PAIR_COLUMNS)
+    write_table(files.output, rows, PAIR_COLUMNS)
     return ShardResult(done=len(rows), dropped=task.settings["dropped"])

@@ -8,7 +8,6 @@ from stages.core.provenance import source_digest
 from stages.core.shards import ShardTask, list_shards, map_shards, pass_on_counts
 from stages.corpus.samples import CorpusReader
 from stages.models.hub import identity
-from stages.models.segmenter import load_segmenter
 from stages.pairing.columns import PAIR_COLUMNS
 from stages.pairing.masking import MaskingWorker
 
@@ -25,9 +24,9 @@ def segment(params: Params) -> None:
     config = params.segment
     if config.targets == "rendered" and not isinstance(params.ingest.source, OpenMojiSource):
         raise InputError("segment.targets = 'rendered': only the embedded world knows true targets; allowed is 'retrieved'")
-    segmenter = load_segmenter(config.model)
-    corpus = CorpusReader(list_shards(CORPUS, ".tar"))
-    work = MaskingWorker(config=config, segmenter=segmenter, corpus=corpus, seed=params.seed, size=params.ingest.size)
+    shards = tuple(list_shards(CORPUS, ".tar"))
+    corpus = CorpusReader(shards)
+    worker = MaskingWorker(config=config, shards=shards, seed=params.seed, size=params.ingest.size)
     tables = {path.stem: read_table(path, PAIR_COLUMNS) for path in list_shards(PAIRS, ".parquet")}
     code = source_digest(__file__)
     settings = {"segment": config.model_dump(), "model": identity(config.model), "code": code, "seed": params.seed}
@@ -42,6 +41,14 @@ def segment(params: Params) -> None:
             )
             for name, rows in pairs.items()
         ]
-        counts = map_shards(stage=stage, tasks=tasks, folder=folder, suffix=".tar", settings=settings, work=work)
+        counts = map_shards(
+            stage=stage,
+            tasks=tasks,
+            folder=folder,
+            suffixes=(".tar",),
+            settings=settings,
+            worker=worker,
+            execution=params.execution,
+        )
         pass_on_counts(counts, folder, PAIRS)
         counts.report()

@@ -16,7 +16,7 @@ from stages.comparison.systems import System
 from stages.core.files import remove, value_digest
 from stages.core.params import Params
 from stages.core.provenance import source_digest
-from stages.core.shards import ShardResult, ShardTask, StageCounts, map_shards
+from stages.core.shards import SERIAL, Advance, InProcess, ShardFiles, ShardResult, ShardTask, StageCounts, map_shards
 from stages.editing.editor import Editor
 
 SUFFIX = ".safetensors"
@@ -93,8 +93,8 @@ class _Batches:
         """
         rows = {f"{start:08d}": slice(start, start + self.size) for start in range(0, len(self.cases), self.size)}
 
-        def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:  # noqa: ARG001
-            save_file({name: make(rows[task.name]).cpu().contiguous()}, output)
+        def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG001
+            save_file({name: make(rows[task.name]).cpu().contiguous()}, files.output)
             return ShardResult(done=task.samples)
 
         tasks = [
@@ -108,7 +108,15 @@ class _Batches:
         ]
         folder = self.folder / name
         all_settings = {**settings, "code": source_digest(__file__)}
-        counts = map_shards(stage=name, tasks=tasks, folder=folder, suffix=SUFFIX, settings=all_settings, work=work)
+        counts = map_shards(
+            stage=name,
+            tasks=tasks,
+            folder=folder,
+            suffixes=(SUFFIX,),
+            settings=all_settings,
+            worker=InProcess(work),
+            execution=SERIAL,
+        )
         return torch.cat([load_file(folder / f"{start}{SUFFIX}")[name] for start in rows]), counts
 
 

@@ -30,6 +30,15 @@ class ModelName(Section):
         return self._key
 
 
+class Execution(Section):
+    """Who makes the shards of a stage. It decides no byte, so it is in no fingerprint."""
+
+    engine: Literal["auto", "serial", "processes", "ray"]
+    workers: Count | None  # null: as many as are of use
+    gpus_per_worker: Annotated[float, Field(gt=0, le=1)]  # of workers with a model, where there are GPUs
+    address: Name | None  # of a Ray cluster; null: that of RAY_ADDRESS or, without it, a cluster of this machine
+
+
 class OpenMojiSource(Section):
     """The embedded world, drawn from OpenMoji artwork."""
 
@@ -253,7 +262,8 @@ class Params(Section):
     """The whole of params.yaml."""
 
     seed: Annotated[int, Field(ge=0)]
-    threads: Annotated[int, Field(gt=0, le=1024)]  # processor threads in each stage
+    threads: Annotated[int, Field(gt=0, le=1024)]  # processor threads of a training, and of an evaluation
+    execution: Execution
     ingest: Ingest
     caption: Caption
     mutate: Mutate

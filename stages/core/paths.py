@@ -38,6 +38,7 @@ IEDIT_UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the mo
 INSTRUCT_PIX2PIX_UNFINISHED = Path("models/instruct_unfinished")
 LOGS = Path("logs")  # counts and times of the last run: read by flows, never digested
 ABLATION = LOGS / "ablation"  # scores of the finished trainings of Table 2, and the sandbox in which they run
+DIGESTS = LOGS / "digests"  # of files, by size, times and inode; a cache
 LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
 NLTK_DATA = Path("data/nltk")  # WordNet, fetched by `make wordnet`

@@ -1,141 +1,128 @@
-"""Work shard by shard: the one mechanism behind resuming, incremental runs and repeatable bytes.
+"""Work shard by shard: the one mechanism behind resuming, incremental runs, distribution, and repeatable bytes.
 
-A stage is a function from one input shard to one output file. The file is written aside and renamed; its sidecar,
-written last, holds the fingerprint of the inputs and the digest of the output. A shard with a matching sidecar is not
-remade, and a file without one never counts as whole.
+A stage is a plan (tasks), a worker, and a record. A task's outputs are written aside and renamed; the sidecar, written last,
+holds the fingerprint of the inputs and settings and the digests of the outputs. A shard with a matching sidecar is not
+remade, and one without a sidecar never counts as whole.
 """
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
-from tqdm import tqdm
-
+from stages.core.counts import COUNTS_FILE, StageCounts, pass_on_counts, read_counts
+from stages.core.digests import Digests
 from stages.core.errors import InputError
-from stages.core.files import TEMPORARY_SUFFIX, file_digest, remove, value_digest, write_json, written_aside
-from stages.core.paths import LOGS
+from stages.core.executors import execute
+from stages.core.executors.record import Record
+from stages.core.files import TEMPORARY_SUFFIX, remove, value_digest
+from stages.core.making import Job
+from stages.core.params import Execution
+from stages.core.sidecars import SIDECAR_SUFFIX, find_sidecar, read_sidecar, sidecar_of
+from stages.core.tasks import Advance, InProcess, ShardFiles, ShardResult, ShardTask, Work, Worker
 
-SIDECAR_SUFFIX = ".done.json"
-COUNTS_FILE = "counts.json"
+__all__ = [
+    "COUNTS_FILE",
+    "SERIAL",
+    "SIDECAR_SUFFIX",
+    "Advance",
+    "InProcess",
+    "ShardFiles",
+    "ShardResult",
+    "ShardTask",
+    "StageCounts",
+    "Work",
+    "Worker",
+    "count_samples",
+    "list_shards",
+    "map_shards",
+    "pass_on_counts",
+    "read_counts",
+    "shard_notes",
+]
 
-_COUNTS = TypeAdapter(dict[str, dict[str, NonNegativeInt]], config=ConfigDict(strict=True))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardTask:
-    """One shard to make."""
-
-    name: str  # the output's name without suffix: "00000"
-    inputs: tuple[Path, ...]  # files whose bytes decide the output
-    samples: int  # input samples, for the progress bar
-    settings: Mapping[str, Any] = field(default_factory=dict)  # other values that decide this shard's output
-
-
-@dataclass(kw_only=True)
-class ShardResult:
-    """The outcome of making one shard."""
-
-    done: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)  # reason → samples
-    notes: list[dict[str, Any]] = field(default_factory=list)  # kept in the sidecar, for example the refused images
-
-
-Work = Callable[[ShardTask, Path, Callable[[int], object]], ShardResult]
-"""Writes a task's output to a path, and calls the third argument with the number of samples just finished."""
-
-
-class Sidecar(BaseModel):
-    """The record beside a whole shard."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    fingerprint: str  # digest of the inputs and settings
-    digest: str  # digest of the output's bytes
-    done: NonNegativeInt
-    dropped: dict[str, NonNegativeInt]
-    notes: list[dict[str, Any]]
-
-
-@dataclass(kw_only=True)
-class StageCounts:
-    """Samples that a stage made in this run, reused from earlier runs, and dropped in any of them, by reason."""
-
-    stage: str
-    done: int = 0
-    reused: int = 0
-    shards_done: int = 0
-    shards_reused: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    notes: list[dict[str, Any]] = field(default_factory=list)
-
-    def report(self) -> None:
-        """Print the counts as a short table and write them to logs/STAGE.json."""
-        rows = [
-            ("done", self.done, f"{self.shards_done} shards"),
-            ("reused", self.reused, f"{self.shards_reused} shards"),
-            *((f"dropped: {reason}", count, "") for reason, count in sorted(self.dropped.items())),
-        ]
-        width = max(len(row[0]) for row in rows)
-        print(f"\n{self.stage}")
-        for name, count, remark in rows:
-            print(f"  {name:<{width}}  {count:>8,}  {remark}".rstrip())
-        counts = {"done": self.done, "reused": self.reused, "dropped": dict(self.dropped)}
-        counts |= {"shards_done": self.shards_done, "shards_reused": self.shards_reused}
-        write_json(LOGS / f"{self.stage}.json", counts)
+SERIAL = Execution(engine="serial", workers=None, gpus_per_worker=1.0, address=None)
+"""For shards that have to be made in this process."""
 
 
 def map_shards(
-    *, stage: str, tasks: Sequence[ShardTask], folder: Path, suffix: str, settings: Mapping[str, Any], work: Work
+    *,
+    stage: str,
+    tasks: Sequence[ShardTask],
+    folder: Path,
+    suffixes: tuple[str, ...],
+    settings: Mapping[str, Any],
+    worker: Worker,
+    execution: Execution,
 ) -> StageCounts:
     """Make ``folder/NAME + suffix`` for every task whose fingerprint changed, and remove shards that no task names.
 
     Args:
-        stage: the name on the progress bar and in the counts.
+        stage: the name on the progress line and in the counts.
         tasks: the shards, in order.
         folder: the folder for outputs and sidecars.
-        suffix: the outputs' suffix with its dot, such as ".tar".
+        suffixes: the outputs' suffixes with their dots, such as (".tar", ".parquet").
         settings: everything besides the inputs that decides every output, as JSON: parameters, model identities, the
             digest of the code.
-        work: makes one shard.
+        worker: makes the shards; it is loaded only if there is one to make.
+        execution: who makes them; it decides no byte.
 
     Raises:
-        InputError: an input cannot be read.
+        InputError: an input cannot be read or used, or a worker died repeatedly.
+        NoRoomError: the disk or a quota is full.
+        WorkerError: a worker in another process met any other error.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_strangers(folder, suffix, {task.name for task in tasks})
+    _remove_strangers(folder, suffixes, (task.name for task in tasks))
     counts = StageCounts(stage=stage)
-    with tqdm(total=sum(task.samples for task in tasks), desc=stage, unit="sample", mininterval=1) as bar:
-        for task in tasks:
-            output, sidecar = folder / f"{task.name}{suffix}", folder / f"{task.name}{SIDECAR_SUFFIX}"
-            inputs = [_input_digest(path) for path in task.inputs]
-            fingerprint = value_digest({"inputs": inputs, "settings": [dict(settings), dict(task.settings)]})
-            before = bar.n
-            record = _whole(output, sidecar, fingerprint)
-            if record is not None:
-                counts.shards_reused += 1
-                counts.reused += record.done
-            else:
-                sidecar.unlink(missing_ok=True)
-                with written_aside(output) as temporary:
-                    result = work(task, temporary, bar.update)
-                record = Sidecar(
-                    fingerprint=fingerprint,
-                    digest=file_digest(output),
-                    done=result.done,
-                    dropped=dict(result.dropped),
-                    notes=result.notes,
-                )
-                write_json(sidecar, record.model_dump())
-                counts.shards_done += 1
-                counts.done += result.done
-            counts.dropped.update(record.dropped)
-            counts.notes += record.notes
-            bar.update(before + task.samples - bar.n)
+    with Digests() as digests:
+        record = Record(counts, digests, sum(task.samples for task in tasks))
+        plan = _Plan(folder=folder, suffixes=suffixes, settings=dict(settings), digests=digests, record=record)
+        try:
+            execute(worker, plan.jobs(tasks), execution, record)
+        finally:
+            record.close()
     return counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Tells the shards that have to be made from those that are whole."""
+
+    folder: Path
+    suffixes: tuple[str, ...]
+    settings: dict[str, Any]
+    digests: Digests
+    record: Record
+
+    def jobs(self, tasks: Iterable[ShardTask]) -> Iterator[Job]:
+        """Yield a job for each task that has to be done, and record the others as reused."""
+        shared = value_digest(self.settings)
+        for task in tasks:
+            inputs = [self._digest(path) for path in task.inputs]
+            fingerprint = value_digest({"inputs": inputs, "settings": [self.settings, dict(task.settings)]})
+            outputs = tuple(self.folder / f"{task.name}{suffix}" for suffix in self.suffixes)
+            path = self.folder / f"{task.name}{SIDECAR_SUFFIX}"
+            sidecar = find_sidecar(path, outputs)
+            if sidecar is not None and sidecar.digests != [self._digest(output) for output in outputs]:
+                sidecar = None
+            if sidecar is not None and sidecar.fingerprint == fingerprint:
+                self.record.reused(task, sidecar)
+                continue
+            yield Job(
+                task=task,
+                outputs=outputs,
+                sidecar=path,
+                fingerprint=fingerprint,
+                settings=shared,
+                has_previous=sidecar is not None and sidecar.settings == shared,
+            )
+
+    def _digest(self, path: Path) -> str:
+        try:
+            return self.digests.of(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def list_shards(folder: Path, suffix: str) -> list[Path]:
@@ -144,7 +131,7 @@ def list_shards(folder: Path, suffix: str) -> list[Path]:
     Raises:
         InputError: the folder has no shard.
     """
-    shards = [path for path in sorted(folder.glob(f"*{suffix}")) if _sidecar(path, suffix).exists()]
+    shards = [path for path in sorted(folder.glob(f"*{suffix}")) if sidecar_of(path, suffix).exists()]
     if not shards:
         raise InputError(f"{folder}: no {suffix} shards; run the stage that writes them")
     return shards
@@ -156,82 +143,22 @@ def count_samples(shard: Path, suffix: str) -> int:
     Raises:
         InputError: the sidecar is missing or damaged.
     """
-    return _read_written(_sidecar(shard, suffix)).done
+    return read_sidecar(sidecar_of(shard, suffix)).done
 
 
-def pass_on_counts(counts: StageCounts, folder: Path, upstream: Path | None = None) -> None:
-    """Write ``folder/counts.json``: samples dropped by every stage up to this one, as stage → reason → samples.
-
-    It extends the upstream folder's counts, so a reader of ``folder`` needs no folder before it.
-
-    Args:
-        counts: this stage's counts; only ``stage`` and ``dropped`` are written.
-        folder: the stage's output.
-        upstream: the folder that the stage reads its samples from; None for the first stage.
+def shard_notes(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the notes of all whole shards of ``folder``, shard by shard in the order of their names.
 
     Raises:
-        InputError: the upstream counts are missing or damaged.
+        InputError: a sidecar is damaged.
     """
-    before = read_counts(upstream) if upstream is not None else {}
-    dropped = before | {counts.stage: dict(sorted(counts.dropped.items()))}
-    with written_aside(folder / COUNTS_FILE) as temporary:  # not sorted: the stages stand in the pipeline's order
-        temporary.write_text(json.dumps(dropped, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for path in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
+        yield from read_sidecar(path).notes
 
 
-def read_counts(folder: Path) -> dict[str, dict[str, int]]:
-    """Return the samples dropped by each stage up to the one that wrote ``folder``, as stage → reason → samples.
-
-    Raises:
-        InputError: the counts are missing or damaged.
-    """
-    path = folder / COUNTS_FILE
-    try:
-        return _COUNTS.validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; run the stage that writes it") from error
-    except ValidationError as error:
-        raise InputError(f"{path}: damaged; run the stage that writes it") from error
-
-
-def _input_digest(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _sidecar(shard: Path, suffix: str) -> Path:
-    return shard.with_name(shard.name.removesuffix(suffix) + SIDECAR_SUFFIX)
-
-
-def _whole(output: Path, sidecar: Path, fingerprint: str) -> Sidecar | None:
-    """Return the sidecar if its fingerprint matches and the output still has the bytes that were written, else None."""
-    if not (output.exists() and sidecar.exists()):
-        return None
-    try:
-        record = _read(sidecar)
-    except ValidationError:  # damaged, so it proves nothing
-        return None
-    return record if record.fingerprint == fingerprint and record.digest == file_digest(output) else None
-
-
-def _read(sidecar: Path) -> Sidecar:
-    return Sidecar.model_validate_json(sidecar.read_bytes())
-
-
-def _read_written(sidecar: Path) -> Sidecar:
-    """Return the sidecar of a shard that an earlier stage wrote."""
-    try:
-        return _read(sidecar)
-    except FileNotFoundError as error:
-        raise InputError(f"{sidecar}: no such file; run the stage that writes it") from error
-    except ValidationError as error:
-        raise InputError(f"{sidecar}: damaged; run the stage that writes it") from error
-
-
-def _remove_strangers(folder: Path, suffix: str, names: Iterable[str]) -> None:
+def _remove_strangers(folder: Path, suffixes: tuple[str, ...], names: Iterable[str]) -> None:
     """Remove shards that no task names, and the leftovers of interrupted runs."""
-    kept = {f"{name}{ending}" for name in names for ending in (suffix, SIDECAR_SUFFIX)}
+    kept = {f"{name}{ending}" for name in names for ending in (*suffixes, SIDECAR_SUFFIX)}
     for path in folder.iterdir():
-        if path.name not in kept and path.name.endswith((suffix, SIDECAR_SUFFIX, TEMPORARY_SUFFIX)):
+        if path.name not in kept and path.name.endswith((*suffixes, SIDECAR_SUFFIX, TEMPORARY_SUFFIX)):
             remove(path)

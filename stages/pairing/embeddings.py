@@ -1,17 +1,28 @@
 """CLIP embeddings of images, captions and edit prompts: made shard by shard, read as one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from stages.common.parquet import batched, read_table
-from stages.core.params import Retrieve
+from stages.core.params import Execution, Retrieve
 from stages.core.provenance import source_digest
-from stages.core.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
+from stages.core.shards import (
+    Advance,
+    ShardFiles,
+    ShardResult,
+    ShardTask,
+    StageCounts,
+    Work,
+    count_samples,
+    list_shards,
+    map_shards,
+)
 from stages.corpus.samples import read_corpus
 from stages.models.clip import Clip, load_clip
 from stages.models.hub import identity
@@ -34,10 +45,20 @@ class Embedded:
 class EmbeddingWorker:
     """Embeds the images of one corpus shard and the texts of its edits."""
 
+    modules: ClassVar = ("stages.models.clip",)
+    config: Retrieve
+
+    def load(self) -> Work:
+        """Load CLIP."""
+        return _Embedding(clip=load_clip(self.config.clip), batch=self.config.batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Embedding:
     clip: Clip
     batch: int  # images or texts at a time
 
-    def __call__(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+    def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write the embeddings; ``task.inputs`` are the shard of images and the table of its edits."""
         corpus_shard, edits_shard = task.inputs
         keys, images = [], []
@@ -53,7 +74,7 @@ class EmbeddingWorker:
                 "captions": self._embed_texts([edit["caption"] for edit in edits]),
                 "prompts": self._embed_texts([edit["edit_prompt"] for edit in edits]),
             },
-            output,
+            files.output,
         )
         return ShardResult(done=len(keys))
 
@@ -64,16 +85,22 @@ class EmbeddingWorker:
         return np.concatenate(parts) if parts else np.zeros((0, self.clip.width), np.float32)
 
 
-def embed_shards(config: Retrieve, corpus: Path, edits: Path, folder: Path) -> StageCounts:
+def embed_shards(config: Retrieve, corpus: Path, edits: Path, folder: Path, execution: Execution) -> StageCounts:
     """Write ``folder/NAME.safetensors`` for every shard of ``edits`` and the shard of ``corpus`` that it belongs to."""
-    clip = load_clip(config.clip)
     tasks = []
     for path in list_shards(edits, ".parquet"):
         images = corpus / f"{path.stem}.tar"
         tasks.append(ShardTask(name=path.stem, inputs=(images, path), samples=count_samples(images, ".tar")))
     settings = {"clip": identity(config.clip), "batch": config.batch, "code": source_digest(__file__)}
-    work = EmbeddingWorker(clip=clip, batch=config.batch)
-    return map_shards(stage="embed", tasks=tasks, folder=folder, suffix=SUFFIX, settings=settings, work=work)
+    return map_shards(
+        stage="embed",
+        tasks=tasks,
+        folder=folder,
+        suffixes=(SUFFIX,),
+        settings=settings,
+        worker=EmbeddingWorker(config=config),
+        execution=execution,
+    )
 
 
 def read_embeddings(folder: Path, names: Sequence[str]) -> Embedded:

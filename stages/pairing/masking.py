@@ -1,9 +1,9 @@
 """Masks of what an edit changes, for each pair: the samples that training and evaluation read."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from stages.common.parquet import batched
 from stages.core.params import Segment
-from stages.core.shards import ShardResult, ShardTask
+from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
 from stages.corpus.samples import CorpusReader, EditSample, read_corpus, write_edits
-from stages.models.segmenter import Segmenter
+from stages.models.segmenter import Segmenter, load_segmenter
 from stages.pairing.columns import SCORES
 from stages.pairing.rendered import render_target
 
@@ -33,24 +33,38 @@ class CorpusText:
 class MaskingWorker:
     """Masks the pairs of one shard."""
 
+    modules: ClassVar = ("stages.models.segmenter",)
+    config: Segment
+    shards: tuple[Path, ...]  # of the corpus
+    seed: int  # the pipeline's seed, to draw true targets
+    size: int  # side of the pictures in pixels, to draw true targets
+
+    def load(self) -> Work:
+        """Load CLIPSeg."""
+        segmenter, corpus = load_segmenter(self.config.model), CorpusReader(self.shards)
+        return _Masking(config=self.config, segmenter=segmenter, corpus=corpus, seed=self.seed, size=self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Masking:
     config: Segment
     segmenter: Segmenter
     corpus: CorpusReader
     seed: int  # the pipeline's seed, to draw true targets
     size: int  # side of the pictures in pixels, to draw true targets
 
-    def __call__(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+    def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write the pairs in ``task.settings`` as samples; pairs without a target or a usable mask are dropped.
 
         ``task.inputs`` are the corpus shards that hold the pairs' images.
         """
         result = ShardResult()
         text = _read_text(task.inputs)
-        result.done = write_edits(output, self._mask_pairs(task.settings["pairs"], text, result, advance))
+        result.done = write_edits(files.output, self._mask_pairs(task.settings["pairs"], text, result, advance))
         return result
 
     def _mask_pairs(
-        self, pairs: list[PairRow], text: CorpusText, result: ShardResult, advance: Callable[[int], object]
+        self, pairs: list[PairRow], text: CorpusText, result: ShardResult, advance: Advance
     ) -> Iterator[EditSample]:
         """Yield a sample for each usable pair, and count the others in ``result``."""
         for batch in batched(pairs, self.config.batch):

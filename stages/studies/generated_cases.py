@@ -1,7 +1,7 @@
 """Cases whose sources the base model drew: the words of the held-out cases, on pictures that nobody has seen."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from stages.core.errors import InputError
 from stages.core.params import Params, Sampling
 from stages.core.paths import GENERATED_CASES
 from stages.core.provenance import source_digest
-from stages.core.shards import ShardResult, ShardTask, list_shards, map_shards
+from stages.core.shards import SERIAL, Advance, InProcess, ShardFiles, ShardResult, ShardTask, list_shards, map_shards
 from stages.corpus.samples import EditSample, read_edits, write_edits
 from stages.editing.editor import Editor
 from stages.editing.settings import adjust_sampling
@@ -39,11 +39,11 @@ def write_cases(params: Params, base: Editor) -> list[Case]:
     sampling = adjust_sampling(params.sampling, strength=1.0, guidance_scale=config.systems.inpainting.guidance_scale)
     referee = load_segmenter(params.generated.referee)
 
-    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+    def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         wanted = [case.sample for case in batches[task.name]]
         drawn = draw_sources(wanted, base, referee, sampling, params.seed)
         advance(len(wanted))
-        return ShardResult(done=write_edits(output, drawn), dropped=Counter({NOT_FOUND: len(wanted) - len(drawn)}))
+        return ShardResult(done=write_edits(files.output, drawn), dropped=Counter({NOT_FOUND: len(wanted) - len(drawn)}))
 
     settings = {
         "base": identity(config.base),
@@ -53,7 +53,15 @@ def write_cases(params: Params, base: Editor) -> list[Case]:
         "code": source_digest(__file__),
     }
     tasks = [_task(name, batch) for name, batch in batches.items()]
-    map_shards(stage="sources", tasks=tasks, folder=GENERATED_CASES, suffix=".tar", settings=settings, work=work).report()
+    map_shards(
+        stage="sources",
+        tasks=tasks,
+        folder=GENERATED_CASES,
+        suffixes=(".tar",),
+        settings=settings,
+        worker=InProcess(work),
+        execution=SERIAL,
+    ).report()
     kept = [Case(shard=shard, sample=case) for shard in list_shards(GENERATED_CASES, ".tar") for case in read_edits(shard)]
     if not kept:
         raise InputError(

@@ -1,6 +1,6 @@
 """The training set as encoded by the frozen networks, once, and read row by row from memory-mapped shards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,7 +12,18 @@ from torch import Tensor
 from stages.common.seeds import derive_seed
 from stages.core.params import Train
 from stages.core.provenance import source_digest
-from stages.core.shards import ShardResult, ShardTask, StageCounts, count_samples, list_shards, map_shards
+from stages.core.shards import (
+    SERIAL,
+    Advance,
+    InProcess,
+    ShardFiles,
+    ShardResult,
+    ShardTask,
+    StageCounts,
+    count_samples,
+    list_shards,
+    map_shards,
+)
 from stages.corpus.samples import EditSample, read_edits
 from stages.diffusion.masks import shrink_mask
 from stages.models.clip import Clip
@@ -55,7 +66,7 @@ def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Dif
     shards = list_shards(folder, ".tar")
     tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, ".tar")) for path in shards]
 
-    def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+    def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         edits = list(read_edits(task.inputs[0]))
         parts = []
         for start in range(0, len(edits), config.batch):
@@ -63,7 +74,7 @@ def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Dif
             parts.append(_encode(part, config, diffusion, clip))
             advance(len(part))
         tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in FIELD_NAMES} if parts else {}
-        save_file(tensors, output)
+        save_file(tensors, files.output)
         return ShardResult(done=len(edits))
 
     settings = {
@@ -73,7 +84,15 @@ def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Dif
         "batch": config.batch,
         "code": source_digest(__file__),
     }
-    return map_shards(stage="encode", tasks=tasks, folder=cache, suffix=".safetensors", settings=settings, work=work)
+    return map_shards(
+        stage="encode",
+        tasks=tasks,
+        folder=cache,
+        suffixes=(".safetensors",),
+        settings=settings,
+        worker=InProcess(work),
+        execution=SERIAL,
+    )
 
 
 def _encode(part: list[EditSample], config: Train, diffusion: Diffusion, clip: Clip) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from stages.core.files import file_digest, read_json, write_json
 from stages.core.params import Params
 from stages.core.params_file import read_params
 from stages.core.paths import CAPTIONS, EDITS
-from stages.core.shards import StageCounts, pass_on_counts, read_counts
+from stages.core.shards import SERIAL, StageCounts, pass_on_counts, read_counts
 from stages.corpus.world import nouns
 from stages.language.mutation import Dropped
 from stages.mutate import COLUMNS, mutate
@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         keys = [f"{name}-{index}" for index in range(len(part))]
         pq.write_table(pa.table({"key": keys, "caption": part}), path)
-        sidecar = {"fingerprint": "", "digest": "", "done": len(part), "dropped": {}, "notes": []}
+        sidecar = {"fingerprint": "", "settings": "", "digests": [], "done": len(part), "dropped": {}, "notes": []}
         write_json(path.with_name(f"{name}.done.json"), sidecar)
     pass_on_counts(StageCounts(stage="caption", dropped=Counter({"empty caption": 2})), CAPTIONS)
     return tmp_path
@@ -42,7 +42,8 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return read_params(ROOT / "params.yaml")
+    params = read_params(ROOT / "params.yaml")
+    return params.model_copy(update={"execution": SERIAL})  # the dictionary is read once for all tests
 
 
 def with_vocabulary(params: Params, path: Path | None, **changes: object) -> Params:

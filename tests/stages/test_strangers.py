@@ -158,9 +158,9 @@ def test_an_executor_is_added_in_one_file():
     calls = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "stages").rglob("*.py")
-        if re.search(r"= work\(task", path.read_text())
+        if re.search(r"= work\(job.task", path.read_text())
     }
-    assert calls == {"stages/core/shards.py"}
+    assert calls == {"stages/core/making.py"}
 
 
 def test_a_model_family_is_added_in_two_files():

@@ -9,11 +9,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
-from stages.core.shards import ShardResult, ShardTask, map_shards
+from stages.core.shards import ShardFiles, ShardResult, ShardTask
 from stages.corpus.samples import EditSample, write_edits
 from stages.models.latent_diffusion import load_diffusion
 from stages.training.instruct_pix2pix import widen
 from tests.support.samples import noise
+from tests.support.shards import map_in_process
 
 
 def case(number: int) -> EditSample:
@@ -39,11 +40,11 @@ def case(number: int) -> EditSample:
 def write_cases(folder: Path, count: int) -> None:
     """Write one shard of cases with its sidecar."""
 
-    def work(_: ShardTask, output: Path, advance) -> ShardResult:
-        return ShardResult(done=write_edits(output, [case(number) for number in range(count)]))
+    def work(_: ShardTask, files: ShardFiles, advance) -> ShardResult:
+        return ShardResult(done=write_edits(files.output, [case(number) for number in range(count)]))
 
     tasks = [ShardTask(name="00000", inputs=(), samples=count, settings={})]
-    map_shards(stage="test", tasks=tasks, folder=folder, suffix=".tar", settings={}, work=work)
+    map_in_process(work, tasks, folder, ".tar")
 
 
 def copy_trained_models(models: SimpleNamespace) -> None:

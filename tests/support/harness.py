@@ -99,6 +99,7 @@ def params_for(models: Path) -> dict:
     }
     for section, entries in changes.items():
         values[section] |= entries
+    values["execution"]["engine"] = "serial"  # strikes are counted in one process
     return values | {"threads": 1}
 
 

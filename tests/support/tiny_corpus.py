@@ -15,11 +15,12 @@ from stages.common.parquet import write_table
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, EDITS, LOGS, TRAINING_SET
-from stages.core.shards import COUNTS_FILE, ShardResult, ShardTask, map_shards, pass_on_counts
+from stages.core.shards import COUNTS_FILE, ShardFiles, ShardResult, ShardTask, pass_on_counts
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus
 from stages.retrieve import retrieve
 from stages.segment import segment
 from tests.support import ROOT, tiny
+from tests.support.shards import map_in_process
 
 SHARD_SIZE = 6  # samples
 ANIMALS = ("dog", "cat", "cow", "pig", "hen", "fox")
@@ -52,8 +53,8 @@ def edit_row(number: int) -> dict[str, str]:
 def write_shards(folder: Path, suffix: str, shards: int, write) -> None:
     """Write shards of six samples with sidecars and counts; ``write`` gets a path and the numbers of the shard's samples."""
 
-    def work(task: ShardTask, output: Path, advance) -> ShardResult:
-        write(output, task.settings["numbers"])
+    def work(task: ShardTask, files: ShardFiles, advance) -> ShardResult:
+        write(files.output, task.settings["numbers"])
         return ShardResult(done=len(task.settings["numbers"]))
 
     tasks = [
@@ -65,7 +66,7 @@ def write_shards(folder: Path, suffix: str, shards: int, write) -> None:
         )
         for shard in range(shards)
     ]
-    pass_on_counts(map_shards(stage="test", tasks=tasks, folder=folder, suffix=suffix, settings={}, work=work), folder)
+    pass_on_counts(map_in_process(work, tasks, folder, suffix), folder)
 
 
 def write_edit_rows(rows: list[dict[str, str]]) -> None:
@@ -169,6 +170,7 @@ def params_for(models: SimpleNamespace, **changes) -> Params:
             "bootstrap": 10,
         },
     }
+    values["execution"]["engine"] = "serial"  # tests replace models in this process
     values["threads"] = 1  # two threads on tiny tensors mostly wait for each other
     for section in small | changes:
         values[section] |= small.get(section, {}) | changes.get(section, {})

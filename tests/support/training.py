@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from stages.core.params import Params, Train
-from stages.core.shards import ShardResult, ShardTask, StageCounts, map_shards
+from stages.core.shards import ShardFiles, ShardResult, ShardTask, StageCounts
 from stages.corpus.samples import EditSample, write_edits
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
@@ -29,6 +29,7 @@ from stages.training.iedit import IEdit
 from stages.training.loop import fine_tune
 from stages.training.workplace import Workplace
 from tests.support import ROOT, tiny
+from tests.support.shards import map_in_process
 
 STEPS, EVERY = 7, 3  # steps of a training, and steps between its checkpoints
 TRAINED = ("conv_in.", "down_blocks.", "mid_block.")  # the parts of the U-Net that iEdit trains
@@ -57,11 +58,11 @@ def edit_sample(number: int) -> EditSample:
 def write_training_set(folder: Path, shards: dict[str, list[int]]) -> None:
     """Write shards of edit samples, by their numbers, as the stage segment writes them."""
 
-    def work(task: ShardTask, output: Path, advance) -> ShardResult:
-        return ShardResult(done=write_edits(output, [edit_sample(number) for number in task.settings["numbers"]]))
+    def work(task: ShardTask, files: ShardFiles, advance) -> ShardResult:
+        return ShardResult(done=write_edits(files.output, [edit_sample(number) for number in task.settings["numbers"]]))
 
     tasks = [ShardTask(name=name, inputs=(), samples=0, settings={"numbers": numbers}) for name, numbers in shards.items()]
-    map_shards(stage="test", tasks=tasks, folder=folder, suffix=".tar", settings={}, work=work)
+    map_in_process(work, tasks, folder, ".tar")
 
 
 def params_for(folder: Path, **changes) -> Params:

@@ -1,7 +1,6 @@
 """Shards are made once, remade when something behind them changes, and never read half-written."""
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,15 +8,18 @@ import pytest
 from stages.core.errors import InputError
 from stages.core.files import TEMPORARY_SUFFIX, read_json, write_json
 from stages.core.shards import (
+    Advance,
+    ShardFiles,
     ShardResult,
     ShardTask,
     StageCounts,
     count_samples,
     list_shards,
-    map_shards,
     pass_on_counts,
     read_counts,
+    shard_notes,
 )
+from tests.support.shards import map_in_process
 
 
 class Stage:
@@ -34,10 +36,10 @@ class Stage:
     def run(self, settings: dict[str, int] | None = None, shards: int = 4) -> StageCounts:
         self.worked.clear()
         tasks = [ShardTask(name=str(n), inputs=(self.inputs / f"{n}.txt",), samples=2) for n in range(shards)]
-        kind = {"stage": "test", "folder": self.outputs, "suffix": ".out"}
-        return map_shards(**kind, tasks=tasks, settings=settings or {}, work=self._work)
+        return map_in_process(self._work, tasks, self.outputs, ".out", settings)
 
-    def _work(self, task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+    def _work(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
+        output = files.output
         self.worked.append(task.name)
         output.write_text("half of it")
         if task.name == self.fail_at:
@@ -65,7 +67,7 @@ def test_second_run_does_nothing_and_counts_the_same(stage):
     assert stage.files() == before
     assert (first.done, first.reused, second.done, second.reused) == (4, 0, 0, 4)
     assert first.dropped == second.dropped == {"odd": 4}
-    assert first.notes == second.notes
+    assert list(shard_notes(stage.outputs)) == [{"shard": str(number)} for number in range(4)]
     assert [count_samples(path, ".out") for path in list_shards(stage.outputs, ".out")] == [1] * 4
 
 
@@ -137,7 +139,9 @@ def test_damaged_output_or_sidecar_is_redone(stage, name, content):
         {"dropped": {"odd": "1"}},
         {"notes": None},
         {"notes": ["odd"]},
-        {"digest": 1},
+        {"digests": "abc"},
+        {"digests": [1]},
+        {"settings": 1},
         {"more": 1},
     ],
 )

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +11,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from stages.core.shards import ShardResult, ShardTask, StageCounts, map_shards
+from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, StageCounts, shard_notes
+from tests.support.shards import map_in_process
 from tests.support.strategies import quick
 from tests.support.strikes import Strike, strike
 
@@ -82,8 +82,9 @@ class Shards(RuleBasedStateMachine):
         with TemporaryDirectory() as empty:
             from_nothing = self.run(Path(empty))
             wanted = {path.name: path.read_bytes() for path in Path(empty).iterdir()}
+            notes = list(shard_notes(Path(empty)))
         assert {path.name: path.read_bytes() for path in (self.folder / "out").iterdir()} == wanted
-        assert (counts.dropped, counts.notes) == (from_nothing.dropped, from_nothing.notes)
+        assert (counts.dropped, list(shard_notes(self.folder / "out"))) == (from_nothing.dropped, notes)
         assert counts.done + counts.reused == from_nothing.done
         assert {name: self.inode(name) for name in untouched} == {name: inode for name, (_, inode) in untouched.items()}
         self.kept = {name: (self.origin(name), self.inode(name)) for name in self.texts_now}
@@ -95,7 +96,8 @@ class Shards(RuleBasedStateMachine):
         for name, text in self.texts_now.items():
             (inputs / name).write_text(text)
 
-        def work(task: ShardTask, output: Path, advance: Callable[[int], object]) -> ShardResult:
+        def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
+            output = files.output
             output.write_text("half of it")
             if task.name == fail_at:
                 raise KeyboardInterrupt
@@ -107,8 +109,7 @@ class Shards(RuleBasedStateMachine):
             return result
 
         tasks = [ShardTask(name=name, inputs=(inputs / name,), samples=2) for name in sorted(self.texts_now)]
-        kind = {"stage": "test", "folder": folder, "suffix": ".out", "settings": {"setting": self.setting}}
-        return map_shards(**kind, tasks=tasks, work=work)
+        return map_in_process(work, tasks, folder, ".out", {"setting": self.setting})
 
     def files(self) -> list[Path]:
         return sorted(path for path in (self.folder / "out").glob("*") if path.is_file())

@@ -1,0 +1,77 @@
+"""How many samples a stage made, reused and dropped: printed, logged, and passed on to the stages after it."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+
+from stages.core.errors import InputError
+from stages.core.files import write_json, written_aside
+from stages.core.paths import LOGS
+
+COUNTS_FILE = "counts.json"
+
+_COUNTS = TypeAdapter(dict[str, dict[str, NonNegativeInt]], config=ConfigDict(strict=True))
+
+
+@dataclass(kw_only=True)
+class StageCounts:
+    """Samples that a stage made in this run, reused from earlier runs, and dropped in any of them, by reason."""
+
+    stage: str
+    done: int = 0
+    reused: int = 0
+    shards_done: int = 0
+    shards_reused: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def report(self) -> None:
+        """Print the counts as a short table and write them to logs/STAGE.json."""
+        rows = [
+            ("done", self.done, f"{self.shards_done} shards"),
+            ("reused", self.reused, f"{self.shards_reused} shards"),
+            *((f"dropped: {reason}", count, "") for reason, count in sorted(self.dropped.items())),
+        ]
+        width = max(len(row[0]) for row in rows)
+        print(f"\n{self.stage}")
+        for name, count, remark in rows:
+            print(f"  {name:<{width}}  {count:>8,}  {remark}".rstrip())
+        counts = {"done": self.done, "reused": self.reused, "dropped": dict(self.dropped)}
+        counts |= {"shards_done": self.shards_done, "shards_reused": self.shards_reused}
+        write_json(LOGS / f"{self.stage}.json", counts)
+
+
+def pass_on_counts(counts: StageCounts, folder: Path, upstream: Path | None = None) -> None:
+    """Write ``folder/counts.json``: samples dropped by every stage up to this one, as stage → reason → samples.
+
+    It extends the upstream folder's counts, so a reader of ``folder`` needs no folder before it.
+
+    Args:
+        counts: this stage's counts; only ``stage`` and ``dropped`` are written.
+        folder: the stage's output.
+        upstream: the folder that the stage reads its samples from; None for the first stage.
+
+    Raises:
+        InputError: the upstream counts are missing or damaged.
+    """
+    before = read_counts(upstream) if upstream is not None else {}
+    dropped = before | {counts.stage: dict(sorted(counts.dropped.items()))}
+    with written_aside(folder / COUNTS_FILE) as temporary:  # not sorted: the stages stand in the pipeline's order
+        temporary.write_text(json.dumps(dropped, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_counts(folder: Path) -> dict[str, dict[str, int]]:
+    """Return the samples dropped by each stage up to the one that wrote ``folder``, as stage → reason → samples.
+
+    Raises:
+        InputError: the counts are missing or damaged.
+    """
+    path = folder / COUNTS_FILE
+    try:
+        return _COUNTS.validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; run the stage that writes it") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged; run the stage that writes it") from error

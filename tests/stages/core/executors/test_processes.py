@@ -1,0 +1,94 @@
+"""Worker processes: the bytes and counts of one process, whoever works, and whichever of them dies."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.core.errors import InputError
+from stages.core.making import WorkerError
+from stages.core.shards import SERIAL, list_shards
+from tests.support import ROOT
+from tests.support.harness import wait_for
+from tests.support.workers import PROCESSES, outputs, upper_case
+
+TEXTS = ["a", "b", "c", "b", "e"]
+pytestmark = pytest.mark.usefixtures("workplace")
+
+
+def loaded() -> int:
+    return len(list(Path().glob("loaded-*")))
+
+
+def test_bytes_and_counts_are_those_of_one_process():
+    alone = upper_case(TEXTS, SERIAL, folder=Path("alone"))
+    together = upper_case(TEXTS)
+    assert outputs() == outputs(Path("alone"))
+    assert together == alone
+    assert loaded() == 3  # this process and two more
+    again = upper_case(TEXTS)
+    assert (again.done, again.reused, again.shards_reused) == (0, 5, 5)
+    assert loaded() == 3
+
+
+def test_no_more_processes_start_than_there_are_shards():
+    upper_case(TEXTS)
+    before = loaded()
+    upper_case([*TEXTS[:4], "new"], PROCESSES.model_copy(update={"workers": 8}))
+    assert loaded() == before + 1
+
+
+def test_shard_of_a_dead_process_is_made_by_another():
+    upper_case(["a", "die once", "c", "d"])
+    assert outputs()["1.out"] == b"DIE ONCE"
+    assert len(list_shards(Path("out"), ".out")) == 4
+
+
+def test_shard_that_always_kills_is_named_and_no_other():
+    with pytest.raises(
+        InputError, match=r"^out/1\.out: 3 workers died while making it, the last one killed by SIGKILL, perhaps"
+    ):
+        upper_case(["a", "die", "c", "d"])
+    assert {name.partition(".")[0] for name in outputs()} >= {"0"}
+    assert "1.out" not in outputs()
+
+
+def test_bad_input_is_the_same_line_and_not_tried_again():
+    with pytest.raises(InputError, match=r"^in/1: refused$"):
+        upper_case(["a", "refuse"])
+    assert set(outputs()) <= {"0.out", "0.len", "0.done.json"}
+
+
+def test_defect_shows_its_traceback_and_shard():
+    with pytest.raises(WorkerError, match=r"(?s)^shard 1:\nTraceback.*RuntimeError: a defect"):
+        upper_case(["a", "break"])
+
+
+SCRIPT = "from tests.support.workers import upper_case\nif __name__ == '__main__':\n    upper_case(['a', 'sleep'])\n"
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_is_left_when_the_driver_ends(by, handles_interrupts):
+    Path("driver.py").write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "driver.py"], env=environment, start_new_session=True) as driver:
+        wait_for(Path("asleep").exists)
+        driver.send_signal(by)
+    workers = [int(path.name.partition("-")[2]) for path in Path().glob("loaded-*")]
+    assert len(workers) == 2
+    wait_for(lambda: not any(is_alive(pid) for pid in workers))
+    assert {"0.out", "0.len", "0.done.json"} <= {path.name for path in Path("out").iterdir()}
+    assert not Path("out/1.out").exists()
+    if by == signal.SIGINT:
+        assert not Path("out/1.out.partial").exists()
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    try:
+        return "State:\tZ" not in status.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
