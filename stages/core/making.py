@@ -41,6 +41,7 @@ class Made:
 
     digests: tuple[str, ...]  # of the outputs
     done: int
+    reused: int
     dropped: Counter[str]
 
 
@@ -116,7 +117,7 @@ def make_shard(work: Work, job: Job, advance: Advance) -> Made:
         notes=result.notes,
     )
     write_json(job.sidecar, record.model_dump())
-    return Made(digests=digests, done=result.done, dropped=result.dropped)
+    return Made(digests=digests, done=result.done, reused=result.reused, dropped=result.dropped)
 
 
 def try_shard(work: Work, job: Job, advance: Advance) -> Made | Failure:

@@ -35,7 +35,8 @@ class ShardFiles:
 class ShardResult:
     """The outcome of making one shard."""
 
-    done: int = 0
+    done: int = 0  # samples in the outputs
+    reused: int = 0  # of these, the samples that were taken from the shard's earlier outputs
     dropped: Counter[str] = field(default_factory=Counter)  # reason → samples
     notes: list[dict[str, Any]] = field(default_factory=list)  # kept in the sidecar, for example the refused images
 

@@ -47,7 +47,8 @@ class Record:
     def made(self, job: Job, made: Made) -> None:
         """Count a shard that was made, and remember its digests."""
         self._counts.shards_done += 1
-        self._counts.done += made.done
+        self._counts.done += made.done - made.reused
+        self._counts.reused += made.reused
         self._counts.dropped.update(made.dropped)
         self._bar.update(job.task.samples - self._advanced.pop(job.task.name, 0))
         for path, digest in zip(job.outputs, made.digests, strict=True):
