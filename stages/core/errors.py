@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
+
+from stages.core.allowed import describe_allowed
 
 MAX_LINE = 500  # characters; MLflow cuts a reason after 300
 MAX_VALUE = 100  # characters of a wrong value in a message
@@ -24,12 +27,13 @@ def shorten(value: object) -> str:
     return text if len(text) <= MAX_VALUE else text[:MAX_VALUE] + "…"
 
 
-def describe_error(error: ErrorDetails, values: Any) -> str:
+def describe_error(error: ErrorDetails, values: Any, model: type[BaseModel]) -> str:
     """Return in one line what pydantic found wrong: the key, its value if it has one, and what is allowed.
 
     Args:
         error: one entry of ``ValidationError.errors()``.
         values: the mapping that was validated.
+        model: the class that it was validated as.
     """
     keys = []
     for part in error["loc"]:
@@ -38,7 +42,7 @@ def describe_error(error: ErrorDetails, values: Any) -> str:
             continue  # the tag of a union, which pydantic puts between a source and its keys
         keys.append(str(part))
         values = values[part] if isinstance(values, dict) and part in values else None
-    value, message, context = shorten(error["input"]), error["msg"], error.get("ctx", {})
+    value, message, context = shorten(error["input"]), describe_allowed(error, model), error.get("ctx", {})
     match error["type"]:
         case "missing":
             return f"{'.'.join(keys)}: is missing"

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from stages.core.section import Cosine, Count, Name, Section, Share
+from stages.core.section import Cosine, Count, Guidance, Name, Section, Share
 
 Relu = Literal[1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29]  # index into VGG-16's features
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
@@ -126,7 +126,7 @@ class Losses(Section):
     """Which terms of the loss are on; the rows of Table 2 are settings of these."""
 
     noise: Literal["ldm", "paired", "mask", "guided"]  # Eq 1, Eq 4 or Eq 8; or Eq 8 with the base model as its own teacher
-    guidance_scale: Annotated[float, Field(ge=1)]  # the teacher's scale at t = T; used by ``guided`` only
+    guidance_scale: Guidance  # the teacher's scale at t = T; used by ``guided`` only
     global_clip: bool  # Eq 5
     local_clip: bool  # Eq 11
     perceptual: bool  # Eq 10
@@ -180,7 +180,7 @@ class Sampling(Section):
     solver: Solver
     steps: Annotated[int, Field(gt=0, le=999)]  # out of the schedule's 1000, the last of which is offset by one
     strength: Annotated[float, Field(gt=0, le=1)]
-    guidance_scale: Annotated[float, Field(ge=1)]
+    guidance_scale: Guidance
     mask_threshold: Share
     mask_margin: Annotated[float, Field(ge=0, le=0.5)]  # how far around an object its edit may reach; share of the shorter side
     mask_draft: bool  # whether a predicted mask also covers what a first edit of the whole picture changes
@@ -210,20 +210,20 @@ class Noised(Section):
     """Sampling from the noised source: how much of it is regenerated, and how closely the prompt is followed."""
 
     strength: Annotated[float, Field(gt=0, le=1)]
-    guidance_scale: Annotated[float, Field(ge=1)]
+    guidance_scale: Guidance
 
 
 class Inpainting(Section):
     """Sampling from pure noise, so without a strength."""
 
-    guidance_scale: Annotated[float, Field(ge=1)]
+    guidance_scale: Guidance
 
 
 class Instructed(Section):
     """InstructPix2Pix's two scales: how closely prompt and source are followed."""
 
-    guidance_scale: Annotated[float, Field(gt=1)]  # at 1 diffusers' pipeline ignores both scales
-    image_guidance_scale: Annotated[float, Field(ge=1)]
+    guidance_scale: Annotated[float, Field(gt=1, le=100)]  # at 1 diffusers' pipeline ignores both scales
+    image_guidance_scale: Guidance
 
 
 class Systems(Section):

@@ -34,7 +34,7 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
         return Params.model_validate(values)
     except ValidationError as error:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ParameterError(f"{path}: {describe_error(error.errors()[0], values)}{more}") from error
+        raise ParameterError(f"{path}: {describe_error(error.errors()[0], values, Params)}{more}") from error
 
 
 class _Loader(yaml.SafeLoader):

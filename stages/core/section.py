@@ -10,6 +10,7 @@ from stages.core.errors import shorten
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
+Guidance = Annotated[float, Field(ge=1, le=100)]  # a scale of guidance, 1 is none; far above 100 the numbers overflow
 Count = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
 

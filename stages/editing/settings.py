@@ -10,7 +10,8 @@ from stages.core.files import read_json
 from stages.core.params import Sampling
 
 SETTINGS_FILE = "iedit.json"  # in a model's folder: the sampling settings that a caller may change
-MAX_IMAGES = 16  # per request, because they are made in one batch
+MAX_IMAGES = 16  # per picture, because they are made in one batch
+MAX_STEPS = 10_000  # denoising steps of all results of a request to the served model
 ADDED = {"solver": "ddim", "mask_margin": 0.0, "mask_draft": False}  # how models were sampled before these settings existed
 
 
@@ -41,6 +42,15 @@ def check_images(images: int) -> int:
     return images
 
 
+def check_steps(rows: int, images: int, steps: int) -> None:
+    """Raise InputError if a request of ``rows`` pictures asks for more denoising steps than MAX_STEPS."""
+    if rows * images * steps > MAX_STEPS:
+        raise InputError(
+            f"{rows:,} rows × {images} images × {steps} steps = {rows * images * steps:,}: allowed in one request are"
+            f" {MAX_STEPS:,} steps in all"
+        )
+
+
 def adjust_sampling(sampling: Sampling, **changes: float | None) -> Sampling:
     """Return ``sampling`` with those ``changes`` that are not None.
 
@@ -51,7 +61,7 @@ def adjust_sampling(sampling: Sampling, **changes: float | None) -> Sampling:
     try:
         return Sampling.model_validate(values)
     except ValidationError as error:
-        raise InputError(describe_error(error.errors()[0], values)) from error
+        raise InputError(describe_error(error.errors()[0], values, Sampling)) from error
 
 
 def read_sampling(folder: Path) -> Sampling:
@@ -67,6 +77,6 @@ def read_sampling(folder: Path) -> Sampling:
         values = ADDED | read_json(path)["sampling"]
         return Sampling.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: {describe_error(error.errors()[0], values)}") from error
+        raise InputError(f"{path}: {describe_error(error.errors()[0], values, Sampling)}") from error
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path}: damaged: has no sampling") from error

@@ -62,7 +62,7 @@ def test_wrong_parameter_is_one_line(tmp_path, run_stage):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["seed"] = -1
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    message = "error: params.yaml: seed = -1: Input should be greater than or equal to 0\n"
+    message = "error: params.yaml: seed = -1: must be a whole number, at least 0\n"
     assert run_stage("mutate") == (2, message)
 
 

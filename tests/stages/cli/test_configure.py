@@ -52,7 +52,7 @@ def test_without_choices_it_reports_a_value_in_params_alone(project, capsys):
     [
         (["preset=papr"], "preset = papr: allowed are embedded, paper"),
         (["preset=null"], "preset = null: allowed are embedded, paper"),
-        (["train.steps=0"], "train.steps = 0: Input should be greater than 0"),
+        (["train.steps=0"], "train.steps = 0: must be a whole number, above 0"),
         (["train.stepz=3"], "train.stepz = 3: no such key; there are base, "),
         (["source=folder", "ingest.source.images=3"], "ingest.source.images = 3: no such key"),
         (["train.steps"], "train.steps: must be KEY=VALUE or ~KEY"),

@@ -39,25 +39,29 @@ def section_of(params: dict, key: str) -> tuple[dict, str]:
         ("gate", {}, "gate = {}: no such key; there are seed, threads, ingest, "),
         ("a\nb\x1b[2J", 1, "'a\\nb\\x1b[2J' = 1: no such key; "),
         ("ingest.source.path", "a", "ingest.source.path = 'a': no such key; there are kind, images, cases"),
-        ("ingest.source.images", 0, "ingest.source.images = 0: Input should be greater than 0"),
+        ("ingest.source.images", 0, "ingest.source.images = 0: must be a whole number, above 0"),
         ("ingest.source.kind", "zip", "ingest.source.kind = 'zip': allowed are 'openmoji', 'folder', 'webdataset'"),
-        ("train.steps", 0, "train.steps = 0: Input should be greater than 0"),
-        ("train.steps", "400", "train.steps = '400': Input should be a valid integer"),
-        ("train.steps", True, "train.steps = True: Input should be a valid integer"),
-        ("train.steps", None, "train.steps = None: Input should be a valid integer"),
-        ("train.learning_rate", "NaN", "train.learning_rate = 'NaN': Input should be a valid number"),
-        ("train.losses.noise", "both", "train.losses.noise = 'both': Input should be 'ldm', 'paired', 'mask' or 'guided'"),
-        ("train.losses.perceptual_layers", [3, 4], "train.losses.perceptual_layers.1 = 4: Input should be 1, 3, 6, "),
+        ("train.steps", 0, "train.steps = 0: must be a whole number, above 0"),
+        ("train.steps", "400", "train.steps = '400': must be a whole number, above 0"),
+        ("train.steps", True, "train.steps = True: must be a whole number, above 0"),
+        ("train.steps", None, "train.steps = None: must be a whole number, above 0"),
+        ("train.learning_rate", "NaN", "train.learning_rate = 'NaN': must be a number, above 0"),
+        ("train.losses.noise", "both", "train.losses.noise = 'both': must be 'ldm', 'paired', 'mask' or 'guided'"),
+        ("train.losses.perceptual_layers", [3, 4], "train.losses.perceptual_layers.1 = 4: must be 1, 3, 6, "),
         ("train.losses.perceptual_layers", [], "train.losses.perceptual_layers = []: with perceptual: true at least one"),
-        ("sampling.strength", 0.0, "sampling.strength = 0.0: Input should be greater than 0"),
+        ("sampling.strength", 0.0, "sampling.strength = 0.0: must be a number, above 0 and at most 1"),
         ("sampling.strength", 0.03, "sampling.strength = 0.03: with steps = 12 no step is left"),
-        ("segment.threshold", 1.5, "segment.threshold = 1.5: Input should be less than or equal to 1"),
+        ("segment.threshold", 1.5, "segment.threshold = 1.5: must be a number, at least 0 and at most 1"),
         ("segment.max_area", 0.001, "segment.max_area = 0.001: must not be below min_area = 0.01"),
-        ("ingest.size", 65, "ingest.size = 65: Input should be a multiple of 8"),
-        ("evaluate.cases", "", "evaluate.cases = '': String should have at least 1 character"),
-        ("caption.model", "nano/models/captioner", "caption.model = 'nano/models/captioner': Input should be a valid dict"),
-        ("seed", "x" * 1000, f"seed = '{'x' * 99}…: Input should be a valid integer"),
-        ("threads", 10**6, "threads = 1000000: Input should be less than or equal to 1024"),
+        ("ingest.size", 65, "ingest.size = 65: must be a whole number, at least 16 and at most 2,048 and a multiple of 8"),
+        ("evaluate.cases", "", "evaluate.cases = '': must not be empty"),
+        (
+            "caption.model",
+            "nano/models/captioner",
+            "caption.model = 'nano/models/captioner': must be a section of keys with values",
+        ),
+        ("seed", "x" * 1000, f"seed = '{'x' * 99}…: must be a whole number, at least 0"),
+        ("threads", 10**6, "threads = 1000000: must be a whole number, above 0 and at most 1,024"),
     ],
 )
 def test_wrong_value_is_one_line_that_names_it(tmp_path, key, value, message):
@@ -75,7 +79,7 @@ def test_non_finite_number_is_reported(tmp_path, number):
     text = (ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
     path.write_text(text.replace("ssim_m_bar_tolerance: 1.0", f"ssim_m_bar_tolerance: {number}"))
-    with pytest.raises(ParameterError, match=r"evaluate\.gate\.ssim_m_bar_tolerance = .*: Input should be a finite number"):
+    with pytest.raises(ParameterError, match=r"evaluate\.gate\.ssim_m_bar_tolerance = .*: must be a finite number"):
         read_params(path)
 
 

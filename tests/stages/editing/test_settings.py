@@ -7,7 +7,7 @@ import pytest
 from stages.core.errors import InputError
 from stages.core.files import write_json
 from stages.core.params import Sampling
-from stages.editing.settings import adjust_sampling, check_prompt, read_sampling
+from stages.editing.settings import adjust_sampling, check_prompt, check_steps, read_sampling
 
 SAMPLING = Sampling(
     solver="ddim", steps=7, strength=0.5, guidance_scale=2.0, mask_threshold=0.1, mask_margin=0.0, mask_draft=False
@@ -33,6 +33,28 @@ def test_adjusted_sampling_keeps_all_other_settings():
     assert adjust_sampling(SAMPLING, strength=None, steps=4) == SAMPLING.model_copy(update={"steps": 4})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strength": 0.0}, "strength = 0.0: must be a number, above 0 and at most 1"),
+        ({"guidance_scale": 1e308}, "guidance_scale = 1e+308: must be a number, at least 1 and at most 100"),
+        ({"guidance_scale": float("nan")}, "guidance_scale = nan: must be a finite number"),
+        ({"steps": 1000}, "steps = 1000: must be a whole number, above 0 and at most 999"),
+        ({"steps": 2.5}, "steps = 2.5: must be a whole number, above 0 and at most 999"),
+    ],
+)
+def test_a_change_out_of_range_names_the_range(change, message):
+    with pytest.raises(InputError) as caught:
+        adjust_sampling(SAMPLING, **change)
+    assert str(caught.value) == message
+
+
+def test_steps_of_a_request_are_bounded():
+    check_steps(10, 10, 100)
+    with pytest.raises(InputError, match=r"^11 rows × 10 images × 100 steps = 11,000: allowed in one request are 10,000"):
+        check_steps(11, 10, 100)
+
+
 def test_older_settings_get_what_was_then_fixed(tmp_path):
     sampling = {"steps": 7, "strength": 0.5, "guidance_scale": 2.0, "mask_threshold": 0.1}
     write_json(tmp_path / "iedit.json", {"sampling": sampling})
@@ -46,7 +68,7 @@ def test_older_settings_get_what_was_then_fixed(tmp_path):
         ("{", "damaged: has no sampling"),
         ("[]", "damaged: has no sampling"),
         ("{}", "damaged: has no sampling"),
-        ('{"sampling": {"steps": 0}}', r"steps = 0: Input should be greater than 0|strength: is missing"),
+        ('{"sampling": {"steps": 0}}', r"steps = 0: must be a whole number, above 0 and at most 999|strength: is missing"),
     ],
 )
 def test_refused_settings_are_reported_with_their_file(tmp_path, monkeypatch, content, reason):
