@@ -1,7 +1,8 @@
 """Decoding of untrusted image files into RGB squares.
 
 Only a fixed list of formats is opened, and the number of pixels is checked in the header before anything is decoded.
-Colour profiles are ignored; CMYK is converted by the plain formula.
+Colours are put into sRGB as the picture's own profile says; without a profile they are taken for sRGB, and CMYK is converted
+by the plain formula.
 """
 
 import hashlib
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+
+from stages.corpus.profiles import to_srgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 TILE_SIDES = (322, 323)  # TIFF tags TileWidth and TileLength
@@ -32,7 +35,7 @@ class Refused(Exception):  # noqa: N818 - a verdict on a sample, not an error of
 
 
 def load(data: bytes, *, max_pixels: int) -> Image.Image:
-    """Decode an image file to RGB, upright by its EXIF orientation, transparent parts on white.
+    """Decode an image file to RGB in sRGB, upright by its EXIF orientation, transparent parts on white.
 
     An animation or multi-page file yields its first frame, which is a picture like any other; many of the web's WEBP
     and GIF files are animations in name only.
@@ -42,7 +45,7 @@ def load(data: bytes, *, max_pixels: int) -> Image.Image:
     """
     with decoded(data, FORMATS, max_pixels) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-        picture = _rgb(image)
+        picture = to_srgb(_rgb(image), image)
         return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
 
 
