@@ -17,7 +17,7 @@ from stages.models.tensors import to_images
 from stages.report.captions import NAMES
 from stages.report.claims import claim_rows, judge_claims, markdown_claims
 from stages.report.contact_sheet import SHEET_CASES, contact_sheet
-from stages.report.formats import write_case_scores, write_tables
+from stages.report.formats import write_case_scores, write_scores, write_tables
 from stages.report.page import write_report
 from stages.report.pictures import save_picture
 from stages.report.plots import plot_losses
@@ -77,13 +77,15 @@ def write_evaluation(folder: Path, comparison: Comparison, story: Story, params:
     """Write the results of the stage evaluate, and print the table.
 
     Args:
-        folder: gets the files of ``write_comparison``, cases.csv, report.html, losses.svg and samples/.
+        folder: gets the files of ``write_comparison``, scores/, cases.csv, report.html, losses.svg and
+            samples/.
         comparison: the systems' edits and scores.
         story: how the model was made.
         params: the bootstrap, the seed, and the length of the gallery.
     """
     cases, gallery = comparison.cases, params.evaluate.gallery
     claims = write_comparison(folder, comparison, params)
+    write_scores(folder / "scores", comparison.metrics)
     shown = {system: comparison.scores[system] for system in SYSTEMS}
     write_case_scores(folder / "cases.csv", [case.key for case in cases], shown)
     write_report(

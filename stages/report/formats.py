@@ -8,11 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.files import write_text
+from stages.core.files import remove, write_json, write_text
 from stages.metrics.scores import SystemScores
 from stages.metrics.table import METRICS
 from stages.report.captions import DEFINITIONS, NAMES
 from stages.report.results import ResultRow, difference_rows, differences, heading, result_rows
+
+HEADLINES = ("clip_score", "clip_directional", "edit_success", "frechet_judge_features", "ssim_m_bar_frame")
+DECIMALS = {metric.key: metric.decimals for metric in METRICS}
 
 
 def write_tables(folder: Path, metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> None:
@@ -29,6 +32,20 @@ def write_tables(folder: Path, metrics: Mapping[str, Any], names: Mapping[str, s
     write_text(folder / "pairs.md", markdown_differences(metrics, names, note))
     write_text(folder / "pairs.csv", csv_differences(metrics, names))
     print(console_table(metrics, names))
+
+
+def write_scores(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write a small file for each system, which ``dvc metrics show`` prints as a row, and remove those of other systems.
+
+    Args:
+        folder: gets SYSTEM.json: HEADLINES at the tables' precision; an undefined one is left out.
+        metrics: the content of metrics.json.
+    """
+    remove(folder)
+    shown = [metric for metric in METRICS if metric.key in HEADLINES]
+    for system, scores in metrics["systems"].items():
+        found = {metric.key: scores[metric.key] for metric in shown if scores[metric.key] is not None}
+        write_json(folder / f"{system}.json", {key: round(found[key], DECIMALS[key]) for key in found})
 
 
 def write_case_scores(path: Path, keys: Sequence[str], scores: Mapping[str, SystemScores]) -> None:
@@ -103,6 +120,21 @@ def console_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) 
         for line in table
     ]
     return "\n".join([*lines, f"n = {metrics['cases']} cases; [95 % interval]; * best"])
+
+
+def summary_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
+    """Return the results for a terminal of 80 columns: as :func:`console_table`, without intervals."""
+    rows = result_rows(metrics, names)
+    heads = [row.name.partition(" (") for row in rows]
+    table = [["", *(f"{name} " for name, _, _ in heads)], ["", *(f"({more} " if more else "" for _, _, more in heads)]]
+    for metric, cells in zip(METRICS, zip(*(row.cells for row in rows), strict=True), strict=True):
+        table.append([heading(metric), *(cell.value + ("*" if cell.best else " ") for cell in cells)])
+    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
+    lines = [
+        (label + " " * (widths[0] - _width(label) + 1) + "".join(map(str.rjust, texts, widths[1:]))).rstrip()
+        for label, *texts in table
+    ]
+    return "\n".join([*filter(None, lines), f"n = {metrics['cases']} cases; * best"])
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -1,5 +1,6 @@
 """Markdown, CSV and console tables."""
 
+import copy
 import csv
 import io
 import re
@@ -7,13 +8,16 @@ import re
 import pytest
 
 from stages.core.errors import InputError
+from stages.core.files import read_json
 from stages.metrics.table import METRICS
 from stages.report.formats import (
     console_table,
     csv_table,
     markdown_differences,
     markdown_table,
+    summary_table,
     write_case_scores,
+    write_scores,
     write_tables,
 )
 from tests.support.results import SCORES
@@ -65,3 +69,30 @@ def test_case_scores_are_written(tmp_path):
     assert len(rows) == 100
     assert rows[0]["clip_directional"] == ""
     assert float(rows[3]["clip_score"]) == pytest.approx(SCORES["sdedit"].per_case["clip_score"][3], rel=1e-5)
+
+
+def test_dvc_gets_a_small_file_for_each_system(tmp_path, metrics):
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "former.json").touch()
+    write_scores(tmp_path / "scores", metrics)
+    files = {path.stem: read_json(path) for path in (tmp_path / "scores").iterdir()}
+    assert files.keys() == metrics["systems"].keys()
+    for system, scores in files.items():
+        assert list(scores) == ["clip_directional", "clip_score", "edit_success", "frechet_judge_features", "ssim_m_bar_frame"]
+        assert scores["clip_score"] == round(metrics["systems"][system]["clip_score"], 2)
+
+
+def test_an_undefined_score_is_left_out_of_dvcs_files(tmp_path, metrics):
+    metrics = copy.deepcopy(metrics)
+    metrics["systems"]["iedit"]["clip_score"] = None
+    write_scores(tmp_path / "scores", metrics)
+    assert "clip_score" not in read_json(tmp_path / "scores" / "iedit.json")
+
+
+def test_summary_has_the_values_of_the_console_table(metrics):
+    short, long = summary_table(metrics).splitlines(), console_table(metrics).splitlines()
+    assert len(short) == len(long) + 1  # the second line of heads
+    for line, whole in zip(short[2:-1], long[1:-1], strict=True):
+        values = re.findall(r"(?<= )(?:-?[\d.]+|undefined)(?=\*|\s|$)", line)
+        assert values
+        assert all(value in whole for value in values)
