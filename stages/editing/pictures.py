@@ -8,37 +8,35 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from stages.core.errors import InputError
-from stages.corpus.images import Refused, decoded
+from stages.corpus.images import FORMATS, Refused, decoded, load
 from stages.corpus.parts import MAX_BYTES, printable
+from stages.corpus.profiles import srgb_profile
 
 MAX_PIXELS = 50_000_000  # per picture, read from its header
-FORMATS = ("PNG", "JPEG", "WEBP")
 
 
-def read_picture(path: Path, name: str = "image") -> Image.Image:
-    """Return the picture in a file, turned upright.
-
-    Args:
-        path: the file.
-        name: what the picture is, for messages.
+def read_picture(path: Path) -> Image.Image:
+    """Return the picture in a file as the corpus would have it: RGB in sRGB, upright, transparent parts on white.
 
     Raises:
         InputError: the file is missing, too large, or not a picture that can be read.
     """
-    name = f"{name} {printable(path)}"
-    if not path.is_file():
-        raise InputError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{name}: larger than {MAX_BYTES:,} bytes")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror}") from error
-    return _open(data, name)
+    name = f"image {printable(path)}"
+    return _picture(_read(path, name), name)
+
+
+def read_mask(path: Path) -> Image.Image:
+    """Return the mask in a file, upright and with its own values: 0 and 1 of 16 bits must not become black.
+
+    Raises:
+        InputError: the file is missing, too large, or not a picture that can be read.
+    """
+    name = f"mask {printable(path)}"
+    return _mask(_read(path, name), name)
 
 
 def decode_picture(text: str, name: str = "image") -> Image.Image:
-    """Return the picture in base64 text, turned upright.
+    """Return the picture in base64 text, as :func:`read_picture` does.
 
     Args:
         text: base64 of an image file.
@@ -47,22 +45,69 @@ def decode_picture(text: str, name: str = "image") -> Image.Image:
     Raises:
         InputError: the text is not base64, or not a picture that can be read.
     """
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputError(f"{name}: not base64: {error}") from error
-    return _open(data, name)
+    return _picture(_from_base64(text, name), name)
+
+
+def decode_mask(text: str, name: str = "mask") -> Image.Image:
+    """Return the mask in base64 text, as :func:`read_mask` does.
+
+    Args:
+        text: base64 of an image file.
+        name: what the mask is, for messages.
+
+    Raises:
+        InputError: the text is not base64, or not a picture that can be read.
+    """
+    return _mask(_from_base64(text, name), name)
+
+
+def write_picture(image: Image.Image, to: Path | io.BytesIO, kind: str) -> None:
+    """Write an RGB picture, labelled as sRGB.
+
+    Args:
+        image: the picture.
+        to: where to.
+        kind: a format of Pillow, such as "png".
+    """
+    image.save(to, kind, icc_profile=srgb_profile())
 
 
 def encode_picture(image: Image.Image) -> str:
     """Return a picture as a PNG in base64."""
     buffer = io.BytesIO()
-    image.save(buffer, "png")
+    write_picture(image, buffer, "png")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _open(data: bytes, name: str) -> Image.Image:
-    """Decode one of FORMATS after checking its size."""
+def _read(path: Path, name: str) -> bytes:
+    if not path.is_file():
+        raise InputError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{name}: larger than {MAX_BYTES:,} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}") from error
+    return data
+
+
+def _from_base64(text: str, name: str) -> bytes:
+    if len(text) > MAX_BYTES * 4 / 3 + 4:
+        raise InputError(f"{name}: larger than {MAX_BYTES:,} bytes")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"{name}: not base64: {error}") from error
+
+
+def _picture(data: bytes, name: str) -> Image.Image:
+    try:
+        return load(data, max_pixels=MAX_PIXELS)
+    except Refused as reason:
+        raise InputError(f"{name}: {reason}") from reason
+
+
+def _mask(data: bytes, name: str) -> Image.Image:
     try:
         with decoded(data, FORMATS, MAX_PIXELS) as image:
             return ImageOps.exif_transpose(image)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -10,6 +11,13 @@ from stages.core.errors import InputError
 from stages.models.tensors import mask_to_tensor
 
 MAX_ASPECT = 8  # the shorter side is edited at the model's own size, so a narrow picture would need unbounded memory
+
+
+OWN_LEVELS = ("1", "L", "I;16", "I;16B", "I;16L", "I", "F")  # modes of one band, which NumPy reads as they are
+
+
+class NothingToMaskError(InputError):
+    """CLIPSeg finds none of the words in the picture; the message names them, and the caller adds what helps."""
 
 
 class MaskMode(StrEnum):
@@ -26,7 +34,8 @@ class EditRequest:
 
     image: Image.Image  # RGB, any size
     prompt: str  # describes the edited picture
-    mask: Image.Image | None = None  # "L", of the image's size, white where the picture may change
+    negative_prompt: str = ""  # what the edited picture must not show; used by guidance in place of the empty prompt
+    mask: Image.Image | None = None  # of the image's size, in any mode; see binary_mask
     term: str | None = None  # the words of the prompt that the edit is about, which CLIPSeg looks for; None: all of it
     source_term: str | None = None  # what CLIPSeg looks for if it does not find ``term`` in the picture
 
@@ -45,10 +54,34 @@ class EditRequest:
         """Return the given mask resized to ``size`` (width, height): (1, 1, h, w), 0 or 1.
 
         Raises:
-            InputError: there is no mask, or it does not have the image's size.
+            InputError: there is no mask, it does not have the image's size, or it cannot be read as black and white.
         """
         if self.mask is None:
             raise InputError("mask mode 'given' needs a mask")
         if self.mask.size != self.image.size:
             raise InputError(f"the mask is {self.mask.size}, the image {self.image.size}: they must have one size")
-        return (mask_to_tensor([self.mask.convert("L").resize(size, Image.Resampling.BILINEAR)]) >= 0.5).float()
+        return (mask_to_tensor([binary_mask(self.mask).resize(size, Image.Resampling.BILINEAR)]) >= 0.5).float()
+
+
+def binary_mask(mask: Image.Image) -> Image.Image:
+    """Return a mask as "L" with the levels 0 and 255.
+
+    Two values are read as those two, whichever they are: 0 and 1 of a NumPy array, or two colours of a palette. More
+    values are divided at half of the full range. One value is black if it is 0, and white otherwise.
+
+    Raises:
+        InputError: parts of the mask are transparent, or it has more than two values of an unknown range.
+    """
+    if mask.has_transparency_data and mask.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise InputError("the mask has transparent parts: give it in black and white")
+    levels = np.asarray(mask if mask.mode in OWN_LEVELS else mask.convert("RGB").convert("L"))
+    low, high = levels.min(), levels.max()
+    if low == high:
+        white = levels != 0
+    elif ((levels == low) | (levels == high)).all():
+        white = levels == high
+    elif np.issubdtype(levels.dtype, np.integer) and levels.dtype.itemsize <= 2:
+        white = levels > np.iinfo(levels.dtype).max / 2
+    else:
+        raise InputError(f"the mask has many values from {low:g} to {high:g}: give it in black and white")
+    return Image.fromarray(np.where(white, 255, 0).astype(np.uint8))

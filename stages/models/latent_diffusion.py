@@ -12,6 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from stages.core.params import ModelName
 from stages.models.hub import WEIGHTS, check_vocabulary, complete, frozen, loading
+from stages.models.prompts import unread
 from stages.models.tensors import device
 
 diffusers.utils.logging.disable_progress_bar()
@@ -36,6 +37,10 @@ class Diffusion:
         tokens = self.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         embeddings: Tensor = self.text_encoder(tokens.input_ids.to(device())).last_hidden_state
         return embeddings
+
+    def unread(self, prompt: str) -> str:
+        """Return the end of a prompt that lies beyond the text encoder's context; empty if all of it is read."""
+        return unread(self.tokenizer, prompt, self.text_encoder.config.max_position_embeddings)
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:

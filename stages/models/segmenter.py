@@ -12,6 +12,7 @@ from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from stages.core.params import ModelName
 from stages.models.hub import WEIGHTS, check_vocabulary, complete, frozen, loading
+from stages.models.prompts import unread
 from stages.models.tensors import device
 
 transformers.utils.logging.disable_progress_bar()
@@ -39,6 +40,10 @@ class Segmenter:
         logits = logits.view(len(images), 1, *logits.shape[-2:])
         size = [images[0].height, images[0].width]
         return transforms.resize(logits.sigmoid(), size, antialias=True)
+
+    def unread(self, prompt: str) -> str:
+        """Return the end of a prompt that lies beyond the model's context; empty if all of it is read."""
+        return unread(self.processor.tokenizer, prompt, self.model.config.text_config.max_position_embeddings)
 
 
 def load_segmenter(model: ModelName) -> Segmenter:

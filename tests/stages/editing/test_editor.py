@@ -12,7 +12,7 @@ from stages.common.seeds import derive_seed
 from stages.comparison.systems import diffusers_pipeline
 from stages.core.errors import InputError
 from stages.editing.editor import Editor
-from stages.editing.request import MaskMode
+from stages.editing.request import MaskMode, NothingToMaskError
 from stages.models.tensors import to_images, to_tensor
 from tests.support.editing_inputs import DRAFTED, SAMPLING, find_a_cat_and_drafted_dogs, half, photo, request
 
@@ -115,11 +115,29 @@ class TestGivenMasks:
         plain = editor.edit(request(), mask_mode=MaskMode.NONE, sampling=SAMPLING)[0]
         given = {
             name: editor.edit(request(mask=mask), mask_mode=MaskMode.GIVEN, sampling=SAMPLING)[0]
-            for name, mask in {"all": Image.new("L", (32, 32), 255), "none": Image.new("L", (32, 32)), "half": half()}.items()
+            for name, mask in {"all": Image.new("L", (32, 32), 255), "half": half()}.items()
         }
         assert given["all"].tobytes() == plain.tobytes()
-        assert difference(given["none"], reconstruction(editor)) <= 1
-        assert given["half"].tobytes() not in {given["all"].tobytes(), given["none"].tobytes()}
+        kept = difference(given["half"].crop((0, 0, 8, 32)), reconstruction(editor).crop((0, 0, 8, 32)))
+        assert kept < difference(plain.crop((0, 0, 8, 32)), reconstruction(editor).crop((0, 0, 8, 32)))
+        assert given["half"].tobytes() != plain.tobytes()
+
+    @pytest.mark.parametrize("white", [np.uint8, np.uint16, bool])
+    def test_zeros_and_ones_are_a_mask_like_any_other(self, editor, white):
+        ones = Image.fromarray((np.asarray(half()) > 0).astype(white))
+        found, wanted = (
+            editor.edit(request(mask=mask), mask_mode=MaskMode.GIVEN, sampling=SAMPLING)[0] for mask in (ones, half())
+        )
+        assert found.tobytes() == wanted.tobytes()
+
+    @pytest.mark.parametrize("box", [None, (5, 5, 6, 6)])
+    def test_a_mask_that_marks_nothing_is_refused(self, editor, box):
+        """A pixel of 320 is white in the second case, and less than a quarter of a latent cell."""
+        mask = Image.new("L", (320, 320))
+        if box:
+            mask.paste(255, box)
+        with pytest.raises(InputError, match=r"^the mask marks nothing at the model's own size, 32 × 32: it must be white"):
+            editor.edit(request(image=photo(320, 320), mask=mask), mask_mode=MaskMode.GIVEN, sampling=SAMPLING)
 
     def test_a_given_mask_is_ignored_in_mode_none(self, editor):
         with_mask = editor.edit(request(mask=half()), mask_mode=MaskMode.NONE, sampling=SAMPLING)[0]
@@ -199,7 +217,7 @@ class TestPredictedMasks:
 
     def test_a_draft_does_not_replace_a_missing_thing(self, editor, monkeypatch):
         find_a_cat_and_drafted_dogs(editor, monkeypatch, DRAFTED)
-        with pytest.raises(InputError, match="nothing in the picture looks like 'dog' nor 'cow'"):
+        with pytest.raises(NothingToMaskError, match=r"^nothing in the picture looks like 'dog' nor 'cow'$"):
             editor.edit(request(term="dog", source_term="cow"), mask_mode=MaskMode.PREDICTED, sampling=DRAFTED)
 
     def test_without_drafts_only_the_source_decides(self, editor, monkeypatch):
@@ -212,3 +230,83 @@ class TestPredictedMasks:
             editor.edit(asked, mask_mode=mode, sampling=sampling)[0] for mode in (MaskMode.PREDICTED, MaskMode.GIVEN)
         )
         assert found.tobytes() == wanted.tobytes()
+
+
+class TestPrompts:
+    LONG = "a red dog on the beach " * 30
+
+    def test_a_prompt_beyond_the_context_is_refused_with_its_end(self, editor):
+        rest = editor.diffusion.unread(self.LONG)
+        assert self.LONG.endswith(rest)
+        assert rest
+        with pytest.raises(InputError, match=r"^prompt: longer than the model reads; it would not see the end, '.*…$"):
+            editor.edit(request(prompt=self.LONG), mask_mode=MaskMode.NONE, sampling=SAMPLING)
+
+    def test_what_is_called_unread_changes_nothing(self, editor):
+        rest = editor.diffusion.unread(self.LONG)
+        kept = self.LONG.removesuffix(rest)
+        changed = kept + rest.partition(" ")[0] + " grey cats"  # the limit may lie within a word
+        shorter = kept.rpartition(" ")[0].rpartition(" ")[0]
+        embedded = editor.diffusion.embed_prompts([self.LONG, changed, shorter])
+        assert torch.equal(embedded[0], embedded[1])
+        assert not torch.equal(embedded[0], embedded[2])
+        assert editor.diffusion.unread(shorter) == ""
+
+    @pytest.mark.parametrize("name", ["term", "source_term"])
+    def test_long_terms_are_refused_where_they_are_sought(self, editor, name):
+        asked = request(**({"term": "dog"} | {name: self.LONG}))
+        with pytest.raises(InputError, match=rf"^{name.replace('_', ' ')}: longer than the model reads"):
+            editor.edit(asked, mask_mode=MaskMode.PREDICTED, sampling=SAMPLING)
+        assert editor.edit(asked, mask_mode=MaskMode.NONE, sampling=SAMPLING)
+
+    def test_a_negative_prompt_is_that_of_diffusers(self, editor):
+        picture, diffusion = to_tensor([photo()]), editor.diffusion
+        wanted = diffusers_pipeline(StableDiffusionImg2ImgPipeline, diffusion)(
+            "a red dog",
+            negative_prompt="a cat",
+            image=diffusion.encode(picture),
+            num_inference_steps=STEPS,
+            generator=torch.Generator().manual_seed(derive_seed(7, "noise", "0")),
+            output_type="np",
+            strength=0.8,
+            guidance_scale=3.0,
+        ).images
+        sampling = SAMPLING.model_copy(update={"steps": STEPS, "strength": 0.8, "guidance_scale": 3.0})
+        asked = {"mask_mode": MaskMode.NONE, "sampling": sampling, "seed": 7}
+        found = editor.edit(request(negative_prompt="a cat"), **asked)[0]
+        np.testing.assert_allclose(np.asarray(found) / 255, wanted[0], atol=1 / 255)
+        assert found.tobytes() != editor.edit(request(), **asked)[0].tobytes()
+
+    def test_a_negative_prompt_without_guidance_is_refused(self, editor):
+        sampling = SAMPLING.model_copy(update={"guidance_scale": 1.0})
+        with pytest.raises(InputError, match=r"^a negative prompt needs guidance: guidance_scale = 1 must be above 1$"):
+            editor.edit(request(negative_prompt="a cat"), mask_mode=MaskMode.NONE, sampling=sampling)
+
+
+def test_an_error_before_a_step_ends_the_edit(editor):
+    steps = []
+
+    def stop_at_the_third() -> None:
+        steps.append(len(steps))
+        if len(steps) == 3:
+            raise InputError("late")
+
+    with pytest.raises(InputError, match="late"):
+        editor.edit(request(), mask_mode=MaskMode.NONE, sampling=SAMPLING, before_step=stop_at_the_third)
+    assert steps == [0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [(64, 36), (36, 64), (160, 20), (90, 61)])
+def test_the_segmenter_sees_the_picture_in_its_shape(editor, monkeypatch, size):
+    """Sides are whole units of the U-Net, so that the shape differs by half a unit at most."""
+    seen = []
+
+    def probabilities(_, images, prompts):
+        seen.extend(image.size for image in images)
+        return torch.ones(len(images), 1, images[0].height, images[0].width)
+
+    monkeypatch.setattr(type(editor.segmenter), "probabilities", probabilities)
+    editor.edit(request(image=photo(*size), term="dog"), mask_mode=MaskMode.PREDICTED, sampling=SAMPLING)
+    scale = 32 / min(size)
+    assert seen
+    assert all(abs(side - scale * own) <= 8 for found in seen for side, own in zip(found, size, strict=True))

@@ -1,14 +1,77 @@
 """Pictures from outside are decoded or refused in one line."""
 
+import base64
+import io
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages.core.errors import InputError
-from stages.editing.pictures import decode_picture, encode_picture, read_picture
+from stages.editing.pictures import decode_mask, decode_picture, encode_picture, read_mask, read_picture
+from tests.support.icc import ADOBE_RGB
 from tests.support.samples import encoded, picture
+
+RED = (200, 30, 30)
+
+
+def both_ways(data: bytes, folder: Path) -> list[Image.Image]:
+    """A picture as it is read from a file, and from a request."""
+    (folder / "a").write_bytes(data)
+    return [read_picture(folder / "a"), decode_picture(base64.b64encode(data).decode())]
+
+
+def disc(mode: str) -> bytes:
+    """A red square on nothing, in the middle of 8 × 8 pixels."""
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    image.paste((*RED, 255), (2, 2, 6, 6))
+    if mode == "P":
+        palette = Image.new("P", (8, 8), 0)
+        palette.putpalette([0, 0, 0, *RED])
+        palette.paste(1, (2, 2, 6, 6))
+        return encoded(palette, transparency=0)
+    if mode == "RGB":
+        return encoded(image.convert("RGB"), transparency=(0, 0, 0))
+    return encoded(image.convert(mode))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "RGB"])
+def test_transparent_parts_are_white_whatever_the_way(tmp_path, mode):
+    for found in both_ways(disc(mode), tmp_path):
+        assert (found.mode, found.getpixel((0, 0)), found.getpixel((4, 4))) == ("RGB", (255, 255, 255), RED)
+
+
+def test_half_transparent_grey_is_half_white(tmp_path):
+    for found in both_ways(encoded(Image.merge("LA", (Image.new("L", (4, 4), 0), Image.new("L", (4, 4), 128)))), tmp_path):
+        assert found.getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_grey_of_16_bits_keeps_its_brightness(tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, axis=0)
+    for found in both_ways(encoded(Image.fromarray(ramp)), tmp_path):
+        np.testing.assert_array_equal(np.asarray(found)[0, :, 0], np.arange(256))
+    for found in both_ways(encoded(Image.fromarray(ramp), "tiff"), tmp_path):
+        assert abs(np.asarray(found).mean() - 127.5) < 1
+
+
+def test_adobe_rgb_comes_in_as_srgb(tmp_path):
+    for found in both_ways(encoded(Image.new("RGB", (4, 4), (60, 200, 90)), icc_profile=ADOBE_RGB), tmp_path):
+        assert found.getpixel((0, 0))[0] < 5  # this green lies outside sRGB, which has no red left to take away
+
+
+def test_results_are_labelled_and_read_back_unchanged():
+    image = picture(size=16)
+    text = encode_picture(image)
+    assert b"sRGB" in Image.open(io.BytesIO(base64.b64decode(text))).info["icc_profile"].replace(b"\0", b"")
+    assert decode_picture(text).tobytes() == image.tobytes()
+
+
+def test_masks_keep_their_own_values():
+    levels = np.array([[0, 1], [1, 0]], dtype=np.uint16)
+    text = base64.b64encode(encoded(Image.fromarray(levels))).decode()
+    assert np.asarray(decode_mask(text)).tolist() == levels.tolist()
 
 
 def test_damaged_picture_is_refused_or_decoded(tmp_path):
@@ -51,7 +114,7 @@ def test_failing_disk_is_reported_with_the_picture(tmp_path, monkeypatch):
     Path("photo.png").write_bytes(encoded(picture()))
     monkeypatch.setattr(Path, "read_bytes", fail)
     with pytest.raises(InputError, match=r"^mask photo\.png: Input/output error$"):
-        read_picture(Path("photo.png"), "mask")
+        read_mask(Path("photo.png"))
 
 
 def test_picture_of_too_many_pixels_is_not_decoded(monkeypatch):
