@@ -41,7 +41,11 @@ RUN_BY = {
     "iedit history": ("ops/test_mlflow.py", "history"),
     "iedit lineage": ("ops/test_mlflow.py", "lineage models:/iedit@champion"),
     "iedit reproduce": ("ops/test_rebuilding.py", "reproduce models:/iedit@champion"),
-    "mlflow models serve": ("ops/test_mlflow.py", "mlflow models serve --model-uri models:/iedit@champion --env-manager local"),
+    "iedit serve": ("ops/test_mlflow.py", "iedit serve"),
+    "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT=600 iedit serve": (
+        "ops/test_mlflow.py",
+        "iedit serve --model models:/iedit@champion --port",
+    ),
     "curl http://127.0.0.1:5001/invocations": ("ops/test_mlflow.py", "dataframe_records"),
     "make server": ("ops/platform.py", "server"),
     "make deploy": ("ops/platform.py", "deploy"),

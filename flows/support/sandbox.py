@@ -46,7 +46,8 @@ class Sandbox:
             CommandError: the experiment failed.
             InputError: the store cannot be reached.
         """
-        from stages.tracking.store import connect, tracking_uri
+        from stages.tracking.location import tracking_uri
+        from stages.tracking.store import connect
 
         connect()  # makes the store if there is none
         reference = f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{name}"

@@ -65,7 +65,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """
     try:
         metrics: dict[str, Any] = read_json(path)
-        for name in ("systems", "cases_digest", "models"):
+        for name in ("cases", "systems", "intervals", "undefined", "cases_digest", "models"):
             metrics[name]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path}: missing or damaged; run the stage evaluate again") from error

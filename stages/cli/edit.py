@@ -13,13 +13,15 @@ from stages.core.errors import InputError
 from stages.core.files import lack_of_room, written_aside
 from stages.core.params import ModelName, Sampling
 from stages.core.params_file import read_params
-from stages.editing.pictures import read_picture
+from stages.editing.pictures import read_mask, read_picture, write_picture
 from stages.editing.settings import SETTINGS_FILE, adjust_sampling, check_images, check_prompt, read_sampling
+from stages.tracking.location import check_store
 
 if TYPE_CHECKING:  # slow to import; a mistake in the arguments must be reported at once
     from stages.editing.editor import Editor
 
-OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+HELP = "--source-term names what stands there now, --mask says where, --no-mask edits the whole picture"
 
 
 def edit(options: argparse.Namespace) -> None:
@@ -31,23 +33,28 @@ def edit(options: argparse.Namespace) -> None:
     outputs = name_outputs(options.output, check_images(options.images))
     prompt = check_prompt(options.prompt)
     term, source_term = one_line(options.term) or None, one_line(options.source_term) or None
-    picture = read_picture(options.image).convert("RGB")
-    mask = None if options.mask is None else read_picture(options.mask, "mask").convert("L")
+    negative_prompt = one_line(options.negative_prompt)
+    picture = read_picture(options.image)
+    mask = None if options.mask is None else read_mask(options.mask)
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     editor, sampling = load_model(options.model)
 
-    from stages.editing.request import EditRequest, MaskMode
+    from stages.editing.request import EditRequest, MaskMode, NothingToMaskError
 
-    mode = MaskMode.NONE if options.no_mask else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN
-    edits = editor.edit(
-        EditRequest(image=picture, prompt=prompt, mask=mask, term=term, source_term=source_term),
-        mask_mode=mode,
-        images=options.images,
-        seed=options.seed,
-        sampling=adjust_sampling(
-            sampling, strength=options.strength, guidance_scale=options.guidance_scale, steps=options.steps
-        ),
+    request = EditRequest(
+        image=picture, prompt=prompt, negative_prompt=negative_prompt, mask=mask, term=term, source_term=source_term
     )
+    changes = {"strength": options.strength, "guidance_scale": options.guidance_scale, "steps": options.steps}
+    try:
+        edits = editor.edit(
+            request,
+            mask_mode=MaskMode.NONE if options.no_mask else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN,
+            images=options.images,
+            seed=options.seed,
+            sampling=adjust_sampling(sampling, **changes),
+        )
+    except NothingToMaskError as error:
+        raise InputError(f"{error}: {HELP}") from error
     for path, result in zip(outputs, edits, strict=True):
         _save(result, path)
         print(path)
@@ -63,6 +70,8 @@ def load_model(model: str) -> "tuple[Editor, Sampling]":
         InputError: there is no such model.
     """
     if model.startswith("models:/"):
+        check_store()  # before the slow imports
+
         from stages.tracking.errors import store_errors_in_one_line
         from stages.tracking.registry import load_editor
 
@@ -70,7 +79,7 @@ def load_model(model: str) -> "tuple[Editor, Sampling]":
             return load_editor(model)
     folder = Path(model)
     if not folder.is_dir():
-        raise InputError(f"model {model}: neither a folder nor models:/NAME@ALIAS")
+        raise InputError(f"model {model}: neither a folder nor models:/NAME@ALIAS nor models:/NAME/VERSION")
 
     from stages.editing.editor import Editor
 
@@ -89,8 +98,8 @@ def name_outputs(path: Path, images: int) -> list[Path]:
     Raises:
         InputError: nothing can be written there.
     """
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
-        raise InputError(f"output {path}: its name must end in one of {', '.join(OUTPUT_SUFFIXES)}")
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"output {path}: its name must end in one of {', '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise InputError(f"output {path}: no such folder: {path.parent}")
     outputs = [path] if images == 1 else [path.with_stem(f"{path.stem}-{number}") for number in range(1, images + 1)]
@@ -108,6 +117,6 @@ def _save(picture: Image.Image, path: Path) -> None:
     """
     try:
         with written_aside(path) as temporary:
-            picture.save(temporary)
+            write_picture(picture, temporary, FORMATS[path.suffix.lower()])
     except OSError as error:
         raise InputError(f"output {path}: {lack_of_room(error) or error.strerror or error}") from error

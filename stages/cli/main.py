@@ -23,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: ``reproduce`` found a difference. 2: the input is invalid, or the request is refused. 130: interrupted.
     141: the reader of the output, for example ``head``, has closed it. 2 and 130 print one line that gives the reason.
     """
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         command: Command = resolve_name(options.function)
         code = command(options) or 0
@@ -47,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, function: str, text: str) -> argparse.ArgumentParser:
         """Add a sub-command that a function carries out, named as "module:function": its imports are slow, so they wait."""
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        command.set_defaults(function=f"stages.cli.{function}")
+        command.set_defaults(function=f"stages.cli.{function}", parser=command)
         return command
 
     _add_edit_options(add("edit", "edit:edit", "edit a picture and print where the results are"))
@@ -60,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
         " keys (default: print what is chosen)",
     )
     add("summary", "summary:summary", "print the results of the last run, the registered model, and a command to try")
+
+    serve = add("serve", "serve:serve", "serve a registered version over REST, with MLflow's protocol")
+    serve.add_argument(
+        "--model", default=CHAMPION_URI, help="models:/NAME@ALIAS or models:/NAME/VERSION (default: %(default)s)"
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=5001, help="default: %(default)s")
 
     promote = add("promote", "registry:promote", "make a version champion if it beats the champion on the current cases")
     promote.add_argument("version", nargs="?", default=CHALLENGER_URI, help="number or URI (default: %(default)s)")
@@ -82,15 +91,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_edit_options(edit: argparse.ArgumentParser) -> None:
-    edit.add_argument("image", type=Path, help="PNG, JPEG or WebP")
+    edit.add_argument("image", type=Path, help="a picture: PNG, JPEG, WebP …; 50 million pixels at most")
     edit.add_argument("prompt", help='what the edited picture shows, for example "a photograph of a train"')
     edit.add_argument(
         "--output", type=Path, default=Path("edited.png"), help="default: %(default)s; several results are numbered"
     )
     edit.add_argument("--term", help="the part of the prompt to find the mask by (default: the prompt)")
     edit.add_argument("--source-term", help="what to find the mask by if the picture does not show the term")
+    edit.add_argument("--negative-prompt", help="what the edited picture must not show")
     mask = edit.add_mutually_exclusive_group()
-    mask.add_argument("--mask", type=Path, help="a picture of the same size, white where the picture may change")
+    mask.add_argument(
+        "--mask", type=Path, help="a black and white picture of the same size, white where the picture may change"
+    )
     mask.add_argument("--no-mask", action="store_true", help="edit the whole picture")
     edit.add_argument("--images", type=int, default=1, help="number of different results (default: %(default)s)")
     edit.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default: %(default)s)")
@@ -98,9 +110,9 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--strength", type=float, help="how far the edit may depart from the picture, above 0 to 1 (default: the model's)"
     )
     edit.add_argument(
-        "--guidance-scale", type=float, help="how closely the edit follows the prompt, from 1 (default: the model's)"
+        "--guidance-scale", type=float, help="how closely the edit follows the prompt, from 1 to 100 (default: the model's)"
     )
-    edit.add_argument("--steps", type=int, help="steps of the whole noise schedule (default: the model's)")
+    edit.add_argument("--steps", type=int, help="steps of the whole noise schedule, 1 to 999 (default: the model's)")
     edit.add_argument(
         "--model",
         default=CHAMPION_URI,

@@ -19,7 +19,7 @@ from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.promotion import consider
 from stages.tracking.record import RECORD, fetch_record
 from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, Registered, find_version, version_by_alias
-from stages.tracking.runs import flatten
+from stages.tracking.runs import flatten, read_run
 from stages.tracking.store import connect
 
 if TYPE_CHECKING:
@@ -33,21 +33,20 @@ def promote(options: argparse.Namespace) -> None:
     """Make a version champion if it passes the gate, or with ``--force`` in any case.
 
     Raises:
-        InputError: it does not pass.
+        InputError: there is no such version, it does not pass, or a stage is at work in this folder.
     """
     with store_errors_in_one_line():
+        version = find_version(options.version)  # before anything that takes long
         if options.force:
-            event = champions.promote(find_version(options.version).version, "by hand, whatever the gate says")
-            champions.forget_grounds(connect(), event.version)
+            event = champions.promote(version.version, "by hand, whatever the gate says")
+            champions.forget_grounds(connect(create=False), event.version)
             print(f"models:/{NAME}/{event.version} is champion, in place of {_version(event.former)}: {event.why}")
             return
-
-        from stages.comparison.standard import current_standard  # slow to import
-
         params = read_params()
-        set_threads(params.threads)  # scores can depend on it, and the stage made its scores with as many
-        with alone("iedit promote"):  # it may have to evaluate
-            version = find_version(options.version)
+        with alone("iedit promote", wait=False):  # it may have to evaluate
+            from stages.comparison.standard import current_standard  # slow to import
+
+            set_threads(params.threads)  # scores can depend on it, and the stage made its scores with as many
             decision = consider(version, current_standard(params), by_hand=True)
         challenger = version_by_alias(connect(create=False), CHALLENGER)
     if not decision.passes:
@@ -79,7 +78,7 @@ def lineage(options: argparse.Namespace) -> None:
     with store_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:
         client = connect(create=False)
         version = find_version(options.version)
-        kept = fetch_record(client, version.model_id, Path(folder))
+        kept = fetch_record(client, version, Path(folder))
         record = read_json(kept / RECORD)
         params = yaml.safe_load((kept / PARAMS_FILE.name).read_text(encoding="utf-8"))
         for line in [*_describe_version(client, version), *_describe_code(record), *_describe_inputs(record, params)]:
@@ -95,7 +94,10 @@ def _describe_version(client: "MlflowClient", version: Registered) -> Iterator[s
     if version.run_id is None:
         yield "training   its run is not in this store"
         return
-    run = client.get_run(version.run_id)
+    run = read_run(client, version.run_id)
+    if run is None:
+        yield f"training   run {version.run_id}, which was deleted since"
+        return
     commit, dirty = run.data.tags.get("mlflow.source.git.commit"), run.data.tags.get("iedit.git_dirty") == "true"
     yield f"training   run {version.run_id} ({run.info.run_name}), commit {commit}{', with changes' if dirty else ''}"
 

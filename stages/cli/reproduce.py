@@ -35,7 +35,7 @@ def reproduce(options: argparse.Namespace) -> int:
     """
     with store_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:
         version = find_version(options.version)
-        kept = fetch_record(connect(create=False), version.model_id, Path(folder))
+        kept = fetch_record(connect(create=False), version, Path(folder))
         return 0 if compare_in_clone(kept, options.into) else 1
 
 

@@ -22,10 +22,15 @@ def summary(_: argparse.Namespace) -> None:
     Raises:
         InputError: the pipeline has not run here, or a file of the report is damaged.
     """
-    if not TABLE.is_file():
-        raise InputError(f"{TABLE}: no such file; run the pipeline from the folder of the project first")
-    print(TABLE.read_text(encoding="utf-8").strip())
-    print(f"\nreport    {REPORT}")
+    if not METRICS_FILE.is_file():
+        raise InputError(f"{METRICS_FILE}: no such file; run the pipeline from the folder of the project first")
+
+    from stages.cli.agreement import read_metrics
+    from stages.report.formats import summary_table
+
+    print(summary_table(read_metrics(METRICS_FILE)))
+    print(f"\ntables    {TABLE} and others beside it")
+    print(f"report    {REPORT}")
     _print_agreement()
 
     from stages.tracking.errors import store_errors_in_one_line

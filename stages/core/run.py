@@ -58,11 +58,15 @@ def _rank() -> str:
 
 
 @contextmanager
-def alone(name: str) -> Iterator[None]:
+def alone(name: str, *, wait: bool = True) -> Iterator[None]:
     """Wait until no other stage works in this folder; the system holds the lock and frees it when the process ends.
 
     Args:
         name: the stage, shown to whoever has to wait.
+        wait: whether to wait for the other stage.
+
+    Raises:
+        InputError: another stage is at work, and ``wait`` is false.
     """
     if not is_first_process():
         with _temporary_files_in(TEMPORARY.with_name(f"{TEMPORARY.name}-{_rank()}")):
@@ -74,7 +78,10 @@ def alone(name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            print(f"waiting for {file.read() or 'another stage'} to end: one at a time in a folder", file=sys.stderr)
+            other = file.read() or "a stage"
+            if not wait:
+                raise InputError(f"{name}: {other} is at work in this folder; try again when it has ended") from None
+            print(f"waiting for {other} to end: one at a time in a folder", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"{name} (process {os.getpid()})")

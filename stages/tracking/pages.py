@@ -4,7 +4,8 @@ import os
 from urllib.parse import urlsplit
 
 from stages.tracking.errors import without_credentials
-from stages.tracking.store import connect, experiment_id, tracking_uri
+from stages.tracking.location import tracking_uri
+from stages.tracking.store import connect, experiment_id
 
 
 def run_page(run_id: str) -> str | None:

@@ -37,7 +37,7 @@ def consider(version: Registered, standard: Standard, *, by_hand: bool = False) 
         standard: how the two are compared.
         by_hand: whether a person asks for it; otherwise a version that a rollback took down is refused.
     """
-    client = connect()
+    client = connect(create=False)
     while True:
         champion = current_champion()
         if champion is not None and champion.version == version.version:

@@ -1,5 +1,7 @@
 """The editor as an MLflow model. MLflow copies this file into the logged model and executes it to load the model."""
 
+import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from PIL import Image
 
@@ -15,16 +17,20 @@ from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.core.params import ModelName
 from stages.editing.editor import Editor
-from stages.editing.pictures import decode_picture, encode_picture
-from stages.editing.request import EditRequest, MaskMode
-from stages.editing.settings import adjust_sampling, check_images, check_prompt, read_sampling
+from stages.editing.pictures import MAX_PIXELS, decode_mask, decode_picture, encode_picture
+from stages.editing.request import EditRequest, MaskMode, NothingToMaskError
+from stages.editing.settings import adjust_sampling, check_images, check_prompt, check_steps, read_sampling
+from stages.tracking.deadline import deadline
+
+MAX_REQUEST_PIXELS = 4 * MAX_PIXELS  # of all pictures of a request, which are decoded before the first is edited
+HELP = "source_term names what stands there now, mask with mask_mode 'given' says where, mask_mode 'none' edits everywhere"
 
 
 class RequestError(MlflowException):
-    """A request is invalid. The message stays one line; MLflow's server would put the whole request before it."""
+    """A request cannot be answered. The message stays one line; MLflow's server would put the whole request before it."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
+    def __init__(self, message: str, error_code: int = INVALID_PARAMETER_VALUE) -> None:
+        super().__init__(message, error_code=error_code)
 
     @property
     def message(self) -> str:
@@ -50,13 +56,17 @@ class EditorModel(PythonModel):
         """Return one row for each edited picture: a PNG in base64, the row of its request, its number among the results.
 
         Raises:
-            RequestError: a request is invalid; a served model answers with status 400 and this message.
+            RequestError: a request is invalid; a served model answers with status 400 and this message. After any other
+                error it answers with status 500 and one line, and the server's log has the traceback.
         """
         del context  # load_context has read it
         try:
-            return self._edit(model_input, params or {})
+            return self._edit(model_input, {name: value for name, value in (params or {}).items() if value is not None})
         except InputError as error:
             raise RequestError(str(error)) from error
+        except Exception as error:  # MLflow would answer with the traceback and its paths
+            logging.getLogger(__name__).exception("an edit failed")
+            raise RequestError(f"the edit failed: {type(error).__name__}; see the log", INTERNAL_ERROR) from error
 
     def _edit(self, table: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
         sampling = adjust_sampling(
@@ -67,12 +77,15 @@ class EditorModel(PythonModel):
         )
         mode = _mask_mode(params.get("mask_mode", MaskMode.PREDICTED.value))
         images, seed = check_images(params.get("num_images", 1)), params.get("seed", 0)
-        requests = [_request(row, number, mode) for number, row in enumerate(table.to_dict("records"))]
+        check_steps(len(table), images, sampling.steps)
+        before_step = deadline()
         edits = [
             {"image": encode_picture(edit), "row": row, "number": number}
-            for row, request in enumerate(requests)
+            for row, request in enumerate(_requests(table, mode))
             for number, edit in enumerate(
-                self._edit_row(row, request, mask_mode=mode, images=images, seed=seed, sampling=sampling)
+                self._edit_row(
+                    row, request, mask_mode=mode, images=images, seed=seed, sampling=sampling, before_step=before_step
+                )
             )
         ]
         return pd.DataFrame(edits, columns=["image", "row", "number"])
@@ -80,8 +93,22 @@ class EditorModel(PythonModel):
     def _edit_row(self, row: int, request: EditRequest, **how: Any) -> list[Image.Image]:
         try:
             return self._editor.edit(request, **how)
+        except NothingToMaskError as error:
+            raise InputError(f"row {row}: {error}: {HELP}") from error
         except InputError as error:
             raise InputError(f"row {row}: {error}") from error
+
+
+def _requests(table: pd.DataFrame, mode: MaskMode) -> list[EditRequest]:
+    """Return the requests of all rows, so that a mistake in the last is found before the first is edited."""
+    requests: list[EditRequest] = []
+    pixels = 0
+    for number, row in enumerate(table.to_dict("records")):
+        requests.append(_request(row, number, mode))
+        pixels += requests[-1].image.width * requests[-1].image.height
+        if pixels > MAX_REQUEST_PIXELS:
+            raise InputError(f"row {number}: the pictures up to here have more than {MAX_REQUEST_PIXELS:,} pixels: send fewer")
+    return requests
 
 
 def _mask_mode(name: str) -> MaskMode:
@@ -107,12 +134,33 @@ def _request(row: Mapping[Any, Any], number: int, mode: MaskMode) -> EditRequest
         given = "a mask is given" if mask is not None else "no mask is given"
         raise InputError(f"row {number}: {given}, but mask_mode is '{mode}'")
     return EditRequest(
-        image=decode_picture(image, f"row {number}: image").convert("RGB"),
+        image=decode_picture(image, f"row {number}: image"),
         prompt=check_prompt(text("prompt"), f"row {number}: prompt"),
-        mask=None if mask is None else decode_picture(mask, f"row {number}: mask").convert("L"),
+        negative_prompt=one_line(text("negative_prompt")),
+        mask=None if mask is None else decode_mask(mask, f"row {number}: mask"),
         term=one_line(text("term")) or None,
         source_term=one_line(text("source_term")) or None,
     )
 
 
+def _refuse_other_code(code: Path) -> None:
+    """Raise MlflowException if the process has loaded other code than the one that was registered with this model.
+
+    A process has one package ``stages``. The model that is loaded first brings its own, and a second version would run on
+    the first one's code.
+
+    Args:
+        code: the package that was registered with the model; it is missing where this file is not in a model.
+    """
+    loaded = {name: Path(str(each.__file__)) for name, each in sys.modules.items() if getattr(each, "__file__", None)}
+    for name, path in loaded.items():
+        package, *parts = name.split(".")
+        if package != code.name or not code.is_dir():
+            continue
+        kept = code.joinpath(*parts, "__init__.py") if path.name == "__init__.py" else code.joinpath(*parts).with_suffix(".py")
+        if not (kept.is_file() and path.is_file() and kept.read_bytes() == path.read_bytes()):
+            raise MlflowException(f"{path} is loaded, which is not this model's own code: load the model in another process")
+
+
+_refuse_other_code(Path(__file__).parent / "code" / "stages")
 mlflow.models.set_model(EditorModel())

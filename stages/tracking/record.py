@@ -29,6 +29,7 @@ from stages.core.paths import CORPUS, DVC_FILE, LOCK_FILE, METRICS_FILE, PARAMS_
 from stages.core.shards import count_samples, list_shards
 from stages.corpus.samples import read_metadata
 from stages.tracking.lineage import COMMIT, changed_files, git_tags, libraries, outs_of, read_stages
+from stages.tracking.registry import NAME, Registered
 
 FOLDER = "lineage"  # a folder of the logged model
 RECORD = "lineage.json"
@@ -70,20 +71,27 @@ def save_record(client: MlflowClient, model_id: str, params: Params, weights: Ma
                 client.log_model_artifact(model_id, str(file), FOLDER)
 
 
-def fetch_record(client: MlflowClient, model_id: str, folder: Path) -> Path:
-    """Download the record of a logged model, and return the folder that holds RECORD and the KEPT_FILES.
+def fetch_record(client: MlflowClient, version: Registered, folder: Path) -> Path:
+    """Download the record of a version, and return the folder that holds RECORD and the KEPT_FILES.
+
+    The logged model is not asked: it disappears with the experiment, while the version and its files stay.
 
     Args:
         client: a client of the store.
-        model_id: the id of the logged model.
+        version: the version.
         folder: where to download to.
 
     Raises:
         InputError: there is no record, or a kill while it was written left it incomplete.
     """
-    if not any(item.path == f"{FOLDER}/{RECORD}" for item in client.list_logged_model_artifacts(model_id, FOLDER)):
+    return _fetch(client.get_model_version_download_uri(NAME, version.version), version.model_id, folder)
+
+
+def _fetch(location: str, model_id: str, folder: Path) -> Path:
+    """Download the record below ``location``, the files of a logged model; see :func:`fetch_record`."""
+    found = mlflow.artifacts.list_artifacts(artifact_uri=f"{location}/{FOLDER}")
+    if not any(Path(item.path).name == RECORD for item in found):
         raise InputError(f"logged model {model_id}: has no record; the stage evaluate writes one for the current model")
-    location = client.get_logged_model(model_id).artifact_location
     kept = Path(mlflow.artifacts.download_artifacts(f"{location}/{FOLDER}", dst_path=str(folder)))
     try:
         wanted = read_json(kept / RECORD)[FILES]
@@ -99,7 +107,7 @@ def _is_kept(client: MlflowClient, model_id: str) -> bool:
     """Return whether a logged model has a whole record."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            fetch_record(client, model_id, Path(folder))
+            _fetch(client.get_logged_model(model_id).artifact_location, model_id, Path(folder))
         except InputError:
             return False
     return True

@@ -101,8 +101,9 @@ def _signature(sampling: Sampling) -> ModelSignature:
     return ModelSignature(
         inputs=Schema(
             [
-                ColSpec(text, "image"),  # base64 of a PNG, JPEG or WebP
+                ColSpec(text, "image"),  # base64 of a PNG, JPEG, WebP or another format that the corpus may have
                 ColSpec(text, "prompt"),
+                ColSpec(text, "negative_prompt", required=False),
                 ColSpec(text, "mask", required=False),  # base64 of a picture, white where the picture may change
                 ColSpec(text, "term", required=False),
                 ColSpec(text, "source_term", required=False),

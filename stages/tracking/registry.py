@@ -5,6 +5,7 @@ The alias ``champion`` names the version to use, ``challenger`` the newest one t
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from stages.tracking.store import connect
 NAME = "iedit"
 CHAMPION, CHALLENGER = "champion", "challenger"
 CHAMPION_URI = f"models:/{NAME}@{CHAMPION}"
+ADDRESS = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))")  # the model's name, and an alias or a number
 DIGEST, CASES, METRIC = "iedit.digest", "iedit.cases_digest", "metric."  # tags of a version
 
 
@@ -64,10 +66,12 @@ def find_version(uri: str) -> Registered:
     """Return the version that ``models:/iedit@ALIAS``, ``models:/iedit/VERSION`` or a bare number names.
 
     Raises:
-        InputError: there is no such version.
+        InputError: there is no such version, or the text is none of these.
     """
     client = connect(create=False)
-    return read_version(client, _find(client, uri if uri.startswith("models:/") else f"models:/{NAME}/{uri}"))
+    if uri.isascii() and uri.isdecimal():
+        uri = f"models:/{NAME}/{uri}"
+    return read_version(client, _find(client, uri))
 
 
 def version_by_alias(client: MlflowClient, alias: str) -> str | None:
@@ -151,11 +155,13 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
 
 
 def _find(client: MlflowClient, uri: str) -> ModelVersion:
-    name, separator, alias = uri.removeprefix("models:/").partition("@")
+    parts = ADDRESS.fullmatch(uri)
+    if parts is None:
+        raise InputError(f"{uri}: names no version, as a number, models:/{NAME}/NUMBER or {CHAMPION_URI} do")
+    name, alias, number = parts.groups()
     try:
-        if separator:
+        if alias is not None:
             return client.get_model_version_by_alias(name, alias)
-        name, _, number = name.partition("/")
         return client.get_model_version(name, number)
     except MlflowException as error:
         raise InputError(f"{uri}: {first_line(error)}") from error

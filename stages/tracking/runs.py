@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from stages.core.params import Params
@@ -54,6 +55,16 @@ def find_run(model_digest: str) -> str | None:
         [experiment_id(client)], f"tags.`{MODEL_DIGEST}` = '{model_digest}'", max_results=1, order_by=["start_time DESC"]
     )
     return str(runs[0].info.run_id) if runs else None
+
+
+def read_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run, or None if it was deleted for good; one of a deleted experiment can still be read."""
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
 
 
 def run_for_results(trained: str | None, params: Params) -> str | None:

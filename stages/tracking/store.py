@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
@@ -15,53 +14,39 @@ from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from stages.core.errors import InputError
 from stages.tracking.errors import is_refused, store_error
+from stages.tracking.location import ARTIFACTS, check_store, own_uri, project, tracking_uri
 
 EXPERIMENT = "iedit"
-DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default
-ARTIFACTS = Path("mlruns")  # beside it
 TIMEOUT = 4  # seconds until the first answer: resolving names, connecting, and a server that sends a byte now and then
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # An ImportError means that a database's driver is missing.
 CONNECTION_ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError)
 
 
-def tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI or, without it, the address of the SQLite file in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _own_uri()
-
-
-def _own_uri() -> str:
-    # Absolute: MLflow keeps one store per URI, whichever folder the process was in when it saw the URI first.
-    return f"sqlite:///{_project() / DATABASE}"
-
-
-def _project() -> Path:
-    """Return the project's folder, also from the copies of it that DVC runs queued experiments in."""
-    return Path(os.environ.get("DVC_ROOT", "")).absolute()
-
-
 def connect(*, create: bool = True) -> MlflowClient:
-    """Return a client of a store that has answered. The project's experiment exists afterwards and is the active one.
+    """Return a client of a store that has answered.
 
     Args:
-        create: whether to make the SQLite file if it is missing. Readers pass False: an empty store has nothing to read.
+        create: whether to make the SQLite file and the project's experiment if they are missing, and make the experiment
+            the active one. Readers of the registry pass False: an empty store has nothing to read, and the registered
+            versions outlive an experiment that was deleted.
 
     Raises:
         InputError: the server does not answer within :data:`TIMEOUT` seconds, or cannot be used.
         NoRoomError: the disk of the SQLite file is full.
     """
     uri = tracking_uri()
-    if not create and uri == _own_uri() and not (_project() / DATABASE).exists():
-        raise InputError(f"{DATABASE}: no such file; run from the folder of the project, or set MLFLOW_TRACKING_URI")
+    if not create:
+        check_store()
     try:
         with without_retries(TIMEOUT):  # a training that cannot log must not start
             _wait_for_answer(uri)
             mlflow.set_tracking_uri(uri)
-            if uri == _own_uri() and mlflow.get_experiment_by_name(EXPERIMENT) is None:
+            if create and uri == own_uri() and mlflow.get_experiment_by_name(EXPERIMENT) is None:
                 _create_experiment()
-            mlflow.set_experiment(EXPERIMENT)
+            if create:
+                mlflow.set_experiment(EXPERIMENT)
     except CONNECTION_ERRORS as error:
         raise store_error(f"tracking server {uri}{' refuses' if is_refused(error) else ''}", error) from error
     return MlflowClient()
@@ -73,7 +58,7 @@ def _create_experiment() -> None:
     MLflow would put them below the current folder of the process.
     """
     try:
-        mlflow.create_experiment(EXPERIMENT, artifact_location=(_project() / ARTIFACTS / EXPERIMENT).as_uri())
+        mlflow.create_experiment(EXPERIMENT, artifact_location=(project() / ARTIFACTS / EXPERIMENT).as_uri())
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):  # another process has just created it
             raise

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from stages.corpus.images import FORMATS
 from stages.editing.pictures import decode_picture
 from tests.ops.platform import Platform, free_port, until
 from tests.support.small_project import commit, make_project, run, set_params
@@ -128,10 +129,9 @@ def test_champion_is_evaluated_on_new_cases(platform):
 
 @pytest.fixture(scope="module")
 def served(platform) -> Iterator[str]:
-    """The address at which ``mlflow models serve`` serves the champion."""
+    """The address at which ``iedit serve`` serves the champion."""
     port = free_port()
-    command = ["mlflow", "models", "serve", "--model-uri", "models:/iedit@champion", "--env-manager", "local"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command = ["iedit", "serve", "--model", "models:/iedit@champion", "--port", str(port)]
     log = (platform.project / "logs" / "serve.log").open("w")
     server = subprocess.Popen(
         command, cwd=platform.project.parent, env=platform.environment, stdout=log, stderr=log, start_new_session=True
@@ -174,10 +174,10 @@ def test_the_champion_edits_over_rest(platform, served):
     ("changes", "message"),
     [
         ({"row": {"image": "not base64!"}}, "row 0: image: not base64: Only base64 data is allowed"),
-        ({"row": {"image": "aGVsbG8="}}, "row 0: image: not an image (PNG, JPEG, WEBP)"),
+        ({"row": {"image": "aGVsbG8="}}, f"row 0: image: not an image ({', '.join(FORMATS)})"),
         ({"row": {"prompt": " "}}, "row 0: prompt: must not be blank"),
         ({"row": {"prompt": 5}}, "row 0: prompt: must be text, is int"),
-        ({"strength": 1.5}, "strength = 1.5: Input should be less than or equal to 1"),
+        ({"strength": 1.5}, "strength = 1.5: must be a number, above 0 and at most 1"),
         ({"num_images": 99}, "number of images = 99: allowed is 1 to 16"),
         ({"mask_mode": "magic"}, "mask_mode = 'magic': allowed are predicted, given, none"),
         ({"mask_mode": "given"}, "row 0: no mask is given, but mask_mode is 'given'"),
@@ -192,7 +192,7 @@ def test_invalid_request_is_answered_in_one_line(platform, served, changes, mess
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no JSON", "valid JSON"),
+        (b"no JSON", "not JSON"),
         (b"{}", "exactly one of the input fields"),
         (b'{"dataframe_records": [{"prompt": "a dog"}]}', "missing inputs ['image']"),
         (b'{"dataframe_records": [{"image": "", "prompt": "a"}], "params": {"strength": "high"}}', "'strength'"),

@@ -75,5 +75,5 @@ def keep_record(version: registry.Registered) -> dict:
     weights = {"train.clip": {"name": "a/clip", "revision": "main", "identity": "c" * 40}}
     record.save_record(store.connect(), version.model_id, read_params(), weights)
     Path("kept").mkdir(exist_ok=True)
-    folder = record.fetch_record(store.connect(), version.model_id, Path("kept").absolute())
+    folder = record.fetch_record(store.connect(), version, Path("kept").absolute())
     return json.loads((folder / "lineage.json").read_text())

@@ -6,7 +6,9 @@ import signal
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stages.cli import main as cli
@@ -14,6 +16,7 @@ from stages.cli.edit import load_model
 from stages.core.files import write_json
 from stages.core.params import Sampling
 from stages.core.params_file import read_params
+from stages.models.segmenter import Segmenter
 
 NOT_AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 
@@ -111,13 +114,51 @@ class TestRegisteredModel:
             (["photo.png", "p", "--output", "a.txt"], "output a.txt: its name must end in one of .png"),
             (["photo.png", "p", "--output", "no/a.png"], "output no/a.png: no such folder: no"),
             (["photo.png", "p", "--images", "99"], "number of images = 99"),
-            (["photo.png", "p", "--strength", "2"], "strength = 2.0"),
+            (["photo.png", "p", "--strength", "2"], "strength = 2.0: must be a number, above 0 and at most 1"),
+            (["photo.png", "p", "--steps", "0"], "steps = 0: must be a whole number, above 0 and at most 999"),
+            (
+                ["photo.png", "p", "--guidance-scale", "1e308"],
+                "guidance_scale = 1e+308: must be a number, at least 1",
+            ),
+            (["photo.png", "p", "--negative-prompt", "q", "--guidance-scale", "1"], "a negative prompt needs guidance"),
+            (["photo.png", "p " * 200], "prompt: longer than the model reads; it would not see the end, 'p p p"),
+            (["photo.png", "p", "--mask", "black.png"], "the mask marks nothing at the model's own size"),
             (["photo.png", "p", "--model", "models:/iedit@none"], "models:/iedit@none: "),
             (["photo.png", "p", "--model", "models:/iedit/77"], "models:/iedit/77: "),
-            (["photo.png", "p", "--model", "nowhere"], "model nowhere: neither a folder"),
+            (
+                ["photo.png", "p", "--model", "nowhere"],
+                "model nowhere: neither a folder nor models:/NAME@ALIAS nor",
+            ),
         ],
     )
-    def test_refusals(self, champion, capsys, arguments, message):
+    def test_refusals(self, champion, capsys, monkeypatch, tmp_path, arguments, message):
+        Image.new("L", (48, 40)).save(tmp_path / "black.png")
+        arguments = [str(tmp_path / each) if each == "black.png" else each for each in arguments]
         assert cli.main(["edit", *arguments]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith(f"error: {message}")
+
+    def test_where_nothing_is_found_the_options_are_named(self, champion, capsys, monkeypatch):
+        monkeypatch.setattr(Segmenter, "probabilities", lambda _, images, prompts: torch.zeros(len(images), 1, 32, 32))
+        assert edit("--term", "cow", "--source-term", "sheep") == 2
+        wanted = "error: nothing in the picture looks like 'cow' nor 'sheep': --source-term names what stands there now, --mask"
+        assert capsys.readouterr().err.splitlines()[-1].startswith(wanted)
+
+    def test_transparent_and_deep_pictures_are_edited_as_ingested(self, champion, tmp_path):
+        """The same model, seed and prompt: so equal results mean equal inputs."""
+        disc = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
+        disc.paste((200, 30, 30, 255), (10, 10, 30, 30))
+        white = Image.new("RGB", (40, 40), "white")
+        white.paste((200, 30, 30), (10, 10, 30, 30))
+        ramp = np.linspace(0, 65535, 40).astype(np.uint16)[None].repeat(40, axis=0)
+        flat = Image.fromarray((ramp >> 8).astype(np.uint8))
+        pictures = {"disc": disc, "white": white, "deep": Image.fromarray(ramp), "flat": flat}
+        results = {}
+        for name, picture in pictures.items():
+            picture.save(tmp_path / f"{name}.png")
+            output = tmp_path / f"{name}-edited.png"
+            arguments = ["edit", tmp_path / f"{name}.png", "a dog", "--no-mask", "--output", output]
+            assert cli.main(list(map(str, arguments))) == 0
+            results[name] = output.read_bytes()
+        assert results["disc"] == results["white"]
+        assert results["deep"] == results["flat"]

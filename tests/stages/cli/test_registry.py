@@ -1,6 +1,8 @@
 """The commands that operate the registry: promote, rollback, history, lineage."""
 
+import fcntl
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 
 from stages.cli import main as cli
 from stages.core.files import file_digest, write_json
+from stages.core.paths import LOCK
 from stages.corpus.samples import CorpusSample, write_corpus
 from stages.tracking import history, lineage, store
 from tests.support import ROOT
@@ -84,6 +87,8 @@ def test_deleted_version_stays_in_the_history(client, judge, capsys):
         (["rollback"], "there is no champion to roll back from"),
         (["lineage", "9"], "models:/iedit/9: "),
         (["lineage", "1"], "logged model m-"),
+        (["lineage", "nonsense"], "nonsense: names no version, as a number, models:/iedit/NUMBER or models:/iedit@champion do"),
+        (["promote", "nonsense", "--force"], "nonsense: names no version"),
         (["reproduce", "models:/iedit@champion"], "models:/iedit@champion: "),
     ],
 )
@@ -122,7 +127,7 @@ class TestLineage:
             CorpusSample(key=str(n), image=picture, alt_text="", metadata={"origin": {"name": f"photo {n}"}}) for n in (0, 1)
         ]
         write_corpus(Path("data/corpus/00000.tar"), samples)
-        sidecar = {"fingerprint": "", "digest": "", "done": 2, "dropped": {}, "notes": []}
+        sidecar = {"fingerprint": "", "settings": "", "digests": [""], "done": 2, "dropped": {}, "notes": []}
         write_json(Path("data/corpus/00000.done.json"), sidecar)
         client = store.connect()
         tags = {"mlflow.source.git.commit": "c0ffee", "iedit.git_dirty": "true"}
@@ -147,3 +152,39 @@ class TestLineage:
         for command in ("lineage", "reproduce"):
             assert cli.main([command, "1"]) == 2
             assert capsys.readouterr().err.endswith(": its record is incomplete; the stage evaluate writes it again\n")
+
+    def test_a_deleted_experiment_or_run_costs_nothing_else(self, version, capsys):
+        client = store.connect()
+        run_id = client.create_run(store.experiment_id(client)).info.run_id
+        tags = {"iedit.digest": "e"}
+        made = client.create_model_version(
+            "iedit", f"models:/{version.model_id}", run_id=run_id, model_id=version.model_id, tags=tags
+        )
+        history.promote(str(made.version), "test")
+        keep_record(version)
+        client.delete_experiment(store.experiment_id(client))
+        commands = (["lineage", str(made.version)], ["history"])
+        outputs = []
+        for command in commands:
+            assert cli.main(command) == 0
+            outputs.append(capsys.readouterr().out)
+        assert f"training   run {run_id}" in outputs[0]
+        assert "version 2  promoted" in outputs[1]
+        subprocess.run(["mlflow", "gc", "--backend-store-uri", store.tracking_uri()], check=True, capture_output=True)
+        assert cli.main(commands[0]) == 0
+        assert f"training   run {run_id}, which was deleted since" in capsys.readouterr().out
+
+
+def test_promote_does_not_wait_for_a_stage(client, judge, capsys):
+    LOCK.parent.mkdir()
+    with LOCK.open("w") as file:
+        file.write("evaluate (process 7)")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert run(capsys, "promote", "1") == (
+            2,
+            "",
+            "error: iedit promote: evaluate (process 7) is at work in this folder; try again when it has ended\n",
+        )
+        code, _, error = run(capsys, "promote", "9")  # a mistake is reported first
+    assert (code, error.startswith("error: models:/iedit/9: ")) == (2, True)

@@ -2,12 +2,14 @@
 
 import copy
 import json
+import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from stages.cli import main as cli
-from stages.cli.summary import REFERENCE_METRICS, SAMPLE, SAMPLE_EDIT, TABLE
+from stages.cli.summary import REFERENCE_METRICS, SAMPLE, SAMPLE_EDIT
 from stages.core.files import write_json
 from stages.core.paths import METRICS_FILE
 from stages.tracking import registry
@@ -17,10 +19,10 @@ from tests.support.registered import EXAMPLE
 
 @pytest.fixture
 def no_model(tmp_path, monkeypatch) -> Path:
-    """The current folder, with a table of results and no registered model."""
+    """The current folder, with results and no registered model."""
     monkeypatch.chdir(tmp_path)
-    TABLE.parent.mkdir(parents=True)
-    TABLE.write_text("| method |\n")
+    METRICS_FILE.parent.mkdir(parents=True)
+    shutil.copy(ROOT / REFERENCE_METRICS, METRICS_FILE)
     monkeypatch.setattr(registry, "latest_version", lambda: None)
     return tmp_path
 
@@ -33,7 +35,21 @@ def test_without_a_model_it_says_so(no_model, capsys):
 def test_without_a_run_it_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["summary"]) == 2
-    assert capsys.readouterr().err.startswith("error: reports/latest/table.md: no such file")
+    assert capsys.readouterr().err.startswith("error: reports/latest/metrics.json: no such file")
+
+
+def test_its_table_fits_in_80_columns(no_model, capsys):
+    assert cli.main(["summary"]) == 0
+    table, _, rest = capsys.readouterr().out.partition("\n\n")
+    lines = [unicodedata.normalize("NFC", line) for line in table.splitlines()]
+    assert max(sum(not unicodedata.combining(letter) for letter in line) for line in lines) <= 80
+    assert lines[0].split() == ["SDEdit", "Inpainting", "InstructPix2Pix", "iEdit", "iEdit-M"]
+    scores = {label: values for label, *values in (line.rsplit(maxsplit=5) for line in lines[2:-1])}
+    metrics = json.loads(METRICS_FILE.read_text())["systems"]
+    wanted = [metrics[name]["clip_score"] for name in ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")]
+    assert [float(score.strip("*")) for score in scores["CLIPScore (%) ↑"]] == pytest.approx(wanted, abs=0.005)
+    assert scores["CLIPScore (%) ↑"][-1].endswith("*")
+    assert "reports/latest/table.md" in rest
 
 
 class TestReference:
@@ -65,10 +81,9 @@ class TestReference:
         (line,) = self.compare(capsys, lambda metrics: metrics["systems"]["iedit"].update(kid_judge_features=0.5))
         assert line.startswith("compared  differs from the committed reference: the largest difference of a score is 0.42 (KID")
 
-    @pytest.mark.parametrize("missing", [METRICS_FILE, REFERENCE_METRICS])
-    def test_without_one_of_the_two_nothing_is_compared(self, no_model, capsys, missing):
+    def test_without_a_reference_nothing_is_compared(self, no_model, capsys):
         self.compare(capsys, lambda _: None)
-        missing.unlink()
+        REFERENCE_METRICS.unlink()
         assert cli.main(["summary"]) == 0
         assert "compared" not in capsys.readouterr().out
 
@@ -89,10 +104,10 @@ class TestReference:
 def sample(champion, registered_project):
     """The project of the champion, with a table and a sample to edit, which are removed again."""
     SAMPLE.parent.mkdir(parents=True)
-    TABLE.write_text("| method | CLIPScore |\n")
+    shutil.copy(ROOT / REFERENCE_METRICS, METRICS_FILE)
     EXAMPLE.image.save(SAMPLE)
     yield registered_project
-    for path in (TABLE, SAMPLE, SAMPLE_EDIT):
+    for path in (METRICS_FILE, SAMPLE, SAMPLE_EDIT):
         path.unlink()
     SAMPLE.parent.rmdir()
 
@@ -101,7 +116,7 @@ def test_it_shows_a_command_to_try(champion, sample, capsys):
     write_json(SAMPLE_EDIT, {"prompt": "a dog on the beach", "term": "dog", "source_term": "cat"})
     assert cli.main(["summary"]) == 0
     printed = capsys.readouterr().out
-    assert "| method | CLIPScore |" in printed
+    assert "CLIPScore (%) ↑" in printed
     assert f"models:/iedit/{champion.version}, the champion" in printed
     assert "iedit edit reports/latest/samples/source.png 'a dog on the beach'" in printed
 

@@ -1,6 +1,11 @@
 """The registered model as MLflow loads and serves it."""
 
+import base64
+import shutil
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlflow
@@ -12,12 +17,22 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 from PIL import Image
 
+from stages.core.errors import InputError
+from stages.editing.editor import Editor
 from stages.editing.pictures import decode_picture, encode_picture
-from stages.tracking import store
-from stages.tracking.pyfunc_model import EditorModel
+from stages.editing.request import MaskMode
+from stages.tracking import registry, store
+from stages.tracking.pyfunc_model import EditorModel, _requests
 from tests.support.registered import EXAMPLE, SAMPLING
+from tests.support.samples import encoded
 
+OPTIONAL = ("negative_prompt", "mask", "term", "source_term")
+LONG = "a dog on the beach " * 40
 NARROW = encode_picture(Image.new("RGB", (300, 2)))
+
+
+def encoded_mask(mask: Image.Image) -> str:
+    return base64.b64encode(encoded(mask)).decode()
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +56,21 @@ def predict(request, registered_project, served):
 
 def test_signature(served):
     required = {spec.name: spec.required for spec in served.metadata.signature.inputs}
-    assert required == {"image": True, "prompt": True, "mask": False, "term": False, "source_term": False}
+    assert required == {"image": True, "prompt": True} | dict.fromkeys(OPTIONAL, False)
     defaults = {spec.name: spec.default for spec in served.metadata.signature.params}
     assert defaults["num_inference_steps"] == SAMPLING.steps
     assert defaults["mask_mode"] == "predicted"
 
 
 def test_predict(predict):
-    image, black = encode_picture(EXAMPLE.image), encode_picture(Image.new("L", (32, 32)))
+    image, mask = encode_picture(EXAMPLE.image), encoded_mask(Image.new("L", (32, 32), 1))
     table = pd.DataFrame([{"image": image, "prompt": "a dog", "term": "dog"}, {"image": image, "prompt": "a cat"}])
     edits = predict(table, params={"num_images": 2, "seed": 3})
     assert edits[["row", "number"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert decode_picture(edits["image"][0]).size == (32, 32)
     assert edits["image"][0] != edits["image"][1]
     pd.testing.assert_frame_equal(edits, predict(table, params={"num_images": 2, "seed": 3}))
-    given = pd.DataFrame([{"image": image, "prompt": "a dog", "mask": black}])
+    given = pd.DataFrame([{"image": image, "prompt": "a dog", "mask": mask}])
     assert len(predict(given, params={"mask_mode": "given"})) == 1
 
 
@@ -63,15 +78,24 @@ def test_predict(predict):
     ("changes", "params", "message"),
     [
         ({"image": "not base64!"}, {}, "row 0: image: not base64"),
-        ({"image": "aGVsbG8="}, {}, r"row 0: image: not an image \(PNG, JPEG, WEBP\)"),
+        ({"image": "aGVsbG8="}, {}, r"row 0: image: not an image \(PNG, JPEG, WEBP"),
         ({"image": ""}, {}, "row 0: image must not be empty"),
         ({"prompt": ""}, {}, "row 0: prompt: must not be blank"),
         ({"prompt": " \n\x1b "}, {}, "row 0: prompt: must not be blank"),
         ({"mask": encode_picture(EXAMPLE.image)}, {}, "a mask is given, but mask_mode is 'predicted'"),
         ({}, {"mask_mode": "given"}, "no mask is given, but mask_mode is 'given'"),
         ({}, {"mask_mode": "magic"}, "mask_mode = 'magic': allowed are predicted, given, none"),
-        ({}, {"strength": 0.0}, "strength = 0.0"),
-        ({}, {"strength": 1.5}, "strength = 1.5"),
+        ({}, {"strength": 0.0}, "strength = 0.0: must be a number, above 0 and at most 1"),
+        ({}, {"strength": 1.5}, "strength = 1.5: must be a number, above 0 and at most 1"),
+        ({}, {"guidance_scale": 1e308}, r"guidance_scale = 1e\+308: must be a number, at least 1 and at most 100"),
+        ({}, {"num_images": 16, "num_inference_steps": 999}, "1 rows × 16 images × 999 steps = 15,984: allowed in one request"),
+        ({"prompt": LONG}, {}, "row 0: prompt: longer than the model reads; it would not see the end, 'a dog on the beach"),
+        ({"negative_prompt": "a cat"}, {"guidance_scale": 1.0}, "row 0: a negative prompt needs guidance"),
+        (
+            {"mask": encoded_mask(Image.new("L", (32, 32)))},
+            {"mask_mode": "given"},
+            "row 0: the mask marks nothing at the model's own size",
+        ),
         ({}, {"strength": 0.1}, "no step is left"),
         ({}, {"num_images": 0}, "number of images = 0: allowed is 1 to 16"),
         (
@@ -92,3 +116,76 @@ def test_invalid_request_is_answered_in_one_line(predict, served, changes, param
         answer = client.post("/invocations", json={"dataframe_records": [row], "params": params})
     assert answer.status_code == 400
     assert answer.json()["message"] == caught.value.message
+
+
+def ask(served, content: dict) -> tuple[int, dict]:
+    """Send a request to what ``mlflow models serve`` runs."""
+    with TestClient(scoring_server.init(served)) as client:
+        answer = client.post("/invocations", json=content)
+    return answer.status_code, answer.json()
+
+
+def row(**changes: object) -> dict:
+    return {"image": encode_picture(EXAMPLE.image), "prompt": "a dog", "term": "dog"} | changes
+
+
+NULLS = ("num_images", "seed", "mask_mode", "strength", "guidance_scale", "num_inference_steps")
+
+
+def test_null_is_the_default(served, monkeypatch):
+    monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")
+    status, wanted = ask(served, {"dataframe_records": [row()]})
+    assert status == 200
+    for name in NULLS:
+        assert ask(served, {"dataframe_records": [row()], "params": {name: None}}) == (200, wanted)
+    assert ask(served, {"dataframe_records": [row(**dict.fromkeys(OPTIONAL[:2]))]}) == (200, wanted)
+
+
+def test_pictures_of_a_request_are_bounded(registered_project, monkeypatch):
+    monkeypatch.setattr("stages.tracking.pyfunc_model.MAX_REQUEST_PIXELS", 3 * 32 * 32)
+    with pytest.raises(InputError, match=r"^row 3: the pictures up to here have more than 3,072 pixels: send fewer$"):
+        _requests(pd.DataFrame([row()] * 4), MaskMode.NONE)
+    assert len(_requests(pd.DataFrame([row()] * 3), MaskMode.NONE)) == 3
+
+
+def test_an_unexpected_error_is_one_line_without_paths(served, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error", "/a/path")
+
+    monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")
+    monkeypatch.setattr(Editor, "edit", fail)
+    status, answer = ask(served, {"dataframe_records": [row()]})
+    assert (status, answer["error_code"]) == (500, "INTERNAL_ERROR")
+    assert answer["message"] == "the edit failed: OSError; see the log"
+    assert "stack_trace" not in answer
+
+
+def test_an_edit_ends_with_the_servers_patience(served, monkeypatch):
+    monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0")
+    with pytest.raises(MlflowException, match="not done within 0 seconds: see MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"):
+        served.predict(pd.DataFrame([row()]))
+
+
+@pytest.fixture
+def second(champion, tmp_path) -> Path:
+    """The folder of another version: the champion's, with a change in its code."""
+    folder = tmp_path / "second"
+    shutil.copytree(registry.fetch_model(store.connect(), registry.CHAMPION_URI), folder)
+    module = folder / "code/stages/editing/editor.py"
+    module.write_text(module.read_text() + "\nWHOSE = 'second'\n")
+    return folder
+
+
+def test_a_version_does_not_run_on_others_code(second, served):
+    with pytest.raises(MlflowException, match="not this model's own code: load the model in another process") as caught:
+        mlflow.pyfunc.load_model(str(second))
+    assert "\n" not in str(caught.value)
+    assert len(served.predict(pd.DataFrame([row()]))) == 1
+
+
+@pytest.mark.exhaustive
+def test_a_version_alone_runs_on_its_own_code(second, tmp_path):
+    code = f"import mlflow; mlflow.pyfunc.load_model({str(second)!r}); import stages.editing.editor as e; print(e.WHOSE)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "second\n"

@@ -48,7 +48,7 @@ def test_record_holds_every_stage_and_the_commit(version):
 
 def test_files_are_kept_beside_the_record(version):
     keep_record(version)
-    folder = record.fetch_record(store.connect(), version.model_id, Path("kept").absolute())
+    folder = record.fetch_record(store.connect(), version, Path("kept").absolute())
     for path in (Path("params.yaml"), Path("dvc.lock"), Path("reports/latest/metrics.json")):
         assert (folder / path.name).read_bytes() == path.read_bytes()
 
@@ -90,7 +90,7 @@ def test_record_from_before_scores_were_kept_is_whole(version):
     path.write_text(json.dumps(content))
     path.with_name("metrics.json").unlink()
     Path("fetched").mkdir()
-    folder = record.fetch_record(store.connect(), version.model_id, Path("fetched").absolute())
+    folder = record.fetch_record(store.connect(), version, Path("fetched").absolute())
     assert not (folder / "metrics.json").exists()
 
 
@@ -102,6 +102,6 @@ def test_record_without_dvc_has_no_upstream_stages(version, monkeypatch, missing
     record.save_record(store.connect(), version.model_id, read_params(), {})
     shutil.rmtree("kept", ignore_errors=True)
     Path("kept").mkdir()
-    kept = record.fetch_record(store.connect(), version.model_id, Path("kept").absolute())
+    kept = record.fetch_record(store.connect(), version, Path("kept").absolute())
     stages = json.loads((kept / "lineage.json").read_text())["stages"]
     assert set(stages) == (set() if "dvc.yaml" in missing else {"train", "evaluate"})

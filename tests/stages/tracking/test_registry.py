@@ -70,3 +70,44 @@ def test_other_failures_to_set_an_alias_are_raised(client, monkeypatch, there):
     with pytest.raises(InputError, match=r"^tracking store: gone$"), store_errors_in_one_line():
         history.promote(second.version, "test")
     assert champion_number() == (first.version if there else None)
+
+
+NO_VERSIONS = (
+    "nonsense",
+    "models:/iedit",
+    "models:/iedit/",
+    "models:/iedit@",
+    "models:/iedit/1/2",
+    "models:/iedit/x",
+    "-1",
+    "",
+)
+
+
+@pytest.mark.parametrize("text", [*NO_VERSIONS, "\u0663"])  # a digit of another script
+def test_what_names_no_version_is_refused_with_the_forms(client, text):
+    with pytest.raises(InputError, match=r": names no version, as a number, models:/iedit/NUMBER or "):
+        registry.find_version(text)
+
+
+class TestDeletedExperiment:
+    """The registry outlives the experiment that its versions were trained in."""
+
+    @pytest.fixture
+    def client(self, client):
+        register(client)
+        history.promote("1", "test")
+        client.delete_experiment(store.experiment_id(client))
+        return client
+
+    def test_versions_and_history_are_read(self, client):
+        assert registry.find_version("1") == registry.current_champion() == registry.latest_version()
+        assert [event.version for event in history.read_events(client)] == ["1"]
+
+    def test_what_writes_runs_says_that_it_is_deleted(self, client):
+        with pytest.raises(InputError, match="deleted experiment 'iedit'"):
+            store.connect()
+
+    def test_readers_bring_nothing_back(self, client):
+        store.connect(create=False)
+        assert client.get_experiment_by_name(store.EXPERIMENT).lifecycle_stage == "deleted"

@@ -1,0 +1,37 @@
+"""Where the tracking store is: the project's own SQLite file, or the server that MLFLOW_TRACKING_URI names.
+
+Nothing here imports MLflow, so that a missing store is reported at once.
+"""
+
+import os
+from pathlib import Path
+
+from stages.core.errors import InputError
+
+DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default
+ARTIFACTS = Path("mlruns")  # beside it
+
+
+def tracking_uri() -> str:
+    """Return MLFLOW_TRACKING_URI or, without it, the address of the SQLite file in the project's folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or own_uri()
+
+
+def own_uri() -> str:
+    """Return the address of the SQLite file in the project's folder."""
+    # Absolute: MLflow keeps one store per URI, whichever folder the process was in when it saw the URI first.
+    return f"sqlite:///{project() / DATABASE}"
+
+
+def project() -> Path:
+    """Return the project's folder, also from the copies of it that DVC runs queued experiments in."""
+    return Path(os.environ.get("DVC_ROOT", "")).absolute()
+
+
+def check_store() -> None:
+    """Raise InputError if the store is the project's own SQLite file, and there is none."""
+    if tracking_uri() == own_uri() and not (project() / DATABASE).exists():
+        raise InputError(
+            f"{DATABASE}: no such file, so no model is registered here; run from the folder of a project in which the pipeline"
+            " has run, or set MLFLOW_TRACKING_URI"
+        )
