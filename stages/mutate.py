@@ -1,6 +1,6 @@
 """Stage mutate: turn captions into edit prompts."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 from stages.common.parquet import read_table, write_table
 from stages.common.seeds import derive_seed
@@ -20,12 +20,12 @@ from stages.core.shards import (
     map_shards,
     pass_on_counts,
 )
-from stages.language.mutation import Mutation, mutate_caption
 from stages.language.rules import Rules, read_rules, vocabulary_file
 from stages.language.wordnet import wordnet_digest
+from stages.pairing.columns import EDITS_TABLE
 
 SUFFIX = ".parquet"
-COLUMNS = dict.fromkeys(("key", "caption", *(field.name for field in fields(Mutation))), "string")
+CAPTIONS_TABLE = {"key": "string", "caption": "string"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,28 +37,39 @@ class MutationWorker:
 
     def load(self) -> Work:
         """Read the rules and the vocabulary."""
-        return _Mutation(rules=read_rules(self.config), seed=self.seed)
+        return _Editing(rules=read_rules(self.config), seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Mutation:
+class _Editing:
     rules: Rules
     seed: int
 
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
-        """Write a table of edits in the order of the captions; captions without an edit are dropped."""
+        """Write a table of edits in the order of the captions; captions without an edit are dropped.
+
+        An edit depends on its key and caption, so those in the earlier table are kept.
+        """
+        from stages.language.mutation import Mutation, mutate_caption  # reads the dictionary, which takes seconds
+
         result = ShardResult()
+        earlier = [row for path in files.previous for row in read_table(path, EDITS_TABLE)]
+        kept = {(row["key"], row["caption"]): row for row in earlier}
         rows = []
-        for row in read_table(task.inputs[0], {"key": "string", "caption": "string"}):
-            caption = one_line(row["caption"])
-            edit = mutate_caption(caption, self.rules, derive_seed(self.seed, "mutate", row["key"]))
-            if isinstance(edit, Mutation):
-                rows.append({"key": row["key"], "caption": caption} | asdict(edit))
+        for row in read_table(task.inputs[0], CAPTIONS_TABLE):
+            key, caption = row["key"], one_line(row["caption"])
+            if (key, caption) in kept:
+                rows.append(kept[key, caption])
+                result.reused += 1
             else:
-                result.dropped[edit.value] += 1
+                edit = mutate_caption(caption, self.rules, derive_seed(self.seed, "mutate", key))
+                if isinstance(edit, Mutation):
+                    rows.append({"key": key, "caption": caption} | asdict(edit))
+                else:
+                    result.dropped[edit.value] += 1
             advance(1)
         result.done = len(rows)
-        write_table(files.output, rows, COLUMNS)
+        write_table(files.output, rows, EDITS_TABLE)
         return result
 
 

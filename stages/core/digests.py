@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stages.core.files import file_digest, read_json, value_digest, write_json
+from stages.core.files import TEMPORARY_SUFFIX, file_digest, read_json, remove, value_digest, write_json
 from stages.core.paths import DIGESTS
 
 SETTLED = 2.0  # seconds; the coarsest times of usual file systems
@@ -28,6 +28,8 @@ class Digests:
         self._changed: set[Path] = set()
 
     def __enter__(self) -> Self:
+        for path in self._memory.glob(f"*{TEMPORARY_SUFFIX}"):  # of a run that was killed
+            remove(path)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -13,13 +13,14 @@ import zipfile
 import zlib
 from functools import cache
 from pathlib import Path
-
-import nltk
-from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
+from typing import TYPE_CHECKING
 
 from stages.core.errors import InputError, first_line
 from stages.core.files import NoRoomError, file_digest, value_digest, written_aside
 from stages.core.paths import NLTK_DATA
+
+if TYPE_CHECKING:
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
 DICTIONARY = NLTK_DATA / "corpora" / "wordnet"
 DEBIAN_PACKAGES = ("wordnet-base", "wordnet-sense-index")
@@ -34,8 +35,8 @@ FILES = (
 )
 """The files that NLTK's reader opens."""
 
-DAMAGE = (AssertionError, LookupError, OSError, RuntimeError, StopIteration, ValueError, WordNetError)
-"""The errors that the reader raises for damaged or truncated files."""
+DAMAGE = (AssertionError, LookupError, OSError, RuntimeError, StopIteration, ValueError)
+"""The errors that the reader raises for damaged or truncated files, besides its own."""
 
 LEXNAMES = [
     "adj.all",
@@ -88,19 +89,22 @@ LEXNAMES = [
 
 
 @cache
-def wordnet() -> WordNetCorpusReader:
+def wordnet() -> "WordNetCorpusReader":
     """Return the dictionary, read into memory; a process's first call takes seconds.
 
     Raises:
         InputError: it is missing, lacks a file, or is damaged.
     """
+    import nltk  # takes seconds, which whoever only asks for the digest is spared
+
     _check_presence()
     nltk.data.path.insert(0, str(NLTK_DATA.resolve()))  # NLTK reads nothing outside its path
     from nltk.corpus import wordnet as reader
+    from nltk.corpus.reader.wordnet import WordNetError
 
     try:
         reader.ensure_loaded()
-    except DAMAGE as error:
+    except (*DAMAGE, WordNetError) as error:
         raise InputError(f"{DICTIONARY}: damaged ({first_line(error)}); remove it and run `make wordnet`") from error
     return reader
 
@@ -152,6 +156,8 @@ def _check_presence() -> None:
 
 def _from_nltk(folder: Path) -> Path | None:
     """Download the dictionary with NLTK and return its folder; None if NLTK's server cannot be reached."""
+    import nltk
+
     downloader = nltk.downloader.Downloader()
     if not downloader.download("wordnet", download_dir=str(folder), quiet=True, print_error_to=io.StringIO()):
         return None

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from stages.core.params import ModelName
-from stages.models.hub import WEIGHTS, check_vocabulary, complete, frozen, loading
+from stages.models.loading import WEIGHTS, check_vocabulary, complete, frozen, loading
 from stages.models.tensors import device
 
 transformers.utils.logging.disable_progress_bar()

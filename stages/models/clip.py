@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from stages.core.params import ModelName
-from stages.models.hub import check_vocabulary, frozen, loading
+from stages.models.loading import check_vocabulary, frozen, loading
 from stages.models.tensors import device, to_tensor
 
 

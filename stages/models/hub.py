@@ -1,42 +1,20 @@
 """Where pretrained models come from: a local folder or a snapshot of the hub, safetensors only.
 
-A model's folder is untrusted data. The module of the family, not the folder, names the class that loads each part. A folder
-that asks for its own code to run is refused, and so are weights that leave a part of the model uninitialised.
+A model's folder is untrusted data; one that asks for its own code to run is refused. Nothing here needs torch, because a stage
+with nothing to do asks for identities only; :mod:`stages.models.loading` loads the weights.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-
 from stages.core.errors import InputError, first_line
 from stages.core.files import folder_digest
 from stages.core.params import ModelName, Params, named_models
-from stages.models.tensors import device
 
-WEIGHTS: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 RUNS_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")  # configuration keys that ask for it
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-)
-"""What the libraries raise if a file of the folder is missing, truncated, damaged, or belongs to another model."""
 
 
 class ModelError(InputError):
@@ -90,47 +68,6 @@ def _refuse_code(model: ModelName, path: Path, name: str) -> None:
         raise ModelError(model, f"{name} is damaged: {first_line(error)}") from error
 
 
-@contextmanager
-def loading(model: ModelName, *files: str) -> Iterator[Path]:
-    """Yield the folder of a model, and turn the libraries' errors into one line that names the model.
-
-    Args:
-        model: the model to load.
-        files: those that must exist, because the libraries would silently use defaults without them.
-
-    Raises:
-        ModelError: the folder is missing, incomplete or damaged.
-    """
-    folder = locate(model)
-    missing = [name for name in files if not (folder / name).is_file()]
-    if missing:
-        raise ModelError(model, f"incomplete: no {missing[0]}")
-    try:
-        yield folder
-    except (ModelError, torch.OutOfMemoryError):
-        raise
-    except DAMAGE as error:
-        raise ModelError(model, f"incomplete or damaged: {type(error).__name__}: {first_line(error)}") from error
-
-
-def complete(loaded: tuple[Any, dict[str, Any]]) -> Any:
-    """Return a model that was loaded with ``output_loading_info``, after checking that no weight is left random.
-
-    Raises:
-        ValueError: the file lacks weights, which the libraries only warn about.
-    """
-    network, info = loaded
-    if info["missing_keys"]:
-        raise ValueError(f"no weights for {min(info['missing_keys'])}")
-    return network
-
-
-def check_vocabulary(tokenizer: Any, vocabulary: int) -> None:
-    """Raise ValueError if a tokenizer lacks its vocabulary; without the file, the libraries make a tokenizer of two words."""
-    if len(tokenizer) < 0.9 * vocabulary:  # a model may have a few rows that no word uses
-        raise ValueError(f"a tokenizer of {len(tokenizer)} words for a model of {vocabulary}: their file is missing")
-
-
 @cache
 def identity(model: ModelName) -> str:
     """Return a name for the exact weights: the commit of the hub's snapshot, or the digest of a local folder's files.
@@ -160,8 +97,3 @@ def describe_models(params: Params) -> dict[str, dict[str, str | None]]:
         model.key: {"name": model.name, "revision": model.revision, "identity": known_identity(model)}
         for model in named_models(params)
     }
-
-
-def frozen(module: Any) -> Any:
-    """Return a network on the device, in evaluation mode, without gradients for its weights."""
-    return module.to(device()).requires_grad_(False).eval()

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as transforms
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from stages.core.params import ModelName
-from stages.models.hub import WEIGHTS, check_vocabulary, complete, frozen, loading
+from stages.models.loading import WEIGHTS, check_vocabulary, complete, frozen, loading
 from stages.models.prompts import unread
 from stages.models.tensors import device
 

@@ -8,7 +8,7 @@ from torchvision.models.vgg import make_layers
 from torchvision.transforms.v2 import functional as transforms
 
 from stages.core.params import ModelName
-from stages.models.hub import frozen, loading
+from stages.models.loading import frozen, loading
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import yaml
 
-from stages import mutate
 from stages.common.parquet import write_table
 from stages.comparison.standard import current_standard
 from stages.core.errors import InputError
@@ -25,6 +24,7 @@ from stages.core.paths import EDITED, EDITS, IEDIT, LOGS, REPORTS, TRAINING_SET
 from stages.corpus.samples import write_edits
 from stages.evaluate import evaluate
 from stages.instruct import instruct
+from stages.pairing.columns import EDITS_TABLE
 from stages.report.story import PANELS
 from stages.retrieve import retrieve
 from stages.segment import segment
@@ -68,7 +68,7 @@ def evaluated(models, empty_store, tmp_path_factory) -> SimpleNamespace:
         for path, first in ((EDITS / "00000.parquet", 0), (EDITS / "00001.parquet", SHARD_SIZE)):
             rows = [edit_row(number) for number in range(first, first + SHARD_SIZE, 2)]
             words = ("caption", "edit_prompt", "source_diff", "target_diff")
-            write_table(path, [row | {name: row[name] + HOSTILE for name in words} for row in rows], mutate.COLUMNS)
+            write_table(path, [row | {name: row[name] + HOSTILE for name in words} for row in rows], EDITS_TABLE)
         params = params_for(models)
         Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
         for stage in (retrieve, segment, train, instruct, evaluate):

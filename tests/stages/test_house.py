@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "flows": {"core", "tracking", "report", "flows/support"},
 }
 ROOMS = list(ALLOWED)
-FRAMEWORKS = {"prefect": ("flows", "flows/support"), "mlflow": ("tracking",)}
+FRAMEWORKS = {"prefect": ("flows", "flows/support"), "mlflow": ("tracking",), "ray": ("core",)}
 LOADERS = {"from_pretrained", "from_single_file", "create_model", "create_model_and_transforms", "hf_hub_download"} | {
     "snapshot_download",
     "load_state_dict_from_file",

@@ -1,6 +1,7 @@
 """Stage mutate: the edits it writes, why captions are dropped, and what a second run remakes."""
 
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +15,8 @@ from stages.core.params_file import read_params
 from stages.core.paths import CAPTIONS, EDITS
 from stages.core.shards import SERIAL, StageCounts, pass_on_counts, read_counts
 from stages.corpus.world import nouns
-from stages.language.mutation import Dropped
-from stages.mutate import COLUMNS, mutate
+from stages.language.mutation import Dropped, Mutation
+from stages.mutate import mutate
 from stages.pairing.columns import EDITS_TABLE
 from tests.support import ROOT
 
@@ -117,7 +118,7 @@ def test_a_changed_setting_or_vocabulary_remakes_edits(folder, params):
 
 
 def test_retrieve_reads_the_table_that_mutate_writes():
-    assert COLUMNS == EDITS_TABLE
+    assert list(EDITS_TABLE) == ["key", "caption", *(field.name for field in fields(Mutation))]
 
 
 def test_missing_input_is_an_error(folder, params):

@@ -10,13 +10,13 @@ import yaml
 from PIL import Image
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
-from stages import mutate
 from stages.common.parquet import write_table
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, EDITS, LOGS, TRAINING_SET
 from stages.core.shards import COUNTS_FILE, ShardFiles, ShardResult, ShardTask, pass_on_counts
 from stages.corpus.samples import CorpusSample, read_edits, write_corpus
+from stages.pairing.columns import EDITS_TABLE
 from stages.retrieve import retrieve
 from stages.segment import segment
 from tests.support import ROOT, tiny
@@ -46,7 +46,7 @@ def edit_row(number: int) -> dict[str, str]:
     source, target = ANIMALS[number % 6], ANIMALS[(number + 1) % 6]
     row = {"key": f"{number:09d}", "caption": f"a {source}", "edit_prompt": f"a {target}", "relation": "co-hyponym"}
     row |= {"source_term": source, "target_term": target, "source_diff": source, "target_diff": target}
-    assert mutate.COLUMNS.keys() <= row.keys(), "mutate writes columns that this row lacks"
+    assert EDITS_TABLE.keys() <= row.keys(), "mutate writes columns that this row lacks"
     return row
 
 
@@ -71,7 +71,7 @@ def write_shards(folder: Path, suffix: str, shards: int, write) -> None:
 
 def write_edit_rows(rows: list[dict[str, str]]) -> None:
     """Write one shard with these edits below the working directory."""
-    write_shards(EDITS, ".parquet", 1, lambda path, _: write_table(path, rows, mutate.COLUMNS))
+    write_shards(EDITS, ".parquet", 1, lambda path, _: write_table(path, rows, EDITS_TABLE))
 
 
 def write_world(shards: int) -> None:
@@ -80,7 +80,7 @@ def write_world(shards: int) -> None:
 
     def write_edits(path, numbers):
         rows = [edit_row(number) for number in numbers if number % 2 == 0]
-        write_table(path, rows, mutate.COLUMNS)
+        write_table(path, rows, EDITS_TABLE)
 
     write_shards(EDITS, ".parquet", shards, write_edits)
 

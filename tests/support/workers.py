@@ -11,6 +11,7 @@ from stages.core.params import Execution
 from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, StageCounts, Work, map_shards
 
 PROCESSES = Execution(engine="processes", workers=2, gpus_per_worker=1.0, address=None)
+RAY = PROCESSES.model_copy(update={"engine": "ray"})
 SUFFIXES = (".out", ".len")
 
 
@@ -19,7 +20,7 @@ class UpperCase:
     """Writes a text in capitals, and its length.
 
     A text of "die" kills the process each time, and "die once" the first time; "refuse" is bad input, "break" a defect, and
-    "sleep" takes long.
+    "sleep" takes long. "wait" waits for a file "go".
     """
 
     def load(self) -> Work:
@@ -43,6 +44,10 @@ def make(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
     if text == "sleep":
         Path("asleep").touch()
         time.sleep(600)
+    if text == "wait":
+        Path(f"waits-{task.name}-{os.getpid()}").touch()
+        while not Path("go").exists():
+            time.sleep(0.1)
     files.outputs[0].write_text(text.upper())
     files.outputs[1].write_text(str(len(text)))
     result = ShardResult(done=1, notes=[{"shard": task.name}])

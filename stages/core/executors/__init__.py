@@ -6,7 +6,6 @@ An executor is a function of a worker, the jobs, how many workers there may be, 
 from collections.abc import Iterator
 from itertools import chain, islice
 
-from stages.core.errors import InputError
 from stages.core.executors import processes, serial
 from stages.core.executors.machine import Machine, this_machine
 from stages.core.executors.record import Record
@@ -30,7 +29,10 @@ def execute(worker: Worker, jobs: Iterator[Job], execution: Execution, record: R
         serial.run(worker, jobs, record)
         return
     if execution.engine == "ray":
-        raise InputError("execution.engine = 'ray': not available yet; allowed are auto, serial and processes")
+        from stages.core.executors import ray_actors
+
+        ray_actors.run(worker, jobs, execution, record)
+        return
     machine = this_machine()
     workers = execution.workers or count_workers(worker, execution, machine)
     if execution.engine == "auto":

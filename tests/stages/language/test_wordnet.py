@@ -131,7 +131,7 @@ class TestNltk:
             (corpora / f"{name}.zip").write_bytes(content)
             return True
 
-        monkeypatch.setattr(wordnet.nltk.downloader.Downloader, "download", download)
+        monkeypatch.setattr(nltk.downloader.Downloader, "download", download)
 
     def zipped(self) -> bytes:
         buffer = io.BytesIO()
@@ -155,7 +155,7 @@ class TestNltk:
             assert not wordnet.DICTIONARY.exists()
 
     def test_an_unreachable_server_gives_none(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(wordnet.nltk.downloader.Downloader, "download", lambda *_, **__: False)
+        monkeypatch.setattr(nltk.downloader.Downloader, "download", lambda *_, **__: False)
         assert wordnet._from_nltk(tmp_path) is None
 
 

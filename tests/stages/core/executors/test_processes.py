@@ -75,7 +75,7 @@ def test_no_process_is_left_when_the_driver_ends(by, handles_interrupts):
     Path("driver.py").write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "driver.py"], env=environment, start_new_session=True) as driver:
-        wait_for(Path("asleep").exists)
+        wait_for(lambda: Path("asleep").exists() and Path("out/0.done.json").exists())
         driver.send_signal(by)
     workers = [int(path.name.partition("-")[2]) for path in Path().glob("loaded-*")]
     assert len(workers) == 2

@@ -1,0 +1,83 @@
+"""Actors of a Ray cluster: the bytes and counts of one process, whichever actor or machine is lost."""
+
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stages.core.errors import InputError
+from stages.core.shards import SERIAL
+from tests.support.harness import wait_for
+from tests.support.workers import RAY, outputs, upper_case
+
+TEXTS = ["a", "b", "die once", "b", "e"]
+pytestmark = pytest.mark.usefixtures("workplace")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A cluster of two machines with one core each, at RAY_ADDRESS; the second can be taken away."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = made.add_node(num_cpus=1)
+    monkeypatch.setenv("RAY_ADDRESS", made.address)
+    yield made, second
+    made.shutdown()
+
+
+def test_a_stage_starts_a_cluster_and_stops_it(monkeypatch):
+    """An actor is killed on the way."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    together = upper_case(TEXTS, RAY)
+    assert Path("died-2").exists()
+    assert together == upper_case(TEXTS, SERIAL, folder=Path("alone"))
+    assert outputs() == outputs(Path("alone"))
+    assert upper_case(TEXTS, RAY).shards_reused == len(TEXTS)
+    assert [child.name() for child in psutil.Process().children(recursive=True) if "ray" in child.name()] == []
+
+
+@pytest.mark.exhaustive
+class TestCluster:
+    def test_shards_of_a_lost_machine_are_made_elsewhere(self, cluster):
+        made, second = cluster
+        failed = []
+
+        def work() -> None:
+            try:
+                upper_case(["wait"] * 4, RAY)
+            except BaseException as error:
+                failed.append(error)
+                raise
+
+        working = threading.Thread(target=work)
+        working.start()
+        wait_for(lambda: len(list(Path().glob("waits-*"))) == 2)
+        made.remove_node(second, allow_graceful=False)
+        Path("go").touch()
+        working.join()
+        assert failed == []
+        assert [outputs()[f"{number}.out"] for number in range(4)] == [b"WAIT"] * 4
+        assert len(list(Path().glob("waits-*"))) == 5  # one shard was begun twice
+
+    def test_shard_that_always_fails_is_named(self, cluster):
+        with pytest.raises(
+            InputError, match=r"^out/1\.out: 3 workers died while making it, the last one with ActorDiedError: "
+        ):
+            upper_case(["a", "die", "c"], RAY)
+        assert not list(Path("out").glob("1.*"))
+
+    def test_bad_input_is_the_same_line(self, cluster):
+        with pytest.raises(InputError, match=r"^in/1: refused$"):
+            upper_case(["a", "refuse"], RAY)
+
+    def test_no_more_actors_start_than_there_are_shards(self, cluster):
+        upper_case(["a"], RAY.model_copy(update={"workers": None}))
+        assert len(list(Path().glob("loaded-*"))) == 1
+
+
+@pytest.mark.exhaustive
+def test_cluster_that_does_not_answer_is_one_line():
+    with pytest.raises(InputError, match=r"^execution\.address = '127\.0\.0\.1:1': no Ray cluster answers: "):
+        upper_case(["a"], RAY.model_copy(update={"address": "127.0.0.1:1"}))
