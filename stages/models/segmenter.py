@@ -1,6 +1,7 @@
 """CLIPSeg (Lüddecke and Ecker 2022), which finds in a picture what words name."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,9 @@ from stages.models.tensors import device
 
 transformers.utils.logging.disable_progress_bar()
 
+Inputs = Mapping[str, Tensor]
+"""What the network reads: tokens and their mask, (n, context), and pixels, (n, 3, side, side)."""
+
 
 @dataclass(frozen=True)
 class Segmenter:
@@ -25,21 +29,66 @@ class Segmenter:
     model: CLIPSegForImageSegmentation
     processor: CLIPSegProcessor
 
-    @torch.no_grad()
-    def probabilities(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
-        """Return (n, 1, height, width) in [0, 1]: the probability that a pixel shows what the image's prompt names.
+    def prepare(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Inputs:
+        """Return the network's inputs, on the CPU: it may run in a thread while the network is busy.
+
+        Prompts are padded to the model's context, so that no prompt's result depends on the length of another.
 
         Args:
-            images: n, RGB, of one size; CLIPSeg's map is resized to it (bilinear, antialiased).
+            images: n, RGB; each is squashed or stretched to the model's square.
             prompts: n; tokens beyond the model's context are cut off.
         """
         context = self.model.config.text_config.max_position_embeddings
-        text = self.processor.tokenizer(list(prompts), padding=True, truncation=True, max_length=context, return_tensors="pt")
+        options = {"padding": "max_length", "truncation": True, "max_length": context, "return_tensors": "pt"}
+        text = self.processor.tokenizer(list(prompts), **options)
         pixels = self.processor.image_processor(list(images), return_tensors="pt")
-        logits = self.model(**{name: value.to(device()) for name, value in {**text, **pixels}.items()}).logits
-        logits = logits.view(len(images), 1, *logits.shape[-2:])
-        size = [images[0].height, images[0].width]
-        return transforms.resize(logits.sigmoid(), size, antialias=True)
+        return {**text, **pixels}
+
+    @torch.no_grad()
+    def predict(self, inputs: Inputs, size: tuple[int, int]) -> Tensor:
+        """Return (n, 1, height, width) in [0, 1]: the probability that a pixel shows what the image's prompt names.
+
+        Args:
+            inputs: from :meth:`prepare`.
+            size: height and width, to which CLIPSeg's map is resized (bilinear, antialiased).
+        """
+        logits = self.model(**{name: value.to(device()) for name, value in inputs.items()}).logits
+        maps = logits.view(-1, 1, *logits.shape[-2:]).sigmoid()
+        return transforms.resize(maps, list(size), antialias=True)
+
+    def probabilities(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
+        """Return (n, 1, height, width) in [0, 1]: the probability that a pixel shows what the image's prompt names.
+
+        CLIPSeg sees squares. It is shown a picture that is none squashed, and again in overlapping square windows, which keep
+        its proportions but may cut a large thing. In the windows the largest value counts, and the result is the mean of both.
+
+        Args:
+            images: n, RGB, of one size.
+            prompts: n; tokens beyond the model's context are cut off.
+        """
+        width, height = images[0].size
+        whole = self.predict(self.prepare(images, prompts), (height, width))
+        if width == height:
+            return whole
+        parts = torch.zeros_like(whole)
+        for left, top, right, bottom in square_windows(width, height):
+            crops = [image.crop((left, top, right, bottom)) for image in images]
+            found = self.predict(self.prepare(crops, prompts), (bottom - top, right - left))
+            place = parts[..., top:bottom, left:right]
+            place.copy_(torch.maximum(place, found))
+        return (whole + parts) / 2
+
+
+def square_windows(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """Return the fewest squares (left, top, right, bottom) that cover a picture at steps of a quarter of their side or less.
+
+    So a thing of three quarters of the shorter side is whole in one of them.
+    """
+    side, longer = min(width, height), max(width, height)
+    steps = math.ceil(4 * (longer - side) / side)
+    starts = [round(step * (longer - side) / steps) for step in range(steps + 1)] if steps else [0]
+    boxes = [(start, 0, start + side, side) for start in starts]
+    return boxes if width > height else [(top, left, bottom, right) for left, top, right, bottom in boxes]
 
     def unread(self, prompt: str) -> str:
         """Return the end of a prompt that lies beyond the model's context; empty if all of it is read."""
