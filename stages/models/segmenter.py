@@ -86,7 +86,7 @@ def square_windows(width: int, height: int) -> list[tuple[int, int, int, int]]:
     """
     side, longer = min(width, height), max(width, height)
     steps = math.ceil(4 * (longer - side) / side)
-    starts = [round(step * (longer - side) / steps) for step in range(steps + 1)] if steps else [0]
+    starts = sorted({round(step * (longer - side) / max(steps, 1)) for step in range(steps + 1)})
     boxes = [(start, 0, start + side, side) for start in starts]
     return boxes if width > height else [(top, left, bottom, right) for left, top, right, bottom in boxes]
 
