@@ -78,6 +78,10 @@ class Segmenter:
             place.copy_(torch.maximum(place, found))
         return (whole + parts) / 2
 
+    def unread(self, prompt: str) -> str:
+        """Return the end of a prompt that lies beyond the model's context; empty if all of it is read."""
+        return unread(self.processor.tokenizer, prompt, self.model.config.text_config.max_position_embeddings)
+
 
 def square_windows(width: int, height: int) -> list[tuple[int, int, int, int]]:
     """Return the fewest squares (left, top, right, bottom) that cover a picture at steps of a quarter of their side or less.
@@ -89,10 +93,6 @@ def square_windows(width: int, height: int) -> list[tuple[int, int, int, int]]:
     starts = sorted({round(step * (longer - side) / max(steps, 1)) for step in range(steps + 1)})
     boxes = [(start, 0, start + side, side) for start in starts]
     return boxes if width > height else [(top, left, bottom, right) for left, top, right, bottom in boxes]
-
-    def unread(self, prompt: str) -> str:
-        """Return the end of a prompt that lies beyond the model's context; empty if all of it is read."""
-        return unread(self.processor.tokenizer, prompt, self.model.config.text_config.max_position_embeddings)
 
 
 def load_segmenter(model: ModelName) -> Segmenter:
