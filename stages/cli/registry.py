@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.params_file import read_params
 from stages.core.paths import PARAMS_FILE
 from stages.core.run import alone, set_threads
+from stages.core.yaml_file import read_yaml
 from stages.tracking import history as champions
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.promotion import consider
@@ -80,7 +79,7 @@ def lineage(options: argparse.Namespace) -> None:
         version = find_version(options.version)
         kept = fetch_record(client, version, Path(folder))
         record = read_json(kept / RECORD)
-        params = yaml.safe_load((kept / PARAMS_FILE.name).read_text(encoding="utf-8"))
+        params = read_yaml(kept / PARAMS_FILE.name)
         for line in [*_describe_version(client, version), *_describe_code(record), *_describe_inputs(record, params)]:
             print(line)
 

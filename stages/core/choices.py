@@ -1,15 +1,17 @@
 """The choices in conf/config.yaml: which file of each group of conf/, and single values."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.errors import InputError, first_line
+from stages.core.errors import InputError, shorten
 from stages.core.paths import CONF
 
 if TYPE_CHECKING:  # slow to import
     from ruamel.yaml import YAML
 
+KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 CONFIG = CONF / "config.yaml"
 DEFAULTS = "defaults"  # Hydra's list of the files to compose
 OPTIONAL = "ablation"  # the only group that may be left out; composed last
@@ -64,24 +66,20 @@ class Choices:
         Raises:
             InputError: the choice cannot be read, there is no such file, or no such value to forget.
         """
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-        from hydra.errors import HydraException
-
-        try:
-            override = OverridesParser.create().parse_override(choice)
-        except HydraException as error:
-            raise InputError(f"{choice}: must be KEY=VALUE or ~KEY: {first_line(error)}") from error
-        key = override.key_or_group
-        if override.is_add() or override.is_sweep_override() or override.package is not None:
-            raise InputError(f"{choice}: must be KEY=VALUE, with one value, or ~KEY")
-        if key.partition(".")[0] == DEFAULTS or (override.is_delete() and key in self.files()):
+        key, equals, _ = choice.removeprefix("~").partition("=")
+        if not KEY.fullmatch(key) or choice.startswith("~") == bool(equals) or not choice.isprintable():
+            given = choice if choice and choice.isprintable() else shorten(choice)
+            raise InputError(f"{given}: must be KEY=VALUE, such as train.steps=800, or ~KEY")
+        if key.partition(".")[0] == DEFAULTS or (not equals and key in self.files()):
             raise InputError(f"{choice}: only single values can be forgotten; a group needs a file: {', '.join(self.words())}")
-        if key in self.files():
-            self._choose_file(key, override.value())
-        elif not override.is_delete():
-            self._put(key, override.value())
-        elif not _forget(self._content, key):
-            raise InputError(f"{choice}: is not among the choices: {', '.join(self.words())}")
+        if not equals:
+            if not _forget(self._content, key):
+                raise InputError(f"{choice}: is not among the choices: {', '.join(self.words())}")
+        elif key in self.files():
+            self._choose_file(key, _value(choice))
+        else:
+            for each, value in flat({key: _value(choice)}).items():
+                self._put(each, value)
 
     def _choose_file(self, group: str, name: Any) -> None:
         allowed = sorted(path.stem for path in (CONF / group).glob("*.yaml")) + ["null"] * (group == OPTIONAL)
@@ -100,6 +98,22 @@ class Choices:
                 place[section] = {}
             place = place[section]
         place[name] = _quoted(value)
+
+
+def _value(choice: str) -> Any:
+    """Return the value of ``KEY=VALUE`` by Hydra's grammar, in which ``dvc exp run -S`` reads it too."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(choice)
+    except HydraException as error:
+        key, _, text = choice.partition("=")
+        hint = f"a text with signs needs quotes within quotes: '{key}=\"{text}\"'"
+        raise InputError(f"{choice}: cannot be read; {hint}") from error
+    if override.is_sweep_override():
+        raise InputError(f"{choice}: must be one value; a text with a comma needs quotes, a list brackets: [1,2]")
+    return override.value()
 
 
 def _yaml() -> "YAML":

@@ -12,11 +12,13 @@ from typing import Any
 import yaml
 
 from stages.core.choices import CONFIG, OPTIONAL, Choices, flat, shown
-from stages.core.errors import InputError, first_line
+from stages.core.errors import InputError, first_line, shorten
 from stages.core.files import written_aside
 from stages.core.params import Params
 from stages.core.params_file import ParameterError, read_params
 from stages.core.paths import CONF, PARAMS_FILE
+from stages.core.run import alone
+from stages.core.yaml_file import read_yaml
 
 MISSING = "(missing)"
 
@@ -24,14 +26,23 @@ MISSING = "(missing)"
 def apply_choices(words: Sequence[str]) -> list[str]:
     """Add choices to conf/config.yaml, compose params.yaml from it, and return the changed values as ``key: old → new``.
 
+    No stage runs meanwhile: this waits for one that does.
+
     Args:
-        words: ``preset=paper``, ``train.steps=800`` or, to forget a single value, ``~train.steps``.
+        words: ``preset=paper``, ``train.steps=800`` or, to forget a single value, ``~train.steps``. Files of groups are
+            chosen first, whatever the order, because another source forgets the values of the last.
 
     Raises:
         InputError: a choice is refused, or the result is not allowed; nothing is written then.
     """
+    Choices.read()  # before anything is made in a folder that is no project
+    with alone("iedit configure"):
+        return _apply(words)
+
+
+def _apply(words: Sequence[str]) -> list[str]:
     choices = Choices.read()
-    for word in words:
+    for word in sorted(words, key=lambda word: word.partition("=")[0] not in choices.files()):
         choices.choose(word)
     before = _read(PARAMS_FILE) if PARAMS_FILE.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -82,6 +93,7 @@ def compose_params(*overrides: str) -> Params:
 
 def _compose(conf: Path, output: Path, overrides: Sequence[str] = ()) -> None:
     """Compose a folder of settings into a file, as ``dvc exp run`` does."""
+    _check_files(conf)
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -89,7 +101,30 @@ def _compose(conf: Path, output: Path, overrides: Sequence[str] = ()) -> None:
     try:
         compose_and_dump(output, str(conf.absolute()), None, CONFIG.stem, str(Path.cwd()), list(overrides))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise InputError(f"{CONF}: {first_line(error)}") from error
+        raise InputError(f"{CONF}: {first_line(' '.join(str(error).split()))}") from error
+
+
+def _check_files(conf: Path) -> None:
+    """Check that Hydra reads every file as ``iedit`` and DVC do: it reads YAML 1.1, they read YAML 1.2."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for path in sorted(conf.rglob("*.yaml")):
+        name = CONF / path.relative_to(conf)
+        try:
+            by_dvc = read_yaml(path)
+            by_hydra = OmegaConf.to_container(OmegaConf.load(path))
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), str(name))) from error
+        except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+            raise InputError(f"{name}: {' '.join(str(error).split()).replace(str(path), str(name))}") from error
+        for key, hydra, dvc in _differences(_as_text(by_hydra), _as_text(by_dvc)):
+            raise InputError(f"{name}: {key} is {hydra} to Hydra and {dvc} to DVC; write a plain number, or a text in quotes")
+
+
+def _as_text(values: Any) -> dict[str, str]:
+    """Return every value as Python writes it, by its dotted key, so that 1 and true differ and two of .nan do not."""
+    return {key: shorten(value) for key, value in flat(values).items()} if isinstance(values, dict) else {}
 
 
 def _read_params(path: Path) -> Params:
@@ -101,19 +136,19 @@ def _read_params(path: Path) -> Params:
 
 
 def _check_kept(choices: Choices, composed: Mapping[str, Any]) -> None:
-    """Check that an ablation's row, which is composed last, overrides no single value that was chosen."""
+    """Check that each chosen value is composed as it is: an ablation's row is composed last, and YAML may read a text anew."""
+    row = choices.files().get(OPTIONAL)
     for key, value in choices.values().items():
         if (other := composed.get(key, MISSING)) != value:
-            row = f"{OPTIONAL}={choices.files().get(OPTIONAL)}"
-            raise InputError(f"{key} = {shown(value)}: {row} makes it {shown(other)}; forget one of them")
+            why = f"{OPTIONAL}={row} makes it {shown(other)}; forget one of them"
+            if row is None:
+                why = f"would become {shown(other)}; choose the value itself"
+            raise InputError(f"{key} = {shown(value)}: {why}")
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Return the values of a YAML file by their dotted keys."""
-    try:
-        values = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path}: {first_line(error)}") from error
+    values = read_yaml(path)
     return flat(values) if isinstance(values, dict) else {}
 
 

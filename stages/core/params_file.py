@@ -1,15 +1,13 @@
 """Reading params.yaml, with one clear line for whatever is wrong in it."""
 
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from stages.core.errors import describe_error, shorten
+from stages.core.errors import InputError, describe_error
 from stages.core.params import Params
 from stages.core.paths import PARAMS_FILE
+from stages.core.yaml_file import read_yaml
 
 
 class ParameterError(ValueError):
@@ -25,9 +23,9 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     if not path.is_file():
         raise ParameterError(f"{path}: no such file; run from the folder of the project")
     try:
-        values = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - a safe one
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date or number
-        raise ParameterError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        values = read_yaml(path)
+    except InputError as error:
+        raise ParameterError(str(error)) from error
     if not isinstance(values, dict):
         raise ParameterError(f"{path}: must hold the sections {', '.join(Params.model_fields)}")
     try:
@@ -35,16 +33,3 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     except ValidationError as error:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ParameterError(f"{path}: {describe_error(error.errors()[0], values, Params)}{more}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that rejects a key given twice in one mapping, as its standard does; PyYAML alone takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set[object]()
-        for key, _ in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else key
-            if name in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {shorten(name)} is given twice")
-            seen.add(name)
-        return super().construct_mapping(node, deep)

@@ -22,11 +22,16 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _reject_unknown_keys(cls, values: Any) -> Any:
+    def _check_keys(cls, values: Any) -> Any:
         # Before all other checks: a misspelt key is also a missing one, and naming the misspelling helps more.
-        for key in values if isinstance(values, Mapping) else ():
+        known = ", ".join(cls.model_fields)
+        if isinstance(values, cls):
+            return values
+        if not isinstance(values, Mapping):
+            raise PydanticCustomError("no_section", "must be a section with the keys {known}", {"known": known})
+        for key in values:
             if key not in cls.model_fields:
                 name = key if isinstance(key, str) and key.isprintable() else repr(key)
-                context = {"key": name, "value": shorten(values[key]), "known": ", ".join(cls.model_fields)}
+                context = {"key": name, "value": shorten(values[key]), "known": known}
                 raise PydanticCustomError("unknown_key", "no such key; there are {known}", context)
         return values

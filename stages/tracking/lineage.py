@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -15,6 +14,7 @@ from stages.core.files import value_digest
 from stages.core.params import Params
 from stages.core.paths import DVC_FILE, LOCK_FILE
 from stages.core.provenance import ROOT, code_behind
+from stages.core.yaml_file import read_yaml
 
 UNKNOWN = "none"
 COMMIT = "mlflow.source.git.commit"  # MLflow's own name of the tag
@@ -108,5 +108,5 @@ def _git(*arguments: str) -> str | None:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    content: dict[str, Any] = read_yaml(path) or {}
     return content

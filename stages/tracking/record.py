@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import yaml
 from dvc.exceptions import NotDvcRepoError
 from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
@@ -27,6 +26,7 @@ from stages.core.files import file_digest, read_json, write_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, DVC_FILE, LOCK_FILE, METRICS_FILE, PARAMS_FILE
 from stages.core.shards import count_samples, list_shards
+from stages.core.yaml_file import read_yaml
 from stages.corpus.samples import read_metadata
 from stages.tracking.lineage import COMMIT, changed_files, git_tags, libraries, outs_of, read_stages
 from stages.tracking.registry import NAME, Registered
@@ -141,7 +141,7 @@ def read_lock(path: Path) -> dict[str, dict[str, str]]:
     """Return stage → out → MD5 from a dvc.lock; empty if there is no such file."""
     if not path.is_file():
         return {}
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    content = read_yaml(path) or {}
     return {
         name: {str(out["path"]): str(out["md5"]) for out in entry.get("outs", [])}
         for name, entry in content.get("stages", {}).items()

@@ -1,5 +1,9 @@
 """``iedit configure`` from the command line."""
 
+import fcntl
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,8 @@ import pytest
 from stages.cli.main import main
 from stages.core.params import FolderSource, WebDatasetSource
 from stages.core.params_file import read_params
+from stages.core.paths import LOCK
+from tests.support import ROOT
 from tests.support.composed import copy_conf
 
 
@@ -55,9 +61,27 @@ def test_without_choices_it_reports_a_value_in_params_alone(project, capsys):
         (["train.steps=0"], "train.steps = 0: must be a whole number, above 0"),
         (["train.stepz=3"], "train.stepz = 3: no such key; there are base, "),
         (["source=folder", "ingest.source.images=3"], "ingest.source.images = 3: no such key"),
-        (["train.steps"], "train.steps: must be KEY=VALUE or ~KEY"),
-        (["train.steps=1,2"], "train.steps=1,2: must be KEY=VALUE, with one value"),
-        (["+train.steps=1"], "+train.steps=1: must be KEY=VALUE, with one value"),
+        (["train.steps"], "train.steps: must be KEY=VALUE, such as train.steps=800, or ~KEY"),
+        (["train.steps=1,2"], "train.steps=1,2: must be one value; a text with a comma needs quotes, a list brackets"),
+        (["train.steps=choice(1,2)"], "train.steps=choice(1,2): must be one value"),
+        *(
+            ([word], f"{word}: must be KEY=VALUE, such as train.steps=800, or ~KEY")
+            for word in ("+train.steps=1", "=3", "~", ".steps=3", "train..steps=3", "train@x=3", "a b=3", "~train.steps=3")
+        ),
+        ([""], "'': must be KEY=VALUE"),
+        (["train.steps=\n3"], "'train.steps=\\n3': must be KEY=VALUE"),
+        (
+            ["ingest.source.path=a(1)"],
+            "ingest.source.path=a(1): cannot be read; a text with signs needs quotes within quotes",
+        ),
+        (["train=3"], "train = 3: must be a section with the keys base, "),
+        (["ingest.source=folder"], "ingest.source = 'folder': must be a section of keys"),
+        (["train.clip=nano/models/clip"], "train.clip = 'nano/models/clip': must be a section with the keys name, revision"),
+        (["preset.x=3"], "preset = {'x': 3}: no such key"),
+        (["train.steps=08"], "train.steps = '08': must be a whole number"),
+        (["train.steps=0o10"], "train.steps = 0o10: would become 8; choose the value itself"),
+        (["evaluate.batch=${threads}"], "evaluate.batch = ${threads}: would become 2; choose the value itself"),
+        (["train=[1]"], "conf: In 'config': ConfigTypeError raised while composing config: "),
         (["~preset"], "~preset: only single values can be forgotten; a group needs a file: preset=embedded"),
         (["defaults=[]"], "defaults=[]: only single values can be forgotten"),
         (["~train.steps"], "~train.steps: is not among the choices: preset=embedded, source=openmoji, ablation=null"),
@@ -73,7 +97,46 @@ def test_errors_are_one_line_and_write_nothing(project, capsys, choices, message
     assert {path: path.read_bytes() for path in project.rglob("*.yaml")} == before
 
 
+def test_the_source_comes_first_whatever_the_order(project):
+    assert main(["configure", "ingest.source.path=pictures", "source=folder", "preset=paper"]) == 0
+    assert read_params().ingest.source == FolderSource(kind="folder", path="pictures")
+
+
+@pytest.mark.parametrize("path", ["a (1)/b=c", "it's, here", "010", "yes", "1e-4", "2001-01-01", "é"])
+def test_a_text_in_quotes_is_kept(project, path):
+    assert main(["configure", "source=folder", f'ingest.source.path="{path}"']) == 0
+    assert read_params().ingest.source.path == path
+    assert main(["configure"]) == 0
+
+
+def test_a_section_adds_to_what_was_chosen_in_it(project):
+    assert main(["configure", "train.steps=800", "train.losses.noise=mask"]) == 0
+    assert main(["configure", "train.losses={perceptual_weight: 0.1}"]) == 0
+    assert (read_params().train.steps, read_params().train.losses.noise) == (800, "mask")
+    assert read_params().train.losses.perceptual_weight == 0.1
+
+
+def test_it_waits_for_a_running_stage(project, capsys):
+    """The stage, a process that holds its lock, ends when it sees the wait."""
+    LOCK.parent.mkdir(parents=True)
+    before = Path("params.yaml").read_bytes()
+    with LOCK.open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("train (process 7)")
+        lock.flush()
+        code = "import sys; from stages.cli.main import main; sys.exit(main(['configure', 'train.steps=800']))"
+        words = [sys.executable, "-c", code]
+        with subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stderr.readline() == "waiting for train (process 7) to end: one at a time in a folder\n"
+            assert Path("params.yaml").read_bytes() == before
+            fcntl.flock(lock, fcntl.LOCK_UN)
+    assert waiting.returncode == 0
+    assert read_params().train.steps == 800
+
+
 def test_outside_of_a_project_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["configure"]) == 2
     assert capsys.readouterr().err == "error: conf/config.yaml: no such file; run from the folder of the project\n"
+    assert main(["configure", "train.steps=800"]) == 2
+    assert list(tmp_path.iterdir()) == []

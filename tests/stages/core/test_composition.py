@@ -105,8 +105,39 @@ class TestConfigure:
 
     def test_a_damaged_preset_is_named(self, project):
         Path("conf/preset/paper.yaml").write_text("# @package _global_\ntrain: [\n")
-        with pytest.raises(InputError, match=r"^conf: "):
+        with pytest.raises(InputError, match=r"^conf/preset/paper\.yaml: not YAML: line 3: "):
             apply_choices(["preset=paper"])
+
+
+class TestFiles:
+    """Hydra reads YAML 1.1, iedit and DVC 1.2: a file of conf/ that they read differently is refused."""
+
+    @pytest.mark.parametrize(
+        ("word", "hydra", "dvc"),
+        [
+            ("010", "8", "10"),
+            ("0o10", "'0o10'", "8"),
+            ("yes", "True", "'yes'"),
+            ("1:30", "90", "'1:30'"),
+            ("2001-01-01", "'2001-01-01'", r"datetime\.date"),
+        ],
+    )
+    @pytest.mark.parametrize("path", ["conf/preset/embedded.yaml", "conf/config.yaml"])
+    def test_words_that_are_read_differently_are_refused(self, project, path, word, hydra, dvc):
+        with Path(path).open("a") as file:
+            file.write(f"extra:\n  key: {word}\n")
+        message = rf"^{path}: extra\.key is {hydra} to Hydra and {dvc}.* to DVC; write a plain number, or a text in quotes$"
+        for compose in (check_composed, compose_params, lambda: apply_choices(["train.batch=4"])):
+            with pytest.raises(InputError, match=message):
+                compose()
+
+    @pytest.mark.parametrize(("word", "value"), [("1e-4", 0.0001), ("1_0.5e-4", 0.00105), (".001", 0.001)])
+    def test_numbers_that_are_read_alike_are_composed(self, project, word, value):
+        path = Path("conf/base.yaml")
+        path.write_text(path.read_text().replace("learning_rate: 0.0002", f"learning_rate: {word}"))
+        apply_choices(["preset=embedded"])
+        assert read_params().train.learning_rate == value
+        check_composed()
 
 
 class TestCheck:
