@@ -18,7 +18,7 @@ from flows.support.tasks import run_logged
 from stages.core.errors import InputError, first_line
 from stages.core.files import remove
 from stages.core.local_files import copy_local_files
-from stages.core.paths import CONF, LOCK_FILE
+from stages.core.paths import CONF, LOCK_FILE, PARAMS_FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class Sandbox:
     """The commit that is checked out in the project; DVC lists the experiments below it."""
     lock: int
     """The file descriptor of the lock. Commands of the sandbox hold it too, in case they outlive this process."""
+    params: bytes
+    """The content of params.yaml, which every experiment starts from and leaves changed."""
 
     def run_experiment(self, name: str, target: str, chosen: Sequence[str], on_line: Callable[[str], object]) -> None:
         """Run an experiment and add it to those of the project, where it replaces one of the same name.
@@ -50,6 +52,7 @@ class Sandbox:
         from stages.tracking.store import connect
 
         connect()  # makes the store if there is none
+        (self.folder / PARAMS_FILE).write_bytes(self.params)
         reference = f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{name}"
         git("-C", str(self.folder), "update-ref", "-d", reference)  # left by an attempt that failed afterwards
         options = [word for each in chosen for word in ("-S", each)]
@@ -84,7 +87,7 @@ def open_sandbox(folder: Path) -> Iterator[Sandbox]:
             raise InputError(f"{folder}: in use by another run, or by a process that one left; wait for it to end") from error
         commit = git("rev-parse", "--verify", "HEAD")
         _fill(folder, commit, git("stash", "create") or commit)  # a commit of the changes; the project's files stay as they are
-        yield Sandbox(folder=folder, commit=commit, lock=lock.fileno())
+        yield Sandbox(folder=folder, commit=commit, lock=lock.fileno(), params=(folder / PARAMS_FILE).read_bytes())
         remove(folder)
 
 

@@ -28,6 +28,7 @@ stages:
 """
 CHOICES = ("preset=paper", "source=folder", "ingest.source.path=photos", "train.steps=800")
 PLACE = Path("logs/ablation/project")
+PLUGINS = Path("stages/core/hydra_plugins")  # as .dvc/config names it
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def project(empty_store, tmp_path, monkeypatch) -> Path:
         monkeypatch.setenv(key, value)
         monkeypatch.setenv(key.replace("AUTHOR", "COMMITTER"), value)
     shutil.copytree(ROOT / "conf", "conf")
+    shutil.copytree(ROOT / PLUGINS, PLUGINS, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, name)
     Path("dvc.yaml").write_text(STAGES)
@@ -79,16 +81,50 @@ def test_an_experiment_keeps_preset_source_and_values(project):
     assert git("status", "--porcelain") == status
 
 
-def test_exp_run_keeps_preset_source_and_values(project):
-    dvc("exp", "run", "-S", "train.steps=5")
-    assert trained_with(project) == composed(*CHOICES[:-1], "train.steps=5")
+def test_a_queued_experiment_has_choices_and_carried_folders(project):
+    """By README's and docs' lines; the pictures are in no commit, so -C carries them."""
+    Path("photos").mkdir()
+    Path("photos/metadata.csv").write_text("file_name,text\n")
+    with Path(".gitignore").open("a") as ignored:
+        ignored.write("/photos/\n")
+    text = Path("dvc.yaml").read_text().replace("cp params", "ls photos && cp params")
+    Path("dvc.yaml").write_text(text)
+    before = Path("params.yaml").read_bytes()
+    dvc("exp", "run", "--temp", "-C", "photos", "-n", "longer", "-S", "train.steps=900")
+    assert Path("params.yaml").read_bytes() == before
+    assert not Path("models").exists()
+    kept = yaml.safe_load(git("show", f"refs/exps/{'/'.join(cut(git('rev-parse', 'HEAD')))}/longer:params.yaml"))
+    assert kept == composed(*CHOICES[:-1], "train.steps=900")
 
 
-def dvc(*arguments: str) -> None:
+def test_a_value_in_params_alone_is_never_undone_silently(project):
+    """One that was set by hand, in every form of the command, and one that an experiment has left."""
+    path = Path("params.yaml")
+    path.write_text(path.read_text().replace("steps: 800", "steps: 700"))
+    by_hand, status = path.read_bytes(), git("status", "--porcelain")
+    for how in (("-S", "train.batch=4"), (), ("--queue", "-S", "ablation=guided")):
+        refusal = dvc("exp", "run", *how, fails=True)
+        assert "ERROR: params.yaml: train.steps = 700, but conf composes to 800, and so would experiments; choose" in refusal
+        assert (path.read_bytes(), git("status", "--porcelain")) == (by_hand, status)
+    assert not Path("models").exists()
+    apply_choices(["train.steps=700"])
+    dvc("exp", "run", "-S", "train.batch=4")
+    assert trained_with(project) == composed(*CHOICES[:-1], "train.steps=700", "train.batch=4")
+    refusal = dvc("exp", "run", "-S", "train.batch=5", fails=True)
+    assert "params.yaml: train.batch = 4, but conf composes to 1," in refusal
+    assert "or recompose with iedit configure preset=paper" in refusal
+
+
+def cut(commit: str) -> tuple[str, str]:
+    return commit[:2], commit[2:]
+
+
+def dvc(*arguments: str, fails: bool = False) -> str:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert bool(done.returncode) is fails, done.stdout + done.stderr
+    return done.stderr
 
 
 def test_a_folder_without_a_commit_is_refused(tmp_path, monkeypatch):
