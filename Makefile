@@ -75,7 +75,7 @@ mlflow-server: .venv/installed
 deploy: .venv/installed ## register the deployments of prefect.yaml and the automations
 	prefect work-pool inspect iedit >/dev/null 2>&1 || prefect work-pool create iedit --type process
 	prefect work-pool update iedit --concurrency-limit 1
-	prefect --no-prompt deploy --all
+	python -m flows.support.deployments
 	python -m flows.support.automations
 
 worker: .venv/installed wordnet ## run whatever is due

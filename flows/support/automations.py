@@ -70,11 +70,11 @@ def end_silent_runs(silence: timedelta = SILENCE) -> AutomationCore:
 
 
 def set_up(automation: AutomationCore) -> None:
-    """Create an automation, or update the one of the same name."""
+    """Create an automation, or update the one of the same name; one that was switched off by hand stays off."""
     with get_client(sync_client=True) as client:
         found = client.read_automations_by_name(automation.name)
         if found:
-            client.update_automation(found[0].id, automation)
+            client.update_automation(found[0].id, automation.model_copy(update={"enabled": found[0].enabled}))
         else:
             client.create_automation(automation)
 

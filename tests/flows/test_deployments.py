@@ -1,13 +1,18 @@
 """The deployments of prefect.yaml, and the parameters that their runs accept."""
 
+import os
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
 import yaml
-from prefect import Flow
+from prefect import Flow, get_client
 from prefect.cli.deploy._models import PrefectYamlModel
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ParameterTypeError
+from prefect.settings import PREFECT_API_URL
 
 from flows.ablation import ablation
 from flows.refresh import refresh
@@ -44,3 +49,35 @@ def test_every_flow_has_a_deployment_in_the_common_pool():
             assert CronSchedule(cron=schedule.cron, timezone=schedule.timezone).timezone
     flows_there = {path.stem for path in (ROOT / "flows").glob("*.py") if "@flow" in path.read_text()}
     assert flows_there == {deployment.entrypoint.split(":")[1] for deployment in deployments}
+
+
+def deploy(name: str) -> None:
+    """Deploy as `make deploy` does, but one deployment alone."""
+    words = [sys.executable, "-m", "flows.support.deployments", "--name", name]
+    environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value(), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_was_paused_by_hand_stays_paused(server):
+    """A schedule that was switched off, and a deployment that was paused, when all is deployed again."""
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="iedit", type="process"))
+        deploy("nightly")
+        first = client.read_deployment_by_name("refresh/nightly")
+        assert [schedule.active for schedule in first.schedules] == [True]
+        client.update_deployment_schedule(first.id, first.schedules[0].id, active=False)
+        client.pause_deployment(first.id)
+        deploy("nightly")
+        again = client.read_deployment_by_name("refresh/nightly")
+    assert [schedule.active for schedule in again.schedules] == [False]
+    assert [schedule.schedule for schedule in again.schedules] == [schedule.schedule for schedule in first.schedules]
+    assert again.paused
+
+
+def test_every_schedule_has_a_slug_of_its_own():
+    """By it the server knows a schedule again; one without is made anew, and active."""
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    slugs = [schedule.get("slug") for deployment in deployments for schedule in deployment.get("schedules", [])]
+    assert all(slugs)
+    assert len(slugs) == len(set(slugs)) > 0

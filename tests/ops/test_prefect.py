@@ -127,11 +127,19 @@ def test_deploying_again_changes_nothing(platform):
     before = {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds}
     assert before["automations"] == ["iedit: end silent runs", "iedit: tell failures"]
     assert before["deployments"] == ["nightly", "on-demand", "on-demand", "weekly"]
+    paused = platform.deployment("tables/weekly")
+    place = f"deployments/{paused['id']}/schedules/{paused['schedules'][0]['id']}"
+    platform.ask(place, {"active": False}, method="PATCH")
+    idle = platform.deployment("ablation/on-demand")
+    platform.ask(f"deployments/{idle['id']}/pause_deployment")
     platform.make("deploy")
+    assert platform.deployment("ablation/on-demand")["paused"]
+    platform.ask(f"deployments/{idle['id']}/resume_deployment")
     assert {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds} == before
     schedules = {name: platform.deployment(name)["schedules"] for name in ("refresh/nightly", "tables/weekly")}
+    platform.ask(place, {"active": True}, method="PATCH")
     for name, (schedule,) in schedules.items():
-        assert schedule["active"], name
+        assert schedule["active"] is (name != "tables/weekly")
         assert schedule["schedule"]["timezone"] == "Etc/UTC"
 
 

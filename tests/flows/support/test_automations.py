@@ -20,6 +20,17 @@ def test_automations_exist_once_however_often_they_are_set_up(server):
         }
 
 
+def test_an_automation_that_was_switched_off_stays_off(server):
+    set_up(report_failures(None))
+    with get_client(sync_client=True) as client:
+        (found,) = client.read_automations_by_name(report_failures(None).name)
+        client.pause_automation(found.id)
+        set_up(report_failures("http://127.0.0.1:9/"))
+        (again,) = client.read_automations_by_name(found.name)
+        assert (again.enabled, again.actions[0].type) == (False, "call-webhook")
+        client.delete_automation(found.id)
+
+
 @pytest.mark.parametrize(("webhook", "is_silent"), [(None, True), ("http://127.0.0.1:9/", False)])
 def test_prints_whether_failures_are_reported(monkeypatch, capsys, webhook, is_silent):
     made = []
