@@ -5,7 +5,7 @@ logs/ablation, so an interrupted run resumes with the experiments that are missi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,10 +20,10 @@ from flows.support.sandbox import Sandbox, open_sandbox
 from flows.support.tasks import RETRIED, is_transient
 from stages.core.composition import check_composed, compose_params
 from stages.core.errors import InputError
-from stages.core.files import file_digest, folder_digest, read_json, value_digest, write_json, write_text
-from stages.core.params import Losses, OpenMojiSource
+from stages.core.files import read_json, value_digest, write_json, write_text
+from stages.core.params import Losses, OpenMojiSource, Params
 from stages.core.params_file import read_params
-from stages.core.paths import ABLATION, CONF, IEDIT, PARAMS_FILE, REPORTS
+from stages.core.paths import ABLATION, IEDIT, PARAMS_FILE, REPORTS
 from stages.core.provenance import ROOT, source_digest
 from stages.report.ablation_table import ROWS, SEEDS, TRUE_TARGETS, Found, Scores, ablation_csv, ablation_markdown
 from stages.tracking.lineage import pipeline_digest
@@ -56,15 +56,15 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
     """
     check_project()
     names = configurations()
-    losses = {name: compose_params(f"ablation={name}").train.losses for name in names}
+    rows = {name: compose_params(f"ablation={name}") for name in names}
     with open_sandbox(ABLATION / "project") as sandbox:
-        start = Start(training_digest(sandbox), scoring_digest())
+        start = Start(training_digest(), scoring_digest())
         found = {
-            (name, seed): try_configuration.with_options(name=f"{name}, seed {seed}")(name, seed, start, sandbox)
+            (name, seed): try_configuration.with_options(name=f"{name}, seed {seed}")(name, seed, rows[name], start, sandbox)
             for name in names
             for seed in range(seeds)
         }
-    publish_ablation(found, losses)
+    publish_ablation(found, {name: row.train.losses for name, row in rows.items()})
 
 
 def check_project() -> None:
@@ -85,12 +85,13 @@ def configurations() -> list[str]:
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)
-def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> Mapping[str, Scores]:
+def try_configuration(name: str, seed: int, row: Params, start: Start, sandbox: Sandbox) -> Mapping[str, Scores]:
     """Return the scores of a configuration's model, after training it unless its scores are kept.
 
     Args:
         name: a file of ``conf/ablation``.
         seed: the seed of the training.
+        row: the parameters that the configuration composes to.
         start: what the flow started from.
         sandbox: where to train.
 
@@ -99,7 +100,7 @@ def try_configuration(name: str, seed: int, start: Start, sandbox: Sandbox) -> M
         InputError: the parameters or code of the scoring changed since the start, so rows could not be compared.
     """
     systems = [row.system for row in ROWS.values() if row.configuration == name]
-    kept, key = ABLATION / f"{name}-{seed}.json", value_digest([name, seed, systems, start.training, start.scoring])
+    kept, key = ABLATION / f"{name}-{seed}.json", value_digest([params_digest(row), seed, systems, asdict(start)])
     if (known := _read_scores(kept, key)) is not None:
         get_run_logger().info("done before")
         return known
@@ -145,20 +146,24 @@ def publish_ablation(found: Found, losses: Mapping[str, Losses]) -> None:
     get_run_logger().info("%s\n\n%s", REPORTS / "ablation.md", table)
 
 
-def training_digest(sandbox: Sandbox) -> str:
-    """Return a digest of everything that a training in the sandbox depends on.
+def training_digest() -> str:
+    """Return a digest of what a training depends on besides its parameters.
 
-    These are the files that its parameters are composed from, the data as DVC recorded them upstream of the training, and
-    the code of all stages up to it.
+    These are the data as DVC recorded them upstream of the training, and the code of all stages up to it.
     """
-    code = [source_digest(str(ROOT / "stages" / f"{name}.py")) for name in stages_in_order([TARGET])]
-    return value_digest([folder_digest(sandbox.folder / CONF), pipeline_digest(TARGET), code])
+    modules = (ROOT / "stages" / f"{name}.py" for name in stages_in_order([TARGET]))
+    return value_digest([pipeline_digest(TARGET), [source_digest(str(path)) for path in modules if path.is_file()]])
 
 
 def scoring_digest() -> str:
     """Return a digest of the parameters and the code that score a model."""
     code = source_digest(str(ROOT.joinpath(*SCORER.split(".")).with_suffix(".py")))
-    return value_digest([file_digest(PARAMS_FILE), code])
+    return value_digest([params_digest(read_params()), code])
+
+
+def params_digest(params: Params) -> str:
+    """Return a digest of all parameters but those that say who makes the shards, which change no byte."""
+    return value_digest(params.model_dump(mode="json", exclude={"execution"}))
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from prefect.artifacts import Artifact
 from flows import ablation
 from flows.support import sandbox
 from flows.support.process import CommandError
+from stages.core.composition import compose_params
 from stages.core.errors import InputError
 from stages.core.paths import ABLATION
 from stages.report.ablation_table import SEEDS, TRUE_TARGETS
@@ -104,6 +105,20 @@ def test_an_uncommitted_change_of_conf_starts_over(work, run, monkeypatch):
     assert len(work.trained) == 4
 
 
+def test_who_makes_the_shards_starts_nothing_over(work, run, monkeypatch):
+    """And a remark in conf/ does not either; but experiments are composed with the choice."""
+    monkeypatch.setattr(ablation, "CONFIGURATIONS", ["paper"])
+    monkeypatch.setattr(ablation, "publish_ablation", lambda *_: None)
+    run()
+    work.choose("execution.engine=serial", "execution.workers=3")
+    with Path("conf/ablation/paper.yaml").open("a") as file:
+        file.write("# a remark\n")
+    work.status = git("status", "--porcelain")
+    run()
+    assert len(work.trained) == 2
+    assert compose_params("ablation=paper").execution.workers == 3
+
+
 def test_the_code_that_scores_is_digested():
     digest = ablation.source_digest(str(ROOT / "stages" / "studies" / "ablation.py"))
     assert Path("stages", *ablation.SCORER.split(".")[1:]).with_suffix(".py") == Path("stages/studies/ablation.py")
@@ -120,7 +135,8 @@ def test_a_preset_in_params_alone_is_refused_before_anything_runs(work, run):
 
 def test_rows_are_not_scored_by_different_parameters(work, run, monkeypatch):
     monkeypatch.setattr(work, "check", lambda: None)
-    work.while_training = lambda: Path("params.yaml").write_text("seed: 3\n")
+    params = Path("params.yaml")
+    work.while_training = lambda: params.write_text(params.read_text().replace("seed: 1", "seed: 3", 1))
     with pytest.raises(InputError, match=r"^params\.yaml, or the code that scores, was changed"):
         run()
     assert list(ABLATION.glob("*-0.json")) == []

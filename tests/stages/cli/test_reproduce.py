@@ -12,6 +12,7 @@ from stages.cli import main as cli
 from stages.cli import reproduce
 from stages.core.errors import InputError
 from stages.core.files import write_json
+from stages.core.params_file import read_params
 from stages.core.paths import REFERENCE
 from stages.tracking import lineage, record
 from tests.support import ROOT
@@ -94,6 +95,22 @@ class TestDifferences:
     def test_missing_out_and_out_without_a_list(self, tmp_path):
         recorded = {"data/a": {"md5": "1.dir", "files": {"x": "1"}}, "b": {"md5": "2"}}
         assert reproduce.name_differences(recorded, {"b": "3"}, tmp_path) == "data/a; b"
+
+
+def test_the_project_here_says_who_makes_the_shards(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = (ROOT / "params.yaml").read_text()
+    Path("params.yaml").write_text(here.replace("workers: null", "workers: 3"))
+    (tmp_path / "clone").mkdir()
+    there = tmp_path / "clone" / "params.yaml"
+    there.write_text(here.replace("engine: auto", "engine: ray").replace("seed: 0", "seed: 010", 1))
+    reproduce.choose_engine(there)
+    made = read_params(there)
+    assert (made.execution.engine, made.execution.workers, made.seed) == ("auto", 3, 10)
+    assert made.model_copy(update={"execution": None, "seed": 0}) == read_params().model_copy(update={"execution": None})
+    there.write_text("seed: 5\n")  # as a version before the section has it
+    reproduce.choose_engine(there)
+    assert there.read_text() == "seed: 5\n"
 
 
 def test_other_libraries_are_reported(capsys):
