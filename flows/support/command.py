@@ -17,6 +17,7 @@ from flows.support.process import CommandError
 from stages.core.errors import InputError
 from stages.core.files import NoRoomError
 from stages.core.interrupt import EXIT_CODE, MESSAGE, exit_at_once, on_interrupt, raise_once
+from stages.core.params_file import ParameterError
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -40,7 +41,7 @@ def exit_code_of(flow: Callable[[], object], check: Callable[[], object] = lambd
         check()
         _start_server()
         flow()
-    except (PipelineError, InputError, NoRoomError) as error:
+    except (PipelineError, InputError, ParameterError, NoRoomError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except CommandError as error:

@@ -12,6 +12,7 @@ from flows import ablation, pipeline, tables
 from flows.support import command
 from stages.core.errors import InputError
 from stages.core.interrupt import MESSAGE
+from stages.core.params_file import ParameterError
 from tests.support import ROOT
 from tests.support.flow_project import make_dvc_project
 
@@ -28,6 +29,7 @@ if "uvicorn" in sys.orig_argv:
     ("error", "code", "line"),
     [
         (InputError("logs/first.json: damaged; remove it"), 2, "error: logs/first.json: damaged; remove it"),
+        (ParameterError("params.yaml: seed: is missing"), 2, "error: params.yaml: seed: is missing"),
         (KeyboardInterrupt(), 130, MESSAGE),
     ],
 )
