@@ -5,6 +5,7 @@ from pathlib import Path
 CODE = Path("data/code")  # digests of each stage's code, which DVC compares instead of the text
 
 # Data, in the order in which the stages write them.
+WORDNET = Path("data/nltk/corpora/wordnet")
 CORPUS = Path("data/corpus")
 EVALUATION = Path("data/evaluation")  # held-out edits of the embedded world, to compare systems on
 VALIDATION = Path("data/validation")  # held-out edits of the embedded world, to choose settings on
@@ -41,7 +42,7 @@ ABLATION = LOGS / "ablation"  # scores of the finished trainings of Table 2, and
 DIGESTS = LOGS / "digests"  # of files, by size, times and inode; a cache
 LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
-NLTK_DATA = Path("data/nltk")  # WordNet, fetched by `make wordnet`
+NLTK_DATA = Path("data/nltk")  # where NLTK looks for WORDNET
 
 CONF = Path("conf")  # what params.yaml is composed from
 DVC_FILE, LOCK_FILE, PARAMS_FILE = Path("dvc.yaml"), Path("dvc.lock"), Path("params.yaml")

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 
 from stages.core.errors import InputError, first_line
 from stages.core.files import NoRoomError, file_digest, value_digest, written_aside
-from stages.core.paths import NLTK_DATA
+from stages.core.paths import NLTK_DATA, WORDNET
 
 if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
-DICTIONARY = NLTK_DATA / "corpora" / "wordnet"
 DEBIAN_PACKAGES = ("wordnet-base", "wordnet-sense-index")
 
 PARTS = ("noun", "verb", "adj", "adv")  # in the order of WordNet's numbers for them, from 1
@@ -105,7 +104,7 @@ def wordnet() -> "WordNetCorpusReader":
     try:
         reader.ensure_loaded()
     except (*DAMAGE, WordNetError) as error:
-        raise InputError(f"{DICTIONARY}: damaged ({first_line(error)}); remove it and run `make wordnet`") from error
+        raise InputError(f"{WORDNET}: damaged ({first_line(error)}); remove it and run `make wordnet`") from error
     return reader
 
 
@@ -116,7 +115,7 @@ def wordnet_digest() -> str:
         InputError: it is missing, or lacks a file.
     """
     _check_presence()
-    return value_digest([[name, file_digest(DICTIONARY / name)] for name in FILES])
+    return value_digest([[name, file_digest(WORDNET / name)] for name in FILES])
 
 
 def provide_wordnet() -> None:
@@ -126,9 +125,9 @@ def provide_wordnet() -> None:
         InputError: no source has it; the message says what to do.
         NoRoomError: the disk or a quota is full.
     """
-    if not _missing(DICTIONARY):
+    if not _missing(WORDNET):
         return
-    with written_aside(DICTIONARY) as whole:
+    with written_aside(WORDNET) as whole:
         fetched = whole.with_name("fetched")  # removed together with the rest that is set aside
         fetched.mkdir()
         found = _from_nltk(fetched)
@@ -140,7 +139,7 @@ def provide_wordnet() -> None:
         whole.mkdir()
         for file in FILES:
             shutil.copyfile(found / file, whole / file)
-    print(f"WordNet: {DICTIONARY}")
+    print(f"WordNet: {WORDNET}")
 
 
 def _missing(folder: Path) -> list[str]:
@@ -148,10 +147,10 @@ def _missing(folder: Path) -> list[str]:
 
 
 def _check_presence() -> None:
-    if not DICTIONARY.is_dir():
-        raise InputError(f"{DICTIONARY}: no dictionary there; run `make wordnet`")
-    if missing := _missing(DICTIONARY):
-        raise InputError(f"{DICTIONARY}: the dictionary lacks {', '.join(missing)}; run `make wordnet`")
+    if not WORDNET.is_dir():
+        raise InputError(f"{WORDNET}: no dictionary there; run `make wordnet`")
+    if missing := _missing(WORDNET):
+        raise InputError(f"{WORDNET}: the dictionary lacks {', '.join(missing)}; run `make wordnet`")
 
 
 def _from_nltk(folder: Path) -> Path | None:
@@ -174,7 +173,7 @@ def _from_nltk(folder: Path) -> Path | None:
 def _from_debian(folder: Path) -> Path:
     """Download the dictionary as Debian packages, unpacked but not installed, and return its folder."""
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise InputError(f"WordNet: no NLTK server and no apt-get; put NLTK's corpus wordnet (3.0) at {DICTIONARY} yourself")
+        raise InputError(f"WordNet: no NLTK server and no apt-get; put NLTK's corpus wordnet (3.0) at {WORDNET} yourself")
     command = ["apt-get", "download", *DEBIAN_PACKAGES]
     answer = _call(command, folder)
     if answer.returncode != 0 and os.geteuid() == 0:  # the package lists may be empty, and root may fetch them

@@ -1,5 +1,9 @@
 """dvc.yaml agrees with the code about modules, models and losses."""
 
+import os
+import shutil
+import subprocess
+import sys
 from functools import reduce
 from operator import getitem
 
@@ -7,14 +11,16 @@ import yaml
 from dvc.repo import Repo
 
 from stages.__main__ import STAGES
+from stages.core.paths import WORDNET
 from tests.support import ROOT
+from tests.support.flow_project import make_dvc_project
 
 FILE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PIPELINE = FILE["stages"]
 
 
 def test_every_stage_depends_on_its_own_code():
-    assert tuple(name for name in PIPELINE if name != "code") == STAGES
+    assert tuple(name for name in PIPELINE if name not in ("code", "wordnet")) == STAGES
     assert PIPELINE["code"]["cmd"].split()[3:] == [f"stages.{name}" for name in STAGES]
     for name in STAGES:
         assert PIPELINE[name]["cmd"] == f"python -m stages {name}"
@@ -32,6 +38,33 @@ def test_every_stage_depends_on_every_file_of_its_models():
         assert {dep for dep in PIPELINE[name]["deps"] if dep.startswith("nano/models/")} == {
             path.relative_to(ROOT).as_posix() for path in files
         }, name
+
+
+def test_dvc_fetches_the_dictionary_or_says_what_helps(tmp_path):
+    """Without a network and without Debian's commands: the last lines are the stage's own and DVC's name of the stage."""
+    make_dvc_project(tmp_path, yaml.safe_dump({"stages": {"wordnet": PIPELINE["wordnet"]}}))
+    module = tmp_path / PIPELINE["wordnet"]["deps"][0]
+    module.parent.mkdir(parents=True)
+    shutil.copy(ROOT / PIPELINE["wordnet"]["deps"][0], module)
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environment = os.environ | nowhere | {"PATH": str(tmp_path / "bin"), "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"}
+
+    def repro() -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "dvc", "repro", "wordnet"]
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    failed = repro()
+    assert failed.returncode != 0
+    cause, stage = [line for line in failed.stderr.splitlines() if line][-2:]
+    assert cause.startswith("error: WordNet: no NLTK server and no apt-get; put NLTK's corpus wordnet (3.0) at data/nltk")
+    assert stage.startswith("ERROR: failed to reproduce 'wordnet': ")
+    shutil.copytree(ROOT / WORDNET, tmp_path / WORDNET)
+    assert repro().returncode == 0
+    assert "data/nltk/corpora/wordnet" in (tmp_path / "dvc.lock").read_text()
 
 
 def test_compiled_files_are_no_code():

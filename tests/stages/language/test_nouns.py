@@ -42,7 +42,7 @@ def test_water_and_land_animals_never_replace_each_other(levels, rules, request)
 
 def nouns_by_topics() -> dict[str, list[str]]:
     """WordNet's nouns → topics of their senses, the most frequent first; read from its files, which is quick."""
-    data, index = ((ROOT / wordnet.DICTIONARY / f"{kind}.noun").read_text().splitlines() for kind in ("data", "index"))
+    data, index = ((ROOT / wordnet.WORDNET / f"{kind}.noun").read_text().splitlines() for kind in ("data", "index"))
     topics = {line[:8]: wordnet.LEXNAMES[int(line[9:11])] for line in data if line[0] != " "}
     rows = (line.split() for line in index if line[0] != " ")
     return {row[0].replace("_", " "): [topics[offset] for offset in row[-int(row[2]) :]] for row in rows}

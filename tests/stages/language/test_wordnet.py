@@ -37,9 +37,9 @@ def test_wordnet_is_provided_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(wordnet, "_from_debian", from_debian)
     with pytest.raises(InputError, match="lacks lexnames"):
         wordnet.provide_wordnet()
-    assert not wordnet.DICTIONARY.exists()
+    assert not wordnet.WORDNET.exists()
     wordnet.provide_wordnet()
-    assert {path.name for path in wordnet.DICTIONARY.iterdir()} == set(wordnet.FILES)
+    assert {path.name for path in wordnet.WORDNET.iterdir()} == set(wordnet.FILES)
     assert [path.name for path in wordnet.NLTK_DATA.iterdir()] == ["corpora"]
     capsys.readouterr()
     wordnet.provide_wordnet()
@@ -63,7 +63,7 @@ class TestDebian:
         monkeypatch.setattr(wordnet, "_from_nltk", lambda _: None)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
         put(tmp_path / "bin", "apt-get", f'echo "$@" >> {tmp_path}/calls; touch wordnet.deb')
-        copy = f"cp {ROOT / wordnet.DICTIONARY}/* unpacked/usr/share/wordnet && rm unpacked/usr/share/wordnet/lexnames"
+        copy = f"cp {ROOT / wordnet.WORDNET}/* unpacked/usr/share/wordnet && rm unpacked/usr/share/wordnet/lexnames"
         put(tmp_path / "bin", "dpkg", f"mkdir -p unpacked/usr/share/wordnet && {copy}")
         return tmp_path / "bin"
 
@@ -72,21 +72,21 @@ class TestDebian:
 
     def test_the_dictionary_is_there_and_nothing_beside_it(self, tmp_path):
         wordnet.provide_wordnet()
-        found = {path.name: file_digest(path) for path in wordnet.DICTIONARY.iterdir()}
-        assert found == {name: file_digest(ROOT / wordnet.DICTIONARY / name) for name in wordnet.FILES}
-        assert [path.name for path in wordnet.DICTIONARY.parent.iterdir()] == ["wordnet"]
+        found = {path.name: file_digest(path) for path in wordnet.WORDNET.iterdir()}
+        assert found == {name: file_digest(ROOT / wordnet.WORDNET / name) for name in wordnet.FILES}
+        assert [path.name for path in wordnet.WORDNET.parent.iterdir()] == ["wordnet"]
         assert self.calls() == ["download"]
 
     def test_files_of_a_killed_attempt_are_removed(self):
-        left = wordnet.DICTIONARY.with_name("wordnet.partial") / "fetched" / "wordnet.deb"
+        left = wordnet.WORDNET.with_name("wordnet.partial") / "fetched" / "wordnet.deb"
         left.parent.mkdir(parents=True)
         left.touch()
         wordnet.provide_wordnet()
-        assert [path.name for path in wordnet.DICTIONARY.parent.iterdir()] == ["wordnet"]
+        assert [path.name for path in wordnet.WORDNET.parent.iterdir()] == ["wordnet"]
 
     def test_an_incomplete_dictionary_is_fetched_again(self):
         wordnet.provide_wordnet()
-        (wordnet.DICTIONARY / "noun.exc").unlink()
+        (wordnet.WORDNET / "noun.exc").unlink()
         with pytest.raises(InputError, match=r"the dictionary lacks noun\.exc; run `make wordnet`$"):
             wordnet.wordnet_digest()
         wordnet.provide_wordnet()
@@ -99,7 +99,7 @@ class TestDebian:
         with pytest.raises(InputError, match=r"failed \(E: no such package\); as root run `apt-get update`, then"):
             wordnet.provide_wordnet()
         assert self.calls() == calls
-        assert not wordnet.DICTIONARY.exists()
+        assert not wordnet.WORDNET.exists()
 
     def test_a_failure_without_output_is_an_error(self, commands):
         put(commands, "apt-get", "exit 100")
@@ -137,13 +137,13 @@ class TestNltk:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in (*wordnet.FILES, "README"):
-                archive.write(ROOT / wordnet.DICTIONARY / (name if name != "README" else "lexnames"), f"wordnet/{name}")
+                archive.write(ROOT / wordnet.WORDNET / (name if name != "README" else "lexnames"), f"wordnet/{name}")
         return buffer.getvalue()
 
     def test_it_is_the_dictionary(self, monkeypatch):
         self.serve(monkeypatch, self.zipped())
         wordnet.provide_wordnet()
-        assert {path.name for path in wordnet.DICTIONARY.iterdir()} == set(wordnet.FILES)
+        assert {path.name for path in wordnet.WORDNET.iterdir()} == set(wordnet.FILES)
 
     def test_a_damaged_zip_is_an_error(self, monkeypatch):
         zipped = self.zipped()
@@ -152,7 +152,7 @@ class TestNltk:
             self.serve(monkeypatch, content)
             with pytest.raises(InputError, match=r"NLTK's server gave a damaged zip \(.*\); run `make wordnet` again$"):
                 wordnet.provide_wordnet()
-            assert not wordnet.DICTIONARY.exists()
+            assert not wordnet.WORDNET.exists()
 
     def test_an_unreachable_server_gives_none(self, monkeypatch, tmp_path):
         monkeypatch.setattr(nltk.downloader.Downloader, "download", lambda *_, **__: False)
@@ -163,13 +163,13 @@ def test_a_damaged_dictionary_is_an_error(tmp_path, monkeypatch):
     """With an NLTK reader of its own, because a reader loads the dictionary only once."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(nltk.data, "path", [])
-    copytree(ROOT / wordnet.DICTIONARY, wordnet.DICTIONARY)
+    copytree(ROOT / wordnet.WORDNET, wordnet.WORDNET)
     monkeypatch.setattr(nltk.corpus, "wordnet", LazyCorpusLoader("wordnet", WordNetCorpusReader, None))
     read = wordnet.wordnet.__wrapped__  # without the cache
     for name, content in (("lexnames", b"0"), ("index.noun", b"dog n\n")):
-        path, whole = wordnet.DICTIONARY / name, (wordnet.DICTIONARY / name).read_bytes()
+        path, whole = wordnet.WORDNET / name, (wordnet.WORDNET / name).read_bytes()
         path.write_bytes(content)
-        with pytest.raises(InputError, match=rf"^{wordnet.DICTIONARY}: damaged \([^\n]*\); remove it and run `make wordnet`$"):
+        with pytest.raises(InputError, match=rf"^{wordnet.WORDNET}: damaged \([^\n]*\); remove it and run `make wordnet`$"):
             read()
         path.write_bytes(whole)
     assert len(read().synsets("dog")) == 8
