@@ -50,14 +50,15 @@ class _Editing:
 
         An edit depends on its key and caption, so those in the earlier table are kept.
         """
-        from stages.language.mutation import Mutation, mutate_caption  # reads the dictionary, which takes seconds
+        from stages.language.captions import mend_caption  # these read the dictionary, which takes seconds
+        from stages.language.mutation import Mutation, mutate_caption
 
         result = ShardResult()
         earlier = [row for path in files.previous for row in read_table(path, EDITS_TABLE)]
         kept = {(row["key"], row["caption"]): row for row in earlier}
         rows = []
         for row in read_table(task.inputs[0], CAPTIONS_TABLE):
-            key, caption = row["key"], one_line(row["caption"])
+            key, caption = row["key"], mend_caption(one_line(row["caption"]))
             if (key, caption) in kept:
                 rows.append(kept[key, caption])
                 result.reused += 1

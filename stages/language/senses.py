@@ -69,6 +69,17 @@ somebody's religion."""
 
 PLURAL_ENDING = re.compile(r"(?<![suio])s$")  # scissors and trousers, but not bus, glass, iris or rhinoceros
 
+IRREGULAR = {
+    **{animal: animal for animal in ("bison", "elk")},
+    **{word: f"{word}s" for word in ("brahman", "delf", "doberman", "hanuman", "mine", "pullman", "saman", "walkman", "zaman")},
+    "brainchild": "brainchildren",
+    "domino": "dominoes",
+    "meatloaf": "meatloaves",
+    "sugarloaf": "sugarloaves",
+    "trilby": "trilbies",
+}
+"""Plurals that ``inflect`` has otherwise, found by comparing its plurals of all things in WordNet with WordNet's exceptions."""
+
 DOMINANCE = 8  # a sense this many times as frequent as another hides it
 
 
@@ -119,9 +130,13 @@ def ancestors(sense: Synset) -> frozenset[Synset]:
 @cache
 def singular(word: str) -> tuple[str, bool] | None:
     """Return the singular of a noun and whether ``word`` is its plural; None for a word that has no singular (scissors)."""
-    stem = _inflect().singular_noun(word) or wordnet().morphy(word, "n")
-    if not stem or stem == word or not thing_senses(stem):
+    by_rule = _inflect().singular_noun(word)  # trousers stay trousers
+    cut = () if is_noun(word) else (stem for stem in (word.removesuffix("s"), word.removesuffix("es")) if plural(stem) == word)
+    possible = () if by_rule == word else (by_rule, wordnet().morphy(word, "n"), *cut)
+    stems = [str(stem) for stem in possible if stem and stem != word and thing_senses(stem)]
+    if not stems:
         return None if PLURAL_ENDING.search(word) else (word, False)
+    stem = next((stem for stem in stems if plural(stem) == word), stems[0])  # pickaxes are of a pickaxe, not of a pickax
     own = [
         sense for sense in wordnet().synsets(word, "n") if word in sense.lemma_names() and sense.lexname() == "noun.artifact"
     ]
@@ -142,9 +157,20 @@ def is_invariant(word: str) -> bool:
     return bool(_inflect().plural_noun(word) == word)
 
 
+@cache
 def plural(word: str) -> str:
-    """Return the plural of a singular noun."""
-    return str(_inflect().plural_noun(word))
+    """Return the plural of a singular noun.
+
+    ``inflect`` decides, except where it goes by the ending alone: burritoes, irisses, chintzzes.
+    """
+    found = str(_inflect().plural_noun(word))
+    if re.search("[^aeiou]o$", word) and word not in IRREGULAR:
+        return f"{word}es" if wordnet().morphy(f"{word}es", "n") == word else f"{word}s"
+    if found == f"{word}s" and word.endswith("s"):  # beads are several; one iris is not
+        return word if PLURAL_ENDING.search(word) else f"{word}es"
+    if re.search("[^aeiou]z$", word):
+        return f"{word}es"
+    return found
 
 
 def article(word: str) -> str:
@@ -166,6 +192,6 @@ def _excluded_kinds() -> frozenset[Synset]:
 @cache
 def _inflect() -> inflect.engine:
     engine = inflect.engine()
-    for animal in ("bison", "elk"):
-        engine.defnoun(animal, animal)
+    for one, several in IRREGULAR.items():
+        engine.defnoun(one, several)
     return engine

@@ -76,10 +76,22 @@ def test_edits_are_written_once(folder, params):
     assert [file_digest(path) for path in paths] == before
 
 
+def test_habits_of_the_captioner_are_mended_first(folder, params):
+    captions = {"a": "arafed dog on the beach", "b": "there is a cat cat on the beach", "c": "a horse"}
+    pq.write_table(pa.table({"key": list(captions), "caption": list(captions.values())}), CAPTIONS / "00001.parquet")
+    before = file_digest(CAPTIONS / "00001.parquet")
+    mutate(with_vocabulary(params, None))
+    rows = pq.read_table(EDITS / "00001.parquet").to_pylist()
+    mended = {"a": "dog on the beach", "b": "a cat on the beach", "c": "a horse"}
+    assert {row["key"]: row["caption"] for row in rows} == mended
+    assert {row["key"]: row["source_term"] for row in rows} == {"a": "dog", "b": "cat", "c": "horse"}
+    assert file_digest(CAPTIONS / "00001.parquet") == before
+
+
 def test_bad_captions_are_dropped_by_reason(folder, params):
     captions = [
         "a red\tcar\x00 on\r\nthe \u202ebeach",
-        "dog " * 200,
+        "a dog on a bed with the cat " * 30,
         "ein Hund auf dem Tisch",
         "C:\\cat.png",
         "\u2028",

@@ -1,0 +1,56 @@
+"""What BLIP adds to a caption by habit, and no picture shows: a made-up word, "there is", and words said again.
+
+The word is "arafed" (araffe, arafes, …), common in captions of BLIP-large: the tagger takes it for a noun, so that the animal
+behind it would never change.
+"""
+
+import re
+
+from stages.language.english import GRAMMAR
+from stages.language.senses import article, is_noun
+
+INVENTED = re.compile(r"(?:\b(an?) +)?\baraf+(?:e*d|e|es|ing|ly)?\b[,.]? *(?=(\w*))", re.IGNORECASE)
+THERE_IS = re.compile(r"^(?:there(?: is| are|['’]s) +)+", re.IGNORECASE)
+LONGEST_REPEAT = 4  # words
+
+
+def mend_caption(caption: str) -> str:
+    """Return a caption without these habits; a mended caption stays as it is.
+
+    Args:
+        caption: one sentence or phrase, on one line.
+    """
+    words = INVENTED.sub(_article_of_the_next, caption).split()
+    for length in range(LONGEST_REPEAT, 0, -1):
+        words = _without_repeats(words, length)
+    mended = " ".join(words)
+    shorter = THERE_IS.sub("", mended)
+    return shorter[:1].upper() + shorter[1:] if mended[:1].isupper() else shorter
+
+
+def _article_of_the_next(found: re.Match[str]) -> str:
+    """Return the article before a made-up word, adapted to the word behind it: "an arafed dog" is "a dog"."""
+    if found[1] is None or not found[2]:
+        return ""
+    new = article(found[2])
+    return f"{new.capitalize() if found[1][0].isupper() else new} "
+
+
+def _without_repeats(words: list[str], length: int) -> list[str]:
+    """Return the words without those that the same ``length`` words follow; of these the last, with their punctuation, stay."""
+    kept: list[str] = []
+    for word in words:
+        kept.append(word)
+        last, before = kept[-length:], kept[-2 * length : -length]
+        if _bare(last) == _bare(before) and not (length == 1 and _is_double(_bare(last)[0])):
+            del kept[-2 * length : -length]
+    return kept
+
+
+def _bare(words: list[str]) -> list[str]:
+    return [word.lower().rstrip(",.;") for word in words]
+
+
+def _is_double(word: str) -> bool:
+    """Return whether a word is rightly said twice, as in "pom pom", or is no word at all."""
+    return not word.isalpha() or (word not in GRAMMAR and any(is_noun(word + joint + word) for joint in (" ", "-", "")))
