@@ -25,8 +25,8 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Mapping[str
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
 
 
-def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file in their order, reduced to the given columns.
+def read_columns(path: Path, columns: Mapping[str, str]) -> pa.Table:
+    """Return the given columns of a Parquet file as an Arrow table.
 
     Args:
         path: the file to read.
@@ -45,13 +45,29 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
                 if found != pa.type_for_alias(kind):
                     raise InputError(f"{path}: column {name} is {found}, must be {kind}")
             table = file.read(columns=list(columns))
-        empty = next((name for name in columns if table[name].null_count), None)
-        if empty is not None:
-            raise InputError(f"{path}: column {empty} has an empty cell")
-        rows: list[dict[str, Any]] = table.to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged, or not Parquet: {first_line(error)}; run the stage that writes it") from error
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    empty = next((name for name in columns if table[name].null_count), None)
+    if empty is not None:
+        raise InputError(f"{path}: column {empty} has an empty cell")
+    return table
+
+
+def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file in their order, reduced to the given columns.
+
+    Raises:
+        InputError: see :func:`read_columns`.
+    """
+    try:
+        rows: list[dict[str, Any]] = read_columns(path, columns).to_pylist()
+    except UnicodeDecodeError as error:
+        raise _damaged(path, error) from error
     return rows
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: damaged, or not Parquet: {first_line(error)}; run the stage that writes it")
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -69,6 +69,9 @@ class Ingest(Section):
     shard_size: Annotated[int, Field(gt=0, le=10_000)]  # samples per shard; a key has four digits for them
     min_side: Count  # pixels; smaller images are refused
     max_pixels: Count  # before decoding; larger images are refused
+    format: Literal["png", "webp", "jpeg"]  # of the pictures in the corpus
+    quality: Annotated[int, Field(ge=1, le=100)]  # of webp and jpeg
+    near_duplicates: Annotated[int, Field(ge=0, le=7)] | None  # bits of 64 in which perceptual hashes may differ
     max_refused: Share  # share of refused images above which the stage fails
 
 
@@ -199,8 +202,7 @@ class Sampling(Section):
 class Gate(Section):
     """When a new version becomes champion: by 95 % intervals of its mean differences to the champion, case by case.
 
-    CLIPScore must not be worse: its interval reaches zero or lies above. SSIM-M̄ must not be worse by more than the
-    tolerance: its interval lies above minus that. And one of the two must be better: its interval lies above zero.
+    CLIPScore's must reach zero or lie above; SSIM-M̄'s must lie above minus the tolerance; and one must lie above zero.
     """
 
     ssim_m_bar_tolerance: Annotated[float, Field(ge=0)]  # points of 100

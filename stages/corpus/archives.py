@@ -3,7 +3,7 @@
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Literal
+from typing import IO
 
 from stages.core.errors import InputError
 from stages.corpus.parts import MAX_TEXT_BYTES, printable
@@ -40,13 +40,12 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 @contextmanager
-def open_tar(open_file: Callable[[], IO[bytes]], name: str, mode: Literal["r:", "r|"]) -> Iterator[tarfile.TarFile]:
+def open_tar(open_file: Callable[[], IO[bytes]], name: str) -> Iterator[tarfile.TarFile]:
     """Open an uncompressed tar to be read with :func:`members`.
 
     Args:
-        open_file: opens the tar's file.
+        open_file: opens the tar's file, which can be read at any place.
         name: the tar's name in messages.
-        mode: "r:" for a seekable file, "r|" for a stream that is read once.
 
     Raises:
         InputError: the file cannot be opened, or turns out to be truncated or damaged while the block reads it.
@@ -56,7 +55,7 @@ def open_tar(open_file: Callable[[], IO[bytes]], name: str, mode: Literal["r:", 
     except OSError as error:
         raise InputError(f"{name}: cannot be opened: {printable(error)}") from error
     try:
-        with file, tarfile.open(fileobj=file, mode=mode, tarinfo=_StrictTarInfo) as tar:
+        with file, tarfile.open(fileobj=file, mode="r:", tarinfo=_StrictTarInfo) as tar:
             yield tar
     except InputError:
         raise

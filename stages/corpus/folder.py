@@ -1,105 +1,126 @@
 """A folder of images as a source: Hugging Face's imagefolder, with metadata.csv or metadata.jsonl beside the images.
 
-Columns: ``file_name``, and ``text`` or ``caption`` (``text`` wins if both are present). File names are untrusted:
-nothing outside the folder is ever read.
+File names are untrusted: nothing outside the folder is ever read. The rows are divided into content-defined chunks, so
+that a picture that comes, goes or changes costs its own shard.
 """
 
-import csv
-import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from stages.common.text import one_line
 from stages.core.errors import InputError
+from stages.core.files import value_digest
 from stages.core.params import FolderSource
+from stages.corpus.chunks import chunked
 from stages.corpus.images import Refused
-from stages.corpus.parts import MAX_BYTES, Part, RawSample, facts_of, printable
+from stages.corpus.metadata import NAMES, Metadata, Row
+from stages.corpus.parts import MAX_BYTES, Part, RawSample, printable, short_digest
+from stages.corpus.places import missing, resolve
 
-TEXT_COLUMNS = ("text", "caption")
-
-Row = dict[str, Any]
+CAPTION_FILES = (".txt", ".caption")
 
 
 def folder_parts(source: FolderSource, shard_size: int) -> list[Part]:
-    """Return the parts of a folder: runs of ``shard_size`` metadata rows, in file order.
+    """Return the parts of a folder: chunks of at most ``shard_size`` metadata rows, in file order.
 
     Raises:
         InputError: the folder is missing, it does not hold exactly one metadata file, or that file cannot be read or
             lacks a column.
     """
-    folder = Path(source.path)
+    folder = Path(resolve(source.path))
     if not folder.is_dir():
-        raise InputError(f"ingest.source.path = {source.path!r}: no such folder")
-    found = [path for path in (folder / "metadata.csv", folder / "metadata.jsonl") if path.is_file()]
-    if len(found) != 1:
-        raise InputError(f"{folder}: has {len(found)} of metadata.csv and metadata.jsonl, must have exactly one")
-    try:
-        rows = list(_csv_rows(found[0]) if found[0].suffix == ".csv" else _jsonl_rows(found[0]))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{found[0]}: not UTF-8") from error
-    if not rows:
-        raise InputError(f"{found[0]}: has no rows")
-    missing = {"file_name"} - rows[0].keys()
-    text_column = next((name for name in TEXT_COLUMNS if name in rows[0]), None)
-    if missing or text_column is None:
-        columns = ", ".join(map(printable, rows[0]))
-        raise InputError(f"{found[0]}: has the columns {columns}; must have file_name, and text or caption")
-    starts = range(0, len(rows), shard_size)
-    return [_part(folder, rows[start : start + shard_size], text_column, start) for start in starts]
+        raise InputError(f"ingest.source.path = {source.path!r}: no such folder{missing(source.path)}")
+    metadata = Metadata(_find_metadata(folder, source.path))
+    columns: set[str] = set()
+    parts: dict[str, Part] = {}
+    for rows in chunked(metadata.rows(), shard_size, lambda row: short_digest(str(row.file_name))):
+        columns.update(*(row.columns for row in rows))
+        part = _part(folder, metadata, rows, source.path, taken=parts)
+        parts[part.shard] = part
+    metadata.check_columns(columns)
+    return list(parts.values())
 
 
-def _part(folder: Path, rows: Sequence[Row], text_column: str, start: int) -> Part:
+def _find_metadata(folder: Path, shown: str) -> Path:
+    found = [path for path in (folder / name for name in NAMES) if path.is_file()]
+    if len(found) == 1:
+        return found[0]
+    raise InputError(f"{shown}: has {len(found)} of {' and '.join(NAMES)}, must have exactly one{_hint(folder, shown)}")
+
+
+def _hint(folder: Path, shown: str) -> str:
+    """Return what else a folder without metadata seems to be, and what to do about it."""
+    splits = sorted(path.parent.name for name in NAMES for path in folder.glob(f"*/{name}"))
+    if splits:
+        return f"; found it in {', '.join(map(printable, splits))}: set ingest.source.path = {shown}/{printable(splits[0])}"
+    texts = next((path for path in folder.rglob("*") if path.suffix.lower() in CAPTION_FILES), None)
+    if texts is not None and any(path.suffix != texts.suffix for path in texts.parent.glob(f"{texts.stem}.*")):
+        pack = f"tar -cf photos.tar -C {shown} ."
+        return f"; texts beside the pictures, such as {printable(texts.name)}, are read from tars: {pack}, source=webdataset"
+    return ""
+
+
+def _part(folder: Path, metadata: Metadata, rows: Sequence[Row], shown: str, taken: dict[str, Part]) -> Part:
     root = folder.resolve()
-    found: list[Path | Refused] = []
-    for row in rows:
-        try:
-            found.append(_find(root, row.get("file_name")))
-        except Refused as reason:
-            found.append(reason)
-
-    def read() -> Iterator[RawSample]:
-        for row, place in zip(rows, found, strict=True):
-            yield RawSample(
-                origin=printable(row.get("file_name")),
-                picture=place if isinstance(place, Refused) else _read(place),
-                alt_text=one_line(row.get(text_column)),
-                facts=facts_of(row),
-            )
-
-    words = [[str(row.get("file_name")), one_line(row.get(text_column)), facts_of(row)] for row in rows]
+    first = short_digest(str(rows[0].file_name))
+    shard = next(name for name in (first, *(f"{first}-{n}" for n in range(len(taken)))) if name not in taken)
+    places = [_find(root, row.file_name) for row in rows]
+    listing = _listing(rows, places)
+    read = partial(_read_rows, folder, metadata, rows[0].start, rows[-1].end, listing)
     return Part(
-        name=f"{folder} rows {start}-{start + len(rows) - 1}",
+        shard=shard,
+        name=f"{shown} {printable(rows[0].file_name)} to {printable(rows[-1].file_name)}",
         samples=len(rows),
         read=read,
-        inputs=tuple(place for place in found if isinstance(place, Path)),
-        settings={"rows": words, "refused": [str(place) if isinstance(place, Refused) else "" for place in found]},
+        inputs=tuple(place for place in places if isinstance(place, Path)),
+        settings={"rows": listing},
     )
 
 
-def _find(root: Path, name: object) -> Path:
-    """Return the file ``name`` below ``root``, a resolved path.
+def _read_rows(folder: Path, metadata: Metadata, start: int, end: int, listing: str) -> Iterator[RawSample]:
+    """Yield the samples of the rows between two places in the metadata file.
 
     Raises:
-        Refused: the file is missing, outside ``root``, unreadable or too large.
+        InputError: rows or files are not those that were listed, whose digests decided that the shard is to be made.
     """
+    root = folder.resolve()
+    rows = list(metadata.rows(start, end))
+    places = [_find(root, row.file_name) for row in rows]
+    if _listing(rows, places) != listing:
+        raise InputError(f"{folder}: has changed since its files were listed; run again")
+    for row, place in zip(rows, places, strict=True):
+        yield RawSample(
+            origin=printable("" if row.file_name is None else row.file_name),
+            picture=place if isinstance(place, Refused) else _read(place),
+            alt_text=row.text,
+            facts=row.facts,
+        )
+
+
+def _listing(rows: Sequence[Row], places: Sequence[Path | Refused]) -> str:
+    """Return a digest of the rows, and of the reasons for which their files are refused."""
+    reasons = [str(place) if isinstance(place, Refused) else "" for place in places]
+    return value_digest([[str(row.file_name), row.text, row.facts, reason] for row, reason in zip(rows, reasons, strict=True)])
+
+
+def _find(root: Path, name: object) -> Path | Refused:
+    """Return the file ``name`` below ``root``, a resolved path; or why it is missing, outside, unreadable or too large."""
+    outside = Refused("file name outside the folder")
     if not isinstance(name, str) or not name:
-        raise Refused("no file name")
+        return Refused("no file name")
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise Refused("file name outside the folder")
+        return outside
     try:
         path = (root / name).resolve(strict=True)
         size = path.stat().st_size
-    except (OSError, ValueError, RuntimeError) as error:  # missing; name too long or invalid; circular links
-        raise Refused("no such file") from error
+    except (OSError, ValueError, RuntimeError):  # missing; name too long or invalid; circular links
+        return Refused("no such file")
     if not path.is_relative_to(root):
-        raise Refused("file name outside the folder")
+        return outside
     if not path.is_file() or not os.access(path, os.R_OK):
-        raise Refused("not a readable file")
-    if size > MAX_BYTES:
-        raise Refused(f"file larger than {MAX_BYTES:,} bytes")
-    return path
+        return Refused("not a readable file")
+    return path if size <= MAX_BYTES else Refused(f"file larger than {MAX_BYTES:,} bytes")
 
 
 def _read(path: Path) -> bytes:
@@ -113,29 +134,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{printable(path)}: can no longer be read: {error.strerror}; run again") from error
-
-
-def _csv_rows(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restkey="")
-        try:
-            for row in reader:
-                if "" in row:
-                    raise InputError(f"{path} line {reader.line_num}: more fields than columns; quote texts with commas")
-                yield row
-        except csv.Error as error:
-            raise InputError(f"{path} after line {reader.line_num}: not CSV: {error}") from error
-
-
-def _jsonl_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path} line {number}: not JSON") from error
-            if not isinstance(row, dict):
-                raise InputError(f"{path} line {number}: not a JSON object")
-            yield row

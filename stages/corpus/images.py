@@ -1,22 +1,30 @@
-"""Decoding of untrusted image files into RGB squares.
+"""Decoding of untrusted image files into RGB: one decoder for every way in.
 
 Only a fixed list of formats is opened, and the number of pixels is checked in the header before anything is decoded.
-Colours are put into sRGB as the picture's own profile says; without a profile they are taken for sRGB, and CMYK is converted
-by the plain formula.
+Whatever the file, the picture comes out upright, in sRGB as its own profile says, with transparent parts on white. Without
+a profile colours are taken for sRGB, and CMYK is converted by the plain formula. Metadata that Pillow cannot read never
+costs a sound picture.
 """
 
-import hashlib
+import importlib
+import importlib.util
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 
 import numpy as np
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from stages.corpus.profiles import to_srgb
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None  # an optional library
+if HAS_HEIF:
+    importlib.import_module("pillow_heif").register_heif_opener()
+
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", *(("HEIF",) if HAS_HEIF else ()))
+STORED_FORMATS = ("PNG", "WEBP", "JPEG")  # what the corpus is written in
 TILE_SIDES = (322, 323)  # TIFF tags TileWidth and TileLength
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,22 +37,38 @@ UPRIGHT = {
 }
 """EXIF orientation → the transposition that makes the picture upright."""
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20  # bytes of a colour profile, the only compressed chunk that is left to Pillow
+
 
 class Refused(Exception):  # noqa: N818 - a verdict on a sample, not an error of the program
-    """A sample is rejected. The message is the reason; the same cause has the same words, so that reasons can be counted."""
+    """A sample is rejected.
+
+    Args:
+        reason: why; the same cause has the same words, so that reasons can be counted.
+        detail: what is particular to this sample, such as its size.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+    def __reduce__(self) -> tuple[type["Refused"], tuple[str, str]]:
+        return Refused, (self.reason, self.detail)
 
 
 def load(data: bytes, *, max_pixels: int) -> Image.Image:
-    """Decode an image file to RGB in sRGB, upright by its EXIF orientation, transparent parts on white.
+    """Decode an image file to RGB: upright by its EXIF orientation, colours in sRGB, transparent parts on white.
 
     An animation or multi-page file yields its first frame, which is a picture like any other; many of the web's WEBP
     and GIF files are animations in name only.
 
     Raises:
-        Refused: see :func:`decoded`; or the pixels have 32 bits.
+        Refused: see :func:`decoded`; or the pixels have 32 bits, or all of them are transparent.
     """
     with decoded(data, FORMATS, max_pixels) as image:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        orientation = _orientation(image)
         picture = to_srgb(_rgb(image), image)
         return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
 
@@ -60,7 +84,7 @@ def decoded(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Iterator[
     if not data:
         raise Refused("empty file")
     try:
-        with _pixel_limit(max_pixels), Image.open(io.BytesIO(data), formats=formats) as image:
+        with _pixel_limit(max_pixels), Image.open(io.BytesIO(_without_texts(data)), formats=formats) as image:
             _check_pixels(image, max_pixels)
             image.load()
             yield image
@@ -74,6 +98,24 @@ def decoded(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Iterator[
         raise Refused("truncated or damaged image") from error
 
 
+def decode_stored(data: bytes, size: tuple[int, int]) -> Image.Image:
+    """Decode a picture that the corpus holds, in any thread; ``size`` is what its index says.
+
+    Raises:
+        Refused: the bytes are not an RGB picture of that size in one of STORED_FORMATS.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=STORED_FORMATS) as image:
+            found = (image.mode, image.size)
+            if found == ("RGB", size):  # by the header, before anything is decoded
+                return image.copy()
+    except MemoryError:
+        raise
+    except Exception as error:  # as in :func:`decoded`
+        raise Refused("truncated or damaged image") from error
+    raise Refused(f"a picture is {found[0]} of {found[1]} pixels, must be RGB of {size}")
+
+
 def fit(image: Image.Image, *, size: int, min_side: int) -> Image.Image:
     """Return the central square of ``image``, antialiased to (size, size); an image of that size keeps its pixels.
 
@@ -82,15 +124,32 @@ def fit(image: Image.Image, *, size: int, min_side: int) -> Image.Image:
     """
     side = min(image.size)
     if side < min_side:
-        raise Refused("shorter side below ingest.min_side")
+        raise Refused(f"shorter side below ingest.min_side = {min_side}", f"{image.width} x {image.height} pixels")
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))  # resize(box=...) would sample beyond the box
     return square.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def pixel_digest(image: Image.Image) -> str:
-    """Return the SHA-256 of the pixels in hex: equal for files that decode to the same picture."""
-    return hashlib.sha256(image.tobytes()).hexdigest()
+def _orientation(image: Image.Image) -> object:
+    """Return the EXIF orientation, or None; EXIF that cannot be read says nothing, and Pillow fails on it in many ways."""
+    with suppress(Exception):
+        value = image.getexif().get(ExifTags.Base.Orientation)
+        return value if isinstance(value, int) else None
+    return None
+
+
+def _without_texts(data: bytes) -> bytes:
+    """Return a PNG without its texts, which Pillow would unpack and may refuse; other files and damaged ones unchanged."""
+    if not data.startswith(PNG_SIGNATURE):
+        return data
+    kept, start, place = [], 0, len(PNG_SIGNATURE)
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")  # length, name, contents, checksum
+        if data[place + 4 : place + 8] in PNG_TEXTS:
+            kept.append(data[start:place])
+            start = end
+        place = end
+    return b"".join([*kept, data[start:]]) if kept else data
 
 
 @contextmanager
@@ -124,8 +183,18 @@ def _rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise Refused("pixels of 32 bits: their range is unknown")
+    if image.mode == "LAB":
+        return _lab_to_srgb().apply(image)
     if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        if layers.getchannel("A").getextrema() == (0, 0):
+            raise Refused("fully transparent")
         white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(image.convert("RGBA"))
+        white.alpha_composite(layers)
         return white.convert("RGB")
     return image.convert("RGB")
+
+
+@cache
+def _lab_to_srgb() -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")

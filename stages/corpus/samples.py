@@ -20,6 +20,7 @@ from PIL import Image
 from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.corpus.archives import members, open_tar
+from stages.corpus.duplicates import read_duplicates
 from stages.corpus.images import Refused, decoded
 from stages.corpus.parts import MAX_BYTES, printable
 
@@ -64,45 +65,20 @@ WORDS = ("source_caption", "edit_prompt", "source_diff", "target_diff", "target_
 PICTURES: dict[str, Literal["RGB", "L"]] = {"source": "RGB", "target": "RGB", "source_mask": "L", "target_mask": "L"}
 
 
-def write_corpus(path: Path, samples: Iterable[CorpusSample]) -> int:
-    """Write corpus samples to a tar and return how many."""
-    return _write(
-        path,
-        (
-            {
-                "__key__": sample.key,
-                "png": _png(sample.image),
-                "txt": sample.alt_text.encode(),
-                "json": _json(sample.metadata),
-            }
-            for sample in samples
-        ),
-    )
-
-
 def read_corpus(path: Path) -> Iterator[CorpusSample]:
-    """Yield the samples of a corpus shard in order.
+    """Yield the samples of a corpus shard in order, duplicates left out.
 
     Raises:
         InputError: the shard is damaged, or a sample does not match :class:`CorpusSample`.
     """
+    left_out = read_duplicates(path.parent, path.stem)
     for key, contents in _read(path, ("png", "txt", "json")):
+        if key in left_out:
+            continue
         with _sample(path, key):
             image, text = _picture(contents["png"], "RGB"), contents["txt"].decode()
             sample = CorpusSample(key=key, image=image, alt_text=text, metadata=_object(contents["json"]))
         yield sample
-
-
-def read_metadata(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the metadata of a corpus shard's samples in order, without decoding images.
-
-    Raises:
-        InputError: see :func:`read_corpus`.
-    """
-    for key, contents in _read(path, ("json",)):
-        with _sample(path, key):
-            metadata = _object(contents["json"])
-        yield metadata
 
 
 def write_edits(path: Path, samples: Iterable[EditSample]) -> int:
@@ -169,7 +145,7 @@ class CorpusReader:
 
 
 def _tar(path: Path) -> AbstractContextManager[tarfile.TarFile]:
-    return open_tar(lambda: path.open("rb"), str(path), "r:")
+    return open_tar(lambda: path.open("rb"), str(path))
 
 
 def _write(path: Path, samples: Iterable[dict[str, Any]]) -> int:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 
+from stages.core.errors import InputError
 from stages.core.params import FolderSource, OpenMojiSource, Params, WebDatasetSource
 from stages.corpus import world
 from stages.corpus.drawing import render
@@ -12,11 +14,19 @@ from stages.corpus.webdataset import tar_parts
 
 
 def list_parts(params: Params) -> list[Part]:
-    """Return the parts of the source in ``params``, in their fixed order.
+    """Return the parts of the source in ``params``, sorted by the names of their shards.
 
     Raises:
-        InputError: the source is missing or malformed.
+        InputError: the source is missing or malformed, or two of its parts have one name.
     """
+    parts = sorted(_parts(params), key=lambda part: part.shard)
+    for part, other in pairwise(parts):
+        if part.shard == other.shard:
+            raise InputError(f"ingest.source: {part.name} and {other.name} would be one shard, {part.shard}; rename one")
+    return parts
+
+
+def _parts(params: Params) -> list[Part]:
     section = params.ingest
     match section.source:
         case OpenMojiSource(images=images):
@@ -30,12 +40,14 @@ def list_parts(params: Params) -> list[Part]:
 def _world_parts(images: int, shard_size: int, seed: int, size: int) -> list[Part]:
     return [
         Part(
+            shard=f"{number:05d}",
             name=f"openmoji {scenes.start}-{scenes.stop - 1}",
             samples=len(scenes),
             read=partial(_read_world, scenes, seed, size),
             settings={"scenes": [scenes.start, scenes.stop], "seed": seed},
         )
-        for scenes in (range(start, min(start + shard_size, images)) for start in range(0, images, shard_size))
+        for number, start in enumerate(range(0, images, shard_size))
+        for scenes in [range(start, min(start + shard_size, images))]
     ]
 
 

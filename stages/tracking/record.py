@@ -25,9 +25,8 @@ from stages.core.errors import InputError
 from stages.core.files import file_digest, read_json, write_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, DVC_FILE, LOCK_FILE, METRICS_FILE, PARAMS_FILE
-from stages.core.shards import count_samples, list_shards
 from stages.core.yaml_file import read_yaml
-from stages.corpus.samples import read_metadata
+from stages.corpus.corpus import Corpus
 from stages.tracking.lineage import COMMIT, changed_files, git_tags, libraries, outs_of, read_stages
 from stages.tracking.registry import NAME, Registered
 
@@ -114,16 +113,13 @@ def _is_kept(client: MlflowClient, model_id: str) -> bool:
 
 
 def _read_shards() -> list[dict[str, Any]]:
-    """Return name, digest, number of samples and first sample of every shard of the corpus."""
-    return [
-        {
-            "shard": shard.name,
-            "sha256": file_digest(shard),
-            "samples": count_samples(shard, ".tar"),
-            "first": next((facts["origin"]["name"] for facts in read_metadata(shard)), None),
-        }
-        for shard in (list_shards(CORPUS, ".tar") if CORPUS.is_dir() else ())
-    ]
+    """Return name, digest, number of samples without duplicates, and first sample of every shard of the corpus."""
+    corpus, shards = Corpus(), []
+    for shard in corpus.shards() if CORPUS.is_dir() else ():
+        rows, tar = corpus.rows(shard), corpus.inputs(shard)[0]
+        first = rows[0].origin["name"] if rows else None
+        shards.append({"shard": tar.name, "sha256": file_digest(tar), "samples": len(rows), "first": first})
+    return shards
 
 
 def hash_out(path: Path) -> dict[str, Any]:

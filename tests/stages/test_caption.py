@@ -6,7 +6,7 @@ from stages.caption import caption
 from stages.core.paths import CAPTIONS
 from stages.core.shards import read_counts
 from tests.support.samples import ESCAPES, HOSTILE
-from tests.support.tiny_corpus import SHARD_SIZE, contents, counted, dropped, image, params_for, rows_of, write_world
+from tests.support.tiny_corpus import SHARD_SIZE, contents, counted, dropped, image, key_for, params_for, rows_of, write_world
 
 
 def test_captions_are_those_of_blip_image_by_image(models, workplace):
@@ -18,7 +18,7 @@ def test_captions_are_those_of_blip_image_by_image(models, workplace):
     for number in range(2 * SHARD_SIZE):
         inputs = processor(images=image(number), return_tensors="pt")
         tokens = network.generate(**inputs, max_new_tokens=params_for(models).caption.max_tokens, do_sample=False)
-        wanted[f"{number:09d}"] = processor.decode(tokens[0], skip_special_tokens=True).strip()
+        wanted[key_for(number)] = processor.decode(tokens[0], skip_special_tokens=True).strip()
     rows = rows_of(CAPTIONS)
     assert {row["key"]: row["caption"] for row in rows} == {key: text for key, text in wanted.items() if text}
     assert len(rows) > 0
@@ -42,9 +42,9 @@ def test_hostile_captions_become_clean_lines(models, workplace, monkeypatch):
     monkeypatch.setattr("stages.models.captioner.Captioner.caption", lambda self, images, _: [next(texts) for _ in images])
     caption(params_for(models))
     rows = rows_of(CAPTIONS)
-    assert [row["key"] for row in rows] == ["000000000", "000000001"]
+    assert [row["key"] for row in rows] == ["000000000"]
     assert all(row["caption"].isprintable() for row in rows)
-    assert dropped("caption") == {"empty caption": 4}
+    assert dropped("caption") == {"empty caption": 5}  # of escape sequences nothing is left
 
 
 def test_only_a_new_shard_is_captioned(models, workplace):

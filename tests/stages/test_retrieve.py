@@ -10,24 +10,24 @@ import torch
 from safetensors.numpy import load_file
 
 from stages.core.errors import InputError
-from stages.core.paths import CORPUS, EDITS, PAIRS, TRAINING_SET
+from stages.core.paths import EDITS, PAIRS, TRAINING_SET
 from stages.core.shards import read_counts
-from stages.corpus.samples import write_corpus
 from stages.retrieve import retrieve
 from stages.segment import segment
 from tests.support.tiny_corpus import (
     SHARD_SIZE,
     contents,
-    corpus_sample,
     counted,
     dropped,
     edit_row,
     image,
+    key_for,
+    number_of,
     params_for,
     rows_of,
     samples_of,
     write_edit_rows,
-    write_shards,
+    write_tiny_corpus,
     write_world,
 )
 
@@ -37,7 +37,7 @@ def test_pairs_carry_their_edit_and_their_cosines(models, workplace):
     write_world(3)
     retrieve(params_for(models))
     rows = rows_of(PAIRS)
-    assert [row["key"] for row in rows] == [f"{number:09d}" for number in range(0, 3 * SHARD_SIZE, 2)]
+    assert [row["key"] for row in rows] == [key_for(number) for number in range(0, 3 * SHARD_SIZE, 2)]
     clip = open_clip.create_model(f"local-dir:{models.clip.name}").eval()
     tokenize = open_clip.get_tokenizer(f"local-dir:{models.clip.name}")
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (clip.visual.image_mean, clip.visual.image_std))
@@ -45,11 +45,11 @@ def test_pairs_carry_their_edit_and_their_cosines(models, workplace):
     with torch.no_grad():
         pictures = clip.encode_image((pixels.permute(0, 3, 1, 2) / 255 - mean) / std, normalize=True).double().numpy()
         for row in rows:
-            edit = edit_row(int(row["key"]))
+            edit = edit_row(number_of(row["key"]))
             assert {name: row[name] for name in edit} == edit
             words = tokenize([edit["edit_prompt"], edit["caption"]])
             prompt, before = clip.encode_text(words, normalize=True).double().numpy()
-            source, target = pictures[int(row["key"])], pictures[int(row["target_key"])]
+            source, target = pictures[number_of(row["key"])], pictures[number_of(row["target_key"])]
             assert row["image_image"] == pytest.approx(source @ target, abs=1e-4)
             assert row["text_image"] == pytest.approx(prompt @ target, abs=1e-4)
             assert row["text_source"] == pytest.approx(prompt @ source, abs=1e-4)
@@ -90,7 +90,7 @@ def test_edits_without_a_target_are_counted_by_reason(models, workplace):
 
 
 def test_an_image_alone_in_its_corpus_has_no_neighbour(models, workplace):
-    write_shards(CORPUS, ".tar", 1, lambda path, _: write_corpus(path, [corpus_sample(0)]))
+    write_tiny_corpus([0])
     write_edit_rows([edit_row(0)])
     retrieve(params_for(models))
     segment(params_for(models))

@@ -16,6 +16,7 @@ from tests.support.tiny_corpus import (
     dropped,
     image,
     masks_of,
+    number_of,
     params_for,
     rows_of,
     samples_of,
@@ -28,7 +29,7 @@ def test_samples_hold_their_pair_and_its_masks(models, workplace):
     pairs, samples = rows_of(PAIRS), samples_of(TRAINING_SET)
     assert [sample.key for sample in samples] == [row["key"] for row in pairs]
     for sample, row in zip(samples, pairs, strict=True):
-        source, target = int(row["key"]), int(row["target_key"])
+        source, target = number_of(row["key"]), number_of(row["target_key"])
         assert sample.source.tobytes() == image(source).tobytes()
         assert sample.target.tobytes() == image(target).tobytes()
         assert (sample.source_caption, sample.edit_prompt) == (row["caption"], row["edit_prompt"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.corpus.samples import WORDS, CorpusSample, EditSample
+from stages.corpus.samples import WORDS, EditSample
 
 ESCAPES = "\x1b[2J\x1b]0;title\x07\u202e\x9b31m\x00"  # a terminal would execute these
 HOSTILE = f'a <script>alert(1)</script> "car" {ESCAPES}\n../../etc/passwd {{{{ 7 * 7 }}}}'
@@ -26,10 +26,6 @@ def encoded(image: Image.Image, kind: str = "png", **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def corpus_sample(**changes: object) -> CorpusSample:
-    return CorpusSample(**{"key": "000000000", "image": picture(), "alt_text": "a", "metadata": {}} | changes)
 
 
 def edit_sample(**changes: object) -> EditSample:

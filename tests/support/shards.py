@@ -5,13 +5,15 @@ from pathlib import Path
 from stages.core.shards import SERIAL, InProcess, ShardTask, StageCounts, Work, map_shards
 
 
-def map_in_process(work: Work, tasks: list[ShardTask], folder: Path, suffix: str, settings: dict | None = None) -> StageCounts:
-    """Make shards of one output each by a function."""
+def map_in_process(
+    work: Work, tasks: list[ShardTask], folder: Path, suffix: str | tuple[str, ...], settings: dict | None = None
+) -> StageCounts:
+    """Make shards by a function."""
     return map_shards(
         stage="test",
         tasks=tasks,
         folder=folder,
-        suffixes=(suffix,),
+        suffixes=(suffix,) if isinstance(suffix, str) else suffix,
         settings=settings or {},
         worker=InProcess(work),
         execution=SERIAL,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from stages.core.params import Ingest, Params
 from stages.core.params_file import read_params
-from stages.corpus.samples import CorpusSample, read_corpus
+from stages.core.shards import SERIAL
+from stages.corpus.corpus import Corpus, CorpusRow
 from tests.support import ROOT
 from tests.support.samples import encoded, noise
 
@@ -17,8 +18,9 @@ SIZE = 64  # sides of a corpus image, pixels
 def params_for(source: dict, **changes: object) -> Params:
     """Return the project's parameters with a small ingest section for ``source``."""
     section = {"size": SIZE, "shard_size": 8, "min_side": 16, "max_pixels": 100_000, "max_refused": 1.0}
+    section |= {"format": "png", "quality": 90, "near_duplicates": None}
     section |= {"source": source} | changes
-    return read_params(ROOT / "params.yaml").model_copy(update={"ingest": Ingest.model_validate(section)})
+    return read_params(ROOT / "params.yaml").model_copy(update={"ingest": Ingest.model_validate(section), "execution": SERIAL})
 
 
 def write_folder(rows: list[tuple[str, str, bytes | None]]) -> dict:
@@ -55,7 +57,8 @@ def noise_pair(number: int) -> list[tuple[str, bytes]]:
 
 
 def corpus_files() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path("data/corpus").iterdir()}
+    folder = Path("data/corpus")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def refused() -> dict[str, str]:
@@ -64,5 +67,6 @@ def refused() -> dict[str, str]:
         return {row["origin"]: row["reason"] for row in csv.DictReader(file)}
 
 
-def kept() -> list[CorpusSample]:
-    return [sample for path in sorted(Path("data/corpus").glob("*.tar")) for sample in read_corpus(path)]
+def kept() -> list[CorpusRow]:
+    corpus = Corpus()
+    return [row for shard in corpus.shards() for row in corpus.rows(shard)]

@@ -1,5 +1,6 @@
 """A corpus of small drawn pictures, edits of them, and parameters for tiny models: what tests of single stages start from."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,11 +16,13 @@ from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, EDITS, LOGS, TRAINING_SET
 from stages.core.shards import COUNTS_FILE, ShardFiles, ShardResult, ShardTask, pass_on_counts
-from stages.corpus.samples import CorpusSample, read_edits, write_corpus
+from stages.corpus.samples import read_edits
+from stages.corpus.shard import CorpusSample, key_of, shard_of
 from stages.pairing.columns import EDITS_TABLE
 from stages.retrieve import retrieve
 from stages.segment import segment
 from tests.support import ROOT, tiny
+from tests.support.corpora import corpus_sample, write_shards_of
 from tests.support.shards import map_in_process
 
 SHARD_SIZE = 6  # samples
@@ -35,16 +38,25 @@ def image(number: int) -> Image.Image:
     return picture
 
 
-def corpus_sample(number: int) -> CorpusSample:
-    return CorpusSample(
-        key=f"{number:09d}", image=image(number), alt_text=f"IMG {number}", metadata={"origin": {"name": f"test/{number}"}}
-    )
+def key_for(number: int) -> str:
+    """The key of sample ``number``, in whose shard SHARD_SIZE samples stand."""
+    return key_of(f"{number // SHARD_SIZE:05d}", number % SHARD_SIZE)
+
+
+def number_of(key: str) -> int:
+    """The number of the sample with this key."""
+    return int(shard_of(key)) * SHARD_SIZE + int(key.removeprefix(shard_of(key)))
+
+
+def tiny_sample(number: int) -> CorpusSample:
+    shard, place = divmod(number, SHARD_SIZE)
+    return corpus_sample(f"{shard:05d}", place, image(number), f"IMG {number}", name=f"test/{number}")
 
 
 def edit_row(number: int) -> dict[str, str]:
     """An edit of sample ``number``, as mutate writes it."""
     source, target = ANIMALS[number % 6], ANIMALS[(number + 1) % 6]
-    row = {"key": f"{number:09d}", "caption": f"a {source}", "edit_prompt": f"a {target}", "relation": "co-hyponym"}
+    row = {"key": key_for(number), "caption": f"a {source}", "edit_prompt": f"a {target}", "relation": "co-hyponym"}
     row |= {"source_term": source, "target_term": target, "source_diff": source, "target_diff": target}
     assert EDITS_TABLE.keys() <= row.keys(), "mutate writes columns that this row lacks"
     return row
@@ -74,9 +86,18 @@ def write_edit_rows(rows: list[dict[str, str]]) -> None:
     write_shards(EDITS, ".parquet", 1, lambda path, _: write_table(path, rows, EDITS_TABLE))
 
 
+def write_tiny_corpus(numbers: Iterable[int]) -> None:
+    """Write a corpus of these samples below the working directory."""
+    found: dict[str, list[CorpusSample]] = {}
+    for number in numbers:
+        found.setdefault(shard_of(key_for(number)), []).append(tiny_sample(number))
+    counts = write_shards_of(CORPUS, found)
+    pass_on_counts(counts, CORPUS)
+
+
 def write_world(shards: int) -> None:
     """Write a corpus, and an edit of every second image, below the working directory."""
-    write_shards(CORPUS, ".tar", shards, lambda path, numbers: write_corpus(path, map(corpus_sample, numbers)))
+    write_tiny_corpus(range(shards * SHARD_SIZE))
 
     def write_edits(path, numbers):
         rows = [edit_row(number) for number in numbers if number % 2 == 0]

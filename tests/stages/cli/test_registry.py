@@ -6,14 +6,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from stages.cli import main as cli
-from stages.core.files import file_digest, write_json
+from stages.core.files import file_digest
 from stages.core.paths import LOCK
-from stages.corpus.samples import CorpusSample, write_corpus
 from stages.tracking import history, lineage, store
 from tests.support import ROOT
+from tests.support.corpora import corpus_sample, write_shards_of
+from tests.support.samples import noise
 from tests.support.versions import Judge, keep_record, register
 
 
@@ -121,14 +121,8 @@ class TestLineage:
             assert [line.split()[0] for line in stages] == ["ingest", "train", "evaluate"]
 
     def test_lineage_names_training_and_shards(self, version, capsys):
-        Path("data/corpus").mkdir()
-        picture = Image.new("RGB", (8, 8))
-        samples = [
-            CorpusSample(key=str(n), image=picture, alt_text="", metadata={"origin": {"name": f"photo {n}"}}) for n in (0, 1)
-        ]
-        write_corpus(Path("data/corpus/00000.tar"), samples)
-        sidecar = {"fingerprint": "", "settings": "", "digests": [""], "done": 2, "dropped": {}, "notes": []}
-        write_json(Path("data/corpus/00000.done.json"), sidecar)
+        samples = [corpus_sample("00000", n, picture, name=f"photo {n}") for n, picture in enumerate([noise(0), noise(1)])]
+        write_shards_of(Path("data/corpus"), {"00000": samples})
         client = store.connect()
         tags = {"mlflow.source.git.commit": "c0ffee", "iedit.git_dirty": "true"}
         run_id = client.create_run(store.experiment_id(client), run_name="train", tags=tags).info.run_id

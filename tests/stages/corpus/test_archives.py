@@ -57,7 +57,7 @@ def test_damaged_tar_stops_the_stage_in_one_line(name):
     with pytest.raises(InputError, match=r"^00001\.tar: truncated or damaged tar") as error:
         ingest(params_for({"kind": "webdataset", "path": "tars/*.tar"}))
     assert "\n" not in str(error.value)
-    assert set(corpus_files()) == {"00000.tar", "00000.done.json"}
+    assert set(corpus_files()) == {"00000.tar", "00000.parquet", "00000.done.json"}
 
 
 def test_endlessly_nested_header_is_an_error():

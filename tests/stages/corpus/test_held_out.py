@@ -29,7 +29,7 @@ def test_world_has_held_out_cases_with_true_masks():
         assert case.source_mask.getextrema() == case.target_mask.getextrema() == (0, 255)
         assert case.source_diff in case.source_caption
         assert case.target_diff in case.edit_prompt
-    assert kept()[0].metadata["origin"]["caption"].startswith("a")
+    assert kept()[0].origin["caption"].startswith("a")
     ingest(params_for(write_folder([("a.png", "noise", encoded(noise(0)))])))
     assert [path.name for path in Path("data/evaluation").iterdir()] == ["README.txt"]
     ingest(params_for({"kind": "openmoji", "images": 4, "cases": 1}))

@@ -91,10 +91,12 @@ MODES = {
     "grey": (encoded(Image.new("L", (32, 32), 77)), (77, 77, 77)),
     "one bit": (encoded(Image.new("1", (32, 32), 1)), (255, 255, 255)),
     "palette": (encoded(Image.new("RGB", (32, 32), (9, 99, 199)).quantize(4)), (9, 99, 199)),
-    "transparent": (encoded(Image.new("RGBA", (32, 32), (255, 0, 0, 0))), (255, 255, 255)),
+    "hardly opaque": (encoded(Image.new("RGBA", (32, 32), (255, 0, 0, 1))), (255, 254, 254)),
     "half transparent grey": (encoded(Image.new("LA", (32, 32), (0, 128))), (127, 127, 127)),
-    "transparent palette": (encoded(Image.new("P", (32, 32)), transparency=0), (255, 255, 255)),
-    "transparent WEBP": (encoded(Image.new("RGBA", (32, 32), (255, 0, 0, 0)), "webp", lossless=True), (255, 255, 255)),
+    "transparent palette": (encoded(Image.new("P", (32, 32)), transparency=bytes([128])), (127, 127, 127)),
+    "transparent WEBP": (encoded(Image.new("RGBA", (32, 32), (255, 0, 0, 128)), "webp", lossless=True), (255, 127, 127)),
+    "Lab": (encoded(Image.new("LAB", (32, 32), (128, 128, 128)), "tiff"), (119, 119, 119)),
+    "AVIF": (encoded(Image.new("RGB", (32, 32), (9, 99, 199)), "avif", quality=100), (9, 99, 199)),
 }
 
 
@@ -133,7 +135,7 @@ def test_fit_crops_the_centre_and_keeps_fitting_images():
     wide.paste((255, 255, 255), (20, 0, 40, 20))
     assert images.fit(wide, size=16, min_side=20).getextrema() == ((255, 255),) * 3
     assert images.fit(noise(1), size=32, min_side=1).tobytes() == noise(1).tobytes()
-    with pytest.raises(images.Refused, match=r"ingest\.min_side"):
+    with pytest.raises(images.Refused, match=r"^shorter side below ingest\.min_side = 21: 60 x 20 pixels$"):
         images.fit(wide, size=16, min_side=21)
 
 

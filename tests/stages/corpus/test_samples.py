@@ -17,18 +17,8 @@ from PIL import Image
 
 from stages.common.text import one_line
 from stages.core.errors import InputError
-from stages.corpus.samples import (
-    WORDS,
-    CorpusReader,
-    CorpusSample,
-    EditSample,
-    read_corpus,
-    read_edits,
-    read_metadata,
-    write_corpus,
-    write_edits,
-)
-from tests.support.samples import ESCAPES, HOSTILE, corpus_sample, edit_sample, encoded, picture, replace_member
+from stages.corpus.samples import WORDS, EditSample, read_edits, write_edits
+from tests.support.samples import ESCAPES, HOSTILE, edit_sample, encoded, picture, replace_member
 from tests.support.strategies import quick, sides
 from tests.support.tars import RepeatedBlock, empty_member
 
@@ -62,32 +52,14 @@ def test_bad_edit_is_refused_with_shard_and_key(tmp_path, name):
     assert str(error.value).isprintable()
 
 
-@pytest.mark.parametrize(
-    ("member", "data"), [("json", b"[]"), ("json", None), ("txt", b"\xff"), ("txt", None), ("png", b"x"), ("png", None)]
-)
-def test_bad_corpus_sample_is_refused_with_shard_and_key(tmp_path, member, data):
-    path = tmp_path / "00000.tar"
-    write_corpus(path, [corpus_sample()])
-    replace_member(path, f"000000000.{member}", data)
-    with pytest.raises(InputError, match=r"00000\.tar: sample 000000000: "):
-        list(read_corpus(path))
-    if member == "json":
-        with pytest.raises(InputError, match=r"00000\.tar: sample 000000000: "):
-            list(read_metadata(path))
-    if member == "png":
-        with pytest.raises(InputError, match="000000000"):
-            CorpusReader([path]).image("000000000")
-
-
 def test_truncated_and_compressed_shards_are_refused(tmp_path):
     path = tmp_path / "00000.tar"
     write_edits(path, [edit_sample()])
     data = path.read_bytes()
     for content in (data[:700], data[:-9000], b"", gzip.compress(data)):
         path.write_bytes(content)
-        for read in (read_edits, read_metadata, lambda shard: [CorpusReader([shard])]):
-            with pytest.raises(InputError, match=r"00000\.tar: truncated or damaged tar"):
-                list(read(path))
+        with pytest.raises(InputError, match=r"00000\.tar: truncated or damaged tar"):
+            list(read_edits(path))
 
 
 def test_links_in_a_shard_are_ignored(tmp_path):
@@ -98,8 +70,6 @@ def test_links_in_a_shard_are_ignored(tmp_path):
             link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
             tar.addfile(link)
     assert list(read_edits(path)) == []
-    with pytest.raises(InputError, match="the corpus has no image '0'"):
-        CorpusReader([path]).image("0")
 
 
 def test_member_above_the_size_limit_is_refused(tmp_path, monkeypatch):
@@ -134,22 +104,6 @@ METADATA = st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.t
 def pictures(mode: str, side: int) -> st.SearchStrategy[Image.Image]:
     shape = (side, side) if mode == "L" else (side, side, 3)
     return arrays.arrays(np.uint8, shape).map(Image.fromarray)
-
-
-@quick
-@given(texts=st.lists(st.text(), max_size=4), metadata=METADATA, data=st.data())
-def test_corpus_samples_come_back_whatever_their_words(tmp_path_factory, texts, metadata, data):
-    samples = [
-        CorpusSample(key=f"{n:09d}", image=data.draw(pictures("RGB", 3)), alt_text=text, metadata=metadata)
-        for n, text in enumerate(texts)
-    ]
-    path = tmp_path_factory.getbasetemp() / "corpus.tar"
-    assert write_corpus(path, samples) == len(texts)
-    found = list(read_corpus(path))
-    assert [(each.key, each.alt_text, each.metadata, each.image.tobytes()) for each in found] == [
-        (each.key, each.alt_text, each.metadata, each.image.tobytes()) for each in samples
-    ]
-    assert list(read_metadata(path)) == [metadata] * len(texts)
 
 
 @quick

@@ -9,16 +9,7 @@ import pytest
 from PIL import Image
 
 from stages.core.errors import InputError
-from stages.corpus.samples import (
-    CorpusReader,
-    CorpusSample,
-    EditSample,
-    read_corpus,
-    read_edits,
-    read_metadata,
-    write_corpus,
-    write_edits,
-)
+from stages.corpus.samples import EditSample, read_edits, write_edits
 
 
 def pixels(seed: int, mode: str = "RGB", size: int = 8) -> Image.Image:
@@ -26,11 +17,6 @@ def pixels(seed: int, mode: str = "RGB", size: int = 8) -> Image.Image:
     if mode == "L":
         return Image.fromarray((rng.integers(2, size=(size, size)) * 255).astype(np.uint8))
     return Image.fromarray(rng.integers(256, size=(size, size, 3), dtype=np.uint8))
-
-
-def numbered_sample(number: int) -> CorpusSample:
-    text = f"ein Bär № {number}\n"
-    return CorpusSample(key=f"{number:09d}", image=pixels(number), alt_text=text, metadata={"origin": {"name": f"é{number}"}})
 
 
 def numbered_edit(number: int) -> EditSample:
@@ -49,26 +35,6 @@ def numbered_edit(number: int) -> EditSample:
     )
 
 
-def test_corpus_samples_round_trip_to_the_same_bytes(tmp_path):
-    samples = [numbered_sample(number) for number in range(3)]
-    assert write_corpus(tmp_path / "a.tar", samples) == 3
-    assert write_corpus(tmp_path / "b.tar", samples) == 3
-    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    for written, read in zip(samples, read_corpus(tmp_path / "a.tar"), strict=True):
-        assert (read.key, read.alt_text, read.metadata) == (written.key, written.alt_text, written.metadata)
-        assert read.image.mode == "RGB"
-        assert read.image.tobytes() == written.image.tobytes()
-    assert list(read_metadata(tmp_path / "a.tar")) == [sample.metadata for sample in samples]
-
-
-def test_corpus_reader_finds_images_in_any_shard(tmp_path):
-    write_corpus(tmp_path / "a.tar", [numbered_sample(0), numbered_sample(1)])
-    write_corpus(tmp_path / "b.tar", [numbered_sample(2)])
-    reader = CorpusReader([tmp_path / "a.tar", tmp_path / "b.tar"])
-    assert reader.shard("000000002") == tmp_path / "b.tar"
-    assert reader.image("000000001").tobytes() == pixels(1).tobytes()
-
-
 def test_edit_samples_round_trip_to_the_same_bytes(tmp_path):
     samples = [numbered_edit(number) for number in range(2)]
     write_edits(tmp_path / "a.tar", samples)
@@ -82,25 +48,17 @@ def test_edit_samples_round_trip_to_the_same_bytes(tmp_path):
         assert read.source_mask.mode == "L"
 
 
-@pytest.mark.parametrize("read", [read_corpus, read_edits, read_metadata, lambda path: iter([CorpusReader([path])])])
+@pytest.mark.parametrize("read", [read_edits])
 def test_missing_tar_is_named(tmp_path, read):
     with pytest.raises(InputError, match=r"none\.tar: cannot be opened: .*No such file or directory"):
         next(read(tmp_path / "none.tar"))
-
-
-def test_image_of_a_missing_shard_is_reported_with_its_key(tmp_path):
-    write_corpus(tmp_path / "a.tar", [numbered_sample(0)])
-    reader = CorpusReader([tmp_path / "a.tar"])
-    (tmp_path / "a.tar").unlink()
-    with pytest.raises(InputError, match=r"a\.tar: sample 000000000: .*No such file or directory"):
-        reader.image("000000000")
 
 
 def test_members_of_no_sample_are_not_read(tmp_path):
     """None of them is kept in memory, whatever their number and extensions."""
     size, count = 100_000, 50
     path = tmp_path / "a.tar"
-    write_corpus(path, [numbered_sample(0)])
+    write_edits(path, [numbered_edit(0)])
     with tarfile.open(path, "a") as tar:
         for number in range(count):
             info = tarfile.TarInfo(f"000000000.other{number}")
@@ -108,10 +66,9 @@ def test_members_of_no_sample_are_not_read(tmp_path):
             tar.addfile(info, io.BytesIO(bytes(size)))
     tracemalloc.start()
     try:
-        (sample,) = read_corpus(path)
-        (facts,) = read_metadata(path)
+        (sample,) = read_edits(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert (sample.key, sample.metadata) == ("000000000", facts)
+    assert sample.key == "000000000"
     assert peak < size * count / 5  # bytes
