@@ -25,6 +25,7 @@ from stages.corpus.samples import write_edits
 from stages.evaluate import evaluate
 from stages.instruct import instruct
 from stages.pairing.columns import EDITS_TABLE
+from stages.report.captions import NAMES
 from stages.report.story import PANELS
 from stages.retrieve import retrieve
 from stages.segment import segment
@@ -49,6 +50,7 @@ from tests.support.tiny_corpus import (
 
 HOSTILE = ' <script src="//evil.example">\x1b[2J\x9b31m\x00</script>\n../../../etc/passwd'
 REPORTED = {
+    *(f"scores/{system}.json" for system in NAMES),
     *("metrics.json", "table.md", "table.csv", "pairs.md", "pairs.csv", "claims.md", "cases.csv", "report.html"),
     *("sheet.png", "losses.svg", "samples/source.png", "samples/edit.json"),
 }
