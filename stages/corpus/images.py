@@ -18,6 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from stages.corpus.profiles import to_srgb
+from stages.corpus.stripped import strip
 
 HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None  # an optional library
 if HAS_HEIF:
@@ -37,9 +38,7 @@ UPRIGHT = {
 }
 """EXIF orientation → the transposition that makes the picture upright."""
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20  # bytes of a colour profile, the only compressed chunk that is left to Pillow
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20  # bytes of a colour profile, which :func:`strip` leaves to Pillow
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on a sample, not an error of the program
@@ -84,7 +83,7 @@ def decoded(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Iterator[
     if not data:
         raise Refused("empty file")
     try:
-        with _pixel_limit(max_pixels), Image.open(io.BytesIO(_without_texts(data)), formats=formats) as image:
+        with _pixel_limit(max_pixels), Image.open(io.BytesIO(strip(data)), formats=formats) as image:
             _check_pixels(image, max_pixels)
             image.load()
             yield image
@@ -136,20 +135,6 @@ def _orientation(image: Image.Image) -> object:
         value = image.getexif().get(ExifTags.Base.Orientation)
         return value if isinstance(value, int) else None
     return None
-
-
-def _without_texts(data: bytes) -> bytes:
-    """Return a PNG without its texts, which Pillow would unpack and may refuse; other files and damaged ones unchanged."""
-    if not data.startswith(PNG_SIGNATURE):
-        return data
-    kept, start, place = [], 0, len(PNG_SIGNATURE)
-    while place + 12 <= len(data):
-        end = place + 12 + int.from_bytes(data[place : place + 4], "big")  # length, name, contents, checksum
-        if data[place + 4 : place + 8] in PNG_TEXTS:
-            kept.append(data[start:place])
-            start = end
-        place = end
-    return b"".join([*kept, data[start:]]) if kept else data
 
 
 @contextmanager
