@@ -1,7 +1,6 @@
 """Stage evaluate: compare the trained editor with its competitors on held-out edits, report it, register it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from stages.comparison.cases import read_cases
 from stages.comparison.edits import edit_cases
@@ -12,7 +11,6 @@ from stages.comparison.systems import SYSTEMS, chosen_systems, load_models
 from stages.comparison.timing import time_edits
 from stages.core.params import Params
 from stages.core.paths import EDITED, IEDIT, REPORTS
-from stages.core.shards import list_shards
 from stages.models.clip import load_clip
 from stages.models.hub import identity, locate
 from stages.models.vgg import load_vgg
@@ -36,14 +34,13 @@ def evaluate(params: Params) -> None:
     """
     config = params.evaluate
     judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params)
-    shards = list_shards(Path(config.cases), ".tar")
-    cases = read_cases(shards, params)
+    cases = read_cases(params)
     samples = [case.sample for case in cases]
     story = read_story()
     systems = chosen_systems(models, params)
     edits = edit_cases(cases, systems, models.tuned, identity(config.segmenter), params, EDITED)
     scores = score_edits(samples, edits.pictures, judge, vgg, config.batch)
-    metrics = summarise_comparison(params, models, shards, samples, edits, scores)
+    metrics = summarise_comparison(params, models, cases, edits, scores)
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
     write_evaluation(REPORTS, comparison, story, params)
     seconds = None

@@ -1,22 +1,29 @@
 """Stage segment: mask what each edit changes in source and target with CLIPSeg, and write the training set."""
 
-from stages.common.parquet import read_table
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from stages.core.errors import InputError
 from stages.core.params import OpenMojiSource, Params
-from stages.core.paths import CORPUS, HELD_OUT, PAIRS, TRAINING_SET
+from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
 from stages.core.provenance import source_digest
-from stages.core.shards import ShardTask, list_shards, map_shards, pass_on_counts
-from stages.corpus.samples import CorpusReader
+from stages.core.shards import ShardTask, StageCounts, Worker, count_samples, list_shards, map_shards, pass_on_counts
+from stages.corpus.corpus import Corpus
 from stages.models.hub import identity
-from stages.pairing.columns import PAIR_COLUMNS
+from stages.pairing import masking, selection
+from stages.pairing.images import digest_images
 from stages.pairing.masking import MaskingWorker
+from stages.pairing.selection import SelectionWorker
 
-SPLITS = {"training": ("segment", TRAINING_SET), "heldout": ("segment held out", HELD_OUT)}
-"""Split of a pair → the name of its counts, and its folder."""
+SUFFIX = ".parquet"
 
 
 def segment(params: Params) -> None:
-    """Write ``data/training/NAME.tar`` and ``data/heldout/NAME.tar``: pairs with the masks of what differs.
+    """Write ``data/masks/NAME.parquet``, all pairs, and from these ``data/training`` and ``data/heldout``, the usable ones.
+
+    A mask is made once for a picture and a phrase: a pair whose images and words are what they were is never masked again,
+    whether or not its masks are usable, and in whichever of the two it stands.
 
     Raises:
         InputError: ``segment.targets`` is 'rendered', but the corpus has no true targets.
@@ -24,31 +31,41 @@ def segment(params: Params) -> None:
     config = params.segment
     if config.targets == "rendered" and not isinstance(params.ingest.source, OpenMojiSource):
         raise InputError("segment.targets = 'rendered': only the embedded world knows true targets; allowed is 'retrieved'")
-    shards = tuple(list_shards(CORPUS, ".tar"))
-    corpus = CorpusReader(shards)
-    worker = MaskingWorker(config=config, shards=shards, seed=params.seed, size=params.ingest.size)
-    tables = {path.stem: read_table(path, PAIR_COLUMNS) for path in list_shards(PAIRS, ".parquet")}
-    code = source_digest(__file__)
-    settings = {"segment": config.model_dump(), "model": identity(config.model), "code": code, "seed": params.seed}
-    for split, (stage, folder) in SPLITS.items():
-        pairs = {name: [row for row in table if row["split"] == split] for name, table in tables.items()}
-        tasks = [
-            ShardTask(
-                name=name,
-                inputs=(CORPUS / f"{name}.tar", *sorted({corpus.shard(row["target_key"]) for row in rows})),
-                samples=len(rows),
-                settings={"pairs": rows},
-            )
-            for name, rows in pairs.items()
-        ]
-        counts = map_shards(
-            stage=stage,
-            tasks=tasks,
-            folder=folder,
-            suffixes=(".tar",),
-            settings=settings,
-            worker=worker,
-            execution=params.execution,
-        )
-        pass_on_counts(counts, folder, PAIRS)
+    corpus, tables = Corpus(CORPUS), list_shards(PAIRS, SUFFIX)
+    images = dict(zip(tables, digest_images(tables, corpus), strict=True))
+    decisive = {"model": identity(config.model), "batch": config.batch, "threshold": config.threshold}
+    if config.targets == "rendered":
+        decisive |= {"seed": params.seed, "size": params.ingest.size}
+    settings = {**decisive, "targets": config.targets, "code": source_digest(masking.__file__)}
+    worker = MaskingWorker(config=config, corpus=corpus, seed=params.seed, size=params.ingest.size)
+    tasks = [_task(table, {"images": digest}) for table, digest in images.items()]
+    counts = _map("masks", tasks, MASKS, settings, worker, params)
+    pass_on_counts(counts, MASKS, PAIRS)
+    counts.report()
+    limits = {"min_area": config.min_area, "max_area": config.max_area}
+    code = source_digest(selection.__file__)
+    for stage, split, folder in (("segment", "training", TRAINING_SET), ("segment held out", "heldout", HELD_OUT)):
+        tasks = [_task(table) for table in list_shards(MASKS, SUFFIX)]
+        settings = {"split": split, **limits, "code": code}
+        counts = _map(stage, tasks, folder, settings, SelectionWorker(split=split, **limits), params)
+        pass_on_counts(counts, folder, MASKS)
         counts.report()
+
+
+def _task(table: Path, settings: Mapping[str, Any] | None = None) -> ShardTask:
+    samples = count_samples(table, SUFFIX)
+    return ShardTask(name=table.stem, inputs=(table,), samples=samples, settings=settings or {})
+
+
+def _map(
+    stage: str, tasks: list[ShardTask], folder: Path, settings: Mapping[str, Any], worker: Worker, params: Params
+) -> StageCounts:
+    return map_shards(
+        stage=stage,
+        tasks=tasks,
+        folder=folder,
+        suffixes=(SUFFIX,),
+        settings=settings,
+        worker=worker,
+        execution=params.execution,
+    )

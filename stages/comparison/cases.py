@@ -1,34 +1,40 @@
 """The held-out edits that systems are compared on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice, repeat
 from pathlib import Path
 
+from stages.common.parquet import read_columns
 from stages.core.errors import InputError
+from stages.core.files import file_digest, value_digest
 from stages.core.params import CaseSplit, Params
+from stages.core.shards import list_shards
+from stages.corpus.corpus import Corpus
 from stages.corpus.samples import EditSample, read_edits
+from stages.pairing import training_set
 from stages.pairing.split import held_out_pairs
+from stages.pairing.training_set import edit_sample, read_pairs
 
 VALIDATION_PAIRS_SHARE = 1 / 3  # share of the pairs, if both splits share a folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A requested edit, and the shard that holds it."""
+    """A requested edit."""
 
-    shard: Path
     sample: EditSample
+    shard: Path  # that holds it, for messages
+    digest: str  # of everything in it; all cases of a tar have the tar's
 
 
-def read_cases(shards: Sequence[Path], params: Params, split: CaseSplit = "evaluation") -> list[Case]:
-    """Return the first cases of a split, at most ``evaluate.max_cases``.
+def read_cases(params: Params, split: CaseSplit = "evaluation") -> list[Case]:
+    """Return the first cases of a split, at most ``evaluate.max_cases``; no others are decoded.
 
     If params.yaml names one folder for both splits, a third of its pairs go to validation, in whole connected components so
     that no image is in both.
 
     Args:
-        shards: tars of pairs, in order.
         params: the folders of both splits, the number of cases, and the seed.
         split: the cases to report on, or those to choose settings on.
 
@@ -36,17 +42,63 @@ def read_cases(shards: Sequence[Path], params: Params, split: CaseSplit = "evalu
         InputError: the split has no case, or a case lacks the relation that its candidates are chosen by.
     """
     config = params.evaluate
-    found = (Case(shard=shard, sample=sample) for shard in shards for sample in read_edits(shard))
+    name, folder = ("cases", config.cases) if split == "evaluation" else ("validation", config.validation)
+    shards = _list_shards(Path(folder))
+    wanted: Iterable[bool] = repeat(True)
     if config.cases == config.validation:
-        pairs = [(case.key, str(case.metadata.get("target_key"))) for shard in shards for case in read_edits(shard)]
-        sources, targets = ([pair[place] for pair in pairs] for place in (0, 1))
-        aside = held_out_pairs(sources, targets, VALIDATION_PAIRS_SHARE, params.seed)
-        found = (case for case, is_aside in zip(found, aside, strict=True) if is_aside == (split == "validation"))
-    cases = list(islice(found, config.max_cases))
+        pairs = [pair for shard in shards for pair in _read_keys(shard)]
+        aside = held_out_pairs(
+            [source for source, _ in pairs], [target for _, target in pairs], VALIDATION_PAIRS_SHARE, params.seed
+        )
+        wanted = (is_aside == (split == "validation") for is_aside in aside)
+    places = iter(wanted)
+    cases = list(islice((case for shard in shards for case in read_shard(shard, places)), config.max_cases))
     if not cases:
-        name, folder = ("cases", config.cases) if split == "evaluation" else ("validation", config.validation)
         raise InputError(f"evaluate.{name} = {folder!r}: holds no case; raise retrieve.held_out, or name another folder")
     for case in cases:
         if not isinstance(case.sample.metadata.get("relation"), str):
             raise InputError(f"{case.shard}: sample {case.sample.key}: metadata has no relation")
     return cases
+
+
+def read_shard(shard: Path, wanted: Iterable[bool] = repeat(True)) -> Iterator[Case]:
+    """Yield the cases of a tar of edits, or of a table of pairs whose pictures are in the corpus.
+
+    Args:
+        shard: the file.
+        wanted: for each case of the shard whether to yield it.
+
+    Raises:
+        InputError: the file, or a picture, is damaged.
+    """
+    places = iter(wanted)
+    if shard.suffix == training_set.SUFFIX:
+        corpus = Corpus()
+        for row in read_pairs(shard):
+            if next(places):
+                facts = {name: each.hex() if isinstance(each, bytes) else each for name, each in asdict(row).items()}
+                yield Case(sample=edit_sample(row, corpus), shard=shard, digest=value_digest(facts))
+    else:
+        digest = file_digest(shard)
+        for sample in read_edits(shard):
+            if next(places):
+                yield Case(sample=sample, shard=shard, digest=digest)
+
+
+def digest_cases(cases: Sequence[Case]) -> str:
+    """Return a digest of cases in their order."""
+    return value_digest(list(dict.fromkeys(case.digest for case in cases)))
+
+
+def _list_shards(folder: Path) -> list[Path]:
+    """Return the shards of a folder: tables of pairs, if there are any, else tars."""
+    has_tables = any(folder.glob(f"*{training_set.SUFFIX}"))
+    return list_shards(folder, training_set.SUFFIX if has_tables else ".tar")
+
+
+def _read_keys(shard: Path) -> list[tuple[str, str]]:
+    """Return the keys of source and target of every case in a shard."""
+    if shard.suffix == training_set.SUFFIX:
+        table = read_columns(shard, {"key": "string", "target_key": "string"})
+        return list(zip(table["key"].to_pylist(), table["target_key"].to_pylist(), strict=True))
+    return [(case.key, str(case.metadata.get("target_key"))) for case in read_edits(shard)]

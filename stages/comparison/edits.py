@@ -100,9 +100,9 @@ class _Batches:
         tasks = [
             ShardTask(
                 name=start,
-                inputs=tuple(sorted({case.shard for case in self.cases[part]})),
+                inputs=(),
                 samples=len(self.cases[part]),
-                settings={"keys": [case.sample.key for case in self.cases[part]]},
+                settings={"cases": [[case.sample.key, case.digest] for case in self.cases[part]]},
             )
             for start, part in rows.items()
         ]

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from stages.comparison import edits
-from stages.comparison.cases import Case, read_cases
+from stages.comparison.cases import Case, digest_cases, read_cases
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
 from stages.comparison.systems import edited_by
-from stages.core.files import file_digest, value_digest
+from stages.core.files import value_digest
 from stages.core.params import Params
 from stages.core.paths import EDITED_REGISTERED
 from stages.core.provenance import source_digest
-from stages.core.shards import list_shards
 from stages.metrics import scores
 from stages.models.clip import load_clip
 from stages.models.hub import identity
@@ -26,11 +24,10 @@ from stages.tracking.registry import NAME, Registered, load_editor
 def current_standard(params: Params) -> Standard:
     """Return the standard that params.yaml and the code define; each version samples its edits as it is served."""
     config = params.evaluate
-    shards = list_shards(Path(config.cases), ".tar")
-    cases = read_cases(shards, params)
+    cases = read_cases(params)
     keys = [case.sample.key for case in cases]
     decisive = {
-        "shards": [file_digest(shard) for shard in shards],
+        "digest": digest_cases(cases),
         "cases": keys,
         "judge": identity(config.judge),
         "seed": params.seed,

@@ -1,14 +1,13 @@
 """The summary of a comparison: the value of metrics.json."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from stages.comparison.cases import Case, digest_cases
 from stages.comparison.edits import Edits
 from stages.comparison.systems import SYSTEMS, Models
-from stages.core.files import file_digest, value_digest
 from stages.core.params import ModelName, Params
 from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
 from stages.corpus.samples import EditSample
@@ -21,8 +20,7 @@ from stages.models.tensors import mask_to_tensor
 def summarise_comparison(
     params: Params,
     models: Models,
-    shards: Sequence[Path],
-    cases: Sequence[EditSample],
+    cases: Sequence[Case],
     edits: Edits,
     scores: Mapping[str, SystemScores],
 ) -> dict[str, Any]:
@@ -31,7 +29,6 @@ def summarise_comparison(
     Args:
         params: the models by name, the bootstrap, and the seed.
         models: the loaded models.
-        shards: the files that hold the cases.
         cases: n.
         edits: the systems' edits of these cases.
         scores: system → its scores; systems outside SYSTEMS are left out.
@@ -39,8 +36,8 @@ def summarise_comparison(
     shown = {system: scores[system] for system in SYSTEMS}
     named = _compared_models(params, models)
     metrics = summarise(shown, resamples=params.evaluate.bootstrap, seed=params.seed, models=named)
-    metrics["cases_digest"] = value_digest([file_digest(shard) for shard in shards])
-    metrics["predicted_masks"] = mask_quality(cases, edits.masks)
+    metrics["cases_digest"] = digest_cases(cases)
+    metrics["predicted_masks"] = mask_quality([case.sample for case in cases], edits.masks)
     return metrics
 
 

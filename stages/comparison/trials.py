@@ -10,7 +10,6 @@ from stages.comparison.scoring import score_edits
 from stages.comparison.systems import load_models
 from stages.core.params import CaseSplit, Params
 from stages.core.paths import IEDIT
-from stages.core.shards import list_shards
 from stages.editing.settings import adjust_sampling
 from stages.metrics.scores import SystemScores
 from stages.models.clip import load_clip
@@ -47,8 +46,7 @@ def run_trials(
     """
     config = params.evaluate
     judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params, model)
-    named = config.cases if split == "evaluation" else config.validation
-    asked = read_cases(list_shards(Path(named), ".tar"), params, split)
+    asked = read_cases(params, split)
     for system, each in wanted.items():
         systems = {}
         for settings in each:

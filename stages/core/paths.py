@@ -12,6 +12,7 @@ VALIDATION = Path("data/validation")  # held-out edits of the embedded world, to
 CAPTIONS = Path("data/captions")
 EDITS = Path("data/edits")
 PAIRS = Path("data/pairs")
+MASKS = Path("data/masks")  # of all pairs, usable or not
 TRAINING_SET = Path("data/training")
 HELD_OUT = Path("data/heldout")  # pairs that no training sees
 

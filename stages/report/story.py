@@ -8,8 +8,10 @@ from itertools import chain, islice
 from stages.core.errors import InputError, first_line
 from stages.core.paths import IEDIT_LOSSES, TRAINING_SET
 from stages.core.shards import list_shards, read_counts
-from stages.corpus.samples import EditSample, read_edits
+from stages.corpus.corpus import Corpus
+from stages.corpus.samples import EditSample
 from stages.diffusion.losses import TERM_NAMES
+from stages.pairing.training_set import SUFFIX, edit_sample, read_pairs
 
 SHOWN_PAIRS = 8  # training pairs in the report
 WEIGHTED = "Losses of Eq 12, weighted"
@@ -41,8 +43,10 @@ def read_story() -> Story:
     Raises:
         InputError: one of them is missing or damaged.
     """
-    pairs = (pair for shard in list_shards(TRAINING_SET, ".tar") for pair in read_edits(shard))
-    return Story(losses=_read_losses(), pairs=list(islice(pairs, SHOWN_PAIRS)), dropped=read_counts(TRAINING_SET))
+    rows = islice((row for table in list_shards(TRAINING_SET, SUFFIX) for row in read_pairs(table)), SHOWN_PAIRS)
+    corpus = Corpus()
+    pairs = [edit_sample(row, corpus) for row in rows]
+    return Story(losses=_read_losses(), pairs=pairs, dropped=read_counts(TRAINING_SET))
 
 
 def _read_losses() -> list[dict[str, float]]:

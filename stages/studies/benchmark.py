@@ -21,12 +21,14 @@ from stages.core.params import ModelName, Params, Sampling, Solver, Train
 from stages.core.paths import ENCODED, IEDIT, REPORTS, TRAINING_SET
 from stages.core.run import run, set_threads
 from stages.core.shards import list_shards
-from stages.corpus.samples import EditSample, read_edits
+from stages.corpus.corpus import Corpus
+from stages.corpus.samples import EditSample
 from stages.editing.editor import Editor
 from stages.editing.request import EditRequest, MaskMode
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.vgg import load_vgg
+from stages.pairing.training_set import SUFFIX, edit_sample, read_pairs
 from stages.training.dataset import TrainingSet, encode_training_set
 from stages.training.iedit import IEdit
 from stages.training.instruct_pix2pix import InstructPix2Pix
@@ -60,7 +62,8 @@ def compare_edits(params: Params) -> Iterator[str]:
     """
     sampling = params.sampling
     editor = Editor.load(ModelName(name=str(IEDIT)), params.evaluate.segmenter)
-    case = next(sample for shard in list_shards(TRAINING_SET, ".tar") for sample in read_edits(shard))
+    row = next(row for table in list_shards(TRAINING_SET, SUFFIX) for row in read_pairs(table))
+    case = edit_sample(row, Corpus())
     compared: list[tuple[MaskMode, Solver, int]] = [
         (MaskMode.NONE, sampling.solver, sampling.steps),
         *((mode, "ddim", steps) for mode in (MaskMode.NONE, MaskMode.PREDICTED) for steps in DDIM_STEPS),

@@ -3,18 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from stages.comparison.cases import Case, read_cases
+from stages.comparison.cases import Case, read_cases, read_shard
 from stages.core.errors import InputError
 from stages.core.params import Params, Sampling
 from stages.core.paths import GENERATED_CASES
 from stages.core.provenance import source_digest
 from stages.core.shards import SERIAL, Advance, InProcess, ShardFiles, ShardResult, ShardTask, list_shards, map_shards
-from stages.corpus.samples import EditSample, read_edits, write_edits
+from stages.corpus.samples import EditSample, write_edits
 from stages.editing.editor import Editor
 from stages.editing.settings import adjust_sampling
 from stages.models.hub import identity
@@ -34,7 +33,7 @@ def write_cases(params: Params, base: Editor) -> list[Case]:
         InputError: the referee finds what an edit is about in none of the pictures.
     """
     config = params.evaluate
-    cases = read_cases(list_shards(Path(config.cases), ".tar"), params)
+    cases = read_cases(params)
     batches = {f"{start:08d}": cases[start : start + config.batch] for start in range(0, len(cases), config.batch)}
     sampling = adjust_sampling(params.sampling, strength=1.0, guidance_scale=config.systems.inpainting.guidance_scale)
     referee = load_segmenter(params.generated.referee)
@@ -62,7 +61,7 @@ def write_cases(params: Params, base: Editor) -> list[Case]:
         worker=InProcess(work),
         execution=SERIAL,
     ).report()
-    kept = [Case(shard=shard, sample=case) for shard in list_shards(GENERATED_CASES, ".tar") for case in read_edits(shard)]
+    kept = [case for shard in list_shards(GENERATED_CASES, ".tar") for case in read_shard(shard)]
     if not kept:
         raise InputError(
             f"generated.referee = {params.generated.referee.name!r}: finds nothing in what "
@@ -120,7 +119,7 @@ def _draw(cases: Sequence[EditSample], base: Editor, sampling: Sampling, seed: i
 def _task(name: str, batch: Sequence[Case]) -> ShardTask:
     return ShardTask(
         name=name,
-        inputs=tuple(sorted({case.shard for case in batch})),
+        inputs=(),
         samples=len(batch),
-        settings={"keys": [case.sample.key for case in batch]},
+        settings={"cases": [[case.sample.key, case.digest] for case in batch]},
     )

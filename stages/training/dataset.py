@@ -24,12 +24,14 @@ from stages.core.shards import (
     list_shards,
     map_shards,
 )
-from stages.corpus.samples import EditSample, read_edits
+from stages.corpus.corpus import Corpus
+from stages.corpus.samples import EditSample
 from stages.diffusion.masks import shrink_mask
 from stages.models.clip import Clip
 from stages.models.hub import identity
 from stages.models.latent_diffusion import Diffusion
 from stages.models.tensors import device, mask_to_tensor, to_tensor
+from stages.pairing.training_set import SUFFIX, edit_sample, read_pairs
 
 LOSS_MASK_COVERAGE = 0.5  # the share of a latent cell that a mask must cover
 
@@ -53,21 +55,25 @@ class Batch:
 FIELD_NAMES = tuple(field.name for field in fields(Batch))
 
 
-def encode_training_set(folder: Path, cache: Path, config: Train, diffusion: Diffusion, clip: Clip) -> StageCounts:
+def encode_training_set(
+    folder: Path, cache: Path, config: Train, diffusion: Diffusion, clip: Clip, corpus: Corpus | None = None
+) -> StageCounts:
     """Encode every shard of the training set; shards that were encoded before are kept.
 
     Args:
-        folder: the training set, tar shards.
+        folder: the training set, tables of pairs.
         cache: where the encoded shards go.
         config: the section ``train``.
         diffusion: the base model, which encodes pictures and prompts.
         clip: encodes prompts and differences.
+        corpus: holds the pictures; None: the project's.
     """
-    shards = list_shards(folder, ".tar")
-    tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, ".tar")) for path in shards]
+    pictures = corpus or Corpus()
+    shards = list_shards(folder, SUFFIX)
+    tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, SUFFIX)) for path in shards]
 
     def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
-        edits = list(read_edits(task.inputs[0]))
+        edits = [edit_sample(row, pictures) for row in read_pairs(task.inputs[0])]
         parts = []
         for start in range(0, len(edits), config.batch):
             part = edits[start : start + config.batch]

@@ -7,17 +7,20 @@ from PIL import Image
 from stages.core.params import Params
 from stages.core.paths import TRAINING_SET
 from stages.core.shards import list_shards
-from stages.corpus.samples import read_edits
+from stages.corpus.corpus import Corpus
 from stages.editing.editor import Editor
 from stages.models.latent_diffusion import Diffusion
 from stages.models.tensors import mask_to_tensor, to_images, to_tensor
+from stages.pairing.training_set import SUFFIX, edit_sample, read_pairs
 
 SHOWN = 4  # training pairs
 
 
 def preview_edits(diffusion: Diffusion, params: Params) -> Image.Image:
     """Return source, pseudo-target and edit of the first training pairs, one pair a row."""
-    samples = list(islice((sample for shard in list_shards(TRAINING_SET, ".tar") for sample in read_edits(shard)), SHOWN))
+    rows = islice((row for table in list_shards(TRAINING_SET, SUFFIX) for row in read_pairs(table)), SHOWN)
+    corpus = Corpus()
+    samples = [edit_sample(row, corpus) for row in rows]
     edits = Editor(diffusion).edit_batch(
         to_tensor([sample.source for sample in samples]),
         [sample.edit_prompt for sample in samples],

@@ -20,6 +20,7 @@ from stages.models.clip import Clip, load_clip
 from stages.models.hub import identity, locate
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.models.tensors import device
+from stages.pairing.training_set import SUFFIX
 from stages.tracking.training_run import TrainingInputs, TrainingRun, start_training
 from stages.training import loop, model_folder
 from stages.training.dataset import TrainingSet, encode_training_set
@@ -91,8 +92,8 @@ def run_training(params: Params, recipe: Recipe[AnyMethod]) -> None:
 
 def _read_training_set() -> tuple[str, int]:
     """Return the digest of the training set and the number of its samples."""
-    shards = list_shards(TRAINING_SET, ".tar")
-    count = sum(count_samples(shard, ".tar") for shard in shards)
+    shards = list_shards(TRAINING_SET, SUFFIX)
+    count = sum(count_samples(shard, SUFFIX) for shard in shards)
     if count == 0:
         raise InputError(f"{TRAINING_SET}: no pair to train on; see what retrieve and segment dropped, and why")
     return value_digest([file_digest(shard) for shard in shards]), count

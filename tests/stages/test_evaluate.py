@@ -20,7 +20,7 @@ from stages.comparison.standard import current_standard
 from stages.core.errors import InputError
 from stages.core.files import read_json, write_json
 from stages.core.params import Params
-from stages.core.paths import EDITED, EDITS, IEDIT, LOGS, REPORTS, TRAINING_SET
+from stages.core.paths import EDITED, EDITS, EVALUATION, IEDIT, LOGS, REPORTS, TRAINING_SET
 from stages.corpus.samples import write_edits
 from stages.evaluate import evaluate
 from stages.instruct import instruct
@@ -258,7 +258,7 @@ class TestDamagedInput:
             evaluate(pairs)
 
     def test_damaged_training_pair_and_counts(self, pairs):
-        for path in (TRAINING_SET / "00000.tar", TRAINING_SET / "counts.json"):
+        for path in (TRAINING_SET / "00000.parquet", TRAINING_SET / "counts.json"):
             before = path.read_bytes()
             path.write_bytes(before[: len(before) // 2])
             with pytest.raises(InputError, match=rf"^{path}: "):
@@ -272,6 +272,7 @@ class TestDamagedInput:
     @pytest.mark.parametrize("metadata", [{}, {"relation": ["noun"]}])
     def test_a_case_without_its_relation(self, pairs, metadata):
         cases = [replace(case, metadata=metadata) for case in samples_of(TRAINING_SET)]
-        write_shards(TRAINING_SET, ".tar", 1, lambda path, _: write_edits(path, cases))
-        with pytest.raises(InputError, match=r"^data/training/00000\.tar: sample 000000000: metadata has no relation$"):
-            evaluate(pairs)
+        write_shards(EVALUATION, ".tar", 1, lambda path, _: write_edits(path, cases))
+        params = pairs.model_copy(update={"evaluate": pairs.evaluate.model_copy(update={"cases": str(EVALUATION)})})
+        with pytest.raises(InputError, match=r"^data/evaluation/00000\.tar: sample 000000000: metadata has no relation$"):
+            evaluate(params)

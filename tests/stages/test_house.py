@@ -23,11 +23,12 @@ ALLOWED: dict[str, set[str]] = {
     "pairing": {"core", "common", "models", "corpus"},
     "editing": {"core", "common", "models", "corpus", "diffusion"},
     "tracking": {"core", "common", "models", "corpus", "metrics", "editing"},
-    "training": {"core", "common", "models", "corpus", "diffusion", "editing", "tracking"},
+    "training": {"core", "common", "models", "corpus", "diffusion", "pairing", "editing", "tracking"},
     "comparison": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "tracking"},
-    "report": {"core", "common", "models", "corpus", "diffusion", "metrics", "comparison"},
+    "report": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "comparison"},
     "studies": {
-        *("core", "common", "models", "corpus", "diffusion", "metrics", "editing", "training", "comparison", "report"),
+        *("core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "training", "comparison"),
+        "report",
     },
     "stage": {
         *("core", "common", "language", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "tracking"),

@@ -1,16 +1,21 @@
 """Stage segment: the samples of the training set, which pairs are dropped, and what a second run remakes."""
 
+import shutil
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from stages.common.parquet import read_table, write_table
 from stages.core.errors import InputError
-from stages.core.paths import HELD_OUT, PAIRS, TRAINING_SET
+from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
 from stages.core.shards import read_counts
+from stages.corpus.shard import shard_of
 from stages.pairing.columns import PAIR_COLUMNS, SCORES
+from stages.retrieve import retrieve
 from stages.segment import segment
 from tests.support.tiny_corpus import (
+    SHARD_SIZE,
     contents,
     counted,
     dropped,
@@ -20,8 +25,11 @@ from tests.support.tiny_corpus import (
     params_for,
     rows_of,
     samples_of,
+    write_tiny_corpus,
     write_training_pairs,
+    write_world,
 )
+from tests.support.workers import PROCESSES, RAY
 
 
 def test_samples_hold_their_pair_and_its_masks(models, workplace):
@@ -77,8 +85,8 @@ def test_empty_and_full_masks_are_dropped_within_any_limits(models, workplace, t
     assert samples_of(TRAINING_SET) == []
     side = {"empty or below": "min_area", "full or above": "max_area"}[reason]
     assert dropped("segment") == {f"source mask {reason} segment.{side}": 6}
-    assert read_counts(TRAINING_SET) == {"test": {}, "retrieve": {}, "segment": dropped("segment")}
-    assert read_counts(HELD_OUT) == {"test": {}, "retrieve": {}, "segment held out": {}}
+    assert read_counts(TRAINING_SET) == {"test": {}, "retrieve": {}, "masks": {}, "segment": dropped("segment")}
+    assert read_counts(HELD_OUT) == {"test": {}, "retrieve": {}, "masks": {}, "segment held out": {}}
 
 
 def test_a_column_of_another_type_is_an_error(models, workplace):
@@ -113,16 +121,90 @@ def test_a_second_run_does_nothing(models, workplace):
     params = write_training_pairs(models, 2)
     before = contents(TRAINING_SET)
     segment(params)
-    assert counted("segment") == (0, 6, 0, 2)
+    assert counted("masks") == counted("segment") == (0, 6, 0, 2)
     assert contents(TRAINING_SET) == before
 
 
-def test_only_shards_with_changed_pairs_are_made_again(models, workplace):
+def test_only_changed_pairs_are_masked_again(models, workplace):
     params = write_training_pairs(models, 2)
     path = PAIRS / "00001.parquet"
     rows = read_table(path, PAIR_COLUMNS)
     rows[0]["target_diff"] = "a purple hen"  # the images stay the same
     write_table(path, rows, PAIR_COLUMNS)
     segment(params)
+    assert counted("masks") == (1, 5, 1, 1)
     assert counted("segment") == (3, 3, 1, 1)
     assert [sample.target_diff for sample in samples_of(TRAINING_SET)][3] == "a purple hen"
+    fresh = contents(TRAINING_SET)
+    shutil.rmtree(MASKS)
+    shutil.rmtree(TRAINING_SET)
+    segment(params)
+    assert counted("masks") == (6, 0, 2, 0)
+    assert {name: data for name, (data, _) in contents(TRAINING_SET).items()} == {
+        name: data for name, (data, _) in fresh.items()
+    }
+
+
+def made_from_nothing(params) -> dict[str, bytes]:
+    """The tables of the training set and of the held-out pairs as a run from nothing writes them; the old ones are put back."""
+    for folder in (MASKS, TRAINING_SET, HELD_OUT):
+        folder.rename(folder.with_suffix(".old"))
+    segment(params)
+    made = tables()
+    for folder in (MASKS, TRAINING_SET, HELD_OUT):
+        shutil.rmtree(folder)
+        folder.with_suffix(".old").rename(folder)
+    return made
+
+
+def tables() -> dict[str, bytes]:
+    paths = sorted(path for folder in (MASKS, TRAINING_SET, HELD_OUT) for path in folder.glob("*.parquet"))
+    return {str(path): path.read_bytes() for path in paths}
+
+
+def questions() -> set[tuple]:
+    """What CLIPSeg was asked for the pairs that stand: (picture, phrase) of each side."""
+    rows = rows_of(MASKS)
+    return {(row["key"], tuple((row[f"{side}_pixels"], row[f"{side}_diff"]) for side in ("source", "target"))) for row in rows}
+
+
+@pytest.mark.parametrize("change", ["appended", "removed", "replaced", "split", "limits"])
+def test_a_changed_corpus_masks_only_new_and_changed_pairs(models, workplace, change):
+    settings = {"retrieve": {"held_out": 0.4, "max_uses": 2}}
+    params = write_training_pairs(models, 3, **settings)
+    before = questions()
+    if change == "replaced":
+        shutil.rmtree(CORPUS)
+        numbers = [*range(SHARD_SIZE), *range(60, 60 + SHARD_SIZE), *range(2 * SHARD_SIZE, 3 * SHARD_SIZE)]
+        write_tiny_corpus(range(3 * SHARD_SIZE), pictures=numbers)
+    elif change in ("appended", "removed"):
+        write_world({"appended": 4, "removed": 2}[change])
+    elif change == "split":
+        params = params_for(models, retrieve=settings["retrieve"] | {"held_out": 0.8})
+    else:
+        params = params_for(models, **settings, segment={"min_area": 0.3})
+    retrieve(params)
+    segment(params)
+    after = questions()
+    assert (after == before) == (change in ("split", "limits"))
+    assert counted("masks")[0] == len(unanswered(after, before))
+    found = tables()
+    assert found == made_from_nothing(params)
+
+
+def unanswered(after: set[tuple], before: set[tuple]) -> set[tuple]:
+    """The pairs with a side whose mask is not known from an earlier pair of their shard."""
+    known = {(shard_of(key), side) for key, sides in before for side in sides}
+    return {(key, sides) for key, sides in after if any((shard_of(key), side) not in known for side in sides)}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("execution", [PROCESSES, RAY], ids=["processes", "ray"])
+def test_every_engine_gives_the_same_bytes(models, workplace, execution):
+    params = write_training_pairs(models, 3)
+    wanted = tables()
+    for folder in (MASKS, TRAINING_SET, HELD_OUT):
+        shutil.rmtree(folder)
+    segment(params.model_copy(update={"execution": execution}))
+    assert counted("masks") == (9, 0, 3, 0)
+    assert tables() == wanted

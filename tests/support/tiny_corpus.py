@@ -1,6 +1,7 @@
 """A corpus of small drawn pictures, edits of them, and parameters for tiny models: what tests of single stages start from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,10 @@ from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, EDITS, LOGS, TRAINING_SET
 from stages.core.shards import COUNTS_FILE, ShardFiles, ShardResult, ShardTask, pass_on_counts
-from stages.corpus.samples import read_edits
+from stages.corpus.corpus import Corpus
 from stages.corpus.shard import CorpusSample, key_of, shard_of
 from stages.pairing.columns import EDITS_TABLE
+from stages.pairing.training_set import edit_sample, read_pairs
 from stages.retrieve import retrieve
 from stages.segment import segment
 from tests.support import ROOT, tiny
@@ -44,7 +46,7 @@ def key_for(number: int) -> str:
 
 
 def number_of(key: str) -> int:
-    """The number of the sample with this key."""
+    """The number of the sample with this key, as :func:`key_for` gives it."""
     return int(shard_of(key)) * SHARD_SIZE + int(key.removeprefix(shard_of(key)))
 
 
@@ -86,11 +88,13 @@ def write_edit_rows(rows: list[dict[str, str]]) -> None:
     write_shards(EDITS, ".parquet", 1, lambda path, _: write_table(path, rows, EDITS_TABLE))
 
 
-def write_tiny_corpus(numbers: Iterable[int]) -> None:
-    """Write a corpus of these samples below the working directory."""
+def write_tiny_corpus(numbers: Iterable[int], pictures: Sequence[int] | None = None) -> None:
+    """Write a corpus of these samples below the working directory; ``pictures``, by number, replace those of the samples."""
     found: dict[str, list[CorpusSample]] = {}
     for number in numbers:
-        found.setdefault(shard_of(key_for(number)), []).append(tiny_sample(number))
+        sample = tiny_sample(number)
+        sample = sample if pictures is None else replace(sample, image=image(pictures[number]))
+        found.setdefault(shard_of(key_for(number)), []).append(sample)
     counts = write_shards_of(CORPUS, found)
     pass_on_counts(counts, CORPUS)
 
@@ -222,5 +226,6 @@ def rows_of(folder: Path) -> list[dict]:
 
 
 def samples_of(folder: Path) -> list:
-    """The pairs in every tar of a folder."""
-    return [sample for path in sorted(folder.glob("*.tar")) for sample in read_edits(path)]
+    """The pairs in every table of a folder."""
+    corpus = Corpus()
+    return [edit_sample(row, corpus) for path in sorted(folder.glob("*.parquet")) for row in read_pairs(path)]

@@ -3,7 +3,7 @@
 import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,18 +19,24 @@ from torch import Tensor
 
 from stages.core.params import Params, Train
 from stages.core.shards import ShardFiles, ShardResult, ShardTask, StageCounts
-from stages.corpus.samples import EditSample, write_edits
+from stages.corpus.corpus import Corpus
+from stages.corpus.samples import EditSample
+from stages.corpus.shard import key_of, pixel_digest
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.vgg import load_vgg
+from stages.pairing.columns import SCORES
+from stages.pairing.training_set import PairRow, pack_mask, write_pairs
 from stages.tracking import store
 from stages.training.dataset import TrainingSet, encode_training_set
 from stages.training.iedit import IEdit
 from stages.training.loop import fine_tune
 from stages.training.workplace import Workplace
 from tests.support import ROOT, tiny
+from tests.support.corpora import PNG, write_corpus_of
 from tests.support.shards import map_in_process
 
+PAIRS = 8  # in the corpus
 STEPS, EVERY = 7, 3  # steps of a training, and steps between its checkpoints
 TRAINED = ("conv_in.", "down_blocks.", "mid_block.")  # the parts of the U-Net that iEdit trains
 
@@ -55,14 +61,57 @@ def edit_sample(number: int) -> EditSample:
     )
 
 
-def write_training_set(folder: Path, shards: dict[str, list[int]]) -> None:
-    """Write shards of edit samples, by their numbers, as the stage segment writes them."""
+def write_pictures(folder: Path) -> Corpus:
+    """Write a corpus with source and target of the first PAIRS edit samples, in one shard."""
+    edits = [edit_sample(number) for number in range(PAIRS)]
+    write_corpus_of(folder, {"pictures": [picture for edit in edits for picture in (edit.source, edit.target)]})
+    return Corpus(folder)
+
+
+def picture_key(place: int) -> str:
+    """Return the key of a picture of :func:`write_pictures`: the source of pair n is at 2n, its target at 2n + 1."""
+    return key_of("pictures", place)
+
+
+def pair_row(number: int, target: int | None = None) -> PairRow:
+    """Return the row of an edit sample in the training set, by default with its own target."""
+    sample, target = edit_sample(number), number if target is None else target
+    masks = [np.asarray(mask) > 0 for mask in (sample.source_mask, sample.target_mask)]
+    scores = dict.fromkeys(SCORES, 0.5)
+    return PairRow(
+        key=picture_key(2 * number),
+        target_key=picture_key(2 * target + 1),
+        caption=sample.source_caption,
+        edit_prompt=sample.edit_prompt,
+        source_term="cat",
+        target_term="dog",
+        relation="co-hyponym",
+        source_diff=sample.source_diff,
+        target_diff=sample.target_diff,
+        **scores,
+        target_alt_text=sample.target_alt_text,
+        source_pixels=pixel_digest(sample.source, PNG),
+        target_pixels=pixel_digest(edit_sample(target).target, PNG),
+        width=32,
+        height=32,
+        packed_source_mask=pack_mask(masks[0]),
+        packed_target_mask=pack_mask(masks[1]),
+        source_mask_area=float(masks[0].mean()),
+        target_mask_area=float(masks[1].mean()),
+        target_png=b"",
+    )
+
+
+def write_training_set(folder: Path, shards: Mapping[str, Sequence[int | PairRow]]) -> None:
+    """Write shards of pairs, by their numbers or as rows, as the stage segment writes them."""
 
     def work(task: ShardTask, files: ShardFiles, advance) -> ShardResult:
-        return ShardResult(done=write_edits(files.output, [edit_sample(number) for number in task.settings["numbers"]]))
+        rows = [pair_row(pair) if isinstance(pair, int) else pair for pair in shards[task.name]]
+        write_pairs(files.output, rows)
+        return ShardResult(done=len(rows))
 
-    tasks = [ShardTask(name=name, inputs=(), samples=0, settings={"numbers": numbers}) for name, numbers in shards.items()]
-    map_in_process(work, tasks, folder, ".tar")
+    tasks = [ShardTask(name=name, inputs=(), samples=0, settings={"pairs": repr(pairs)}) for name, pairs in shards.items()]
+    map_in_process(work, tasks, folder, ".parquet")
 
 
 def params_for(folder: Path, **changes) -> Params:
@@ -108,7 +157,10 @@ def make_tools(folder: Path) -> SimpleNamespace:
     clip, vgg = tiny.tiny_clip(folder / "clip"), tiny.tiny_vgg(folder / "vgg")
     tiny.tiny_segmenter(folder / "segmenter")
     write_training_set(folder / "training", {"00000": [0, 1, 2], "00001": [], "00002": [3, 4]})
-    tools = SimpleNamespace(folder=folder, diffusion=load_diffusion(base), clip=load_clip(clip), vgg=load_vgg(vgg))
+    corpus = write_pictures(folder / "corpus")
+    tools = SimpleNamespace(
+        folder=folder, diffusion=load_diffusion(base), clip=load_clip(clip), vgg=load_vgg(vgg), corpus=corpus
+    )
     encode(tools, params_for(folder).train, folder / "cache")
     tools.data = TrainingSet(folder / "cache")
     return tools
@@ -116,7 +168,7 @@ def make_tools(folder: Path) -> SimpleNamespace:
 
 def encode(tools: SimpleNamespace, config: Train, cache: Path, folder: Path | None = None) -> StageCounts:
     """Encode the training set of ``folder``, by default that of the tools, into ``cache``."""
-    return encode_training_set(folder or tools.folder / "training", cache, config, tools.diffusion, tools.clip)
+    return encode_training_set(folder or tools.folder / "training", cache, config, tools.diffusion, tools.clip, tools.corpus)
 
 
 def make_method(tools: SimpleNamespace, config: Train) -> IEdit:

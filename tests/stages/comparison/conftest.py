@@ -20,4 +20,5 @@ def cases(workplace) -> list[Case]:
     """Four cases, of which a batch holds three."""
     shard = workplace / "00000.tar"
     shard.write_bytes(b"the shard of all cases")
-    return [Case(shard=shard, sample=replace(case(), key=str(number), source=photo(seed=number))) for number in range(4)]
+    samples = [replace(case(), key=str(number), source=photo(seed=number)) for number in range(4)]
+    return [Case(shard=shard, sample=sample, digest="the shard of all cases") for sample in samples]

@@ -13,10 +13,9 @@ from tests.support import ROOT
 
 @pytest.fixture
 def params(monkeypatch) -> Params:
-    """The project's parameters; params.yaml stands in for the shard of the only case."""
+    """The project's parameters, and a single case."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(standard, "list_shards", lambda *_: [ROOT / "params.yaml"])
-    monkeypatch.setattr(standard, "read_cases", lambda *_: [SimpleNamespace(sample=SimpleNamespace(key="1"))])
+    monkeypatch.setattr(standard, "read_cases", lambda *_: [SimpleNamespace(sample=SimpleNamespace(key="1"), digest="2")])
     return read_params()
 
 

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from stages.comparison import systems
+from stages.core.paths import CORPUS, TRAINING_SET
 from stages.editing.editor import Editor
 from stages.studies import benchmark
-from tests.support.compared import copy_trained_models, write_cases
+from tests.support.compared import copy_trained_models
 from tests.support.tiny_corpus import params_for
+from tests.support.training import write_pictures, write_training_set
 
 ROW = re.compile(r"^\| (.*) \| \d+\.\d{3} s \| \d+\.\d{3} s \| (\d+\.\d{3}) \((\d+\.\d{3}) to (\d+\.\d{3})\) \|$")
 ROUNDS = 2
@@ -31,7 +33,8 @@ def run(models, tmp_path_factory) -> SimpleNamespace:
         patch.setattr(Editor, "edit", lambda *given, **named: found.modes.append(named["mask_mode"]) or edit(*given, **named))
         printed = []
         patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
-        write_cases(Path("data/training"), 3)
+        write_pictures(CORPUS)
+        write_training_set(TRAINING_SET, {"00000": [0, 1, 2]})
         copy_trained_models(models)
         benchmark.benchmark(params_for(models, train={"accumulation": 1}))
         found.lines = Path("reports/latest/benchmark.md").read_text().splitlines()

@@ -1,0 +1,187 @@
+"""The training set: tables of pairs with their masks; pictures stay in the corpus and are read by their keys.
+
+A table holds texts, scores, digests, and both masks at one bit a pixel. Only a true target, which is in no corpus, is in the
+table itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.common.parquet import read_table, write_table
+from stages.common.text import one_line
+from stages.core.errors import InputError
+from stages.corpus.corpus import Corpus
+from stages.corpus.images import Refused, decode_stored
+from stages.corpus.samples import MAX_PIXELS, EditSample
+from stages.pairing.columns import EDIT_COLUMNS, SCORES
+
+ROW_COLUMNS = {
+    "key": "string",
+    "target_key": "string",
+    **dict.fromkeys(EDIT_COLUMNS, "string"),
+    **dict.fromkeys(SCORES, "float32"),
+    "target_alt_text": "string",
+    "source_pixels": "string",
+    "target_pixels": "string",
+    "width": "int32",
+    "height": "int32",
+    **dict.fromkeys(("source_mask", "target_mask"), "binary"),
+    **dict.fromkeys(("source_mask_area", "target_mask_area"), "float64"),
+    "target_png": "binary",
+}
+"""Columns of a table of the training set: column → type; see :class:`PairRow`."""
+
+SUFFIX = ".parquet"
+ZSTD = pa.Codec("zstd", compression_level=9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRow:
+    """A pair of the training set, with nothing decoded."""
+
+    key: str  # of the source
+    target_key: str
+    caption: str  # y1
+    edit_prompt: str  # y2
+    source_term: str
+    target_term: str
+    relation: str
+    source_diff: str  # y1_diff, CLIPSeg's query for the source
+    target_diff: str  # y2_diff, CLIPSeg's query for the target
+    query: float  # this and the next four: cosines, see stages.pairing.neighbours
+    image_image: float
+    text_image: float
+    text_source: float
+    directional: float
+    target_alt_text: str  # the target's own text in the corpus
+    source_pixels: str  # digest of the source's pixels: equal digests mean equal pictures
+    target_pixels: str
+    width: int  # of both pictures, pixels
+    height: int
+    packed_source_mask: bytes  # M1, see pack_mask
+    packed_target_mask: bytes  # M2
+    source_mask_area: float  # share of the picture
+    target_mask_area: float
+    target_png: bytes  # the true target; empty if the target is a picture of the corpus
+
+    @property
+    def source_mask(self) -> bytes:
+        """M1, one bit a pixel, row by row, filled up to a byte at its end."""
+        return unpacked_bits(self.packed_source_mask, self.width, self.height)
+
+    @property
+    def target_mask(self) -> bytes:
+        """M2, as :attr:`source_mask`."""
+        return unpacked_bits(self.packed_target_mask, self.width, self.height)
+
+    @property
+    def is_rendered(self) -> bool:
+        """Whether the target is drawn, and not a picture of the corpus."""
+        return bool(self.target_png)
+
+
+_COLUMN_OF = {"packed_source_mask": "source_mask", "packed_target_mask": "target_mask"}
+_FIELDS = {field.name: _COLUMN_OF.get(field.name, field.name) for field in fields(PairRow)}
+
+
+def pack_mask(mask: NDArray[np.bool_]) -> bytes:
+    """Return a mask, (height, width), as bits, row by row, compressed by Zstandard."""
+    packed: bytes = ZSTD.compress(np.packbits(mask).tobytes(), asbytes=True)
+    return packed
+
+
+def unpacked_bits(packed: bytes, width: int, height: int) -> bytes:
+    """Return the bits that :func:`pack_mask` has compressed, filled up to a byte at their end.
+
+    Raises:
+        ValueError: they are damaged, or not of that size.
+    """
+    size = (width * height + 7) // 8
+    try:
+        bits: bytes = ZSTD.decompress(packed, decompressed_size=size, asbytes=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"a mask is damaged, or not of {width} × {height} pixels") from error
+    return bits
+
+
+def unpack_mask(bits: bytes, width: int, height: int) -> NDArray[np.bool_]:
+    """Return the mask, (height, width), of bits as :attr:`PairRow.source_mask` has them."""
+    found: NDArray[np.bool_] = np.unpackbits(np.frombuffer(bits, np.uint8), count=width * height).astype(bool)
+    return found.reshape(height, width)
+
+
+def write_pairs(path: Path, rows: Sequence[PairRow]) -> None:
+    """Write a table of the training set."""
+    records = [{column: getattr(row, name) for name, column in _FIELDS.items()} for row in rows]
+    write_table(path, records, ROW_COLUMNS)
+
+
+def read_pairs(path: Path) -> list[PairRow]:
+    """Return the pairs of a table in order; texts come as single lines without control characters.
+
+    Raises:
+        InputError: the table is damaged, or a row is not as :class:`PairRow` describes.
+    """
+    return [_row(path, record) for record in read_table(path, ROW_COLUMNS)]
+
+
+def target_picture(row: PairRow, corpus: Corpus) -> Image.Image:
+    """Return the RGB picture of a pair's target.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if not row.is_rendered:
+        return corpus.image(row.target_key)
+    try:
+        return decode_stored(row.target_png, (row.width, row.height))
+    except (Refused, OSError, ValueError) as error:
+        raise InputError(f"the true target of {row.key} is damaged: {error}; run the stage segment") from error
+
+
+def edit_sample(row: PairRow, corpus: Corpus) -> EditSample:
+    """Return a pair with its pictures and masks.
+
+    Raises:
+        InputError: a picture or a mask cannot be read, or the pictures are not of one size.
+    """
+    source, target = corpus.image(row.key), target_picture(row, corpus)
+    if {source.size, target.size} != {(row.width, row.height)}:
+        raise InputError(f"pair {row.key}: pictures of {source.size} and {target.size} pixels; run the stage segment")
+    try:
+        masks = [unpack_mask(bits, row.width, row.height) for bits in (row.source_mask, row.target_mask)]
+    except ValueError as error:
+        raise InputError(f"pair {row.key}: {error}; run the stage segment") from error
+    source_mask, target_mask = (Image.fromarray(mask.astype(np.uint8) * 255) for mask in masks)
+    return EditSample(
+        key=row.key,
+        source=source,
+        target=target,
+        source_mask=source_mask,
+        target_mask=target_mask,
+        source_caption=row.caption,
+        edit_prompt=row.edit_prompt,
+        source_diff=row.source_diff,
+        target_diff=row.target_diff,
+        target_alt_text=row.target_alt_text,
+        metadata={
+            "target_key": row.target_key,
+            "relation": row.relation,
+            **{name: round(getattr(row, name), 6) for name in ("source_mask_area", "target_mask_area", *SCORES)},
+        },
+    )
+
+
+def _row(path: Path, record: Mapping[str, Any]) -> PairRow:
+    values = {name: record[column] for name, column in _FIELDS.items()}
+    row = PairRow(**{name: one_line(value) if isinstance(value, str) else value for name, value in values.items()})
+    if not (row.width > 0 and row.height > 0 and row.width * row.height <= MAX_PIXELS):
+        raise InputError(f"{path}: pair {row.key}: {row.width} × {row.height} pixels; run the stage segment")
+    return row
