@@ -10,7 +10,6 @@ import tarfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,37 +110,6 @@ def read_edits(path: Path) -> Iterator[EditSample]:
                 raise ValueError("pictures of different sizes")
             sample = EditSample(key=printable(key), **words, **pictures, metadata=record["metadata"])
         yield sample
-
-
-class CorpusReader:
-    """Random access to the images of a corpus by key.
-
-    Raises:
-        InputError: a shard is damaged, or no shard has the key.
-    """
-
-    def __init__(self, shards: Iterable[Path]) -> None:
-        self._places: dict[str, tuple[Path, int, int]] = {}
-        for path in shards:
-            with _tar(path) as tar:
-                for member in members(tar):
-                    if member.isreg() and member.name.endswith(".png"):
-                        self._places[member.name.removesuffix(".png")] = (path, member.offset_data, member.size)
-
-    def shard(self, key: str) -> Path:
-        """Return the path of the shard that holds ``key``."""
-        if key not in self._places:
-            raise InputError(f"the corpus has no image {key!r}; run the stages from ingest on")
-        return self._places[key][0]
-
-    @lru_cache(maxsize=4096)  # noqa: B019 - a reader lives as long as its stage
-    def image(self, key: str) -> Image.Image:
-        """Return the RGB image of ``key``."""
-        path = self.shard(key)
-        _, offset, size = self._places[key]
-        with _sample(path, key), path.open("rb") as file:
-            file.seek(offset)
-            return _picture(file.read(size), "RGB")
 
 
 def _tar(path: Path) -> AbstractContextManager[tarfile.TarFile]:
