@@ -1,7 +1,13 @@
 """Cases: how a folder is split between validation and evaluation."""
 
-from stages.comparison.cases import read_cases
-from stages.core.paths import HELD_OUT
+from dataclasses import replace
+
+import pytest
+
+from stages.comparison.cases import digest_cases, read_cases
+from stages.core.paths import EVALUATION, HELD_OUT
+from stages.corpus.corpus import Corpus
+from stages.pairing.training_set import read_pairs, write_pairs
 from tests.support.tiny_corpus import write_training_pairs
 
 
@@ -17,3 +23,29 @@ def test_a_shared_folder_is_split_without_a_common_image(models, workplace):
         cases = [case.sample for case in read_cases(params, split)]
         images[split] = {key for case in cases for key in (case.key, case.metadata["target_key"])}
     assert images["evaluation"].isdisjoint(images["validation"])
+
+
+@pytest.mark.parametrize("validation", [HELD_OUT, EVALUATION])
+def test_only_the_cases_that_are_used_are_decoded(models, workplace, monkeypatch, validation):
+    params = write_training_pairs(
+        models,
+        shards=4,
+        retrieve={"held_out": 1.0, "max_uses": 1},
+        evaluate={"cases": str(HELD_OUT), "validation": str(validation), "max_cases": 2},
+    )
+    read, image = [], Corpus.image
+    monkeypatch.setattr(Corpus, "image", lambda corpus, key: read.append(key) or image(corpus, key))
+    cases = [case.sample for case in read_cases(params)]
+    assert len(cases) == 2
+    assert read == [key for case in cases for key in (case.key, case.metadata["target_key"])]
+
+
+def test_cases_stay_the_same_when_others_are_added(models, workplace):
+    settings = {"retrieve": {"held_out": 1.0, "max_uses": 1}, "evaluate": {"cases": str(HELD_OUT), "max_cases": 2}}
+    params = write_training_pairs(models, **settings)
+    before = read_cases(params)
+    rows = read_pairs(HELD_OUT / "00000.parquet")
+    write_pairs(HELD_OUT / "00000.parquet", rows[:2])
+    assert digest_cases(read_cases(params)) == digest_cases(before)
+    write_pairs(HELD_OUT / "00000.parquet", [rows[0], replace(rows[1], edit_prompt="another")])
+    assert digest_cases(read_cases(params)) != digest_cases(before)
