@@ -7,6 +7,7 @@ from diffusers import UNet2DConditionModel
 from stages.core.files import write_json
 from stages.core.params import Params
 from stages.core.paths import IEDIT, IEDIT_LOSSES, IEDIT_UNFINISHED
+from stages.diffusion.losses import active_terms
 from stages.editing.settings import SETTINGS_FILE
 from stages.models.vgg import load_vgg
 from stages.training import iedit
@@ -16,7 +17,7 @@ from stages.training.preview import preview_edits
 from stages.training.runner import Recipe, run_training
 
 # Keys of ``train`` that do not change what a step does, and models, which are known by their files.
-NOT_DECISIVE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "base", "clip", "vgg"}
+NOT_DECISIVE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "loader_workers", "base", "clip", "vgg"}
 
 
 def train(params: Params) -> None:
@@ -39,6 +40,7 @@ def train(params: Params) -> None:
         models=(config.base, config.clip, config.vgg),
         code=iedit.__file__,
         make=lambda diffusion, clip: iedit.IEdit(diffusion, clip, load_vgg(config.vgg), config.losses, config.unconditional),
+        needs_target=any(term.needs_target for term in active_terms(config.losses)),
         preview=lambda method: preview_edits(method.networks.diffusion, params),
         writer=__file__,
         written=sampling,

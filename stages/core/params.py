@@ -1,7 +1,4 @@
-"""The parameters of params.yaml, typed and range-checked: one class per stage, in the pipeline's order.
-
-``stages.core.params_file`` reads the file. conf/base.yaml says what each parameter does and where its value comes from.
-"""
+"""The parameters of params.yaml, typed and range-checked, a class per stage in the pipeline's order; see conf/base.yaml."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
@@ -165,6 +162,7 @@ class Train(Section):
     unconditional: Share  # share of samples trained without prompt, on Eq 1, for classifier-free guidance
     precision: Literal["no", "bf16"]  # mixed precision; fp16 would need its gradients unscaled before clipping
     gradient_checkpointing: bool
+    loader_workers: Annotated[int, Field(ge=0)]  # processes that read batches ahead of the training; 0: it reads them itself
     log_every: Count  # steps between two readings of the losses; the log has every step
     checkpoint_every: Count
     keep_checkpoints: Count

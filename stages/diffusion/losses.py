@@ -108,6 +108,7 @@ class Term:
     weight: Callable[[Tensor, Losses], Tensor | float]  # from t/T, (n,), in (0, 1]
     needs_picture: bool  # whether the latents must be decoded (Eq 6)
     is_on: Callable[[Losses], bool]
+    needs_target: bool = False  # whether the target's picture must be read
 
 
 def _noise_term(setting: str, symbol: str, equation: str, loss: Callable[[Prediction], Tensor]) -> Term:
@@ -164,6 +165,7 @@ TERMS = (
         weight=lambda _, config: config.perceptual_weight,
         needs_picture=True,
         is_on=lambda config: config.perceptual,
+        needs_target=True,
     ),
 )
 """The terms of Eq 12, in its order; of the four noise terms one is on."""

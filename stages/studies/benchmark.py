@@ -18,7 +18,7 @@ from diffusers import StableDiffusionImg2ImgPipeline
 from stages.comparison.systems import diffusers_pipeline
 from stages.core.files import write_text
 from stages.core.params import ModelName, Params, Sampling, Solver, Train
-from stages.core.paths import ENCODED, IEDIT, REPORTS, TRAINING_SET
+from stages.core.paths import IEDIT, REPORTS, TRAINING_SET
 from stages.core.run import run, set_threads
 from stages.core.shards import list_shards
 from stages.corpus.corpus import Corpus
@@ -29,7 +29,8 @@ from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.vgg import load_vgg
 from stages.pairing.training_set import SUFFIX, edit_sample, read_pairs
-from stages.training.dataset import TrainingSet, encode_training_set
+from stages.training.dataset import TrainingSet
+from stages.training.encoder import encode_training_set
 from stages.training.iedit import IEdit
 from stages.training.instruct_pix2pix import InstructPix2Pix
 from stages.training.loop import fine_tune
@@ -87,7 +88,8 @@ def compare_training_steps(params: Params) -> Iterator[str]:
     """
     config = params.train
     diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
-    encode_training_set(TRAINING_SET, ENCODED, config, diffusion, clip)
+    encode_training_set(config, config.steps * config.batch * config.accumulation, params.execution)
+    data = TrainingSet(pictures=Corpus())
     competitor = InstructPix2Pix(diffusion, params.instruct.dropout)
     everything = {"noise": "mask", "global_clip": True, "local_clip": True, "perceptual": True}
     yield from _header("Losses", ours="iEdit", theirs="InstructPix2Pix")
@@ -97,13 +99,13 @@ def compare_training_steps(params: Params) -> Iterator[str]:
         ("params.yaml", {}),
     ):
         ours = IEdit(diffusion, clip, vgg, config.losses.model_copy(update=changes), config.unconditional)
-        rounds = [(_time_step(ours, config, seed), _time_step(competitor, config, seed)) for seed in range(ROUNDS)]
+        rounds = [(_time_step(ours, data, config, each), _time_step(competitor, data, config, each)) for each in range(ROUNDS)]
         yield _row(name, rounds=rounds)
     yield ""
     yield f"Median seconds of a training step of {config.batch} samples; median ratio of {ROUNDS} rounds of {TIMED} steps."
 
 
-def _time_step(method: Method[Any], config: Train, seed: int) -> float:
+def _time_step(method: Method[Any], data: TrainingSet, config: Train, seed: int) -> float:
     """Return the mean seconds of TIMED training steps, after some to warm up."""
     seconds: list[float] = []
     steps = WARMING + TIMED
@@ -114,7 +116,7 @@ def _time_step(method: Method[Any], config: Train, seed: int) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         workplace = Workplace(folder=Path(folder), fingerprint="benchmark")
-        fine_tune(method, TrainingSet(ENCODED), config, workplace, on_step=on_step, on_checkpoint=lambda *_: None)
+        fine_tune(method, data, config, workplace, on_step=on_step, on_checkpoint=lambda *_: None)
     return statistics.mean(seconds[WARMING:])
 
 

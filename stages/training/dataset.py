@@ -1,44 +1,39 @@
-"""The training set as encoded by the frozen networks, once, and read row by row from memory-mapped shards."""
+"""The training set as encoded by the frozen networks: batches by row number, read from the disk when they are asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from stages.common.seeds import derive_seed
-from stages.core.params import Train
-from stages.core.provenance import source_digest
-from stages.core.shards import (
-    SERIAL,
-    Advance,
-    InProcess,
-    ShardFiles,
-    ShardResult,
-    ShardTask,
-    StageCounts,
-    count_samples,
-    list_shards,
-    map_shards,
-)
+from stages.core.errors import InputError
+from stages.core.paths import ENCODED, TRAINING_SET
+from stages.core.shards import list_shards
 from stages.corpus.corpus import Corpus
-from stages.corpus.samples import EditSample
 from stages.diffusion.masks import shrink_mask
-from stages.models.clip import Clip
-from stages.models.hub import identity
-from stages.models.latent_diffusion import Diffusion
-from stages.models.tensors import device, mask_to_tensor, to_tensor
-from stages.pairing.training_set import SUFFIX, edit_sample, read_pairs
+from stages.pairing.training_set import SUFFIX, PairRow, read_pairs, target_picture
+from stages.training.encoder import PAIR_SUFFIXES, TEXT_SUFFIXES
+from stages.training.order import Ranks, draw_ranks
+from stages.training.records import Records, find_records, open_records
+from stages.training.rows import read_masks
 
 LOSS_MASK_COVERAGE = 0.5  # the share of a latent cell that a mask must cover
+OPEN_FILES = 256  # in each process
+TABLES = 16  # of the training set, held in each process where targets are rendered
+
+Version = tuple[int, int]  # of a file: it changes when the file is replaced
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Some rows of the training set, n samples."""
+    """Some rows of the training set, n samples; the dtype is float32."""
 
     z1: Tensor  # z₁, source latents, (n, c, h, w)
     z2: Tensor  # z₂, target latents, (n, c, h, w)
@@ -46,118 +41,114 @@ class Batch:
     m2: Tensor  # M₂, target mask at latent size, 0 or 1, (n, 1, h, w)
     source_mask: Tensor  # M₁ at picture size, 0 or 1, (n, 1, H, W)
     target_mask: Tensor  # M₂ at picture size, 0 or 1, (n, 1, H, W)
-    target: Tensor  # x₂, target picture, in [0, 1], (n, 3, H, W)
+    target: Tensor | None  # x₂, target picture, in [0, 1], (n, 3, H, W); None where no loss needs it
     text: Tensor  # y₂, the prompt, for the U-Net, (n, context, d)
     clip_prompt: Tensor  # y₂ in CLIP's space, unit length, (n, e)
     clip_diff: Tensor  # y₂ᵈⁱᶠᶠ, the words that the edit changed, in CLIP's space, unit length, (n, e)
 
+    def select(self, rows: Tensor) -> "Batch":
+        """Return the samples of some rows, by their numbers, (m,)."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "target"}
+        target = None if self.target is None else self.target[rows]
+        return Batch(**{name: value[rows] for name, value in columns.items()}, target=target)
 
-FIELD_NAMES = tuple(field.name for field in fields(Batch))
+
+Columns = dict[str, Tensor]
+"""A batch as it comes from the disk, in compact types: latents and embeddings fp16, masks and pictures uint8."""
 
 
-def encode_training_set(
-    folder: Path, cache: Path, config: Train, diffusion: Diffusion, clip: Clip, corpus: Corpus | None = None
-) -> StageCounts:
-    """Encode every shard of the training set; shards that were encoded before are kept.
-
-    Args:
-        folder: the training set, tables of pairs.
-        cache: where the encoded shards go.
-        config: the section ``train``.
-        diffusion: the base model, which encodes pictures and prompts.
-        clip: encodes prompts and differences.
-        corpus: holds the pictures; None: the project's.
-    """
-    pictures = corpus or Corpus()
-    shards = list_shards(folder, SUFFIX)
-    tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, SUFFIX)) for path in shards]
-
-    def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
-        edits = [edit_sample(row, pictures) for row in read_pairs(task.inputs[0])]
-        parts = []
-        for start in range(0, len(edits), config.batch):
-            part = edits[start : start + config.batch]
-            parts.append(_encode(part, config, diffusion, clip))
-            advance(len(part))
-        tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in FIELD_NAMES} if parts else {}
-        save_file(tensors, files.output)
-        return ShardResult(done=len(edits))
-
-    settings = {
-        "base": identity(config.base),
-        "clip": identity(config.clip),
-        "prompts": config.prompts,
-        "batch": config.batch,
-        "code": source_digest(__file__),
-    }
-    return map_shards(
-        stage="encode",
-        tasks=tasks,
-        folder=cache,
-        suffixes=(".safetensors",),
-        settings=settings,
-        worker=InProcess(work),
-        execution=SERIAL,
+def make_batch(columns: Columns, device: torch.device) -> Batch:
+    """Return a batch on the device, from what :class:`TrainingSet` reads."""
+    found = {name: value.to(device, non_blocking=True).float() for name, value in columns.items()}
+    size = (found["z1"].shape[-2], found["z1"].shape[-1])
+    return Batch(
+        **{name: value for name, value in found.items() if name != "target"},
+        target=found["target"] / 255 if "target" in found else None,
+        m1=shrink_mask(found["source_mask"], size, LOSS_MASK_COVERAGE),
+        m2=shrink_mask(found["target_mask"], size, LOSS_MASK_COVERAGE),
     )
 
 
-def _encode(part: list[EditSample], config: Train, diffusion: Diffusion, clip: Clip) -> dict[str, Tensor]:
-    prompts = [sample.edit_prompt if config.prompts == "edit" else sample.target_alt_text for sample in part]
-    target = to_tensor([sample.target for sample in part])
-    source_mask = mask_to_tensor([sample.source_mask for sample in part])
-    target_mask = mask_to_tensor([sample.target_mask for sample in part])
-    z1 = diffusion.encode(to_tensor([sample.source for sample in part]))
-    size = (z1.shape[-2], z1.shape[-1])
-    encoded = {
-        "z1": z1,
-        "z2": diffusion.encode(target),
-        "m1": shrink_mask(source_mask, size, LOSS_MASK_COVERAGE).to(torch.uint8),
-        "m2": shrink_mask(target_mask, size, LOSS_MASK_COVERAGE).to(torch.uint8),
-        "source_mask": source_mask.round().to(torch.uint8),
-        "target_mask": target_mask.round().to(torch.uint8),
-        "target": (target * 255).round().to(torch.uint8),
-        "text": diffusion.embed_prompts(prompts),
-        "clip_prompt": clip.embed_texts(prompts),
-        "clip_diff": clip.embed_texts([sample.target_diff for sample in part]),
-    }
-    return {name: value.cpu() for name, value in encoded.items()}
+class TrainingSet(Dataset[Columns]):
+    """The encoded pairs; rows are numbered in the order of the shards. Holds paths only, and opens files when it reads."""
 
+    def __init__(self, cache: Path = ENCODED, folder: Path = TRAINING_SET, *, pictures: Corpus | None = None) -> None:
+        """Find the shards.
 
-class TrainingSet:
-    """The encoded samples; rows are numbered in the order of the shards."""
-
-    def __init__(self, cache: Path) -> None:
-        shards = list_shards(cache, ".safetensors")
-        counts = [count_samples(path, ".safetensors") for path in shards]
-        self._rows = [(shard, row) for shard, count in enumerate(counts) for row in range(count)]
-        self._files = [safe_open(path, framework="pt") for path in shards]
+        Args:
+            cache: what the encoder wrote.
+            folder: the training set.
+            pictures: where target pictures are read; None: they are left out.
+        """
+        self._rows = list_shards(cache / "pairs", PAIR_SUFFIXES[0])
+        self._texts, self._folder, self._pictures = cache / "texts", folder, pictures
+        self._starts = np.cumsum([0, *(len(open_records(path)) for path in self._rows)])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return int(self._starts[-1])
 
-    def read(self, rows: list[int]) -> Batch:
-        """Return a batch of some rows, on the device."""
-        columns = {name: torch.cat([self._read(row, name) for row in rows]).to(device()) for name in FIELD_NAMES}
-        columns["target"] = columns["target"] / 255
-        for name in ("m1", "m2", "source_mask", "target_mask"):
-            columns[name] = columns[name].float()
-        return Batch(**columns)
+    def __getitem__(self, rows: Sequence[int]) -> Columns:
+        """Return the samples of some rows."""
+        samples = [self._read(row) for row in rows]
+        return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
 
-    def _read(self, row: int, name: str) -> Tensor:
-        shard, place = self._rows[row]
-        return self._files[shard].get_slice(name)[place : place + 1]
+    def ranks(self, seed: int, epoch: int) -> Ranks:
+        """Return the rank of every row in a pass, see :func:`stages.training.order.draw_ranks`."""
+        keys = (open_records(path)["key"].tolist() for path in self._rows)
+        return np.concatenate([draw_ranks((key.decode() for key in part), seed, epoch) for part in keys])
+
+    def _read(self, number: int) -> dict[str, Any]:
+        shard = int(np.searchsorted(self._starts, number, side="right")) - 1
+        name = self._rows[shard].name.removesuffix(PAIR_SUFFIXES[0])
+        rows, latents, masks = (_open(self._rows[shard].with_name(f"{name}{suffix}")) for suffix in PAIR_SUFFIXES[:3])
+        row = rows[number - self._starts[shard]]
+        prompt, diff = (digest.decode() for digest in row["texts"])
+        source_mask, target_mask = read_masks(row, masks).astype(np.uint8)
+        sample = {
+            "z1": latents[row["latents"][0]]["value"],
+            "z2": latents[row["latents"][1]]["value"],
+            "source_mask": source_mask[None],
+            "target_mask": target_mask[None],
+            "text": _find_text(self._texts, prompt, TEXT_SUFFIXES[0]),
+            "clip_prompt": _find_text(self._texts, prompt, TEXT_SUFFIXES[1]),
+            "clip_diff": _find_text(self._texts, diff, TEXT_SUFFIXES[1]),
+        }
+        if self._pictures is not None:
+            sample["target"] = np.asarray(self._target(self._pictures, name, row)).transpose(2, 0, 1)
+        return sample
+
+    def _target(self, corpus: Corpus, shard: str, row: Any) -> Image.Image:
+        if row["target_key"]:
+            return corpus.image(row["target_key"].decode())
+        path = self._folder / f"{shard}{SUFFIX}"
+        return target_picture(_read_pairs(path, _version(path))[row["number"]], corpus)
 
 
-def order(count: int, seed: int, first: int) -> Iterator[int]:
-    """Yield row numbers without end, pass after pass, each in a random order of its own.
+def _open(path: Path) -> Records:
+    return _open_version(path, _version(path))
 
-    Args:
-        count: the number of rows.
-        seed: the seed of the training.
-        first: the number of the draw to begin with; draw k is the same row wherever one begins.
-    """
-    epoch, place = divmod(first, count)
-    while True:
-        generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-        yield from torch.randperm(count, generator=generator).tolist()[place:]
-        epoch, place = epoch + 1, 0
+
+@lru_cache(maxsize=OPEN_FILES)
+def _open_version(path: Path, version: Version) -> Records:  # noqa: ARG001 - a replaced file is another entry
+    return open_records(path)
+
+
+@lru_cache(maxsize=TABLES)
+def _read_pairs(path: Path, version: Version) -> list[PairRow]:  # noqa: ARG001 - as above
+    return read_pairs(path)
+
+
+def _version(path: Path) -> Version:
+    facts = path.stat()
+    return facts.st_mtime_ns, facts.st_ino
+
+
+def _find_text(folder: Path, digest: str, suffix: str) -> NDArray[np.float16]:
+    """Return the embedding of a text."""
+    path = folder / f"{digest[0]}{suffix}"
+    records = _open(path)
+    (place,), (is_there,) = find_records(records, [digest])
+    if not is_there:
+        raise InputError(f"{path}: lacks a text of the training set; remove {folder} to embed all texts again")
+    value: NDArray[np.float16] = records[place]["value"]
+    return value

@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from tqdm import tqdm
 from stages.core.errors import InputError
 from stages.core.params import Train
 from stages.training.checkpoints import load_state, save_state
-from stages.training.dataset import Batch, TrainingSet, order
+from stages.training.dataset import Batch, TrainingSet
+from stages.training.loader import load_batches
 from stages.training.method import Method
 from stages.training.moving_average import moving_average
 from stages.training.workplace import StepLog, Workplace
@@ -116,7 +116,8 @@ class _Training:
         checkpoints = self.workplace.checkpoints()
         done = load_state(checkpoints[-1], self.state, self.optimizers) if checkpoints else 0
         self.network = self.accelerator.prepare(self.method.unet)
-        self.batches = self._draw_batches(done * self.samples_per_step)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        self.batches = load_batches(self.data, self.config, done * self.samples_per_step, rank=rank, world=world)
         return done
 
     def train_step(self, step: int) -> None:
@@ -199,16 +200,6 @@ class _Training:
             losses = dict(zip(terms, means, strict=False))  # without the last, the gradient norm
             logs.append((step, {**losses, "learning_rate": self._learning_rate(step), "gradient_norm": norm}))
         return logs
-
-    def _draw_batches(self, first: int) -> Iterator[tuple[list[int], Batch]]:
-        """Yield this process's (sample numbers, batch); number k is the same sample with the same noise in every run."""
-        rank, world, size = self.accelerator.process_index, self.accelerator.num_processes, self.config.batch
-        mine = slice(rank * size, (rank + 1) * size)
-        rows = order(len(self.data), self.config.seed, first)
-        while True:
-            drawn = list(islice(rows, size * world))
-            yield list(range(first, first + size * world))[mine], self.data.read(drawn[mine])
-            first += size * world
 
     def _learning_rate(self, step: int) -> float:
         return self.config.learning_rate * warm_up(step, self.config.warm_up)

@@ -1,6 +1,6 @@
 """What the U-Net predicts for a batch, and everything that the losses compare it with, computed when first asked for."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -44,9 +44,8 @@ class EditPrediction:
 
     def select(self, rows: Tensor) -> "EditPrediction":
         """Return the prediction of some samples, by their row numbers, (m,)."""
-        batch = Batch(**{field.name: getattr(self.batch, field.name)[rows] for field in fields(Batch)})
         tensors = ("timesteps", "alpha", "source_noise", "noisy", "noise")
-        return replace(self, batch=batch, **{name: getattr(self, name)[rows] for name in tensors})
+        return replace(self, batch=self.batch.select(rows), **{name: getattr(self, name)[rows] for name in tensors})
 
     @cached_property
     def time(self) -> Tensor:
@@ -119,4 +118,6 @@ class EditPrediction:
     @torch.no_grad()
     def target_features(self) -> list[Tensor]:
         """V(x₂ ⊙ M₂), one tensor per layer of ``losses.perceptual_layers``."""
+        if self.batch.target is None:
+            raise ValueError("the target picture is read only where a term of the loss needs it")
         return self.networks.vgg(self.batch.target * self.batch.target_mask, self.config.perceptual_layers)

@@ -10,12 +10,14 @@ from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
+from stages.core.digests import Digests
 from stages.core.errors import InputError
-from stages.core.files import file_digest, folder_digest, remove, value_digest, written_aside
+from stages.core.files import folder_digest, remove, value_digest, written_aside
 from stages.core.params import ModelName, Params, Train
-from stages.core.paths import ENCODED, TRAINING_SET
+from stages.core.paths import TRAINING_SET
 from stages.core.provenance import code_digest, source_digest
 from stages.core.shards import StageCounts, count_samples, list_shards
+from stages.corpus.corpus import Corpus
 from stages.models.clip import Clip, load_clip
 from stages.models.hub import identity, locate
 from stages.models.latent_diffusion import Diffusion, load_diffusion
@@ -23,12 +25,13 @@ from stages.models.tensors import device
 from stages.pairing.training_set import SUFFIX
 from stages.tracking.training_run import TrainingInputs, TrainingRun, start_training
 from stages.training import loop, model_folder
-from stages.training.dataset import TrainingSet, encode_training_set
+from stages.training.dataset import TrainingSet
+from stages.training.encoder import encode_training_set
 from stages.training.method import Method
 from stages.training.outcome import Outcome
 from stages.training.workplace import StepLog, Workplace
 
-PATIENCE = timedelta(days=7)  # how long processes wait for the first to encode the training set
+PATIENCE = timedelta(days=7)  # how long processes wait until the training set is encoded
 AnyMethod = TypeVar("AnyMethod", bound=Method[Any])
 
 
@@ -44,6 +47,7 @@ class Recipe(Generic[AnyMethod]):
     models: tuple[ModelName, ...]  # the models that decide what a step does
     code: str  # the method's module; what it imports decides a step too
     make: Callable[[Diffusion, Clip], AnyMethod]
+    needs_target: bool = False  # whether the method looks at the target's picture
     preview: Callable[[AnyMethod], Image.Image] | None = None  # logged with every checkpoint; None: neither is logged
     writer: str  # the stage's module, which writes the model
     written: Mapping[str, Any]  # the parameters that are written into the model
@@ -69,7 +73,7 @@ def run_training(params: Params, recipe: Recipe[AnyMethod]) -> None:
     is_whole = recipe.outcome.is_whole(whole)
     if not processes.is_main_process:
         if not is_whole:
-            _train(recipe, workplace, None)
+            _train(params, recipe, workplace, None)
         return
     run = recipe.unfinished / f"{whole[:16]}.run.json"  # named for this training; another's unfinished run is left alone
     done = config.steps
@@ -81,7 +85,7 @@ def run_training(params: Params, recipe: Recipe[AnyMethod]) -> None:
             if is_whole:
                 tracked.log_steps(recipe.outcome.read_losses())
             else:
-                method, done = _train(recipe, workplace, tracked)
+                method, done = _train(params, recipe, workplace, tracked)
                 _write_outcome(recipe, workplace, method.unet)
                 recipe.outcome.put_seal(whole)
             tracked.finish(folder_digest(recipe.outcome.model))
@@ -96,7 +100,8 @@ def _read_training_set() -> tuple[str, int]:
     count = sum(count_samples(shard, SUFFIX) for shard in shards)
     if count == 0:
         raise InputError(f"{TRAINING_SET}: no pair to train on; see what retrieve and segment dropped, and why")
-    return value_digest([file_digest(shard) for shard in shards]), count
+    with Digests() as digests:
+        return value_digest([digests.of(shard) for shard in shards]), count
 
 
 def _fingerprint(recipe: Recipe[AnyMethod], dataset_digest: str, processes: int) -> str:
@@ -118,9 +123,11 @@ def _fingerprint_of_model(recipe: Recipe[AnyMethod], fingerprint: str) -> str:
     return value_digest([fingerprint, recipe.config.steps, dict(recipe.written), code])
 
 
-def _train(recipe: Recipe[AnyMethod], workplace: Workplace, tracked: TrainingRun | None) -> tuple[AnyMethod, int]:
+def _train(
+    params: Params, recipe: Recipe[AnyMethod], workplace: Workplace, tracked: TrainingRun | None
+) -> tuple[AnyMethod, int]:
     """Return the trained method, and the number of steps done before; only the first process has a run to log to."""
-    method = _make_method(recipe, is_main=tracked is not None)
+    method = _make_method(params, recipe, is_main=tracked is not None)
 
     def on_step(step: int, log: StepLog) -> None:
         if tracked is not None:
@@ -134,18 +141,23 @@ def _train(recipe: Recipe[AnyMethod], workplace: Workplace, tracked: TrainingRun
             tracked.log_image("edits", recipe.preview(method), step)
             tracked.log_artifact(path, "checkpoints")  # last, so that a logged checkpoint always has its picture
 
-    data = TrainingSet(ENCODED)
+    data = TrainingSet(pictures=Corpus() if recipe.needs_target else None)
     done = loop.fine_tune(method, data, recipe.config, workplace, on_step=on_step, on_checkpoint=on_checkpoint)
     return method, done
 
 
-def _make_method(recipe: Recipe[AnyMethod], *, is_main: bool) -> AnyMethod:
-    """Load every model, encode the training set in the first process, and return the method in all of them."""
-    diffusion, clip = load_diffusion(recipe.config.base), load_clip(recipe.config.clip)
-    method = recipe.make(diffusion, clip)  # before hours of encoding, because it may find a damaged model
+def _make_method(params: Params, recipe: Recipe[AnyMethod], *, is_main: bool) -> AnyMethod:
+    """Return the method, once the training set is encoded.
+
+    Every process loads the models, which may be damaged, before hours of encoding. The first has its executor encode the
+    pairs meanwhile, with workers of their own, and all of them meet when these are done.
+    """
+    config, processes = recipe.config, PartialState()
+    method = recipe.make(load_diffusion(config.base), load_clip(config.clip))
     if is_main:
-        encode_training_set(TRAINING_SET, ENCODED, recipe.config, diffusion, clip)
-    PartialState().wait_for_everyone()
+        draws = config.steps * config.batch * config.accumulation * processes.num_processes
+        encode_training_set(config, draws, params.execution)
+    processes.wait_for_everyone()
     return method
 
 

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,17 +20,19 @@ from PIL import Image
 from torch import Tensor
 
 from stages.core.params import Params, Train
-from stages.core.shards import ShardFiles, ShardResult, ShardTask, StageCounts
+from stages.core.shards import SERIAL, ShardFiles, ShardResult, ShardTask, StageCounts, Work
 from stages.corpus.corpus import Corpus
 from stages.corpus.samples import EditSample
 from stages.corpus.shard import key_of, pixel_digest
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
+from stages.models.tensors import device
 from stages.models.vgg import load_vgg
 from stages.pairing.columns import SCORES
 from stages.pairing.training_set import PairRow, pack_mask, write_pairs
 from stages.tracking import store
-from stages.training.dataset import TrainingSet, encode_training_set
+from stages.training.dataset import Batch, TrainingSet, make_batch
+from stages.training.encoder import PairWorker, encode_training_set
 from stages.training.iedit import IEdit
 from stages.training.loop import fine_tune
 from stages.training.workplace import Workplace
@@ -146,7 +150,9 @@ def params_for(folder: Path, **changes) -> Params:
         "log_every": 1,
         "checkpoint_every": EVERY,
         "keep_checkpoints": 2,
+        "loader_workers": 0,
     } | changes
+    values["execution"]["engine"] = "serial"
     values["sampling"]["steps"] = 2
     return Params.model_validate(values)
 
@@ -157,18 +163,49 @@ def make_tools(folder: Path) -> SimpleNamespace:
     clip, vgg = tiny.tiny_clip(folder / "clip"), tiny.tiny_vgg(folder / "vgg")
     tiny.tiny_segmenter(folder / "segmenter")
     write_training_set(folder / "training", {"00000": [0, 1, 2], "00001": [], "00002": [3, 4]})
-    corpus = write_pictures(folder / "corpus")
     tools = SimpleNamespace(
-        folder=folder, diffusion=load_diffusion(base), clip=load_clip(clip), vgg=load_vgg(vgg), corpus=corpus
+        folder=folder,
+        diffusion=load_diffusion(base),
+        clip=load_clip(clip),
+        vgg=load_vgg(vgg),
+        corpus=write_pictures(folder / "corpus"),
     )
     encode(tools, params_for(folder).train, folder / "cache")
-    tools.data = TrainingSet(folder / "cache")
+    tools.data = TrainingSet(folder / "cache", folder / "training", pictures=tools.corpus)
     return tools
 
 
-def encode(tools: SimpleNamespace, config: Train, cache: Path, folder: Path | None = None) -> StageCounts:
+def encode(
+    tools: SimpleNamespace, config: Train, cache: Path, folder: Path | None = None, draws: int = 1000, execution=SERIAL
+) -> StageCounts:
     """Encode the training set of ``folder``, by default that of the tools, into ``cache``."""
-    return encode_training_set(folder or tools.folder / "training", cache, config, tools.diffusion, tools.clip, tools.corpus)
+    folder = folder or tools.folder / "training"
+    return encode_training_set(config, draws, execution, folder=folder, corpus=tools.corpus, cache=cache)
+
+
+class DyingPairWorker(PairWorker):
+    """Kills its process in the middle of each shard, once; a file beside the shards' folder remembers it."""
+
+    def load(self) -> Work:
+        work = super().load()
+
+        def make(task: ShardTask, files: ShardFiles, advance) -> ShardResult:
+            died = files.output.parents[2] / f"died-{task.name}"
+
+            def die(samples: int) -> None:
+                if not died.exists():
+                    died.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                advance(samples)
+
+            return work(task, files, die)
+
+        return make
+
+
+def read(data: TrainingSet, rows: Sequence[int]) -> Batch:
+    """Return a batch of some rows."""
+    return make_batch(data[rows], device())
 
 
 def make_method(tools: SimpleNamespace, config: Train) -> IEdit:
@@ -246,7 +283,8 @@ def ran_once(
     run: Callable[[Params], None], tools: SimpleNamespace, folder: Path, store_file: Path
 ) -> Iterator[SimpleNamespace]:
     """Run a stage that trains in a folder, and stay there: yield its files, and the params."""
-    shutil.copytree(tools.folder / "training", folder / "data" / "training")
+    for name in ("training", "corpus"):
+        shutil.copytree(tools.folder / name, folder / "data" / name)
     shutil.copy(store_file, folder)
     params = params_for(tools.folder, steps=3, checkpoint_every=2)
     (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))

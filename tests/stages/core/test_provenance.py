@@ -18,7 +18,7 @@ from stages.core.provenance import INFRASTRUCTURE, code_behind, code_digest, sou
 from tests.support import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PARTS = (*STAGES, "pairing/embeddings", "training/dataset")
+PARTS = (*STAGES, "pairing/embeddings", "training/encoder")
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").rglob("*.py"))
 CHANGE = "\n_CHANGED = True\n"
 
@@ -66,7 +66,7 @@ def test_code_is_what_pythons_own_finder_finds(part):
         ("train", ["training/iedit.py", "diffusion/losses.py", "models/vgg.py", "models/clip.py"], ["open_clip_torch"]),
         ("instruct", ["training/checkpoints.py", "common/seeds.py", "training/loop.py"], ["torch", "diffusers", "accelerate"]),
         ("instruct", ["training/instruct_pix2pix.py", "models/latent_diffusion.py"], ["transformers"]),
-        ("training/dataset", ["common/seeds.py", "models/latent_diffusion.py", "corpus/archives.py"], ["torch", "safetensors"]),
+        ("training/encoder", ["common/seeds.py", "models/latent_diffusion.py", "corpus/corpus.py"], ["torch", "diffusers"]),
         ("evaluate", ["editing/editor.py", "metrics/scores.py", "report/report.html"], ["torchvision", "matplotlib"]),
     ],
 )
@@ -81,7 +81,7 @@ def test_code_holds_what_is_known_to_decide(part, files, libraries):
     [
         ("pairing/embeddings", ["retrieve", "pairing/neighbours", "pairing/split"]),
         ("segment", ["retrieve", "pairing/neighbours"]),
-        ("training/dataset", ["train", "training/loop", "training/iedit"]),
+        ("training/encoder", ["train", "training/loop", "training/iedit", "training/dataset"]),
     ],
 )
 def test_costly_parts_depend_on_no_more_than_they_need(part, others):

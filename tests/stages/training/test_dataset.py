@@ -1,17 +1,26 @@
-"""The encoded training set against the encoders themselves, and the order of its rows."""
+"""The encoded training set against the encoders themselves."""
+
+import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from stages.training.dataset import TrainingSet, order
+from stages.core.errors import InputError
+from stages.corpus.shard import pixel_digest
+from stages.training.dataset import TrainingSet
 from tests.support import tiny
-from tests.support.training import edit_sample, encode, params_for, write_training_set
+from tests.support.corpora import PNG
+from tests.support.training import edit_sample, encode, make_method, pair_row, params_for, read, write_training_set
+
+HALF = {"rtol": 1e-3, "atol": 1e-4}  # what fp16 keeps
 
 
 def test_rows_are_those_of_the_encoders(tools):
     assert len(tools.data) == 5
-    batch = tools.data.read([4, 0])
+    batch = read(tools.data, [4, 0])
     for row, number in enumerate((4, 0)):
         sample = edit_sample(number)
         source, target = (
@@ -29,10 +38,9 @@ def test_rows_are_those_of_the_encoders(tools):
                 tools.clip.model.encode_text(tools.clip.tokenizer([words]), normalize=True)
                 for words in (sample.edit_prompt, sample.target_diff)
             )
-        for name, wanted in (("z1", z1), ("z2", z2), ("target", target), ("text", text)):
-            torch.testing.assert_close(getattr(batch, name)[row], wanted[0], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(batch.clip_prompt[row], prompt[0], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(batch.clip_diff[row], diff[0], rtol=1e-4, atol=1e-5)
+        for name, wanted in (("z1", z1), ("z2", z2), ("text", text), ("clip_prompt", prompt), ("clip_diff", diff)):
+            torch.testing.assert_close(getattr(batch, name)[row], wanted[0], **HALF)
+        assert torch.equal(batch.target[row], target[0])
         for name, mask in zip(("source_mask", "target_mask"), masks, strict=True):
             np.testing.assert_array_equal(getattr(batch, name)[row, 0].numpy(), mask)
         for name, mask in zip(("m1", "m2"), halves, strict=True):
@@ -40,52 +48,68 @@ def test_rows_are_those_of_the_encoders(tools):
 
 
 def test_rows_do_not_depend_on_the_batch(tools):
-    together = tools.data.read([2, 3])
+    together = read(tools.data, [2, 3])
     for row, number in enumerate((2, 3)):
-        alone = tools.data.read([number])
+        alone = read(tools.data, [number])
         for name, value in vars(alone).items():
             assert torch.equal(value[0], getattr(together, name)[row])
 
 
-def test_shards_that_were_encoded_are_kept(tools, tmp_path):
-    folder, cache = tmp_path / "training", tmp_path / "cache"
-    write_training_set(folder, {"00000": [0, 1], "00001": [2]})
-    config = params_for(tools.folder).train
-    first = encode(tools, config, cache, folder)
-    assert (first.done, first.shards_done, first.shards_reused) == (3, 2, 0)
-    bytes_of = {path.name: path.read_bytes() for path in cache.iterdir()}
-    again = encode(tools, config, cache, folder)
-    assert (again.done, again.reused, again.shards_done, again.shards_reused) == (0, 3, 0, 2)
-    assert {path.name: path.read_bytes() for path in cache.iterdir()} == bytes_of
-    write_training_set(folder, {"00000": [0, 1], "00001": [2, 3], "00002": [4]})
-    more = encode(tools, config, cache, folder)
-    assert (more.done, more.reused, more.shards_done, more.shards_reused) == (3, 2, 2, 1)
-    assert len(TrainingSet(cache)) == 5
+@pytest.mark.parametrize("prompts", ["edit", "alt"])
+def test_prompts_are_those_of_the_parameter(tools, tmp_path, prompts):
+    encode(tools, params_for(tools.folder, prompts=prompts).train, tmp_path)
+    batch = read(TrainingSet(tmp_path), [1])
+    words = {"edit": "a dog 1", "alt": "IMG 1"}[prompts]
+    torch.testing.assert_close(batch.text, tools.diffusion.embed_prompts([words]), **HALF)
+    torch.testing.assert_close(batch.clip_prompt, tools.clip.embed_texts([words]), **HALF)
+    torch.testing.assert_close(batch.clip_diff, tools.clip.embed_texts(["dog 1"]), **HALF)
 
 
-def test_corpus_captions_are_other_prompts(tools, tmp_path):
+def test_target_pictures_are_left_out_where_nothing_needs_them(tools):
+    assert read(TrainingSet(tools.folder / "cache"), [0, 1]).target is None
+
+
+def test_a_rendered_target_is_that_of_the_table(tools, tmp_path):
+    picture = Image.fromarray(np.random.default_rng(9).integers(256, size=(32, 32, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    picture.save(buffer, "png")
+    rendered = replace(pair_row(1), target_png=buffer.getvalue(), target_pixels=pixel_digest(picture, PNG))
+    write_training_set(tmp_path / "training", {"00000": [0, rendered, 2]})
+    encode(tools, params_for(tools.folder).train, tmp_path / "cache", tmp_path / "training")
+    batch = read(TrainingSet(tmp_path / "cache", tmp_path / "training", pictures=tools.corpus), [0, 1, 2])
+    wanted = [edit_sample(0).target, picture, edit_sample(2).target]
+    for row, image in enumerate(wanted):
+        target = torch.from_numpy(np.asarray(image)).permute(2, 0, 1) / 255
+        assert torch.equal(batch.target[row], target)
+        torch.testing.assert_close(batch.z2[row], tools.diffusion.encode(target[None])[0], **HALF)
+
+
+def test_half_precision_changes_no_loss_beyond_rounding(tools):
+    """The losses of encoded pairs, and of the same pairs straight from the encoders in fp32."""
+    config, numbers = params_for(tools.folder).train, [0, 1, 2, 3, 4]
+    method, encoded, edits = make_method(tools, config), read(tools.data, numbers), [edit_sample(number) for number in numbers]
+    pictures = {
+        name: torch.stack([torch.from_numpy(np.asarray(getattr(edit, name))).permute(2, 0, 1) / 255 for edit in edits])
+        for name in ("source", "target")
+    }
+    exact = replace(
+        encoded,
+        z1=tools.diffusion.encode(pictures["source"]),
+        z2=tools.diffusion.encode(pictures["target"]),
+        text=tools.diffusion.embed_prompts([edit.edit_prompt for edit in edits]),
+        clip_prompt=tools.clip.embed_texts([edit.edit_prompt for edit in edits]),
+        clip_diff=tools.clip.embed_texts([edit.target_diff for edit in edits]),
+    )
+    draws = method.draw(encoded.z1.shape[1:], 0, numbers)
+    with torch.no_grad():
+        found, wanted = (method.losses(tools.diffusion.unet, batch, draws) for batch in (encoded, exact))
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=2e-3, atol=1e-4, msg=name)
+
+
+def test_a_text_that_the_cache_lacks_is_an_error(tools, tmp_path):
     encode(tools, params_for(tools.folder).train, tmp_path)
-    other = encode(tools, params_for(tools.folder, prompts="alt").train, tmp_path)
-    assert other.done == 5
-    batch = TrainingSet(tmp_path).read([1])
-    torch.testing.assert_close(batch.text, tools.diffusion.embed_prompts(["IMG 1"]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(batch.clip_prompt, tools.clip.embed_texts(["IMG 1"]), rtol=1e-4, atol=1e-5)
-
-
-def test_every_pass_has_every_row_once_in_its_own_order():
-    rows = order(13, 0, 0)
-    passes = [[next(rows) for _ in range(13)] for _ in range(4)]
-    assert all(sorted(each) == list(range(13)) for each in passes)
-    assert len({tuple(each) for each in passes}) == 4
-
-
-@pytest.mark.parametrize("first", [1, 12, 13, 14, 40])
-def test_order_can_start_anywhere(first):
-    rows, late = order(13, 0, 0), order(13, 0, first)
-    for _ in range(first):
-        next(rows)
-    assert [next(late) for _ in range(30)] == [next(rows) for _ in range(30)]
-
-
-def test_order_depends_on_the_seed():
-    assert [next(order(1000, seed, 0)) for seed in range(3)] != [next(order(1000, 0, 0))] * 3
+    for path in (tmp_path / "texts").glob("*.npy"):
+        np.save(path, np.load(path)[:0])
+    with pytest.raises(InputError, match=r"\.npy: lacks a text of the training set; remove .*texts"):
+        TrainingSet(tmp_path)[[0]]

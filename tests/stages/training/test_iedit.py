@@ -14,7 +14,7 @@ from torchvision.models.vgg import make_layers
 from stages.training.iedit import EditDraws
 from tests.support.equations import ALPHAS, close, normal, tensor
 from tests.support.objective import LAYERS, Network, draws, measure, method_of
-from tests.support.training import TRAINED, make_method, params_for
+from tests.support.training import TRAINED, make_method, params_for, read
 
 
 def by_hand(tools, batch) -> dict[str, np.ndarray]:
@@ -194,7 +194,7 @@ def draw(tools, dropout: float, shape: torch.Size, seed: int, numbers: list[int]
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_weighted_terms_of_every_sample_add_up_to_its_total(tools, share):
     numbers = list(range(5))
-    batch = tools.data.read(numbers)
+    batch = read(tools.data, numbers)
     config = params_for(tools.folder).train
     drawn = draw(tools, share, batch.z1.shape[1:], 0, numbers)
     with torch.no_grad():

@@ -11,7 +11,7 @@ from stages.core.errors import InputError
 from stages.training.instruct_pix2pix import InstructionDraws, InstructPix2Pix, widen
 from stages.training.loop import fine_tune
 from stages.training.workplace import Workplace
-from tests.support.training import assert_same, changed, edit_sample, interrupt_at, make_method, params_for, place
+from tests.support.training import assert_same, changed, edit_sample, interrupt_at, make_method, params_for, place, read
 
 STEPS, EVERY = 5, 2
 
@@ -52,7 +52,7 @@ def test_it_begins_as_the_base(tools):
 def test_loss_and_gradient_by_hand(tools):
     unet = noisy_weights(tools).requires_grad_(True)
     drawn = draws([20, 700, 999], without_prompt=[False, True, False], without_source=[False, False, True])
-    batch = tools.data.read([0, 1, 2])
+    batch = read(tools.data, [0, 1, 2])
     terms = InstructPix2Pix(tools.diffusion, 0.05).losses(unet, batch, drawn)
     terms["total"].mean().backward()
 
@@ -123,15 +123,18 @@ def test_it_learns_to_copy(tools, tmp_path):
         def __len__(self) -> int:
             return len(tools.data)
 
-        def read(self, rows):
+        def ranks(self, seed: int, epoch: int):
+            return tools.data.ranks(seed, epoch)
+
+        def __getitem__(self, rows):
             z = 2 * torch.randn(len(rows), 4, 16, 16, generator=generator)
-            return replace(tools.data.read(rows), z1=z * tools.diffusion.vae.config.scaling_factor, z2=z)
+            return {**tools.data[rows], "z1": z * tools.diffusion.vae.config.scaling_factor, "z2": z}
 
     changes = {"steps": 80, "checkpoint_every": 80, "learning_rate": 1e-2, "weight_decay": 0.0, "max_gradient_norm": 1.0}
     unet = widen(tools.diffusion.unet)
     unet.load_state_dict(tune(tools, place(tmp_path, stage="instruct"), data=Copies(), ema_decay=0.8, **changes))
     drawn = draws([500, 600, 700], without_prompt=[False] * 3, without_source=[False] * 3)
-    method, batch = InstructPix2Pix(tools.diffusion, 0.05), Copies().read([0, 1, 2])
+    method, batch = InstructPix2Pix(tools.diffusion, 0.05), read(Copies(), [0, 1, 2])
     with torch.no_grad():
         seen = method.losses(unet, batch, drawn)["total"].mean()
         hidden = method.losses(unet, batch, replace(drawn, without_source=torch.tensor([True] * 3)))["total"].mean()

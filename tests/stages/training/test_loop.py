@@ -2,6 +2,8 @@
 
 import copy
 import sys
+from functools import partial
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
@@ -9,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from stages.core.errors import InputError
-from stages.training.dataset import order
 from stages.training.loop import warm_up
+from stages.training.order import draw_order
 from tests.support.training import (
     STEPS,
     TRAINED,
@@ -20,6 +22,7 @@ from tests.support.training import (
     make_method,
     params_for,
     place,
+    read,
     tune,
 )
 
@@ -68,7 +71,7 @@ def test_first_step_is_adamw_on_the_clipped_gradient(tools, tmp_path):
     method = make_method(tools, config)
     unet = method.unet.requires_grad_(True)
     numbers = [0, 1]
-    batch = tools.data.read([next(order(5, 0, number)) for number in numbers])
+    batch = read(tools.data, list(islice(draw_order(5, partial(tools.data.ranks, 0), 0), 2)))
     method.losses(unet, batch, method.draw(batch.z1.shape[1:], 0, numbers))["total"].mean().backward()
     named = {name: weight for name, weight in unet.named_parameters() if name.startswith(INPUT)}
     gradients = {name: weight.grad.double() for name, weight in named.items()}
