@@ -126,7 +126,7 @@ def fit(image: Image.Image, *, size: int, min_side: int) -> Image.Image:
         raise Refused(f"shorter side below ingest.min_side = {min_side}", f"{image.width} x {image.height} pixels")
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))  # resize(box=...) would sample beyond the box
-    return square.resize((size, size), Image.Resampling.LANCZOS)
+    return square.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)  # far larger ones are averaged first
 
 
 def _orientation(image: Image.Image) -> object:
