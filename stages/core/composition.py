@@ -44,7 +44,7 @@ def _apply(words: Sequence[str]) -> list[str]:
     choices = Choices.read()
     for word in sorted(words, key=lambda word: word.partition("=")[0] not in choices.files()):
         choices.choose(word)
-    before = _read(PARAMS_FILE) if PARAMS_FILE.is_file() else {}
+    before = _read(PARAMS_FILE)
     with tempfile.TemporaryDirectory() as folder:
         conf, params = Path(folder) / CONF, Path(folder) / PARAMS_FILE
         shutil.copytree(CONF, conf)
@@ -147,8 +147,8 @@ def _check_kept(choices: Choices, composed: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return the values of a YAML file by their dotted keys."""
-    values = read_yaml(path)
+    """Return the values of a YAML file by their dotted keys; none if there is no such file."""
+    values = read_yaml(path) if path.is_file() else None
     return flat(values) if isinstance(values, dict) else {}
 
 

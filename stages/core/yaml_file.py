@@ -14,13 +14,15 @@ def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file; an empty one is None.
 
     Raises:
-        InputError: it is not YAML, or a key is given twice.
+        InputError: it cannot be read, it is not YAML, or a key is given twice.
     """
     from ruamel.yaml import YAML  # slow to import
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
         return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
     except MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
         raise InputError(f"{path}: not YAML: {line}{_in_one_line(error.problem or error)}") from error

@@ -53,6 +53,15 @@ def test_without_choices_it_reports_a_value_in_params_alone(project, capsys):
     assert main(["configure"]) == 0
 
 
+def test_a_lost_params_file_is_composed_again(project, capsys):
+    before = Path("params.yaml").read_bytes()
+    Path("params.yaml").unlink()
+    assert main(["configure"]) == 2
+    assert capsys.readouterr().err.startswith("error: params.yaml: seed = (missing), but conf composes to 0 (and ")
+    assert main(["configure", "preset=embedded"]) == 0
+    assert Path("params.yaml").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [

@@ -83,3 +83,8 @@ def test_an_empty_file_is_none(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("# nothing\n")
     assert read_yaml(path) is None
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.yaml: No such file or directory$"):
+        read_yaml(tmp_path / "nowhere.yaml")
