@@ -14,9 +14,11 @@ from stages.models.hub import identity
 from stages.pairing import masking, selection
 from stages.pairing.images import digest_images
 from stages.pairing.masking import MaskingWorker
-from stages.pairing.selection import SelectionWorker
+from stages.pairing.selection import SelectionWorker, Split
 
 SUFFIX = ".parquet"
+SPLITS: dict[Split, tuple[str, Path]] = {"training": ("segment", TRAINING_SET), "heldout": ("segment held out", HELD_OUT)}
+"""Split of a pair → the name of its counts, and its folder."""
 
 
 def segment(params: Params) -> None:
@@ -44,7 +46,7 @@ def segment(params: Params) -> None:
     counts.report()
     limits = {"min_area": config.min_area, "max_area": config.max_area}
     code = source_digest(selection.__file__)
-    for stage, split, folder in (("segment", "training", TRAINING_SET), ("segment held out", "heldout", HELD_OUT)):
+    for split, (stage, folder) in SPLITS.items():
         tasks = [_task(table) for table in list_shards(MASKS, SUFFIX)]
         settings = {"split": split, **limits, "code": code}
         counts = _map(stage, tasks, folder, settings, SelectionWorker(split=split, **limits), params)

@@ -13,12 +13,14 @@ from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
 from stages.pairing.masking import MASKED_COLUMNS
 from stages.pairing.training_set import ROW_COLUMNS
 
+Split = Literal["training", "heldout"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionWorker:
     """Selects the pairs of one split."""
 
-    split: Literal["training", "heldout"]
+    split: Split
     min_area: float  # of a mask, a share of the picture
     max_area: float
 

@@ -181,7 +181,8 @@ def edit_sample(row: PairRow, corpus: Corpus) -> EditSample:
 
 def _row(path: Path, record: Mapping[str, Any]) -> PairRow:
     values = {name: record[column] for name, column in _FIELDS.items()}
-    row = PairRow(**{name: one_line(value) if isinstance(value, str) else value for name, value in values.items()})
+    facts: dict[str, Any] = {name: one_line(value) if isinstance(value, str) else value for name, value in values.items()}
+    row = PairRow(**facts)
     if not (row.width > 0 and row.height > 0 and row.width * row.height <= MAX_PIXELS):
         raise InputError(f"{path}: pair {row.key}: {row.width} × {row.height} pixels; run the stage segment")
     return row
