@@ -102,6 +102,9 @@ class Retrieve(Section):
     min_directional: Cosine
     text_gain: bool  # require cos(edit prompt, target) > cos(edit prompt, source)
     held_out: Share  # share of the pairs put aside, in whole connected components
+    index: Name  # auto, or a string for FAISS's index factory
+    memory: Annotated[float, Field(gt=0)]  # GB that an index may take
+    pool_shards: Count | None  # an edit's target is sought in about so many shards around its own; null: in all
 
 
 class Segment(Section):

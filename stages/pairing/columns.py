@@ -4,6 +4,9 @@ EDIT_COLUMNS = ("caption", "edit_prompt", "source_term", "target_term", "relatio
 EDITS_TABLE = dict.fromkeys(("key", *EDIT_COLUMNS), "string")
 """The table that mutate writes and retrieve reads: column → type."""
 
+TEXT_COLUMNS = ("caption", "edit_prompt")
+"""The texts of an edit that are embedded."""
+
 SCORES = ("query", "image_image", "text_image", "text_source", "directional")
 """Cosines of a pair, see :class:`stages.pairing.neighbours.Pair`."""
 

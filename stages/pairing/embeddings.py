@@ -1,114 +1,131 @@
-"""CLIP embeddings of images, captions and edit prompts: made shard by shard, read as one."""
+"""The files of CLIP embeddings in half precision, and the pools of images that edits find their targets in.
 
-from collections.abc import Sequence
+Each shard has ``NAME.images.safetensors`` and ``NAME.texts.safetensors``.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
-from stages.common.parquet import batched, read_table
-from stages.core.params import Execution, Retrieve
-from stages.core.provenance import source_digest
-from stages.core.shards import (
-    Advance,
-    ShardFiles,
-    ShardResult,
-    ShardTask,
-    StageCounts,
-    Work,
-    count_samples,
-    list_shards,
-    map_shards,
-)
-from stages.corpus.samples import read_corpus
-from stages.models.clip import Clip, load_clip
-from stages.models.hub import identity
-from stages.pairing.columns import EDITS_TABLE
+from stages.common.arrays import map_arrays
 
-SUFFIX = ".safetensors"
+IMAGES, TEXTS = ".images.safetensors", ".texts.safetensors"
+
+Vectors = NDArray[np.float32]  # (n, d)
+
+_SINGLE = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+"""Every half-precision number in single precision: a look-up is several times as fast as NumPy's conversion."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Embedded:
-    """CLIP embeddings of n images and m edits, in the order of their shards; rows have unit length."""
-
-    keys: list[str]  # the images' keys
-    images: NDArray[np.float32]  # (n, d)
-    captions: NDArray[np.float32]  # (m, d)
-    prompts: NDArray[np.float32]  # (m, d)
+def single(halves: NDArray[np.float16]) -> Vectors:
+    """Return half-precision numbers in single precision."""
+    return _SINGLE.take(halves.view(np.uint16))
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmbeddingWorker:
-    """Embeds the images of one corpus shard and the texts of its edits."""
-
-    modules: ClassVar = ("stages.models.clip",)
-    config: Retrieve
-
-    def load(self) -> Work:
-        """Load CLIP."""
-        return _Embedding(clip=load_clip(self.config.clip), batch=self.config.batch)
+def images_path(folder: Path, shard: str) -> Path:
+    """Return the file of a shard's images: ``keys`` (n, length), ``digests`` (n, 32) of the pixels, ``embeddings`` (n, d)."""
+    return folder / f"{shard}{IMAGES}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Embedding:
-    clip: Clip
-    batch: int  # images or texts at a time
+def texts_path(folder: Path, shard: str) -> Path:
+    """Return the file of the texts of a shard's m edits.
 
-    def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
-        """Write the embeddings; ``task.inputs`` are the shard of images and the table of its edits."""
-        corpus_shard, edits_shard = task.inputs
-        keys, images = [], []
-        for samples in batched(read_corpus(corpus_shard), self.batch):
-            keys += [sample.key for sample in samples]
-            images.append(self.clip.embed_images([sample.image for sample in samples]).cpu().numpy())
-            advance(len(samples))
-        edits = read_table(edits_shard, EDITS_TABLE)
-        save_file(
-            {
-                "keys": np.frombuffer("\n".join(keys).encode(), dtype=np.uint8),
-                "images": self._joined(images),
-                "captions": self._embed_texts([edit["caption"] for edit in edits]),
-                "prompts": self._embed_texts([edit["edit_prompt"] for edit in edits]),
-            },
-            files.output,
-        )
-        return ShardResult(done=len(keys))
-
-    def _embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
-        return self._joined([self.clip.embed_texts(part).cpu().numpy() for part in batched(texts, self.batch)])
-
-    def _joined(self, parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        return np.concatenate(parts) if parts else np.zeros((0, self.clip.width), np.float32)
+    It holds each distinct text once: ``digests`` (t, 32) of the words, ``embeddings`` (t, d). For each edit it has the row of
+    its image among the shard's, ``sources`` (m,), and the rows of its texts, ``captions`` and ``prompts`` (m,).
+    """
+    return folder / f"{shard}{TEXTS}"
 
 
-def embed_shards(config: Retrieve, corpus: Path, edits: Path, folder: Path, execution: Execution) -> StageCounts:
-    """Write ``folder/NAME.safetensors`` for every shard of ``edits`` and the shard of ``corpus`` that it belongs to."""
-    tasks = []
-    for path in list_shards(edits, ".parquet"):
-        images = corpus / f"{path.stem}.tar"
-        tasks.append(ShardTask(name=path.stem, inputs=(images, path), samples=count_samples(images, ".tar")))
-    settings = {"clip": identity(config.clip), "batch": config.batch, "code": source_digest(__file__)}
-    return map_shards(
-        stage="embed",
-        tasks=tasks,
-        folder=folder,
-        suffixes=(SUFFIX,),
-        settings=settings,
-        worker=EmbeddingWorker(config=config),
-        execution=execution,
-    )
+def read_keys(path: Path, rows: NDArray[np.int64]) -> list[str]:
+    """Return the keys at some rows of a shard's file of images."""
+    keys: NDArray[np.uint8] = map_arrays(path)["keys"]
+    return [key.tobytes().rstrip(b"\0").decode() for key in keys[rows]]
 
 
-def read_embeddings(folder: Path, names: Sequence[str]) -> Embedded:
-    """Return the embeddings of the named shards, one after another."""
-    shards = [load_file(folder / f"{name}{SUFFIX}") for name in names]
-    return Embedded(
-        keys=[key for shard in shards for key in shard["keys"].tobytes().decode().split("\n") if key],
-        images=np.concatenate([shard["images"] for shard in shards]),
-        captions=np.concatenate([shard["captions"] for shard in shards]),
-        prompts=np.concatenate([shard["prompts"] for shard in shards]),
-    )
+@dataclass(frozen=True)
+class Pool:
+    """The embedded images of some shards; a row is a place among all of them, in the order of the shards."""
+
+    folder: Path
+    shards: tuple[tuple[str, int], ...]  # name and number of images
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """The first row of each shard, and behind the last one the number of rows."""
+        return np.cumsum([0, *(count for _, count in self.shards)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return int(self.starts[-1])
+
+    @property
+    def width(self) -> int:
+        """The length d of an embedding."""
+        return int(self.halves(0).shape[1])
+
+    def first_row(self, shard: str) -> int:
+        """Return the row of a shard's first image."""
+        return int(self.starts[self._numbers[shard]])
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, (name, _) in enumerate(self.shards)}
+
+    def halves(self, shard: int) -> NDArray[np.float16]:
+        """Return the embeddings of the shard with this number, mapped: (n, d)."""
+        embeddings: NDArray[np.float16] = map_arrays(images_path(self.folder, self.shards[shard][0]))["embeddings"]
+        return embeddings
+
+    def gather(self, rows: NDArray[np.int64]) -> Vectors:
+        """Return the embeddings at ``rows``, of any shape: (…, d)."""
+        flat = rows.ravel()
+        found = np.empty((len(flat), self.width), np.float16)
+        for shard, places in self._by_shard(flat):
+            found[places] = self.halves(shard)[flat[places] - self.starts[shard]]
+        return single(found).reshape(*rows.shape, -1)
+
+    def blocks(self, size: int) -> Iterator[Vectors]:
+        """Yield all embeddings in order, at most ``size`` at a time."""
+        for shard in range(len(self.shards)):
+            halves = self.halves(shard)
+            for start in range(0, len(halves), size):
+                yield single(halves[start : start + size])
+
+    def keys(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the keys of the images at ``rows`` (n,)."""
+        found = [""] * len(rows)
+        for shard, places in self._by_shard(rows):
+            keys = read_keys(images_path(self.folder, self.shards[shard][0]), rows[places] - self.starts[shard])
+            for place, key in zip(places.tolist(), keys, strict=True):
+                found[place] = key
+        return found
+
+    def _by_shard(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield each shard that holds some of ``rows``, and the places of these."""
+        shards = np.searchsorted(self.starts, rows, side="right") - 1
+        order = np.argsort(shards, kind="stable")
+        numbers, firsts = np.unique(shards[order], return_index=True)
+        yield from zip(numbers.tolist(), np.split(order, firsts[1:]), strict=False)
+
+
+def divide(shards: Sequence[str], pool_shards: int | None) -> list[tuple[str, ...]]:
+    """Divide shards into pools of about ``pool_shards`` in their order; None: all in one.
+
+    A pool ends at a shard whose name says so, at the earliest when it has half of the number, and at the latest at twice
+    the number. So a shard that comes or goes changes the pools beside it, and not all that follow.
+    """
+    pools: list[tuple[str, ...]] = []
+    pool: list[str] = []
+    for shard in shards:
+        pool.append(shard)
+        if pool_shards is not None:
+            ends = int(hashlib.sha256(shard.encode()).hexdigest(), 16) % pool_shards == 0 and 2 * len(pool) >= pool_shards
+            if ends or len(pool) >= 2 * pool_shards:
+                pools.append(tuple(pool))
+                pool = []
+    return [*pools, *([tuple(pool)] if pool else [])]

@@ -1,32 +1,90 @@
-"""Nearest neighbours under the paper's query (section 3.1), and the scores that decide whether a pair is kept."""
+"""Nearest neighbours under the paper's query (section 3.1), with the scores that decide which of them may become targets."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
+from stages.common.arrays import map_arrays
 from stages.core.params import Retrieve
+from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
+from stages.pairing.columns import SCORES
+from stages.pairing.embeddings import Vectors, images_path, single, texts_path
+from stages.pairing.index import ImageIndex
 
-Embeddings = NDArray[np.float32]  # (n, d), rows of unit length
+SUFFIX = ".safetensors"
+SEARCHED, SCORED = 1024, 32  # edits at a time
+
+NEAR_DUPLICATE = "target is a near-duplicate of the source"
+UNLIKE = "target too unlike the source"
+NO_TEXT = "target does not show the edit prompt"
+NO_GAIN = "target fits the edit prompt no better than the source"
+NO_CHANGE = "change of the image does not follow the change of the text"
+OBJECTIONS = (NEAR_DUPLICATE, UNLIKE, NO_TEXT, NO_GAIN, NO_CHANGE)
+"""Why a candidate is refused; of several reasons the first one counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A source and its pseudo-target, by their rows among the images, with cosines that say how well they match."""
+class Candidates:
+    """The possible targets of m edits, best first: those of edit e are ``targets[ends[e - 1]:ends[e]]``."""
 
-    source: int
-    target: int
-    query: float  # query · target
-    image_image: float  # source · target
-    text_image: float  # edit prompt · target
-    text_source: float  # edit prompt · source
-    directional: float  # cos(target - source, edit prompt - caption)
+    ends: NDArray[np.int64]  # (m,)
+    targets: NDArray[np.int64]  # (c,): rows of the pool
+    scores: NDArray[np.float32]  # (c, 5): SCORES
+    objections: NDArray[np.int64]  # (m, 5): how many neighbours were refused for each of OBJECTIONS
 
 
-def mean_query(images: Embeddings, texts: Embeddings, text_weight: float) -> Embeddings:
+@dataclass(frozen=True, kw_only=True)
+class CandidateWorker:
+    """Finds the candidates of a shard of edits; ``task.settings["pool"]`` names the index to search."""
+
+    embeddings: Path  # folders
+    indexes: Path
+    config: Retrieve
+
+    def load(self) -> Work:
+        """Return the work; an index stays open for all shards of its pool."""
+        open_index = lru_cache(maxsize=1)(lambda name: ImageIndex.open(self.indexes, name, self.embeddings))
+
+        def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
+            index = open_index(task.settings["pool"])
+            texts = map_arrays(texts_path(self.embeddings, task.name))
+            images = map_arrays(images_path(self.embeddings, task.name))["embeddings"]
+            first = index.pool.first_row(task.name)
+            parts = []
+            for start in range(0, len(texts["sources"]), SEARCHED):
+                edits = slice(start, start + SEARCHED)
+                sources, captions, prompts = (texts[name][edits] for name in ("sources", "captions", "prompts"))
+                found = find_candidates(
+                    index,
+                    first + sources,
+                    single(images[sources]),
+                    single(texts["embeddings"][captions]),
+                    single(texts["embeddings"][prompts]),
+                    self.config,
+                )
+                parts.append(found)
+                advance(len(sources))
+            save_file(dict(vars(join_candidates(parts))), files.output)
+            return ShardResult(done=len(texts["sources"]))
+
+        return work
+
+
+def read_candidates(path: Path) -> Candidates:
+    """Return the candidates of a shard of edits.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return Candidates(**map_arrays(path))
+
+
+def mean_query(images: Vectors, texts: Vectors, text_weight: float) -> Vectors:
     """Return the weighted mean of image and text embeddings, row by row, at unit length.
 
     The paper's mean has a ``text_weight`` of 0.5. Cosines between images spread wider than those between texts and
@@ -40,82 +98,96 @@ def mean_query(images: Embeddings, texts: Embeddings, text_weight: float) -> Emb
     return _unit((1 - text_weight) * _unit(images) + text_weight * _unit(texts))
 
 
-def build_index(images: Embeddings) -> faiss.IndexFlatIP:
-    """Return an exact inner-product index over the rows of ``images``."""
-    index = faiss.IndexFlatIP(images.shape[1])
-    index.add(np.ascontiguousarray(images))
-    return index
+def find_candidates(
+    index: ImageIndex, rows: NDArray[np.int64], sources: Vectors, captions: Vectors, prompts: Vectors, config: Retrieve
+) -> Candidates:
+    """Return the neighbours of each edit that pass every threshold.
 
-
-def find_pairs(
-    index: faiss.IndexFlatIP,
-    images: Embeddings,
-    sources: Sequence[int],
-    captions: Embeddings,
-    prompts: Embeddings,
-    config: Retrieve,
-) -> tuple[list[Pair], dict[int, str]]:
-    """Return the pairs that pass every filter, in the order of their edits, and for each other edit why it has none.
-
-    For each edit the candidates are tried best first. The target is the first one that is neither the source itself nor
-    its near-duplicate, passes the thresholds, and has been a target fewer than ``config.max_uses`` times.
+    Neighbours are the ``config.neighbours`` images, other than the source itself, that are most like the edit's query.
 
     Args:
-        index: an index over ``images``.
-        images: embeddings of the whole corpus, (n, d).
-        sources: for each edit, the row of its source in ``images``.
+        index: over the images of the pool.
+        rows: the sources' rows of the pool, (m,).
+        sources: embeddings of the source images, (m, d).
         captions: embeddings of the source captions, (m, d).
         prompts: embeddings of the edit prompts, (m, d).
         config: the section ``retrieve``.
     """
-    uses: Counter[int] = Counter()
-    dropped = {}
-    pairs = []
-    queries = mean_query(images[list(sources)], prompts, config.text_weight)
-    similarities, candidates = index.search(queries, min(config.neighbours + 1, index.ntotal))
-    for edit, source in enumerate(sources):
-        reasons: Counter[str] = Counter()
-        others = [found for found in zip(similarities[edit], candidates[edit], strict=True) if found[1] != source]
-        for similarity, target in others[: config.neighbours]:
-            pair = _score(source, int(target), float(similarity), images, captions[edit], prompts[edit])
-            reason = _objection(pair, uses[pair.target], config)
-            if reason is None:
-                uses[pair.target] += 1
-                pairs.append(pair)
-                break
-            reasons[reason] += 1
-        else:
-            # The most frequent objection explains best why the edit has no target.
-            dropped[edit] = min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else "no other image"
-    return pairs, dropped
+    queries = mean_query(sources, prompts, config.text_weight)
+    found = index.search(queries, config.neighbours + 1)
+    parts = [
+        _judge(*nearest(index, queries[part], rows[part], found[part], config.neighbours), *texts, config)
+        for part in (slice(start, start + SCORED) for start in range(0, len(rows), SCORED))
+        for texts in [(sources[part], captions[part], prompts[part])]
+    ]
+    return join_candidates(parts)
 
 
-def _score(source: int, target: int, query: float, images: Embeddings, caption: Embeddings, prompt: Embeddings) -> Pair:
-    return Pair(
-        source=source,
-        target=target,
-        query=query,
-        image_image=float(images[source] @ images[target]),
-        text_image=float(prompt @ images[target]),
-        text_source=float(prompt @ images[source]),
-        directional=float(_unit(images[target] - images[source]) @ _unit(prompt - caption)),
+def join_candidates(parts: list[Candidates]) -> Candidates:
+    """Return the candidates of several groups of edits as one."""
+    counts = [np.diff(part.ends, prepend=0) for part in parts]
+    return Candidates(
+        ends=np.cumsum(np.concatenate([np.zeros(0, np.int64), *counts]), dtype=np.int64),
+        targets=np.concatenate([np.zeros(0, np.int64), *(part.targets for part in parts)]),
+        scores=np.concatenate([np.zeros((0, len(SCORES)), np.float32), *(part.scores for part in parts)]),
+        objections=np.concatenate([np.zeros((0, len(OBJECTIONS)), np.int64), *(part.objections for part in parts)]),
     )
 
 
-def _objection(pair: Pair, uses: int, config: Retrieve) -> str | None:
-    """Return why a candidate is refused, or None."""
-    objections = {
-        "target is a near-duplicate of the source": pair.image_image >= config.near_duplicate,
-        "target too unlike the source": pair.image_image < config.min_image_image,
-        "target does not show the edit prompt": pair.text_image < config.min_text_image,
-        "target fits the edit prompt no better than the source": config.text_gain and pair.text_image <= pair.text_source,
-        "change of the image does not follow the change of the text": pair.directional < config.min_directional,
-        "target used too often": uses >= config.max_uses,
-    }
-    return next((reason for reason, holds in objections.items() if holds), None)
+def nearest(
+    index: ImageIndex, queries: Vectors, sources: NDArray[np.int64], rows: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int64], Vectors, Vectors]:
+    """Return the ``count`` rows most like each query, best first, their cosines with it, and their embeddings.
+
+    Where there are fewer, cosines are -inf. Of equal ones the image that stands first in the corpus comes first.
+    """
+    vectors = index.pool.gather(np.maximum(rows, 0))
+    cosines = (vectors @ queries[:, :, None])[:, :, 0]
+    cosines[(rows < 0) | (rows == sources[:, None])] = -np.inf
+    order = np.lexsort((rows, -cosines))[:, :count]
+    best, similarities = (np.take_along_axis(values, order, axis=1) for values in (rows, cosines))
+    return best, similarities, vectors[np.arange(len(rows))[:, None], order]
 
 
-def _unit(vectors: Embeddings) -> Embeddings:
+def _judge(
+    targets: NDArray[np.int64],
+    cosines: Vectors,
+    vectors: Vectors,
+    sources: Vectors,
+    captions: Vectors,
+    prompts: Vectors,
+    config: Retrieve,
+) -> Candidates:
+    """Score the neighbours (m, k) of m edits, and leave those that pass every threshold."""
+
+    def product(each: Vectors, others: Vectors) -> NDArray[np.float32]:
+        return (others @ each[:, :, None])[:, :, 0]
+
+    image_image, text_image = product(sources, vectors), product(prompts, vectors)
+    text_source = np.broadcast_to((prompts * sources).sum(axis=1, keepdims=True), image_image.shape)
+    directional = product(_unit(prompts - captions), _unit(vectors - sources[:, None]))
+    refused = np.stack(
+        [
+            image_image >= config.near_duplicate,
+            image_image < config.min_image_image,
+            text_image < config.min_text_image,
+            (text_image <= text_source) & config.text_gain,
+            directional < config.min_directional,
+        ],
+        axis=2,
+    )
+    is_neighbour = np.isfinite(cosines)
+    passes = is_neighbour & ~refused.any(axis=2)
+    first = refused & (np.cumsum(refused, axis=2) == 1) & is_neighbour[:, :, None]
+    return Candidates(
+        ends=np.cumsum(passes.sum(axis=1), dtype=np.int64),
+        targets=targets[passes],
+        scores=np.stack([cosines, image_image, text_image, text_source, directional], axis=2)[passes].astype(np.float32),
+        objections=first.sum(axis=1, dtype=np.int64),
+    )
+
+
+def _unit(vectors: NDArray[Any]) -> Vectors:
     """Return vectors scaled to unit length; zero stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
