@@ -1,16 +1,23 @@
-"""Stage retrieve: find a pseudo-target for every edit with CLIP embeddings and FAISS (section 3.1)."""
+"""Stage retrieve: find a pseudo-target for every edit with CLIP embeddings and FAISS (section 3.1).
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+Shard by shard it embeds images and texts, builds an index for each pool of images, and searches the candidates of every edit.
+Then one pass in the order of the corpus chooses among them, because an image may be a target only so often.
+"""
 
-import faiss
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.arrays import read_arrays
 from stages.common.parquet import read_table, write_table
 from stages.core.errors import InputError
-from stages.core.files import written_aside
-from stages.core.params import Params, Retrieve
-from stages.core.paths import CORPUS, EDITS, PAIRS
+from stages.core.files import read_json, value_digest
+from stages.core.params import Params
+from stages.core.paths import CORPUS, EDITS, HELD_OUT, PAIRS
 from stages.core.provenance import source_digest
 from stages.core.shards import (
     SERIAL,
@@ -20,103 +27,205 @@ from stages.core.shards import (
     ShardResult,
     ShardTask,
     StageCounts,
+    count_samples,
     list_shards,
     map_shards,
     pass_on_counts,
 )
+from stages.core.sidecars import read_sidecar, sidecar_of
+from stages.corpus.corpus import Corpus
+from stages.pairing import recall
+from stages.pairing.choice import Choice, Chooser
 from stages.pairing.columns import EDIT_COLUMNS, EDITS_TABLE, PAIR_COLUMNS, SCORES
-from stages.pairing.embeddings import embed_shards, read_embeddings
-from stages.pairing.neighbours import Pair, build_index, find_pairs
-from stages.pairing.split import held_out_pairs
+from stages.pairing.embedding_worker import embed_shards
+from stages.pairing.embeddings import IMAGES, Pool, divide, images_path, texts_path
+from stages.pairing.index import INDEX, SHARDS, IndexWorker
+from stages.pairing.neighbours import SUFFIX, CandidateWorker, read_candidates
+from stages.pairing.recall import RecallWorker
+from stages.pairing.split import held_out_rows, smallest_component
 
 EMBEDDINGS = PAIRS / "embeddings"
-INDEX = PAIRS / "images.faiss"
-
-Row = dict[str, Any]  # a row of a table
+INDEXES = PAIRS / "indexes"
+RECALL = PAIRS / "recall"
+CANDIDATES = PAIRS / "candidates"
 
 
 def retrieve(params: Params) -> None:
-    """Write embeddings, a FAISS index over all images, and ``data/pairs/NAME.parquet``, the pairs by source shard."""
-    config = params.retrieve
-    embedding = embed_shards(config, CORPUS, EDITS, EMBEDDINGS, params.execution)
+    """Write embeddings, indexes, candidates, and ``data/pairs/NAME.parquet``, the pairs by source shard.
+
+    Raises:
+        InputError: an input is missing or damaged, the index cannot be built, or no pair is held out though the evaluation
+            reads the held-out pairs.
+    """
+    embedding = embed_shards(params.retrieve, Corpus(CORPUS), EDITS, EMBEDDINGS, params.execution)
     shards = [path.stem for path in list_shards(EDITS, ".parquet")]
-    embedded = read_embeddings(EMBEDDINGS, shards)
-    keys = embedded.keys
-    edits = _read_edits(shards)
-    sources = _source_rows(edits, keys)
+    pools = divide(shards, params.retrieve.pool_shards)
+    _build_indexes(pools, params)
+    _search(pools, params)
 
-    index = build_index(embedded.images)
-    _write_index(index)
-    pairs, dropped = find_pairs(index, embedded.images, sources, embedded.captions, embedded.prompts, config)
-    held_out = held_out_pairs([keys[p.source] for p in pairs], [keys[p.target] for p in pairs], config.held_out, params.seed)
-
-    edit_of = {edit["key"]: edit for edit in edits}
-    rows: dict[str, list[Row]] = {name: [] for name in shards}
-    for pair, is_held_out in zip(pairs, held_out, strict=True):
-        edit = edit_of[keys[pair.source]]
-        rows[edit["shard"]].append(_row(edit, keys, pair, is_held_out))
-    reasons: dict[str, Counter[str]] = {name: Counter() for name in shards}
-    for place, reason in dropped.items():
-        reasons[edits[place]["shard"]][reason] += 1
-
-    counts = _write_pairs(rows, reasons, config)
-    counts.done, counts.reused = len(pairs), 0
+    images = Pool(EMBEDDINGS, tuple((shard, count_samples(images_path(EMBEDDINGS, shard), IMAGES)) for shard in shards))
+    choices = _choose(pools, images, params.retrieve.max_uses)
+    held_out = _hold_out(choices, images, params)
+    counts = _write_pairs(choices, held_out, images)
+    counts.done, counts.reused = counts.done + counts.reused, 0
     counts.shards_done, counts.shards_reused = embedding.shards_done, embedding.shards_reused
+    counts.figures = _recall_of(pools)
     pass_on_counts(counts, PAIRS, EDITS)
     counts.report()
-    print(f"  of the pairs, {sum(held_out):,} are held out")
+    print(f"  of the pairs, {sum(each.sum() for each in held_out):,} are held out")
 
 
-def _read_edits(shards: Sequence[str]) -> list[Row]:
-    """Return every edit in order, with the name of its ``shard``."""
-    return [edit | {"shard": name} for name in shards for edit in read_table(EDITS / f"{name}.parquet", EDITS_TABLE)]
+def _build_indexes(pools: Sequence[Sequence[str]], params: Params) -> None:
+    """Build an index over the images of each pool, and measure how many of the true neighbours it finds."""
+    config = params.retrieve
+    tasks, measurements = [], []
+    for pool in pools:
+        made = [(shard, read_sidecar(sidecar_of(images_path(EMBEDDINGS, shard), IMAGES))) for shard in pool]
+        shards = [[shard, sidecar.done, sidecar.digests[0]] for shard, sidecar in made]
+        samples = sum(sidecar.done for _, sidecar in made)
+        tasks.append(ShardTask(name=pool[0], inputs=(), samples=samples, settings={"shards": shards}))
+        texts = value_digest([sidecar.digests[1] for _, sidecar in made])
+        inputs = _index_of(pool)
+        measurements.append(ShardTask(name=pool[0], inputs=inputs, samples=recall.SAMPLED, settings={"texts": texts}))
+    build = config.model_dump(include={"index", "memory"}) | {"seed": params.seed, "code": source_digest(__file__)}
+    map_shards(
+        stage="index",
+        tasks=tasks,
+        folder=INDEXES,
+        suffixes=(INDEX, SHARDS),
+        settings=build,
+        worker=IndexWorker(embeddings=EMBEDDINGS, index=config.index, memory=config.memory, seed=params.seed),
+        execution=params.execution,
+    )
+    worker = RecallWorker(embeddings=EMBEDDINGS, indexes=INDEXES, text_weight=config.text_weight, seed=params.seed)
+    map_shards(
+        stage="recall",
+        tasks=measurements,
+        folder=RECALL,
+        suffixes=(recall.SUFFIX,),
+        settings={"text_weight": config.text_weight, "seed": params.seed, "code": source_digest(__file__)},
+        worker=worker,
+        execution=params.execution,
+    )
 
 
-def _source_rows(edits: Sequence[Row], keys: Sequence[str]) -> list[int]:
-    """Return for each edit the place of its source among the images."""
-    row_of = {key: row for row, key in enumerate(keys)}
-    stranger = next((edit for edit in edits if edit["key"] not in row_of), None)
-    if stranger is not None:
-        raise InputError(f"{EDITS}: no image in {CORPUS} has the key {stranger['key']!r}; run the stages from ingest on")
-    return [row_of[edit["key"]] for edit in edits]
+def _index_of(pool: Sequence[str]) -> tuple[Path, Path]:
+    return INDEXES / f"{pool[0]}{INDEX}", INDEXES / f"{pool[0]}{SHARDS}"
 
 
-def _write_index(index: faiss.Index) -> None:
-    """Write the index, unless the same bytes are there already."""
-    content: bytes = faiss.serialize_index(index).tobytes()  # FAISS's own writer does not report a full disk
-    if INDEX.is_file() and INDEX.read_bytes() == content:
-        return
-    with written_aside(INDEX) as temporary:
-        temporary.write_bytes(content)
+def _search(pools: Sequence[Sequence[str]], params: Params) -> None:
+    """Find the candidates of every edit in its pool."""
+    tasks = []
+    for pool in pools:
+        for shard in pool:
+            inputs = (
+                *_index_of(pool),
+                texts_path(EMBEDDINGS, shard),
+            )  # the images are digested in the list of the pool's shards
+            edits = count_samples(EDITS / f"{shard}.parquet", ".parquet")
+            tasks.append(ShardTask(name=shard, inputs=inputs, samples=edits, settings={"pool": pool[0]}))
+    config = params.retrieve
+    names = ("text_weight", "neighbours", "near_duplicate", "min_image_image", "min_text_image", "min_directional", "text_gain")
+    map_shards(
+        stage="search",
+        tasks=tasks,
+        folder=CANDIDATES,
+        suffixes=(SUFFIX,),
+        settings=config.model_dump(include=set(names)) | {"code": source_digest(__file__)},
+        worker=CandidateWorker(embeddings=EMBEDDINGS, indexes=INDEXES, config=config),
+        execution=params.execution,
+    )
 
 
-def _row(edit: Row, keys: Sequence[str], pair: Pair, is_held_out: bool) -> Row:
-    row = {"key": edit["key"], "target_key": keys[pair.target], "split": "heldout" if is_held_out else "training"}
-    return row | {name: edit[name] for name in EDIT_COLUMNS} | {name: getattr(pair, name) for name in SCORES}
+@dataclass(frozen=True, kw_only=True)
+class _ShardPairs:
+    """The pairs of a shard of edits; rows are those of all images."""
+
+    shard: str
+    choice: Choice
+    sources: NDArray[np.int64]  # (p,)
+    targets: NDArray[np.int64]  # (p,)
+
+    def digest(self, images: Pool) -> str:
+        """Return a digest of everything that decides the pairs besides the edits and their candidates."""
+        chosen = [self.choice.edits.tolist(), self.choice.picks.tolist(), images.keys(self.targets)]
+        return value_digest([*chosen, dict(self.choice.dropped)])
 
 
-def _write_pairs(rows: Mapping[str, list[Row]], reasons: Mapping[str, Counter[str]], config: Retrieve) -> StageCounts:
-    """Write a table of pairs for each shard of edits.
+def _choose(pools: Sequence[Sequence[str]], images: Pool, max_uses: int) -> list[_ShardPairs]:
+    """Choose the target of every edit, shard by shard."""
+    chooser = Chooser(len(images), max_uses)
+    chosen = []
+    for pool in pools:
+        first = images.first_row(pool[0])
+        for shard in pool:
+            candidates = read_candidates(CANDIDATES / f"{shard}{SUFFIX}")
+            choice = chooser.choose(candidates, first)
+            sources = images.first_row(shard) + read_arrays(texts_path(EMBEDDINGS, shard))["sources"][choice.edits]
+            targets = first + candidates.targets[choice.picks]
+            chosen.append(_ShardPairs(shard=shard, choice=choice, sources=sources, targets=targets))
+    return chosen
 
-    A target may come from any shard, so every run finds all pairs; only tables that change are written again.
+
+def _hold_out(chosen: Sequence[_ShardPairs], images: Pool, params: Params) -> list[NDArray[np.bool_]]:
+    """Return for each shard which of its pairs are held out.
+
+    Raises:
+        InputError: none is, though the evaluation reads them.
     """
+    sources, targets = (np.concatenate(part) for part in zip(*((each.sources, each.targets) for each in chosen), strict=True))
+    share = params.retrieve.held_out
+    held_out = held_out_rows(sources, targets, share, params.seed, images.keys)
+    if len(sources) and not held_out.any() and params.evaluate.cases == str(HELD_OUT):
+        smallest = smallest_component(sources, targets)
+        least = math.ceil(10_000 * smallest / len(sources)) / 10_000
+        raise InputError(
+            f"retrieve.held_out = {share}: holds out none of the {len(sources):,} pairs, but evaluate.cases = '{HELD_OUT}'"
+            f" needs some; raise it to {least} or more: the smallest group of pairs that share images has {smallest:,}"
+        )
+    return np.split(held_out, np.cumsum([len(each.sources) for each in chosen])[:-1])
+
+
+def _write_pairs(chosen: Sequence[_ShardPairs], held_out: Sequence[NDArray[np.bool_]], images: Pool) -> StageCounts:
+    """Write a table of pairs for each shard of edits; only tables that change are written again."""
+    pairs = {each.shard: (each, aside) for each, aside in zip(chosen, held_out, strict=True)}
+
+    def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG001
+        each, aside = pairs[task.name]
+        edits = read_table(task.inputs[0], EDITS_TABLE)
+        scores = read_candidates(task.inputs[1]).scores[each.choice.picks].tolist()
+        rows = [
+            {"key": edits[edit]["key"], "target_key": target, "split": "heldout" if is_aside else "training"}
+            | {name: edits[edit][name] for name in EDIT_COLUMNS}
+            | dict(zip(SCORES, cosines, strict=True))
+            for edit, target, is_aside, cosines in zip(each.choice.edits, images.keys(each.targets), aside, scores, strict=True)
+        ]
+        write_table(files.output, rows, PAIR_COLUMNS)
+        return ShardResult(done=len(rows), dropped=each.choice.dropped)
+
     tasks = [
-        ShardTask(name=name, inputs=(INDEX,), samples=0, settings={"rows": rows[name], "dropped": reasons[name]})
-        for name in rows
+        ShardTask(
+            name=shard,
+            inputs=(EDITS / f"{shard}.parquet", CANDIDATES / f"{shard}{SUFFIX}"),
+            samples=0,
+            settings={"chosen": each.digest(images), "held out": value_digest(aside.tolist())},
+        )
+        for shard, (each, aside) in pairs.items()
     ]
-    settings = {"retrieve": config.model_dump(), "code": source_digest(__file__)}
     return map_shards(
         stage="retrieve",
         tasks=tasks,
         folder=PAIRS,
         suffixes=(".parquet",),
-        settings=settings,
-        worker=InProcess(_write_pairs_of_shard),
+        settings={"code": source_digest(__file__)},
+        worker=InProcess(work),
         execution=SERIAL,
     )
 
 
-def _write_pairs_of_shard(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG001
-    rows = task.settings["rows"]
-    write_table(files.output, rows, PAIR_COLUMNS)
-    return ShardResult(done=len(rows), dropped=task.settings["dropped"])
+def _recall_of(pools: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return the recall of all indexes, weighted by the edits that it was measured on."""
+    found = [read_json(RECALL / f"{pool[0]}{recall.SUFFIX}") for pool in pools]
+    edits = sum(each["edits"] for each in found)
+    names = [f"recall at {rank}" for rank in recall.RANKS]
+    return {name: sum(each["edits"] * each[name] for each in found) / edits for name in names} if edits else {}

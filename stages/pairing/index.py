@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 INDEX, SHARDS = ".faiss", ".shards.json"
 
 FLAT_UP_TO = 10_000  # images; below, comparing with all of them is as fast as anything
-WHOLE_UP_TO = 200_000  # images; above, a list holds codes instead of whole vectors, which are read several times as fast
 GRAPH_FROM = 10_000_000  # images; from here on the nearest lists are found by a graph over their centres
 LISTS = 2.0  # times the square root of the number of images: as much work to find the lists as to read them
 PROBES = 32  # lists read for a query
 BYTES_PER_ID = 8
-SAMPLES_PER_LIST = 40  # to train on; FAISS asks for 39 or more
-ITERATIONS = 10  # of k-means
+SAMPLES_PER_LIST, LEAST_SAMPLES = 40, 4096  # to train on; FAISS asks for 39 a list or more
+ITERATIONS = 10  # of k-means, for the lists and the codes
 BLOCK = 16_384  # vectors at a time
-REFINED = 5  # candidates of a lossy index for each one wanted, to be scored on the stored embeddings
+REFINED = 4  # candidates of a lossy index for each one wanted, to be scored on the stored embeddings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +88,9 @@ class ImageIndex:
 def choose_index(images: int, width: int, memory: float) -> str:
     """Return the index for so many images, as a string for FAISS's index factory.
 
-    Flat where there are few; then inverted lists of whole vectors; and for many, lists of 4-bit codes, as long as fit.
+    Flat where there are few; otherwise inverted lists of 4-bit codes, as long as fit. (Lists of whole vectors, which
+    autofaiss puts in between, were measured to be no faster than Flat up to 30,000 images, and several times slower than
+    codes beyond.)
 
     Args:
         images: the number of vectors.
@@ -103,12 +104,10 @@ def choose_index(images: int, width: int, memory: float) -> str:
         return "Flat"
     lists = f"IVF{int(LISTS * images**0.5)}{'_HNSW32' if images >= GRAPH_FROM else ''}"
     room = memory * 1e9 / images - BYTES_PER_ID  # bytes for each image
-    if images <= WHOLE_UP_TO and room >= 2 * width:
-        return f"{lists},SQfp16"
     parts = next((width // cut for cut in (2, 4, 8, 16) if width % cut == 0 and room >= width // cut / 2), None)
     if parts is None:
         least = (width / 32 + BYTES_PER_ID) * images / 1e9
-        raise InputError(f"retrieve.memory = {memory}: an index of {images:,} images needs {least:.1f} or more")
+        raise InputError(f"retrieve.memory = {memory}: an index of {images:,} images needs {least:.3g} or more")
     return f"{lists},PQ{parts}x4fs"
 
 
@@ -138,10 +137,10 @@ def build_index(pool: Pool, factory: str, *, memory: float, seed: int, advance: 
         lists = 0
         with suppress(RuntimeError):
             inverted = faiss.extract_index_ivf(index)
-            lists, inverted.cp.niter, inverted.nprobe = inverted.nlist, ITERATIONS, min(PROBES, inverted.nlist)
-            _widen_graph(inverted)
+            _set_up_lists(inverted)
+            lists = inverted.nlist
         if not index.is_trained:
-            index.train(_sample(pool, max(SAMPLES_PER_LIST * lists, BLOCK), memory, seed))
+            index.train(_sample(pool, max(SAMPLES_PER_LIST * lists, LEAST_SAMPLES), memory, seed))
     except RuntimeError as error:
         raise InputError(f"retrieve.index = {factory!r}: not for {len(pool):,} images: {first_line(error)}") from error
     for block in pool.blocks(BLOCK):
@@ -182,10 +181,14 @@ def _sample(pool: Pool, size: int, memory: float, seed: int) -> Vectors:
     return pool.gather(np.sort(np.random.default_rng(seed).choice(len(pool), size, replace=False)))
 
 
-def _widen_graph(inverted: "faiss.IndexIVF") -> None:
-    """Let the graph over the lists' centres, if there is one, find as many lists as are read."""
+def _set_up_lists(inverted: "faiss.IndexIVF") -> None:
+    """Set how an index of inverted lists is trained and read."""
     import faiss
 
+    inverted.nprobe = min(PROBES, inverted.nlist)
+    inverted.cp.niter = ITERATIONS
+    if hasattr(inverted, "pq"):
+        inverted.pq.cp.niter = ITERATIONS
     quantizer = faiss.downcast_index(inverted.quantizer)
-    if isinstance(quantizer, faiss.IndexHNSW):
+    if isinstance(quantizer, faiss.IndexHNSW):  # a graph over the lists' centres has to find as many as are read
         quantizer.hnsw.efSearch = 4 * PROBES

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from stages.common.arrays import map_arrays
+from stages.common.arrays import map_arrays, read_arrays
 from stages.core.params import Retrieve
 from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
 from stages.pairing.columns import SCORES
@@ -17,7 +17,7 @@ from stages.pairing.embeddings import Vectors, images_path, single, texts_path
 from stages.pairing.index import ImageIndex
 
 SUFFIX = ".safetensors"
-SEARCHED, SCORED = 1024, 32  # edits at a time
+SEARCHED, SCORED = 1024, 16  # edits at a time
 
 NEAR_DUPLICATE = "target is a near-duplicate of the source"
 UNLIKE = "target too unlike the source"
@@ -52,7 +52,7 @@ class CandidateWorker:
 
         def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
             index = open_index(task.settings["pool"])
-            texts = map_arrays(texts_path(self.embeddings, task.name))
+            texts = read_arrays(texts_path(self.embeddings, task.name))
             images = map_arrays(images_path(self.embeddings, task.name))["embeddings"]
             first = index.pool.first_row(task.name)
             parts = []
@@ -81,7 +81,7 @@ def read_candidates(path: Path) -> Candidates:
     Raises:
         InputError: the file is missing or damaged.
     """
-    return Candidates(**map_arrays(path))
+    return Candidates(**read_arrays(path))
 
 
 def mean_query(images: Vectors, texts: Vectors, text_weight: float) -> Vectors:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.arrays import map_arrays
+from stages.common.arrays import map_arrays, read_arrays
 from stages.common.seeds import derive_seed
 from stages.core.files import write_json
 from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
@@ -39,7 +39,7 @@ class RecallWorker:
         sources, prompts = sample_edits(index.pool, SAMPLED, derive_seed(self.seed, "recall", task.name))
         queries = mean_query(index.pool.gather(sources), prompts, self.text_weight)
         shares = measure_recall(index, queries, sources)
-        write_json(files.output, {"edits": len(sources), "recall": {f"at {rank}": share for rank, share in shares.items()}})
+        write_json(files.output, {"edits": len(sources)} | {f"recall at {rank}": share for rank, share in shares.items()})
         return ShardResult(done=len(sources))
 
 
@@ -51,9 +51,11 @@ def sample_edits(pool: Pool, count: int, seed: int) -> tuple[Rows, Vectors]:
     drawn = np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
     rows, prompts = [np.zeros(0, np.int64)], [np.zeros((0, pool.width), np.float32)]
     for number, (shard, _) in enumerate(pool.shards):
-        texts = map_arrays(texts_path(pool.folder, shard))
         first = ends[number] - sizes[number]
         edits = drawn[(first <= drawn) & (drawn < ends[number])] - first
+        if not len(edits):
+            continue
+        texts = read_arrays(texts_path(pool.folder, shard))
         rows.append(pool.starts[number] + texts["sources"][edits])
         prompts.append(single(texts["embeddings"][texts["prompts"][edits]]))
     return np.concatenate(rows), np.concatenate(prompts)
