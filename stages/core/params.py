@@ -10,8 +10,7 @@ from stages.core.section import Cosine, Count, Guidance, Name, Section, Share
 
 Relu = Literal[1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29]  # index into VGG-16's features
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
-Solver = Literal["ddim", "dpmsolver++"]
-"""DDIM (Song et al. 2021), or second-order DPM-Solver++ (Lu et al. 2022), which needs fewer steps."""
+Solver = Literal["ddim", "dpmsolver++"]  # Song et al. 2021; or Lu et al. 2022, second order, which needs fewer steps
 
 
 class ModelName(Section):

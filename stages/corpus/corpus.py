@@ -6,8 +6,8 @@ A :class:`Corpus` holds the folder's path only, so it travels to worker processe
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -96,16 +96,20 @@ class Corpus:
 
     def images(self, shard: str) -> Iterator[tuple[CorpusRow, Image.Image]]:
         """Yield rows with their pictures in order, duplicates left out; a thread decodes ahead."""
+        rows = self.rows(shard)
+        yield from zip(rows, self.read_ahead([row.key for row in rows]), strict=True)
+
+    def read_ahead(self, keys: Iterable[str]) -> Iterator[Image.Image]:
+        """Yield the pictures of ``keys`` in order; a thread decodes ahead."""
         pool = ThreadPoolExecutor(1)
-        ahead: deque[tuple[CorpusRow, Any]] = deque()
+        ahead: deque[Future[Image.Image]] = deque()
         try:
-            for row in self.rows(shard):
-                ahead.append((row, pool.submit(self.image, row.key)))
+            for key in keys:
+                ahead.append(pool.submit(self.image, key))
                 if len(ahead) > AHEAD:
-                    first, picture = ahead.popleft()
-                    yield first, picture.result()
-            for first, picture in ahead:
-                yield first, picture.result()
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -106,10 +106,12 @@ class _Embedding:
 
         embeddings, _ = _embed(words, texts_before, embed_texts)
         row_of = {text: row for row, text in enumerate(texts)}
-        captions, prompts = (np.array([row_of[edit[column]] for edit in edits], np.int64) for column in TEXT_COLUMNS)
-        sources = _rows_of_sources(edits, keys, task.inputs[-1])
-        parts = {"sources": sources, "captions": captions, "prompts": prompts, "digests": words, "embeddings": embeddings}
-        save_file(parts, files.outputs[1])
+        columns = {
+            name: np.array([row_of[edit[column]] for edit in edits], np.int64)
+            for name, column in zip(("captions", "prompts"), TEXT_COLUMNS, strict=True)
+        }
+        columns["sources"] = _rows_of_sources(edits, keys, task.inputs[-1])
+        save_file({**columns, "digests": words, "embeddings": embeddings}, files.outputs[1])
         return ShardResult(done=len(keys), reused=reused)
 
     def _in_batches(

@@ -168,7 +168,7 @@ def write_index(index: "faiss.Index", path: Path) -> None:
                 return 0
 
         try:
-            faiss.write_index(index, faiss.PyCallbackIOWriter(write))
+            faiss.write_index(index, faiss.PyCallbackIOWriter(write))  # type: ignore[attr-defined]
         except RuntimeError:
             if failures:
                 raise failures[0] from None

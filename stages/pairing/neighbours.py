@@ -145,8 +145,8 @@ def nearest(
     cosines = (vectors @ queries[:, :, None])[:, :, 0]
     cosines[(rows < 0) | (rows == sources[:, None])] = -np.inf
     order = np.lexsort((rows, -cosines))[:, :count]
-    best, similarities = (np.take_along_axis(values, order, axis=1) for values in (rows, cosines))
-    return best, similarities, vectors[np.arange(len(rows))[:, None], order]
+    lines = np.arange(len(rows))[:, None]
+    return rows[lines, order], cosines[lines, order], vectors[lines, order]
 
 
 def _judge(

@@ -8,7 +8,8 @@ from tests.support import harness
 FEW = 5  # images: one whole shard and a part of the next
 UNTOUCHED = [  # files that the new images do not affect
     *(f"data/{name}" for name in ("corpus/00000.tar", "captions/00000.parquet", "edits/00000.parquet")),
-    "data/pairs/embeddings/00000.safetensors",
+    "data/pairs/embeddings/00000.images.safetensors",
+    "data/pairs/embeddings/00000.texts.safetensors",
 ]
 
 

@@ -60,7 +60,8 @@ def test_pairs_carry_their_edit_and_their_cosines(models, workplace):
             assert row["directional"] == pytest.approx(cosine, abs=1e-3)
     assert {row["split"] for row in rows} == {"training"}
     assert all(row["key"] != row["target_key"] for row in rows)
-    assert len(load_file(PAIRS / "embeddings/00001.safetensors")["images"]) == SHARD_SIZE
+    embeddings = load_file(PAIRS / "embeddings/00001.images.safetensors")["embeddings"]
+    assert (embeddings.shape[0], embeddings.dtype) == (SHARD_SIZE, np.float16)
 
 
 def test_a_second_run_embeds_only_a_new_shard(models, workplace):
@@ -74,6 +75,7 @@ def test_a_second_run_embeds_only_a_new_shard(models, workplace):
     again = contents(PAIRS)
     assert {name: data for name, (data, _) in again.items()} == {name: data for name, (data, _) in before.items()}
     assert again.items() >= embeddings.items()
+    assert all(again[name] == before[name] for name in before if name != "counts.json")
     write_world(3)
     retrieve(params_for(models))
     assert counted("retrieve")[2:] == (1, 2)
@@ -102,7 +104,7 @@ def test_an_edit_of_a_missing_image_is_an_error(models, workplace):
     write_world(1)
     shutil.rmtree(EDITS)
     write_edit_rows([edit_row(0) | {"key": "x\x1b"}])
-    with pytest.raises(InputError, match=r"data/edits: no image in data/corpus has the key 'x\\x1b'"):
+    with pytest.raises(InputError, match=r"data/edits/00000\.parquet: no image of the corpus has the key 'x\\x1b'"):
         retrieve(params_for(models))
 
 

@@ -214,14 +214,11 @@ class Project:
         return {path.relative_to(self.folder).as_posix(): file_digest(path) for path in self.files(stage)}
 
     def whole(self, stage: str) -> dict[Path, int]:
-        """The finished outputs: shards, the index, the model with its losses. A remade one would be another file."""
+        """The finished outputs: shards, the model with its losses. A remade one would be another file."""
         ending = ".done.json"
         put = [path for path in self.files(stage) if not path.parent.name.endswith(TEMPORARY_SUFFIX)]
         shards = {path.with_name(path.name.removesuffix(ending)) for path in put if path.name.endswith(ending)}
         found = [path for path in put if path.with_name(path.name.partition(".")[0]) in shards]
-        index = self.folder / "data/pairs/images.faiss"
-        if stage == "retrieve" and index.exists() and file_digest(index) == self.wanted[stage]["data/pairs/images.faiss"]:
-            found.append(index)
         if stage in TRAINING and self.is_trained(stage):
             model, losses, _ = TRAINING[stage]
             found += [path for path in put if path.is_relative_to(self.folder / model)]

@@ -165,6 +165,9 @@ def params_for(models: SimpleNamespace, **changes) -> Params:
             "min_directional": -1,
             "text_gain": False,
             "held_out": 0.0,
+            "index": "auto",
+            "memory": 1.0,
+            "pool_shards": None,
         },
         "segment": {"model": name["segmenter"], "batch": 4, "threshold": models.threshold, "min_area": 0.0, "max_area": 1.0},
         "train": {

@@ -18,7 +18,7 @@ from stages.core.provenance import INFRASTRUCTURE, code_behind, code_digest, sou
 from tests.support import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PARTS = (*STAGES, "pairing/embeddings", "training/encoder")
+PARTS = (*STAGES, "pairing/embedding_worker", "training/encoder")
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").rglob("*.py"))
 CHANGE = "\n_CHANGED = True\n"
 
@@ -60,7 +60,11 @@ def test_code_is_what_pythons_own_finder_finds(part):
         ("mutate", ["common/seeds.py", "language/wordnet.py", "language/senses.py"], ["nltk", "inflect", "textblob"]),
         ("mutate", ["language/things.txt"], ["pyarrow"]),
         ("retrieve", ["models/clip.py", "pairing/neighbours.py", "pairing/split.py"], ["faiss-cpu", "open_clip_torch"]),
-        ("pairing/embeddings", ["models/clip.py", "corpus/samples.py", "pairing/columns.py"], ["torch", "open_clip_torch"]),
+        (
+            "pairing/embedding_worker",
+            ["models/clip.py", "corpus/corpus.py", "pairing/columns.py"],
+            ["torch", "open_clip_torch"],
+        ),
         ("segment", ["models/segmenter.py", "corpus/archives.py", "corpus/images.py"], ["torchvision", "transformers"]),
         ("train", ["training/checkpoints.py", "common/seeds.py", "training/loop.py"], ["torch", "diffusers", "accelerate"]),
         ("train", ["training/iedit.py", "diffusion/losses.py", "models/vgg.py", "models/clip.py"], ["open_clip_torch"]),
@@ -79,7 +83,7 @@ def test_code_holds_what_is_known_to_decide(part, files, libraries):
 @pytest.mark.parametrize(
     ("part", "others"),
     [
-        ("pairing/embeddings", ["retrieve", "pairing/neighbours", "pairing/split"]),
+        ("pairing/embedding_worker", ["retrieve", "pairing/neighbours", "pairing/index", "pairing/split"]),
         ("segment", ["retrieve", "pairing/neighbours"]),
         ("training/encoder", ["train", "training/loop", "training/iedit", "training/dataset"]),
     ],
