@@ -43,12 +43,12 @@ def test_pairs_carry_their_edit_and_their_cosines(models, workplace):
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (clip.visual.image_mean, clip.visual.image_std))
     pixels = torch.from_numpy(np.stack([np.asarray(image(number)) for number in range(3 * SHARD_SIZE)]))
     with torch.no_grad():
-        pictures = clip.encode_image((pixels.permute(0, 3, 1, 2) / 255 - mean) / std, normalize=True).double().numpy()
+        pictures = clip.encode_image((pixels.permute(0, 3, 1, 2) / 255 - mean) / std, normalize=True).half().double().numpy()
         for row in rows:
             edit = edit_row(number_of(row["key"]))
             assert {name: row[name] for name in edit} == edit
             words = tokenize([edit["edit_prompt"], edit["caption"]])
-            prompt, before = clip.encode_text(words, normalize=True).double().numpy()
+            prompt, before = clip.encode_text(words, normalize=True).half().double().numpy()
             source, target = pictures[number_of(row["key"])], pictures[number_of(row["target_key"])]
             assert row["image_image"] == pytest.approx(source @ target, abs=1e-4)
             assert row["text_image"] == pytest.approx(prompt @ target, abs=1e-4)
