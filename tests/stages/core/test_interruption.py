@@ -31,6 +31,7 @@ OF_EACH_KIND = ("caption", "train", "evaluate")
 TORN = [
     ("ingest", "data/corpus/00001.tar", 6000),
     ("ingest", "data/corpus/00001.done.json", 100),
+    ("ingest", "data/corpus/duplicates/00001.parquet", 300),
     ("ingest", "data/corpus/refused.csv", 5),
     ("ingest", "data/evaluation/00001.tar", 6000),
     ("ingest", "data/validation/00000.tar", 6000),
