@@ -67,9 +67,13 @@ def load(data: bytes, *, max_pixels: int) -> Image.Image:
         Refused: see :func:`decoded`; or the pixels have 32 bits, or all of them are transparent.
     """
     with decoded(data, FORMATS, max_pixels) as image:
-        orientation = _orientation(image)
-        picture = to_srgb(_rgb(image), image)
-        return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
+        return upright(to_srgb(_rgb(image), image), image)
+
+
+def upright(picture: Image.Image, original: Image.Image) -> Image.Image:
+    """Return ``picture`` turned as the EXIF orientation of the file ``original`` says; odd EXIF turns nothing."""
+    orientation = _orientation(original)
+    return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
 
 
 @contextmanager

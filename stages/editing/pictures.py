@@ -5,10 +5,10 @@ import binascii
 import io
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from stages.core.errors import InputError
-from stages.corpus.images import FORMATS, Refused, decoded, load
+from stages.corpus.images import FORMATS, Refused, decoded, load, upright
 from stages.corpus.parts import MAX_BYTES, printable
 from stages.corpus.profiles import srgb_profile
 
@@ -110,6 +110,6 @@ def _picture(data: bytes, name: str) -> Image.Image:
 def _mask(data: bytes, name: str) -> Image.Image:
     try:
         with decoded(data, FORMATS, MAX_PIXELS) as image:
-            return ImageOps.exif_transpose(image)
+            return upright(image.copy(), image)
     except Refused as reason:
         raise InputError(f"{name}: {reason}") from reason

@@ -74,6 +74,24 @@ def test_masks_keep_their_own_values():
     assert np.asarray(decode_mask(text)).tolist() == levels.tolist()
 
 
+def test_masks_are_turned_as_their_pictures_are(tmp_path):
+    """Orientation 6: the file's left side is the top of the picture."""
+    exif = Image.Exif()
+    exif[274] = 6
+    mask = Image.fromarray(np.array([[0, 1], [0, 0], [0, 0]], dtype=np.uint8))
+    (tmp_path / "mask.png").write_bytes(encoded(mask, exif=exif))
+    (tmp_path / "photo.png").write_bytes(encoded(mask.convert("RGB"), exif=exif))
+    found = read_mask(tmp_path / "mask.png")
+    assert found.size == read_picture(tmp_path / "photo.png").size == (3, 2)
+    assert np.asarray(found).tolist() == [[0, 0, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0II", b"Exif\0\0" + b"\xff" * 40])
+def test_odd_exif_costs_no_mask(exif):
+    text = base64.b64encode(encoded(Image.new("L", (4, 4), 1), exif=exif)).decode()
+    assert decode_mask(text).size == (4, 4)
+
+
 def test_damaged_picture_is_refused_or_decoded(tmp_path):
     rng = np.random.default_rng(0)
     for kind in ("png", "jpeg", "webp"):
