@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import webdataset
 from PIL import Image
 
 from stages.common.text import one_line
@@ -117,6 +116,8 @@ def _tar(path: Path) -> AbstractContextManager[tarfile.TarFile]:
 
 
 def _write(path: Path, samples: Iterable[dict[str, Any]]) -> int:
+    import webdataset  # with it comes torch, which readers do without
+
     count = 0
     with path.open("wb") as file, webdataset.TarWriter(file, encoder=False, mtime=0, user="iedit", group="iedit") as writer:
         for sample in samples:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import webdataset
 from PIL import Image
 
 from stages.common.parquet import write_table
@@ -93,6 +92,8 @@ def pixel_digest(image: Image.Image, encoding: Encoding) -> str:
 
 def write_corpus(tar: Path, index: Path, samples: Iterable[CorpusSample], encoding: Encoding) -> int:
     """Write corpus samples to a tar and its index, and return how many."""
+    import webdataset  # with it comes torch, which readers do without
+
     rows = []
     with tar.open("wb") as file, webdataset.TarWriter(file, encoder=False, mtime=0, user="iedit", group="iedit") as writer:
         for sample in samples:
