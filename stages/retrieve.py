@@ -181,7 +181,7 @@ def _hold_out(chosen: Sequence[_ShardPairs], images: Pool, params: Params) -> li
         least = math.ceil(10_000 * smallest / len(sources)) / 10_000
         raise InputError(
             f"retrieve.held_out = {share}: holds out none of the {len(sources):,} pairs, but evaluate.cases = '{HELD_OUT}'"
-            f" needs some; raise it to {least} or more: the smallest group of pairs that share images has {smallest:,}"
+            f" needs some; raise it to {least} or more: the smallest group of pairs that share images has {smallest:,} of them"
         )
     return np.split(held_out, np.cumsum([len(each.sources) for each in chosen])[:-1])
 

@@ -10,8 +10,10 @@ import torch
 from safetensors.numpy import load_file
 
 from stages.core.errors import InputError
-from stages.core.paths import EDITS, PAIRS, TRAINING_SET
+from stages.core.files import read_json
+from stages.core.paths import EDITS, HELD_OUT, LOGS, PAIRS, TRAINING_SET
 from stages.core.shards import read_counts
+from stages.corpus.shard import shard_of
 from stages.retrieve import retrieve
 from stages.segment import segment
 from tests.support.tiny_corpus import (
@@ -134,3 +136,57 @@ def test_held_out_pairs_share_no_image_with_training_pairs(models, workplace):
     assert not images["training"] & images["heldout"]
     splits = [row["split"] for row in rows_of(PAIRS)]
     assert 0 < splits.count("heldout") <= len(splits) / 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, *(pytest.param(each, marks=pytest.mark.exhaustive) for each in ({"index": "IVF2,SQfp16"}, {"pool_shards": 1}))],
+)
+def test_growth_and_removal_give_the_bytes_of_one_run(models, workplace, changes):
+    params = params_for(models, retrieve={"max_uses": 1, "held_out": 0.5} | changes)
+    wanted = {}
+    for shards in (2, 3):
+        write_world(shards)
+        retrieve(params)
+        wanted[shards] = {name: data for name, (data, _) in contents(PAIRS).items()}
+        shutil.rmtree(PAIRS)
+    assert wanted[2] != wanted[3]
+    for shards in (2, 3, 2):
+        write_world(shards)
+        retrieve(params)
+        assert {name: data for name, (data, _) in contents(PAIRS).items()} == wanted[shards]
+
+
+def test_targets_stand_in_the_pool_of_their_edit(models, workplace):
+    write_world(3)
+    retrieve(params_for(models, retrieve={"pool_shards": 1}))
+    pools = {(shard_of(row["key"]), shard_of(row["target_key"])) for row in rows_of(PAIRS)}
+    assert all(abs(int(one) - int(other)) <= 1 for one, other in pools)
+    assert len(list((PAIRS / "indexes").glob("*.faiss"))) > 1
+
+
+def test_recall_is_logged(models, workplace):
+    write_world(2)
+    retrieve(params_for(models))
+    counts = read_json(LOGS / "retrieve.json")
+    assert (counts["recall at 1"], counts["recall at 20"]) == (1.0, 1.0)
+
+
+def test_a_share_that_holds_out_nothing_is_refused(models, workplace):
+    write_world(3)
+    little = {"held_out": 0.01, "max_uses": 1}
+    message = r"^retrieve\.held_out = 0\.01: holds out none of the \d pairs, .*; raise it to 0\.\d+ or more: "
+    with pytest.raises(InputError, match=message):
+        retrieve(params_for(models, retrieve=little, evaluate={"cases": str(HELD_OUT)}))
+    retrieve(params_for(models, retrieve=little))  # where other cases are evaluated, nothing is missing
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05])
+def test_the_share_that_is_named_holds_out_something(models, workplace, share):
+    write_world(3)
+    params = params_for(models, retrieve={"held_out": share}, evaluate={"cases": str(HELD_OUT)})
+    with pytest.raises(InputError) as caught:
+        retrieve(params)
+    least = float(str(caught.value).partition("raise it to ")[2].partition(" ")[0])
+    retrieve(params.model_copy(update={"retrieve": params.retrieve.model_copy(update={"held_out": least})}))
+    assert any(row["split"] == "heldout" for row in rows_of(PAIRS))

@@ -1,0 +1,51 @@
+"""Embeddings are kept by sample, and are the same in any company."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from stages.core.paths import CORPUS, EDITS
+from stages.core.shards import ShardFiles, ShardTask
+from stages.corpus.corpus import Corpus
+from stages.models.clip import load_clip
+from stages.pairing.embedding_worker import EmbeddingWorker
+from tests.support.tiny_corpus import image, params_for, write_world
+
+
+@pytest.fixture
+def embed(models, workplace):
+    """Embeds the first shard of a small world; gives both files, the result, and what CLIP was asked to embed."""
+    write_world(1)
+    work = EmbeddingWorker(config=params_for(models).retrieve, corpus=Corpus(CORPUS)).load()
+
+    def run(name: str, previous=()):
+        outputs = tuple(workplace / f"{name}.{kind}" for kind in ("images", "texts"))
+        task = ShardTask(name="00000", inputs=(EDITS / "00000.parquet",), samples=6)
+        result = work(task, ShardFiles(outputs=outputs, previous=previous), lambda _: None)
+        return outputs, result
+
+    return run
+
+
+def test_what_stays_the_same_is_not_embedded_again(embed):
+    first, result = embed("first")
+    assert (result.done, result.reused) == (6, 0)
+    arrays = load_file(first[0])
+    arrays["embeddings"][2] = 7  # kept: known by its pixels
+    arrays["digests"][4] ^= 1  # made again
+    save_file(arrays, first[0])
+    second, result = embed("second", previous=first)
+    assert (result.done, result.reused) == (6, 5)
+    found = load_file(second[0])["embeddings"]
+    assert (found[2] == 7).all()
+    np.testing.assert_array_equal(np.delete(found, 2, axis=0), np.delete(arrays["embeddings"], 2, axis=0))
+
+
+def test_embeddings_are_the_same_in_any_company(models):
+    clip = load_clip(models.clip)
+    alone = clip.embed_images([image(3)] * 4)[0]
+    for company in ([3, 0, 1, 2], [0, 1, 2, 3], [5, 3, 3, 5]):
+        together = clip.embed_images([image(number) for number in company])
+        assert (together[company.index(3)] == alone).all()
+    words = clip.embed_texts(["a dog", "a cat", "a red hen", "a fox"])
+    assert (clip.embed_texts(["a red hen"] * 4)[0] == words[2]).all()
