@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from stages.pairing.choice import Chooser
 from stages.pairing.embeddings import IMAGES, Pool, Vectors, images_path, texts_path
 from stages.pairing.index import BLOCK, INDEX, SHARDS, ImageIndex, IndexWorker
 from stages.pairing.neighbours import SCORED, SEARCHED, CandidateWorker, mean_query, nearest, read_candidates
-from stages.pairing.recall import measure_recall, sample_edits
+from stages.pairing.recall import exact_neighbours, measure_recall, sample_edits
 from stages.pairing.split import held_out_rows
 
 WIDTH = 512
@@ -212,6 +213,30 @@ def measure_retrieval(images: int, config: Retrieve, *, speed: bool = False) -> 
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         figures: dict[str, Any] = json.loads(done.stdout)
+        return figures
+
+
+def measure_pools(images: int, config: Retrieve, pools: Sequence[int]) -> list[dict[str, float]]:
+    """Return what ``retrieve.pool_shards`` costs: how near the nearest image of a pool of so many shards is, against all.
+
+    Args:
+        images: of the corpus, a multiple of SHARD.
+        config: the section ``retrieve``.
+        pools: the sizes to try, in shards; the last one should be the whole corpus.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "embeddings"
+        shards = write_embeddings(folder, images)
+        first = Pool(folder, ((shards[0], SHARD),))
+        sources, prompts = sample_edits(first, TIMED // 4, 0)
+        queries = mean_query(first.gather(sources), prompts, config.text_weight)
+        figures = []
+        for size in pools:
+            pool = Pool(folder, tuple((shard, SHARD) for shard in shards[:size]))
+            rows = exact_neighbours(pool, queries, 2)
+            best = np.where(rows[:, 0] == sources, rows[:, 1], rows[:, 0])
+            cosine = float((pool.gather(best) * queries).sum(axis=1).mean())
+            figures.append({"pool_shards": size, "share of the corpus": size / len(shards), "cosine with the query": cosine})
         return figures
 
 
