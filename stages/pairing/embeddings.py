@@ -4,15 +4,15 @@ Each shard has ``NAME.images.safetensors`` and ``NAME.texts.safetensors``.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.arrays import map_arrays
+from stages.common.arrays import OPEN_FILES, map_arrays
 
 IMAGES, TEXTS = ".images.safetensors", ".texts.safetensors"
 
@@ -83,18 +83,26 @@ class Pool:
     def _numbers(self) -> dict[str, int]:
         return {name: number for number, (name, _) in enumerate(self.shards)}
 
-    def halves(self, shard: int) -> NDArray[np.float16]:
-        """Return the embeddings of the shard with this number, mapped: (n, d)."""
-        embeddings: NDArray[np.float16] = map_arrays(images_path(self.folder, self.shards[shard][0]))["embeddings"]
-        return embeddings
+    @cached_property
+    def halves(self) -> Callable[[int], NDArray[np.float16]]:
+        """A function of a shard's number that returns its embeddings, mapped: (n, d)."""
 
-    def gather(self, rows: NDArray[np.int64]) -> Vectors:
-        """Return the embeddings at ``rows``, of any shape: (…, d)."""
-        flat = rows.ravel()
+        def read(shard: int) -> NDArray[np.float16]:
+            embeddings: NDArray[np.float16] = map_arrays(images_path(self.folder, self.shards[shard][0]))["embeddings"]
+            return embeddings
+
+        return lru_cache(maxsize=OPEN_FILES)(read)
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the embeddings at ``rows``, of any shape: (…, d). Many rows at a time visit each shard but once.
+
+        A row of -1 gives some embedding or other.
+        """
+        flat = np.maximum(rows.ravel(), 0)
         found = np.empty((len(flat), self.width), np.float16)
         for shard, places in self._by_shard(flat):
             found[places] = self.halves(shard)[flat[places] - self.starts[shard]]
-        return single(found).reshape(*rows.shape, self.width)
+        return found.reshape(*rows.shape, self.width)
 
     def blocks(self, size: int) -> Iterator[Vectors]:
         """Yield all embeddings in order, at most ``size`` at a time."""

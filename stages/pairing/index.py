@@ -17,7 +17,7 @@ from stages.common.seeds import derive_seed
 from stages.core.errors import InputError, first_line
 from stages.core.files import read_json
 from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
-from stages.pairing.embeddings import Pool, Vectors
+from stages.pairing.embeddings import Pool, Vectors, single
 
 if TYPE_CHECKING:
     import faiss
@@ -178,7 +178,7 @@ def write_index(index: "faiss.Index", path: Path) -> None:
 def _sample(pool: Pool, size: int, memory: float, seed: int) -> Vectors:
     """Return up to ``size`` embeddings of the pool, in their order."""
     size = min(size, len(pool), int(memory * 1e9 / 4 / (4 * pool.width)))
-    return pool.gather(np.sort(np.random.default_rng(seed).choice(len(pool), size, replace=False)))
+    return single(pool.gather(np.sort(np.random.default_rng(seed).choice(len(pool), size, replace=False))))
 
 
 def _set_up_lists(inverted: "faiss.IndexIVF") -> None:

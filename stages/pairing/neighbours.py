@@ -17,7 +17,7 @@ from stages.pairing.embeddings import Vectors, images_path, single, texts_path
 from stages.pairing.index import ImageIndex
 
 SUFFIX = ".safetensors"
-SEARCHED, SCORED = 1024, 16  # edits at a time
+SEARCHED, GATHERED, SCORED = 1024, 256, 16  # edits at a time: fewer touch shards too often, more leave the cache
 
 NEAR_DUPLICATE = "target is a near-duplicate of the source"
 UNLIKE = "target too unlike the source"
@@ -115,12 +115,15 @@ def find_candidates(
     """
     queries = mean_query(sources, prompts, config.text_weight)
     found = index.search(queries, config.neighbours + 1)
-    parts = [
-        _judge(*nearest(index, queries[part], rows[part], found[part], config.neighbours), *texts, config)
-        for part in (slice(start, start + SCORED) for start in range(0, len(rows), SCORED))
-        for texts in [(sources[part], captions[part], prompts[part])]
-    ]
-    return join_candidates(parts)
+    judged = []
+    for first in range(0, len(rows), GATHERED):
+        vectors = index.pool.gather(found[first : first + GATHERED])
+        for start in range(first, min(first + GATHERED, len(rows)), SCORED):
+            part = slice(start, min(start + SCORED, first + GATHERED))
+            group = vectors[part.start - first : part.stop - first]
+            best = nearest(queries[part], rows[part], found[part], group, config.neighbours)
+            judged.append(_judge(*best, sources[part], captions[part], prompts[part], config))
+    return join_candidates(judged)
 
 
 def join_candidates(parts: list[Candidates]) -> Candidates:
@@ -135,18 +138,25 @@ def join_candidates(parts: list[Candidates]) -> Candidates:
 
 
 def nearest(
-    index: ImageIndex, queries: Vectors, sources: NDArray[np.int64], rows: NDArray[np.int64], count: int
+    queries: Vectors, sources: NDArray[np.int64], rows: NDArray[np.int64], vectors: NDArray[np.float16], count: int
 ) -> tuple[NDArray[np.int64], Vectors, Vectors]:
     """Return the ``count`` rows most like each query, best first, their cosines with it, and their embeddings.
 
     Where there are fewer, cosines are -inf. Of equal ones the image that stands first in the corpus comes first.
+
+    Args:
+        queries: (m, d).
+        sources: each query's own image, which is no neighbour of it, (m,).
+        rows: the images to compare with each, (m, k); -1 stands for none.
+        vectors: their embeddings, (m, k, d).
+        count: the number of neighbours.
     """
-    vectors = index.pool.gather(np.maximum(rows, 0))
-    cosines = (vectors @ queries[:, :, None])[:, :, 0]
+    compared = single(vectors)
+    cosines = (compared @ queries[:, :, None])[:, :, 0]
     cosines[(rows < 0) | (rows == sources[:, None])] = -np.inf
     order = np.lexsort((rows, -cosines))[:, :count]
     lines = np.arange(len(rows))[:, None]
-    return rows[lines, order], cosines[lines, order], vectors[lines, order]
+    return rows[lines, order], cosines[lines, order], compared[lines, order]
 
 
 def _judge(
@@ -190,4 +200,4 @@ def _judge(
 def _unit(vectors: NDArray[Any]) -> Vectors:
     """Return vectors scaled to unit length; zero stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)

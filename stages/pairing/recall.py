@@ -37,7 +37,7 @@ class RecallWorker:
     def _measure(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG002
         index = ImageIndex.open(self.indexes, task.name, self.embeddings)
         sources, prompts = sample_edits(index.pool, SAMPLED, derive_seed(self.seed, "recall", task.name))
-        queries = mean_query(index.pool.gather(sources), prompts, self.text_weight)
+        queries = mean_query(single(index.pool.gather(sources)), prompts, self.text_weight)
         shares = measure_recall(index, queries, sources)
         write_json(files.output, {"edits": len(sources)} | {f"recall at {rank}": share for rank, share in shares.items()})
         return ShardResult(done=len(sources))
@@ -82,7 +82,8 @@ def measure_recall(index: ImageIndex, queries: Vectors, sources: Rows) -> dict[i
     if not len(queries) or not others:
         return dict.fromkeys(RANKS, 1.0)
     most = max(RANKS)
-    found, cosines, _ = nearest(index, queries, sources, index.search(queries, most + 1), most)
+    rows = index.search(queries, most + 1)
+    found, cosines, _ = nearest(queries, sources, rows, index.pool.gather(rows), most)
     found = np.where(np.isfinite(cosines), found, -1)
     shares: dict[int, list[float]] = {rank: [] for rank in RANKS}
     for source, true, got in zip(sources, exact_neighbours(index.pool, queries, min(most, others) + 1), found, strict=True):

@@ -26,9 +26,9 @@ from safetensors.numpy import save_file
 from stages.core.params import Retrieve
 from stages.core.shards import ShardFiles, ShardTask
 from stages.pairing.choice import Chooser
-from stages.pairing.embeddings import IMAGES, Pool, Vectors, images_path, texts_path
+from stages.pairing.embeddings import IMAGES, Pool, Vectors, images_path, single, texts_path
 from stages.pairing.index import BLOCK, INDEX, SHARDS, ImageIndex, IndexWorker
-from stages.pairing.neighbours import SCORED, SEARCHED, CandidateWorker, mean_query, nearest, read_candidates
+from stages.pairing.neighbours import GATHERED, SCORED, SEARCHED, CandidateWorker, mean_query, nearest, read_candidates
 from stages.pairing.recall import exact_neighbours, measure_recall, sample_edits
 from stages.pairing.split import held_out_rows
 
@@ -116,7 +116,7 @@ class Trial:
         memory = peak_memory() - before
         index = self.open()
         sources, prompts = sample_edits(index.pool, TIMED, 0)
-        queries = mean_query(index.pool.gather(sources), prompts, self.config.text_weight)
+        queries = mean_query(single(index.pool.gather(sources)), prompts, self.config.text_weight)
         return {
             "images": len(index.pool),
             "index": index.factory,
@@ -166,7 +166,7 @@ class Trial:
 
         index = self.open()
         sources, prompts = sample_edits(index.pool, TIMED, 0)
-        queries = mean_query(index.pool.gather(sources), prompts, self.config.text_weight)
+        queries = mean_query(single(index.pool.gather(sources)), prompts, self.config.text_weight)
         flat = faiss.IndexFlatIP(WIDTH)
         for block in index.pool.blocks(BLOCK):
             flat.add(block)
@@ -185,9 +185,12 @@ def nearest_in_batches(index: ImageIndex, queries: Vectors, count: int) -> None:
     for start in range(0, len(queries), SEARCHED):
         part = queries[start : start + SEARCHED]
         rows = index.search(part, count)
-        for first in range(0, len(part), SCORED):
-            some = slice(first, first + SCORED)
-            nearest(index, part[some], np.full(len(part[some]), -1), rows[some], count)
+        for first in range(0, len(part), GATHERED):
+            vectors = index.pool.gather(rows[first : first + GATHERED])
+            for place in range(0, len(vectors), SCORED):
+                some = slice(first + place, first + min(place + SCORED, len(vectors)))
+                nobody = np.full(some.stop - some.start, -1)
+                nearest(part[some], nobody, rows[some], vectors[place : place + SCORED], count)
 
 
 def peak_memory() -> int:
@@ -229,13 +232,13 @@ def measure_pools(images: int, config: Retrieve, pools: Sequence[int]) -> list[d
         shards = write_embeddings(folder, images)
         first = Pool(folder, ((shards[0], SHARD),))
         sources, prompts = sample_edits(first, TIMED // 4, 0)
-        queries = mean_query(first.gather(sources), prompts, config.text_weight)
+        queries = mean_query(single(first.gather(sources)), prompts, config.text_weight)
         figures = []
         for size in pools:
             pool = Pool(folder, tuple((shard, SHARD) for shard in shards[:size]))
             rows = exact_neighbours(pool, queries, 2)
             best = np.where(rows[:, 0] == sources, rows[:, 1], rows[:, 0])
-            cosine = float((pool.gather(best) * queries).sum(axis=1).mean())
+            cosine = float((single(pool.gather(best)) * queries).sum(axis=1).mean())
             figures.append({"pool_shards": size, "share of the corpus": size / len(shards), "cosine with the query": cosine})
         return figures
 

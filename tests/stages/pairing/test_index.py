@@ -29,7 +29,8 @@ def pool(tmp_path_factory):
 
 def found(index, queries: np.ndarray, count: int) -> np.ndarray:
     sources = np.full(len(queries), -1)
-    return nearest(index, queries, sources, index.search(queries, count), count)[0]
+    rows = index.search(queries, count)
+    return nearest(queries, sources, rows, index.pool.gather(rows), count)[0]
 
 
 def true_neighbours(pool, queries: np.ndarray, count: int) -> np.ndarray:
