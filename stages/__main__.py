@@ -1,6 +1,6 @@
 """``python -m stages NAME``: run one stage of the pipeline on params.yaml.
 
-A stage's own module takes many seconds to import. Invalid parameters, and an MLflow that cannot be reached, are
+What takes many seconds to import waits until there is work. Invalid parameters, and an MLflow that cannot be reached, are
 reported before that.
 """
 
@@ -10,10 +10,9 @@ from importlib import import_module
 
 from stages.core.interrupt import exit_at_once, on_interrupt, raise_once
 from stages.core.params import Params
-from stages.core.run import is_first_process, run, set_threads
+from stages.core.run import run, set_threads
 
 STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
-TRACKED = ("train", "instruct", "evaluate")
 
 
 def stage_named(name: str) -> Callable[[Params], None]:
@@ -21,11 +20,10 @@ def stage_named(name: str) -> Callable[[Params], None]:
 
     def stage(params: Params) -> None:
         on_interrupt(exit_at_once)  # code that is being imported could swallow the exception, or change it
-        if name in TRACKED:
-            if is_first_process():
-                from stages.tracking.store import connect
+        if name == "evaluate":  # which always has work; trainings connect when they have
+            from stages.tracking.store import connect
 
-                connect()
+            connect()
             set_threads(params.threads)
         work = getattr(import_module(f"stages.{name}"), name)
         on_interrupt(raise_once)

@@ -1,9 +1,13 @@
 """Stage caption: describe every image of the corpus with BLIP."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from stages.common.parquet import batched, write_table
+from stages.common.ahead import call_ahead
+from stages.common.batches import padded_batches
+from stages.common.parquet import read_table, write_table
 from stages.common.text import one_line
 from stages.core.params import Caption, Params
 from stages.core.paths import CAPTIONS, CORPUS
@@ -19,13 +23,16 @@ from stages.core.shards import (
     map_shards,
     pass_on_counts,
 )
-from stages.corpus.samples import read_corpus
+from stages.corpus.corpus import Corpus
 from stages.models.hub import identity
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from stages.models.captioner import Captioner
 
-COLUMNS = {"key": "string", "caption": "string"}
+BATCHES_AHEAD = 2  # are prepared while the model is busy
+COLUMNS = {"key": "string", "pixels": "string", "caption": "string"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,43 +46,62 @@ class CaptionWorker:
         """Load BLIP."""
         from stages.models.captioner import load_captioner
 
-        return _Captioning(captioner=load_captioner(self.config.model), config=self.config)
+        return _Captioning(captioner=load_captioner(self.config.model), config=self.config, corpus=Corpus(CORPUS))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Captioning:
     captioner: "Captioner"
     config: Caption
+    corpus: Corpus
 
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
-        """Write a table of captions in the order of the shard; images whose caption is empty are dropped."""
+        """Write a table of captions in the order of the shard, and keep the earlier captions of the same pixels.
+
+        Images whose caption is empty count as dropped; their rows stay, so that they are not captioned again.
+        """
+        rows = self.corpus.rows(task.name)
+        known = {row["pixels"]: row["caption"] for path in files.previous for row in read_table(path, COLUMNS)}
+        new = [row.key for row in rows if row.pixels not in known]
+        captions = self._captions(new, advance)
+        advance(len(rows) - len(new))
         result = ShardResult()
-        rows = []
-        for samples in batched(read_corpus(task.inputs[0]), self.config.batch):
-            captions = self.captioner.caption([sample.image for sample in samples], self.config.max_tokens)
-            for sample, text in zip(samples, map(one_line, captions), strict=True):
-                if text:
-                    rows.append({"key": sample.key, "caption": text})
-                else:
-                    result.dropped["empty caption"] += 1
-            advance(len(samples))
-        result.done = len(rows)
-        write_table(files.output, rows, COLUMNS)
+        table = []
+        for row in rows:
+            text = known[row.pixels] if row.pixels in known else next(captions)
+            table.append({"key": row.key, "pixels": row.pixels, "caption": text})
+            if text:
+                result.done += 1
+                result.reused += row.pixels in known
+            else:
+                result.dropped["empty caption"] += 1
+        write_table(files.output, table, COLUMNS)
         return result
+
+    def _captions(self, keys: list[str], advance: Advance) -> Iterator[str]:
+        """Yield a caption for each image."""
+        calls = (partial(self._prepare, *batch) for batch in padded_batches(keys, self.config.batch))
+        for pictures, count in call_ahead(calls, BATCHES_AHEAD):
+            captions = self.captioner.describe(pictures, self.config.max_tokens)
+            advance(count)
+            yield from map(one_line, captions[:count])
+
+    def _prepare(self, keys: list[str], count: int) -> tuple["Tensor", int]:
+        """Return a batch of pictures as BLIP reads them, and how many of them are not padding."""
+        return self.captioner.prepare([self.corpus.image(key) for key in keys]), count
 
 
 def caption(params: Params) -> None:
-    """Write ``data/captions/NAME.parquet`` (key, caption) for every shard of the corpus."""
-    config = params.caption
-    shards = list_shards(CORPUS, ".tar")
-    tasks = [ShardTask(name=path.stem, inputs=(path,), samples=count_samples(path, ".tar")) for path in shards]
-    settings = {"caption": config.model_dump(), "model": identity(config.model), "code": source_digest(__file__)}
+    """Write ``data/captions/NAME.parquet`` (key, pixels, caption) for every shard of the corpus."""
+    config, corpus = params.caption, Corpus(CORPUS)
+    paths = list_shards(CORPUS, ".tar")
+    tasks = [ShardTask(name=path.stem, inputs=corpus.inputs(path.stem), samples=count_samples(path, ".tar")) for path in paths]
     counts = map_shards(
         stage="caption",
         tasks=tasks,
         folder=CAPTIONS,
         suffixes=(".parquet",),
-        settings=settings,
+        settings={"caption": config.model_dump(), "model": identity(config.model), "code": source_digest(__file__)},
         worker=CaptionWorker(config=config),
         execution=params.execution,
     )

@@ -1,16 +1,21 @@
 """Stage instruct: train InstructPix2Pix (Brooks et al. 2023) on the paired dataset, a competitor of iEdit."""
 
 from pathlib import Path
-
-from diffusers import UNet2DConditionModel
+from typing import TYPE_CHECKING
 
 from stages.core.files import read_json, write_json
 from stages.core.params import Params
 from stages.core.paths import INSTRUCT_PIX2PIX, INSTRUCT_PIX2PIX_LOSSES, INSTRUCT_PIX2PIX_UNFINISHED
-from stages.training import instruct_pix2pix
 from stages.training.model_folder import copy_files, save_unet
 from stages.training.outcome import Outcome
-from stages.training.runner import Recipe, run_training
+from stages.training.runner import METHODS, Recipe, run_training
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from stages.models.clip import Clip
+    from stages.models.latent_diffusion import Diffusion
+    from stages.training.instruct_pix2pix import InstructPix2Pix
 
 COPIED = ("vae", "text_encoder", "tokenizer", "scheduler")  # the parts of the base that stay as they are
 # Keys of ``train`` that decide a step of this training too; the base is known by its files.
@@ -25,6 +30,12 @@ def instruct(params: Params) -> None:
     but trains the whole U-Net.
     """
     config = params.train.model_copy(update={"learning_rate": params.instruct.learning_rate})
+
+    def make(diffusion: "Diffusion", _: "Clip") -> "InstructPix2Pix":
+        from stages.training.instruct_pix2pix import InstructPix2Pix
+
+        return InstructPix2Pix(diffusion, params.instruct.dropout)
+
     recipe = Recipe(
         stage="instruct",
         outcome=Outcome(model=INSTRUCT_PIX2PIX, losses=INSTRUCT_PIX2PIX_LOSSES),
@@ -32,8 +43,8 @@ def instruct(params: Params) -> None:
         config=config,
         decisive={"train": config.model_dump(mode="json", include=SHARED), "instruct": params.instruct.model_dump()},
         models=(config.base,),
-        code=instruct_pix2pix.__file__,
-        make=lambda diffusion, _: instruct_pix2pix.InstructPix2Pix(diffusion, params.instruct.dropout),
+        code=METHODS / "instruct_pix2pix.py",
+        make=make,
         writer=__file__,
         written={},
         write=_write,
@@ -41,7 +52,7 @@ def instruct(params: Params) -> None:
     run_training(params, recipe)
 
 
-def _write(unet: UNet2DConditionModel, base: Path, folder: Path) -> None:
+def _write(unet: "UNet2DConditionModel", base: Path, folder: Path) -> None:
     """Write parts of the base byte for byte, the U-Net, and an index that names diffusers' pipeline."""
     for part in COPIED:
         copy_files(base / part, folder / part)

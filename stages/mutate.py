@@ -48,7 +48,8 @@ class _Editing:
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write a table of edits in the order of the captions; captions without an edit are dropped.
 
-        An edit depends on its key and caption, so those in the earlier table are kept.
+        An edit depends on its key and caption, so those in the earlier table are kept. The stage caption has counted images
+        without a caption.
         """
         from stages.language.captions import mend_caption  # these read the dictionary, which takes seconds
         from stages.language.mutation import Mutation, mutate_caption
@@ -58,6 +59,9 @@ class _Editing:
         kept = {(row["key"], row["caption"]): row for row in earlier}
         rows = []
         for row in read_table(task.inputs[0], CAPTIONS_TABLE):
+            advance(1)
+            if not row["caption"]:
+                continue
             key, caption = row["key"], mend_caption(one_line(row["caption"]))
             if (key, caption) in kept:
                 rows.append(kept[key, caption])
@@ -68,7 +72,6 @@ class _Editing:
                     rows.append({"key": key, "caption": caption} | asdict(edit))
                 else:
                     result.dropped[edit.value] += 1
-            advance(1)
         result.done = len(rows)
         write_table(files.output, rows, EDITS_TABLE)
         return result

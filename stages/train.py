@@ -1,20 +1,23 @@
 """Stage train: fine-tune the latent diffusion model on the paired dataset (Eq 2–12)."""
 
 from pathlib import Path
-
-from diffusers import UNet2DConditionModel
+from typing import TYPE_CHECKING
 
 from stages.core.files import write_json
 from stages.core.params import Params
 from stages.core.paths import IEDIT, IEDIT_LOSSES, IEDIT_UNFINISHED
-from stages.diffusion.losses import active_terms
 from stages.editing.settings import SETTINGS_FILE
-from stages.models.vgg import load_vgg
-from stages.training import iedit
 from stages.training.model_folder import copy_files, save_unet
 from stages.training.outcome import Outcome
-from stages.training.preview import preview_edits
-from stages.training.runner import Recipe, run_training
+from stages.training.runner import METHODS, Recipe, run_training
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from PIL import Image
+
+    from stages.models.clip import Clip
+    from stages.models.latent_diffusion import Diffusion
+    from stages.training.iedit import IEdit
 
 # Keys of ``train`` that do not change what a step does, and models, which are known by their files.
 NOT_DECISIVE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "loader_workers", "base", "clip", "vgg"}
@@ -25,7 +28,23 @@ def train(params: Params) -> None:
     config = params.train
     sampling = {"sampling": params.sampling.model_dump()}
 
-    def write(unet: UNet2DConditionModel, base: Path, folder: Path) -> None:
+    def make(diffusion: "Diffusion", clip: "Clip") -> "IEdit":
+        from stages.models.vgg import load_vgg
+        from stages.training.iedit import IEdit
+
+        return IEdit(diffusion, clip, load_vgg(config.vgg), config.losses, config.unconditional)
+
+    def needs_target() -> bool:
+        from stages.diffusion.losses import active_terms
+
+        return any(term.needs_target for term in active_terms(config.losses))
+
+    def preview(method: "IEdit") -> "Image.Image":
+        from stages.training.preview import preview_edits
+
+        return preview_edits(method.networks.diffusion, params)
+
+    def write(unet: "UNet2DConditionModel", base: Path, folder: Path) -> None:
         """Write every file of the base, byte for byte, except the U-Net's weights; and the settings of the editor."""
         copy_files(base, folder)
         save_unet(unet, base, folder)
@@ -38,10 +57,10 @@ def train(params: Params) -> None:
         config=config,
         decisive={"train": config.model_dump(mode="json", exclude=NOT_DECISIVE)},
         models=(config.base, config.clip, config.vgg),
-        code=iedit.__file__,
-        make=lambda diffusion, clip: iedit.IEdit(diffusion, clip, load_vgg(config.vgg), config.losses, config.unconditional),
-        needs_target=any(term.needs_target for term in active_terms(config.losses)),
-        preview=lambda method: preview_edits(method.networks.diffusion, params),
+        code=METHODS / "iedit.py",
+        make=make,
+        needs_target=needs_target,
+        preview=preview,
         writer=__file__,
         written=sampling,
         write=write,

@@ -36,6 +36,12 @@ RUN_BY = {
         "stages/cli/test_configure.py",
         'configure preset=paper source=webdataset ingest.source.path="corpus/*.tar"',
     ),
+    "iedit configure execution.engine=ray": (
+        "stages/cli/test_configure.py",
+        "configure execution.engine=ray execution.address=10.0.0.1:6379",
+    ),
+    "ray start --head": ("stages/core/executors/test_ray_actors.py", "start --head --port"),
+    "ray start --address": ("stages/core/executors/test_ray_actors.py", "start --address"),
     "iedit promote": ("stages/cli/test_registry.py", "promote 3"),
     "iedit rollback": ("stages/cli/test_registry.py", "rollback"),
     "iedit history": ("ops/test_mlflow.py", "history"),

@@ -1,10 +1,8 @@
-"""Batches for models: of one size, because a sample's result must not depend on the others, and prepared beside the model."""
+"""Batches of one size for models: a sample's result must not depend on how many others are beside it."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar, cast
+from typing import TypeVar
 
 Item = TypeVar("Item")
 
@@ -19,16 +17,3 @@ def padded_batches(items: Iterable[Item], size: int) -> Iterator[tuple[list[Item
     while part := list(islice(iterator, size)):
         count = len(part)
         yield part + part[-1:] * (size - count), count
-
-
-def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """Yield the items, up to ``depth`` of which a thread has prepared meanwhile; its errors come where their items would."""
-    iterator, end = iter(items), object()
-    thread = ThreadPoolExecutor(1)
-    try:
-        waiting: deque[Future[Item | object]] = deque(thread.submit(next, iterator, end) for _ in range(depth))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(thread.submit(next, iterator, end))
-            yield cast(Item, item)
-    finally:
-        thread.shutdown(cancel_futures=True)

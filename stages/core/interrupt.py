@@ -8,7 +8,8 @@ turns it into another one; there the process ends at once.
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -26,6 +27,20 @@ def exit_at_once(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG
     """End the process without cleaning up, which is safe because a kill at any moment is."""
     print(MESSAGE, file=sys.stderr, flush=True)
     os._exit(EXIT_CODE)
+
+
+@contextmanager
+def exiting_at_once() -> Iterator[None]:
+    """End the process at an interrupt in the block: code that is being imported could swallow the exception, or change it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not raise_once:  # no stage, or it is being interrupted already
+        yield
+        return
+    on_interrupt(exit_at_once)
+    try:
+        yield
+    finally:
+        on_interrupt(raise_once)
 
 
 def raise_once(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - a signal handler's signature

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 import transformers
 from PIL import Image
+from torch import Tensor
 from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from stages.core.params import ModelName
@@ -22,11 +23,18 @@ class Captioner:
     model: BlipForConditionalGeneration
     processor: BlipProcessor
 
-    @torch.no_grad()
     def caption(self, images: Sequence[Image.Image], max_tokens: int) -> list[str]:
         """Return a caption for each RGB image, decoded greedily, of at most ``max_tokens`` tokens."""
-        inputs = self.processor(images=list(images), return_tensors="pt").to(device())
-        tokens = self.model.generate(**inputs, max_new_tokens=max_tokens, num_beams=1, do_sample=False)
+        return self.describe(self.prepare(images), max_tokens)
+
+    def prepare(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return n RGB images as BLIP reads them, (n, 3, side, side), on the CPU; it may run beside the model."""
+        return self.processor(images=list(images), return_tensors="pt")["pixel_values"]
+
+    @torch.no_grad()
+    def describe(self, pictures: Tensor, max_tokens: int) -> list[str]:
+        """Return :meth:`caption` of prepared images."""
+        tokens = self.model.generate(pictures.to(device()), max_new_tokens=max_tokens, num_beams=1, do_sample=False)
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
 

@@ -2,11 +2,12 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
-
-from diffusers import UNet2DConditionModel
+from typing import TYPE_CHECKING, Any
 
 from stages.core.files import read_json, remove, write_json
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 
 def copy_files(source: Path, target: Path) -> None:
@@ -15,7 +16,7 @@ def copy_files(source: Path, target: Path) -> None:
     shutil.copytree(source, target, ignore=ignored, copy_function=shutil.copyfile)
 
 
-def save_unet(unet: UNet2DConditionModel, base: Path, folder: Path, **changes: Any) -> None:
+def save_unet(unet: "UNet2DConditionModel", base: Path, folder: Path, **changes: Any) -> None:
     """Write ``folder/unet`` with the base's config.json, because the one that diffusers writes names the base's path.
 
     Args:

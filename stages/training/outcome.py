@@ -4,9 +4,12 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.core.files import file_digest, folder_digest, value_digest, written_aside
-from stages.training.workplace import StepLog, Workplace
+
+if TYPE_CHECKING:
+    from stages.training.workplace import StepLog, Workplace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class Outcome:
         with written_aside(self.seal) as temporary:
             temporary.write_text(self._digest(fingerprint))
 
-    def write_losses(self, workplace: Workplace) -> None:
+    def write_losses(self, workplace: "Workplace") -> None:
         """Write the losses of every step as CSV, for plots."""
         rows = [
             {"step": str(step)} | {key: f"{value:.6g}" for key, value in log.items()} for step, log in workplace.read_losses()
@@ -45,7 +48,7 @@ class Outcome:
             writer.writeheader()
             writer.writerows(rows)
 
-    def read_losses(self) -> Iterator[tuple[int, StepLog]]:
+    def read_losses(self) -> "Iterator[tuple[int, StepLog]]":
         """Yield every step with its losses, as :meth:`write_losses` wrote them."""
         with self.losses.open(newline="") as file:
             for row in csv.DictReader(file):

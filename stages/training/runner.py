@@ -1,38 +1,38 @@
-"""What the stages train and instruct share: a training that is done once, logged to MLflow, and resumed after a kill."""
+"""What the stages train and instruct share: a training that is done once, logged to MLflow, and resumed after a kill.
 
+Whether there is anything to do is decided here, without torch and MLflow; :mod:`stages.training.session` does it.
+"""
+
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-from accelerate import PartialState
-from diffusers import UNet2DConditionModel
-from PIL import Image
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from stages.core.digests import Digests
 from stages.core.errors import InputError
-from stages.core.files import folder_digest, remove, value_digest, written_aside
+from stages.core.files import remove, value_digest
+from stages.core.interrupt import exiting_at_once
 from stages.core.params import ModelName, Params, Train
 from stages.core.paths import TRAINING_SET
 from stages.core.provenance import code_digest, source_digest
+from stages.core.run import is_first_process, set_threads
 from stages.core.shards import StageCounts, count_samples, list_shards
-from stages.corpus.corpus import Corpus
-from stages.models.clip import Clip, load_clip
 from stages.models.hub import identity, locate
-from stages.models.latent_diffusion import Diffusion, load_diffusion
-from stages.models.tensors import device
 from stages.pairing.training_set import SUFFIX
-from stages.tracking.training_run import TrainingInputs, TrainingRun, start_training
-from stages.training import loop, model_folder
-from stages.training.dataset import TrainingSet
-from stages.training.encoder import encode_training_set
-from stages.training.method import Method
 from stages.training.outcome import Outcome
-from stages.training.workplace import StepLog, Workplace
 
-PATIENCE = timedelta(days=7)  # how long processes wait until the training set is encoded
-AnyMethod = TypeVar("AnyMethod", bound=Method[Any])
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from PIL import Image
+
+    from stages.models.clip import Clip
+    from stages.models.latent_diffusion import Diffusion
+
+METHODS = Path(__file__).parent
+LOOP, MODEL_FOLDER = METHODS / "loop.py", METHODS / "model_folder.py"  # their code decides bytes
+PROCESSES = "WORLD_SIZE"  # set by torch's launcher
+AnyMethod = TypeVar("AnyMethod")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,53 +45,72 @@ class Recipe(Generic[AnyMethod]):
     config: Train  # for the loop
     decisive: Mapping[str, Any]  # the parameters that decide what a step does; models are known by their files instead
     models: tuple[ModelName, ...]  # the models that decide what a step does
-    code: str  # the method's module; what it imports decides a step too
-    make: Callable[[Diffusion, Clip], AnyMethod]
-    needs_target: bool = False  # whether the method looks at the target's picture
-    preview: Callable[[AnyMethod], Image.Image] | None = None  # logged with every checkpoint; None: neither is logged
+    code: Path  # the method's module; what it imports decides a step too
+    make: Callable[["Diffusion", "Clip"], AnyMethod]
+    needs_target: Callable[[], bool] = lambda: False  # whether the method looks at the target's picture
+    preview: Callable[[AnyMethod], "Image.Image"] | None = None  # logged with every checkpoint; None: neither is logged
     writer: str  # the stage's module, which writes the model
     written: Mapping[str, Any]  # the parameters that are written into the model
-    write: Callable[[UNet2DConditionModel, Path, Path], None]  # U-Net, the base's folder, the folder to write
+    write: Callable[["UNet2DConditionModel", Path, Path], None]  # U-Net, the base's folder, the folder to write
 
 
-def run_training(params: Params, recipe: Recipe[AnyMethod]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training as it stands when its stage starts: what decides its weights, and how far it is."""
+
+    samples: int  # in the training set
+    dataset_digest: str
+    fingerprint: str  # of the weights after any number of steps
+    whole: str  # the fingerprint of the model's files
+    is_whole: bool
+    run: Path  # a file while the MLflow run is open; named for this training, so another's is left alone
+
+
+def run_training(params: Params, recipe: Recipe[Any]) -> None:
     """Train and write the outcome, unless it is whole already.
 
     Of several processes (``accelerate launch``) all take the steps, and the first does everything else.
 
     Raises:
-        InputError: there is no pair to train on.
+        InputError: MLflow cannot be reached, or there is no pair to train on.
     """
-    config = recipe.config
-    for model in (config.base, config.clip, *recipe.models):
-        locate(model)
-    processes = PartialState(cpu=device().type == "cpu", timeout=PATIENCE)
-    dataset_digest, count = _read_training_set()
-    fingerprint = _fingerprint(recipe, dataset_digest, processes.num_processes)
-    workplace = Workplace(folder=recipe.unfinished, stage=recipe.stage, fingerprint=fingerprint)
-    whole = _fingerprint_of_model(recipe, fingerprint)
-    is_whole = recipe.outcome.is_whole(whole)
-    if not processes.is_main_process:
-        if not is_whole:
-            _train(params, recipe, workplace, None)
-        return
-    run = recipe.unfinished / f"{whole[:16]}.run.json"  # named for this training; another's unfinished run is left alone
+    if is_first_process() and not recipe.outcome.seal.exists():  # a training that cannot log must not start
+        _connect()
+    config, processes = recipe.config, int(os.environ.get(PROCESSES, "1"))
+    training = _find(recipe, processes)
     done = config.steps
-    if not is_whole or run.exists():
-        inputs = TrainingInputs(
-            stage=recipe.stage, params=params, dataset=TRAINING_SET, dataset_digest=dataset_digest, samples=count
-        )
-        with start_training(inputs, run) as tracked:
-            if is_whole:
-                tracked.log_steps(recipe.outcome.read_losses())
-            else:
-                method, done = _train(params, recipe, workplace, tracked)
-                _write_outcome(recipe, workplace, method.unet)
-                recipe.outcome.put_seal(whole)
-            tracked.finish(folder_digest(recipe.outcome.model))
-    remove(recipe.unfinished)
-    per_step = config.batch * config.accumulation * processes.num_processes
-    StageCounts(stage=recipe.stage, done=(config.steps - done) * per_step, reused=done * per_step).report()
+    if not training.is_whole or (is_first_process() and training.run.exists()):
+        set_threads(params.threads)
+        with exiting_at_once():
+            from stages.training.session import train
+        done = train(params, recipe, training)
+    if is_first_process():
+        remove(recipe.unfinished)
+        per_step = config.batch * config.accumulation * processes
+        StageCounts(stage=recipe.stage, done=(config.steps - done) * per_step, reused=done * per_step).report()
+
+
+def _connect() -> None:
+    with exiting_at_once():
+        from stages.tracking.store import connect
+    connect()
+
+
+def _find(recipe: Recipe[Any], processes: int) -> Training:
+    """Return how far a training is; all its inputs are looked up first, because one may be missing."""
+    for model in (recipe.config.base, recipe.config.clip, *recipe.models):
+        locate(model)
+    dataset_digest, samples = _read_training_set()
+    fingerprint = _fingerprint(recipe, dataset_digest, processes)
+    whole = _fingerprint_of_model(recipe, fingerprint)
+    return Training(
+        samples=samples,
+        dataset_digest=dataset_digest,
+        fingerprint=fingerprint,
+        whole=whole,
+        is_whole=recipe.outcome.is_whole(whole),
+        run=recipe.unfinished / f"{whole[:16]}.run.json",
+    )
 
 
 def _read_training_set() -> tuple[str, int]:
@@ -104,64 +123,20 @@ def _read_training_set() -> tuple[str, int]:
         return value_digest([digests.of(shard) for shard in shards]), count
 
 
-def _fingerprint(recipe: Recipe[AnyMethod], dataset_digest: str, processes: int) -> str:
+def _fingerprint(recipe: Recipe[Any], dataset_digest: str, processes: int) -> str:
     """Return a digest of everything that decides the weights after a given number of steps."""
     return value_digest(
         {
             "params": dict(recipe.decisive),
             "data": dataset_digest,
             "models": [identity(model) for model in recipe.models],
-            "code": [source_digest(loop.__file__), source_digest(recipe.code)],
+            "code": [source_digest(str(LOOP)), source_digest(str(recipe.code))],
             "processes": processes,
         }
     )
 
 
-def _fingerprint_of_model(recipe: Recipe[AnyMethod], fingerprint: str) -> str:
+def _fingerprint_of_model(recipe: Recipe[Any], fingerprint: str) -> str:
     """Return a digest of everything that decides the files of the model."""
-    code = [code_digest(Path(file)) for file in (recipe.writer, model_folder.__file__)]
+    code = [code_digest(Path(file)) for file in (recipe.writer, MODEL_FOLDER)]
     return value_digest([fingerprint, recipe.config.steps, dict(recipe.written), code])
-
-
-def _train(
-    params: Params, recipe: Recipe[AnyMethod], workplace: Workplace, tracked: TrainingRun | None
-) -> tuple[AnyMethod, int]:
-    """Return the trained method, and the number of steps done before; only the first process has a run to log to."""
-    method = _make_method(params, recipe, is_main=tracked is not None)
-
-    def on_step(step: int, log: StepLog) -> None:
-        if tracked is not None:
-            tracked.log_step(step, log)
-
-    def on_checkpoint(step: int, path: Path) -> None:
-        if tracked is None:
-            return
-        tracked.log_steps(workplace.read_losses())
-        if recipe.preview is not None and not tracked.has_artifact(path, "checkpoints"):
-            tracked.log_image("edits", recipe.preview(method), step)
-            tracked.log_artifact(path, "checkpoints")  # last, so that a logged checkpoint always has its picture
-
-    data = TrainingSet(pictures=Corpus() if recipe.needs_target else None)
-    done = loop.fine_tune(method, data, recipe.config, workplace, on_step=on_step, on_checkpoint=on_checkpoint)
-    return method, done
-
-
-def _make_method(params: Params, recipe: Recipe[AnyMethod], *, is_main: bool) -> AnyMethod:
-    """Return the method, once the training set is encoded.
-
-    Every process loads the models, which may be damaged, before hours of encoding. The first has its executor encode the
-    pairs meanwhile, with workers of their own, and all of them meet when these are done.
-    """
-    config, processes = recipe.config, PartialState()
-    method = recipe.make(load_diffusion(config.base), load_clip(config.clip))
-    if is_main:
-        draws = config.steps * config.batch * config.accumulation * processes.num_processes
-        encode_training_set(config, draws, params.execution)
-    processes.wait_for_everyone()
-    return method
-
-
-def _write_outcome(recipe: Recipe[AnyMethod], workplace: Workplace, unet: UNet2DConditionModel) -> None:
-    recipe.outcome.write_losses(workplace)
-    with written_aside(recipe.outcome.model) as folder:
-        recipe.write(unet, locate(recipe.config.base), folder)

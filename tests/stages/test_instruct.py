@@ -125,7 +125,7 @@ def test_a_kill_before_the_run_ends_trains_nothing_again(project, monkeypatch):
         patch.setattr(TrainingRun, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             instruct(params)
-    monkeypatch.setattr("stages.training.runner._train", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr("stages.training.session._train", lambda *_: pytest.fail("it was trained again"))
     instruct(params)
     assert read_json(project.folder / "logs/instruct.json")["done"] == 0
     assert not INSTRUCT_PIX2PIX_UNFINISHED.exists()
@@ -142,9 +142,10 @@ def test_only_the_first_process_writes(project, monkeypatch, steps):
         instruct(params)
     trained, before = [], files_of(project.folder / "models")
     second = SimpleNamespace(is_main_process=False, num_processes=1)
-    monkeypatch.setattr("stages.training.runner.PartialState", lambda **_: second)
-    monkeypatch.setattr("stages.training.runner.start_training", lambda *_, **__: pytest.fail("a run was opened"))
-    monkeypatch.setattr("stages.training.runner._train", lambda *arguments: trained.append(arguments[-1]))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("stages.training.session.PartialState", lambda **_: second)
+    monkeypatch.setattr("stages.training.session.start_training", lambda *_, **__: pytest.fail("a run was opened"))
+    monkeypatch.setattr("stages.training.session._train", lambda *arguments: trained.append(arguments[-1]))
     instruct(params)
     assert trained == ([] if steps == 3 else [None])
     assert files_of(project.folder / "models") == before

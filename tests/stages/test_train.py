@@ -181,7 +181,7 @@ def test_a_missing_model_is_an_error_before_any_work(models, workplace):
 def test_a_damaged_model_is_an_error_before_any_work(models, workplace, monkeypatch, role, file):
     params = write_training_pairs(models)
     Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-    monkeypatch.setattr("stages.training.runner.encode_training_set", lambda *_, **__: pytest.fail("the work was begun"))
+    monkeypatch.setattr("stages.training.session.encode_training_set", lambda *_, **__: pytest.fail("the work was begun"))
     damaged = shutil.copytree(getattr(params.train, role).name, workplace / "damaged")
     (damaged / file).write_bytes((damaged / file).read_bytes()[:-9])
     with pytest.raises(InputError, match=rf"^train\.{role}\.name = 'damaged': "):

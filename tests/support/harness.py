@@ -6,6 +6,7 @@ The children are forked from a server that has already imported the stages, beca
 import multiprocessing
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,6 +140,10 @@ class Running:
 
     def kill(self) -> None:
         self._process.kill()  # does nothing if it has ended
+
+    def strike(self, by: signal.Signals) -> None:
+        if self._process.is_alive():
+            os.kill(self.pid, by)
 
     def wait_until_it_says(self, words: str) -> None:
         while words.encode() not in self._said:

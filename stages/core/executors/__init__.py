@@ -47,6 +47,6 @@ def execute(worker: Worker, jobs: Iterator[Job], execution: Execution, record: R
 def count_workers(worker: Worker, execution: Execution, machine: Machine) -> int:
     """Return how many processes of this machine are of use: one a core as memory allows; for models, so many a GPU."""
     if modules_of(worker) and machine.gpus:
-        return max(1, int(len(machine.gpus) / execution.gpus_per_worker))
+        return len(machine.gpus) * int(1 / execution.gpus_per_worker)
     needed = MODEL_PROCESS_BYTES if modules_of(worker) else PROCESS_BYTES
     return max(1, min(machine.cores, machine.memory // needed))

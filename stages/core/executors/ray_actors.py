@@ -7,6 +7,7 @@ stops it. Machines have the project installed, as the container image has, so no
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -67,20 +68,27 @@ def _cluster(execution: Execution) -> Iterator[Any]:
     folder = None
     try:
         if address:
+            _check_answer(address)
             ray.init(address=address, **options)
         else:
             folder = tempfile.mkdtemp(prefix="iedit-ray-", dir="/tmp")
             cores = max(execution.workers or 1, this_machine().cores)
             ray.init(address="local", num_cpus=cores, include_dashboard=False, _temp_dir=folder, **options)
         yield ray
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        if ray.is_initialized():
-            raise
-        raise InputError(f"execution.address = {address!r}: no Ray cluster answers: {first_line(error)}") from error
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)  # Ray's last processes may still write to it
+
+
+def _check_answer(address: str) -> None:
+    """Raise InputError if nobody listens at HOST:PORT, for which Ray would wait many minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        reason = f"no Ray cluster answers there ({first_line(error)}); must be HOST:PORT, as `ray start` prints it"
+        raise InputError(f"execution.address = {address!r}: {reason}") from error
 
 
 class _Maker:
@@ -188,7 +196,9 @@ class _Pool:
         if self.limit is not None:
             return self.limit
         resources = self.ray.cluster_resources()
-        return max(1, int(resources.get("GPU", 0) / self.share if self.share else resources.get("CPU", 1)))
+        if self.share:
+            return max(1, int(resources.get("GPU", 0)) * int(1 / self.share))
+        return max(1, int(resources.get("CPU", 0)))
 
     def _start(self) -> Any:
         options = {"num_cpus": 1, "num_gpus": self.share, "max_concurrency": 2, "runtime_env": {"env_vars": ONE_THREAD}}
@@ -212,6 +222,7 @@ class _Pool:
         try:
             outcome: Made | Failure = self.ray.get(actor.result)
         except self.ray.exceptions.RayError as error:
+            self.ray.kill(actor.handle)  # it may live on where it cannot be reached
             self.record.lost(actor.job)
             self.deaths[actor.job.task.name] += 1
             if self.deaths[actor.job.task.name] == ATTEMPTS:

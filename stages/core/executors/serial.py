@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from stages.core.executors.record import Record
+from stages.core.interrupt import exiting_at_once
 from stages.core.making import Job, load_work, make_shard, threads_restored
 from stages.core.tasks import InProcess, Worker
 
@@ -13,5 +14,7 @@ def run(worker: Worker, jobs: Iterator[Job], record: Record) -> None:
     work = None
     with threads_restored():
         for job in jobs:
-            work = work or (worker.load() if isinstance(worker, InProcess) else load_work(worker))
+            if work is None:
+                with exiting_at_once():
+                    work = worker.load() if isinstance(worker, InProcess) else load_work(worker)
             record.made(job, make_shard(work, job, partial(record.advance, job)))

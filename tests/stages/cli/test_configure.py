@@ -42,6 +42,11 @@ def test_both_sources_of_own_images_are_chosen(project):
     assert read_params().ingest.size == 384
 
 
+def test_a_cluster_is_chosen(project):
+    assert main(["configure", "execution.engine=ray", "execution.address=10.0.0.1:6379"]) == 0
+    assert read_params().execution.address == "10.0.0.1:6379"
+
+
 def test_without_choices_it_reports_a_value_in_params_alone(project, capsys):
     path = Path("params.yaml")
     path.write_text(path.read_text().replace("steps: 400", "steps: 700"))

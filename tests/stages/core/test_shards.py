@@ -1,5 +1,6 @@
 """Shards are made once, remade when something behind them changes, and never read half-written."""
 
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -238,3 +239,25 @@ def test_samples_from_earlier_outputs_count_as_reused(stage):
     stage.inputs.joinpath("0.txt").write_text("text and more")
     assert run() == (2, 1, 3)
     assert run() == (0, 3, 3)
+
+
+def test_driver_keeps_neither_samples_nor_notes(tmp_path, monkeypatch):
+    """Per shard it may keep the digests of some files, but not the hundred kilobytes of notes."""
+    monkeypatch.chdir(tmp_path)
+
+    def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
+        files.output.write_text(task.name)
+        notes = [{"origin": f"{task.name}/{number}", "reason": "too small"} for number in range(1000)]
+        return ShardResult(done=1, notes=notes)
+
+    def peak(shards: int) -> int:
+        tasks = [ShardTask(name=f"{number:05d}", inputs=(), samples=1000) for number in range(shards)]
+        tracemalloc.start()
+        map_in_process(work, tasks, Path(str(shards)), ".out")
+        _, found = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return found
+
+    few = peak(20)
+    assert peak(120) - few < 100 * 4096
+    assert sum(1 for _ in shard_notes(Path("120"))) == 120_000

@@ -1,9 +1,6 @@
 """Worker processes: the bytes and counts of one process, whoever works, and whichever of them dies."""
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +8,7 @@ import pytest
 from stages.core.errors import InputError
 from stages.core.making import WorkerError
 from stages.core.shards import SERIAL, list_shards
-from tests.support import ROOT
-from tests.support.harness import wait_for
+from tests.support.drivers import end_driver_by
 from tests.support.workers import PROCESSES, outputs, upper_case
 
 TEXTS = ["a", "b", "c", "b", "e"]
@@ -67,28 +63,6 @@ def test_defect_shows_its_traceback_and_shard():
         upper_case(["a", "break"])
 
 
-SCRIPT = "from tests.support.workers import upper_case\nif __name__ == '__main__':\n    upper_case(['a', 'sleep'])\n"
-
-
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_is_left_when_the_driver_ends(by, handles_interrupts):
-    Path("driver.py").write_text(SCRIPT)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "driver.py"], env=environment, start_new_session=True) as driver:
-        wait_for(lambda: Path("asleep").exists() and Path("out/0.done.json").exists())
-        driver.send_signal(by)
-    workers = [int(path.name.partition("-")[2]) for path in Path().glob("loaded-*")]
-    assert len(workers) == 2
-    wait_for(lambda: not any(is_alive(pid) for pid in workers))
-    assert {"0.out", "0.len", "0.done.json"} <= {path.name for path in Path("out").iterdir()}
-    assert not Path("out/1.out").exists()
-    if by == signal.SIGINT:
-        assert not Path("out/1.out.partial").exists()
-
-
-def is_alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    try:
-        return "State:\tZ" not in status.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    end_driver_by(by, "PROCESSES")

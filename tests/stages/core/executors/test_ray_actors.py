@@ -1,5 +1,10 @@
 """Actors of a Ray cluster: the bytes and counts of one process, whichever actor or machine is lost."""
 
+import re
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -8,6 +13,7 @@ import pytest
 
 from stages.core.errors import InputError
 from stages.core.shards import SERIAL
+from tests.support.drivers import end_driver_by
 from tests.support.harness import wait_for
 from tests.support.workers import RAY, outputs, upper_case
 
@@ -78,6 +84,45 @@ class TestCluster:
 
 
 @pytest.mark.exhaustive
-def test_cluster_that_does_not_answer_is_one_line():
-    with pytest.raises(InputError, match=r"^execution\.address = '127\.0\.0\.1:1': no Ray cluster answers: "):
-        upper_case(["a"], RAY.model_copy(update={"address": "127.0.0.1:1"}))
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_actor_is_left_when_the_driver_ends(by, handles_interrupts, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    end_driver_by(by, "RAY")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense", "127.0.0.1:x"])
+def test_cluster_that_does_not_answer_is_one_line(address):
+    with pytest.raises(InputError, match=f"^execution.address = .{re.escape(address)}.: no Ray cluster answers there"):
+        upper_case(["a"], RAY.model_copy(update={"address": address}))
+
+
+@pytest.mark.exhaustive
+def test_cluster_of_the_command_line():
+    """As docs/cluster.md starts it, with the second machine on the same address."""
+    ray, port = str(Path(sys.executable).with_name("ray")), free_port()
+    quiet = ["--num-cpus", "1", "--block", "--disable-usage-stats"]
+    head = subprocess.Popen([ray, "start", "--head", "--port", str(port), "--include-dashboard", "false", *quiet])
+    try:
+        wait_for(lambda: is_open(port))
+        second = subprocess.Popen([ray, "start", "--address", f"127.0.0.1:{port}", *quiet])
+        try:
+            upper_case(TEXTS, RAY.model_copy(update={"address": f"127.0.0.1:{port}"}))
+        finally:
+            second.terminate()
+            second.wait()
+    finally:
+        head.terminate()
+        head.wait()
+    upper_case(TEXTS, SERIAL, folder=Path("alone"))
+    assert outputs() == outputs(Path("alone"))
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,97 @@
+"""A training that has something to do: models loaded, the training set encoded, steps taken, the outcome written and logged."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from accelerate import PartialState
+from diffusers import UNet2DConditionModel
+
+from stages.core.files import folder_digest, written_aside
+from stages.core.params import Params
+from stages.core.paths import TRAINING_SET
+from stages.corpus.corpus import Corpus
+from stages.models.clip import load_clip
+from stages.models.hub import locate
+from stages.models.latent_diffusion import load_diffusion
+from stages.models.tensors import device
+from stages.tracking.training_run import TrainingInputs, TrainingRun, start_training
+from stages.training import loop
+from stages.training.dataset import TrainingSet
+from stages.training.encoder import encode_training_set
+from stages.training.method import Method
+from stages.training.runner import Recipe, Training
+from stages.training.workplace import StepLog, Workplace
+
+PATIENCE = timedelta(days=7)  # how long processes wait until the training set is encoded
+AnyMethod = TypeVar("AnyMethod", bound=Method[Any])
+
+
+def train(params: Params, recipe: Recipe[AnyMethod], training: Training) -> int:
+    """Train, unless the model is whole, and bring its run in MLflow to an end; return the number of steps done before."""
+    processes = PartialState(cpu=device().type == "cpu", timeout=PATIENCE)
+    workplace = Workplace(folder=recipe.unfinished, stage=recipe.stage, fingerprint=training.fingerprint)
+    if not processes.is_main_process:
+        _train(params, recipe, workplace, None)
+        return 0
+    inputs = TrainingInputs(
+        stage=recipe.stage,
+        params=params,
+        dataset=TRAINING_SET,
+        dataset_digest=training.dataset_digest,
+        samples=training.samples,
+    )
+    done = recipe.config.steps
+    with start_training(inputs, training.run) as tracked:
+        if training.is_whole:
+            tracked.log_steps(recipe.outcome.read_losses())
+        else:
+            method, done = _train(params, recipe, workplace, tracked)
+            _write_outcome(recipe, workplace, method.unet)
+            recipe.outcome.put_seal(training.whole)
+        tracked.finish(folder_digest(recipe.outcome.model))
+    return done
+
+
+def _train(
+    params: Params, recipe: Recipe[AnyMethod], workplace: Workplace, tracked: TrainingRun | None
+) -> tuple[AnyMethod, int]:
+    """Return the trained method, and the number of steps done before; only the first process has a run to log to."""
+    method = _make_method(params, recipe, is_main=tracked is not None)
+
+    def on_step(step: int, log: StepLog) -> None:
+        if tracked is not None:
+            tracked.log_step(step, log)
+
+    def on_checkpoint(step: int, path: Path) -> None:
+        if tracked is None:
+            return
+        tracked.log_steps(workplace.read_losses())
+        if recipe.preview is not None and not tracked.has_artifact(path, "checkpoints"):
+            tracked.log_image("edits", recipe.preview(method), step)
+            tracked.log_artifact(path, "checkpoints")  # last, so that a logged checkpoint always has its picture
+
+    data = TrainingSet(pictures=Corpus() if recipe.needs_target() else None)
+    done = loop.fine_tune(method, data, recipe.config, workplace, on_step=on_step, on_checkpoint=on_checkpoint)
+    return method, done
+
+
+def _make_method(params: Params, recipe: Recipe[AnyMethod], *, is_main: bool) -> AnyMethod:
+    """Return the method, once the training set is encoded.
+
+    Every process loads the models, which may be damaged, before hours of encoding. The first has its executor encode the
+    pairs meanwhile, with workers of their own, and all of them meet when these are done.
+    """
+    config, processes = recipe.config, PartialState()
+    method = recipe.make(load_diffusion(config.base), load_clip(config.clip))
+    if is_main:
+        draws = config.steps * config.batch * config.accumulation * processes.num_processes
+        encode_training_set(config, draws, params.execution)
+    processes.wait_for_everyone()
+    return method
+
+
+def _write_outcome(recipe: Recipe[AnyMethod], workplace: Workplace, unet: UNet2DConditionModel) -> None:
+    recipe.outcome.write_losses(workplace)
+    with written_aside(recipe.outcome.model) as folder:
+        recipe.write(unet, locate(recipe.config.base), folder)
