@@ -94,6 +94,7 @@ class _Captioning:
 def caption(params: Params) -> None:
     """Write ``data/captions/NAME.parquet`` (key, pixels, caption) for every shard of the corpus."""
     config, corpus = params.caption, Corpus(CORPUS)
+    settings = {"caption": config.model_dump(), "model": identity(config.model), "code": source_digest(__file__)}
     paths = list_shards(CORPUS, ".tar")
     tasks = [ShardTask(name=path.stem, inputs=corpus.inputs(path.stem), samples=count_samples(path, ".tar")) for path in paths]
     counts = map_shards(
@@ -101,7 +102,7 @@ def caption(params: Params) -> None:
         tasks=tasks,
         folder=CAPTIONS,
         suffixes=(".parquet",),
-        settings={"caption": config.model_dump(), "model": identity(config.model), "code": source_digest(__file__)},
+        settings=settings,
         worker=CaptionWorker(config=config),
         execution=params.execution,
     )
