@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages.core import run as process
+from tests.support import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,30 @@ def test_temporary_files_lie_in_the_project_and_are_removed():
     assert end(stage) == 0
     assert not process.TEMPORARY.exists()
     assert tempfile.gettempdir() == outside
+
+
+PARALLEL = """
+import multiprocessing
+from stages.core import run
+
+def stage(_):
+    process = multiprocessing.get_context("forkserver").Process(target=print, args=("made",))
+    process.start()
+    process.join()
+
+if __name__ == "__main__":
+    run.read_params = lambda: None
+    run.run(stage)
+"""
+
+
+def test_processes_of_a_stage_leave_nothing_behind(workplace):
+    """The forkserver's folder is removed once, by whoever comes first, as the process ends."""
+    Path("parallel.py").write_text(PARALLEL)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "parallel.py"], capture_output=True, text=True, env=environment, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "made\n", "")
+    assert not process.TEMPORARY.exists()
 
 
 @pytest.mark.parametrize("variable", [None, "/var/tmp"])
