@@ -7,6 +7,7 @@ that a picture that comes, goes or changes costs its own shard.
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from stages.core.errors import InputError
@@ -19,6 +20,7 @@ from stages.corpus.parts import MAX_BYTES, Part, RawSample, printable, short_dig
 from stages.corpus.places import missing, resolve
 
 CAPTION_FILES = (".txt", ".caption")
+TABLE_SUFFIXES = tuple(Path(name).suffix for name in NAMES)
 
 
 def folder_parts(source: FolderSource, shard_size: int) -> list[Part]:
@@ -46,14 +48,20 @@ def _find_metadata(folder: Path, shown: str) -> Path:
     found = [path for path in (folder / name for name in NAMES) if path.is_file()]
     if len(found) == 1:
         return found[0]
-    raise InputError(f"{shown}: has {len(found)} of {' and '.join(NAMES)}, must have exactly one{_hint(folder, shown)}")
+    hint = "" if found else _hint(folder, shown)
+    raise InputError(f"{shown}: has {len(found)} of {' and '.join(NAMES)}, must have exactly one{hint}")
 
 
 def _hint(folder: Path, shown: str) -> str:
     """Return what else a folder without metadata seems to be, and what to do about it."""
-    splits = sorted(path.parent.name for name in NAMES for path in folder.glob(f"*/{name}"))
+    splits = sorted({path.parent.name for name in NAMES for path in folder.glob(f"*/{name}")})
     if splits:
-        return f"; found it in {', '.join(map(printable, splits))}: set ingest.source.path = {shown}/{printable(splits[0])}"
+        chosen = "train" if "train" in splits else printable(splits[0]) if len(splits) == 1 else "ONE-OF-THEM"
+        return f"; found it in {', '.join(map(printable, splits))}: set ingest.source.path = {shown}/{chosen}"
+    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
+    if tables:
+        names = ", ".join(printable(path.name) for path in tables)
+        return f"; has {names}: rename the table of the pictures to metadata{printable(tables[0].suffix.lower())}"
     texts = next((path for path in folder.rglob("*") if path.suffix.lower() in CAPTION_FILES), None)
     if texts is not None and any(path.suffix != texts.suffix for path in texts.parent.glob(f"{texts.stem}.*")):
         pack = f"tar -cf photos.tar -C {shown} ."
@@ -64,7 +72,7 @@ def _hint(folder: Path, shown: str) -> str:
 def _part(folder: Path, metadata: Metadata, rows: Sequence[Row], shown: str, taken: dict[str, Part]) -> Part:
     root = folder.resolve()
     first = short_digest(str(rows[0].file_name))
-    shard = next(name for name in (first, *(f"{first}-{n}" for n in range(len(taken)))) if name not in taken)
+    shard = next(name for name in chain([first], (f"{first}-{n}" for n in count())) if name not in taken)
     places = [_find(root, row.file_name) for row in rows]
     listing = _listing(rows, places)
     read = partial(_read_rows, folder, metadata, rows[0].start, rows[-1].end, listing)

@@ -2,8 +2,8 @@
 
 Only a fixed list of formats is opened, and the number of pixels is checked in the header before anything is decoded.
 Whatever the file, the picture comes out upright, in sRGB as its own profile says, with transparent parts on white. Without
-a profile colours are taken for sRGB, and CMYK is converted by the plain formula. Metadata that Pillow cannot read never
-costs a sound picture.
+a profile colours are taken for sRGB, also where only EXIF names Adobe RGB (InteropIndex R03, ColorSpace 2), and CMYK is
+converted by the plain formula. Metadata that Pillow cannot read never costs a sound picture.
 """
 
 import importlib
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from stages.corpus.profiles import to_srgb
-from stages.corpus.stripped import strip
+from stages.corpus.stripped import MAX_PROFILE, strip
 
 HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None  # an optional library
 if HAS_HEIF:
@@ -38,7 +38,7 @@ UPRIGHT = {
 }
 """EXIF orientation → the transposition that makes the picture upright."""
 
-PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20  # bytes of a colour profile, which :func:`strip` leaves to Pillow
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE  # of the compressed chunks :func:`strip` leaves only profiles to Pillow
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on a sample, not an error of the program
@@ -168,8 +168,8 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow's own conversion to RGB clips at 255
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I;16"):
+        return _rgb_of_16_bits(image)
     if image.mode in ("I", "F"):
         raise Refused("pixels of 32 bits: their range is unknown")
     if image.mode == "LAB":
@@ -182,6 +182,15 @@ def _rgb(image: Image.Image) -> Image.Image:
         white.alpha_composite(layers)
         return white.convert("RGB")
     return image.convert("RGB")
+
+
+def _rgb_of_16_bits(image: Image.Image) -> Image.Image:
+    """Return grey of 16 bits as RGB; Pillow's own conversion clips at 255, and forgets the level that is transparent."""
+    levels = np.asarray(image)
+    is_clear = levels == image.info.get("transparency", -1)
+    if is_clear.all():
+        raise Refused("fully transparent")
+    return Image.fromarray(np.where(is_clear, 255, levels >> 8).astype(np.uint8)).convert("RGB")
 
 
 @cache

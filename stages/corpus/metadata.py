@@ -100,6 +100,8 @@ class Metadata:
         reader = csv.reader(lines)
         try:
             columns = self._lower_case(next(reader, []), 1)
+            if len(columns) == 1 and any(sign in columns[0] for sign in ";\t"):
+                raise InputError(f"{self.path}: has one column, {printable(columns[0])}; separate columns with commas")
             lines.skip_to(start)
             place = lines.place
             for fields in reader:

@@ -81,5 +81,6 @@ def objection_to(alt_text: str) -> str | None:
 
 
 def facts_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of :data:`FACTS` that ``record`` has, whose keys are in lower case."""
-    return {name: printable(record[name]) for name in FACTS if isinstance(record.get(name), str) and record[name]}
+    """Return those of :data:`FACTS` that ``record`` has, whose keys are in lower case: texts, numbers, truth values."""
+    found = {name: record.get(name) for name in FACTS}
+    return {name: printable(value) for name, value in found.items() if isinstance(value, str | int | float) and value != ""}

@@ -1,4 +1,4 @@
-"""Tar files in img2dataset's layout as a source: ``KEY.jpg``, ``KEY.txt`` (alt text), ``KEY.json``.
+"""Tar files in img2dataset's layout as a source: ``KEY.jpg``, ``KEY.txt`` or ``KEY.caption`` (alt text), ``KEY.json``.
 
 A tar is listed first and then read sample by sample, so the members of a sample may stand anywhere in it. Nothing is
 unpacked to disk: the regular members of a sample are read into memory.
@@ -26,8 +26,9 @@ from stages.corpus.parts import MAX_BYTES, MAX_TEXT_BYTES, Part, RawSample, fact
 from stages.corpus.places import missing, resolve
 
 IMAGES = ("jpg", "jpeg", "jfif", "png", "webp", "avif", "heic", "heif", "bmp", "gif", "tif", "tiff")
-SLOTS = dict.fromkeys(IMAGES, "image") | {"txt": "text", "json": "json"}
+SLOTS = dict.fromkeys(IMAGES, "image") | {"txt": "text", "caption": "text", "json": "json"}
 """Extension → the slot that the member fills in its sample."""
+EMPTY: tuple[object, ...] = (None, "", [])  # values in JSON that say nothing
 MAX_KEYS = 100_000  # names in a tar that could be samples
 MAC_COMPANION, MAC_FOLDER = "._", "__MACOSX/"  # what macOS adds to archives
 
@@ -47,21 +48,25 @@ def tar_parts(source: WebDatasetSource, shard_size: int) -> list[Part]:
     """
     try:
         globs = [fsspec.core.url_to_fs(resolve(pattern)) for pattern in expand(source.path)]
-        root = common_folder([pattern for _, pattern in globs])
-        found: dict[str, Part] = {}
+        root = common_folder([files.unstrip_protocol(pattern) for files, pattern in globs])
+        found: dict[tuple[fsspec.AbstractFileSystem, str], Part] = {}
         for files, pattern in globs:
             tars = sorted(path for path, facts in files.glob(pattern, detail=True).items() if facts["type"] == "file")
             if not tars:
                 break
-            found |= {path: _part(files, path, printable(path.removeprefix(root)), shard_size) for path in tars}
+            found |= {(files, path): _part(files, path, _shown(files, path, root), shard_size) for path in tars}
     except InputError:
         raise
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:
         raise InputError(f"ingest.source.path = {source.path!r}: {printable(error)}") from error
     if not tars:
-        which = f" {printable(pattern.removeprefix(root))}" if len(globs) > 1 else ""
+        which = f" {_shown(files, pattern, root)}" if len(globs) > 1 else ""
         raise InputError(f"ingest.source.path = {source.path!r}: no such file{which}{missing(source.path)}")
     return list(found.values())
+
+
+def _shown(files: fsspec.AbstractFileSystem, path: str, root: str) -> str:
+    return printable(files.unstrip_protocol(path).removeprefix(root))
 
 
 def _part(files: fsspec.AbstractFileSystem, path: str, name: str, samples: int) -> Part:
@@ -163,13 +168,18 @@ def _read_sample(origin: str, tar: tarfile.TarFile, sample: _Sample) -> RawSampl
 
 
 def _words(contents: dict[str, bytes]) -> tuple[str, dict[str, Any]]:
-    """Return the alt text (the text member, else the JSON's caption) and the facts in the JSON."""
+    """Return the alt text and the facts in the JSON.
+
+    The alt text is the text member, else the JSON's caption, else its text: the first that is not empty. Likewise of names
+    in the JSON that differ in case only, the first counts whose value is not empty.
+    """
     try:
         record = json.loads(contents.get("json", b"{}"))
-        text = contents["text"].decode() if "text" in contents else None
+        text = contents.get("text", b"").decode()
     except (ValueError, RecursionError) as error:
         raise Refused("text or json cannot be read") from error
     if not isinstance(record, dict):
         raise Refused("text or json cannot be read")
-    facts = {name.strip().lower(): value for name, value in record.items()}
-    return text_of(facts.get("caption") if text is None else text), facts_of(facts)
+    facts = {name.strip().lower(): value for name, value in reversed(record.items()) if value not in EMPTY}
+    texts = map(text_of, (text, facts.get("caption"), facts.get("text")))
+    return next(filter(None, texts), ""), facts_of(facts)

@@ -115,6 +115,14 @@ def test_image_deleted_after_listing_stops_the_stage():
         next(samples)
 
 
+def test_parts_that_begin_alike_have_shards_of_their_own():
+    Path("photos").mkdir()
+    Path("photos/a.png").write_bytes(PNG)
+    Path("photos/metadata.csv").write_text("file_name,text\n" + "a.png,a\n" * 3)
+    first, *others = (part.shard for part in folder_parts(FolderSource(kind="folder", path="photos"), 1))
+    assert others == [f"{first}-0", f"{first}-1"]
+
+
 def test_large_file_and_folder_are_refused(monkeypatch):
     source = write_folder([("a.png", "a", PNG), ("b.png", "b", PNG + bytes(1000)), ("c", "c", None)])
     Path("photos/c").mkdir()

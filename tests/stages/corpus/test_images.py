@@ -108,6 +108,14 @@ def test_every_mode_becomes_rgb(name):
     assert np.abs(np.asarray(image).astype(int) - colour).max() <= 2
 
 
+def test_transparent_level_of_16_bit_grey_is_white():
+    levels = np.full((32, 32), 0x8040, np.uint16)
+    levels[:16] = 0x8041  # the same level in 8 bits
+    image = _load(encoded(Image.fromarray(levels), transparency=0x8041))
+    assert np.unique(image.crop((0, 0, 32, 16))).tolist() == [255]
+    assert np.unique(image.crop((0, 16, 32, 32))).tolist() == [0x80]
+
+
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied_once(kind, orientation):

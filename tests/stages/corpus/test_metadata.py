@@ -82,9 +82,11 @@ def test_text_and_caption_may_agree_but_not_differ():
         ("filename,text", r"must have file_name, and text or caption \(rename filename to file_name\)$"),
         ("image,title", r"\(rename image to file_name and rename title to text\)$"),
         ("file_name,words", r"has the columns file_name, words; must have file_name, and text or caption$"),
+        ("file_name;text", r"has one column, file_name;text; separate columns with commas$"),
+        ("file_name\ttext", r"has one column, file_name\\ttext; separate columns with commas$"),
         ("file_name,text,Text", r"line 1: more than one column text \(case does not count\)$"),
     ],
-    ids=range(4),
+    ids=range(6),
 )
 def test_other_columns_get_a_hint(header, message):
     write("metadata.csv", f"{header}\n0.png,a\n")
@@ -92,11 +94,25 @@ def test_other_columns_get_a_hint(header, message):
         ingest(params_for(FOLDER))
 
 
-def test_split_folders_are_named():
-    for split in ("train", "test"):
+@pytest.mark.parametrize(
+    ("splits", "chosen"),
+    [(["train", "test"], "train"), (["test"], "test"), (["test", "validation"], "ONE-OF-THEM")],
+    ids=range(3),
+)
+def test_split_folders_are_named(splits, chosen):
+    for split in splits:
         Path("photos", split).mkdir(parents=True)
         Path(f"photos/{split}/metadata.csv").write_text("file_name,text\n")
-    with pytest.raises(InputError, match=r"found it in test, train: set ingest\.source\.path = photos/test$"):
+    message = rf"found it in {', '.join(sorted(splits))}: set ingest\.source\.path = photos/{chosen}$"
+    with pytest.raises(InputError, match=message):
+        ingest(params_for(FOLDER))
+
+
+@pytest.mark.parametrize(("name", "ending"), [("METADATA.CSV", "csv"), ("captions.csv", "csv"), ("captions.jsonl", "jsonl")])
+def test_table_of_another_name_is_named(name, ending):
+    write(name, "file_name,text\n")
+    message = rf"must have exactly one; has {name}: rename the table of the pictures to metadata\.{ending}$"
+    with pytest.raises(InputError, match=message):
         ingest(params_for(FOLDER))
 
 

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from stages.corpus import images
+from stages.corpus.profiles import srgb_profile
+from stages.corpus.stripped import strip
 from tests.support.samples import encoded, noise
 
 PICTURE = noise(0)
@@ -46,6 +48,73 @@ ODD_TEXTS = {
 @pytest.mark.parametrize("name", ODD_TEXTS)
 def test_texts_of_a_png_cost_no_picture(name):
     assert load(ODD_TEXTS[name]).tobytes() == PICTURE.tobytes()
+
+
+PROFILE = b"name\0\0" + zlib.compress(srgb_profile())
+ANCILLARY = {
+    "acTL": struct.pack(">II", 2, 0),
+    "bKGD": bytes(6),
+    "caNv": bytes(16),
+    "cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+    "cICP": b"\1\r\0\1",
+    "cLLI": bytes(8),
+    "eXIf": b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0" + bytes(4),
+    "fcTL": struct.pack(">5IHH2B", 0, 32, 32, 0, 0, 1, 1, 0, 0),
+    "fdAT": bytes(4),
+    "gAMA": struct.pack(">I", 45455),
+    "hIST": bytes(6),
+    "iCCP": PROFILE,
+    "iTXt": b"key\0\0\0\0\0text",
+    "mDCV": bytes(24),
+    "pHYs": struct.pack(">IIB", 2835, 2835, 1),
+    "sBIT": b"\x08\x08\x08",
+    "sPLT": b"name\0\x08",
+    "sRGB": b"\0",
+    "tEXt": b"key\0text",
+    "tIME": struct.pack(">HBBBBB", 2026, 11, 28, 10, 0, 0),
+    "vpAg": bytes(9),
+    "zTXt": b"key\0\0" + zlib.compress(b"text"),
+}
+"""Every chunk that a PNG may leave out, except the one that is about pixels."""
+DAMAGES = ("bad checksum", "short", "empty")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ANCILLARY)
+def test_damaged_ancillary_chunk_costs_no_picture(name, damage):
+    whole = ANCILLARY[name]
+    data = {"bad checksum": whole, "short": whole[: len(whole) // 2], "empty": b""}[damage]
+    odd = png_with((name.encode(), data), damage=damage == "bad checksum")
+    assert load(odd).tobytes() == PICTURE.tobytes()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"name\0\0" + zlib.compress(bytes(17_000_000), 9),
+        b"name\0\1" + zlib.compress(srgb_profile()),
+        b"name without an end",
+        b"name\0",
+        b"name\0\0\x99\x99\x99",
+        PROFILE[:-4],
+        b"\xff" * 100,
+    ],
+    ids=["17 MB", "unknown method", "no end of name", "no method", "no zlib", "cut in the checksum", "noise"],
+)
+def test_odd_profile_costs_no_picture(data):
+    assert load(png_with((b"iCCP", data))).tobytes() == PICTURE.tobytes()
+
+
+def test_sound_exif_and_profile_of_a_png_are_kept():
+    assert load(png_with((b"eXIf", ANCILLARY["eXIf"]))).tobytes() == PICTURE.transpose(Image.Transpose.ROTATE_270).tobytes()
+    assert strip(png_with((b"iCCP", PROFILE))) == png_with((b"iCCP", PROFILE))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_transparency_of_a_png_is_refused(damage):
+    data = {"bad checksum": bytes(6), "short": bytes(3), "empty": b""}[damage]
+    with pytest.raises(images.Refused, match=r"not an image|truncated or damaged image"):
+        load(png_with((b"tRNS", data), damage=damage == "bad checksum"))
 
 
 def test_texts_are_not_unpacked():
@@ -106,9 +175,9 @@ def test_large_profile_is_read():
     assert load(png_with((b"iCCP", b"name\0\0" + zlib.compress(profile)))).tobytes() == PICTURE.tobytes()
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
 def test_fully_transparent_picture_is_refused(mode):
-    options = {"transparency": 0} if mode == "P" else {}
+    options = {"transparency": 0} if mode in ("P", "I;16") else {}
     with pytest.raises(images.Refused, match=r"^fully transparent$"):
         load(encoded(Image.new(mode, (32, 32)), **options))
 

@@ -113,9 +113,10 @@ def test_tar_deleted_after_listing_is_an_error():
         list(part.read())
 
 
-def test_failing_file_system_is_one_line(monkeypatch):
+@pytest.mark.parametrize("kind", [OSError, TypeError, ValueError, ImportError])
+def test_failing_file_system_is_one_line(kind, monkeypatch):
     def fail(*_: object, **__: object) -> None:
-        raise OSError("the bucket\nsays no\x1b[2J")
+        raise kind("the bucket\nsays no\x1b[2J")
 
     monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "glob", fail)
     with pytest.raises(InputError, match=r"^ingest\.source\.path = '\*\.tar': the bucket") as error:
@@ -214,12 +215,26 @@ def test_lone_members_are_counted_once_with_their_reason():
         ({"caption": ["a cat", "a grey cat"]}, "a cat"),
         ({"caption": ["", None, 3, "a grey cat"]}, "a grey cat"),
         ({"CAPTION": "a cat"}, "a cat"),
+        ({"text": "a cat"}, "a cat"),
+        ({"text": "a dog", "caption": "a cat"}, "a cat"),
+        ({"caption": " ", "text": ["", "a cat"]}, "a cat"),
+        ({"caption": "", "Caption": "a cat", "CAPTION": "a dog"}, "a cat"),
     ],
-    ids=range(3),
+    ids=range(7),
 )
-def test_caption_in_json_may_be_a_list_and_in_capitals(record, text):
-    names, _ = _ingest_tar([("0.png", PNG), ("0.json", json.dumps(record).encode())])
+@pytest.mark.parametrize("beside", [[], [("0.txt", b"")], [("0.caption", b" \t\n")]], ids=["alone", "txt", "caption"])
+def test_caption_in_json_counts_where_no_text_stands_beside(record, text, beside):
+    names, _ = _ingest_tar([("0.png", PNG), ("0.json", json.dumps(record).encode()), *beside])
     assert names == {"0": text}
+
+
+def test_caption_files_are_texts():
+    json_caption = ("0.json", b'{"caption": "from json"}')
+    names, reasons = _ingest_tar(
+        [("0.png", PNG), ("0.caption", b"a cat"), json_caption, *noise_pair(1), ("0001.CAPTION", b"x")]
+    )
+    assert names == {"0": "a cat"}
+    assert reasons == {"0001": "more than one text in the sample"}
 
 
 def test_facts_are_kept_in_any_case():
@@ -227,6 +242,23 @@ def test_facts_are_kept_in_any_case():
     _ingest_tar([("0.png", PNG), ("0.json", json.dumps(record).encode())])
     (row,) = kept()
     assert row.origin == {"name": "a.tar/0", "license": "CC0", "nsfw": "UNLIKELY", "url": "https://example.org"}
+
+
+@pytest.mark.parametrize(
+    ("record", "facts"),
+    [
+        ({"nsfw": 0.25, "license": 4}, {"nsfw": "0.25", "license": "4"}),
+        ({"NSFW": False}, {"nsfw": "False"}),
+        ({"nsfw": 0, "NSFW": 1}, {"nsfw": "0"}),
+        ({"license": "", "LICENSE": "CC0", "License": "MIT"}, {"license": "CC0"}),
+        ({"license": None, "url": [], "nsfw": {}}, {}),
+    ],
+    ids=range(5),
+)
+def test_facts_may_be_numbers_and_the_first_not_empty_counts(record, facts):
+    _ingest_tar([("0.png", PNG), ("0.json", json.dumps({"caption": "a", **record}).encode())])
+    (row,) = kept()
+    assert row.origin == {"name": "a.tar/0", **facts}
 
 
 @pytest.mark.parametrize("path", ["t0.tar::t2.tar", "t{0,2}.tar", "t{0..2..2}.tar", "./t0.tar::{t2,t0}.tar"])
@@ -252,8 +284,49 @@ def test_padded_ranges_and_missing_tars_of_a_list():
         assert "\n" not in str(error.value)
 
 
-def test_chain_of_file_systems_is_not_a_list():
-    assert expand("simplecache::s3://bucket/{0..1}.tar") == [f"simplecache::s3://bucket/{n}.tar" for n in (0, 1)]
+CHAINS = {
+    "simplecache::s3://b/{0..1}.tar": ["simplecache::s3://b/0.tar", "simplecache::s3://b/1.tar"],
+    "zip://*.tar::simplecache::s3://b/c.zip": ["zip://*.tar::simplecache::s3://b/c.zip"],
+    "tar://a.tar::file:///c.tar": ["tar://a.tar::file:///c.tar"],
+    "filecache://::s3://b/a.tar": ["filecache://::s3://b/a.tar"],
+    "blockcache::s3://b/0.tar::blockcache::s3://b/1.tar": ["blockcache::s3://b/0.tar", "blockcache::s3://b/1.tar"],
+    "s3://b/{0..1}.tar::s3://c/x.tar": ["s3://b/0.tar", "s3://b/1.tar", "s3://c/x.tar"],
+    "memory://x/a.tar::memory://x/b.tar": ["memory://x/a.tar", "memory://x/b.tar"],
+    "file:///a.tar::b.tar::https://c.org/c.tar": ["file:///a.tar", "b.tar", "https://c.org/c.tar"],
+    "zip://a.tar": ["zip://a.tar"],
+}
+
+
+@pytest.mark.parametrize("path", CHAINS)
+def test_full_urls_make_a_list_and_links_a_chain(path):
+    assert expand(path) == CHAINS[path]
+
+
+def test_list_over_file_systems_names_all_its_tars():
+    memory = fsspec.filesystem("memory")
+    for number, name in enumerate(["/mixed/a.tar", "/mixed/b0.tar", "/mixed/b1.tar"]):
+        memory.pipe(name, tar_of(noise_pair(number)))
+    Path("c.tar").write_bytes(tar_of(noise_pair(3)))
+    try:
+        urls = ["memory://mixed/a.tar", "memory://mixed/b{0..1}.tar"]
+        ingest(params_for({"kind": "webdataset", "path": "::".join(urls)}))
+        assert [row.origin["name"] for row in kept()] == ["a.tar/0000", "b0.tar/0001", "b1.tar/0002"]
+        for local in ("c.tar", f"file://{Path('c.tar').resolve()}", "simplecache::memory://mixed/b1.tar"):
+            ingest(params_for({"kind": "webdataset", "path": "::".join([local, urls[0]])}))
+            assert {row.alt_text for row in kept()} == {"noise 0", "noise 2" if "cache" in local else "noise 3"}
+    finally:
+        memory.rm("/mixed", recursive=True)
+
+
+def test_same_path_on_two_file_systems_is_two_tars():
+    memory, local = fsspec.filesystem("memory"), Path("a.tar").resolve()
+    local.write_bytes(tar_of(noise_pair(0)))
+    memory.pipe(str(local), tar_of(noise_pair(1)))
+    try:
+        ingest(params_for({"kind": "webdataset", "path": f"{local}::memory://{local}"}))
+        assert {row.alt_text for row in kept()} == {"noise 0", "noise 1"}
+    finally:
+        memory.rm(str(local))
 
 
 def _shards() -> dict[str, int]:
