@@ -118,10 +118,7 @@ def _search(pools: Sequence[Sequence[str]], params: Params) -> None:
     tasks = []
     for pool in pools:
         for shard in pool:
-            inputs = (
-                *_index_of(pool),
-                texts_path(EMBEDDINGS, shard),
-            )  # the images are digested in the list of the pool's shards
+            inputs = (*_index_of(pool), texts_path(EMBEDDINGS, shard))  # the list of the pool's shards has the images' digests
             edits = count_samples(EDITS / f"{shard}.parquet", ".parquet")
             tasks.append(ShardTask(name=shard, inputs=inputs, samples=edits, settings={"pool": pool[0]}))
     config = params.retrieve

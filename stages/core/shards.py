@@ -87,7 +87,7 @@ def map_shards(
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """Tells the shards that have to be made from those that are whole."""
+    """Separates the shards to make from those that are whole."""
 
     folder: Path
     suffixes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Samples in tar shards (WebDataset layout): corpus images with their text, and edits with both images.
+"""Edits with both images in tar shards (WebDataset layout).
 
 Members have a fixed owner and time, and PNG is lossless, so equal samples give equal bytes. Shards are untrusted:
 readers accept only the layout described here, read members into memory, and never unpack them to disk.
@@ -18,25 +18,10 @@ from PIL import Image
 from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.corpus.archives import members, open_tar
-from stages.corpus.duplicates import read_duplicates
 from stages.corpus.images import Refused, decoded
 from stages.corpus.parts import MAX_BYTES, printable
 
 MAX_PIXELS = 2048 * 2048  # per picture in a shard: the largest ingest.size
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusSample:
-    """An image of the corpus: ``KEY.png``, ``KEY.txt`` (the web's alt text), ``KEY.json``.
-
-    Metadata: ``origin`` (the sample's name in its source and whatever else the source records), ``original_size``
-    ([width, height] in pixels, upright), ``pixels`` (SHA-256 of the RGB bytes).
-    """
-
-    key: str
-    image: Image.Image  # RGB, square
-    alt_text: str
-    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +46,6 @@ class EditSample:
 
 WORDS = ("source_caption", "edit_prompt", "source_diff", "target_diff", "target_alt_text")
 PICTURES: dict[str, Literal["RGB", "L"]] = {"source": "RGB", "target": "RGB", "source_mask": "L", "target_mask": "L"}
-
-
-def read_corpus(path: Path) -> Iterator[CorpusSample]:
-    """Yield the samples of a corpus shard in order, duplicates left out.
-
-    Raises:
-        InputError: the shard is damaged, or a sample does not match :class:`CorpusSample`.
-    """
-    left_out = read_duplicates(path.parent, path.stem)
-    for key, contents in _read(path, ("png", "txt", "json")):
-        if key in left_out:
-            continue
-        with _sample(path, key):
-            image, text = _picture(contents["png"], "RGB"), contents["txt"].decode()
-            sample = CorpusSample(key=key, image=image, alt_text=text, metadata=_object(contents["json"]))
-        yield sample
 
 
 def write_edits(path: Path, samples: Iterable[EditSample]) -> int:

@@ -11,8 +11,6 @@ from stages.core.errors import InputError
 from stages.models.tensors import mask_to_tensor
 
 MAX_ASPECT = 8  # the shorter side is edited at the model's own size, so a narrow picture would need unbounded memory
-
-
 OWN_LEVELS = ("1", "L", "I;16", "I;16B", "I;16L", "I", "F")  # modes of one band, which NumPy reads as they are
 
 
@@ -70,12 +68,17 @@ def binary_mask(mask: Image.Image) -> Image.Image:
     values are divided at half of the full range. One value is black if it is 0, and white otherwise.
 
     Raises:
-        InputError: parts of the mask are transparent, or it has more than two values of an unknown range.
+        InputError: parts of the mask are transparent, its colours are equally bright, or it has more than two values of an
+            unknown range.
     """
     if mask.has_transparency_data and mask.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         raise InputError("the mask has transparent parts: give it in black and white")
-    levels = np.asarray(mask if mask.mode in OWN_LEVELS else mask.convert("RGB").convert("L"))
+    is_coloured = mask.mode not in OWN_LEVELS
+    colours = mask.convert("RGB") if is_coloured else mask
+    levels = np.asarray(colours.convert("L") if is_coloured else colours)
     low, high = levels.min(), levels.max()
+    if low == high and is_coloured and np.ptp(np.asarray(colours), axis=(0, 1)).any():
+        raise InputError(f"the mask's colours are equally bright, each of level {low}: give it in black and white")
     if low == high:
         white = levels != 0
     elif ((levels == low) | (levels == high)).all():

@@ -1,7 +1,7 @@
 """What BLIP adds to a caption by habit, and no picture shows: a made-up word, "there is", and words said again.
 
 The word is "arafed" (araffe, arafes, …), common in captions of BLIP-large: the tagger takes it for a noun, so that the animal
-behind it would never change.
+behind it would never change. Where it stands for a noun ("two araffes in the field"), it becomes "animal".
 """
 
 import re
@@ -10,6 +10,7 @@ from stages.language.english import GRAMMAR
 from stages.language.senses import article, is_noun
 
 INVENTED = re.compile(r"(?:\b(an?) +)?\baraf+(?:e*d|e|es|ing|ly)?\b[,.]? *(?=(\w*))", re.IGNORECASE)
+INVENTED_NOUN = re.compile(r"(?:\b(a)n? +)?\b(a)raf+e?(s?)\b(?= *(\w*))", re.IGNORECASE)
 THERE_IS = re.compile(r"^(?:there(?: is| are|['’]s) +)+", re.IGNORECASE)
 LONGEST_REPEAT = 4  # words
 
@@ -20,12 +21,21 @@ def mend_caption(caption: str) -> str:
     Args:
         caption: one sentence or phrase, on one line.
     """
-    words = INVENTED.sub(_article_of_the_next, caption).split()
+    words = INVENTED.sub(_article_of_the_next, INVENTED_NOUN.sub(_animal, caption)).split()
     for length in range(LONGEST_REPEAT, 0, -1):
         words = _without_repeats(words, length)
     mended = " ".join(words)
     shorter = THERE_IS.sub("", mended)
     return shorter[:1].upper() + shorter[1:] if mended[:1].isupper() else shorter
+
+
+def _animal(found: re.Match[str]) -> str:
+    """Return "animal" or "animals" for a made-up noun; one before a word that it may describe stays as it is."""
+    article_before, first, plural, behind = found.groups()
+    if not plural and behind and behind.lower() not in GRAMMAR and not behind.lower().endswith("ing"):
+        return found[0]
+    noun = f"{first}nimal{plural.lower()}"
+    return f"{article_before}n {noun}" if article_before and not plural else noun
 
 
 def _article_of_the_next(found: re.Match[str]) -> str:

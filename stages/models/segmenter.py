@@ -59,8 +59,9 @@ class Segmenter:
     def probabilities(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
         """Return (n, 1, height, width) in [0, 1]: the probability that a pixel shows what the image's prompt names.
 
-        CLIPSeg sees squares. It is shown a picture that is none squashed, and again in overlapping square windows, which keep
-        its proportions but may cut a large thing. In the windows the largest value counts, and the result is the mean of both.
+        CLIPSeg sees squares. A picture that is not square is shown to it squashed, and again in overlapping square windows,
+        which keep its proportions but may cut a large thing. In the windows the largest value counts, and the result is the
+        mean of both.
 
         Args:
             images: n, RGB, of one size.

@@ -1,13 +1,16 @@
 """When a served request is given up: its client has gone, or MLflow's server has stopped waiting for the answer."""
 
+import os
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from threading import Event
 
-from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT, MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
+from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
 
 from stages.core.errors import InputError
+
+IS_SERVED = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # MLflow's server sets it to "true"; its name is private in MLflow's code
 
 GIVEN_UP: ContextVar[Event | None] = ContextVar("given_up", default=None)
 """Set for each request by :mod:`stages.tracking.guard`. MLflow's server alone does not tell a model that a client has gone."""
@@ -19,7 +22,7 @@ def deadline() -> Callable[[], None]:
     MLflow's server answers 504 after MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT seconds, and would let the work go on.
     """
     event = GIVEN_UP.get()
-    is_served = bool(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.get())
+    is_served = os.environ.get(IS_SERVED) == "true"
     seconds = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()
     start = time.monotonic()
 

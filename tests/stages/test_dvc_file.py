@@ -1,5 +1,6 @@
 """dvc.yaml agrees with the code about modules, models and losses."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -38,6 +39,20 @@ def test_every_stage_depends_on_every_file_of_its_models():
         assert {dep for dep in PIPELINE[name]["deps"] if dep.startswith("nano/models/")} == {
             path.relative_to(ROOT).as_posix() for path in files
         }, name
+
+
+def test_every_stage_names_the_parameters_that_it_reads():
+    """As its own module reads them; those that decide no output are `execution` and `threads`."""
+    for name in STAGES:
+        named = [key.split(".") for key in PIPELINE[name].get("params", [])]
+        tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
+        read = {tuple(ast.unparse(node).split(".")[1:]) for node in ast.walk(tree) if is_parameter(node)}
+        unnamed = {keys for keys in read if not any(keys[: len(key)] == tuple(key[: len(keys)]) for key in named)}
+        assert {keys[0] for keys in unnamed} <= {"execution", "threads"}, (name, unnamed)
+
+
+def is_parameter(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and ast.unparse(node).startswith("params.")
 
 
 def test_who_makes_the_shards_remakes_nothing():

@@ -38,7 +38,7 @@ def run(worker: Worker, jobs: Iterator[Job], workers: int, gpus: Sequence[str], 
         jobs: taken one by one as processes become free.
         workers: the most processes.
         gpus: each process gets one of them, in turn; empty without GPUs, or without models.
-        record: told of progress and results.
+        record: receives progress and results.
 
     Raises:
         InputError: the input of a shard cannot be used, or its worker died three times.

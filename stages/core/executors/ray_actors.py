@@ -38,7 +38,7 @@ def run(worker: Worker, jobs: Iterator[Job], execution: Execution, record: Recor
         worker: sent to each actor.
         jobs: taken one by one as actors become free.
         execution: the cluster's address, the number of workers, and the share of a GPU for each.
-        record: told of progress and results.
+        record: receives progress and results.
 
     Raises:
         InputError: the cluster cannot be reached, the input of a shard cannot be used, or its worker died three times.

@@ -54,6 +54,10 @@ def test_two_values_are_black_and_white(name):
     np.testing.assert_array_equal(np.asarray(found), 255 * RIGHT)
 
 
+def test_a_mask_of_one_colour_is_white():
+    assert np.asarray(binary_mask(Image.new("RGB", (4, 4), (255, 0, 0)))).min() == 255
+
+
 @pytest.mark.parametrize("level", [1, 100, 255])
 def test_a_mask_of_one_value_is_white_unless_zero(level):
     assert np.asarray(binary_mask(Image.new("L", (4, 4), level))).min() == 255
@@ -69,6 +73,9 @@ def test_more_values_are_divided_at_half_of_the_range(dtype, full):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
+        (palette((76, 76, 76), (255, 0, 0)), r"^the mask's colours are equally bright, each of level 76: give it in black and"),
+        (palette((76, 76, 76), (255, 0, 0)).convert("RGBA"), "equally bright, each of level 76"),
+        (palette((0, 0, 0), (0, 0, 1)).convert("RGB"), "equally bright, each of level 0"),
         (Image.new("RGBA", (4, 4), (255, 255, 255, 0)), "transparent parts"),
         (Image.merge("LA", (half(4, 4), half(4, 4))), "transparent parts"),
         (Image.fromarray(np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)), "many values from 0 to 1"),

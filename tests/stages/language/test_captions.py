@@ -20,11 +20,17 @@ ANIMALS = ("dog", "cat", "horse", "elephant", "owl", "zebra")
     [
         ("arafed dog standing in the grass", "dog standing in the grass"),
         ("araffed elephant walking down a road", "elephant walking down a road"),
-        ("two araffes and arafed birds", "two and birds"),
+        ("two araffes and arafed birds", "two animals and birds"),
+        ("araffe and a dog", "animal and a dog"),
+        ("there are many araffes in the field", "many animals in the field"),
+        ("An araffe standing in the grass", "An animal standing in the grass"),
+        ("Araffes, a cat", "Animals, a cat"),
+        ("an araffe dog", "a dog"),
         ("an arafed dog on an arafed ottoman", "a dog on an ottoman"),
         ("A arafed owl", "An owl"),
         ("arafed, a cat", "a cat"),
-        ("araffe", ""),
+        ("araffe", "animal"),
+        ("arafed", ""),
         ("there is a dog that is sitting on a couch", "a dog that is sitting on a couch"),
         ("There are two cats", "Two cats"),
         ("there's an owl", "an owl"),
@@ -71,7 +77,7 @@ def test_the_animal_behind_a_habit_may_change(habit, animal, open_world):
     assert not any(re.search("araf|there", edit.edit_prompt) for edit in edits)
 
 
-WORDS = ["a", "an", "arafed", "araffes", "there", "is", "cat", "cat,", "owl", "A", "There", "of", "pom", "7", "."]
+WORDS = ["a", "an", "arafed", "araffe", "araffes", "there", "is", "cat", "cat,", "owl", "A", "There", "of", "pom", "7", "."]
 
 
 @settings(max_examples=300, derandomize=True, deadline=None, database=None)
@@ -81,4 +87,4 @@ def test_a_mended_caption_is_one_line_of_its_own_words(caption):
     mended = mend_caption(caption)
     assert mended == one_line(mended)
     own = set(re.findall(r"\w+", caption.lower()))
-    assert set(re.findall(r"\w+", mended.lower())) <= own | {"a", "an"}
+    assert set(re.findall(r"\w+", mended.lower())) <= own | {"a", "an", "animal", "animals"}

@@ -12,7 +12,6 @@ import mlflow
 import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
-from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 from PIL import Image
@@ -22,6 +21,7 @@ from stages.editing.editor import Editor
 from stages.editing.pictures import decode_picture, encode_picture
 from stages.editing.request import MaskMode
 from stages.tracking import registry, store
+from stages.tracking.deadline import IS_SERVED
 from stages.tracking.pyfunc_model import EditorModel, _requests
 from tests.support.registered import EXAMPLE, SAMPLING
 from tests.support.samples import encoded
@@ -106,7 +106,7 @@ def test_predict(predict):
     ],
 )
 def test_invalid_request_is_answered_in_one_line(predict, served, changes, params, message, monkeypatch):
-    monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")  # as MLflow sets it, and for no longer
+    monkeypatch.setenv(IS_SERVED, "true")  # as MLflow sets it, and for no longer
     row = {"image": encode_picture(EXAMPLE.image), "prompt": "a dog"} | changes
     with pytest.raises(MlflowException, match=message) as caught:
         predict(pd.DataFrame([row]), params=params)
@@ -133,7 +133,7 @@ NULLS = ("num_images", "seed", "mask_mode", "strength", "guidance_scale", "num_i
 
 
 def test_null_is_the_default(served, monkeypatch):
-    monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")
+    monkeypatch.setenv(IS_SERVED, "true")
     status, wanted = ask(served, {"dataframe_records": [row()]})
     assert status == 200
     for name in NULLS:
@@ -152,7 +152,7 @@ def test_an_unexpected_error_is_one_line_without_paths(served, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error", "/a/path")
 
-    monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")
+    monkeypatch.setenv(IS_SERVED, "true")
     monkeypatch.setattr(Editor, "edit", fail)
     status, answer = ask(served, {"dataframe_records": [row()]})
     assert (status, answer["error_code"]) == (500, "INTERNAL_ERROR")
@@ -161,7 +161,7 @@ def test_an_unexpected_error_is_one_line_without_paths(served, monkeypatch):
 
 
 def test_an_edit_ends_with_the_servers_patience(served, monkeypatch):
-    monkeypatch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")
+    monkeypatch.setenv(IS_SERVED, "true")
     monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0")
     with pytest.raises(MlflowException, match="not done within 0 seconds: see MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"):
         served.predict(pd.DataFrame([row()]))
