@@ -100,6 +100,12 @@ class Choices:
         place[name] = _quoted(value)
 
 
+def in_quotes(choice: str) -> str:
+    """Return how ``KEY=VALUE`` is written on the command line so that the value is a text."""
+    key, _, text = choice.partition("=")
+    return f"'{key}=\"{text}\"'"
+
+
 def _value(choice: str) -> Any:
     """Return the value of ``KEY=VALUE`` by Hydra's grammar, in which ``dvc exp run -S`` reads it too."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -108,9 +114,9 @@ def _value(choice: str) -> Any:
     try:
         override = OverridesParser.create().parse_override(choice)
     except HydraException as error:
-        key, _, text = choice.partition("=")
-        hint = f"a text with signs needs quotes within quotes: '{key}=\"{text}\"'"
-        raise InputError(f"{choice}: cannot be read; {hint}") from error
+        raise InputError(
+            f"{choice}: cannot be read; a text with signs needs quotes within quotes: {in_quotes(choice)}"
+        ) from error
     if override.is_sweep_override():
         raise InputError(f"{choice}: must be one value; a text with a comma needs quotes, a list brackets: [1,2]")
     return override.value()

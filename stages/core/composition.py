@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from stages.core.choices import CONFIG, OPTIONAL, Choices, flat, shown
-from stages.core.errors import InputError, first_line, shorten
+from stages.core.choices import CONFIG, OPTIONAL, Choices, flat, in_quotes, shown
+from stages.core.errors import InputError, cut, first_line
 from stages.core.files import written_aside
 from stages.core.params import Params
 from stages.core.params_file import ParameterError, read_params
@@ -50,13 +50,23 @@ def _apply(words: Sequence[str]) -> list[str]:
         shutil.copytree(CONF, conf)
         choices.write(conf / CONFIG.name)
         _compose(conf, params)
-        _read_params(params)
+        try:
+            _read_params(params)
+        except InputError as error:
+            raise InputError(f"{error}{_hint(str(error), words)}") from error
         after = _read(params)
         _check_kept(choices, after)
         with written_aside(CONFIG) as new_config, written_aside(PARAMS_FILE) as new_params:
             shutil.copyfile(conf / CONFIG.name, new_config)
             shutil.copyfile(params, new_params)
     return [f"{key}: {shown(old)} → {shown(new)}" for key, old, new in _differences(before, after)]
+
+
+def _hint(message: str, words: Sequence[str]) -> str:
+    """Return what helps if a word of the command line is refused because it has to be a text."""
+    key, _, reason = message.partition(" = ")
+    refused = [word for word in words if word.partition("=")[0] == key and reason.endswith(": must be text")]
+    return f"; in quotes within quotes it is one: {in_quotes(refused[-1])}" if refused else ""
 
 
 def check_composed() -> None:
@@ -72,7 +82,8 @@ def check_composed() -> None:
         differences = _differences(_read(PARAMS_FILE), _read(params))
     if differences:
         key, here, composed = differences[0]
-        more = f" (and {len(differences) - 1} more differ)" if len(differences) > 1 else ""
+        others = len(differences) - 1
+        more = f" (and {others} {'other differs' if others == 1 else 'others differ'})" if others else ""
         raise InputError(
             f"{PARAMS_FILE}: {key} = {shown(here)}, but {CONF} composes to {shown(composed)}{more}, and so would experiments;"
             f" choose values with iedit configure KEY=VALUE …, or recompose with iedit configure {choices.words()[0]}"
@@ -119,12 +130,13 @@ def _check_files(conf: Path) -> None:
         except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
             raise InputError(f"{name}: {' '.join(str(error).split()).replace(str(path), str(name))}") from error
         for key, hydra, dvc in _differences(_as_text(by_hydra), _as_text(by_dvc)):
-            raise InputError(f"{name}: {key} is {hydra} to Hydra and {dvc} to DVC; write a plain number, or a text in quotes")
+            read = f"{cut(hydra)} to Hydra and {cut(dvc)} to DVC"
+            raise InputError(f"{name}: {key} is {read}; write a plain number, or a text in quotes")
 
 
 def _as_text(values: Any) -> dict[str, str]:
     """Return every value as Python writes it, by its dotted key, so that 1 and true differ and two of .nan do not."""
-    return {key: shorten(value) for key, value in flat(values).items()} if isinstance(values, dict) else {}
+    return {key: repr(value) for key, value in flat(values).items()} if isinstance(values, dict) else {}
 
 
 def _read_params(path: Path) -> Params:

@@ -23,7 +23,11 @@ def first_line(words: object) -> str:
 
 def shorten(value: object) -> str:
     """Return the repr of a value, cut to the length that fits in a message."""
-    text = repr(value)
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    """Return a text, cut to the length of a value that fits in a message."""
     return text if len(text) <= MAX_VALUE else text[:MAX_VALUE] + "…"
 
 

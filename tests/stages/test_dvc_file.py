@@ -43,7 +43,7 @@ def test_every_stage_depends_on_every_file_of_its_models():
 
 def test_every_stage_names_the_parameters_that_it_reads():
     """As its own module reads them; those that decide no output are `execution` and `threads`."""
-    for name in STAGES:
+    for name in STAGES[: STAGES.index("train")]:  # the stages that make the training set
         named = [key.split(".") for key in PIPELINE[name].get("params", [])]
         tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
         read = {tuple(ast.unparse(node).split(".")[1:]) for node in ast.walk(tree) if is_parameter(node)}

@@ -88,6 +88,13 @@ def test_a_lost_params_file_is_composed_again(project, capsys):
             ["ingest.source.path=a(1)"],
             "ingest.source.path=a(1): cannot be read; a text with signs needs quotes within quotes",
         ),
+        *(
+            (
+                [f"ingest.source.path={word}", "source=folder"],
+                f"ingest.source.path = {value}: must be text; in quotes within quotes it is one: 'ingest.source.path=",
+            )
+            for word, value in (("1_000", "1000"), ("2.50", "2.5"), ("true", "True"))
+        ),
         (["train=3"], "train = 3: must be a section with the keys base, "),
         (["ingest.source=folder"], "ingest.source = 'folder': must be a section of keys"),
         (["train.clip=nano/models/clip"], "train.clip = 'nano/models/clip': must be a section with the keys name, revision"),

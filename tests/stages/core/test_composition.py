@@ -131,6 +131,15 @@ class TestFiles:
             with pytest.raises(InputError, match=message):
                 compose()
 
+    def test_long_texts_are_compared_in_full(self, project):
+        """Two lists differ in their last number only; the message shows the first 100 characters."""
+        with Path("conf/config.yaml").open("a") as file:
+            file.write(f"extra:\n  key: [{', '.join(['1'] * 100)}, 010]\n")
+        with pytest.raises(
+            InputError, match=r"^conf/config\.yaml: extra\.key is \[1, .{0,100}… to Hydra and \[1, .{0,100}… to DVC;"
+        ):
+            check_composed()
+
     @pytest.mark.parametrize(("word", "value"), [("1e-4", 0.0001), ("1_0.5e-4", 0.00105), (".001", 0.001)])
     def test_numbers_that_are_read_alike_are_composed(self, project, word, value):
         path = Path("conf/base.yaml")
@@ -144,8 +153,15 @@ class TestCheck:
     def test_a_value_in_params_alone_is_refused(self, project):
         path = Path("params.yaml")
         path.write_text(path.read_text().replace("steps: 400", "steps: 700").replace("levels: 4", "levels: 3"))
-        message = r"^params\.yaml: mutate\.levels = 3, but conf composes to 4 \(and 1 more differ\), .*KEY=VALUE"
+        message = r"^params\.yaml: mutate\.levels = 3, but conf composes to 4 \(and 1 other differs\), .*KEY=VALUE"
         with pytest.raises(InputError, match=message):
+            check_composed()
+
+    def test_further_differences_are_counted(self, project):
+        path = Path("params.yaml")
+        text = path.read_text().replace("steps: 400", "steps: 700").replace("levels: 4", "levels: 3")
+        path.write_text(text.replace("max_cases: ", "max_cases: 1"))
+        with pytest.raises(InputError, match=r" \(and 2 others differ\), "):
             check_composed()
 
     def test_a_preset_in_params_alone_is_refused(self, project):
