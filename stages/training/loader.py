@@ -52,6 +52,7 @@ def _read_ahead(data: TrainingSet, draws: Iterable[list[int]], workers: int) -> 
         batch_size=None,  # a draw is a batch already
         sampler=draws,
         num_workers=workers,
+        multiprocessing_context="fork" if workers else None,  # a forkserver would keep them alive when this process is killed
         pin_memory=device().type == "cuda",
         generator=torch.Generator(),  # torch seeds the processes from it; the random state of this process stays as it is
     )
