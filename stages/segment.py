@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.errors import InputError
-from stages.core.params import OpenMojiSource, Params
+from stages.core.params import OpenMojiSource, Params, Segment
 from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
 from stages.core.provenance import source_digest
 from stages.core.shards import ShardTask, StageCounts, Worker, count_samples, list_shards, map_shards, pass_on_counts
@@ -28,7 +28,8 @@ def segment(params: Params) -> None:
     whether or not its masks are usable, and in whichever of the two it stands.
 
     Raises:
-        InputError: ``segment.targets`` is 'rendered', but the corpus has no true targets.
+        InputError: ``segment.targets`` is 'rendered', but the corpus has no true targets; or no held-out pair is usable though
+            the evaluation reads them.
     """
     config = params.segment
     if config.targets == "rendered" and not isinstance(params.ingest.source, OpenMojiSource):
@@ -52,6 +53,20 @@ def segment(params: Params) -> None:
         counts = _map(stage, tasks, folder, settings, SelectionWorker(split=split, **limits), params)
         pass_on_counts(counts, folder, MASKS)
         counts.report()
+        if folder == HELD_OUT and params.evaluate.cases == str(HELD_OUT):
+            _check_held_out(counts, config)
+
+
+def _check_held_out(counts: StageCounts, config: Segment) -> None:
+    """Raise InputError if every held-out pair was dropped."""
+    if counts.done + counts.reused or not counts.dropped:
+        return
+    reason = max(counts.dropped, key=counts.dropped.__getitem__)
+    values = ", ".join(f"segment.{name} = {getattr(config, name)}" for name in ("min_area", "max_area", "threshold"))
+    raise InputError(
+        f"segment drops all {sum(counts.dropped.values()):,} held-out pairs, most because of '{reason}', but evaluate.cases ="
+        f" '{HELD_OUT}' needs some; change {values}, or raise retrieve.held_out"
+    )
 
 
 def _task(table: Path, settings: Mapping[str, Any] | None = None) -> ShardTask:

@@ -8,7 +8,8 @@ deeply) with status 500; it does not notice that a client has gone.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
 from threading import Event
 from typing import Any
 
@@ -17,6 +18,12 @@ from stages.tracking.deadline import GIVEN_UP
 
 PATH = "/invocations"
 MAX_BODY = 256 * 2**20  # bytes of a request, which is held in memory
+JSON = "application/json"
+JSON_IN_UTF8 = re.compile(rf'{JSON}\s*(;\s*(charset=("?)utf-8\3)?)?', re.IGNORECASE)
+REQUEST_IN_MESSAGE = re.compile(
+    r"\A(Failed to predict data '.*'\. \nError: )?(Failed to enforce schema of data '.*\. Error: )?", re.DOTALL
+)
+"""What MLflow's server puts before a reason: the request as it understood it, over lines."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,7 +51,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         try:
-            _check_type(scope)
+            scope = _with_json_type(scope)
             body = await _read(receive)
             await asyncio.to_thread(_check_json, body)
         except RefusedError as refusal:
@@ -88,12 +95,17 @@ class Guard:
         return messages
 
 
-def _check_type(scope: Mapping[str, Any]) -> None:
-    """Raise RefusedError unless the request says that it is JSON in UTF-8."""
+def _with_json_type(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return a request that says plainly that it is JSON: MLflow's server knows no capitals or quotes in a type.
+
+    Raises:
+        RefusedError: it does not say that it is JSON in UTF-8.
+    """
     given = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
-    kind, _, parameters = given.partition(";")
-    if kind.strip().lower() != "application/json" or parameters.strip().lower() not in ("", "charset=utf-8"):
-        raise RefusedError(415, f"Content-Type = {shorten(given)}: must be application/json")
+    if not JSON_IN_UTF8.fullmatch(given.strip()):
+        raise RefusedError(415, f"Content-Type = {shorten(given)}: must be {JSON}")
+    others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+    return {**scope, "headers": [*others, (b"content-type", JSON.encode())]}
 
 
 async def _read(receive: Receive) -> bytes:
@@ -131,7 +143,7 @@ def _mended(content: bytes) -> bytes:
         code, message = str(found["error_code"]), str(found["message"])
     except (ValueError, LookupError, TypeError):
         code, message = "INTERNAL_ERROR", content.decode("utf-8", "replace")
-    return _in_a_line(code, message.rpartition("Error: ")[2])
+    return _in_a_line(code, REQUEST_IN_MESSAGE.sub("", message) or "the request failed; see the log")
 
 
 def _in_a_line(code: str, message: str) -> bytes:
@@ -139,6 +151,6 @@ def _in_a_line(code: str, message: str) -> bytes:
 
 
 async def _answer(send: Send, status: int, content: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    headers = [(b"content-type", JSON.encode()), (b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -8,14 +8,13 @@ from typing import Any
 import mlflow
 import pytest
 from fastapi.testclient import TestClient
-from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.pyfunc import scoring_server
 
 from stages.core.errors import InputError
 from stages.editing.editor import Editor
 from stages.editing.pictures import encode_picture
 from stages.tracking import guard, store
-from stages.tracking.deadline import GIVEN_UP
+from stages.tracking.deadline import GIVEN_UP, IS_SERVED
 from stages.tracking.guard import Guard
 from tests.support.registered import EXAMPLE
 
@@ -28,7 +27,7 @@ REQUEST = {"dataframe_records": [ROW], "params": {"mask_mode": "none"}}
 def app(registered_project):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(registered_project)
-        patch.setenv(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name, "true")
+        patch.setenv(IS_SERVED, "true")
         store.connect()
         yield Guard(scoring_server.init(mlflow.pyfunc.load_model("models:/iedit@champion")))
 
@@ -50,6 +49,26 @@ def test_a_request_is_answered_as_by_mlflow(client, app):
 
 
 @pytest.mark.parametrize(
+    "kind", ['application/json; charset="UTF-8"', "application/json;charset=utf-8", "Application/JSON", "application/json ;"]
+)
+def test_json_in_utf8_is_taken_however_it_is_written(client, kind):
+    answer = client.post("/invocations", content=json.dumps(REQUEST), headers={"content-type": kind})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("value", ["Error: foo", ". Error: foo", "\nError: foo", "Traceback Error: foo"])
+def test_a_value_that_looks_like_an_error_is_kept(client, value):
+    answer = client.post("/invocations", json=REQUEST | {"params": {"mask_mode": value}})
+    assert answer.json()["message"] == f"mask_mode = {value!r}: allowed are predicted, given, none"
+
+
+@pytest.mark.parametrize("value", ["Error: foo", "\nError: foo"])
+def test_a_column_that_looks_like_an_error_is_not_repeated(client, value):
+    answer = client.post("/invocations", json={"dataframe_records": [{"prompt": value}]})
+    assert answer.json()["message"].startswith("Model is missing inputs ['image']")
+
+
+@pytest.mark.parametrize(
     ("content", "headers", "status", "message"),
     [
         (json.dumps(REQUEST), {}, 415, "Content-Type = '': must be application/json"),
@@ -60,6 +79,7 @@ def test_a_request_is_answered_as_by_mlflow(client, app):
             415,
             "Content-Type = 'application/json; charset",
         ),
+        (json.dumps(REQUEST), {"content-type": 'application/json; charset="utf-8'}, 415, "Content-Type = 'application/json; "),
         ("image,prompt\na,b", {"content-type": "application/vnd.apache.parquet"}, 415, "Content-Type = "),
         ("", JSON, 400, "the request is not JSON: Expecting value"),
         ("no JSON", JSON, 400, "the request is not JSON: Expecting value"),
@@ -110,6 +130,7 @@ def test_an_error_of_the_application_is_one_line(caplog):
 
     answer = TestClient(Guard(broken)).post("/invocations", json=REQUEST)
     assert (answer.status_code, answer.json()["error_code"]) == (500, "INTERNAL_ERROR")
+    assert answer.json()["message"] == "the request failed; see the log"
     assert "/a/path" not in answer.text
     assert "/a/path" in caplog.text
 
