@@ -107,6 +107,7 @@ def test_bad_captions_are_dropped_by_reason(folder, params):
         Dropped.TOO_LONG: 1,
         Dropped.NOT_ENGLISH: 2,
         Dropped.NOTHING_TO_CHANGE: 1,
+        Dropped.EMPTY: 1,
     }
 
 

@@ -121,6 +121,7 @@ def cut(commit: str) -> tuple[str, str]:
 
 def dvc(*arguments: str, fails: bool = False) -> str:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    environment["PYTHONPATH"] = str(ROOT)  # here is a part of the package alone
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert bool(done.returncode) is fails, done.stdout + done.stderr

@@ -13,12 +13,19 @@ import pytest
 
 from stages.core.errors import InputError
 from stages.core.shards import SERIAL
+from tests.support import ROOT
 from tests.support.drivers import end_driver_by
 from tests.support.harness import wait_for
 from tests.support.workers import RAY, outputs, upper_case
 
 TEXTS = ["a", "b", "die once", "b", "e"]
 pytestmark = pytest.mark.usefixtures("workplace")
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """Let actors import the worker of these tests; a stage's own workers are in the installed package."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 @pytest.fixture
