@@ -8,13 +8,18 @@ import pytest
 
 from tests.support import harness
 
+FORKING = ("tests/stages/training/test_loader.py",)
 LONGEST = ("tests/stages/core/test_interruption.py", "tests/ops/", "tests/test_end_to_end.py", "tests/flows/")
+FIRST = (*FORKING, *LONGEST)
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest files: two processes share the tests by file, and should end together."""
-    place = {path: number for number, path in enumerate(LONGEST)}
-    items.sort(key=lambda item: next((place[path] for path in LONGEST if item.nodeid.startswith(path)), len(LONGEST)))
+    """Begin with what forks this process, before Ray and Prefect start their threads in it, and then with the longest files.
+
+    Two processes share the tests by file, and should end together.
+    """
+    place = {path: number for number, path in enumerate(FIRST)}
+    items.sort(key=lambda item: next((place[path] for path in FIRST if item.nodeid.startswith(path)), len(FIRST)))
 
 
 def forget_store():
