@@ -5,11 +5,9 @@ A :class:`Corpus` holds the folder's path only, so it travels to worker processe
 
 import json
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.common.ahead import call_ahead
 from stages.common.parquet import read_columns
 from stages.core.errors import InputError
 from stages.core.paths import CORPUS
@@ -101,17 +100,7 @@ class Corpus:
 
     def read_ahead(self, keys: Iterable[str]) -> Iterator[Image.Image]:
         """Yield the pictures of ``keys`` in order; a thread decodes ahead."""
-        pool = ThreadPoolExecutor(1)
-        ahead: deque[Future[Image.Image]] = deque()
-        try:
-            for key in keys:
-                ahead.append(pool.submit(self.image, key))
-                if len(ahead) > AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return call_ahead((partial(self.image, key) for key in keys), AHEAD)
 
     def _tar(self, shard: str) -> Path:
         return self.folder / f"{shard}.tar"

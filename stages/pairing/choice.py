@@ -34,7 +34,7 @@ class Chooser:
         """Return the choice for the next shard of edits.
 
         Args:
-            candidates: of the shard's edits.
+            candidates: the candidates of the shard's edits, best first.
             first_row: the row of the pool's first image among all images.
         """
         uses, limit = self._uses, self._max_uses

@@ -223,7 +223,7 @@ def measure_pools(images: int, config: Retrieve, pools: Sequence[int]) -> list[d
     """Return what ``retrieve.pool_shards`` costs: how near the nearest image of a pool of so many shards is, against all.
 
     Args:
-        images: of the corpus, a multiple of SHARD.
+        images: the number of images, a multiple of SHARD.
         config: the section ``retrieve``.
         pools: the sizes to try, in shards; the last one should be the whole corpus.
     """

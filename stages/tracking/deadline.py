@@ -13,7 +13,7 @@ from stages.core.errors import InputError
 IS_SERVED = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # MLflow's server sets it to "true"; its name is private in MLflow's code
 
 GIVEN_UP: ContextVar[Event | None] = ContextVar("given_up", default=None)
-"""Set for each request by :mod:`stages.tracking.guard`. MLflow's server alone does not tell a model that a client has gone."""
+"""Set for each request by :mod:`stages.tracking.guard`; without it a model cannot know that its client has gone."""
 
 
 def deadline() -> Callable[[], None]:

@@ -1,6 +1,6 @@
 """What stands before MLflow's scoring server, and mends what that server answers to requests that are not its own.
 
-It takes JSON only, answers every mistake in one line without stack traces or paths, and tells the editor when a client has
+It takes JSON only, answers every mistake in one line without stack traces or paths, and signals the editor when a client has
 gone. MLflow's server alone answers some mistakes with a traceback, and others (no content type, JSON that is nested too
 deeply) with status 500; it does not notice that a client has gone.
 """
