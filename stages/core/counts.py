@@ -5,10 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
 
-from stages.core.errors import InputError
-from stages.core.files import write_json, written_aside
+from stages.core.files import read_written, write_json, written_aside
 from stages.core.paths import LOGS
 
 COUNTS_FILE = "counts.json"
@@ -71,10 +70,4 @@ def read_counts(folder: Path) -> dict[str, dict[str, int]]:
     Raises:
         InputError: the counts are missing or damaged.
     """
-    path = folder / COUNTS_FILE
-    try:
-        return _COUNTS.validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; run the stage that writes it") from error
-    except ValidationError as error:
-        raise InputError(f"{path}: damaged; run the stage that writes it") from error
+    return read_written(folder / COUNTS_FILE, _COUNTS.validate_json)

@@ -5,12 +5,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from safetensors import SafetensorError
+
+from stages.core.errors import InputError
+
+Content = TypeVar("Content")
 
 TEMPORARY_SUFFIX = ".partial"
 SQLITE_FULL = "database or disk is full"
@@ -93,6 +98,24 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> Any:
     """Return the JSON value in ``path``."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_written(path: Path, parse: Callable[[bytes], Content]) -> Content:
+    """Return the content of a file that an earlier stage wrote.
+
+    Args:
+        path: the file.
+        parse: turns its bytes into the content, and raises pydantic's ValidationError if they are damaged.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; run the stage that writes it") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged; run the stage that writes it") from error
 
 
 def file_digest(path: Path) -> str:

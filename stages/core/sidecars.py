@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
-from stages.core.errors import InputError
+from stages.core.files import read_written
 
 SIDECAR_SUFFIX = ".done.json"
 
@@ -46,9 +46,4 @@ def read_sidecar(path: Path) -> Sidecar:
     Raises:
         InputError: it is missing or damaged.
     """
-    try:
-        return Sidecar.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; run the stage that writes it") from error
-    except ValidationError as error:
-        raise InputError(f"{path}: damaged; run the stage that writes it") from error
+    return read_written(path, Sidecar.model_validate_json)
