@@ -1,12 +1,12 @@
 """How every stage starts and ends: alone in its folder, with checked parameters, and with errors in one line."""
 
-import atexit
 import fcntl
+import multiprocessing.util
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from stages.core.errors import InputError
@@ -17,7 +17,6 @@ from stages.core.params_file import ParameterError, read_params
 from stages.core.paths import LOCK, TEMPORARY
 
 VARIABLE = "TMPDIR"  # names the folder for temporary files to child processes
-OF_MULTIPROCESSING = "pymp-"  # begins the names of multiprocessing's folders
 
 
 def run(stage: Callable[[Params], None]) -> None:
@@ -94,10 +93,13 @@ def alone(name: str, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Send temporary files of libraries and child processes to ``folder``, emptied before (after a kill) and after."""
+    """Send temporary files of libraries and child processes to ``folder``, emptied before (after a kill) and after.
+
+    Only multiprocessing keeps its sockets in the system's folder: a socket's address may have 108 bytes at most.
+    """
+    multiprocessing.util.get_temp_dir()
     remove(folder)
     folder.mkdir(parents=True)
-    atexit.register(_clear, folder.absolute())  # after multiprocessing's own exit function, which is registered later
     default, inherited = tempfile.tempdir, os.environ.get(VARIABLE)
     os.environ[VARIABLE] = tempfile.tempdir = str(folder.absolute())
     try:
@@ -108,17 +110,7 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
             del os.environ[VARIABLE]
         else:
             os.environ[VARIABLE] = inherited
-        _clear(folder)
-
-
-def _clear(folder: Path) -> None:
-    """Remove a folder of temporary files, except what multiprocessing removes itself as the process ends."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if not path.name.startswith(OF_MULTIPROCESSING):
-                remove(path)
-        with suppress(OSError):  # it is not empty yet
-            folder.rmdir()
+        remove(folder)
 
 
 def set_threads(threads: int) -> None:

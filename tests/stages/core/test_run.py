@@ -76,13 +76,18 @@ if __name__ == "__main__":
 """
 
 
-def test_processes_of_a_stage_leave_nothing_behind(workplace):
-    """The forkserver's folder is removed once, by whoever comes first, as the process ends."""
+def test_processes_of_a_stage_leave_nothing_behind(tmp_path_factory, monkeypatch):
+    """Also in a folder whose path is longer than the address of a socket may be."""
+    deep = tmp_path_factory.mktemp("deep") / ("a" * 100)
+    deep.mkdir()
+    monkeypatch.chdir(deep)
     Path("parallel.py").write_text(PARALLEL)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    ended = subprocess.run([sys.executable, "parallel.py"], capture_output=True, text=True, env=environment, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "made\n", "")
-    assert not process.TEMPORARY.exists()
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": short}
+        ended = subprocess.run([sys.executable, "parallel.py"], capture_output=True, text=True, env=environment, check=False)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "made\n", "")
+        assert not process.TEMPORARY.exists()
+        assert os.listdir(short) == []
 
 
 @pytest.mark.parametrize("variable", [None, "/var/tmp"])
