@@ -87,7 +87,7 @@ def test_processes_of_a_stage_leave_nothing_behind(tmp_path_factory, monkeypatch
         ended = subprocess.run([sys.executable, "parallel.py"], capture_output=True, text=True, env=environment, check=False)
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "made\n", "")
         assert not process.TEMPORARY.exists()
-        assert os.listdir(short) == []
+        assert list(Path(short).iterdir()) == []
 
 
 @pytest.mark.parametrize("variable", [None, "/var/tmp"])
