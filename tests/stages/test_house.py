@@ -23,9 +23,11 @@ ALLOWED: dict[str, set[str]] = {
     "pairing": {"core", "common", "models", "corpus"},
     "editing": {"core", "common", "models", "corpus", "diffusion"},
     "tracking": {"core", "common", "models", "corpus", "metrics", "editing"},
+    "serving": {"core", "common", "language", "models", "corpus", "editing", "tracking"},
     "training": {"core", "common", "models", "corpus", "diffusion", "pairing", "editing", "tracking"},
     "comparison": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "tracking"},
     "report": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "comparison"},
+    "review": {"core", "common", "models", "corpus", "pairing", "editing", "tracking", "comparison"},
     "studies": {
         *("core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "training", "comparison"),
         "report",
@@ -34,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
         *("core", "common", "language", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "tracking"),
         *("training", "comparison", "report"),
     },
-    "cli": {"core", "common", "metrics", "editing", "tracking", "comparison", "report"},
+    "cli": {"core", "common", "metrics", "editing", "tracking", "serving", "comparison", "report", "review"},
     "flows/support": {"core", "tracking", "report"},
     "flows": {"core", "tracking", "report", "flows/support"},
 }
