@@ -1,0 +1,119 @@
+"""What callers of the service send, what they get, and the errors that they meet."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from PIL import Image
+
+from stages.core.errors import InputError
+from stages.editing.request import MaskMode
+
+DEFAULT = "default"  # the model that the service was started with
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditCall:
+    """A picture and how to change it, decoded and checked."""
+
+    image: Image.Image  # RGB, any size
+    prompt: str  # describes the edited picture
+    negative_prompt: str = ""  # what it must not show
+    mask: Image.Image | None = None  # of the image's size, white where the picture may change; for MaskMode.GIVEN
+    mask_mode: MaskMode = MaskMode.PREDICTED
+    term: str | None = None  # the words of the prompt to find the mask by; None: all of it
+    source_term: str | None = None  # what to find the mask by if the picture does not show the term
+    images: int = 1  # how many results, 1 to 16
+    seed: int = 0
+    strength: float | None = None  # above 0 to 1; None, here and below: the model's own
+    guidance_scale: float | None = None  # from 1 to 100
+    steps: int | None = None  # of the whole noise schedule, 1 to 999
+    previews: bool = False  # whether Progress carries pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """A model that the service edits with."""
+
+    reference: str  # what a request names it by: "champion", "challenger", "3", "base", or the name of a folder
+    name: str  # of the registered model, or of the folder
+    version: str | None  # in the registry; None for a folder
+    max_images: int = 16  # results of one request
+    has_segmenter: bool = True  # without one there are no predicted masks
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # strength, guidance_scale, steps …: what None means in a call
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """An edit on its way."""
+
+    step: int  # denoising steps done
+    of: int
+    previews: tuple[Image.Image, ...] = ()  # one for each result, small; empty unless the call asks for them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edited:
+    """The results of an edit."""
+
+    files: tuple[bytes, ...]  # PNG files, with the settings and the mark of an edited picture in their metadata
+    mask: Image.Image | None  # "L", where the picture was allowed to change; None without a mask
+    model: ModelVersion
+    sampling: Mapping[str, Any]  # the settings that were used, the model's own included
+    seconds: float
+
+    @cached_property
+    def images(self) -> tuple[Image.Image, ...]:
+        """The results as RGB pictures, of the size of the call's; the first use decodes them, so take it in a thread."""
+        return tuple(Image.open(io.BytesIO(file)).convert("RGB") for file in self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundMask:
+    """Where an edit would take place; each an "L" picture of the call's size, white where it is."""
+
+    found: Image.Image  # where the term or the source term was found in the picture, widened as the edit would
+    draft: Image.Image | None  # what a draft of the edit adds to it
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestedTerm:
+    """A noun of a prompt, and how likely the picture shows it already."""
+
+    word: str
+    probability: float  # the highest that CLIPSeg gives to any pixel, 0 to 1
+
+
+class UnknownModelError(InputError):
+    """A request names a model that the service does not have."""
+
+
+class UnavailableError(Exception):
+    """A request cannot be answered now, but perhaps later; the message is one line.
+
+    Args:
+        message: the reason.
+        retry_after: seconds after which it is worth trying again.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BusyError(UnavailableError):
+    """Too many requests are at work, or too many came from this client."""
+
+
+class ModelUnavailableError(UnavailableError):
+    """The model is not loaded yet, has died, or the service is shutting down."""
+
+
+class DeadlineExceededError(Exception):
+    """A request was not done in time and was given up; the message is one line."""
+
+
+class EditFailedError(Exception):
+    """An edit failed for a reason that is not the request's; the message is one line, the log has more."""
