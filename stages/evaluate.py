@@ -9,8 +9,9 @@ from stages.comparison.standard import current_standard
 from stages.comparison.summary import summarise_comparison
 from stages.comparison.systems import SYSTEMS, chosen_systems, load_models
 from stages.comparison.timing import time_edits
+from stages.core.files import move_entries, remove
 from stages.core.params import Params
-from stages.core.paths import EDITED, IEDIT, REPORTS
+from stages.core.paths import EDITED, IEDIT, NEW_REPORTS, REPORTS
 from stages.models.clip import load_clip
 from stages.models.hub import identity, locate
 from stages.models.vgg import load_vgg
@@ -42,7 +43,9 @@ def evaluate(params: Params) -> None:
     scores = score_edits(samples, edits.pictures, judge, vgg, config.batch)
     metrics = summarise_comparison(params, models, cases, edits, scores)
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
-    write_evaluation(REPORTS, comparison, story, params)
+    remove(NEW_REPORTS)
+    write_evaluation(NEW_REPORTS, comparison, story, params)
+    move_entries(NEW_REPORTS, REPORTS)
     seconds = None
     if edits.counts.done:
         seconds = time_edits(samples[0], {name: systems[name] for name in SYSTEMS}, models.tuned, params)

@@ -83,6 +83,20 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def move_entries(folder: Path, to: Path) -> None:
+    """Move all files and folders of ``folder`` into ``to``, where each replaces what has its name; others stay.
+
+    Args:
+        folder: on the file system of ``to``; removed.
+        to: made if it is missing.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    for entry in sorted(folder.iterdir()):
+        remove(to / entry.name)
+        entry.replace(to / entry.name)
+    folder.rmdir()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON with sorted keys and a final newline, whole or not at all."""
     with written_aside(path) as temporary:

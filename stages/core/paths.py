@@ -43,6 +43,7 @@ ABLATION = LOGS / "ablation"  # scores of the finished trainings of Table 2, and
 DIGESTS = LOGS / "digests"  # of files, by size, times and inode; a cache
 LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
+NEW_REPORTS = LOGS / "reports"  # of an evaluation that writes them; they replace those of the last one together
 NLTK_DATA = Path("data/nltk")  # where NLTK looks for WORDNET
 
 CONF = Path("conf")  # what params.yaml is composed from

@@ -41,6 +41,12 @@ def test_every_stage_depends_on_every_file_of_its_models():
         }, name
 
 
+def test_no_output_is_removed_before_its_stage_runs():
+    """So that a stage can reuse it, and one that fails leaves what it had."""
+    outs = [out for name in STAGES for kind in ("outs", "metrics") for out in PIPELINE[name].get(kind, [])]
+    assert [out for out in outs if not isinstance(out, dict) or not all(each.get("persist") for each in out.values())] == []
+
+
 def test_every_stage_names_the_parameters_that_it_reads():
     """As its own module reads them; those that decide no output are `execution` and `threads`."""
     for name in STAGES[: STAGES.index("train")]:  # the stages that make the training set

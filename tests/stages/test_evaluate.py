@@ -20,7 +20,7 @@ from stages.comparison.standard import current_standard
 from stages.core.errors import InputError
 from stages.core.files import read_json, write_json
 from stages.core.params import Params
-from stages.core.paths import EDITED, EDITS, EVALUATION, IEDIT, LOGS, REPORTS, TRAINING_SET
+from stages.core.paths import EDITED, EDITS, EVALUATION, IEDIT, LOGS, NEW_REPORTS, REPORTS, TRAINING_SET
 from stages.corpus.samples import write_edits
 from stages.evaluate import evaluate
 from stages.instruct import instruct
@@ -163,6 +163,24 @@ def test_a_second_run_edits_nothing_and_reports_the_same(copied, evaluated):
     assert {name for name in REPORTED if (before / name).read_bytes() != (REPORTS / name).read_bytes()} == set()
     assert contents(EDITED) == kept
     assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit at the strength of iEdit-M
+
+
+@pytest.mark.parametrize("failing", ["edit_cases", "write_report"])
+def test_an_evaluation_that_fails_leaves_the_last_results(copied, monkeypatch, failing):
+    def fail(*_, **__):
+        raise KeyboardInterrupt
+
+    before = contents(REPORTS)
+    NEW_REPORTS.mkdir()
+    (NEW_REPORTS / "left by a kill").touch()
+    room = "stages.evaluate" if failing == "edit_cases" else "stages.report.evaluation"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"{room}.{failing}", fail)
+        evaluate(copied.params)
+    assert contents(REPORTS) == before
+    evaluate(copied.params)
+    assert {name: content for name, (content, _) in contents(REPORTS).items()} == {name: before[name][0] for name in before}
+    assert not NEW_REPORTS.exists()
 
 
 def test_another_model_remakes_only_its_own_edits(copied, models):
