@@ -14,6 +14,7 @@ from prefect.tasks import Task
 from flows.support import artifacts
 from flows.support.dag import has_remote
 from flows.support.process import CommandError, run_command
+from flows.support.stale_locks import release_stale_locks
 from stages.core.errors import InputError
 
 RETRY_SECONDS = (30, 120, 600, 1800)  # a lock may be held for a whole run, a server may be away for hours
@@ -74,7 +75,9 @@ def push_data() -> None:
 
 
 def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) -> None:
-    """Run a DVC command as :func:`run_logged` does."""
+    """Run a DVC command as :func:`run_logged` does, after releasing locks whose holders have ended."""
+    for holder in release_stale_locks():
+        get_run_logger().warning("released the lock of a DVC command that has ended: %s", holder)
     run_logged([sys.executable, "-m", "dvc", *arguments], on_line)
 
 

@@ -174,9 +174,10 @@ def test_an_evaluation_that_fails_leaves_the_last_results(copied, monkeypatch, f
     NEW_REPORTS.mkdir()
     (NEW_REPORTS / "left by a kill").touch()
     room = "stages.evaluate" if failing == "edit_cases" else "stages.report.evaluation"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(f"{room}.{failing}", fail)
-        evaluate(copied.params)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(copied.params)
     assert contents(REPORTS) == before
     evaluate(copied.params)
     assert {name: content for name, (content, _) in contents(REPORTS).items()} == {name: before[name][0] for name in before}

@@ -12,8 +12,18 @@ from tests.support import ROOT
 FILE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PATHS = {name: value for name, value in vars(paths).items() if isinstance(value, Path)}
 UNTRACKED = {  # not tracked by DVC, or only folders of tracked paths
-    *("REFERENCE", "REPORTS", "ENCODED", "IEDIT_UNFINISHED", "INSTRUCT_PIX2PIX_UNFINISHED", "LOGS", "LOCK", "TEMPORARY", "NEW_REPORTS"),
-    *("ABLATION", "DIGESTS"),
+    *(
+        "REFERENCE",
+        "REPORTS",
+        "ENCODED",
+        "IEDIT_UNFINISHED",
+        "INSTRUCT_PIX2PIX_UNFINISHED",
+        "LOGS",
+        "LOCK",
+        "TEMPORARY",
+        "NEW_REPORTS",
+    ),
+    *("ABLATION", "DIGESTS", "NEW_REPORTS"),
     *("EDITED", "EDITED_REGISTERED", "GENERATED_CASES", "EDITED_GENERATED", "EDITED_TRIALS", "EDITED_TRADEOFF"),
     *("EDITED_ABLATION", "NLTK_DATA", "CONF", "DVC_FILE", "LOCK_FILE", "PARAMS_FILE"),
 }

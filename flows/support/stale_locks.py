@@ -1,0 +1,59 @@
+"""Locks of DVC that outlived the process which held them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from dvc.fs import localfs
+from dvc.repo import Repo
+from dvc.rwlock import RWLOCK_FILE, _edit_rwlock
+
+# In seconds. A process starts before it writes its lock; the clocks of processes and files differ by less than this.
+CLOCK_DIFFERENCE = 2
+
+
+def release_stale_locks() -> list[str]:
+    """Release DVC's locks of files whose holder has ended though another process has its id now; return what held them.
+
+    DVC releases the lock of a process id that nobody has. An id that was given away again, as happens soon in a
+    container, would block every run until somebody removed the file of locks. The id belongs to another process if that
+    one started after the file was written last, or runs another command than the one that took the lock.
+
+    Returns:
+        A line for each holder: its process id and its command.
+
+    Raises:
+        DvcException: the file of locks is damaged, or another command edits it and does not end.
+    """
+    with Repo() as repo:
+        folder, hardlink = str(repo.tmp_dir), bool(repo.config["core"].get("hardlink_lock"))
+    file = Path(folder) / RWLOCK_FILE
+    if not file.is_file():
+        return []
+    written = file.stat().st_mtime
+    with _edit_rwlock(folder, localfs, hardlink) as locks:
+        holders = [*locks["write"].values(), *(holder for readers in locks["read"].values() for holder in readers)]
+        stale = [holder for holder in holders if _has_ended(holder, written)]
+        if stale:
+            locks["write"] = {path: holder for path, holder in locks["write"].items() if holder not in stale}
+            kept = {path: [each for each in readers if each not in stale] for path, readers in locks["read"].items()}
+            locks["read"] = {path: readers for path, readers in kept.items() if readers}
+    return sorted({f"process {holder['pid']}, {holder['cmd']}" for holder in stale})
+
+
+def _has_ended(holder: Mapping[str, Any], written: float) -> bool:
+    """Return whether the process that took a lock is surely not the one that has its id now.
+
+    Args:
+        holder: its process id and its command, which is ``sys.argv`` joined by spaces.
+        written: when the file of locks was written last, in seconds since the epoch.
+    """
+    try:
+        process = psutil.Process(holder["pid"])
+        arguments = holder["cmd"].partition(" ")[2]
+        return process.create_time() > written + CLOCK_DIFFERENCE or not " ".join(process.cmdline()).endswith(arguments)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:  # of another user, so it cannot be told
+        return False

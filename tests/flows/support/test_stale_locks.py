@@ -1,0 +1,54 @@
+"""Locks of DVC whose holders have ended are released, and no other."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from dvc.fs import localfs
+from dvc.lock import LockError
+from dvc.rwlock import rwlock
+
+from flows.support.stale_locks import release_stale_locks
+
+FILE = Path(".dvc/tmp/rwlock")
+OURS = " ".join(["pytest", *psutil.Process().cmdline()[-1:]])
+"""A command as DVC would note it for this process."""
+
+
+def hold(pid: int, command: str) -> None:
+    """Write locks as a DVC command leaves them that was killed."""
+    holder = {"pid": pid, "cmd": command}
+    FILE.write_text(json.dumps({"write": {"data": holder}, "read": {"models": [holder, {"pid": os.getpid(), "cmd": OURS}]}}))
+
+
+def test_a_lock_is_released_whose_process_id_another_has(dvc_project):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        hold(other.pid, "/usr/bin/dvc repro train")
+        with pytest.raises(LockError), rwlock(".dvc/tmp", localfs, "dvc repro", ["data"], [], hardlink=False):
+            pass
+        assert release_stale_locks() == [f"process {other.pid}, /usr/bin/dvc repro train"]
+        with rwlock(".dvc/tmp", localfs, "dvc repro", ["data"], [], hardlink=False):
+            pass
+        other.communicate(b"\n")
+    assert json.loads(FILE.read_text())["read"] == {"models": [{"pid": os.getpid(), "cmd": OURS}]}
+    assert release_stale_locks() == []
+
+
+def test_a_lock_is_released_whose_holder_started_after_it(dvc_project):
+    hold(os.getpid(), OURS)
+    long_ago = time.time() - 10 * 365 * 86400
+    os.utime(FILE, (long_ago, long_ago))
+    assert release_stale_locks() == [f"process {os.getpid()}, {OURS}"]
+
+
+def test_a_lock_of_a_living_command_stays(dvc_project):
+    FILE.unlink(missing_ok=True)
+    assert release_stale_locks() == []
+    with rwlock(".dvc/tmp", localfs, OURS, [], ["data"], hardlink=False):
+        assert release_stale_locks() == []
+        assert "data" in json.loads(FILE.read_text())["write"]
