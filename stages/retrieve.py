@@ -1,7 +1,8 @@
 """Stage retrieve: find a pseudo-target for every edit with CLIP embeddings and FAISS (section 3.1).
 
 Shard by shard it embeds images and texts, builds an index for each pool of images, and searches the candidates of every edit.
-Then one pass in the order of the corpus chooses among them, because an image may be a target only so often.
+Then one pass in the order of the corpus chooses among them, because an image may be a target only so often. What reviewers
+have dropped is not chosen, and what they have mended has their prompt.
 """
 
 import math
@@ -17,7 +18,7 @@ from stages.common.parquet import read_table, write_table
 from stages.core.errors import InputError
 from stages.core.files import read_json, value_digest
 from stages.core.params import Params
-from stages.core.paths import CORPUS, EDITS, HELD_OUT, PAIRS
+from stages.core.paths import CORPUS, DECISIONS, EDITS, HELD_OUT, PAIRS
 from stages.core.provenance import source_digest
 from stages.core.shards import (
     SERIAL,
@@ -37,11 +38,13 @@ from stages.corpus.corpus import Corpus
 from stages.pairing import recall
 from stages.pairing.choice import Choice, Chooser
 from stages.pairing.columns import EDIT_COLUMNS, EDITS_TABLE, PAIR_COLUMNS, SCORES
+from stages.pairing.decisions import Decision, Mended, latest_decisions
 from stages.pairing.embedding_worker import embed_shards
 from stages.pairing.embeddings import IMAGES, Pool, divide, images_path, texts_path
 from stages.pairing.index import INDEX, SHARDS, IndexWorker
 from stages.pairing.neighbours import SUFFIX, CandidateWorker, read_candidates
 from stages.pairing.recall import RecallWorker
+from stages.pairing.reviewed import Review
 from stages.pairing.split import held_out_rows, smallest_component
 
 EMBEDDINGS = PAIRS / "embeddings"
@@ -57,6 +60,7 @@ def retrieve(params: Params) -> None:
         InputError: an input is missing or damaged, the index cannot be built, or no pair is held out though the evaluation
             reads the held-out pairs.
     """
+    review = Review(latest_decisions(DECISIONS))  # before anything that takes long
     embedding = embed_shards(params.retrieve, Corpus(CORPUS), EDITS, EMBEDDINGS, params.execution)
     shards = [path.stem for path in list_shards(EDITS, ".parquet")]
     pools = divide(shards, params.retrieve.pool_shards)
@@ -64,7 +68,7 @@ def retrieve(params: Params) -> None:
     _search(pools, params)
 
     images = Pool(EMBEDDINGS, tuple((shard, count_samples(images_path(EMBEDDINGS, shard), IMAGES)) for shard in shards))
-    choices = _choose(pools, images, params.retrieve.max_uses)
+    choices = _choose(pools, images, params.retrieve.max_uses, review)
     held_out = _hold_out(choices, images, params)
     counts = _write_pairs(choices, held_out, images)
     counts.done, counts.reused = counts.done + counts.reused, 0
@@ -73,6 +77,7 @@ def retrieve(params: Params) -> None:
     pass_on_counts(counts, PAIRS, EDITS)
     counts.report()
     print(f"  of the pairs, {sum(each.sum() for each in held_out):,} are held out")
+    _report_unseen(review.unseen())
 
 
 def _build_indexes(pools: Sequence[Sequence[str]], params: Params) -> None:
@@ -142,14 +147,16 @@ class _ShardPairs:
     choice: Choice
     sources: NDArray[np.int64]  # (p,)
     targets: NDArray[np.int64]  # (p,)
+    mended: dict[int, Mended]  # the pairs with another prompt, by their place among the p
 
     def digest(self, images: Pool) -> str:
         """Return a digest of everything that decides the pairs besides the edits and their candidates."""
         chosen = [self.choice.edits.tolist(), self.choice.picks.tolist(), images.keys(self.targets)]
-        return value_digest([*chosen, dict(self.choice.dropped)])
+        mended = {str(place): texts.model_dump() for place, texts in self.mended.items()}
+        return value_digest([*chosen, dict(self.choice.dropped), mended])
 
 
-def _choose(pools: Sequence[Sequence[str]], images: Pool, max_uses: int) -> list[_ShardPairs]:
+def _choose(pools: Sequence[Sequence[str]], images: Pool, max_uses: int, review: Review) -> list[_ShardPairs]:
     """Choose the target of every edit, shard by shard."""
     chooser = Chooser(len(images), max_uses)
     chosen = []
@@ -157,10 +164,15 @@ def _choose(pools: Sequence[Sequence[str]], images: Pool, max_uses: int) -> list
         first = images.first_row(pool[0])
         for shard in pool:
             candidates = read_candidates(CANDIDATES / f"{shard}{SUFFIX}")
-            choice = chooser.choose(candidates, first)
-            sources = images.first_row(shard) + read_arrays(texts_path(EMBEDDINGS, shard))["sources"][choice.edits]
+            sources = images.first_row(shard) + read_arrays(texts_path(EMBEDDINGS, shard))["sources"]
+            reviewed = review.of_shard(EDITS / f"{shard}.parquet", candidates, sources, first, images)
+            choice = chooser.choose(candidates, first, reviewed.dropped)
             targets = first + candidates.targets[choice.picks]
-            chosen.append(_ShardPairs(shard=shard, choice=choice, sources=sources, targets=targets))
+            picks = enumerate(choice.picks.tolist())
+            mended = {place: reviewed.mended[pick] for place, pick in picks if pick in reviewed.mended}
+            chosen.append(
+                _ShardPairs(shard=shard, choice=choice, sources=sources[choice.edits], targets=targets, mended=mended)
+            )
     return chosen
 
 
@@ -197,6 +209,8 @@ def _write_pairs(chosen: Sequence[_ShardPairs], held_out: Sequence[NDArray[np.bo
             | dict(zip(SCORES, cosines, strict=True))
             for edit, target, is_aside, cosines in zip(each.choice.edits, images.keys(each.targets), aside, scores, strict=True)
         ]
+        for place, mended in each.mended.items():
+            rows[place] |= mended.model_dump()
         write_table(files.output, rows, PAIR_COLUMNS)
         return ShardResult(done=len(rows), dropped=each.choice.dropped)
 
@@ -218,6 +232,16 @@ def _write_pairs(chosen: Sequence[_ShardPairs], held_out: Sequence[NDArray[np.bo
         worker=InProcess(work),
         execution=SERIAL,
     )
+
+
+def _report_unseen(decisions: Sequence[Decision]) -> None:
+    """Print which decisions are about no candidate of this run, so that they changed nothing."""
+    if decisions:
+        first = decisions[0]
+        print(
+            f"  {len(decisions):,} decisions of {DECISIONS} are about pairs that are no candidates now,"
+            f" such as {first.key} → {first.target_key} {first.prompt!r}"
+        )
 
 
 def _recall_of(pools: Sequence[Sequence[str]]) -> dict[str, float]:

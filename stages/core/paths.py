@@ -47,4 +47,5 @@ NEW_REPORTS = LOGS / "reports"  # of an evaluation that writes them; they replac
 NLTK_DATA = Path("data/nltk")  # where NLTK looks for WORDNET
 
 CONF = Path("conf")  # what params.yaml is composed from
+DECISIONS = CONF / "review.jsonl"  # reviewers' decisions about pairs; tracked by git, read by retrieve
 DVC_FILE, LOCK_FILE, PARAMS_FILE = Path("dvc.yaml"), Path("dvc.lock"), Path("params.yaml")

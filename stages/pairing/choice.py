@@ -3,6 +3,7 @@
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from stages.pairing.neighbours import OBJECTIONS, Candidates
 
 USED = "target used too often"
 ALONE = "no other image"
+REVIEWED = "pair dropped in review"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,13 @@ class Chooser:
         self._uses = array("L", bytes(images * array("L").itemsize))
         self._max_uses = max_uses
 
-    def choose(self, candidates: Candidates, first_row: int) -> Choice:
+    def choose(self, candidates: Candidates, first_row: int, refused: AbstractSet[int] = frozenset()) -> Choice:
         """Return the choice for the next shard of edits.
 
         Args:
             candidates: the candidates of the shard's edits, best first.
             first_row: the row of the pool's first image among all images.
+            refused: candidates that reviewers have dropped, by their rows.
         """
         uses, limit = self._uses, self._max_uses
         targets = (candidates.targets + first_row).tolist()
@@ -43,13 +46,14 @@ class Chooser:
         start = 0
         for edit, end in enumerate(candidates.ends.tolist()):
             for pick in range(start, end):
-                if uses[targets[pick]] < limit:
+                if uses[targets[pick]] < limit and pick not in refused:
                     uses[targets[pick]] += 1
                     edits.append(edit)
                     picks.append(pick)
                     break
             else:
-                dropped[_reason(candidates.objections[edit].tolist(), end - start)] += 1
+                is_reviewed = not refused.isdisjoint(range(start, end))
+                dropped[REVIEWED if is_reviewed else _reason(candidates.objections[edit].tolist(), end - start)] += 1
             start = end
         return Choice(edits=np.array(edits, np.int64), picks=np.array(picks, np.int64), dropped=dropped)
 

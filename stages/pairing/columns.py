@@ -8,7 +8,7 @@ TEXT_COLUMNS = ("caption", "edit_prompt")
 """The texts of an edit that are embedded."""
 
 SCORES = ("query", "image_image", "text_image", "text_source", "directional")
-"""Cosines of a pair, see :class:`stages.pairing.neighbours.Pair`."""
+"""Cosines that a pair was chosen by, see :mod:`stages.pairing.neighbours`; a prompt that a reviewer has mended changes none."""
 
 PAIR_COLUMNS = {
     "key": "string",

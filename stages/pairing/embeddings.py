@@ -54,6 +54,12 @@ def read_keys(path: Path, rows: NDArray[np.int64]) -> list[str]:
     return [key.tobytes().rstrip(b"\0").decode() for key in keys[rows]]
 
 
+def read_digests(path: Path, rows: NDArray[np.int64]) -> list[str]:
+    """Return the digests of the pixels, in hexadecimal, at some rows of a shard's file of images."""
+    digests: NDArray[np.uint8] = map_arrays(path)["digests"]
+    return [digest.tobytes().hex() for digest in digests[rows]]
+
+
 @dataclass(frozen=True)
 class Pool:
     """The embedded images of some shards; a row is a place among all of them, in the order of the shards."""
@@ -113,11 +119,19 @@ class Pool:
 
     def keys(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the keys of the images at ``rows`` (n,)."""
+        return self._texts(rows, read_keys)
+
+    def digests(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the digests of the pixels of the images at ``rows`` (n,), in hexadecimal."""
+        return self._texts(rows, read_digests)
+
+    def _texts(self, rows: NDArray[np.int64], read: Callable[[Path, NDArray[np.int64]], list[str]]) -> list[str]:
+        """Return a text for each of ``rows``; ``read`` returns those of some rows of one shard's file of images."""
         found = [""] * len(rows)
         for shard, places in self._by_shard(rows):
-            keys = read_keys(images_path(self.folder, self.shards[shard][0]), rows[places] - self.starts[shard])
-            for place, key in zip(places.tolist(), keys, strict=True):
-                found[place] = key
+            texts = read(images_path(self.folder, self.shards[shard][0]), rows[places] - self.starts[shard])
+            for place, text in zip(places.tolist(), texts, strict=True):
+                found[place] = text
         return found
 
     def _by_shard(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:

@@ -25,7 +25,7 @@ UNTRACKED = {  # not tracked by DVC, or only folders of tracked paths
     ),
     *("ABLATION", "DIGESTS", "NEW_REPORTS"),
     *("EDITED", "EDITED_REGISTERED", "GENERATED_CASES", "EDITED_GENERATED", "EDITED_TRIALS", "EDITED_TRADEOFF"),
-    *("EDITED_ABLATION", "NLTK_DATA", "CONF", "DVC_FILE", "LOCK_FILE", "PARAMS_FILE"),
+    *("EDITED_ABLATION", "NLTK_DATA", "CONF", "DECISIONS", "DVC_FILE", "LOCK_FILE", "PARAMS_FILE"),
 }
 TRACKED = {value for name, value in PATHS.items() if name not in UNTRACKED}
 FOLDERS = {Path("data"), Path("models"), Path("reports"), Path("logs")}
@@ -54,6 +54,11 @@ def test_every_dependency_on_data_is_a_known_path():
     known = {*TRACKED, paths.NLTK_DATA}
     assert {path for path in made if not known.intersection([path, *path.parents])} == set()
     assert {path for path in made if paths.NLTK_DATA not in path.parents} <= {*OUTS, *(paths.CODE / path.name for path in made)}
+
+
+def test_retrieve_depends_on_the_decisions_of_reviewers():
+    assert paths.DECISIONS in paths_of(FILE["stages"]["retrieve"], "deps")
+    assert (ROOT / paths.DECISIONS).is_file()  # DVC stops at a missing dependency, so an empty one is committed
 
 
 def test_every_plot_is_of_a_known_path():

@@ -1,0 +1,134 @@
+"""Reviewers' decisions about pairs: a file that git tracks, one JSON object a line, and lines are only ever added.
+
+A pair is known by its pictures and its prompt, not by keys: keys move when images come or go. Of several decisions about a
+pair the latest counts, so the files of two reviewers merge line by line, in any order.
+"""
+
+import fcntl
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stages.common.text import one_line
+from stages.core.errors import InputError, cut
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Line = Annotated[str, Field(max_length=500)]
+
+
+class PairId(NamedTuple):
+    """What a pair is known by."""
+
+    source: str  # digest of the picture's pixels, as in the corpus
+    target: str
+    prompt: str  # as the stage mutate wrote it
+
+
+class Verdict(StrEnum):
+    """What a reviewer says about a pair."""
+
+    KEEP = "keep"
+    DROP = "drop"  # the candidate is no target for this edit; the next one may be
+    MEND = "mend"  # the pair stays, with another prompt
+    UNDECIDED = "undecided"  # takes an earlier decision back
+
+
+class Mended(BaseModel):
+    """A prompt that a reviewer has corrected, and what it changes in the caption: columns of a table of edits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    edit_prompt: Annotated[Line, Field(min_length=1)]
+    source_term: Annotated[Line, Field(min_length=1)]
+    target_term: Annotated[Line, Field(min_length=1)]
+    relation: Annotated[Line, Field(min_length=1)]
+    source_diff: Annotated[Line, Field(min_length=1)]
+    target_diff: Annotated[Line, Field(min_length=1)]
+
+
+class Decision(BaseModel):
+    """A line of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    key: Line  # of the source when it was reviewed; for readers, as is the target's
+    target_key: Line
+    prompt: Annotated[str, Field(min_length=1)]
+    decision: Verdict
+    mended: Mended | None = None
+    remark: Line = ""
+    reviewer: Line = ""
+    time: AwareDatetime
+    source: Digest
+    target: Digest
+
+    @property
+    def pair(self) -> PairId:
+        """The pair that the decision is about."""
+        return PairId(self.source, self.target, self.prompt)
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if (self.mended is not None) != (self.decision is Verdict.MEND):
+            raise ValueError("`mended` belongs to the decision mend, and only to it")
+        texts = [self.key, self.target_key, self.remark, self.reviewer, *(self.mended.model_dump().values() if self.mended else ())]
+        if any(text != one_line(text) for text in texts):
+            raise ValueError("texts must be single lines without control characters")
+        return self
+
+
+def read_decisions(path: Path) -> list[Decision]:
+    """Return all decisions, oldest first; a missing file has none.
+
+    Raises:
+        InputError: a line is damaged, or the last one was cut off.
+    """
+    if not path.is_file():
+        return []
+    decisions = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if line.strip():
+            decisions.append(_parse(path, number, line))
+    return sorted(decisions, key=lambda decision: decision.time)
+
+
+def latest_decisions(path: Path) -> dict[PairId, Decision]:
+    """Return the decision that counts for each pair that has one.
+
+    Raises:
+        InputError: see :func:`read_decisions`.
+    """
+    latest = {decision.pair: decision for decision in read_decisions(path)}
+    return {pair: decision for pair, decision in latest.items() if decision.decision is not Verdict.UNDECIDED}
+
+
+def append_decision(path: Path, decision: Decision) -> None:
+    """Write a decision at the end of the file, on disk before this returns; several reviewers may write at once.
+
+    Raises:
+        InputError: the last line was cut off, so that the decision would become a part of it.
+    """
+    line = decision.model_dump_json(exclude_defaults=True).encode() + b"\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = file.seek(0, os.SEEK_END)
+        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+            raise InputError(f"{path}: its last line was cut off; end it with a line break if it is whole, or delete it")
+        file.write(line)
+        os.fsync(file.fileno())
+
+
+def _parse(path: Path, number: int, line: bytes) -> Decision:
+    try:
+        return Decision.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"])) or "the line"
+        raise InputError(
+            f"{path}: line {number} is cut off or damaged, {what}: {first['msg']}: {cut(line.decode(errors='replace'))!r};"
+            " mend or delete it, and review that pair again"
+        ) from error
