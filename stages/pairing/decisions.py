@@ -74,8 +74,8 @@ class Decision(BaseModel):
     def _has_what_it_needs(self) -> Self:
         if (self.mended is not None) != (self.decision is Verdict.MEND):
             raise ValueError("`mended` belongs to the decision mend, and only to it")
-        texts = [self.key, self.target_key, self.remark, self.reviewer, *(self.mended.model_dump().values() if self.mended else ())]
-        if any(text != one_line(text) for text in texts):
+        mended = [] if self.mended is None else list(self.mended.model_dump().values())
+        if any(text != one_line(text) for text in [self.key, self.target_key, self.remark, self.reviewer, *mended]):
             raise ValueError("texts must be single lines without control characters")
         return self
 
