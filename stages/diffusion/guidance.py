@@ -28,7 +28,7 @@ def with_guidance(
     Args:
         predict_noise: ε_θ, the U-Net.
         prompt: text embeddings, (n, context, d).
-        empty_prompt: text embedding of the empty prompt, (1, context, d).
+        empty_prompt: text embeddings of what guidance leads away from, usually the empty prompt, (1 or n, context, d).
         scale: 1, or less, is no guidance; the empty prompt is not evaluated then.
     """
     if scale <= 1:

@@ -1,5 +1,8 @@
 """SDEdit (Meng et al. 2022) with classifier-free guidance, and the paper's masked variant (Eq 13)."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -9,8 +12,25 @@ from torch import Tensor
 from stages.common.seeds import derive_seed
 from stages.core.params import Solver
 from stages.diffusion.guidance import PredictNoise, with_guidance
+from stages.diffusion.noise import alpha_at, predict_clean
 
 Scheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
+
+
+@dataclass(frozen=True)
+class Step:
+    """A denoising step that was just done."""
+
+    number: int  # from 1
+    of: int
+    estimate: Callable[[], Tensor]  # returns the edited latents as this step predicts them, (n, c, h, w), by Eq 7
+
+
+OnStep: TypeAlias = Callable[[Step], object]
+
+
+def ignore_step(_: Step) -> None:
+    """Do nothing after a step."""
 
 
 def make_scheduler(solver: Solver, model: DDIMScheduler) -> Scheduler:
@@ -39,6 +59,7 @@ def edit_latents(
     guidance_scale: float,
     mask: Tensor | None = None,
     from_noise: bool = False,
+    on_step: OnStep = ignore_step,
 ) -> Tensor:
     """Return edited latents, (n, c, h, w): SDEdit, and with a mask Eq 13: z̃_t = M̄ ⊙ z_t + M ⊙ z̃_t after each step.
 
@@ -53,13 +74,14 @@ def edit_latents(
         source: z₁, (n, c, h, w).
         noise: ε, (n, c, h, w).
         prompt: text embeddings, (n, context, d).
-        empty_prompt: text embedding of the empty prompt, (1, context, d).
+        empty_prompt: text embeddings of what guidance leads away from, usually the empty prompt, (1 or n, context, d).
         steps: the number of steps in the whole schedule; ``int(steps * strength)`` of them are run.
         strength: the share of the schedule that is run, in (0, 1].
         guidance_scale: the scale of classifier-free guidance; 1 is no guidance.
         mask: M, (n, 1, h, w), 1 where the edit is.
         from_noise: start from the noise alone, as diffusers' ``StableDiffusionInpaintPipeline`` does at strength 1. Even at
             the first timestep, a noised source still shows its colours.
+        on_step: called after every step; an error that it raises ends the edit.
 
     Raises:
         ValueError: no step is left to do.
@@ -74,12 +96,24 @@ def edit_latents(
     predict = with_guidance(predict_noise, prompt, empty_prompt, guidance_scale)
     latents = noise if from_noise else scheduler.add_noise(source, noise, timesteps[:1])
     for index, timestep in enumerate(timesteps):
-        latents = scheduler.step(predict(latents, timestep), timestep, latents).prev_sample
+        noisy, predicted = latents, predict(latents, timestep)
+        latents = scheduler.step(predicted, timestep, noisy).prev_sample
         if mask is not None:
             is_last = index + 1 == count
             kept = source if is_last else scheduler.add_noise(source, noise, timesteps[index + 1 : index + 2])
-            latents = torch.where(mask > 0, mask * latents + (1 - mask) * kept, kept)
+            latents = _blend(latents, kept, mask)
+        alpha = alpha_at(scheduler.alphas_cumprod, timestep.view(1).cpu()).to(source)
+        on_step(Step(index + 1, count, partial(_estimate, noisy, predicted, alpha, source, mask)))
     return latents
+
+
+def _estimate(noisy: Tensor, predicted: Tensor, alpha: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
+    clean = predict_clean(noisy, predicted, alpha)
+    return clean if mask is None else _blend(clean, source, mask)
+
+
+def _blend(edited: Tensor, kept: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask > 0, mask * edited + (1 - mask) * kept, kept)
 
 
 def draw_noise(shape: torch.Size, seed: int, *key: str | int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,13 +12,15 @@ from torch import Tensor
 from stages.core.errors import InputError, shorten
 from stages.core.params import ModelName, Sampling
 from stages.diffusion.masks import shrink_mask, widen_mask
-from stages.diffusion.sampling import draw_noise, edit_latents, make_scheduler
+from stages.diffusion.sampling import OnStep, Step, draw_noise, edit_latents, ignore_step, make_scheduler
+from stages.editing.blending import match_colours
+from stages.editing.job import EditJob, OnProgress, Plan, Progress, Region, Result, ignore_progress
+from stages.editing.planning import EDIT_MASK_COVERAGE, WorkingSize, regions_found, regions_given
 from stages.editing.request import EditRequest, MaskMode, NothingToMaskError
+from stages.editing.results import EditedRow, Row, assemble, batches_of, edited_rows, preview, rows_of
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import to_images, to_tensor
-
-EDIT_MASK_COVERAGE = 0.25  # the share of a latent cell that a mask must cover; low, to keep thin parts of an object
 
 
 @dataclass(frozen=True)
@@ -44,50 +47,93 @@ class Editor:
         sampling: Sampling,
         images: int = 1,
         seed: int = 0,
-        before_step: Callable[[], object] = lambda: None,
+        on_progress: OnProgress = ignore_progress,
     ) -> list[Image.Image]:
         """Return ``images`` different edits of one picture, made in one batch, of the picture's size.
 
-        Args:
-            request: the picture, the prompt, and the words to find the mask by.
-            mask_mode: where the mask comes from.
-            sampling: solver, steps, strength, guidance and mask settings.
-            images: how many edits, at least 1.
-            seed: decides the noise.
-            before_step: called before every denoising step; an error that it raises ends the edit.
+        The arguments are those of :class:`stages.editing.job.EditJob`; errors are those of :meth:`plan`.
+        """
+        job = EditJob(request=request, mask_mode=mask_mode, sampling=sampling, images=images, seed=seed)
+        return self.edit_many([self.plan(job)], on_progress)[0].images
+
+    def plan(self, job: EditJob) -> Plan:
+        """Check a job, and decide where its edits are made.
+
+        Without a mask that is the whole picture. Within a mask that is much smaller than the picture, it is a crop around
+        the mask; a predicted mask is found in the whole picture first.
 
         Raises:
             NothingToMaskError: CLIPSeg finds nothing to mask.
-            InputError: the mask mode and the request do not fit together, the mask is empty at the model's size, the picture
-                is long and narrow, a text is longer than a model reads, or a negative prompt would have no effect.
+            InputError: the mask mode and the request do not fit together, the mask is empty, also at the model's size, the
+                picture is long and narrow, a text is longer than a model reads, or a negative prompt would have no effect.
         """
-        self._check(request, mask_mode, sampling)
-        size = self._working_size(request.image.size)
-        small = request.image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        pictures = to_tensor([small]).expand(images, -1, -1, -1)
-        how: dict[str, Any] = {
-            "sampling": sampling,
-            "seed": seed,
-            "keys": [str(number) for number in range(images)],
-            "negative_prompt": request.negative_prompt,
-            "before_step": before_step,
-        }
-        prompts = [request.prompt] * images
-        match mask_mode:
+        request, size = job.request, self.size
+        self._check(request, job.mask_mode, job.sampling)
+        picture = request.seen_pixels()
+        match job.mask_mode:
             case MaskMode.NONE:
-                masks = None
+                whole = (0, 0, *picture.size)
+                regions = [Region(box=whole, seen=size.resized(picture), mask=None, amount=None)]
             case MaskMode.GIVEN:
-                masks = request.given_mask(size).expand(images, -1, -1, -1)
+                regions = regions_given(request, picture, size)
             case MaskMode.PREDICTED:
-                term = request.mask_term
-                found = self._find(small, term, request.source_term, sampling.mask_threshold).expand(images, -1, -1, -1)
-                masks = self.complete_masks(found, pictures, prompts, [term] * images, **how)
+                found = self._find(size.resized(picture), request, job.sampling.mask_threshold)
+                regions = regions_found(request, picture, found, size, job.sampling.mask_margin)
+        return Plan(job=job, regions=tuple(regions))
+
+    def edit_many(self, plans: Sequence[Plan], on_progress: OnProgress = ignore_progress) -> list[Result]:
+        """Return the results of several plans, denoised together; they do not depend on the company beyond rounding.
+
+        Args:
+            plans: of equal sampling and mask mode; rows of equal size share a batch.
+            on_progress: called after every denoising step; an error that it raises ends all of the work.
+        """
+        job = plans[0].job
+        is_drafted = job.mask_mode is MaskMode.PREDICTED and job.sampling.mask_draft
+        batches = batches_of([row for plan in plans for row in rows_of(plan)])
+        passes = len(batches) * (1 + is_drafted)
+        numbers = count(1)
+        edited: list[EditedRow] = []
+
+        def report(step: Step, shown: Callable[[], list[EditedRow]]) -> None:
+            def previews() -> list[list[Image.Image]]:
+                rows = [*edited, *shown()]
+                return [preview(plan, [row for row in rows if row.row.plan is plan]) for plan in plans]
+
+            on_progress(Progress(step=next(numbers), of=passes * step.of, previews=previews))
+
+        for rows in batches:
+            edited += self._edit_rows(rows, report)
+        return [assemble(plan, [row for row in edited if row.row.plan is plan], self.size.cell) for plan in plans]
+
+    def _edit_rows(self, rows: Sequence[Row], report: Callable[[Step, Callable[[], list[EditedRow]]], None]) -> list[EditedRow]:
+        """Return the edits of rows of equal size, sampling and mask mode, made in one batch.
+
+        Args:
+            rows: at least one.
+            report: called after every step, with a function that returns the rows as they are now; none while drafting.
+        """
+        job, requests = rows[0].plan.job, [row.plan.job.request for row in rows]
+        pictures, prompts = to_tensor([row.region.seen for row in rows]), [request.prompt for request in requests]
+        how: dict[str, Any] = {
+            "sampling": job.sampling,
+            "seed": [row.plan.job.seed for row in rows],
+            "keys": [row.key for row in rows],
+            "negative_prompt": [request.negative_prompt for request in requests],
+        }
+        given = [row.region.mask for row in rows if row.region.mask is not None]
+        masks = torch.cat(given) if given else None
+        if masks is not None and job.mask_mode is MaskMode.PREDICTED:
+            terms = [request.mask_term for request in requests]
+            masks = self.complete_masks(masks, pictures, prompts, terms, on_step=lambda step: report(step, list), **how)
+
+        def on_step(step: Step) -> None:
+            report(step, lambda: edited_rows(rows, self.diffusion.decode(step.estimate()), masks))
+
+        edits = self.edit_batch(pictures, prompts, masks=masks, on_step=on_step, **how)
         if masks is not None:
-            self._check_masks(masks)
-        edits = to_images(self.edit_batch(pictures, prompts, masks=masks, **how))
-        if size == request.image.size:
-            return edits
-        return [edit.resize(request.image.size, Image.Resampling.LANCZOS) for edit in edits]
+            edits = match_colours(edits, pictures, masks, self.size.cell)
+        return edited_rows(rows, edits, masks)
 
     @torch.inference_mode()
     def edit_batch(
@@ -97,11 +143,11 @@ class Editor:
         *,
         masks: Tensor | None,
         sampling: Sampling,
-        seed: int,
+        seed: int | Sequence[int],
         keys: Sequence[str],
-        negative_prompt: str = "",
+        negative_prompt: str | Sequence[str] = "",
         from_noise: bool = False,
-        before_step: Callable[[], object] = lambda: None,
+        on_step: OnStep = ignore_step,
     ) -> Tensor:
         """Return edited pictures (n, 3, h, w) in [0, 1].
 
@@ -110,18 +156,19 @@ class Editor:
             prompts: one per picture.
             masks: (n, 1, h, w), 1 where the edit belongs; None edits the whole picture.
             sampling: solver, steps, strength and guidance.
-            seed: decides the noise.
-            keys: n names; the noise of a picture depends on the seed and its name, not on its place in the batch.
-            negative_prompt: what guidance leads away from; empty is plain classifier-free guidance.
+            seed: decides the noise; one for all, or one per picture.
+            keys: n names; the noise of a picture depends on its seed and its name, not on its place in the batch.
+            negative_prompt: what guidance leads away from; empty is plain classifier-free guidance; one for all, or one per
+                picture.
             from_noise: start from noise alone, without the source in it.
-            before_step: called before every denoising step.
+            on_step: called after every denoising step; an error that it raises ends the edit.
         """
         source = self.diffusion.encode(pictures)
-        noise = torch.stack([draw_noise(source.shape[1:], seed, key) for key in keys]).to(source)
+        seeds = [seed] * len(keys) if isinstance(seed, int) else seed
+        noise = torch.stack([draw_noise(source.shape[1:], *each) for each in zip(seeds, keys, strict=True)]).to(source)
         mask = None if masks is None else shrink_mask(masks, (source.shape[-2], source.shape[-1]), EDIT_MASK_COVERAGE)
 
         def predict_noise(latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-            before_step()
             noise: Tensor = self.diffusion.unet(latents, timestep, text, return_dict=False)[0]
             return noise
 
@@ -131,12 +178,13 @@ class Editor:
             source,
             noise,
             self.diffusion.embed_prompts(prompts),
-            self.diffusion.embed_prompts([negative_prompt]),
+            self._embed_negative(negative_prompt),
             steps=sampling.steps,
             strength=sampling.strength,
             guidance_scale=sampling.guidance_scale,
             mask=mask,
             from_noise=from_noise,
+            on_step=on_step,
         )
         return self.diffusion.decode(edited).clamp(0, 1)
 
@@ -174,10 +222,10 @@ class Editor:
         terms: Sequence[str],
         *,
         sampling: Sampling,
-        seed: int,
+        seed: int | Sequence[int],
         keys: Sequence[str],
-        negative_prompt: str = "",
-        before_step: Callable[[], object] = lambda: None,
+        negative_prompt: str | Sequence[str] = "",
+        on_step: OnStep = ignore_step,
     ) -> Tensor:
         """Return masks (n, 1, h, w), 0 or 1, that cover both the thing in the picture and what replaces it.
 
@@ -193,10 +241,10 @@ class Editor:
             prompts: one per picture.
             terms: n, what each edit is about.
             sampling: the settings of the draft and of the edit.
-            seed: decides the noise.
-            keys: n names, as in :func:`edit_batch`.
-            negative_prompt: as in :func:`edit_batch`.
-            before_step: called before every denoising step of the drafts.
+            seed: as in :meth:`edit_batch`, and so are keys and negative_prompt.
+            keys: n names.
+            negative_prompt: what guidance leads away from.
+            on_step: called after every denoising step of the drafts; an error that it raises ends the work.
 
         Raises:
             InputError: drafts are wanted, and the editor has no segmenter.
@@ -204,14 +252,14 @@ class Editor:
         widened = widen_mask(masks, sampling.mask_margin)
         if not sampling.mask_draft:
             return widened
-        how: dict[str, Any] = {"seed": seed, "keys": keys, "negative_prompt": negative_prompt, "before_step": before_step}
+        how: dict[str, Any] = {"seed": seed, "keys": keys, "negative_prompt": negative_prompt, "on_step": on_step}
         drafts = self.edit_batch(pictures, prompts, masks=None, sampling=sampling, **how)
         shown = self.predict_masks(to_images(drafts), terms, [None] * len(terms), sampling.mask_threshold)
         return torch.maximum(widened, shown.to(widened)) * masks.amax(dim=(1, 2, 3), keepdim=True)
 
     def _check(self, request: EditRequest, mask_mode: MaskMode, sampling: Sampling) -> None:
         """Raise InputError for what can be refused before any model runs."""
-        request.check_aspect()
+        request.check_shape()
         if request.negative_prompt and sampling.guidance_scale <= 1:
             raise InputError(f"a negative prompt needs guidance: guidance_scale = {sampling.guidance_scale:g} must be above 1")
         for name, text in {"prompt": request.prompt, "negative prompt": request.negative_prompt}.items():
@@ -220,36 +268,28 @@ class Editor:
             for name, text in {"term": request.mask_term, "source term": request.source_term or ""}.items():
                 _refuse_unread(name, self.segmenter.unread(text))
 
-    def _check_masks(self, masks: Tensor) -> None:
-        """Raise InputError if a mask, (n, 1, h, w), has no latent cell to edit: the result would be the source."""
-        height, width = masks.shape[-2:]
-        unit = self._reduction
-        cells = shrink_mask(masks, (height // unit, width // unit), EDIT_MASK_COVERAGE)
-        if not cells.amax(dim=(1, 2, 3)).all():
-            raise InputError(
-                f"the mask marks nothing at the model's own size, {width} × {height}: it must be white where the picture may"
-                f" change, in at least {unit} × {unit} of these pixels"
-            )
-
-    def _find(self, image: Image.Image, term: str, source_term: str | None, threshold: float) -> Tensor:
-        """Return the mask of an edit of one picture, (1, 1, h, w), 0 or 1, not empty."""
-        mask = self.predict_masks([image], [term], [source_term], threshold)
+    def _find(self, picture: Image.Image, request: EditRequest, threshold: float) -> Tensor:
+        """Return the mask of a request in its picture at the size at which it is edited, (1, 1, h, w), 0 or 1, not empty."""
+        term, source_term = request.mask_term, request.source_term
+        mask = self.predict_masks([picture], [term], [source_term], threshold)
         if not mask.any():
             sought = " nor ".join(repr(each) for each in (term, source_term) if each is not None)
             raise NothingToMaskError(f"nothing in the picture looks like {sought}")
         return mask
 
-    @property
-    def _reduction(self) -> int:
-        """Pixels a side of a latent cell."""
-        return int(2 ** (len(self.diffusion.vae.config.block_out_channels) - 1))
+    def _embed_negative(self, prompts: str | Sequence[str]) -> Tensor:
+        """Return the text embeddings of negative prompts, (1 or n, context, d); each is embedded once."""
+        rows = [prompts] if isinstance(prompts, str) else list(prompts)
+        unique = list(dict.fromkeys(rows))
+        embedded = self.diffusion.embed_prompts(unique)
+        return embedded if len(unique) == 1 else embedded[[unique.index(row) for row in rows]]
 
-    def _working_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size to edit at: the model's own for the shorter side, both sides multiples of the U-Net's reduction."""
-        unit = self._reduction * 2 ** (len(self.diffusion.unet.config.block_out_channels) - 1)
-        scale = self.diffusion.unet.config.sample_size * self._reduction / min(size)
-        width, height = (max(unit, round(side * scale / unit) * unit) for side in size)
-        return width, height
+    @property
+    def size(self) -> WorkingSize:
+        """The size at which pictures are edited."""
+        cell = int(2 ** (len(self.diffusion.vae.config.block_out_channels) - 1))
+        unit = cell * 2 ** (len(self.diffusion.unet.config.block_out_channels) - 1)
+        return WorkingSize(side=self.diffusion.unet.config.sample_size * cell, cell=cell, unit=unit)
 
 
 def _refuse_unread(name: str, rest: str) -> None:

@@ -5,12 +5,12 @@ from enum import StrEnum
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from stages.core.errors import InputError
-from stages.models.tensors import mask_to_tensor
 
 MAX_ASPECT = 8  # the shorter side is edited at the model's own size, so a narrow picture would need unbounded memory
+CONTEXT = 0.5  # a mask takes up half of what the model sees
+CONTEXTS = (0.25, 8.0)  # the least leaves room for the seam
 OWN_LEVELS = ("1", "L", "I;16", "I;16B", "I;16L", "I", "F")  # modes of one band, which NumPy reads as they are
 
 
@@ -30,35 +30,55 @@ class MaskMode(StrEnum):
 class EditRequest:
     """One picture, and how to change it."""
 
-    image: Image.Image  # RGB, any size
+    image: Image.Image  # RGB, any size; with RGBA the model sees transparent parts as white
     prompt: str  # describes the edited picture
     negative_prompt: str = ""  # what the edited picture must not show; used by guidance in place of the empty prompt
     mask: Image.Image | None = None  # of the image's size, in any mode; see binary_mask
     term: str | None = None  # the words of the prompt that the edit is about, which CLIPSeg looks for; None: all of it
     source_term: str | None = None  # what CLIPSeg looks for if it does not find ``term`` in the picture
+    context: float = CONTEXT  # how much around a mask the model sees, on each side, as a share of the mask's longer side
+
+    def own_pixels(self) -> Image.Image:
+        """Return a copy of the image as it is given back: RGB, or RGBA if parts of it may be transparent."""
+        return self.image.copy() if self.image.mode == "RGBA" else self.image.convert("RGB").copy()
+
+    def seen_pixels(self) -> Image.Image:
+        """Return the image as the model sees it: RGB, transparent parts on white."""
+        if self.image.mode != "RGBA":
+            return self.image.convert("RGB")
+        white = Image.new("RGBA", self.image.size, "white")
+        white.alpha_composite(self.image)
+        return white.convert("RGB")
 
     @property
     def mask_term(self) -> str:
         """The words that CLIPSeg looks for first."""
         return self.term or self.prompt
 
-    def check_aspect(self) -> None:
-        """Raise InputError if the image is longer and narrower than MAX_ASPECT allows."""
+    def check_shape(self) -> None:
+        """Raise InputError if the image is longer and narrower than MAX_ASPECT allows, or the context is out of range."""
+        low, high = CONTEXTS
+        if not low <= self.context <= high:
+            raise InputError(f"context = {self.context:g}: must be at least {low:g} and at most {high:g}")
         width, height = self.image.size
         if max(width, height) > MAX_ASPECT * min(width, height):
             raise InputError(f"the image is {width} × {height}: its longer side may be {MAX_ASPECT} times the shorter at most")
 
-    def given_mask(self, size: tuple[int, int]) -> Tensor:
-        """Return the given mask resized to ``size`` (width, height): (1, 1, h, w), 0 or 1.
+    def given_mask(self) -> Image.Image:
+        """Return the given mask, "L" with the levels 0 and 255.
 
         Raises:
-            InputError: there is no mask, it does not have the image's size, or it cannot be read as black and white.
+            InputError: there is no mask, it does not have the image's size, it cannot be read as black and white, or it is
+                black everywhere.
         """
         if self.mask is None:
             raise InputError("mask mode 'given' needs a mask")
         if self.mask.size != self.image.size:
             raise InputError(f"the mask is {self.mask.size}, the image {self.image.size}: they must have one size")
-        return (mask_to_tensor([binary_mask(self.mask).resize(size, Image.Resampling.BILINEAR)]) >= 0.5).float()
+        mask = binary_mask(self.mask)
+        if not mask.getbbox():
+            raise InputError("the mask is black everywhere: it must be white where the picture may change")
+        return mask
 
 
 def binary_mask(mask: Image.Image) -> Image.Image:

@@ -27,3 +27,8 @@ def to_images(pictures: Tensor) -> list[Image.Image]:
     """Return pictures (n, 3, height, width) in [0, 1] as RGB images, values clamped and rounded."""
     levels = (pictures.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(level) for level in levels]
+
+
+def to_masks(masks: Tensor) -> list[Image.Image]:
+    """Return masks (n, 1, height, width) in [0, 1] as "L" images, values rounded."""
+    return [Image.fromarray(level[0]) for level in (masks.detach() * 255).round().to(torch.uint8).cpu().numpy()]

@@ -78,13 +78,13 @@ class EditorModel(PythonModel):
         mode = _mask_mode(params.get("mask_mode", MaskMode.PREDICTED.value))
         images, seed = check_images(params.get("num_images", 1)), params.get("seed", 0)
         check_steps(len(table), images, sampling.steps)
-        before_step = deadline()
+        check = deadline()
         edits = [
             {"image": encode_picture(edit), "row": row, "number": number}
             for row, request in enumerate(_requests(table, mode))
             for number, edit in enumerate(
                 self._edit_row(
-                    row, request, mask_mode=mode, images=images, seed=seed, sampling=sampling, before_step=before_step
+                    row, request, mask_mode=mode, images=images, seed=seed, sampling=sampling, on_progress=lambda _: check()
                 )
             )
         ]

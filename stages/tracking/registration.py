@@ -34,6 +34,7 @@ REQUIREMENTS = (
     "pydantic",
     "pyyaml",
     "safetensors",
+    "scipy",
     "torch",
     "torchvision",
     "transformers",

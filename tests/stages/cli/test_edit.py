@@ -122,7 +122,7 @@ class TestRegisteredModel:
             ),
             (["photo.png", "p", "--negative-prompt", "q", "--guidance-scale", "1"], "a negative prompt needs guidance"),
             (["photo.png", "p " * 200], "prompt: longer than the model reads; it would not see the end, 'p p p"),
-            (["photo.png", "p", "--mask", "black.png"], "the mask marks nothing at the model's own size"),
+            (["photo.png", "p", "--mask", "black.png"], "the mask is black everywhere"),
             (["photo.png", "p", "--model", "models:/iedit@none"], "models:/iedit@none: "),
             (["photo.png", "p", "--model", "models:/iedit/77"], "models:/iedit/77: "),
             (

@@ -1,4 +1,4 @@
-"""What a request does before the model sees it: masks are resized, narrow pictures refused."""
+"""What a request does before the model sees it: masks are read, narrow pictures refused."""
 
 import numpy as np
 import pytest
@@ -9,18 +9,30 @@ from stages.editing.request import binary_mask
 from tests.support.editing_inputs import half, photo, request
 
 
-def test_a_given_mask_is_resized_and_binary():
-    mask = request(image=photo(64, 48), mask=half(64, 48)).given_mask((32, 24))
-    assert mask.shape == (1, 1, 24, 32)
-    assert mask[..., :15].max() == 0
-    assert mask[..., 17:].min() == 1
+def test_a_black_mask_is_refused():
+    with pytest.raises(InputError, match=r"^the mask is black everywhere: it must be white where the picture may change$"):
+        request(mask=Image.new("L", (32, 32))).given_mask()
+
+
+def test_the_model_sees_transparent_parts_as_white():
+    picture = Image.new("RGBA", (2, 1), (200, 30, 30, 255))
+    picture.putpixel((0, 0), (200, 30, 30, 0))
+    asked = request(image=picture)
+    assert [asked.seen_pixels().getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (200, 30, 30)]
+    assert asked.own_pixels().tobytes() == picture.tobytes()
+
+
+@pytest.mark.parametrize("context", [0.2, 9, float("nan")])
+def test_a_context_out_of_range_is_refused(context):
+    with pytest.raises(InputError, match=rf"^context = {context:g}: must be at least 0.25 and at most 8$"):
+        request(context=context).check_shape()
 
 
 @pytest.mark.parametrize("size", [(257, 32), (32, 257)])
 def test_a_long_and_narrow_picture_is_refused(size):
-    request(image=photo(256, 32)).check_aspect()
+    request(image=photo(256, 32)).check_shape()
     with pytest.raises(InputError, match=rf"^the image is {size[0]} × {size[1]}: its longer side may be 8 times the shorter"):
-        request(image=photo(*size)).check_aspect()
+        request(image=photo(*size)).check_shape()
 
 
 RIGHT = np.repeat([[0, 0, 1, 1]], 4, axis=0)  # a mask of the right half

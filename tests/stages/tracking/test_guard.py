@@ -167,12 +167,12 @@ def call(app: Guard, leave: threading.Event) -> None:
 def test_the_edit_ends_when_its_client_has_gone(app, monkeypatch):
     leave, ended = threading.Event(), []
 
-    def edit(_: Editor, request: object, *, before_step: Any, **others: object) -> None:
-        before_step()
+    def edit(_: Editor, request: object, *, on_progress: Any, **others: object) -> None:
+        on_progress(None)
         leave.set()
         for _step in range(3000):
             try:
-                before_step()
+                on_progress(None)
             except InputError as error:
                 ended.append(str(error))
                 raise

@@ -94,7 +94,7 @@ def test_predict(predict):
         (
             {"mask": encoded_mask(Image.new("L", (32, 32)))},
             {"mask_mode": "given"},
-            "row 0: the mask marks nothing at the model's own size",
+            "row 0: the mask is black everywhere",
         ),
         ({}, {"strength": 0.1}, "no step is left"),
         ({}, {"num_images": 0}, "number of images = 0: allowed is 1 to 16"),
