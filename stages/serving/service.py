@@ -1,16 +1,44 @@
 """The service: one object that both the REST interface and the page call."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any, TypeVar
 
 from PIL import Image
 
-from stages.serving.calls import DEFAULT, EditCall, Edited, FoundMask, ModelVersion, Progress, SuggestedTerm
+from stages.core.errors import InputError, first_line
+from stages.serving import wire
+from stages.serving.admission import Admission
+from stages.serving.calls import (
+    DEFAULT,
+    DeadlineExceededError,
+    EditCall,
+    Edited,
+    EditFailedError,
+    FoundMask,
+    ModelUnavailableError,
+    ModelVersion,
+    Progress,
+    SuggestedTerm,
+)
+from stages.serving.metrics import Metrics
+from stages.serving.models import Lease, Models
+
+PICTURE_THREADS = 2  # that decode and encode, so that the event loop is free
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
 
 
 class Service:
-    """Edits pictures with the models that it runs; each method may be called from the event loop only.
+    """Edits pictures with the models that it runs; to be used from one event loop.
 
-    Every method but :meth:`models` raises these errors.
+    Every method that takes a client raises these errors.
 
     Raises:
         InputError: the request is refused; UnknownModelError if it names a model that is not served.
@@ -20,7 +48,28 @@ class Service:
         EditFailedError: the edit failed for another reason.
     """
 
-    def edit(self, call: EditCall, *, model: str = DEFAULT, client: str) -> AsyncIterator[Progress | Edited]:
+    def __init__(self, models: Models, admission: Admission) -> None:
+        self.metrics = Metrics(admission, models)
+        self._models, self._admission = models, admission
+        self._pictures = ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="pictures")
+        self._language = ThreadPoolExecutor(1, thread_name_prefix="language")  # NLTK's reader is for one thread
+
+    async def start(self) -> None:
+        """Begin to load the default model."""
+        await self._models.start()
+
+    async def stop(self) -> None:
+        """End the processes of all models."""
+        await self._models.stop()
+        self._pictures.shutdown(wait=False, cancel_futures=True)
+        self._language.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def state(self) -> str:
+        """What the service does: "loading", "ready" to edit, or "shutting down"."""
+        return "shutting down" if self._admission.is_closed else "loading" if self._models.default is None else "ready"
+
+    async def edit(self, call: EditCall, *, model: str = DEFAULT, client: str) -> AsyncGenerator[Progress | Edited, None]:
         """Yield the progress of an edit, and at last its results; closing the iterator gives the edit up.
 
         Args:
@@ -28,16 +77,142 @@ class Service:
             model: the reference of a model.
             client: whom the request counts for.
         """
-        raise NotImplementedError
+        start = time.monotonic()
+        async with self._at_work(call, model, client) as (lease, deadline):
+            body = await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time())
+            async with aclosing(self._lines(lease, "/edits", body, deadline)) as lines:
+                async for line in lines:
+                    answer = _checked(await self.in_thread(wire.unpack, line))
+                    if "images" not in answer:
+                        yield await self.in_thread(wire.unpack_progress, answer)
+                        continue
+                    files, mask = await self.in_thread(wire.unpack_results, answer)
+                    seconds = time.monotonic() - start
+                    self.metrics.edited(lease.model, seconds, answer.get("batch"))
+                    yield Edited(files=files, mask=mask, model=lease.model, sampling=answer["sampling"], seconds=seconds)
+                    return
+        raise EditFailedError("the edit ended without a result; see the log")
 
     async def find_mask(self, call: EditCall, *, model: str = DEFAULT, client: str) -> FoundMask:
         """Return where an edit would take place."""
-        raise NotImplementedError
+        async with self._at_work(call, model, client) as (lease, deadline):
+            body = await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time())
+            answer = await self._ask(lease, "/masks", body, deadline)
+            return await self.in_thread(wire.unpack_found_mask, answer)
 
     async def suggest_terms(self, image: Image.Image, prompt: str, *, model: str = DEFAULT, client: str) -> list[SuggestedTerm]:
         """Return the nouns of a prompt, the one that the picture shows least first."""
-        raise NotImplementedError
+        words = await asyncio.get_running_loop().run_in_executor(self._language, _nouns, prompt)
+        if not words:
+            return []
+        async with self._at_work(EditCall(image=image, prompt=prompt), model, client) as (lease, deadline):
+            body = await self.in_thread(wire.pack_words, image, words)
+            answer = await self._ask(lease, "/terms", body, deadline)
+        found = {word: float(answer["probabilities"][word]) for word in words}
+        return [SuggestedTerm(word=word, probability=found[word]) for word in sorted(words, key=found.__getitem__)]
 
     def models(self) -> list[ModelVersion]:
-        """Return the models that a request may name, the default first."""
-        raise NotImplementedError
+        """Return the models that a request may name, the default first; of those not loaded yet only the reference is known."""
+        return self._models.versions()
+
+    async def score(self, body: bytes, kind: str, *, client: str) -> tuple[int, bytes]:
+        """Return the status and the content of the model's answer to a request in MLflow's form.
+
+        Args:
+            body: of the request; its bytes count as pixels, because nothing has decoded it.
+            kind: the type of the content.
+            client: whom the request counts for.
+        """
+        deadline = asyncio.get_running_loop().time() + self._admission.limits.seconds
+        with self._admission.admit(client, pixels=len(body)):
+            async with self._models.lease(DEFAULT) as lease, self._until(deadline):
+                answer = await lease.process.ask("/invocations", body, kind)
+        return answer.status_code, answer.content
+
+    def check_open(self, client: str) -> None:
+        """Raise the error of a request that would be turned away now, whatever it wants: before it is read."""
+        self._admission.check_open(client)
+
+    async def in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Return ``work(*arguments)``, done in one of the threads for pictures."""
+        return await asyncio.get_running_loop().run_in_executor(self._pictures, work, *arguments)
+
+    @asynccontextmanager
+    async def _at_work(self, call: EditCall, model: str, client: str) -> AsyncIterator[tuple[Lease, float]]:
+        """Let a request in and hand it a model, and the time on the event loop's clock when it is given up."""
+        deadline = asyncio.get_running_loop().time() + self._admission.limits.seconds
+        pixels = call.image.width * call.image.height
+        with self._admission.admit(client, pixels=pixels, images=call.images):
+            async with AsyncExitStack() as stack:
+                async with self._until(deadline):  # a model may have to be loaded
+                    lease = await stack.enter_async_context(self._models.lease(model))
+                steps = call.steps or int(lease.model.sampling["steps"])
+                self._admission.check(pixels=pixels, images=call.images, steps=steps)
+                yield lease, deadline
+
+    @asynccontextmanager
+    async def _until(self, deadline: float) -> AsyncIterator[None]:
+        """Bound the time of a block.
+
+        Raises:
+            DeadlineExceededError: it takes too long.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                yield
+        except TimeoutError as error:
+            seconds = self._admission.limits.seconds
+            raise DeadlineExceededError(f"the request was not done within {seconds:g} seconds, and was given up") from error
+
+    async def _lines(self, lease: Lease, path: str, body: bytes, deadline: float) -> AsyncGenerator[bytes, None]:
+        """Yield the lines of a model's answer until the deadline."""
+        async with aclosing(lease.process.stream(path, body)) as lines:
+            while True:
+                async with self._until(deadline):
+                    line = await anext(lines, None)
+                if line is None:
+                    return
+                yield line
+
+    async def _ask(self, lease: Lease, path: str, body: bytes, deadline: float) -> dict[str, Any]:
+        """Return a model's answer of one line."""
+        async with aclosing(self._lines(lease, path, body, deadline)) as lines:
+            return _checked(await self.in_thread(wire.unpack, await anext(lines, b"{}")))
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer of a model.
+
+    Raises:
+        InputError: the model refuses the request.
+        DeadlineExceededError: the model has given it up.
+        EditFailedError: it failed.
+    """
+    if "error" not in answer:
+        return answer
+    reason = first_line(answer["error"])
+    match answer.get("kind"):
+        case "refused":
+            raise InputError(reason)
+        case "given up":
+            raise DeadlineExceededError(reason)
+        case _:
+            logger.error("a model failed: %s", reason)
+            raise EditFailedError("the edit failed; see the log")
+
+
+def _nouns(prompt: str) -> list[str]:
+    """Return the nouns of a prompt that a picture can show, in order.
+
+    Raises:
+        ModelUnavailableError: WordNet is missing.
+    """
+    from stages.language.phrases import find_nouns  # slow to import, and only the page suggests terms
+    from stages.language.units import find_units
+
+    try:
+        units = find_units(prompt)
+        return [units[place].word for place in find_nouns(units)]
+    except InputError as error:
+        logger.warning("terms cannot be suggested: %s", error)
+        raise ModelUnavailableError("terms cannot be suggested: WordNet is missing", retry_after=60) from error

@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -20,9 +21,11 @@ from mlflow.tracking import MlflowClient
 from stages.core.errors import InputError, first_line
 from stages.core.files import written_aside
 from stages.core.params import ModelName, Sampling
-from stages.editing.editor import Editor
 from stages.editing.settings import read_sampling
 from stages.tracking.store import connect
+
+if TYPE_CHECKING:  # slow to import, and only load_editor needs it
+    from stages.editing.editor import Editor
 
 NAME = "iedit"
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -116,7 +119,7 @@ def read_version(client: MlflowClient, made: ModelVersion) -> Registered:
     )
 
 
-def load_editor(uri: str = CHAMPION_URI) -> tuple[Editor, Sampling]:
+def load_editor(uri: str = CHAMPION_URI) -> "tuple[Editor, Sampling]":
     """Return a registered editor and its sampling settings.
 
     Args:
@@ -125,10 +128,22 @@ def load_editor(uri: str = CHAMPION_URI) -> tuple[Editor, Sampling]:
     Raises:
         InputError: there is no such version.
     """
+    from stages.editing.editor import Editor
+
     folder = fetch_model(connect(create=False), uri)
     artifacts = Model.load(str(folder)).flavors[mlflow.pyfunc.FLAVOR_NAME]["artifacts"]
     model, segmenter = folder / artifacts["model"]["path"], folder / artifacts["segmenter"]["path"]
     return Editor.load(ModelName(name=str(model)), ModelName(name=str(segmenter))), read_sampling(model)
+
+
+def resolve(client: MlflowClient, uri: str) -> tuple[str, str]:
+    """Return the name and the number of the version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` names now.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    made = _find(client, uri)
+    return str(made.name), str(made.version)
 
 
 def fetch_model(client: MlflowClient, uri: str) -> Path:

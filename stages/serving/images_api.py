@@ -1,0 +1,111 @@
+"""``POST /v1/images/edits`` as the clients of OpenAI's API send it, and ``GET /v1/models``."""
+
+import base64
+import json
+import time
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from PIL import Image
+from starlette.datastructures import FormData, UploadFile
+
+from stages.common.text import one_line
+from stages.core.errors import InputError, cut
+from stages.editing.settings import check_prompt
+from stages.serving.calls import EditCall, Edited, EditFailedError
+from stages.serving.clients import name_of, unless_gone
+from stages.serving.edit_form import AUTO, EditForm, read_form
+from stages.serving.service import Service
+from stages.serving.uploads import decode, decode_alpha_mask, decode_picture
+
+MAX_FIELDS, MAX_FILES, MAX_FIELD_BYTES = 64, 4, 128 * 2**10
+IMAGE_NAMES = ("image", "image[]", "image[0]")  # of a file, and of a list of one
+
+
+def images_api(service: Service) -> APIRouter:
+    """Return the routes of the API."""
+    api = APIRouter(prefix="/v1")
+
+    @api.get("/models")
+    async def models() -> dict[str, Any]:
+        """List the models that a request may name."""
+        found = [
+            {"id": each.reference, "object": "model", "created": 0, "owned_by": each.name, "version": each.version}
+            for each in service.models()
+        ]
+        return {"object": "list", "data": found}
+
+    @api.post("/images/edits")
+    async def edits(request: Request) -> Response:
+        """Edit one picture, and give up when the client leaves."""
+        service.check_open(name_of(request))
+        async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+            fields = read_form((name, value) for name, value in form.multi_items() if isinstance(value, str))
+            call = await _read_call(fields, form)
+        edited = await unless_gone(request, _edit(service, call, fields.model, name_of(request)))
+        return Response(await service.in_thread(_answer, edited), media_type="application/json")
+
+    return api
+
+
+async def _edit(service: Service, call: EditCall, model: str, client: str) -> Edited:
+    async with aclosing(service.edit(call, model=model, client=client)) as events:
+        async for event in events:
+            if isinstance(event, Edited):
+                return event
+    raise EditFailedError("the edit ended without a result")
+
+
+async def _read_call(fields: EditForm, form: FormData) -> EditCall:
+    """Return the call that the fields and files of a request make.
+
+    Raises:
+        InputError: the files are not one picture and at most one mask, of one size.
+    """
+    prompt = check_prompt(fields.prompt)
+    files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
+    images = [file for name, file in files if name in IMAGE_NAMES]
+    masks = [file for name, file in files if name == "mask"]
+    if len(images) != 1:
+        raise InputError(f"image: one picture is edited at a time, {len(images)} are given")
+    if len(masks) > 1:
+        raise InputError(f"mask: {len(masks)} are given, allowed is one")
+    if len(files) > len(images) + len(masks):
+        other = next(name for name, _ in files if name not in (*IMAGE_NAMES, "mask"))
+        raise InputError(f"{cut(one_line(other))}: no such field for a file")
+    image = await decode(decode_picture, await images[0].read(), "image")
+    _check_size(fields.size, image)
+    mask = await decode(decode_alpha_mask, await masks[0].read(), "mask") if masks else None
+    if mask is not None and mask.size != image.size:
+        raise InputError(f"mask: is {_size(mask)}, the image {_size(image)}: they must have one size")
+    return EditCall(
+        image=image,
+        prompt=prompt,
+        negative_prompt=one_line(fields.negative_prompt),
+        mask=mask,
+        mask_mode=fields.mode(has_mask=mask is not None),
+        term=one_line(fields.term) or None,
+        source_term=one_line(fields.source_term) or None,
+        images=fields.n,
+        seed=fields.seed,
+        strength=fields.strength,
+        guidance_scale=fields.guidance_scale,
+        steps=fields.steps,
+    )
+
+
+def _check_size(size: str, image: Image.Image) -> None:
+    """Raise InputError for a size of the results that is not the picture's own."""
+    if size not in (AUTO, _size(image)):
+        raise InputError(f"size = {cut(repr(size))}: results have the picture's own size, {_size(image)} or '{AUTO}'")
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.width}x{image.height}"
+
+
+def _answer(edited: Edited) -> bytes:
+    """Return the results as OpenAI's API does, with the mark and the settings in each PNG file."""
+    data = [{"b64_json": base64.b64encode(file).decode("ascii")} for file in edited.files]
+    return json.dumps({"created": int(time.time()), "data": data, "output_format": "png", "background": "opaque"}).encode()

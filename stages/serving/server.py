@@ -1,0 +1,68 @@
+"""The server: listens, and on a signal finishes what is at work before it ends."""
+
+import asyncio
+
+import uvicorn
+from fastapi import FastAPI
+
+from stages.serving.admission import Admission, Limits
+from stages.serving.app import make_app
+from stages.serving.catalogue import open_catalogue
+from stages.serving.folder import service_folder
+from stages.serving.models import Models
+from stages.serving.security import Access
+from stages.serving.service import Service
+
+FINISHING = 60.0  # seconds that requests at work may take after a signal
+TICK = 0.1  # seconds between two looks whether all is finished
+CLOSING = 3  # seconds for connections that stay open, as those of pages do
+MAX_CONNECTIONS = 1000
+
+
+class Server(uvicorn.Server):
+    """A server that answers 503 to new requests while it finishes those at work; a second Ctrl-C ends it at once."""
+
+    def __init__(self, config: uvicorn.Config, admission: Admission) -> None:
+        super().__init__(config)
+        self._admission = admission
+
+    async def main_loop(self) -> None:
+        """Serve until a signal comes, then finish."""
+        await super().main_loop()
+        finishing = asyncio.create_task(self._admission.close(FINISHING))
+        while not finishing.done() and not self.force_exit:  # noqa: ASYNC110 - uvicorn sets a flag, it has no event
+            await asyncio.sleep(TICK)
+
+
+def serve(model: str, access: Access, port: int, limits: Limits) -> None:
+    """Serve a model until a signal comes.
+
+    Args:
+        model: models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.
+        access: where to listen, and who may ask.
+        port: 0 is any free one.
+        limits: of what is let in.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    catalogue, admission = open_catalogue(model), Admission(limits)
+    with service_folder() as folder:
+        service = Service(Models(catalogue, folder), admission)
+        app = make_app(service, access)
+        Server(_config(app, access.host, port), admission).run()
+
+
+def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http="h11",  # it bounds the headers of a request
+        ws="none",
+        access_log=False,
+        proxy_headers=False,  # a client could give itself another address
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=CLOSING,
+    )

@@ -1,0 +1,69 @@
+"""Uploads, each of which may be hostile: sizes are checked before anything is decoded, and nothing is ever opened by a name."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image
+
+from stages.core.errors import InputError
+from stages.corpus.images import FORMATS, Refused, decoded, load, upright
+
+MAX_BYTES = 50 * 2**20  # of a picture's file, as OpenAI's API allows
+MAX_PIXELS = 50_000_000  # of a picture, read from its header
+OPAQUE = 128  # of an alpha channel: below it a pixel counts as transparent
+
+_decoder = ThreadPoolExecutor(1, thread_name_prefix="uploads")
+"""One thread: Pillow's limit of pixels is shared by all, and no more than one hostile picture is unpacked at a time."""
+
+
+async def decode(how: Callable[[bytes, str], Image.Image], data: bytes, name: str) -> Image.Image:
+    """Return ``how(data, name)``, one of the functions below, without keeping the event loop from its work."""
+    return await asyncio.get_running_loop().run_in_executor(_decoder, how, data, name)
+
+
+def decode_picture(data: bytes, name: str) -> Image.Image:
+    """Return the picture in a file: RGB in sRGB, upright, transparent parts on white.
+
+    Args:
+        data: the file.
+        name: what the picture is, for messages.
+
+    Raises:
+        InputError: the file is too large, or not a picture that can be read.
+    """
+    _check_size(data, name)
+    try:
+        return load(data, max_pixels=MAX_PIXELS)
+    except Refused as reason:
+        raise InputError(f"{name}: {reason}") from reason
+
+
+def decode_alpha_mask(data: bytes, name: str) -> Image.Image:
+    """Return the mask in a file whose transparent pixels may change, as OpenAI defines it: "L", white where they are.
+
+    Args:
+        data: the file.
+        name: what the mask is, for messages.
+
+    Raises:
+        InputError: the file is too large, not a picture that can be read, or has no transparent pixel.
+    """
+    _check_size(data, name)
+    try:
+        with decoded(data, FORMATS, MAX_PIXELS) as original:
+            mask = upright(original.copy(), original)
+    except Refused as reason:
+        raise InputError(f"{name}: {reason}") from reason
+    if mask.has_transparency_data:
+        white = mask.convert("RGBA").getchannel("A").point(lambda level: 255 * (level < OPAQUE))
+        if white.getbbox() is not None:
+            return white
+    raise InputError(f"{name}: no pixel is transparent; transparent pixels are those that may change")
+
+
+def _check_size(data: bytes, name: str) -> None:
+    if not data:
+        raise InputError(f"{name}: is empty")
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{name}: has {len(data):,} bytes, allowed are {MAX_BYTES:,}")
