@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,9 @@ from PIL import Image
 from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.core.files import lack_of_room, written_aside
-from stages.core.params import ModelName, Sampling
-from stages.core.params_file import read_params
+from stages.core.params import Sampling
 from stages.editing.pictures import read_mask, read_picture, write_picture
-from stages.editing.settings import SETTINGS_FILE, adjust_sampling, check_images, check_prompt, read_sampling
+from stages.editing.settings import adjust_sampling, check_images, check_prompt
 from stages.tracking.location import check_store
 
 if TYPE_CHECKING:  # slow to import; a mistake in the arguments must be reported at once
@@ -39,24 +37,33 @@ def edit(options: argparse.Namespace) -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     editor, sampling = load_model(options.model)
 
+    from stages.editing.job import EditJob
+    from stages.editing.metadata import describe
     from stages.editing.request import EditRequest, MaskMode, NothingToMaskError
 
     request = EditRequest(
-        image=picture, prompt=prompt, negative_prompt=negative_prompt, mask=mask, term=term, source_term=source_term
+        image=picture,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        mask=mask,
+        term=term,
+        source_term=source_term,
+        context=options.context,
     )
     changes = {"strength": options.strength, "guidance_scale": options.guidance_scale, "steps": options.steps}
+    job = EditJob(
+        request=request,
+        mask_mode=MaskMode.NONE if options.no_mask else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN,
+        sampling=adjust_sampling(sampling, **changes),
+        images=options.images,
+        seed=options.seed,
+    )
     try:
-        edits = editor.edit(
-            request,
-            mask_mode=MaskMode.NONE if options.no_mask else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN,
-            images=options.images,
-            seed=options.seed,
-            sampling=adjust_sampling(sampling, **changes),
-        )
+        (result,) = editor.edit_many([editor.plan(job)])
     except NothingToMaskError as error:
         raise InputError(f"{error}: {HELP}") from error
-    for path, result in zip(outputs, edits, strict=True):
-        _save(result, path)
+    for number, (path, image) in enumerate(zip(outputs, result.images, strict=True)):
+        _save(image, path, describe(job, number, options.model))
         print(path)
 
 
@@ -81,15 +88,9 @@ def load_model(model: str) -> "tuple[Editor, Sampling]":
     if not folder.is_dir():
         raise InputError(f"model {model}: neither a folder nor models:/NAME@ALIAS nor models:/NAME/VERSION")
 
-    from stages.editing.editor import Editor
+    from stages.editing.loading import load_folder
 
-    params = read_params()
-    if (folder / SETTINGS_FILE).is_file():
-        sampling = read_sampling(folder)
-    else:  # a base model, for example
-        print(f"model {model}: has no {SETTINGS_FILE}, so it samples as params.yaml says", file=sys.stderr)
-        sampling = params.sampling
-    return Editor.load(ModelName(name=model), params.evaluate.segmenter), sampling
+    return load_folder(folder)
 
 
 def name_outputs(path: Path, images: int) -> list[Path]:
@@ -109,14 +110,14 @@ def name_outputs(path: Path, images: int) -> list[Path]:
     return outputs
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    """Write a picture, whole or not at all.
+def _save(picture: Image.Image, path: Path, xmp: bytes) -> None:
+    """Write a picture with what it says about itself, whole or not at all.
 
     Raises:
         InputError: the system does not allow it.
     """
     try:
         with written_aside(path) as temporary:
-            write_picture(picture, temporary, FORMATS[path.suffix.lower()])
+            write_picture(picture, temporary, FORMATS[path.suffix.lower()], xmp)
     except OSError as error:
         raise InputError(f"output {path}: {lack_of_room(error) or error.strerror or error}") from error

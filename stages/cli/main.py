@@ -104,6 +104,13 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--mask", type=Path, help="a black and white picture of the same size, white where the picture may change"
     )
     mask.add_argument("--no-mask", action="store_true", help="edit the whole picture")
+    edit.add_argument(
+        "--context",
+        type=float,
+        default=0.5,
+        help="how much around a mask the model sees on each side, as a share of the mask's longer side, 0.25 to 8"
+        " (default: %(default)s)",
+    )
     edit.add_argument("--images", type=int, default=1, help="number of different results (default: %(default)s)")
     edit.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default: %(default)s)")
     edit.add_argument(

@@ -67,7 +67,19 @@ def load(data: bytes, *, max_pixels: int) -> Image.Image:
         Refused: see :func:`decoded`; or the pixels have 32 bits, or all of them are transparent.
     """
     with decoded(data, FORMATS, max_pixels) as image:
-        return upright(to_srgb(_rgb(image), image), image)
+        return as_rgb(image)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return a decoded file as :func:`load` does."""
+    return upright(to_srgb(_rgb(image), image), image)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an RGBA picture as RGB, its transparent parts on white."""
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image)
+    return white.convert("RGB")
 
 
 def upright(picture: Image.Image, original: Image.Image) -> Image.Image:
@@ -178,9 +190,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         layers = image.convert("RGBA")
         if layers.getchannel("A").getextrema() == (0, 0):
             raise Refused("fully transparent")
-        white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(layers)
-        return white.convert("RGB")
+        return on_white(layers)
     return image.convert("RGB")
 
 

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stages.core.errors import InputError, shorten
+from stages.core.errors import InputError
 from stages.core.params import ModelName, Sampling
 from stages.diffusion.masks import shrink_mask, widen_mask
 from stages.diffusion.sampling import OnStep, Step, draw_noise, edit_latents, ignore_step, make_scheduler
 from stages.editing.blending import match_colours
 from stages.editing.job import EditJob, OnProgress, Plan, Progress, Region, Result, ignore_progress
-from stages.editing.planning import EDIT_MASK_COVERAGE, WorkingSize, regions_found, regions_given
+from stages.editing.planning import EDIT_MASK_COVERAGE, WorkingSize, check_job, regions_found, regions_given
 from stages.editing.request import EditRequest, MaskMode, NothingToMaskError
 from stages.editing.results import EditedRow, Row, assemble, batches_of, edited_rows, preview, rows_of
 from stages.models.latent_diffusion import Diffusion, load_diffusion
@@ -68,7 +68,7 @@ class Editor:
                 picture is long and narrow, a text is longer than a model reads, or a negative prompt would have no effect.
         """
         request, size = job.request, self.size
-        self._check(request, job.mask_mode, job.sampling)
+        check_job(job, self.diffusion, self.segmenter)
         picture = request.seen_pixels()
         match job.mask_mode:
             case MaskMode.NONE:
@@ -205,12 +205,11 @@ class Editor:
         Raises:
             InputError: the editor has no segmenter.
         """
-        if self.segmenter is None:
-            raise InputError("this editor has no segmenter to predict masks with: give a mask, or edit without one")
-        masks = (self.segmenter.probabilities(images, terms) >= threshold).float()
+        segmenter = self.require_segmenter()
+        masks = (segmenter.probabilities(images, terms) >= threshold).float()
         missing = [row for row in range(len(images)) if not masks[row].any() and source_terms[row] is not None]
         if missing:
-            found = self.segmenter.probabilities([images[row] for row in missing], [str(source_terms[row]) for row in missing])
+            found = segmenter.probabilities([images[row] for row in missing], [str(source_terms[row]) for row in missing])
             masks[missing] = (found >= threshold).float()
         return masks
 
@@ -257,17 +256,6 @@ class Editor:
         shown = self.predict_masks(to_images(drafts), terms, [None] * len(terms), sampling.mask_threshold)
         return torch.maximum(widened, shown.to(widened)) * masks.amax(dim=(1, 2, 3), keepdim=True)
 
-    def _check(self, request: EditRequest, mask_mode: MaskMode, sampling: Sampling) -> None:
-        """Raise InputError for what can be refused before any model runs."""
-        request.check_shape()
-        if request.negative_prompt and sampling.guidance_scale <= 1:
-            raise InputError(f"a negative prompt needs guidance: guidance_scale = {sampling.guidance_scale:g} must be above 1")
-        for name, text in {"prompt": request.prompt, "negative prompt": request.negative_prompt}.items():
-            _refuse_unread(name, self.diffusion.unread(text))
-        if mask_mode is MaskMode.PREDICTED and self.segmenter is not None:
-            for name, text in {"term": request.mask_term, "source term": request.source_term or ""}.items():
-                _refuse_unread(name, self.segmenter.unread(text))
-
     def _find(self, picture: Image.Image, request: EditRequest, threshold: float) -> Tensor:
         """Return the mask of a request in its picture at the size at which it is edited, (1, 1, h, w), 0 or 1, not empty."""
         term, source_term = request.mask_term, request.source_term
@@ -284,14 +272,19 @@ class Editor:
         embedded = self.diffusion.embed_prompts(unique)
         return embedded if len(unique) == 1 else embedded[[unique.index(row) for row in rows]]
 
+    def require_segmenter(self) -> Segmenter:
+        """Return the segmenter.
+
+        Raises:
+            InputError: the editor has none.
+        """
+        if self.segmenter is None:
+            raise InputError("this editor has no segmenter to predict masks with: give a mask, or edit without one")
+        return self.segmenter
+
     @property
     def size(self) -> WorkingSize:
         """The size at which pictures are edited."""
         cell = int(2 ** (len(self.diffusion.vae.config.block_out_channels) - 1))
         unit = cell * 2 ** (len(self.diffusion.unet.config.block_out_channels) - 1)
         return WorkingSize(side=self.diffusion.unet.config.sample_size * cell, cell=cell, unit=unit)
-
-
-def _refuse_unread(name: str, rest: str) -> None:
-    if rest:
-        raise InputError(f"{name}: longer than the model reads; it would not see the end, {shorten(rest)}")

@@ -4,19 +4,22 @@ import base64
 import binascii
 import io
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from stages.core.errors import InputError
-from stages.corpus.images import FORMATS, Refused, decoded, load, upright
+from stages.corpus.images import FORMATS, Refused, as_rgb, decoded, on_white, upright
 from stages.corpus.parts import MAX_BYTES, printable
-from stages.corpus.profiles import srgb_profile
+from stages.corpus.profiles import srgb_profile, to_srgb
 
+PNG_XMP = "XML:com.adobe.xmp"  # the keyword of the chunk that holds XMP
 MAX_PIXELS = 50_000_000  # per picture, read from its header
 
 
 def read_picture(path: Path) -> Image.Image:
-    """Return the picture in a file as the corpus would have it: RGB in sRGB, upright, transparent parts on white.
+    """Return the picture in a file: in sRGB and upright, RGB, or RGBA if parts of it are transparent.
 
     Raises:
         InputError: the file is missing, too large, or not a picture that can be read.
@@ -61,21 +64,30 @@ def decode_mask(text: str, name: str = "mask") -> Image.Image:
     return _mask(_from_base64(text, name), name)
 
 
-def write_picture(image: Image.Image, to: Path | io.BytesIO, kind: str) -> None:
-    """Write an RGB picture, labelled as sRGB.
+def write_picture(image: Image.Image, to: Path | io.BytesIO, kind: str, xmp: bytes = b"") -> None:
+    """Write a picture, labelled as sRGB.
 
     Args:
-        image: the picture.
+        image: RGB; or RGBA, which a format without transparency gets on white; or "L", a mask.
         to: where to.
-        kind: a format of Pillow, such as "png".
+        kind: "png", "jpeg" or "webp".
+        xmp: what the picture says about itself; see :func:`stages.editing.metadata.describe`.
     """
-    image.save(to, kind, icc_profile=srgb_profile())
+    if kind == "jpeg" and image.mode == "RGBA":
+        image = on_white(image)
+    options: dict[str, Any] = {} if image.mode == "L" else {"icc_profile": srgb_profile()}
+    if xmp and kind == "png":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt(PNG_XMP, xmp.decode())
+    elif xmp:
+        options["xmp"] = xmp
+    image.save(to, kind, **options)
 
 
-def encode_picture(image: Image.Image) -> str:
-    """Return a picture as a PNG in base64."""
+def encode_picture(image: Image.Image, xmp: bytes = b"") -> str:
+    """Return a picture as a PNG in base64, as :func:`write_picture` writes it."""
     buffer = io.BytesIO()
-    write_picture(image, buffer, "png")
+    write_picture(image, buffer, "png", xmp)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -102,7 +114,16 @@ def _from_base64(text: str, name: str) -> bytes:
 
 def _picture(data: bytes, name: str) -> Image.Image:
     try:
-        return load(data, max_pixels=MAX_PIXELS)
+        with decoded(data, FORMATS, MAX_PIXELS) as image:
+            picture = as_rgb(image)
+            if not image.has_transparency_data or image.mode.startswith("I"):  # 16 bits: one level may be transparent
+                return picture
+            layers = image.convert("RGBA")
+            if layers.getchannel("A").getextrema() == (255, 255):
+                return picture
+            own = to_srgb(layers.convert("RGB"), image)
+            own.putalpha(layers.getchannel("A"))
+            return upright(own, image)
     except Refused as reason:
         raise InputError(f"{name}: {reason}") from reason
 

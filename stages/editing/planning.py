@@ -7,12 +7,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from stages.core.errors import InputError
+from stages.core.errors import InputError, shorten
 from stages.diffusion.masks import shrink_mask, widen_mask
 from stages.editing.blending import enlarge, feather
-from stages.editing.job import Region
+from stages.editing.job import EditJob, Region
 from stages.editing.regions import Box, crop_boxes
-from stages.editing.request import EditRequest
+from stages.editing.request import EditRequest, MaskMode
+from stages.models.latent_diffusion import Diffusion
+from stages.models.segmenter import Segmenter
 from stages.models.tensors import mask_to_tensor, to_masks
 
 EDIT_MASK_COVERAGE = 0.25  # the share of a latent cell that a mask must cover; low, to keep thin parts of an object
@@ -40,6 +42,22 @@ class WorkingSize:
         """Return whether a mask, (1, 1, h, w), has a latent cell to edit; otherwise the result would be the source."""
         height, width = mask.shape[-2:]
         return bool(shrink_mask(mask, (height // self.cell, width // self.cell), EDIT_MASK_COVERAGE).any())
+
+
+def check_job(job: EditJob, diffusion: Diffusion, segmenter: Segmenter | None) -> None:
+    """Raise InputError for what can be refused before any model runs."""
+    request, scale = job.request, job.sampling.guidance_scale
+    request.check_shape()
+    if request.negative_prompt and scale <= 1:
+        raise InputError(f"a negative prompt needs guidance: guidance_scale = {scale:g} must be above 1")
+    unread = {name: diffusion.unread(getattr(request, name)) for name in ("prompt", "negative_prompt")}
+    if job.mask_mode is MaskMode.PREDICTED and segmenter is not None:
+        unread |= {"term": segmenter.unread(request.mask_term), "source_term": segmenter.unread(request.source_term or "")}
+    for name, rest in unread.items():
+        if rest:
+            raise InputError(
+                f"{name.replace('_', ' ')}: longer than the model reads; it would not see the end, {shorten(rest)}"
+            )
 
 
 def regions_given(request: EditRequest, picture: Image.Image, size: WorkingSize) -> list[Region]:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from stages.core.errors import InputError
+from stages.corpus.images import on_white
 
 MAX_ASPECT = 8  # the shorter side is edited at the model's own size, so a narrow picture would need unbounded memory
 CONTEXT = 0.5  # a mask takes up half of what the model sees
@@ -44,11 +45,7 @@ class EditRequest:
 
     def seen_pixels(self) -> Image.Image:
         """Return the image as the model sees it: RGB, transparent parts on white."""
-        if self.image.mode != "RGBA":
-            return self.image.convert("RGB")
-        white = Image.new("RGBA", self.image.size, "white")
-        white.alpha_composite(self.image)
-        return white.convert("RGB")
+        return on_white(self.image) if self.image.mode == "RGBA" else self.image.convert("RGB")
 
     @property
     def mask_term(self) -> str:

@@ -47,8 +47,8 @@ class EditorModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the diffusion model and the segmenter from the logged artifacts."""
-        self._editor = Editor.load(ModelName(name=context.artifacts["model"]), ModelName(name=context.artifacts["segmenter"]))
-        self._sampling = read_sampling(Path(context.artifacts["model"]))
+        self.editor = Editor.load(ModelName(name=context.artifacts["model"]), ModelName(name=context.artifacts["segmenter"]))
+        self.sampling = read_sampling(Path(context.artifacts["model"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -70,7 +70,7 @@ class EditorModel(PythonModel):
 
     def _edit(self, table: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
         sampling = adjust_sampling(
-            self._sampling,
+            self.sampling,
             strength=params.get("strength"),
             guidance_scale=params.get("guidance_scale"),
             steps=params.get("num_inference_steps"),
@@ -92,7 +92,7 @@ class EditorModel(PythonModel):
 
     def _edit_row(self, row: int, request: EditRequest, **how: Any) -> list[Image.Image]:
         try:
-            return self._editor.edit(request, **how)
+            return self.editor.edit(request, **how)
         except NothingToMaskError as error:
             raise InputError(f"row {row}: {error}: {HELP}") from error
         except InputError as error:

@@ -1,0 +1,198 @@
+"""``python -m stages.serving.worker FOLDER SOCKET``: the process that runs one model, asked over a Unix socket.
+
+A registered version is run on the code that was registered with it, any other model folder on the present one. The process
+ends with its standard input, which whoever started it holds open.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any, TypeVar
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from PIL import Image
+
+from stages.core.errors import InputError
+from stages.core.params import Sampling
+from stages.editing.editor import Editor
+from stages.editing.finding import find_masks, probabilities
+from stages.editing.job import EditJob
+from stages.editing.loading import load_folder
+from stages.editing.metadata import describe
+from stages.editing.pictures import encode_picture
+from stages.editing.settings import MAX_IMAGES
+from stages.serving.batching import Batcher, Edited, GivenUpError
+from stages.serving.fields import EditFields, TermFields, parse
+
+PREVIEW_EVERY = 3  # steps
+Answer = TypeVar("Answer")
+Line = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+def make_app(editor: Editor, sampling: Sampling, batcher: Batcher) -> FastAPI:
+    """Return the application around a model.
+
+    Args:
+        editor: the model.
+        sampling: how it edits unless a request says otherwise.
+        batcher: runs it.
+    """
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/info")
+    async def info() -> Line:
+        return {
+            "size": editor.size.side,
+            "sampling": sampling.model_dump(),
+            "has_segmenter": editor.segmenter is not None,
+            "max_images": MAX_IMAGES,
+        }
+
+    @app.post("/edits")
+    async def edits(request: Request) -> StreamingResponse:
+        lines = _encoded(_edit_lines(await request.body(), sampling, batcher))
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    @app.post("/masks")
+    async def masks(request: Request) -> Response:
+        return await _answer(_find_masks(await request.body(), sampling, batcher))
+
+    @app.post("/terms")
+    async def terms(request: Request) -> Response:
+        return await _answer(_find_terms(await request.body(), batcher))
+
+    return app
+
+
+async def _edit_lines(body: bytes, sampling: Sampling, batcher: Batcher) -> AsyncGenerator[Line]:
+    """Yield the lines of an answer: the progress, then the results or an error; closing the iterator gives the edit up."""
+    loop = asyncio.get_running_loop()
+    steps: asyncio.Queue[tuple[int, int, list[Image.Image]] | None] = asyncio.Queue()
+    request = None
+    try:
+        fields = await asyncio.to_thread(parse, EditFields, body)
+        end = time.monotonic() + fields.deadline
+        job = await asyncio.to_thread(fields.job, sampling)
+
+        def report(step: int, of: int, previews: Callable[[], list[Image.Image]]) -> None:
+            is_shown = fields.previews and (step % PREVIEW_EVERY == 0 or step == of)
+            loop.call_soon_threadsafe(steps.put_nowait, (step, of, previews() if is_shown else []))
+
+        request = batcher.submit(job, report)
+        request.answer.add_done_callback(lambda _: loop.call_soon_threadsafe(steps.put_nowait, None))
+        while (progress := await asyncio.wait_for(steps.get(), end - time.monotonic())) is not None:
+            step, of, previews = progress
+            line: Line = {"step": step, "of": of}
+            if previews:
+                line["previews"] = await asyncio.to_thread(_encode_all, previews)
+            yield line
+        yield await asyncio.to_thread(_results, request.answer.result(), job, fields.model)
+    except Exception as error:  # noqa: BLE001 - the answer has begun, so that the error is a line of it
+        yield _error(error)
+    finally:
+        if request is not None:
+            request.given_up.set()
+
+
+async def _find_masks(body: bytes, sampling: Sampling, batcher: Batcher) -> Line:
+    fields = await asyncio.to_thread(parse, EditFields, body)
+    job = await asyncio.to_thread(fields.job, sampling)
+    masks = await _within(fields.deadline, batcher.call(partial(find_masks, job=job)))
+    draft = None if masks.draft is None else await asyncio.to_thread(encode_picture, masks.draft)
+    return {"found": await asyncio.to_thread(encode_picture, masks.found), "draft": draft}
+
+
+async def _find_terms(body: bytes, batcher: Batcher) -> Line:
+    fields = await asyncio.to_thread(parse, TermFields, body)
+    picture = await asyncio.to_thread(fields.picture)
+    found = await _within(fields.deadline, batcher.call(partial(probabilities, picture=picture, words=fields.words)))
+    return {"probabilities": found}
+
+
+async def _within(seconds: float, future: Future[Answer]) -> Answer:
+    """Return a result of the model's thread, which need not begin with it once the seconds are over."""
+    return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+
+
+async def _answer(work: Awaitable[Line]) -> JSONResponse:
+    try:
+        return JSONResponse(await work)
+    except Exception as error:  # noqa: BLE001 - it becomes the answer
+        line = _error(error)
+        return JSONResponse(line, 400 if line["kind"] == "refused" else 504 if line["kind"] == "given up" else 500)
+
+
+def _results(edited: Edited, job: EditJob, model: str | None) -> Line:
+    mask = edited.result.mask
+    return {
+        "images": [encode_picture(each, describe(job, number, model)) for number, each in enumerate(edited.result.images)],
+        "mask": None if mask is None else encode_picture(mask),
+        "sampling": job.sampling.model_dump(),
+        "together": edited.together,
+    }
+
+
+def _encode_all(pictures: list[Image.Image]) -> list[str]:
+    return [encode_picture(picture) for picture in pictures]
+
+
+def _error(error: Exception) -> Line:
+    """Return an error as a line without traceback or path; what is not the request's fault goes to the log."""
+    match error:
+        case InputError():
+            return {"error": str(error), "kind": "refused"}
+        case TimeoutError():
+            return {"error": "not done in time", "kind": "given up"}
+        case GivenUpError():
+            return {"error": "given up: nobody waits for it any more", "kind": "given up"}
+    logger.error("an edit failed", exc_info=error)
+    return {"error": f"the edit failed: {type(error).__name__}; see the log", "kind": "failed"}
+
+
+async def _encoded(lines: AsyncGenerator[Line]) -> AsyncIterator[bytes]:
+    async with aclosing(lines):
+        async for line in lines:
+            yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+
+def load_app(folder: Path) -> FastAPI:
+    """Load the model in a folder, and return the application around it.
+
+    A registered model answers MLflow's ``/invocations`` too.
+    """
+    if not (folder / "MLmodel").is_file():
+        editor, sampling = load_folder(folder)
+        return make_app(editor, sampling, Batcher(editor))
+
+    from stages.tracking.server import load_served
+
+    served = load_served(str(folder))
+    app = make_app(served.editor, served.sampling, Batcher(served.editor))
+    app.mount("", served.app)
+    return app
+
+
+def _end_with_standard_input() -> None:
+    """End this process when its standard input ends: its other end is gone with whoever started it, however that died."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    Thread(target=_end_with_standard_input, daemon=True).start()
+    model_folder, socket = sys.argv[1:]
+    uvicorn.run(load_app(Path(model_folder)), uds=socket, access_log=False, log_level="warning")
