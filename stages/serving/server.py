@@ -47,9 +47,12 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
         InputError: there is no such model.
     """
     catalogue, admission = open_catalogue(model), Admission(limits)
+    from stages.serving.page.page import mount_page  # slow to import
+
     with service_folder() as folder:
         service = Service(Models(catalogue, folder), admission)
         app = make_app(service, access)
+        mount_page(app, service, folder)
         Server(_config(app, access.host, port), admission).run()
 
 

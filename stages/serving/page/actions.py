@@ -1,0 +1,293 @@
+"""What happens on the page: each method answers one event with the components that change."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from stages.core.errors import InputError
+from stages.editing.pictures import write_picture
+from stages.editing.request import MaskMode
+from stages.language.units import STOP_WORDS, TOKEN
+from stages.serving.calls import DEFAULT, DeadlineExceededError, EditCall, Edited, EditFailedError, Progress, UnavailableError
+from stages.serving.clients import name_of
+from stages.serving.page.examples import Example
+from stages.serving.page.layout import Layout
+from stages.serving.page.notes import busy, complaint, note
+from stages.serving.page.pictures import draw_layer, read_layer
+from stages.serving.page.session import Photo, Session, Settings
+from stages.serving.page.views import finished, history, model_title, painted, previews
+from stages.serving.service import Service
+
+Data = Mapping[Any, Any]  # component → its value
+Changes = dict[Any, Any]  # component → its new value, or an update of it
+EXPECTED = (InputError, UnavailableError, DeadlineExceededError, EditFailedError)
+MAX_WORDS = 40  # of a prompt, to choose the term from
+NO_PICTURE = "choose a picture first"
+
+
+class Actions:
+    """The events of the page.
+
+    Args:
+        layout: the components.
+        service: what edits.
+        folder: where sessions keep their files.
+        examples: the pictures to start with.
+    """
+
+    def __init__(self, layout: Layout, service: Service, folder: Path, examples: list[Example]) -> None:
+        self._layout, self._service, self._folder, self._examples = layout, service, folder, examples
+
+    def greet(self) -> Changes:
+        """Offer the models that are served now, and the settings of the first."""
+        models = self._service.models()
+        sampling = models[0].sampling if models else {}
+        choices = [(model_title(model), model.reference) for model in models]
+        changes: Changes = {
+            self._layout.models: gr.update(choices=choices, value=[each for _, each in choices[:1]], visible=len(choices) > 1)
+        }
+        for name in ("strength", "guidance_scale"):
+            if name in sampling:
+                changes[self._layout.form[name]] = sampling[name]
+        return changes
+
+    async def open_picture(self, data: Data) -> Changes:
+        """Take an uploaded picture; Gradio has checked that its file lies in the folder of uploads."""
+        upload = data[self._layout.upload]
+        if upload is None:
+            return self._nothing()
+        file = Path(upload["path"])
+        session = data[self._layout.session] or Session.start(self._folder)
+        try:
+            photo = await session.open(await asyncio.to_thread(file.read_bytes), file.stem)
+        except InputError as error:
+            return {self._layout.upload: None, self._layout.status: complaint(error)}
+        return {self._layout.session: session, **self._show(photo)}
+
+    async def choose_example(self, data: Data, event: gr.EventData) -> Changes:
+        """Take an example's picture and words."""
+        example = self._examples[_index(event, len(self._examples))]
+        session = data[self._layout.session] or Session.start(self._folder)
+        buffer = io.BytesIO()
+        write_picture(example.image, buffer, "png")
+        photo = await session.open(buffer.getvalue(), example.source_term)
+        return {
+            self._layout.session: session,
+            self._layout.prompt: example.prompt,
+            self._layout.term: gr.update(choices=words_of(example.prompt), value=example.term, visible=True),
+            self._layout.source_term: example.source_term,
+            **self._show(photo),
+        }
+
+    def other_picture(self) -> Changes:
+        """Go back to choosing a picture."""
+        return self._stage(choosing=True) | {self._layout.status: ""}
+
+    def list_words(self, prompt: Any, term: Any) -> Changes:
+        """Offer the words of the prompt as terms."""
+        words = words_of(str(prompt))
+        return {self._layout.term: gr.update(choices=words, value=term if term in words else None, visible=bool(words))}
+
+    async def suggest(self, data: Data, request: gr.Request) -> Changes:
+        """Choose a term where none is chosen."""
+        session = data[self._layout.session]
+        if session is None or session.photo is None:
+            return self._nothing()
+        try:
+            settings = self._settings(data)
+            if settings.term or not settings.prompt.strip():
+                return self._nothing()
+            term = await self._suggested(session.photo, settings.prompt, _client(request))
+        except EXPECTED as error:
+            return {self._layout.status: complaint(error)}
+        words = words_of(settings.prompt)
+        if term is None or not words:
+            return self._nothing()
+        return {self._layout.term: gr.update(choices=words if term in words else [*words, term], value=term)}
+
+    async def find_mask(self, data: Data, request: gr.Request) -> AsyncIterator[Changes]:
+        """Show where the edit would take place."""
+        session = data[self._layout.session]
+        if session is None or session.photo is None:
+            yield {self._layout.status: complaint(NO_PICTURE)}
+            return
+        yield {self._layout.status: busy("Looking for the place")}
+        photo, client = session.photo, _client(request)
+        try:
+            settings = self._settings(data)
+            call = await self._call(photo, settings, None, client)
+            mask = await self._service.find_mask(call, model=_models(settings)[0], client=client)
+        except EXPECTED as error:
+            yield {self._layout.status: complaint(error)}
+            return
+        layer = await asyncio.to_thread(draw_layer, mask.found, mask.draft)
+        yield {self._layout.painter: painted(photo, layer), self._layout.status: note("Paint or erase, then edit.")}
+
+    async def edit(self, data: Data, request: gr.Request) -> AsyncIterator[Changes]:
+        """Edit the picture with every chosen model, one after the other."""
+        session = data[self._layout.session]
+        if session is None or session.photo is None:
+            yield {self._layout.status: complaint(NO_PICTURE)}
+            return
+        yield {self._layout.status: busy("Starting"), **self._buttons(running=True)}
+        try:
+            async for changes in self._edit(session, data, _client(request)):
+                yield changes
+        except EXPECTED as error:
+            yield {self._layout.status: complaint(error)}
+
+    async def _edit(self, session: Session, data: Data, client: str) -> AsyncIterator[Changes]:
+        photo, settings, mask = session.photo, self._settings(data), data[self._layout.painter]
+        assert photo is not None
+        layer = mask["layer"] if isinstance(mask, dict) and mask.get("mended") else None
+        call = await self._call(photo, settings, layer, client)
+        outcomes: list[Edited] = []
+        for model in _models(settings):
+            async with aclosing(self._service.edit(call, model=model, client=client)) as steps:
+                async for step in steps:
+                    if isinstance(step, Progress):
+                        yield self._progress(photo, step, model)
+                    else:
+                        outcomes.append(step)
+        if call.mask_mode is MaskMode.PREDICTED and outcomes[0].mask is not None:
+            layer = await asyncio.to_thread(draw_layer, outcomes[0].mask)
+            yield {self._layout.painter: painted(photo, layer)}
+        done = await asyncio.to_thread(session.keep, photo, settings, outcomes, layer, mended=call.mask_mode is MaskMode.GIVEN)
+        yield {
+            self._layout.session: session,
+            self._layout.results: finished(done),
+            self._layout.made: gr.update(visible=True),
+            self._layout.history: history(session),
+            self._layout.past: gr.update(visible=True),
+            self._layout.status: note(f"Done in {sum(each.seconds for each in outcomes):.1f} s."),
+        }
+
+    def rest(self) -> Changes:
+        """Offer to edit again."""
+        return self._buttons(running=False)
+
+    def stop(self) -> Changes:
+        """Say that the edit was given up."""
+        return {self._layout.status: note("Stopped."), **self._buttons(running=False)}
+
+    def download(self, data: Data, event: gr.EventData) -> str:
+        """Return the file of a result."""
+        session = data[self._layout.session]
+        if session is None or session.shown is None:
+            raise gr.Error("The session has ended: edit the picture again.", print_exception=False)
+        return str(session.shown.results[_index(event, len(session.shown.results))].file)
+
+    def restore(self, data: Data, event: gr.EventData) -> Changes:
+        """Go back to the picture, settings and results of an earlier edit."""
+        session = data[self._layout.session]
+        if session is None:
+            return {self._layout.status: complaint("the session has ended")}
+        edit = list(reversed(session.edits))[_index(event, len(session.edits))]
+        session.photo, session.shown = edit.photo, edit
+        form = {part: getattr(edit.settings, name) for name, part in self._layout.form.items()}
+        words = words_of(edit.settings.prompt)
+        return self._show(edit.photo) | {
+            **form,
+            self._layout.term: gr.update(choices=words, value=edit.settings.term, visible=bool(words)),
+            self._layout.painter: painted(edit.photo, edit.layer, mended=edit.mended),
+            self._layout.results: finished(edit),
+            self._layout.made: gr.update(visible=True),
+            self._layout.session: session,
+        }
+
+    def _settings(self, data: Data) -> Settings:
+        """Return the settings in the form; raise InputError if they are wrong."""
+        return Settings.read({name: data[part] for name, part in self._layout.form.items()})
+
+    async def _call(self, photo: Photo, settings: Settings, layer: str | None, client: str) -> EditCall:
+        """Return what to ask of the service; a painted ``layer`` is the mask.
+
+        Raises:
+            InputError: the layer is not one.
+        """
+        mask = None if layer is None else await asyncio.to_thread(read_layer, layer, photo.size)
+        mode = MaskMode.NONE if settings.whole_picture else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN
+        term = settings.term
+        if mode is MaskMode.PREDICTED and not term:
+            term = await self._suggested(photo, settings.prompt, client)
+        return EditCall(
+            image=await photo.read(),
+            prompt=settings.prompt,
+            negative_prompt=settings.negative_prompt.strip(),
+            mask=mask,
+            mask_mode=mode,
+            term=term,
+            source_term=settings.source_term.strip() or None,
+            images=settings.images,
+            seed=settings.seed,
+            strength=settings.strength,
+            guidance_scale=settings.guidance_scale,
+            previews=True,
+        )
+
+    async def _suggested(self, photo: Photo, prompt: str, client: str) -> str | None:
+        image = await photo.read()
+        terms = await self._service.suggest_terms(image, prompt, client=client)
+        return terms[0].word if terms else None
+
+    def _progress(self, photo: Photo, step: Progress, model: str) -> Changes:
+        title = "" if model == DEFAULT else f"{model}: "
+        changes: Changes = {self._layout.status: busy(f"{title}step {step.step} of {step.of}", step)}
+        if step.previews:
+            changes |= {self._layout.results: previews(photo, step), self._layout.made: gr.update(visible=True)}
+        return changes
+
+    def _nothing(self) -> Changes:
+        return {self._layout.status: gr.skip()}  # an empty dictionary is an error to Gradio
+
+    def _show(self, photo: Photo) -> Changes:
+        """Show a picture to edit in place of the choice of one."""
+        return self._stage(choosing=False) | {
+            self._layout.painter: painted(photo, None),
+            self._layout.made: gr.update(visible=False),
+            self._layout.status: "",
+        }
+
+    def _stage(self, *, choosing: bool) -> Changes:
+        layout = self._layout
+        return {
+            layout.upload: None,
+            layout.choosing: gr.update(visible=choosing),
+            layout.working: gr.update(visible=not choosing),
+        }
+
+    def _buttons(self, *, running: bool) -> Changes:
+        layout = self._layout
+        return {layout.edit: gr.update(visible=not running), layout.stop: gr.update(visible=running)}
+
+
+def words_of(prompt: str) -> list[str]:
+    """Return the words of a prompt that an edit can be about, each once."""
+    words = [word for word in TOKEN.findall(prompt) if word[0].isalpha() and word.lower() not in STOP_WORDS]
+    return list(dict.fromkeys(words))[:MAX_WORDS]
+
+
+def _models(settings: Settings) -> list[str]:
+    return list(settings.models) or [DEFAULT]
+
+
+def _client(request: gr.Request) -> str:
+    assert request.request is not None  # it is None in Gradio's own tests only
+    return name_of(request.request)
+
+
+def _index(event: gr.EventData, length: int) -> int:
+    """Return the index that an event of the browser names.
+
+    Raises:
+        gr.Error: it is none.
+    """
+    index = event._data.get("index") if isinstance(event._data, dict) else None  # has no public name
+    if not isinstance(index, int) or not 0 <= index < length:
+        raise gr.Error("There is no such picture.", print_exception=False)
+    return index

@@ -1,0 +1,150 @@
+"""What the page keeps for one visitor: the photograph, and the edits made of it, as files in a folder of their own."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
+
+from stages.core.errors import InputError, describe_error
+from stages.serving.calls import Edited
+from stages.serving.page.pictures import rendition
+from stages.serving.uploads import decode, decode_picture
+
+MAX_EDITS = 12  # in a session's history; older ones are removed
+MAX_RESULTS = 8  # of one model
+MAX_MODELS = 4  # compared at once
+MAX_NAME = 40  # characters of a photograph's name in the name of a download
+
+
+class Settings(BaseModel, frozen=True):
+    """What the page's form says."""
+
+    prompt: str
+    term: str | None
+    source_term: str
+    negative_prompt: str
+    whole_picture: bool
+    strength: Annotated[float, Field(gt=0, le=1)]
+    guidance_scale: Annotated[float, Field(ge=1, le=100)]
+    images: Annotated[int, Field(ge=1, le=MAX_RESULTS)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    models: Annotated[tuple[str, ...], Field(max_length=MAX_MODELS)]
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> "Settings":
+        """Return the settings that the browser sent.
+
+        Raises:
+            InputError: a value is of another type, or out of range.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InputError(describe_error(error.errors()[0], values, cls)) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """An uploaded picture."""
+
+    file: Path
+    name: str  # of the uploaded file, without its ending
+    size: tuple[int, int]
+    rendition: str
+
+    async def read(self) -> Image.Image:
+        """Return the picture: RGB, upright."""
+        return await decode(decode_picture, await asyncio.to_thread(self.file.read_bytes), "picture")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One edited picture."""
+
+    title: str
+    file: Path  # a PNG with the settings in its metadata
+    rendition: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """The results of one click, and what they were made from."""
+
+    photo: Photo
+    settings: Settings
+    results: tuple[Result, ...]
+    layer: str | None  # the mask, as the page shows it
+    mended: bool  # whether the visitor painted it
+
+
+@dataclass
+class Session:
+    """A visitor's files; nobody else's session knows their names."""
+
+    folder: Path
+    photo: Photo | None = None
+    edits: list[Edit] = field(default_factory=list)  # the newest last
+    shown: Edit | None = None
+
+    @classmethod
+    def start(cls, parent: Path) -> "Session":
+        """Return a session with a new folder below ``parent``."""
+        return cls(Path(tempfile.mkdtemp(prefix="session-", dir=parent)))
+
+    async def open(self, data: bytes, name: str) -> Photo:
+        """Return the picture in an uploaded file, which becomes the session's photograph.
+
+        Raises:
+            InputError: the file is not a picture that can be read.
+        """
+        image = await decode(decode_picture, data, "picture")
+        short = "".join(char for char in name if char.isalnum() or char in "-_ ")[:MAX_NAME].strip() or "picture"
+        shown = await asyncio.to_thread(rendition, image)
+        self.photo = Photo(file=self._write(data, "photo"), name=short, size=image.size, rendition=shown)
+        self._remove_unused()
+        return self.photo
+
+    def keep(self, photo: Photo, settings: Settings, outcomes: Sequence[Edited], layer: str | None, *, mended: bool) -> Edit:
+        """Add an edit to the history and show it.
+
+        Args:
+            photo: what was edited.
+            settings: what was asked for.
+            outcomes: what each model made of it, all the same number of results.
+            layer: the mask, as the page shows it.
+            mended: whether the visitor painted the mask.
+        """
+        results = [self._result(photo, outcome, number) for number in range(len(outcomes[0].files)) for outcome in outcomes]
+        edit = Edit(photo=photo, settings=settings, results=tuple(results), layer=layer, mended=mended)
+        self.shown = edit
+        self.edits.append(edit)
+        del self.edits[:-MAX_EDITS]
+        self._remove_unused()
+        return edit
+
+    def end(self) -> None:
+        """Remove the session's files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _result(self, photo: Photo, outcome: Edited, number: int) -> Result:
+        name = f"{photo.name}-{outcome.model.reference}-{number + 1}.png"
+        title = f"{number + 1} · {outcome.model.reference}"
+        return Result(title=title, file=self._write(outcome.files[number], name), rendition=rendition(outcome.images[number]))
+
+    def _write(self, data: bytes, name: str) -> Path:
+        file = Path(tempfile.mkdtemp(dir=self.folder)) / name
+        file.write_bytes(data)
+        return file
+
+    def _remove_unused(self) -> None:
+        """Remove the files that neither the history nor the photograph needs any more."""
+        photos = [edit.photo for edit in self.edits] + ([self.photo] if self.photo else [])
+        used = {photo.file for photo in photos} | {result.file for edit in self.edits for result in edit.results}
+        for folder in set(self.folder.iterdir()) - {file.parent for file in used}:
+            shutil.rmtree(folder)

@@ -1,0 +1,60 @@
+"""What components show of the session: values for the browser."""
+
+from typing import Any
+
+import gradio as gr
+
+from stages.serving.calls import ModelVersion, Progress
+from stages.serving.page.pictures import layer_size, rendition
+from stages.serving.page.session import Edit, Photo, Session, Settings
+
+
+def model_title(model: ModelVersion) -> str:
+    """Return what a model is called on the page: "champion (version 3)"."""
+    is_number = model.version is None or model.reference == model.version
+    return model.reference if is_number else f"{model.reference} (version {model.version})"
+
+
+def painted(photo: Photo, layer: str | None, *, mended: bool = False) -> dict[str, Any]:
+    """Return the update of the painter that shows a picture and its mask.
+
+    Args:
+        photo: the picture.
+        layer: the mask, from :func:`~stages.serving.page.pictures.draw_layer` or from the painter.
+        mended: whether the visitor painted it.
+    """
+    width, height = layer_size(photo.size)
+    value = {"rendition": photo.rendition, "width": width, "height": height, "layer": layer, "mended": mended}
+    return gr.update(value=value)
+
+
+def previews(photo: Photo, progress: Progress) -> dict[str, Any]:
+    """Return the update of the results that shows them on their way."""
+    cards = [
+        {"rendition": rendition(image), "title": f"{number}, on its way", "alt": f"Preview of result {number}", "preview": True}
+        for number, image in enumerate(progress.previews, 1)
+    ]
+    return _cards(photo, cards)
+
+
+def finished(edit: Edit) -> dict[str, Any]:
+    """Return the update of the results that shows an edit."""
+    cards = [{"rendition": each.rendition, "title": each.title, "alt": edit.settings.prompt} for each in edit.results]
+    return _cards(edit.photo, cards, columns=max(1, len(edit.settings.models)))
+
+
+def history(session: Session) -> list[dict[str, str]]:
+    """Return the edits of a session for the strip, the newest first."""
+    return [
+        {"rendition": edit.results[0].rendition, "title": edit.settings.prompt, "detail": _describe(edit.settings)}
+        for edit in reversed(session.edits)
+    ]
+
+
+def _describe(settings: Settings) -> str:
+    return f"seed {settings.seed} · strength {settings.strength:g} · guidance {settings.guidance_scale:g}"
+
+
+def _cards(photo: Photo, cards: list[dict[str, Any]], columns: int = 1) -> dict[str, Any]:
+    width, height = photo.size
+    return gr.update(value={"before": photo.rendition, "ratio": width / height, "columns": columns, "cards": cards})
