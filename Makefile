@@ -9,6 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_ALLOW_PICKLE_DESERIALIZATION := false
 export TOKENIZERS_PARALLELISM := false
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED := events,flow_runs
 
 # The servers listen on this machine only and keep their state in this folder.
 SERVERS ?= $(CURDIR)/.servers

@@ -42,6 +42,8 @@ RUN_BY = {
     ),
     "ray start --head": ("stages/core/executors/test_ray_actors.py", "start --head --port"),
     "ray start --address": ("stages/core/executors/test_ray_actors.py", "start --address"),
+    "iedit prune --dry-run": ("stages/cli/test_prune.py", "prune --dry-run"),
+    "iedit prune --keep": ("stages/cli/test_prune.py", "prune --keep"),
     "iedit promote": ("stages/cli/test_registry.py", "promote 3"),
     "iedit rollback": ("stages/cli/test_registry.py", "rollback"),
     "iedit history": ("ops/test_mlflow.py", "history"),

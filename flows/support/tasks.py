@@ -74,6 +74,12 @@ def push_data() -> None:
         get_run_logger().info("no remote is configured, so nothing is pushed; dvc remote add --default NAME URL adds one")
 
 
+@task(retry_condition_fn=is_transient, **RETRIED)
+def prune(keep: int) -> None:
+    """Remove what no version, branch or experiment needs any more; the newest ``keep`` versions stay."""
+    run_logged([sys.executable, "-m", "stages.cli.main", "prune", "--keep", str(keep)])
+
+
 def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) -> None:
     """Run a DVC command as :func:`run_logged` does, after releasing locks whose holders have ended."""
     for holder in release_stale_locks():

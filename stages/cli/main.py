@@ -76,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     add("rollback", "registry:rollback", "make the previous champion the champion again")
     add("history", "registry:history", "list all champions: when and why each became champion, and its scores")
 
+    prune = add("prune", "prune:prune", "remove old versions, checkpoints of ended trainings, and data that nothing needs")
+    prune.add_argument(
+        "--keep", type=int, default=10, help="newest versions to keep, besides those in use (default: %(default)s)"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="print what would go, and remove nothing")
+    prune.add_argument("--remote", help="a remote of DVC to clean too; only one that no other project pushes to")
+
     lineage = add(
         "lineage", "registry:lineage", "print what a version was made from: run, commit, stages, corpus, weights, libraries"
     )

@@ -85,12 +85,18 @@ def roll_back(why: str) -> Event:
     former, last = _champion_and_its_event(client)
     if former is None or last is None:
         raise InputError("there is no champion to roll back from")
-    target = next((event for event in read_events(client) if event.id == last.back_to), None)
+    target = rollback_target(client)
     if target is None:
         raise InputError(f"version {former} is the first champion: there is none before it to roll back to")
     event = _record_event(client, version=target.version, how="rolled back", former=former, why=why, back_to=target.back_to)
     describe(client, former, "rolled back", f"{why}, to version {target.version}")
     return event
+
+
+def rollback_target(client: MlflowClient) -> Event | None:
+    """Return the event that a rollback would return to, or None without a champion or one before it."""
+    _, last = _champion_and_its_event(client)
+    return None if last is None else next((event for event in read_events(client) if event.id == last.back_to), None)
 
 
 def describe(client: MlflowClient, version: str, decision: str, why: str) -> None:

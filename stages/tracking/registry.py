@@ -115,7 +115,7 @@ def read_version(client: MlflowClient, made: ModelVersion) -> Registered:
         metrics={name.removeprefix(METRIC): float(text) for name, text in made.tags.items() if name.startswith(METRIC)},
         cases=made.tags.get(CASES),
         run_id=made.run_id or None,
-        model_id=_model_id(made),
+        model_id=model_id_of(made),
     )
 
 
@@ -161,7 +161,7 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = caches / "iedit" / _model_id(made)
+    cache = caches / "iedit" / model_id_of(made)
     if not cache.is_dir():
         with written_aside(cache) as temporary:
             fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it
@@ -182,5 +182,6 @@ def _find(client: MlflowClient, uri: str) -> ModelVersion:
         raise InputError(f"{uri}: {first_line(error)}") from error
 
 
-def _model_id(made: ModelVersion) -> str:
+def model_id_of(made: ModelVersion) -> str:
+    """Return the id of the logged model that holds a version's files."""
     return str(made.source).rpartition("/")[2]  # the registry does not fill its own field for it

@@ -24,6 +24,7 @@ from stages.tracking.runs import MAX_METRICS, MODEL_DIGEST, create_run, dvc_expe
 from stages.tracking.store import connect, experiment_id
 
 TRAINING = "iedit.training"  # a tag of a run: the name by which a resumed training finds it
+CHECKPOINTS = "checkpoints"  # the folder of a run that gets them
 MAX_DATASET_DIGEST = 36  # characters
 FLUSH_SECONDS = 5
 

@@ -15,7 +15,7 @@ from stages.models.clip import load_clip
 from stages.models.hub import locate
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.tensors import device
-from stages.tracking.training_run import TrainingInputs, TrainingRun, start_training
+from stages.tracking.training_run import CHECKPOINTS, TrainingInputs, TrainingRun, start_training
 from stages.training import loop
 from stages.training.dataset import TrainingSet
 from stages.training.encoder import encode_training_set
@@ -67,9 +67,9 @@ def _train(
         if tracked is None:
             return
         tracked.log_steps(workplace.read_losses())
-        if recipe.preview is not None and not tracked.has_artifact(path, "checkpoints"):
+        if recipe.preview is not None and not tracked.has_artifact(path, CHECKPOINTS):
             tracked.log_image("edits", recipe.preview(method), step)
-            tracked.log_artifact(path, "checkpoints")  # last, so that a logged checkpoint always has its picture
+            tracked.log_artifact(path, CHECKPOINTS)  # last, so that a logged checkpoint always has its picture
 
     data = TrainingSet(pictures=Corpus() if recipe.needs_target() else None)
     done = loop.fine_tune(method, data, recipe.config, workplace, on_step=on_step, on_checkpoint=on_checkpoint)

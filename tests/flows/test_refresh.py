@@ -15,15 +15,16 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(refresh, "stages_in_order", lambda: ["ingest", "train"])
     monkeypatch.setattr(refresh, "publish_decision", lambda before: done.append(("decision against", before)))
     monkeypatch.setattr(refresh, "push_data", lambda: done.append(("push",)))
+    monkeypatch.setattr(refresh, "prune", lambda keep: done.append(("prune", keep)))
     monkeypatch.setattr(refresh, "run_stages", lambda names, forced: done.append(("run", names, forced)))
     monkeypatch.setattr(refresh, "publish_results", lambda: done.append(("publish",)))
     return done
 
 
 @pytest.mark.parametrize("images", [None, 7000])
-def test_it_grows_runs_decides_and_pushes(done, images):
+def test_it_grows_runs_decides_pushes_and_prunes(done, images):
     refresh.refresh.fn(images)
-    ran = [("run", ["ingest", "train"], ["ingest"]), ("publish",), ("decision against", "3"), ("push",)]
+    ran = [("run", ["ingest", "train"], ["ingest"]), ("publish",), ("decision against", "3"), ("push",), ("prune", 10)]
     assert done == ([] if images is None else [("grow", 7000)]) + ran
 
 

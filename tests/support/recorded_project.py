@@ -43,4 +43,5 @@ def make_recorded_project() -> None:
     Path("data/a.dvc").unlink()
     Path("dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
     commit("one")
-    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"ingest": {"outs": [{"path": "data/a", "md5": md5}]}}}))
+    ingested = {"cmd": "true", "outs": [{"path": "data/a", "hash": "md5", "md5": md5}]}
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"ingest": ingested}}))

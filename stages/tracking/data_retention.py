@@ -1,0 +1,76 @@
+"""The objects of DVC's cache that nothing needs any more.
+
+Needed is what the workspace, a branch, a tag or an experiment names, and what the records of registered versions name,
+because ``iedit reproduce`` pulls it and compares with it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.scm import NoSCM
+from dvc_data.hashfile.db import HashFileDB, get_index
+from dvc_data.hashfile.gc import gc
+from dvc_data.hashfile.hash_info import HashInfo
+
+from stages.core.errors import InputError, first_line
+
+EVERYWHERE = {"all_branches": True, "all_tags": True, "all_experiments": True}
+
+Record = Mapping[str, Any]  # the content of a version's lineage.json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unneeded:
+    """Objects that nothing needs, in one place."""
+
+    place: str  # "cache", or the name of a remote
+    objects: int
+    bytes: int
+
+
+def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool) -> list[Unneeded]:
+    """Return how much of DVC's cache, and of a remote, nothing needs any more; remove it if asked.
+
+    Args:
+        records: the records of the versions to keep.
+        remote: a remote to search besides, which only this project may push to; None searches the cache alone.
+        remove: whether to remove it.
+
+    Raises:
+        InputError: what is needed cannot be determined, for example because a commit's list of files is in no cache.
+    """
+    needed = {HashInfo("md5", md5) for record in records for md5 in _digests(record)}
+    try:
+        with Repo() as repo, repo.lock:
+            flags = {} if isinstance(repo.scm, NoSCM) else EVERYWHERE
+            needed = needed.union(*repo.used_objs(**flags).values())
+            return [_collect(place, odb, needed, remove=remove) for place, odb in _places(repo, remote)]
+    except DvcException as error:
+        raise InputError(f"DVC cannot tell what is needed: {first_line(error)}: {first_line(error.__cause__)}") from error
+
+
+def _digests(record: Record) -> Iterator[str]:
+    """Yield the digests of all outs in a record, and of the files in those that are folders."""
+    for outs in record["stages"].values():
+        for out in outs.values():
+            yield out["md5"]
+            yield from out.get("files", {}).values()
+
+
+def _places(repo: Repo, remote: str | None) -> Iterator[tuple[str, HashFileDB]]:
+    yield "cache", repo.cache.local
+    if remote is not None:
+        yield remote, repo.cloud.get_remote_odb(remote, "prune", hash_name="md5")
+
+
+def _collect(place: str, odb: HashFileDB, needed: set[HashInfo], *, remove: bool) -> Unneeded:
+    values = {each.value for each in needed}
+    paths = [odb.oid_to_path(digest) for digest in odb.all() if digest not in values]
+    found = Unneeded(place=place, objects=len(paths), bytes=sum(odb.fs.size(path) for path in paths))
+    if remove and paths:
+        gc(odb, needed)
+        get_index(odb).clear()  # DVC remembers there what a remote has
+    return found

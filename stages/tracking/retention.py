@@ -1,0 +1,124 @@
+"""Which registered versions and which of their files are kept, and the removal of all others from the tracking store.
+
+Runs keep their parameters, metrics and small files, so that histories and charts stay whole. Only what is large goes: the
+files of models, and checkpoints.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mlflow.entities import LoggedModel, Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.entities import PagedList
+from mlflow.tracking import MlflowClient
+
+from stages.tracking.history import rollback_target
+from stages.tracking.registry import DIGEST, NAME, model_id_of
+from stages.tracking.store import experiment_id
+from stages.tracking.training_run import CHECKPOINTS
+
+DAY = 24 * 3600 * 1000  # milliseconds
+PAGE = 100  # entries of one answer of the store
+
+Entity = TypeVar("Entity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """What stays in the tracking store and what goes."""
+
+    kept: dict[str, list[str]]  # version → why it stays; newest first
+    dropped: list[str]  # versions, newest first
+    models: list[LoggedModel]  # those whose files belong to no kept version
+    checkpoints: list[Run]  # ended trainings that still have theirs
+
+
+def plan_retention(client: MlflowClient, keep: int) -> Retention:
+    """Return what goes if the newest ``keep`` versions stay, all that have an alias, and the one to roll back to.
+
+    A version that this project did not register stays. So does a model that was logged within the last day and has no
+    version: an evaluation may be about to register it.
+
+    Args:
+        client: a client of the store, whose experiment exists.
+        keep: at least 1.
+    """
+    found = list(_pages(lambda token: client.search_model_versions(f"name = '{NAME}'", max_results=PAGE, page_token=token)))
+    made = sorted(found, key=lambda version: int(version.version), reverse=True)
+    kept = _reasons(client, made, keep)
+    dropped = [version for version in made if str(version.version) not in kept]
+    going = {model_id_of(version) for version in dropped}
+    staying = {model_id_of(version) for version in made} - going
+    yesterday = time.time() * 1000 - DAY
+    ours = [experiment_id(client)]
+    logged = _pages(lambda token: client.search_logged_models(ours, max_results=PAGE, page_token=token))
+    ended = _pages(lambda token: client.search_runs(ours, "attributes.status != 'RUNNING'", max_results=PAGE, page_token=token))
+    return Retention(
+        kept=kept,
+        dropped=[str(version.version) for version in dropped],
+        models=[
+            model
+            for model in logged
+            if model.model_id in going or (model.model_id not in staying and model.creation_timestamp < yesterday)
+        ],
+        checkpoints=[run for run in ended if client.list_artifacts(run.info.run_id, CHECKPOINTS)],
+    )
+
+
+def apply_retention(client: MlflowClient, retention: Retention) -> None:
+    """Remove what a plan drops.
+
+    A version goes before its files, so that no version is ever without them. A kill in between leaves files of a model
+    without a version, which a later plan finds.
+    """
+    for version in retention.dropped:
+        client.delete_model_version(NAME, version)
+    for model in retention.models:
+        get_artifact_repository(model.artifact_location).delete_artifacts()
+        client.delete_logged_model(model.model_id)
+    for run in retention.checkpoints:
+        get_artifact_repository(str(run.info.artifact_uri)).delete_artifacts(CHECKPOINTS)
+
+
+def _reasons(client: MlflowClient, made: list[ModelVersion], keep: int) -> dict[str, list[str]]:
+    """Return version → why it stays.
+
+    Args:
+        client: a client of the store.
+        made: all versions, newest first.
+        keep: how many of the newest stay.
+    """
+    reasons: dict[str, list[str]] = {str(version.version): [] for version in made}
+    for version in made[:keep]:
+        reasons[str(version.version)].append(f"among the newest {keep}")
+    for alias, number in _aliases(client).items():
+        reasons[number].append(alias)
+    for version in made:
+        if DIGEST not in version.tags:
+            reasons[str(version.version)].append("registered by others")
+    target = rollback_target(client)
+    if target is not None and target.version in reasons:
+        reasons[target.version].append("to roll back to")
+    return {version: why for version, why in reasons.items() if why}
+
+
+def _aliases(client: MlflowClient) -> dict[str, str]:
+    try:
+        return {alias: str(version) for alias, version in client.get_registered_model(NAME).aliases.items()}
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+
+
+def _pages(search: Callable[[str | None], "PagedList[Entity]"]) -> Iterator[Entity]:
+    """Yield the entries of all pages of an answer; ``search`` is called with the token of each page."""
+    page = search(None)
+    yield from page
+    while page.token:
+        page = search(page.token)
+        yield from page

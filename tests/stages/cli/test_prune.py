@@ -1,0 +1,67 @@
+"""``iedit prune``: what it prints, what it removes, and what it refuses."""
+
+import fcntl
+import shutil
+
+import pytest
+
+from stages.cli import main as cli
+from stages.core.paths import LOCK
+from stages.tracking import history, store
+from tests.support.versions import keep_record, register
+
+
+@pytest.fixture
+def client(recorded_project, empty_store):
+    """A project with three versions, the last of which is champion and has a record."""
+    shutil.copy(empty_store, recorded_project)
+    client = store.connect()
+    versions = [register(client) for _ in range(3)]
+    keep_record(versions[-1])
+    history.promote("3", "for the test")
+    return client
+
+
+def prune(capsys, *arguments: str) -> tuple[int, list[str], str]:
+    code = cli.main(arguments)
+    output = capsys.readouterr()
+    return code, output.out.splitlines(), output.err
+
+
+def test_dry_run_prints_what_goes_and_keeps_it(client, capsys):
+    code, lines, error = prune(capsys, "prune", "--dry-run", "--keep", "1")
+    assert error == ""
+    assert code == 0
+    assert lines == [
+        "keeps      version 3: among the newest 1, champion",
+        "versions   2, 1",
+        "models     2 without a version that stays",
+        "runs       0 lose their checkpoints",
+        "data       0 objects, 0.0 MB, in the cache",
+        "nothing was removed: --dry-run",
+    ]
+    assert len(client.search_model_versions("name = 'iedit'")) == 3
+
+
+def test_what_is_not_kept_is_removed(client, capsys):
+    assert prune(capsys, "prune", "--keep", "1")[1][-1] == "removed"
+    assert [version.version for version in client.search_model_versions("name = 'iedit'")] in ([3], ["3"])
+
+
+def test_a_version_without_a_record_is_named(client, capsys):
+    code, lines, error = prune(capsys, "prune", "--keep", "2")
+    assert (code, lines[-1]) == (0, "removed")
+    assert error.startswith("version 2: its data are not kept: logged model ")
+
+
+def test_fewer_than_one_version_is_refused(client, capsys):
+    assert prune(capsys, "prune", "--keep", "0") == (2, [], "error: --keep 0: at least 1 version is kept\n")
+
+
+def test_it_does_not_run_beside_a_stage(client, capsys):
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, _, error = prune(capsys, "prune")
+    assert code == 2
+    assert "is at work in this folder" in error
