@@ -35,7 +35,7 @@ def edit(options: argparse.Namespace) -> None:
     picture = read_picture(options.image)
     mask = None if options.mask is None else read_mask(options.mask)
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    editor, sampling = load_model(options.model)
+    editor, sampling, name = load_model(options.model)
 
     from stages.editing.job import EditJob
     from stages.editing.metadata import describe
@@ -63,12 +63,12 @@ def edit(options: argparse.Namespace) -> None:
     except NothingToMaskError as error:
         raise InputError(f"{error}: {HELP}") from error
     for number, (path, image) in enumerate(zip(outputs, result.images, strict=True)):
-        _save(image, path, describe(job, number, options.model))
+        _save(image, path, describe(job, number, name))
         print(path)
 
 
-def load_model(model: str) -> "tuple[Editor, Sampling]":
-    """Return an editor and its sampling settings.
+def load_model(model: str) -> "tuple[Editor, Sampling, str]":
+    """Return an editor, its sampling settings, and the name by which its results know it.
 
     Args:
         model: a URI of the registry, or a folder, which is used with the segmenter of params.yaml.
@@ -80,17 +80,18 @@ def load_model(model: str) -> "tuple[Editor, Sampling]":
         check_store()  # before the slow imports
 
         from stages.tracking.errors import store_errors_in_one_line
-        from stages.tracking.registry import load_editor
+        from stages.tracking.registry import exact_uri, load_editor
 
         with store_errors_in_one_line():
-            return load_editor(model)
+            uri = exact_uri(model)
+            return *load_editor(uri), uri
     folder = Path(model)
     if not folder.is_dir():
         raise InputError(f"model {model}: neither a folder nor models:/NAME@ALIAS nor models:/NAME/VERSION")
 
     from stages.editing.loading import load_folder
 
-    return load_folder(folder)
+    return *load_folder(folder), folder.resolve().name
 
 
 def name_outputs(path: Path, images: int) -> list[Path]:

@@ -17,7 +17,7 @@ from stages.core.files import remove, value_digest
 from stages.core.params import Params
 from stages.core.provenance import source_digest
 from stages.core.shards import SERIAL, Advance, InProcess, ShardFiles, ShardResult, ShardTask, StageCounts, map_shards
-from stages.editing.editor import Editor
+from stages.editing.batch_editor import BatchEditor
 
 SUFFIX = ".safetensors"
 MASKS = "masks"  # folder of the predicted masks, beside the systems' folders
@@ -33,7 +33,7 @@ class Edits:
 
 
 def edit_cases(
-    cases: Sequence[Case], systems: Mapping[str, System], finder: Editor, segmenter: str, params: Params, folder: Path
+    cases: Sequence[Case], systems: Mapping[str, System], finder: BatchEditor, segmenter: str, params: Params, folder: Path
 ) -> Edits:
     """Return the edits of every system; those that ``folder`` holds already, made from the same inputs, are reused.
 

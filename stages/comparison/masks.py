@@ -6,11 +6,11 @@ from torch import Tensor
 
 from stages.comparison.systems import System
 from stages.corpus.samples import EditSample
-from stages.editing.editor import Editor
+from stages.editing.batch_editor import BatchEditor
 from stages.models.tensors import device, mask_to_tensor
 
 
-def find_masks(finder: Editor, cases: Sequence[EditSample], threshold: float) -> Tensor:
+def find_masks(finder: BatchEditor, cases: Sequence[EditSample], threshold: float) -> Tensor:
     """Return where the finder's segmenter expects the edits, (n, 1, h, w), 0 or 1.
 
     Args:

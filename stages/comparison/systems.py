@@ -15,7 +15,7 @@ from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
 from stages.corpus.samples import EditSample
 from stages.diffusion.masks import widen_mask
 from stages.diffusion.sampling import draw_noise, make_scheduler
-from stages.editing.editor import Editor
+from stages.editing.batch_editor import BatchEditor
 from stages.editing.settings import adjust_sampling
 from stages.models.hub import identity
 from stages.models.latent_diffusion import Diffusion, load_diffusion
@@ -52,9 +52,9 @@ class System:
 class Models:
     """The models behind the systems, and the identity of each."""
 
-    base: Editor
+    base: BatchEditor
     instructed: Diffusion
-    tuned: Editor
+    tuned: BatchEditor
     identities: dict[str, str]  # "base", "instructed", "tuned" → the name of its exact weights
 
     def system(self, name: str, sampling: Sampling, image_guidance_scale: float | None = None) -> System:
@@ -96,9 +96,9 @@ def load_models(params: Params, tuned: Path = IEDIT) -> Models:
     """
     config = params.evaluate
     return Models(
-        base=Editor(load_diffusion(config.base)),
+        base=BatchEditor(load_diffusion(config.base)),
         instructed=load_diffusion(ModelName(name=str(INSTRUCT_PIX2PIX))),
-        tuned=Editor(load_diffusion(ModelName(name=str(tuned))), load_segmenter(config.segmenter)),
+        tuned=BatchEditor(load_diffusion(ModelName(name=str(tuned))), load_segmenter(config.segmenter)),
         identities={
             "base": identity(config.base),
             "instructed": folder_digest(INSTRUCT_PIX2PIX),
@@ -132,7 +132,7 @@ def chosen_systems(models: Models, params: Params) -> dict[str, System]:
 
 
 def edited_by(
-    editor: Editor, identity: str, sampling: Sampling, *, masks: Masks | None = None, from_noise: bool = False
+    editor: BatchEditor, identity: str, sampling: Sampling, *, masks: Masks | None = None, from_noise: bool = False
 ) -> System:
     """Return SDEdit with an editor's model.
 

@@ -8,12 +8,12 @@ from stages.comparison.masks import find_masks, masks_for
 from stages.comparison.systems import System
 from stages.core.params import Params
 from stages.corpus.samples import EditSample
-from stages.editing.editor import Editor
+from stages.editing.batch_editor import BatchEditor
 
 TIMED = 5  # edits, of which the median is taken
 
 
-def time_edits(case: EditSample, systems: Mapping[str, System], finder: Editor, params: Params) -> dict[str, float]:
+def time_edits(case: EditSample, systems: Mapping[str, System], finder: BatchEditor, params: Params) -> dict[str, float]:
     """Return the median seconds of one edit of one picture with each system, including finding its mask.
 
     The systems take turns, so that other load on the machine slows all of them alike.

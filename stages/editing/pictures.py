@@ -3,6 +3,7 @@
 import base64
 import binascii
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from stages.core.errors import InputError
 from stages.corpus.images import FORMATS, Refused, as_rgb, decoded, on_white, upright
 from stages.corpus.parts import MAX_BYTES, printable
 from stages.corpus.profiles import srgb_profile, to_srgb
+from stages.corpus.stripped import strip
 
 PNG_XMP = "XML:com.adobe.xmp"  # the keyword of the chunk that holds XMP
+MAX_TEXT = MAX_BYTES * 4 // 3 + 4  # characters of base64
 MAX_PIXELS = 50_000_000  # per picture, read from its header
 
 
@@ -49,6 +52,15 @@ def decode_picture(text: str, name: str = "image") -> Image.Image:
         InputError: the text is not base64, or not a picture that can be read.
     """
     return _picture(_from_base64(text, name), name)
+
+
+def count_pixels(text: str) -> int:
+    """Return the pixels of the picture in base64 text, by its header; 0 if it is none, which decoding will report."""
+    if len(text) > MAX_TEXT:
+        return 0
+    with suppress(Exception), Image.open(io.BytesIO(strip(base64.b64decode(text))), formats=FORMATS) as image:
+        return image.width * image.height
+    return 0
 
 
 def decode_mask(text: str, name: str = "mask") -> Image.Image:
@@ -104,7 +116,7 @@ def _read(path: Path, name: str) -> bytes:
 
 
 def _from_base64(text: str, name: str) -> bytes:
-    if len(text) > MAX_BYTES * 4 / 3 + 4:
+    if len(text) > MAX_TEXT:
         raise InputError(f"{name}: larger than {MAX_BYTES:,} bytes")
     try:
         return base64.b64decode(text, validate=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stages.core.errors import InputError, shorten
 from stages.diffusion.masks import shrink_mask, widen_mask
+from stages.editing.batch_editor import EDIT_MASK_COVERAGE
 from stages.editing.blending import enlarge, feather
 from stages.editing.job import EditJob, Region
 from stages.editing.regions import Box, crop_boxes
@@ -16,8 +17,6 @@ from stages.editing.request import EditRequest, MaskMode
 from stages.models.latent_diffusion import Diffusion
 from stages.models.segmenter import Segmenter
 from stages.models.tensors import mask_to_tensor, to_masks
-
-EDIT_MASK_COVERAGE = 0.25  # the share of a latent cell that a mask must cover; low, to keep thin parts of an object
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from stages.core.paths import GENERATED_CASES
 from stages.core.provenance import source_digest
 from stages.core.shards import SERIAL, Advance, InProcess, ShardFiles, ShardResult, ShardTask, list_shards, map_shards
 from stages.corpus.samples import EditSample, write_edits
-from stages.editing.editor import Editor
+from stages.editing.batch_editor import BatchEditor
 from stages.editing.settings import adjust_sampling
 from stages.models.hub import identity
 from stages.models.segmenter import Segmenter, load_segmenter
@@ -24,7 +24,7 @@ DRAWS = 20  # pictures to draw for a case before giving it up
 NOT_FOUND = f"not found by the referee in {DRAWS} pictures"
 
 
-def write_cases(params: Params, base: Editor) -> list[Case]:
+def write_cases(params: Params, base: BatchEditor) -> list[Case]:
     """Draw a source for each case of Table 1 (b), mask it by the referee, and return the cases that have one.
 
     The cases are kept in GENERATED_CASES, one shard per batch; those that are there already are not drawn again.
@@ -71,7 +71,7 @@ def write_cases(params: Params, base: Editor) -> list[Case]:
 
 
 def draw_sources(
-    cases: Sequence[EditSample], base: Editor, referee: Segmenter, sampling: Sampling, seed: int
+    cases: Sequence[EditSample], base: BatchEditor, referee: Segmenter, sampling: Sampling, seed: int
 ) -> list[EditSample]:
     """Return the cases with sources that the base model draws from their captions; the source stands in for the target.
 
@@ -99,7 +99,7 @@ def draw_sources(
     return [found[case.key] for case in cases if case.key in found]
 
 
-def _draw(cases: Sequence[EditSample], base: Editor, sampling: Sampling, seed: int, attempt: int) -> Tensor:
+def _draw(cases: Sequence[EditSample], base: BatchEditor, sampling: Sampling, seed: int, attempt: int) -> Tensor:
     """Return pictures of the source captions, (n, 3, h, w) in [0, 1], drawn from pure noise.
 
     The noise differs from that of every edit: an edit that started from the noise of its own source would reproduce it.

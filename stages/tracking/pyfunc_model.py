@@ -2,27 +2,29 @@
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_EXHAUSTED
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from PIL import Image
 
 from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.core.params import ModelName
 from stages.editing.editor import Editor
-from stages.editing.pictures import MAX_PIXELS, decode_mask, decode_picture, encode_picture
+from stages.editing.job import EditJob
+from stages.editing.metadata import describe
+from stages.editing.pictures import MAX_PIXELS, count_pixels, decode_mask, decode_picture, encode_picture
 from stages.editing.request import EditRequest, MaskMode, NothingToMaskError
-from stages.editing.settings import adjust_sampling, check_images, check_prompt, check_steps, read_sampling
+from stages.editing.settings import MAX_STEPS, adjust_sampling, check_images, check_prompt, check_steps, read_sampling
 from stages.tracking.deadline import deadline
+from stages.tracking.in_flight import InFlight, TooMuchError
 
-MAX_REQUEST_PIXELS = 4 * MAX_PIXELS  # of all pictures of a request, which are decoded before the first is edited
+MAX_REQUEST_PIXELS = 4 * MAX_PIXELS  # of all pictures and masks of the requests in hand, which are held in memory
 HELP = "source_term names what stands there now, mask with mask_mode 'given' says where, mask_mode 'none' edits everywhere"
 
 
@@ -47,6 +49,7 @@ class EditorModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the diffusion model and the segmenter from the logged artifacts."""
+        self._in_flight = InFlight({"steps": MAX_STEPS, "pixels": MAX_REQUEST_PIXELS})
         self.editor = Editor.load(ModelName(name=context.artifacts["model"]), ModelName(name=context.artifacts["segmenter"]))
         self.sampling = read_sampling(Path(context.artifacts["model"]))
 
@@ -56,14 +59,17 @@ class EditorModel(PythonModel):
         """Return one row for each edited picture: a PNG in base64, the row of its request, its number among the results.
 
         Raises:
-            RequestError: a request is invalid; a served model answers with status 400 and this message. After any other
-                error it answers with status 500 and one line, and the server's log has the traceback.
+            RequestError: a request is invalid; a served model answers with status 400 and this message; 429 when there is no
+                room for it beside the requests in hand. After any other error it answers with status 500 and one line, and
+                the server's log has the traceback.
         """
         del context  # load_context has read it
         try:
             return self._edit(model_input, {name: value for name, value in (params or {}).items() if value is not None})
         except InputError as error:
             raise RequestError(str(error)) from error
+        except TooMuchError as error:
+            raise RequestError(str(error), RESOURCE_EXHAUSTED) from error
         except Exception as error:  # MLflow would answer with the traceback and its paths
             logging.getLogger(__name__).exception("an edit failed")
             raise RequestError(f"the edit failed: {type(error).__name__}; see the log", INTERNAL_ERROR) from error
@@ -79,36 +85,44 @@ class EditorModel(PythonModel):
         images, seed = check_images(params.get("num_images", 1)), params.get("seed", 0)
         check_steps(len(table), images, sampling.steps)
         check = deadline()
-        edits = [
-            {"image": encode_picture(edit), "row": row, "number": number}
-            for row, request in enumerate(_requests(table, mode))
-            for number, edit in enumerate(
-                self._edit_row(
-                    row, request, mask_mode=mode, images=images, seed=seed, sampling=sampling, on_progress=lambda _: check()
-                )
-            )
-        ]
+        edits = []
+        with self._in_flight.hold({"steps": len(table) * images * sampling.steps, "pixels": _count_pixels(table)}):
+            for row, request in enumerate(_requests(table, mode)):
+                job = EditJob(request=request, mask_mode=mode, sampling=sampling, images=images, seed=seed)
+                results = self._edit_row(row, job, check)
+                edits += [{"image": image, "row": row, "number": number} for number, image in enumerate(results)]
         return pd.DataFrame(edits, columns=["image", "row", "number"])
 
-    def _edit_row(self, row: int, request: EditRequest, **how: Any) -> list[Image.Image]:
+    def _edit_row(self, row: int, job: EditJob, check: Callable[[], None]) -> list[str]:
+        """Return the results of a row, PNGs in base64."""
         try:
-            return self.editor.edit(request, **how)
+            (result,) = self.editor.edit_many([self.editor.plan(job)], lambda _: check())
         except NothingToMaskError as error:
             raise InputError(f"row {row}: {error}: {HELP}") from error
         except InputError as error:
             raise InputError(f"row {row}: {error}") from error
+        return [encode_picture(image, describe(job, number, None)) for number, image in enumerate(result.images)]
+
+
+def _count_pixels(table: pd.DataFrame) -> int:
+    """Return the pixels of all pictures and masks of a request, as their headers say.
+
+    Raises:
+        InputError: there are more than MAX_REQUEST_PIXELS.
+    """
+    pixels = 0
+    for number, row in enumerate(table.to_dict("records")):
+        for name in ("image", "mask"):
+            if isinstance(row.get(name), str):
+                pixels += count_pixels(row[name])
+        if pixels > MAX_REQUEST_PIXELS:
+            raise InputError(f"row {number}: the pictures up to here have more than {MAX_REQUEST_PIXELS:,} pixels: send fewer")
+    return pixels
 
 
 def _requests(table: pd.DataFrame, mode: MaskMode) -> list[EditRequest]:
     """Return the requests of all rows, so that a mistake in the last is found before the first is edited."""
-    requests: list[EditRequest] = []
-    pixels = 0
-    for number, row in enumerate(table.to_dict("records")):
-        requests.append(_request(row, number, mode))
-        pixels += requests[-1].image.width * requests[-1].image.height
-        if pixels > MAX_REQUEST_PIXELS:
-            raise InputError(f"row {number}: the pictures up to here have more than {MAX_REQUEST_PIXELS:,} pixels: send fewer")
-    return requests
+    return [_request(row, number, mode) for number, row in enumerate(table.to_dict("records"))]
 
 
 def _mask_mode(name: str) -> MaskMode:

@@ -119,6 +119,16 @@ def read_version(client: MlflowClient, made: ModelVersion) -> Registered:
     )
 
 
+def exact_uri(uri: str) -> str:
+    """Return the URI with the number of the version that a URI names, perhaps by an alias, which may move.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    made = _find(connect(create=False), uri)
+    return f"models:/{made.name}/{made.version}"
+
+
 def load_editor(uri: str = CHAMPION_URI) -> "tuple[Editor, Sampling]":
     """Return a registered editor and its sampling settings.
 

@@ -8,7 +8,7 @@ from stages.core.params import Params
 from stages.core.paths import TRAINING_SET
 from stages.core.shards import list_shards
 from stages.corpus.corpus import Corpus
-from stages.editing.editor import Editor
+from stages.editing.batch_editor import BatchEditor
 from stages.models.latent_diffusion import Diffusion
 from stages.models.tensors import mask_to_tensor, to_images, to_tensor
 from stages.pairing.training_set import SUFFIX, edit_sample, read_pairs
@@ -21,7 +21,7 @@ def preview_edits(diffusion: Diffusion, params: Params) -> Image.Image:
     rows = islice((row for table in list_shards(TRAINING_SET, SUFFIX) for row in read_pairs(table)), SHOWN)
     corpus = Corpus()
     samples = [edit_sample(row, corpus) for row in rows]
-    edits = Editor(diffusion).edit_batch(
+    edits = BatchEditor(diffusion).edit_batch(
         to_tensor([sample.source for sample in samples]),
         [sample.edit_prompt for sample in samples],
         masks=mask_to_tensor([sample.source_mask for sample in samples]),

@@ -240,7 +240,7 @@ class TestDamagedInput:
         def started(*_, **__):
             pytest.fail("an edit was started")
 
-        monkeypatch.setattr("stages.editing.editor.Editor.edit_batch", started)
+        monkeypatch.setattr("stages.editing.batch_editor.BatchEditor.edit_batch", started)
         monkeypatch.setattr("stages.comparison.systems.StableDiffusionInstructPix2PixPipeline.__call__", started)
 
     @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from stages.editing.editor import Editor
+from stages.editing.job import EditJob, Result
 from tests.support import ROOT
 
 
@@ -14,8 +15,13 @@ from tests.support import ROOT
 class Painter:
     """An editor that returns noise, which no picture format compresses well."""
 
-    def edit(self, request, *, images: int, **_: object) -> list[Image.Image]:
-        return [Image.effect_noise(request.image.size, 90).convert("RGB") for _ in range(images)]
+    def plan(self, job: EditJob) -> EditJob:
+        return job
+
+    def edit_many(self, jobs: list[EditJob]) -> list[Result]:
+        size = jobs[0].request.image.size
+        noise = [Image.effect_noise(size, 90).convert("RGB") for _ in range(jobs[0].images)]
+        return [Result(images=noise, mask=None)]
 
 
 @pytest.fixture

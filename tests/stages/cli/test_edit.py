@@ -100,7 +100,10 @@ class TestRegisteredModel:
     def test_a_folder_is_the_same_model(self, champion, tmp_path):
         for name, model in (("a", "models:/iedit@champion"), ("b", "models/iedit")):
             assert edit("--no-mask", "--steps", 3, "--model", model, "--output", tmp_path / f"{name}.png") == 0
-        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+        registered, plain = (Image.open(tmp_path / f"{name}.png") for name in "ab")
+        assert registered.tobytes() == plain.tobytes()
+        assert "<Iptc4xmpExt:AISystemVersionUsed>models:/iedit/1</" in registered.info["xmp"].decode()
+        assert "<Iptc4xmpExt:AISystemVersionUsed>iedit</" in plain.info["xmp"].decode()
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -115,6 +118,7 @@ class TestRegisteredModel:
             (["photo.png", "p", "--output", "no/a.png"], "output no/a.png: no such folder: no"),
             (["photo.png", "p", "--images", "99"], "number of images = 99"),
             (["photo.png", "p", "--strength", "2"], "strength = 2.0: must be a number, above 0 and at most 1"),
+            (["photo.png", "p", "--mask", "photo.png", "--context", "0"], "context = 0: must be at least 0.25 and at most 8"),
             (["photo.png", "p", "--steps", "0"], "steps = 0: must be a whole number, above 0 and at most 999"),
             (
                 ["photo.png", "p", "--guidance-scale", "1e308"],

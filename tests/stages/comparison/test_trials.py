@@ -23,7 +23,9 @@ def test_trials_are_kept_and_differ_by_settings_and_masks(models, workplace, mon
     assert [each.system for each in found] == ["sdedit", "sdedit", "iedit_m"]
     kept = [each.scores.per_case["ssim_m_bar_frame"] for each in found]
     assert all((one != other).any() for one, other in pairwise(kept))
-    monkeypatch.setattr("stages.editing.editor.Editor.edit_batch", lambda *_, **__: pytest.fail("an edit was made again"))
+    monkeypatch.setattr(
+        "stages.editing.batch_editor.BatchEditor.edit_batch", lambda *_, **__: pytest.fail("an edit was made again")
+    )
     again = list(run_trials(params, "validation", wanted, Path("data/tuned")))
     for one, other in zip(found, again, strict=True):
         np.testing.assert_array_equal(one.scores.per_case["clip_score"], other.scores.per_case["clip_score"])

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from stages.core.errors import InputError
-from stages.editing.pictures import decode_mask, decode_picture, encode_picture, read_mask, read_picture
+from stages.corpus.images import on_white
+from stages.editing.pictures import decode_mask, decode_picture, encode_picture, read_mask, read_picture, write_picture
 from tests.support.icc import ADOBE_RGB
 from tests.support.samples import encoded, picture
 
@@ -38,14 +39,42 @@ def disc(mode: str) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "RGB"])
-def test_transparent_parts_are_white_whatever_the_way(tmp_path, mode):
+def test_transparent_parts_stay_so_whatever_the_way(tmp_path, mode):
     for found in both_ways(disc(mode), tmp_path):
-        assert (found.mode, found.getpixel((0, 0)), found.getpixel((4, 4))) == ("RGB", (255, 255, 255), RED)
+        assert (found.mode, found.getpixel((0, 0))[3], found.getpixel((4, 4))) == ("RGBA", 0, (*RED, 255))
+        assert on_white(found).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_picture_that_may_but_does_not_show_through_has_no_alpha(tmp_path):
+    for found in both_ways(encoded(Image.new("RGBA", (4, 4), (*RED, 255))), tmp_path):
+        assert (found.mode, found.getpixel((0, 0))) == ("RGB", RED)
 
 
 def test_half_transparent_grey_is_half_white(tmp_path):
     for found in both_ways(encoded(Image.merge("LA", (Image.new("L", (4, 4), 0), Image.new("L", (4, 4), 128)))), tmp_path):
-        assert found.getpixel((0, 0)) == (127, 127, 127)
+        assert found.getpixel((0, 0)) == (0, 0, 0, 128)
+        assert on_white(found).getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_transparent_pictures_are_turned_and_put_into_srgb(tmp_path):
+    """Orientation 6: the file's left side is the top of the picture."""
+    exif = Image.Exif()
+    exif[274] = 6
+    image = Image.new("RGBA", (3, 2), (60, 200, 90, 255))
+    image.putpixel((0, 0), (60, 200, 90, 0))
+    for found in both_ways(encoded(image, icc_profile=ADOBE_RGB, exif=exif), tmp_path):
+        assert found.size == (2, 3)
+        assert np.argwhere(np.asarray(found)[..., 3] == 0).tolist() == [[0, 1]]
+        assert found.getpixel((0, 0))[0] < 5
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_transparent_results_keep_their_alpha_where_they_can(kind):
+    image, buffer = picture(size=16), io.BytesIO()
+    image.putalpha(0)
+    write_picture(image, buffer, kind)
+    found = Image.open(buffer).convert("RGBA").getpixel((0, 0))
+    assert found[3] == 0 if kind != "jpeg" else found == (255, 255, 255, 255)
 
 
 def test_grey_of_16_bits_keeps_its_brightness(tmp_path):

@@ -167,7 +167,7 @@ def call(app: Guard, leave: threading.Event) -> None:
 def test_the_edit_ends_when_its_client_has_gone(app, monkeypatch):
     leave, ended = threading.Event(), []
 
-    def edit(_: Editor, request: object, *, on_progress: Any, **others: object) -> None:
+    def edit_many(_: Editor, plans: object, on_progress: Any) -> None:
         on_progress(None)
         leave.set()
         for _step in range(3000):
@@ -178,7 +178,7 @@ def test_the_edit_ends_when_its_client_has_gone(app, monkeypatch):
                 raise
             threading.Event().wait(0.01)
 
-    monkeypatch.setattr(Editor, "edit", edit)
+    monkeypatch.setattr(Editor, "edit_many", edit_many)
     call(app, leave)
     assert ended == ["given up: the client has gone, or does not wait any longer"]
 

@@ -1,9 +1,11 @@
 """The registered model as MLflow loads and serves it."""
 
 import base64
+import io
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +21,9 @@ from PIL import Image
 from stages.core.errors import InputError
 from stages.editing.editor import Editor
 from stages.editing.pictures import decode_picture, encode_picture
-from stages.editing.request import MaskMode
 from stages.tracking import registry, store
 from stages.tracking.deadline import IS_SERVED
-from stages.tracking.pyfunc_model import EditorModel, _requests
+from stages.tracking.pyfunc_model import EditorModel, _count_pixels
 from tests.support.registered import EXAMPLE, SAMPLING
 from tests.support.samples import encoded
 
@@ -141,11 +142,39 @@ def test_null_is_the_default(served, monkeypatch):
     assert ask(served, {"dataframe_records": [row(**dict.fromkeys(OPTIONAL[:2]))]}) == (200, wanted)
 
 
-def test_pictures_of_a_request_are_bounded(registered_project, monkeypatch):
+def test_pictures_of_a_request_are_bounded(monkeypatch):
     monkeypatch.setattr("stages.tracking.pyfunc_model.MAX_REQUEST_PIXELS", 3 * 32 * 32)
+    monkeypatch.setattr("stages.editing.pictures.decoded", lambda *_: pytest.fail("a picture was decoded"))
     with pytest.raises(InputError, match=r"^row 3: the pictures up to here have more than 3,072 pixels: send fewer$"):
-        _requests(pd.DataFrame([row()] * 4), MaskMode.NONE)
-    assert len(_requests(pd.DataFrame([row()] * 3), MaskMode.NONE)) == 3
+        _count_pixels(pd.DataFrame([row()] * 4))
+    assert _count_pixels(pd.DataFrame([row()] * 3)) == 3 * 32 * 32
+    assert _count_pixels(pd.DataFrame([row(image="no picture"), row(mask=row()["image"])])) == 2 * 32 * 32
+
+
+def test_requests_in_hand_are_bounded(served, monkeypatch):
+    """Another one comes while the first is edited: together they have more steps than one may have."""
+    monkeypatch.setenv(IS_SERVED, "true")
+    answers = []
+
+    def edit_many(self: Editor, plans: list, on_progress: object) -> list:
+        if not answers:
+            answers.append(ask(served, {"dataframe_records": [row()], "params": {"num_images": 6, "num_inference_steps": 999}}))
+        return edited(self, [replace(plan, job=replace(plan.job, images=1)) for plan in plans])
+
+    edited = Editor.edit_many
+    monkeypatch.setattr(Editor, "edit_many", edit_many)
+    params = {"num_images": 5, "num_inference_steps": 999, "mask_mode": "none"}
+    status, _ = ask(served, {"dataframe_records": [row()], "params": params})
+    ((refused, answer),) = answers
+    assert (status, refused, answer["error_code"]) == (200, 429, "RESOURCE_EXHAUSTED")
+    assert answer["message"] == "busy: 5,994 steps more than the 4,995 in hand would exceed 10,000: try again later"
+    assert ask(served, {"dataframe_records": [row()], "params": {"mask_mode": "none"}})[0] == 200
+
+
+def test_results_say_how_they_were_made(predict):
+    table = pd.DataFrame([row()])
+    text = predict(table, params={"mask_mode": "none", "seed": 3})["image"][0]
+    assert b"compositeWithTrainedAlgorithmicMedia" in Image.open(io.BytesIO(base64.b64decode(text))).info["xmp"]
 
 
 def test_an_unexpected_error_is_one_line_without_paths(served, monkeypatch):
@@ -153,7 +182,7 @@ def test_an_unexpected_error_is_one_line_without_paths(served, monkeypatch):
         raise OSError(5, "Input/output error", "/a/path")
 
     monkeypatch.setenv(IS_SERVED, "true")
-    monkeypatch.setattr(Editor, "edit", fail)
+    monkeypatch.setattr(Editor, "edit_many", fail)
     status, answer = ask(served, {"dataframe_records": [row()]})
     assert (status, answer["error_code"]) == (500, "INTERNAL_ERROR")
     assert answer["message"] == "the edit failed: OSError; see the log"
