@@ -18,6 +18,8 @@ from stages.models.latent_diffusion import Diffusion
 from stages.models.segmenter import Segmenter
 from stages.models.tensors import mask_to_tensor, to_masks
 
+MAX_RESULT_PIXELS = 200_000_000  # of all results of a job, which are in memory together
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkingSize:
@@ -47,6 +49,11 @@ def check_job(job: EditJob, diffusion: Diffusion, segmenter: Segmenter | None) -
     """Raise InputError for what can be refused before any model runs."""
     request, scale = job.request, job.sampling.guidance_scale
     request.check_shape()
+    width, height = request.image.size
+    if width * height * job.images > MAX_RESULT_PIXELS:
+        raise InputError(
+            f"{job.images} results of {width} × {height} pixels: allowed are {MAX_RESULT_PIXELS:,} pixels in all: ask for fewer"
+        )
     if request.negative_prompt and scale <= 1:
         raise InputError(f"a negative prompt needs guidance: guidance_scale = {scale:g} must be above 1")
     unread = {name: diffusion.unread(getattr(request, name)) for name in ("prompt", "negative_prompt")}

@@ -24,7 +24,7 @@ from stages.editing.settings import MAX_STEPS, adjust_sampling, check_images, ch
 from stages.tracking.deadline import deadline
 from stages.tracking.in_flight import InFlight, TooMuchError
 
-MAX_REQUEST_PIXELS = 4 * MAX_PIXELS  # of all pictures and masks of the requests in hand, which are held in memory
+MAX_REQUEST_PIXELS = 4 * MAX_PIXELS  # of all results and masks of the requests in hand
 HELP = "source_term names what stands there now, mask with mask_mode 'given' says where, mask_mode 'none' edits everywhere"
 
 
@@ -86,7 +86,7 @@ class EditorModel(PythonModel):
         check_steps(len(table), images, sampling.steps)
         check = deadline()
         edits = []
-        with self._in_flight.hold({"steps": len(table) * images * sampling.steps, "pixels": _count_pixels(table)}):
+        with self._in_flight.hold({"steps": len(table) * images * sampling.steps, "pixels": _count_pixels(table, images)}):
             for row, request in enumerate(_requests(table, mode)):
                 job = EditJob(request=request, mask_mode=mode, sampling=sampling, images=images, seed=seed)
                 results = self._edit_row(row, job, check)
@@ -104,19 +104,19 @@ class EditorModel(PythonModel):
         return [encode_picture(image, describe(job, number, None)) for number, image in enumerate(result.images)]
 
 
-def _count_pixels(table: pd.DataFrame) -> int:
-    """Return the pixels of all pictures and masks of a request, as their headers say.
+def _count_pixels(table: pd.DataFrame, images: int) -> int:
+    """Return the pixels of all results of a request, and of its masks, as the headers of its pictures say.
 
     Raises:
         InputError: there are more than MAX_REQUEST_PIXELS.
     """
     pixels = 0
     for number, row in enumerate(table.to_dict("records")):
-        for name in ("image", "mask"):
+        for name, times in (("image", images), ("mask", 1)):
             if isinstance(row.get(name), str):
-                pixels += count_pixels(row[name])
+                pixels += times * count_pixels(row[name])
         if pixels > MAX_REQUEST_PIXELS:
-            raise InputError(f"row {number}: the pictures up to here have more than {MAX_REQUEST_PIXELS:,} pixels: send fewer")
+            raise InputError(f"row {number}: the results up to here have more than {MAX_REQUEST_PIXELS:,} pixels: send fewer")
     return pixels
 
 

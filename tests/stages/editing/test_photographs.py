@@ -145,3 +145,13 @@ def test_an_all_black_mask_is_refused(editor):
     image = photograph("rocket")
     with pytest.raises(InputError, match="the mask is black everywhere"):
         edited(editor, image, Image.new("L", image.size))
+
+
+def test_more_results_than_memory_holds_are_refused(editor, monkeypatch):
+    monkeypatch.setattr("stages.editing.planning.MAX_RESULT_PIXELS", 3 * 640 * 427)
+    image = photograph("rocket")
+    mask = ellipses(image.size, (200, 150, 320, 230))
+    message = r"^4 results of 640 × 427 pixels: allowed are 819,840 pixels in all: ask for fewer$"
+    with pytest.raises(InputError, match=message):
+        edited(editor, image, mask, images=4)
+    assert len(edited(editor, image, mask, images=3).images) == 3

@@ -145,10 +145,10 @@ def test_null_is_the_default(served, monkeypatch):
 def test_pictures_of_a_request_are_bounded(monkeypatch):
     monkeypatch.setattr("stages.tracking.pyfunc_model.MAX_REQUEST_PIXELS", 3 * 32 * 32)
     monkeypatch.setattr("stages.editing.pictures.decoded", lambda *_: pytest.fail("a picture was decoded"))
-    with pytest.raises(InputError, match=r"^row 3: the pictures up to here have more than 3,072 pixels: send fewer$"):
-        _count_pixels(pd.DataFrame([row()] * 4))
-    assert _count_pixels(pd.DataFrame([row()] * 3)) == 3 * 32 * 32
-    assert _count_pixels(pd.DataFrame([row(image="no picture"), row(mask=row()["image"])])) == 2 * 32 * 32
+    with pytest.raises(InputError, match=r"^row 3: the results up to here have more than 3,072 pixels: send fewer$"):
+        _count_pixels(pd.DataFrame([row()] * 4), 1)
+    assert _count_pixels(pd.DataFrame([row()] * 3), 1) == 3 * 32 * 32
+    assert _count_pixels(pd.DataFrame([row(image="no picture"), row(mask=row()["image"])]), 2) == 3 * 32 * 32
 
 
 def test_requests_in_hand_are_bounded(served, monkeypatch):
