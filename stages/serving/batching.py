@@ -34,7 +34,7 @@ class Edited:
     """The results of a request."""
 
     result: Result
-    together: int  # requests that were denoised in its batch, itself included
+    batch: int  # pictures that were made together: its own results, and those of its company
 
 
 @dataclass(eq=False)
@@ -100,8 +100,9 @@ class Batcher:
             for request, _ in batch:
                 request.answer.set_exception(error)
             return
+        pictures = sum(len(result.images) for result in results)
         for (request, _), result in zip(batch, results, strict=True):
-            request.answer.set_result(Edited(result=result, together=len(batch)))
+            request.answer.set_result(Edited(result=result, batch=pictures))
 
     def _plan_arrived(self) -> None:
         while self._arrived:

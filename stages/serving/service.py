@@ -79,7 +79,7 @@ class Service:
         """
         start = time.monotonic()
         async with self._at_work(call, model, client) as (lease, deadline):
-            body = await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time())
+            body = await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time(), lease.model)
             async with aclosing(self._lines(lease, "/edits", body, deadline)) as lines:
                 async for line in lines:
                     answer = _checked(await self.in_thread(wire.unpack, line))
@@ -96,7 +96,7 @@ class Service:
     async def find_mask(self, call: EditCall, *, model: str = DEFAULT, client: str) -> FoundMask:
         """Return where an edit would take place."""
         async with self._at_work(call, model, client) as (lease, deadline):
-            body = await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time())
+            body = await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time(), lease.model)
             answer = await self._ask(lease, "/masks", body, deadline)
             return await self.in_thread(wire.unpack_found_mask, answer)
 

@@ -8,17 +8,18 @@ from typing import Any
 
 from PIL import Image
 
-from stages.serving.calls import EditCall, FoundMask, Progress
+from stages.serving.calls import EditCall, FoundMask, ModelVersion, Progress
 
 QUICK = 1  # zlib's level: the picture goes to a process of this machine
 
 
-def pack_call(call: EditCall, seconds: float) -> bytes:
+def pack_call(call: EditCall, seconds: float, model: ModelVersion) -> bytes:
     """Return an edit as the body of a request.
 
     Args:
         call: the edit.
         seconds: after which it is not wanted any more.
+        model: which edits, and which the results name in their metadata.
     """
     return _pack(
         image=_encode(call.image),
@@ -35,6 +36,7 @@ def pack_call(call: EditCall, seconds: float) -> bytes:
         steps=call.steps,
         previews=call.previews,
         deadline=seconds,
+        model=model.name if model.version is None else f"models:/{model.name}/{model.version}",
     )
 
 

@@ -141,7 +141,7 @@ def _results(edited: Edited, job: EditJob, model: str | None) -> Line:
         "images": [encode_picture(each, describe(job, number, model)) for number, each in enumerate(edited.result.images)],
         "mask": None if mask is None else encode_picture(mask),
         "sampling": job.sampling.model_dump(),
-        "together": edited.together,
+        "batch": edited.batch,
     }
 
 

@@ -70,7 +70,7 @@ def test_pixels_outside_a_given_mask_are_the_users_own(editor, name):
         assert peak_signal_noise_ratio(far, kept) == np.inf
 
 
-def test_a_small_mask_is_edited_in_a_crop_at_the_models_size(editor):
+def test_a_small_mask_is_edited_in_a_crop(editor):
     image = photograph("astronaut")
     plan = editor.plan(
         EditJob(

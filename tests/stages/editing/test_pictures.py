@@ -45,7 +45,7 @@ def test_transparent_parts_stay_so_whatever_the_way(tmp_path, mode):
         assert on_white(found).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_a_picture_that_may_but_does_not_show_through_has_no_alpha(tmp_path):
+def test_an_opaque_picture_has_no_alpha(tmp_path):
     for found in both_ways(encoded(Image.new("RGBA", (4, 4), (*RED, 255))), tmp_path):
         assert (found.mode, found.getpixel((0, 0))) == ("RGB", RED)
 

@@ -71,7 +71,7 @@ def test_an_edit_is_its_job_alone(editor):
     assert [each.tobytes() for each in found] == [each.tobytes() for each in wanted.images]
 
 
-def test_rows_of_a_batch_take_their_own_seed_and_negative_prompt(editor):
+def test_rows_take_their_own_seed_and_negative_prompt(editor):
     pictures = to_tensor([photo()] * 2)
 
     mixed = editor.edit_batch(

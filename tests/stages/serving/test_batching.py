@@ -41,7 +41,7 @@ def pictures(asked: Request) -> list[bytes]:
 
 
 def company(*asked: Request) -> list[int]:
-    return [each.answer.result(PATIENCE).together for each in asked]
+    return [each.answer.result(PATIENCE).batch for each in asked]
 
 
 def test_what_waits_is_edited_together(batcher, busy, editor):
@@ -74,7 +74,7 @@ def test_a_batch_is_bounded(editor, monkeypatch):
     batcher.call(lambda _: free.wait(PATIENCE))
     asked = [batcher.submit(replace(JOB, images=images), ignore) for images in (2, 3, 2, 5)]
     free.set()
-    assert company(*asked) == [2, 1, 2, 1]
+    assert company(*asked) == [4, 3, 4, 5]
     assert [len(pictures(each)) for each in asked] == [2, 3, 2, 5]
 
 
