@@ -16,6 +16,7 @@ from stages.cli.edit import load_model
 from stages.core.files import write_json
 from stages.core.params import Sampling
 from stages.core.params_file import read_params
+from stages.editing.request import CONTEXT
 from stages.models.segmenter import Segmenter
 
 NOT_AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
@@ -141,6 +142,9 @@ class TestRegisteredModel:
         assert cli.main(["edit", *arguments]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith(f"error: {message}")
+
+    def test_the_context_is_the_editors_own(self):
+        assert cli._parser().parse_args(["edit", "photo.png", "a dog"]).context == CONTEXT
 
     def test_where_nothing_is_found_the_options_are_named(self, champion, capsys, monkeypatch):
         monkeypatch.setattr(Segmenter, "probabilities", lambda _, images, prompts: torch.zeros(len(images), 1, 32, 32))

@@ -5,7 +5,6 @@ import io
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ from stages.editing.editor import Editor
 from stages.editing.pictures import decode_picture, encode_picture
 from stages.tracking import registry, store
 from stages.tracking.deadline import IS_SERVED
+from stages.tracking.in_flight import InFlight
 from stages.tracking.pyfunc_model import EditorModel, _count_pixels
 from tests.support.registered import EXAMPLE, SAMPLING
 from tests.support.samples import encoded
@@ -152,23 +152,23 @@ def test_pictures_of_a_request_are_bounded(monkeypatch):
 
 
 def test_requests_in_hand_are_bounded(served, monkeypatch):
-    """Another one comes while the first is edited: together they have more steps than one may have."""
+    """Another request comes while the first is edited, and has as many steps."""
     monkeypatch.setenv(IS_SERVED, "true")
-    answers = []
+    monkeypatch.setattr(served.unwrap_python_model(), "_in_flight", InFlight({"steps": 7, "pixels": 10**6}))
+    content = {"dataframe_records": [row()], "params": {"num_images": 2, "num_inference_steps": 2, "mask_mode": "none"}}
+    edit_many, answers = Editor.edit_many, []
 
-    def edit_many(self: Editor, plans: list, on_progress: object) -> list:
-        if not answers:
-            answers.append(ask(served, {"dataframe_records": [row()], "params": {"num_images": 6, "num_inference_steps": 999}}))
-        return edited(self, [replace(plan, job=replace(plan.job, images=1)) for plan in plans])
+    def ask_meanwhile(self: Editor, *others: object) -> list:
+        answers.append(ask(served, content))
+        return edit_many(self, *others)
 
-    edited = Editor.edit_many
-    monkeypatch.setattr(Editor, "edit_many", edit_many)
-    params = {"num_images": 5, "num_inference_steps": 999, "mask_mode": "none"}
-    status, _ = ask(served, {"dataframe_records": [row()], "params": params})
+    monkeypatch.setattr(Editor, "edit_many", ask_meanwhile)
+    status, _ = ask(served, content)
     ((refused, answer),) = answers
     assert (status, refused, answer["error_code"]) == (200, 429, "RESOURCE_EXHAUSTED")
-    assert answer["message"] == "busy: 5,994 steps more than the 4,995 in hand would exceed 10,000: try again later"
-    assert ask(served, {"dataframe_records": [row()], "params": {"mask_mode": "none"}})[0] == 200
+    assert answer["message"] == "busy: 4 steps more than the 4 in hand would exceed 7: try again later"
+    monkeypatch.setattr(Editor, "edit_many", edit_many)
+    assert ask(served, content)[0] == 200
 
 
 def test_results_say_how_they_were_made(predict):
