@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from stages.core.params import Sampling
-from stages.diffusion.sampling import Step
+from stages.diffusion.sampling import OnStep, Step, ignore_step
 from stages.editing.batch_editor import BatchEditor
 from stages.editing.blending import match_colours
 from stages.editing.job import EditJob, OnProgress, Plan, Progress, Region, Result, ignore_progress
@@ -98,19 +98,8 @@ class Editor(BatchEditor):
             rows: at least one.
             report: called after every step, with a function that returns the rows as they are now; none while drafting.
         """
-        job, requests = rows[0].plan.job, [row.plan.job.request for row in rows]
-        pictures, prompts = to_tensor([row.region.seen for row in rows]), [request.prompt for request in requests]
-        how: dict[str, Any] = {
-            "sampling": job.sampling,
-            "seed": [row.plan.job.seed for row in rows],
-            "keys": [row.key for row in rows],
-            "negative_prompt": [request.negative_prompt for request in requests],
-        }
-        given = [row.region.mask for row in rows if row.region.mask is not None]
-        masks = torch.cat(given) if given else None
-        if masks is not None and job.mask_mode is MaskMode.PREDICTED:
-            terms = [request.mask_term for request in requests]
-            masks = self.complete_masks(masks, pictures, prompts, terms, on_step=lambda step: report(step, list), **how)
+        pictures, prompts, how = _inputs(rows)
+        masks = self.row_masks(rows, on_step=lambda step: report(step, list))
 
         def on_step(step: Step) -> None:
             report(step, lambda: edited_rows(rows, self.diffusion.decode(step.estimate()), masks))
@@ -119,6 +108,23 @@ class Editor(BatchEditor):
         if masks is not None:
             edits = match_colours(edits, pictures, masks, self.size.cell)
         return edited_rows(rows, edits, masks)
+
+    def row_masks(self, rows: Sequence[Row], on_step: OnStep = ignore_step) -> Tensor | None:
+        """Return the masks that rows of equal size, sampling and mask mode are edited within, (n, 1, h, w), 0 or 1.
+
+        Predicted masks are completed, as far as their crops have room for a seam. Without masks, None is returned.
+        """
+        given = [row.region.mask for row in rows if row.region.mask is not None]
+        if not given:
+            return None
+        masks = torch.cat(given)
+        if rows[0].plan.job.mask_mode is MaskMode.GIVEN:
+            return masks
+        pictures, prompts, how = _inputs(rows)
+        terms = [row.plan.job.request.mask_term for row in rows]
+        completed = self.complete_masks(masks, pictures, prompts, terms, on_step=on_step, **how)
+        rooms = [masks.new_ones(1, *masks.shape[1:]) if row.region.room is None else row.region.room for row in rows]
+        return completed * torch.cat(rooms)
 
     def _find(self, picture: Image.Image, request: EditRequest, threshold: float) -> Tensor:
         """Return the mask of a request in its picture at the size at which it is edited, (1, 1, h, w), 0 or 1, not empty."""
@@ -135,3 +141,15 @@ class Editor(BatchEditor):
         cell = int(2 ** (len(self.diffusion.vae.config.block_out_channels) - 1))
         unit = cell * 2 ** (len(self.diffusion.unet.config.block_out_channels) - 1)
         return WorkingSize(side=self.diffusion.unet.config.sample_size * cell, cell=cell, unit=unit)
+
+
+def _inputs(rows: Sequence[Row]) -> tuple[Tensor, list[str], dict[str, Any]]:
+    """Return the pictures of rows, (n, 3, h, w) in [0, 1], their prompts, and what else :meth:`Editor.edit_batch` needs."""
+    requests = [row.plan.job.request for row in rows]
+    how = {
+        "sampling": rows[0].plan.job.sampling,
+        "seed": [row.plan.job.seed for row in rows],
+        "keys": [row.key for row in rows],
+        "negative_prompt": [request.negative_prompt for request in requests],
+    }
+    return to_tensor([row.region.seen for row in rows]), [request.prompt for request in requests], how

@@ -9,8 +9,8 @@ from stages.diffusion.masks import widen_mask
 from stages.editing.blending import enlarge
 from stages.editing.editor import Editor
 from stages.editing.job import EditJob, Region
-from stages.editing.results import noise_key
-from stages.models.tensors import to_masks, to_tensor
+from stages.editing.results import rows_of
+from stages.models.tensors import to_masks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,25 +27,17 @@ def find_masks(editor: Editor, job: EditJob) -> FoundMasks:
     Raises:
         InputError: see :meth:`stages.editing.editor.Editor.plan`.
     """
-    plan, sampling, request = editor.plan(job), job.sampling, job.request
-    found = Image.new("L", request.image.size)
-    draft = Image.new("L", request.image.size) if sampling.mask_draft else None
-    for place, region in enumerate(plan.regions):
-        assert region.mask is not None  # masks are predicted
-        widened = widen_mask(region.mask, sampling.mask_margin)
-        _draw(found, region, widened)
-        if draft is not None:
-            completed = editor.complete_masks(
-                region.mask,
-                to_tensor([region.seen]),
-                [request.prompt],
-                [request.mask_term],
-                sampling=sampling,
-                seed=job.seed,
-                keys=[noise_key(0, place)],
-                negative_prompt=request.negative_prompt,
-            )
-            _draw(draft, region, completed)
+    plan, sampling = editor.plan(job), job.sampling
+    found = Image.new("L", job.request.image.size)
+    draft = Image.new("L", job.request.image.size) if sampling.mask_draft else None
+    for row in rows_of(plan):
+        if row.number == 0:
+            assert row.region.mask is not None  # it is predicted
+            _draw(found, row.region, widen_mask(row.region.mask, sampling.mask_margin))
+            if draft is not None:
+                completed = editor.row_masks([row])
+                assert completed is not None
+                _draw(draft, row.region, completed)
     return FoundMasks(found=found, draft=None if draft is None else ImageChops.subtract(draft, found))
 
 

@@ -34,6 +34,7 @@ class Region:
     seen: Image.Image  # RGB, the part at the size at which it is edited
     mask: Tensor | None  # (1, 1, h, w), 0 or 1, given, or found in the picture; None: all of it
     amount: Image.Image | None  # "L", of the box's size: how much of the edit each pixel takes; None: decided by a found mask
+    room: Tensor | None = None  # (1, 1, h, w), 1 where a predicted mask may grow, with room for its seam; None: everywhere
 
     @property
     def scale(self) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from stages.editing.regions import Box, crop_boxes
 from stages.editing.request import EditRequest, MaskMode
 from stages.models.latent_diffusion import Diffusion
 from stages.models.segmenter import Segmenter
-from stages.models.tensors import mask_to_tensor, to_masks
+from stages.models.tensors import device, mask_to_tensor, to_masks
 
 MAX_RESULT_PIXELS = 200_000_000  # of all results of a job, which are in memory together
 
@@ -105,6 +106,7 @@ def regions_found(request: EditRequest, picture: Image.Image, found: Tensor, siz
         regions = [Region(box=boxes[0], seen=size.resized(picture), mask=found, amount=None)]
     else:
         regions = [_region(picture, box, mask.crop(box), size) for box in boxes]
+        regions = [replace(region, room=_room(region, picture.size, size.cell)) for region in regions]
     return _large_enough(regions, size, margin)
 
 
@@ -117,6 +119,18 @@ def _region(picture: Image.Image, box: Box, marked: Image.Image, size: WorkingSi
     seen = size.resized(picture.crop(box))
     mask = (mask_to_tensor([marked.resize(seen.size, Image.Resampling.BILINEAR)]) >= 0.5).float()
     return Region(box=box, seen=seen, mask=mask, amount=None)
+
+
+def _room(region: Region, whole: tuple[int, int], cell: int) -> Tensor:
+    """Return (1, 1, h, w), 0 within a cell of the sides along which a region was cut out of its picture, else 1."""
+    width, height = region.seen.size
+    left, top, right, bottom = region.box
+    room = torch.ones(1, 1, height, width)
+    room[..., : cell * (top > 0), :] = 0
+    room[..., :, : cell * (left > 0)] = 0
+    room[..., height - cell * (bottom < whole[1]) :, :] = 0
+    room[..., :, width - cell * (right < whole[0]) :] = 0
+    return room.to(device())
 
 
 def _large_enough(regions: Sequence[Region], size: WorkingSize, margin: float) -> list[Region]:

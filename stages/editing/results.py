@@ -35,15 +35,10 @@ class EditedRow:
 def rows_of(plan: Plan) -> list[Row]:
     """Return the rows that a plan needs."""
     return [
-        Row(plan=plan, region=region, number=number, key=noise_key(number, place))
+        Row(plan=plan, region=region, number=number, key=f"{number}/{place}" if place else str(number))
         for place, region in enumerate(plan.regions)
         for number in range(plan.job.images)
     ]
-
-
-def noise_key(number: int, place: int) -> str:
-    """Return what names the noise of a result, beside the seed, in one of the regions of its picture."""
-    return f"{number}/{place}" if place else str(number)
 
 
 def batches_of(rows: Sequence[Row]) -> list[list[Row]]:

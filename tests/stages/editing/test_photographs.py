@@ -114,6 +114,28 @@ def test_pixels_outside_a_predicted_mask_are_the_users_own(editor, monkeypatch, 
     assert (np.asarray(result.mask) > 0).mean() < 0.3
 
 
+def test_a_draft_that_fills_its_crop_has_a_seam(editor, monkeypatch):
+    """The term is found in a spot of the picture, and in all of every draft."""
+
+    def probabilities(_: object, images: list[Image.Image], prompts: list[str]) -> torch.Tensor:
+        width, height = images[0].size
+        found = torch.ones(len(images), 1, height, width)
+        if width != height:  # the whole picture, not a crop
+            found[:] = 0
+            found[..., height // 2 : height // 2 + 4, width // 2 : width // 2 + 4] = 1
+        return found
+
+    monkeypatch.setattr(type(editor.segmenter), "probabilities", probabilities)
+    image = photograph("astronaut")
+    job = EditJob(request=request(image=image, term="dog"), mask_mode=MaskMode.PREDICTED, sampling=DRAFTED)
+    plan = editor.plan(job)
+    ((left, top, right, bottom),) = [region.box for region in plan.regions]
+    mask = np.asarray(editor.edit_many([plan])[0].mask)
+    assert mask[(top + bottom) // 2, (left + right) // 2] == 255
+    border = [mask[top, left:right], mask[bottom - 1, left:right], mask[top:bottom, left], mask[top:bottom, right - 1]]
+    assert max(side.max() for side in border) < 16
+
+
 def test_transparency_is_kept_outside_the_mask(editor):
     """A disc on nothing; the mask reaches over its border."""
     image = photograph("astronaut")
