@@ -76,7 +76,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """Return an RGBA picture as RGB, its transparent parts on white."""
+    """Return a picture as RGB; with RGBA, transparent parts become white."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image)
     return white.convert("RGB")

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from stages.core.params import Sampling
+from stages.corpus.images import on_white
 from stages.diffusion.sampling import OnStep, Step, ignore_step
 from stages.editing.batch_editor import BatchEditor
 from stages.editing.blending import match_colours
@@ -54,7 +55,7 @@ class Editor(BatchEditor):
         """
         request, size = job.request, self.size
         check_job(job, self.diffusion, self.segmenter)
-        picture = request.seen_pixels()
+        picture = on_white(request.image)
         match job.mask_mode:
             case MaskMode.NONE:
                 whole = (0, 0, *picture.size)

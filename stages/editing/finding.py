@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops
 from torch import Tensor
 
+from stages.corpus.images import on_white
 from stages.diffusion.masks import widen_mask
 from stages.editing.blending import enlarge
 from stages.editing.editor import Editor
@@ -47,7 +48,7 @@ def probabilities(editor: Editor, picture: Image.Image, words: list[str]) -> dic
     Raises:
         InputError: the editor has no segmenter.
     """
-    seen = editor.size.resized(picture)
+    seen = editor.size.resized(on_white(picture))
     found = editor.require_segmenter().probabilities([seen] * len(words), words)
     return dict(zip(words, found.amax(dim=(1, 2, 3)).tolist(), strict=True))
 

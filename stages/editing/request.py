@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 
 from stages.core.errors import InputError
-from stages.corpus.images import on_white
 
 MAX_ASPECT = 8  # the shorter side is edited at the model's own size, so a narrow picture would need unbounded memory
 CONTEXT = 0.5  # a mask takes up half of what the model sees
@@ -41,11 +40,7 @@ class EditRequest:
 
     def own_pixels(self) -> Image.Image:
         """Return a copy of the image as it is given back: RGB, or RGBA if parts of it may be transparent."""
-        return self.image.copy() if self.image.mode == "RGBA" else self.image.convert("RGB").copy()
-
-    def seen_pixels(self) -> Image.Image:
-        """Return the image as the model sees it: RGB, transparent parts on white."""
-        return on_white(self.image) if self.image.mode == "RGBA" else self.image.convert("RGB")
+        return self.image.convert("RGBA" if self.image.mode == "RGBA" else "RGB")  # a copy, whatever the mode
 
     @property
     def mask_term(self) -> str:

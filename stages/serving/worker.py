@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -31,6 +32,7 @@ from stages.editing.job import EditJob
 from stages.editing.loading import load_folder
 from stages.editing.metadata import describe
 from stages.editing.pictures import encode_picture
+from stages.editing.request import MaskMode
 from stages.editing.settings import MAX_IMAGES
 from stages.serving.batching import Batcher, Edited, GivenUpError
 from stages.serving.fields import EditFields, TermFields, parse
@@ -109,7 +111,7 @@ async def _edit_lines(body: bytes, sampling: Sampling, batcher: Batcher) -> Asyn
 
 async def _find_masks(body: bytes, sampling: Sampling, batcher: Batcher) -> Line:
     fields = await asyncio.to_thread(parse, EditFields, body)
-    job = await asyncio.to_thread(fields.job, sampling)
+    job = replace(await asyncio.to_thread(fields.job, sampling), mask_mode=MaskMode.PREDICTED)
     masks = await _within(fields.deadline, batcher.call(partial(find_masks, job=job)))
     draft = None if masks.draft is None else await asyncio.to_thread(encode_picture, masks.draft)
     return {"found": await asyncio.to_thread(encode_picture, masks.found), "draft": draft}

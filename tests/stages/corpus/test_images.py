@@ -167,3 +167,10 @@ def test_lack_of_memory_is_not_blamed_on_the_image(monkeypatch):
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
     with pytest.raises(MemoryError):
         _load(PNG)
+
+
+def test_transparent_parts_are_put_on_white():
+    picture = Image.new("RGBA", (2, 1), (200, 30, 30, 255))
+    picture.putpixel((0, 0), (200, 30, 30, 0))
+    assert [images.on_white(picture).getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (200, 30, 30)]
+    assert images.on_white(Image.new("L", (1, 1), 7)).getpixel((0, 0)) == (7, 7, 7)

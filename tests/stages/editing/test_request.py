@@ -14,14 +14,6 @@ def test_a_black_mask_is_refused():
         request(mask=Image.new("L", (32, 32))).given_mask()
 
 
-def test_the_model_sees_transparent_parts_as_white():
-    picture = Image.new("RGBA", (2, 1), (200, 30, 30, 255))
-    picture.putpixel((0, 0), (200, 30, 30, 0))
-    asked = request(image=picture)
-    assert [asked.seen_pixels().getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (200, 30, 30)]
-    assert asked.own_pixels().tobytes() == picture.tobytes()
-
-
 @pytest.mark.parametrize("context", [0.2, 9, float("nan")])
 def test_a_context_out_of_range_is_refused(context):
     with pytest.raises(InputError, match=rf"^context = {context:g}: must be at least 0.25 and at most 8$"):

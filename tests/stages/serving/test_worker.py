@@ -252,6 +252,7 @@ def test_masks_are_found_and_drafted(editor, monkeypatch):
     assert decoded(found["draft"]).getbbox() == (16, 8, 28, 24)
     plain = make_app(editor, SAMPLING, Batcher(editor))
     assert call(plain, "/masks", asked).json() == {"found": found["found"], "draft": None}
+    assert call(plain, "/masks", asked | {"mask_mode": "none"}).json()["found"] == found["found"]
     words = call(plain, "/terms", {"image": ASKED["image"], "words": ["dog", "cat"]}).json()
     assert words == {"probabilities": {"dog": pytest.approx(0.9), "cat": pytest.approx(0.9)}}
 
