@@ -6,13 +6,13 @@ import io
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -34,9 +34,21 @@ ASKED = {"image": encode_picture(photo()), "prompt": "a dog", "mask_mode": "none
 WITHIN = {**ASKED, "mask_mode": "given", "mask": encode_picture(half())}
 
 
-def start(folder: Path, code: Path, socket: Path) -> subprocess.Popen:
+@dataclass(frozen=True)
+class Running:
+    """A worker, and the process that started it and holds its standard input open."""
+
+    starter: subprocess.Popen
+    worker: int  # a file descriptor of the process
+    socket: Path
+
+
+def start(folder: Path, code: Path, socket: Path) -> Running:
     command = [sys.executable, "-P", "-m", "stages.serving.worker", str(folder), str(socket)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(code)})
+    program = f"import subprocess, time; print(subprocess.Popen({command!r}, stdin=-1).pid, flush=True); time.sleep(3600)"
+    environment = os.environ | {"PYTHONPATH": str(code)}
+    starter = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment)
+    return Running(starter, os.pidfd_open(int(starter.stdout.readline())), socket)
 
 
 def connect(socket: Path) -> httpx.Client:
@@ -63,17 +75,21 @@ def version(registered_project) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(version) -> Iterator[httpx.Client]:
-    """A client of a worker that runs the champion on the code that was registered with it."""
+def running(version) -> Iterator[Running]:
+    """A worker that runs the champion on the code that was registered with it."""
     with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder, "socket")
-        process = start(version, version / "code", socket)
-        connected = connect(socket)
-        yield connected
-        connected.close()
-        process.terminate()
-        assert process.wait(PATIENCE) == -signal.SIGTERM
-        process.stdin.close()
+        running = start(version, version / "code", Path(folder, "socket"))
+        yield running
+        running.starter.kill()
+        running.starter.communicate()
+        os.close(running.worker)
+
+
+@pytest.fixture(scope="module")
+def client(running) -> Iterator[httpx.Client]:
+    connected = connect(running.socket)
+    yield connected
+    connected.close()
 
 
 def ask(client: httpx.Client, **changes: object) -> list[dict]:
@@ -123,20 +139,12 @@ class TestProcess:
         assert "images" in ask(client)[-1]
 
 
-def test_a_worker_ends_with_whoever_started_it(version):
-    """The starter is killed, and can do nothing for its worker."""
-    with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder, "socket")
-        command = [sys.executable, "-P", "-m", "stages.serving.worker", str(version), str(socket)]
-        code = f"import subprocess, time; print(subprocess.Popen({command!r}, stdin=-1).pid, flush=True); time.sleep(600)"
-        environment = os.environ | {"PYTHONPATH": str(version / "code")}
-        starter = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
-        worker = os.pidfd_open(int(starter.stdout.readline()))
-        connect(socket).close()
-        starter.kill()
-        starter.wait()
-        assert select.select([worker], [], [], PATIENCE)[0] == [worker]
-        starter.stdout.close()
+def test_a_worker_ends_with_whoever_started_it(running, client):
+    """The last test of the process: its starter is killed, and can do nothing for it."""
+    assert client.get("/info").is_success
+    assert select.select([running.worker], [], [], 0)[0] == []
+    running.starter.kill()
+    assert select.select([running.worker], [], [], PATIENCE)[0] == [running.worker]
 
 
 @pytest.fixture(scope="module")
