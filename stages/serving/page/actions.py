@@ -44,17 +44,18 @@ class Actions:
         self._layout, self._service, self._folder, self._examples = layout, service, folder, examples
 
     def greet(self) -> Changes:
-        """Offer the models that are served now, and the settings of the first."""
+        """Offer the models that are served now, and the settings of the first once it is loaded."""
+        if self._service.state == "loading":
+            return {self._layout.status: note("The model is being loaded.")}
         models = self._service.models()
-        sampling = models[0].sampling if models else {}
         choices = [(model_title(model), model.reference) for model in models]
-        changes: Changes = {
-            self._layout.models: gr.update(choices=choices, value=[each for _, each in choices[:1]], visible=len(choices) > 1)
+        return {
+            self._layout.models: gr.update(choices=choices, value=[models[0].reference], visible=len(choices) > 1),
+            self._layout.strength: models[0].sampling["strength"],
+            self._layout.guidance_scale: models[0].sampling["guidance_scale"],
+            self._layout.loading: gr.Timer(active=False),
+            self._layout.status: "",
         }
-        for name in ("strength", "guidance_scale"):
-            if name in sampling:
-                changes[self._layout.form[name]] = sampling[name]
-        return changes
 
     async def open_picture(self, data: Data) -> Changes:
         """Take an uploaded picture; Gradio has checked that its file lies in the folder of uploads."""

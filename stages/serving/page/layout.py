@@ -9,9 +9,10 @@ import gradio as gr
 from stages.serving.page.components import make_painter, make_results, make_strip
 from stages.serving.page.examples import Example
 from stages.serving.page.pictures import rendition
-from stages.serving.page.session import MAX_RESULTS, Session, Settings
+from stages.serving.page.session import MAX_MODELS, MAX_RESULTS, Session, Settings
 
 KEPT_SECONDS = 3600  # how long a session is kept after its last use
+LOADING_SECONDS = 2  # between two looks whether the model is loaded
 THUMBNAIL = 192  # pixels
 HEADER = """
 <header class="top"><h1>iEdit</h1>
@@ -38,7 +39,8 @@ class Layout:
     images: gr.Slider
     seed: gr.Number
     negative_prompt: gr.Textbox
-    models: gr.CheckboxGroup
+    models: gr.Dropdown
+    loading: gr.Timer
     edit: gr.Button
     stop: gr.Button
     find: gr.Button
@@ -136,7 +138,15 @@ def _form() -> dict[str, Any]:
         )
         negative_prompt = gr.Textbox("", label="What it must not show")
         whole_picture = gr.Checkbox(label="Edit the whole picture, without a mask")
-    models = gr.CheckboxGroup([], label="Compare models", visible=False, elem_id="models")
+    models = gr.Dropdown(
+        [],
+        label="Models",
+        info="Choose several to compare them side by side.",
+        multiselect=True,
+        max_choices=MAX_MODELS,
+        elem_id="models",
+        visible=False,
+    )
     return {
         "prompt": prompt,
         "term": term,
@@ -152,6 +162,7 @@ def _form() -> dict[str, Any]:
         "negative_prompt": negative_prompt,
         "whole_picture": whole_picture,
         "models": models,
+        "loading": gr.Timer(LOADING_SECONDS),
     }
 
 

@@ -98,7 +98,7 @@ def _wire(page: gr.Blocks, layout: Layout, actions: Actions) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False, "preprocess": False}
     queued = {**quiet, "queue": True}  # what answers more than once
 
-    page.load(actions.greet, None, out, **quiet)
+    gr.on([page.load, layout.loading.tick], actions.greet, None, out, **quiet)
     shown = layout.upload.change(actions.open_picture, {layout.upload, layout.session}, out, **quiet)
     layout.examples.choose(actions.choose_example, {layout.session}, out, **quiet)
     layout.other.click(actions.other_picture, None, out, **quiet)

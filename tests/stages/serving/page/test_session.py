@@ -1,0 +1,99 @@
+"""What a visitor's session keeps on disk, and what it lets go."""
+
+import asyncio
+import io
+
+import pytest
+from PIL import Image
+
+from stages.core.errors import InputError
+from stages.serving.calls import Edited, ModelVersion
+from stages.serving.page.session import MAX_EDITS, Edit, Session, Settings
+
+VALUES = {
+    "prompt": "a cat",
+    "term": "cat",
+    "source_term": "",
+    "negative_prompt": "",
+    "whole_picture": False,
+    "strength": 0.6,
+    "guidance_scale": 3,
+    "images": 2,
+    "seed": 0,
+    "models": ["champion", "base"],
+}
+
+
+def file(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20), colour).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def outcome(reference: str, *colours: str) -> Edited:
+    model = ModelVersion(reference=reference, name="iedit", version=None)
+    return Edited(files=tuple(map(file, colours)), mask=None, model=model, sampling={}, seconds=1)
+
+
+@pytest.fixture
+def session(tmp_path) -> Session:
+    return Session.start(tmp_path)
+
+
+def keep(session: Session, *outcomes: Edited) -> Edit:
+    assert session.photo is not None
+    return session.keep(session.photo, Settings.read(VALUES), outcomes, None, mended=False)
+
+
+def files(session: Session) -> int:
+    return sum(path.is_file() for path in session.folder.rglob("*"))
+
+
+def test_results_stand_by_number_then_by_model(session):
+    asyncio.run(session.open(file("red"), "My cat!"))
+    edit = keep(session, outcome("champion", "blue", "green"), outcome("base", "black", "white"))
+    assert [result.title for result in edit.results] == ["1 · champion", "1 · base", "2 · champion", "2 · base"]
+    assert [result.file.read_bytes() for result in edit.results] == [file(c) for c in ("blue", "black", "green", "white")]
+    assert [result.file.name for result in edit.results][:2] == ["My cat-champion-1.png", "My cat-base-1.png"]
+
+
+def test_the_history_and_its_files_are_bounded(session):
+    asyncio.run(session.open(file("red"), "first"))
+    for _ in range(MAX_EDITS + 3):
+        keep(session, outcome("champion", "blue"))
+    assert len(session.edits) == MAX_EDITS
+    assert files(session) == MAX_EDITS + 1
+    asyncio.run(session.open(file("green"), "second"))
+    assert files(session) == MAX_EDITS + 2  # the first is needed by the history
+    session.end()
+    assert not session.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "\0", "", "x" * 300])
+def test_no_name_leads_out_of_the_folder(session, name):
+    asyncio.run(session.open(file("red"), name))
+    edit = keep(session, outcome("champion", "blue"))
+    assert edit.results[0].file.resolve().is_relative_to(session.folder.resolve())
+
+
+def test_what_is_no_picture_is_refused_and_leaves_the_old_one(session):
+    photo = asyncio.run(session.open(file("red"), "first"))
+    with pytest.raises(InputError, match=r"^picture: not an image"):
+        asyncio.run(session.open(b"nothing", "second"))
+    assert session.photo is photo
+    assert files(session) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("images", value) for value in (0, 9, "many", None)),
+        *(("seed", value) for value in (-1, 2**70, None, {})),
+        *(("strength", value) for value in (0, 1.1, float("nan"), [])),
+        *(("models", value) for value in (["base"] * 5, "base", [7])),
+        ("prompt", {"path": "/etc/passwd"}),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_refused_in_one_line(name, value):
+    with pytest.raises(InputError, match=rf"^{name}[^\n]*$"):
+        Settings.read(VALUES | {name: value})
