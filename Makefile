@@ -24,7 +24,7 @@ worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)
 PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test test-all lint lint-containers audit wordnet flow server prefect-server mlflow-server deploy worker \
-	bench tune tables ablation reference nano clean distclean
+	serve load bench tune tables ablation reference nano clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,12 @@ deploy: .venv/installed ## register the deployments of prefect.yaml and the auto
 
 worker: .venv/installed wordnet ## run whatever is due
 	prefect worker start --pool iedit
+
+serve: .venv/installed ## serve the champion as a web page and over REST
+	iedit serve
+
+load: .venv/installed ## measure the service under load (12 minutes)
+	python -m stages.studies.load
 
 bench: .venv/installed ## time an edit and a training step beside diffusers and InstructPix2Pix
 	python -m stages.studies.benchmark

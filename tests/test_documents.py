@@ -50,10 +50,9 @@ RUN_BY = {
     "iedit lineage": ("ops/test_mlflow.py", "lineage models:/iedit@champion"),
     "iedit reproduce": ("ops/test_rebuilding.py", "reproduce models:/iedit@champion"),
     "iedit serve": ("ops/test_mlflow.py", "iedit serve"),
-    "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT=600 iedit serve": (
-        "ops/test_mlflow.py",
-        "iedit serve --model models:/iedit@champion --port",
-    ),
+    "make serve": ("ops/test_mlflow.py", "iedit serve"),
+    "IEDIT_API_KEY=… iedit serve --host 0.0.0.0": ("stages/cli/test_serve.py", "serve --host 0.0.0.0"),
+    "curl http://127.0.0.1:5001/v1/images/edits": ("stages/serving/test_app.py", "/v1/images/edits"),
     "curl http://127.0.0.1:5001/invocations": ("ops/test_mlflow.py", "dataframe_records"),
     "make server": ("ops/platform.py", "server"),
     "make deploy": ("ops/platform.py", "deploy"),
@@ -101,7 +100,9 @@ def test_command_is_run_somewhere(command):
 def test_commands_that_tests_run_by_another_name():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts["iedit"] == "stages.cli.main:main"
-    assert re.search(r"^flow:.*\n\tpython -m flows\.pipeline$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^serve:.*\n\tiedit serve$", makefile, flags=re.MULTILINE)
+    assert re.search(r"^flow:.*\n\tpython -m flows\.pipeline$", makefile, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", commands("make "))

@@ -63,12 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("summary", "summary:summary", "print the results of the last run, the registered model, and a command to try")
 
-    serve = add("serve", "serve:serve", "serve a registered version over REST, with MLflow's protocol")
-    serve.add_argument(
-        "--model", default=CHAMPION_URI, help="models:/NAME@ALIAS or models:/NAME/VERSION (default: %(default)s)"
-    )
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    serve.add_argument("--port", type=int, default=5001, help="default: %(default)s")
+    _add_serve_options(add("serve", "serve:serve", "serve a model as a web page, over REST and with MLflow's protocol"))
 
     promote = add("promote", "registry:promote", "make a version champion if it beats the champion on the current cases")
     promote.add_argument("version", nargs="?", default=CHALLENGER_URI, help="number or URI (default: %(default)s)")
@@ -132,6 +127,26 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         default=CHAMPION_URI,
         help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder, used with the segmenter of params.yaml"
         " (default: %(default)s)",
+    )
+
+
+def _add_serve_options(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument(
+        "--model",
+        default=CHAMPION_URI,
+        help="models:/NAME@ALIAS, which is followed, models:/NAME/VERSION, or a folder (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at (default: %(default)s); other machines need the key in the variable IEDIT_API_KEY",
+    )
+    serve.add_argument("--port", type=int, default=5001, help="default: %(default)s")
+    serve.add_argument(
+        "--requests-per-minute", type=int, default=120, help="of one client; 0: any number (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--deadline", type=float, default=120, help="seconds after which a request is given up (default: %(default)s)"
     )
 
 

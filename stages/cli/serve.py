@@ -1,32 +1,23 @@
-"""``iedit serve``: serve a registered version over REST."""
+"""``iedit serve``: the editor as a web page and over REST."""
 
 import argparse
+import logging
 import os
 import sys
 
-from stages.core.errors import InputError
-from stages.tracking.location import check_store
-
-SERVER = "stages.tracking.server"
-
 
 def serve(options: argparse.Namespace) -> None:
-    """Become the server of a version, on the code that was registered with it.
+    """Serve a model until a signal comes.
 
     Raises:
-        InputError: there is no such version, or its code has no server.
+        InputError: there is no such model, a limit is out of range, or other machines could connect and there is no key.
     """
-    check_store()  # before the slow imports
+    from stages.serving.admission import Limits
+    from stages.serving.security import KEY_VARIABLE, Access
+    from stages.serving.server import serve as run
 
-    from stages.tracking.errors import store_errors_in_one_line
-    from stages.tracking.registry import fetch_model
-    from stages.tracking.store import connect
-
-    with store_errors_in_one_line():
-        folder = fetch_model(connect(create=False), options.model)
-    code = folder / "code"
-    if not code.joinpath(*SERVER.split(".")).with_suffix(".py").is_file():
-        raise InputError(f"{options.model}: its code is older than this command; `mlflow models serve` serves it")
-    sys.stdout.flush()
-    command = [sys.executable, "-P", "-m", SERVER, str(folder), options.host, str(options.port)]
-    os.execve(sys.executable, command, os.environ | {"PYTHONPATH": str(code)})  # noqa: S606 - no shell is wanted
+    access = Access(options.host, os.environ.get(KEY_VARIABLE) or None)
+    limits = Limits(per_minute=options.requests_per_minute, seconds=options.deadline)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it reports every request to a model
+    run(options.model, access, options.port, limits)

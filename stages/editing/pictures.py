@@ -28,7 +28,7 @@ def read_picture(path: Path) -> Image.Image:
         InputError: the file is missing, too large, or not a picture that can be read.
     """
     name = f"image {printable(path)}"
-    return _picture(_read(path, name), name)
+    return picture_of(_read(path, name), name)
 
 
 def read_mask(path: Path) -> Image.Image:
@@ -51,7 +51,7 @@ def decode_picture(text: str, name: str = "image") -> Image.Image:
     Raises:
         InputError: the text is not base64, or not a picture that can be read.
     """
-    return _picture(_from_base64(text, name), name)
+    return picture_of(_from_base64(text, name), name)
 
 
 def count_pixels(text: str) -> int:
@@ -74,6 +74,31 @@ def decode_mask(text: str, name: str = "mask") -> Image.Image:
         InputError: the text is not base64, or not a picture that can be read.
     """
     return _mask(_from_base64(text, name), name)
+
+
+def picture_of(data: bytes, name: str) -> Image.Image:
+    """Return the picture in the bytes of a file, as :func:`read_picture` does.
+
+    Args:
+        data: the file.
+        name: what the picture is, for messages.
+
+    Raises:
+        InputError: it is not a picture that can be read.
+    """
+    try:
+        with decoded(data, FORMATS, MAX_PIXELS) as image:
+            picture = as_rgb(image)
+            if not image.has_transparency_data or image.mode.startswith("I"):  # 16 bits: one level may be transparent
+                return picture
+            layers = image.convert("RGBA")
+            if layers.getchannel("A").getextrema() == (255, 255):
+                return picture
+            own = to_srgb(layers.convert("RGB"), image)
+            own.putalpha(layers.getchannel("A"))
+            return upright(own, image)
+    except Refused as reason:
+        raise InputError(f"{name}: {reason}") from reason
 
 
 def write_picture(image: Image.Image, to: Path | io.BytesIO, kind: str, xmp: bytes = b"") -> None:
@@ -122,22 +147,6 @@ def _from_base64(text: str, name: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"{name}: not base64: {error}") from error
-
-
-def _picture(data: bytes, name: str) -> Image.Image:
-    try:
-        with decoded(data, FORMATS, MAX_PIXELS) as image:
-            picture = as_rgb(image)
-            if not image.has_transparency_data or image.mode.startswith("I"):  # 16 bits: one level may be transparent
-                return picture
-            layers = image.convert("RGBA")
-            if layers.getchannel("A").getextrema() == (255, 255):
-                return picture
-            own = to_srgb(layers.convert("RGB"), image)
-            own.putalpha(layers.getchannel("A"))
-            return upright(own, image)
-    except Refused as reason:
-        raise InputError(f"{name}: {reason}") from reason
 
 
 def _mask(data: bytes, name: str) -> Image.Image:

@@ -38,7 +38,9 @@ logger = logging.getLogger(__name__)
 def answer_error(error: Exception, path: str) -> Response:
     """Return the answer to a request that ended with an error; what is not known here is logged, and answered by 500."""
     if isinstance(error, HTTPException):
-        return refuse(error.status_code, str(error.detail), path)
+        answer = refuse(error.status_code, str(error.detail), path)
+        answer.headers.update(error.headers or {})
+        return answer
     for kind, (status, name, code) in FORMS.items():
         if isinstance(error, kind):
             answer = _answer(status, first_line(error), path, name, code)

@@ -18,7 +18,7 @@ DEFAULT = "default"  # the model that the service was started with
 class EditCall:
     """A picture and how to change it, decoded and checked."""
 
-    image: Image.Image  # RGB, any size
+    image: Image.Image  # RGB, or RGBA with transparent parts; any size
     prompt: str  # describes the edited picture
     negative_prompt: str = ""  # what it must not show
     mask: Image.Image | None = None  # of the image's size, white where the picture may change; for MaskMode.GIVEN
@@ -66,8 +66,8 @@ class Edited:
 
     @cached_property
     def images(self) -> tuple[Image.Image, ...]:
-        """The results as RGB pictures, of the size of the call's; the first use decodes them, so take it in a thread."""
-        return tuple(Image.open(io.BytesIO(file)).convert("RGB") for file in self.files)
+        """The results, of the size and mode of the call's picture; the first use decodes them, so take it in a thread."""
+        return tuple(Image.open(io.BytesIO(file)).copy() for file in self.files)
 
 
 @dataclass(frozen=True, kw_only=True)

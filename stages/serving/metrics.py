@@ -41,7 +41,7 @@ class Metrics:
             "iedit_edit_seconds", "Seconds of an edit, waiting included.", ("model",), buckets=SECONDS, registry=self._registry
         )
         self._batch = Histogram(
-            "iedit_batch_pictures", "Pictures denoised in one batch.", buckets=PICTURES, registry=self._registry
+            "iedit_batch_pictures", "Pictures made in one batch.", buckets=PICTURES, registry=self._registry
         )
         self._model = Gauge("iedit_model_info", "The default model: 1.", ("reference", "version"), registry=self._registry)
         for name, text, read in (

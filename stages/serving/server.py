@@ -1,12 +1,17 @@
 """The server: listens, and on a signal finishes what is at work before it ends."""
 
 import asyncio
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 
 from stages.serving.admission import Admission, Limits
 from stages.serving.app import make_app
+from stages.serving.calls import DEFAULT
 from stages.serving.catalogue import open_catalogue
 from stages.serving.folder import service_folder
 from stages.serving.models import Models
@@ -47,16 +52,21 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
         InputError: there is no such model.
     """
     catalogue, admission = open_catalogue(model), Admission(limits)
+    catalogue.find(DEFAULT)  # a mistake in the name is reported before anything listens
+
     from stages.serving.page.page import mount_page  # slow to import
 
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn handles it meanwhile, and sends it once more at its end
     with service_folder() as folder:
         service = Service(Models(catalogue, folder), admission)
+        service.prepare_terms()
         app = make_app(service, access)
         mount_page(app, service, folder)
-        Server(_config(app, access.host, port), admission).run()
+        Server(configure(app, access.host, port), admission).run()
 
 
-def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
+def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
+    """Return the settings of a server of an application."""
     return uvicorn.Config(
         app,
         host=host,
@@ -69,3 +79,7 @@ def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=CLOSING,
     )
+
+
+def _exit(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - a signal handler's signature
+    sys.exit(0)

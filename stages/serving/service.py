@@ -58,6 +58,10 @@ class Service:
         """Begin to load the default model."""
         await self._models.start()
 
+    def prepare_terms(self) -> None:
+        """Load what :meth:`suggest_terms` needs, so that its first caller does not wait for it."""
+        self._language.submit(_nouns, "a dog")
+
     async def stop(self) -> None:
         """End the processes of all models."""
         await self._models.stop()
@@ -79,7 +83,7 @@ class Service:
         """
         start = time.monotonic()
         async with self._at_work(call, model, client) as (lease, deadline):
-            body = await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time(), lease.model)
+            body = await self._pack(call, lease, deadline)
             async with aclosing(self._lines(lease, "/edits", body, deadline)) as lines:
                 async for line in lines:
                     answer = _checked(await self.in_thread(wire.unpack, line))
@@ -96,7 +100,7 @@ class Service:
     async def find_mask(self, call: EditCall, *, model: str = DEFAULT, client: str) -> FoundMask:
         """Return where an edit would take place."""
         async with self._at_work(call, model, client) as (lease, deadline):
-            body = await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time(), lease.model)
+            body = await self._pack(call, lease, deadline)
             answer = await self._ask(lease, "/masks", body, deadline)
             return await self.in_thread(wire.unpack_found_mask, answer)
 
@@ -163,6 +167,9 @@ class Service:
         except TimeoutError as error:
             seconds = self._admission.limits.seconds
             raise DeadlineExceededError(f"the request was not done within {seconds:g} seconds, and was given up") from error
+
+    async def _pack(self, call: EditCall, lease: Lease, deadline: float) -> bytes:
+        return await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time(), lease.model)
 
     async def _lines(self, lease: Lease, path: str, body: bytes, deadline: float) -> AsyncGenerator[bytes, None]:
         """Yield the lines of a model's answer until the deadline."""

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from stages.core.errors import InputError
-from stages.corpus.images import FORMATS, Refused, decoded, load, upright
+from stages.corpus.images import FORMATS, Refused, decoded, upright
+from stages.editing.pictures import MAX_PIXELS, picture_of
 
 MAX_BYTES = 50 * 2**20  # of a picture's file, as OpenAI's API allows
-MAX_PIXELS = 50_000_000  # of a picture, read from its header
 OPAQUE = 128  # of an alpha channel: below it a pixel counts as transparent
 
 _decoder = ThreadPoolExecutor(1, thread_name_prefix="uploads")
@@ -23,7 +23,7 @@ async def decode(how: Callable[[bytes, str], Image.Image], data: bytes, name: st
 
 
 def decode_picture(data: bytes, name: str) -> Image.Image:
-    """Return the picture in a file: RGB in sRGB, upright, transparent parts on white.
+    """Return the picture in a file: in sRGB and upright, RGB, or RGBA if parts of it are transparent.
 
     Args:
         data: the file.
@@ -33,10 +33,7 @@ def decode_picture(data: bytes, name: str) -> Image.Image:
         InputError: the file is too large, or not a picture that can be read.
     """
     _check_size(data, name)
-    try:
-        return load(data, max_pixels=MAX_PIXELS)
-    except Refused as reason:
-        raise InputError(f"{name}: {reason}") from reason
+    return picture_of(data, name)
 
 
 def decode_alpha_mask(data: bytes, name: str) -> Image.Image:

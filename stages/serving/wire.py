@@ -10,6 +10,7 @@ from PIL import Image
 
 from stages.serving.calls import EditCall, FoundMask, ModelVersion, Progress
 
+LEAST = 0.001  # seconds
 QUICK = 1  # zlib's level: the picture goes to a process of this machine
 
 
@@ -35,8 +36,8 @@ def pack_call(call: EditCall, seconds: float, model: ModelVersion) -> bytes:
         guidance_scale=call.guidance_scale,
         steps=call.steps,
         previews=call.previews,
-        deadline=seconds,
         model=model.name if model.version is None else f"models:/{model.name}/{model.version}",
+        deadline=max(seconds, LEAST),
     )
 
 
@@ -90,4 +91,5 @@ def _encode(image: Image.Image) -> str:
 
 
 def _pack(**content: object) -> bytes:
-    return json.dumps(content, separators=(",", ":")).encode()
+    given = {name: value for name, value in content.items() if value is not None}  # a version may not know what came later
+    return json.dumps(given, separators=(",", ":")).encode()

@@ -140,7 +140,7 @@ def served(platform) -> Iterator[str]:
     def answers() -> bool:
         assert server.poll() is None, (platform.project / "logs" / "serve.log").read_text()[-3000:]
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/ping", timeout=5).is_success
+            return httpx.get(f"http://127.0.0.1:{port}/ready", timeout=5).is_success
         except httpx.HTTPError:
             return False
 

@@ -1,0 +1,143 @@
+"""What is let in: bounds of requests, pixels, steps and of one client."""
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+
+from stages.core.errors import InputError
+from stages.serving import admission as admissions
+from stages.serving.admission import Admission, Limits
+from stages.serving.calls import BusyError, ModelUnavailableError
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test can set."""
+    times = [1000.0]
+    monkeypatch.setattr(admissions.time, "monotonic", lambda: times[0])
+    return times
+
+
+def test_no_more_requests_than_allowed_are_in_flight():
+    admission = Admission(Limits(requests=2, per_minute=0))
+    with admission.admit("a"), admission.admit("b"):
+        assert admission.requests == 2
+        with pytest.raises(BusyError, match="busy with 2 requests"), admission.admit("c"):
+            pass
+        with pytest.raises(BusyError):
+            admission.check_open("c")
+    with admission.admit("c"):
+        assert admission.requests == 1
+    assert admission.requests == 0
+
+
+def test_pixels_of_picture_and_results_are_bounded_together():
+    admission = Admission(Limits(pixels=100, per_minute=0))
+    with admission.admit("a", pixels=20, images=3):
+        assert admission.pixels == 80
+        with pytest.raises(BusyError, match="busy with 80 pixels"), admission.admit("b", pixels=11, images=1):
+            pass
+        with admission.admit("b", pixels=10, images=1):
+            assert admission.pixels == 100
+    assert admission.pixels == 0
+
+
+def test_a_failed_request_leaves_nothing_behind():
+    admission = Admission(Limits(per_minute=0))
+    with pytest.raises(ZeroDivisionError), admission.admit("a", pixels=5, images=5):
+        raise ZeroDivisionError
+    assert (admission.requests, admission.pixels) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"pixels": 26, "images": 3, "steps": 1}, "the image has 26 pixels: with 3 results, 25 are allowed"),
+        ({"pixels": 1, "images": 17, "steps": 1}, "number of images = 17"),
+        ({"pixels": 1, "images": 0, "steps": 1}, "number of images = 0"),
+        ({"pixels": 1, "images": 16, "steps": 999}, "= 15,984: allowed in one request are 10,000"),
+    ],
+)
+def test_a_request_too_large_by_itself_is_refused(request_, message):
+    with pytest.raises(InputError, match=message):
+        Admission(Limits(pixels=100)).check(**request_)
+
+
+def test_a_client_may_send_its_requests_of_a_minute(clock):
+    admission = Admission(Limits(per_minute=60))
+    for _ in range(60):
+        with admission.admit("a"):
+            pass
+    with pytest.raises(BusyError, match="allowed are 60 requests a minute of one client") as refusal:
+        admission.check_open("a")
+    assert refusal.value.retry_after == pytest.approx(1)
+    admission.check_open("b")
+    clock[0] += 1
+    with admission.admit("a"):
+        pass
+    with pytest.raises(BusyError):
+        admission.check_open("a")
+    clock[0] += 3600
+    assert [admission.check_open("a") for _ in range(61)]  # to look costs nothing
+
+
+def test_only_so_many_clients_are_remembered(clock, monkeypatch):
+    monkeypatch.setattr(admissions, "REMEMBERED", 10)
+    admission = Admission(Limits(per_minute=1))
+    for client in range(100):
+        with admission.admit(str(client)):
+            pass
+    assert len(admission._allowances) == 10
+    with pytest.raises(BusyError):
+        admission.check_open("99")
+
+
+def test_the_wait_follows_the_pace_of_the_queue(clock):
+    admission = Admission(Limits(requests=4, per_minute=0))
+    for _ in range(5):
+        with admission.admit("a"):
+            clock[0] += 3
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(admission.admit("a"))
+        with pytest.raises(BusyError) as refusal:
+            admission.check_open("a")
+    assert refusal.value.retry_after == 6  # half of four requests of three seconds
+
+
+def test_closing_waits_for_what_is_at_work():
+    async def run() -> list[str]:
+        admission, events = Admission(), []
+
+        async def work() -> None:
+            with admission.admit("a"):
+                await asyncio.sleep(0.05)
+                events.append("done")
+
+        working = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        await admission.close(60)
+        events.append("closed")
+        with pytest.raises(ModelUnavailableError, match="shutting down"), admission.admit("b"):
+            pass
+        await working
+        return events
+
+    assert asyncio.run(run()) == ["done", "closed"]
+
+
+def test_closing_does_not_wait_for_ever():
+    async def run() -> int:
+        admission = Admission()
+        with admission.admit("a"):
+            await admission.close(0.01)
+            return admission.requests
+
+    assert asyncio.run(run()) == 1
+
+
+@pytest.mark.parametrize("limits", [{"per_minute": -1}, {"seconds": 0}, {"seconds": float("nan")}])
+def test_limits_out_of_range_are_refused(limits):
+    with pytest.raises(InputError, match=r"must be (at least 0|above 0 seconds)"):
+        Limits(**limits)

@@ -1,0 +1,188 @@
+"""The service: edits with their progress, and every way in which one can end."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from PIL import Image, ImageOps
+
+from stages.core.errors import InputError
+from stages.editing.request import MaskMode
+from stages.serving.admission import Admission, Limits
+from stages.serving.calls import (
+    DeadlineExceededError,
+    EditCall,
+    Edited,
+    EditFailedError,
+    ModelUnavailableError,
+    Progress,
+    UnknownModelError,
+)
+from stages.serving.models import Models
+from stages.serving.service import Service
+from tests.support.serving import FREE, call, picture, settled
+
+Work = Callable[[Service], Coroutine[Any, Any, Any]]
+
+
+@pytest.fixture
+def ask(stand_ins, shared_shelf, loop) -> Callable[..., Any]:
+    """Do some work with a service whose model is loaded, and return its result."""
+
+    def run(work: Work, limits: Limits = FREE) -> Any:
+        async def main() -> Any:
+            service = Service(stand_ins, Admission(limits))
+            await settled(lambda: service.state == "ready")
+            shared_shelf.forget()
+            return await work(service)
+
+        return asyncio.run_coroutine_threadsafe(main(), loop).result()
+
+    return run
+
+
+async def events_of(service: Service, call: EditCall, model: str = "default") -> list[Progress | Edited]:
+    async with aclosing(service.edit(call, model=model, client="a")) as events:
+        return [event async for event in events]
+
+
+def test_an_edit_yields_its_progress_and_then_its_results(ask):
+    *progress, edited = ask(lambda service: events_of(service, call(images=2, mask_mode=MaskMode.NONE)))
+    assert progress == [Progress(step=step, of=4) for step in range(1, 5)]
+    assert [image.tobytes() for image in edited.images] == [ImageOps.invert(picture()).tobytes()] * 2
+    assert (edited.mask, edited.model.reference, edited.model.name) == (None, "one", "one")
+    assert edited.seconds > 0
+
+
+def test_previews_and_mask_come_as_pictures(ask):
+    first, *_, edited = ask(lambda service: events_of(service, call(images=2, previews=True)))
+    assert [preview.tobytes() for preview in first.previews] == [picture().tobytes()] * 2
+    assert (edited.mask.mode, edited.mask.size, edited.mask.getextrema()) == ("L", (40, 30), (255, 255))
+
+
+def test_the_model_gets_every_word_and_number(ask):
+    asked = call(
+        negative_prompt="a cat",
+        mask=Image.new("L", (40, 30), 255),
+        mask_mode=MaskMode.GIVEN,
+        term="dog",
+        source_term="cat",
+        seed=2**62,
+        strength=0.5,
+        guidance_scale=2.0,
+        steps=7,
+    )
+    sent = ask(lambda service: events_of(service, asked))[-1].sampling["call"]
+    assert 0 < sent.pop("deadline") <= FREE.seconds
+    assert sent.pop("image")
+    assert sent.pop("mask")
+    assert sent == {
+        "prompt": "a dog",
+        "negative_prompt": "a cat",
+        "mask_mode": "given",
+        "term": "dog",
+        "source_term": "cat",
+        "images": 1,
+        "seed": 2**62,
+        "strength": 0.5,
+        "guidance_scale": 2.0,
+        "steps": 7,
+        "previews": False,
+        "model": "one",
+    }
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "message"),
+    [
+        ("refuse", InputError, "a word is wrong"),
+        ("late", DeadlineExceededError, "too late"),
+        ("fail", EditFailedError, "the edit failed; see the log"),
+        ("die", ModelUnavailableError, "the model's process has ended; it is started again"),
+    ],
+)
+def test_an_edit_ends_with_the_error_of_its_model(ask, prompt, error, message):
+    with pytest.raises(error, match=message):
+        ask(lambda service: events_of(service, call(prompt)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "error"),
+    [
+        (call(images=17), "default", InputError),
+        (call(images=16, steps=999), "default", InputError),
+        (call(), "four", UnknownModelError),
+        (call(), "../one", UnknownModelError),
+    ],
+    ids=["images", "steps", "model", "path"],
+)
+def test_what_the_model_need_not_see_is_refused(ask, shared_shelf, asked, model, error):
+    with pytest.raises(error):
+        ask(lambda service: events_of(service, asked, model))
+    assert shared_shelf.notes("one") == []
+
+
+def test_an_edit_that_takes_too_long_is_given_up(ask, shared_shelf):
+    with pytest.raises(DeadlineExceededError, match=r"not done within 0\.5 seconds"):
+        ask(lambda service: events_of(service, call("endless")), Limits(per_minute=0, seconds=0.5))
+    assert shared_shelf.notes("one") == ["began", "given up"]
+
+
+def test_an_edit_that_nobody_waits_for_is_given_up(ask, shared_shelf):
+    async def work(service: Service) -> None:
+        async with aclosing(service.edit(call("endless"), client="a")) as events:
+            await anext(events)
+        await settled(lambda: shared_shelf.notes("one") == ["began", "given up"])
+
+    ask(work)
+
+
+def test_no_trace_is_left_of_what_ended(ask):
+    async def work(service: Service) -> tuple[int, int]:
+        for prompt in ("a dog", "refuse", "fail"):
+            await asyncio.gather(events_of(service, call(prompt)), return_exceptions=True)
+        async with aclosing(service.edit(call("endless"), client="a")) as events:
+            await anext(events)
+        return service._admission.requests, service._admission.pixels
+
+    assert ask(work) == (0, 0)
+
+
+def test_beyond_the_bound_requests_are_turned_away(ask):
+    async def work(service: Service) -> list[type]:
+        edits = (events_of(service, call("slow")) for _ in range(5))
+        answers = await asyncio.gather(*edits, return_exceptions=True)
+        return sorted(type(answer).__name__ for answer in answers)
+
+    assert ask(work, Limits(requests=2, per_minute=0)) == ["BusyError"] * 3 + ["list"] * 2
+
+
+def test_before_the_model_is_loaded_nothing_is_edited(shelf, tmp_path):
+    async def main() -> None:
+        service = Service(Models(shelf, tmp_path), Admission(FREE))
+        await service.start()
+        try:
+            assert service.state == "loading"
+            with pytest.raises(ModelUnavailableError, match="is being loaded"):
+                await events_of(service, call())
+        finally:
+            await service.stop()
+
+    asyncio.run(main())
+
+
+def test_a_mask_is_found(ask):
+    found = ask(lambda service: service.find_mask(call(), client="a"))
+    assert found.found.tobytes() == found.draft.tobytes() == picture().convert("L").tobytes()
+
+
+def test_terms_are_the_nouns_least_shown_first(ask):
+    suggested = ask(lambda service: service.suggest_terms(picture(), "a red dog with a kite", client="a"))
+    assert [each.word for each in suggested] == ["kite", "dog"]
+    assert [each.probability for each in suggested] == sorted(each.probability for each in suggested)
+
+
+def test_a_prompt_without_nouns_suggests_nothing(ask):
+    assert ask(lambda service: service.suggest_terms(picture(), "very red", client="a")) == []

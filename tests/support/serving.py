@@ -1,0 +1,124 @@
+"""Models that stand in for real ones, and servers of them, for tests of the service."""
+
+import asyncio
+import io
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from stages.serving.admission import Admission, Limits
+from stages.serving.app import make_app
+from stages.serving.calls import DEFAULT, EditCall, UnknownModelError
+from stages.serving.catalogue import Source
+from stages.serving.models import Models
+from stages.serving.security import Access
+from stages.serving.server import Server, configure
+from stages.serving.service import Service
+from tests.support import ROOT
+
+FREE = Limits(per_minute=0)
+STAND_IN = ROOT / "tests" / "support" / "stand_in_worker.py"
+
+
+def picture(width: int = 40, height: int = 30) -> Image.Image:
+    """A picture of which every row and column differs from the next."""
+    return Image.merge("RGB", [Image.linear_gradient("L").resize((width, height)).rotate(turn) for turn in (0, 90, 180)])
+
+
+def png(image: Image.Image | None = None) -> bytes:
+    """A PNG file of a picture."""
+    buffer = io.BytesIO()
+    (image or picture()).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def call(prompt: str = "a dog", **changes: object) -> EditCall:
+    """A call to edit ``picture()``."""
+    return EditCall(**({"image": picture(), "prompt": prompt} | changes))
+
+
+@dataclass
+class Shelf:
+    """A catalogue of stand-ins whose default a test can move."""
+
+    folder: Path
+    default: str = "one"
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def add(self, name: str) -> Path:
+        """Add a stand-in, and return its folder."""
+        folder = self.folder / name
+        package = folder / "code" / "stages" / "serving"
+        package.mkdir(parents=True)
+        package.parent.joinpath("__init__.py").touch()
+        package.joinpath("__init__.py").touch()
+        shutil.copy(STAND_IN, package / "worker.py")
+        self.sources[name] = Source(reference=name, name=name, version=None, folder=folder, code=folder / "code")
+        return folder
+
+    def references(self) -> list[str]:
+        """The default first."""
+        return [self.default, *(name for name in self.sources if name != self.default)]
+
+    def find(self, reference: str) -> Source:
+        """The stand-in of that name."""
+        name = self.default if reference == DEFAULT else reference
+        if name not in self.sources:
+            raise UnknownModelError(f"model = {reference!r}: no such model")
+        return self.sources[name]
+
+    def forget(self) -> None:
+        """Remove all notes."""
+        for notes in self.folder.glob("*/notes"):
+            notes.unlink()
+
+    def notes(self, name: str) -> list[str]:
+        """What happened in a stand-in's process."""
+        path = self.folder / name / "notes"
+        return path.read_text().split("\n")[:-1] if path.exists() else []
+
+
+@contextmanager
+def served(models: Models, limits: Limits = FREE, access: Access = Access("127.0.0.1")) -> Iterator[str]:  # noqa: B008
+    """Serve in a thread, and yield the address once the default model is loaded."""
+    admission = Admission(limits)
+    service = Service(models, admission)
+    server = Server(configure(make_app(service, access), access.host, 0), admission)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started and service.state == "ready")
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def wait_until(is_so: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until something is so.
+
+    Raises:
+        TimeoutError: it has not come to be so.
+    """
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.02)
+
+
+async def settled(is_so: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until something is so, without keeping the event loop.
+
+    Raises:
+        TimeoutError: it has not come to be so.
+    """
+    async with asyncio.timeout(seconds):
+        while not is_so():  # noqa: ASYNC110 - what a process does sets no event
+            await asyncio.sleep(0.02)
