@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stages.core.errors import InputError
 from stages.core.params_file import ParameterError
-from stages.serving.calls import DEFAULT, BusyError, ModelUnavailableError, ModelVersion, UnknownModelError
+from stages.serving.calls import DEFAULT, BusyError, ModelUnavailableError, ModelVersion, UnavailableError, UnknownModelError
 from stages.serving.catalogue import Catalogue, Source
 from stages.serving.process import ModelProcess
 
@@ -88,11 +88,13 @@ class Models:
         """The model of requests that name none; None while it is not loaded."""
         if self._default is None or not self._default.process.is_alive:
             return None
-        return self._default.describe(self._default.source.reference)
+        return self._default.describe(self._references[0])
 
     def versions(self) -> list[ModelVersion]:
         """Return the models that a request may name, the default first; of those not loaded yet only the reference is known."""
         known = {loaded.source.reference: loaded for loaded in self._loaded.values()}
+        if self._default is not None:
+            known[self._references[0]] = self._default  # whatever else it was loaded as
         return [
             known[each].describe(each) if each in known else ModelVersion(reference=each, name=each, version=None)
             for each in self._references
@@ -109,7 +111,7 @@ class Models:
         """
         if reference == DEFAULT or reference in self._references[:1]:
             loaded = self._take_default()
-            reference = loaded.source.reference
+            reference = self._references[0]
         else:
             loaded = await self._load(await self._find(reference))
         loaded.requests += 1
@@ -175,8 +177,9 @@ class Models:
                 self._references = await asyncio.to_thread(self._catalogue.references)
                 self._default = await self._load(await self._find(DEFAULT))
                 await self._end_idle()
-            except (InputError, ModelUnavailableError, BusyError) as error:  # the next look may find it mended
-                logger.warning("the model cannot be looked up or loaded: %s", error)
+            except Exception as error:  # whatever it is, the next look may find it mended
+                is_known = isinstance(error, InputError | ParameterError | UnavailableError)
+                logger.warning("the model cannot be looked up or loaded: %s", error, exc_info=not is_known)
                 await asyncio.sleep(PATIENCE)
             await self._pause()
 

@@ -22,6 +22,7 @@ OWN_CODE = Path(str(stages.__file__)).parents[1]
 ASK_AGAIN = 0.1  # seconds between two questions whether a process is ready
 LOADING = 600  # seconds that a model may take to load
 ENDING = 5  # seconds that a process may take to end before it is killed
+KEPT = 2  # seconds that a connection is kept for another request: less than uvicorn's five, which would close it in between
 JSON = "application/json"
 LOST = "the model's process has ended; it is started again"
 
@@ -113,7 +114,8 @@ class ModelProcess:
 
 
 def _client(socket: Path) -> httpx.AsyncClient:
-    transport = httpx.AsyncHTTPTransport(uds=str(socket), limits=httpx.Limits(max_connections=None))
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=KEPT)
+    transport = httpx.AsyncHTTPTransport(uds=str(socket), limits=limits)
     return httpx.AsyncClient(transport=transport, base_url="http://model", timeout=None, trust_env=False)  # noqa: S113 - requests have deadlines of their own
 
 

@@ -1,5 +1,8 @@
 """``iedit serve``: what is served, where, and what is refused before anything listens."""
 
+import signal
+from collections.abc import Iterator
+
 import pytest
 import uvicorn
 
@@ -8,12 +11,14 @@ from stages.serving.security import KEY_VARIABLE
 
 
 @pytest.fixture
-def started(monkeypatch) -> list[uvicorn.Config]:
+def started(monkeypatch) -> Iterator[list[uvicorn.Config]]:
     """The settings of the servers that would have run."""
     configs: list[uvicorn.Config] = []
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     monkeypatch.setattr(uvicorn.Server, "run", lambda server: configs.append(server.config))
-    return configs
+    handler = signal.getsignal(signal.SIGTERM)
+    yield configs
+    signal.signal(signal.SIGTERM, handler)
 
 
 def refusal(capsys, *options: str) -> str:
