@@ -132,7 +132,7 @@ def _odd_body(chance: random.Random, sound: bytes) -> Attempt:
 
 def _odd_json(chance: random.Random, sound: bytes) -> Attempt:
     del sound
-    row = {"image": chance.choice(TEXTS), "prompt": chance.choice((*TEXTS, 5, None, [], {}))}
+    row: dict[str, object] = {"image": chance.choice(TEXTS), "prompt": chance.choice((*TEXTS, 5, None, [], {}))}
     content = chance.choice(
         (
             json.dumps({"dataframe_records": [row], "params": {chance.choice(NUMERIC): chance.choice(NUMBERS)}}),
