@@ -22,7 +22,7 @@ from stages.serving.calls import (
 )
 from stages.serving.models import Models
 from stages.serving.service import Service
-from tests.support.serving import FREE, call, picture, settled
+from tests.support.serving import FREE, call, picture, settled, wait_until
 
 Work = Callable[[Service], Coroutine[Any, Any, Any]]
 
@@ -127,7 +127,7 @@ def test_what_the_model_need_not_see_is_refused(ask, shared_shelf, asked, model,
 def test_an_edit_that_takes_too_long_is_given_up(ask, shared_shelf):
     with pytest.raises(DeadlineExceededError, match=r"not done within 0\.5 seconds"):
         ask(lambda service: events_of(service, call("endless")), Limits(per_minute=0, seconds=0.5))
-    assert shared_shelf.notes("one") == ["began", "given up"]
+    wait_until(lambda: shared_shelf.notes("one") == ["began", "given up"])
 
 
 def test_an_edit_that_nobody_waits_for_is_given_up(ask, shared_shelf):
