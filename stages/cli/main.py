@@ -13,6 +13,7 @@ from stages.core.params_file import ParameterError
 
 CHAMPION_URI = "models:/iedit@champion"
 CHALLENGER_URI = "models:/iedit@challenger"
+QUALITY = ("prompt shown", "gain", "direction", "likeness", "difference", "query", "smallest mask", "largest mask")
 
 Command = Callable[[argparse.Namespace], int | None]
 
@@ -65,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_serve_options(add("serve", "serve:serve", "serve a model as a web page, over REST and with MLflow's protocol"))
 
+    _add_review_options(add("review", "review:review", "judge pairs of the training set, or two versions, on a page"))
+
     promote = add("promote", "registry:promote", "make a version champion if it beats the champion on the current cases")
     promote.add_argument("version", nargs="?", default=CHALLENGER_URI, help="number or URI (default: %(default)s)")
     promote.add_argument("--force", action="store_true", help="promote it whatever the gate says")
@@ -90,6 +93,19 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
     reproduce.add_argument("--into", type=Path, help="folder for the clone, which is kept (default: a temporary folder)")
     return parser
+
+
+def _add_review_options(review: argparse.ArgumentParser) -> None:
+    review.add_argument("--port", type=int, default=7861, help="of the page at 127.0.0.1 (default: %(default)s)")
+    review.add_argument("--by", choices=QUALITY, default=QUALITY[0], help="score that orders the pairs (default: %(default)s)")
+    review.add_argument("--reviewer", default="", help="name to write beside every judgement (default: none)")
+    what = review.add_mutually_exclusive_group()
+    what.add_argument("--table", action="store_true", help="print how well each score and threshold agrees with the decisions")
+    versions = "two of: a version's number, models:/iedit@ALIAS, or a system of the evaluation, such as sdedit"
+    what.add_argument(
+        "--compare", nargs=2, metavar="VERSION", help=f"show the held-out edits of two versions, blind; {versions}"
+    )
+    what.add_argument("--result", nargs=2, metavar="VERSION", help="print and log which of two versions people prefer")
 
 
 def _add_edit_options(edit: argparse.ArgumentParser) -> None:

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+
+from torch import Tensor
 
 from stages.comparison import edits
 from stages.comparison.cases import Case, digest_cases, read_cases
@@ -19,6 +22,9 @@ from stages.models.vgg import load_vgg
 from stages.tracking.evaluations import Scores
 from stages.tracking.promotion import Standard
 from stages.tracking.registry import NAME, Registered, load_editor
+
+EDITS = "edits"
+"""The name of a version's edits among those of a folder."""
 
 
 def current_standard(params: Params) -> Standard:
@@ -43,11 +49,22 @@ def current_standard(params: Params) -> Standard:
     )
 
 
-def _score_version(params: Params, cases: Sequence[Case], version: Registered) -> Scores:
-    """Return the scores of a registered version's edits within predicted masks, made and scored like those of iedit_m."""
+def edit_as_served(params: Params, cases: Sequence[Case], version: Registered, folder: Path) -> Tensor:
+    """Return a registered version's edits within predicted masks, (n, 3, h, w) in [0, 1], made like those of iedit_m.
+
+    Args:
+        params: the seed and the size of a batch; the version has its own settings.
+        cases: n, at least one.
+        version: the version.
+        folder: keeps the edits, in a folder :data:`EDITS` of its own.
+    """
     editor, sampling = load_editor(f"models:/{NAME}/{version.version}")
     system = edited_by(editor, version.digest, sampling, masks="predicted")
     as_served = params.model_copy(update={"sampling": sampling})
-    made = edit_cases(cases, {"edits": system}, editor, version.digest, as_served, EDITED_REGISTERED)
+    return edit_cases(cases, {EDITS: system}, editor, version.digest, as_served, folder).pictures[EDITS]
+
+
+def _score_version(params: Params, cases: Sequence[Case], version: Registered) -> Scores:
+    pictures = {EDITS: edit_as_served(params, cases, version, EDITED_REGISTERED)}
     judge, vgg = load_clip(params.evaluate.judge), load_vgg(params.evaluate.vgg)
-    return score_edits([case.sample for case in cases], made.pictures, judge, vgg, params.evaluate.batch)["edits"].per_case
+    return score_edits([case.sample for case in cases], pictures, judge, vgg, params.evaluate.batch)[EDITS].per_case

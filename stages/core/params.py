@@ -193,19 +193,19 @@ class Sampling(Section):
     def _leaves_a_step(cls, strength: float, info: ValidationInfo) -> float:
         steps = info.data.get("steps")
         if steps is not None and int(steps * strength) == 0:
-            raise PydanticCustomError(
-                "no_step", "with steps = {steps} no step is left, so the result would be the source", {"steps": steps}
-            )
+            message = "with steps = {steps} no step is left, so the result would be the source"
+            raise PydanticCustomError("no_step", message, {"steps": steps})
         return strength
 
 
 class Gate(Section):
-    """When a new version becomes champion: by 95 % intervals of its mean differences to the champion, case by case.
+    """When a new version becomes champion, by 95 % intervals of its mean differences to the champion, case by case.
 
-    CLIPScore's must reach zero or lie above; SSIM-M̄'s must lie above minus the tolerance; and one must lie above zero.
+    CLIPScore's must reach zero, SSIM-M̄'s must lie above minus the tolerance, and one of the two must lie above zero.
     """
 
     ssim_m_bar_tolerance: Annotated[float, Field(ge=0)]  # points of 100
+    min_preference: Share | None  # what the interval of people's preference must reach, for each question; null: not asked
 
 
 class Noised(Section):

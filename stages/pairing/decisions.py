@@ -4,16 +4,14 @@ A pair is known by its pictures and its prompt, not by keys: keys move when imag
 pair the latest counts, so the files of two reviewers merge line by line, in any order.
 """
 
-import fcntl
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from stages.common.json_lines import append_line, read_lines
 from stages.common.text import one_line
-from stages.core.errors import InputError, cut
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, Field(max_length=500)]
@@ -62,6 +60,8 @@ class Decision(BaseModel):
     remark: Line = ""
     reviewer: Line = ""
     time: AwareDatetime
+    scores: dict[str, FiniteFloat] = {}  # what the reviewer saw, if the page wrote the line
+    scored_by: str = ""  # digest of the models behind the scores
     source: Digest
     target: Digest
 
@@ -86,13 +86,7 @@ def read_decisions(path: Path) -> list[Decision]:
     Raises:
         InputError: a line is damaged, or the last one was cut off.
     """
-    if not path.is_file():
-        return []
-    decisions = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if line.strip():
-            decisions.append(_parse(path, number, line))
-    return sorted(decisions, key=lambda decision: decision.time)
+    return sorted(read_lines(path, Decision), key=lambda decision: decision.time)
 
 
 def latest_decisions(path: Path) -> dict[PairId, Decision]:
@@ -111,24 +105,4 @@ def append_decision(path: Path, decision: Decision) -> None:
     Raises:
         InputError: the last line was cut off, so that the decision would become a part of it.
     """
-    line = decision.model_dump_json(exclude_defaults=True).encode() + b"\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        size = file.seek(0, os.SEEK_END)
-        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
-            raise InputError(f"{path}: its last line was cut off; end it with a line break if it is whole, or delete it")
-        file.write(line)
-        os.fsync(file.fileno())
-
-
-def _parse(path: Path, number: int, line: bytes) -> Decision:
-    try:
-        return Decision.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = ".".join(map(str, first["loc"])) or "the line"
-        raise InputError(
-            f"{path}: line {number} is cut off or damaged, {what}: {first['msg']}: {cut(line.decode(errors='replace'))!r};"
-            " mend or delete it, and review that pair again"
-        ) from error
+    append_line(path, decision)

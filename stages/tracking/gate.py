@@ -7,6 +7,7 @@ from stages.common.seeds import derive_seed
 from stages.core.errors import InputError
 from stages.core.params import Gate
 from stages.metrics.intervals import Interval, Values, paired_difference
+from stages.tracking.preferences import QUESTIONS, Preferences
 
 LABELS = {"clip_score": "CLIPScore", "ssim_m_bar_frame": "SSIM-M̄"}
 """The metrics that decide, by their names in the scores of a case."""
@@ -30,16 +31,18 @@ def decide(
     version: str,
     resamples: int,
     seed: int,
+    preferences: Preferences | None = None,
 ) -> Decision:
     """Decide by the paired bootstrap over the cases, by the rule in :class:`stages.core.params.Gate`.
 
     Args:
         challenger: metric → (n,) scores, one for each case; NaN where undefined.
         champion: the champion's scores of the same cases in the same order.
-        gate: the tolerance.
+        gate: the tolerance, and whether people have to agree.
         version: the champion's version number, for the reason.
         resamples: the number of bootstrap resamples.
         seed: the pipeline's seed.
+        preferences: what people say about the two; None: nobody was asked.
 
     Raises:
         InputError: the two versions have no scored case in common.
@@ -50,7 +53,7 @@ def decide(
     if any(interval.n == 0 for interval in differences.values()):
         raise InputError("the two versions have no scored case in common, so they cannot be compared")
     better = [LABELS[name] for name, interval in differences.items() if interval.low > 0]
-    refusal = _refusal(differences, gate, better)
+    refusal = _refusal(differences, gate, better) or _objection(gate, preferences)
     numbers = ", ".join(
         f"{LABELS[name]} {each.value:+z.2f} [{each.low:+z.2f}, {each.high:+z.2f}]" for name, each in differences.items()
     )
@@ -70,3 +73,15 @@ def _refusal(differences: Mapping[str, Interval], gate: Gate, better: list[str])
     if differences["ssim_m_bar_frame"].low < -gate.ssim_m_bar_tolerance:
         return f"SSIM-M̄ may be worse by more than {gate.ssim_m_bar_tolerance:g}"
     return "" if better else "neither CLIPScore nor SSIM-M̄ is better"
+
+
+def _objection(gate: Gate, preferences: Preferences | None) -> str:
+    """Return why people's answers are against a version, or an empty text."""
+    if gate.min_preference is None:
+        return ""
+    if preferences is None:
+        return "people have to compare the two first (iedit review --compare)"
+    for question, text in QUESTIONS.items():
+        if preferences[question].interval[0] < gate.min_preference:
+            return f"people's answers are not enough for {gate.min_preference:.0%}: {text} {preferences[question]}"
+    return ""

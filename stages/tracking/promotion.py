@@ -10,6 +10,7 @@ from stages.core.params import Gate
 from stages.tracking import history
 from stages.tracking.evaluations import Scores, load_scores, save_scores
 from stages.tracking.gate import Decision, decide
+from stages.tracking.preferences import read_preferences
 from stages.tracking.registry import CHALLENGER, NAME, Registered, current_champion, set_alias, version_by_alias
 from stages.tracking.store import connect
 
@@ -74,7 +75,13 @@ def _decide(
         return Decision(passes=False, why=why, champion=champion.version)
     challenger, present = (_scores(client, each, standard) for each in (version, champion))
     return decide(
-        challenger, present, standard.gate, version=champion.version, resamples=standard.resamples, seed=standard.seed
+        challenger,
+        present,
+        standard.gate,
+        version=champion.version,
+        resamples=standard.resamples,
+        seed=standard.seed,
+        preferences=read_preferences(client, version.version, champion.version),
     )
 
 

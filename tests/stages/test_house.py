@@ -27,7 +27,9 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"core", "common", "models", "corpus", "diffusion", "pairing", "editing", "tracking"},
     "comparison": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "tracking"},
     "report": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "comparison"},
-    "review": {"core", "common", "models", "corpus", "pairing", "editing", "tracking", "comparison"},
+    "review": {
+        *("core", "common", "language", "models", "corpus", "metrics", "pairing", "editing", "tracking", "comparison"),
+    },
     "studies": {
         *("core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "training", "comparison"),
         "report",

@@ -12,7 +12,7 @@ from stages.core.params_file import read_params
 from stages.tracking import record, registry, store
 from stages.tracking.promotion import Standard
 
-GATE = Gate(ssim_m_bar_tolerance=1.0)
+GATE = Gate(ssim_m_bar_tolerance=1.0, min_preference=None)
 N = 200
 KEYS = [str(number) for number in range(N)]
 NOISE = np.random.default_rng(0).normal(size=N)

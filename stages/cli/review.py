@@ -1,0 +1,64 @@
+"""``iedit review``: pages on which people judge pairs and versions, and what their judgements say."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from stages.core.errors import InputError
+from stages.core.params import Params
+from stages.core.params_file import read_params
+from stages.core.paths import DECISIONS
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+
+def review(options: argparse.Namespace) -> None:
+    """Serve the page that the options name, or print a result.
+
+    Raises:
+        InputError: there is nothing to review, an option does not fit, or the port is in use.
+    """
+    params = read_params()
+    if options.table:
+        from stages.review.agreement import agreement_lines
+
+        for line in agreement_lines(DECISIONS, params):
+            print(line)
+    elif options.compare or options.result:
+        _compare(params, options)
+    else:
+        from stages.review.pair_page import open_pair_page
+
+        _serve(open_pair_page(params, options.by, options.reviewer), options.port)
+
+
+def _compare(params: Params, options: argparse.Namespace) -> None:
+    """Let people compare two versions, then print and log what they prefer."""
+    from stages.review.comparing import count_preferences
+    from stages.review.contenders import answers_file, find_contender
+    from stages.tracking.errors import store_errors_in_one_line
+    from stages.tracking.preferences import QUESTIONS, log_preferences
+
+    first, second = (find_contender(name) for name in options.compare or options.result)
+    if first.identity == second.identity:
+        raise InputError(f"{first.name} and {second.name} are the same")
+    file = answers_file(first, second)
+    if options.compare:
+        from stages.review.compare_page import open_compare_page
+
+        _serve(open_compare_page(params, (first, second), file, options.reviewer), options.port)
+    found = count_preferences(file)
+    for question, text in QUESTIONS.items():
+        print(f"{text:<32} {first.name} over {second.name}: {found[question]}")
+    if first.version is not None and second.version is not None and file.is_file():
+        with store_errors_in_one_line():
+            log_preferences(first.version, second.version, found, file)
+
+
+def _serve(page: "gr.Blocks", port: int) -> None:
+    from stages.review.look import serve
+
+    try:
+        serve(page, port)
+    except OSError as error:
+        raise InputError(f"--port {port}: {error}") from error

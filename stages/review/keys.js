@@ -1,0 +1,23 @@
+// A key presses the first of its buttons that the page has; keys typed into a text field are text.
+const BUTTONS = {
+  k: ["keep"], d: ["drop"], u: ["undo"],
+  ArrowLeft: ["left", "previous"], ArrowDown: ["same"], ArrowRight: ["right", "next"],
+};
+const FIELDS = { e: "prompt", r: "remark" };
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  const field = event.target.closest("input, textarea, [contenteditable]");
+  if (field) {
+    const isEnd = event.key === "Escape" || (event.key === "Enter" && field.closest("#prompt, #remark"));
+    if (isEnd) setTimeout(() => field.blur());
+    return;
+  }
+  const button = (BUTTONS[event.key] ?? []).map((name) => document.getElementById(name)).find(Boolean);
+  const text = document.querySelector(`#${FIELDS[event.key]} textarea, #${FIELDS[event.key]} input`);
+  if (button) button.click();
+  else if (text) { text.focus(); text.select(); }
+  else if (event.key === "m") document.body.classList.toggle("bare");
+  else return;
+  event.preventDefault();
+});
