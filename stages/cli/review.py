@@ -60,5 +60,5 @@ def _serve(page: "gr.Blocks", port: int) -> None:
 
     try:
         serve(page, port)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise InputError(f"--port {port}: {error}") from error

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from difflib import SequenceMatcher
 from html import escape
+from threading import Lock
 
 import numpy as np
 
@@ -23,15 +24,12 @@ class Cards:
     def __init__(self, pairs: Pairs, corpus: Corpus | None = None) -> None:
         self._pairs, self._corpus = pairs, corpus or Corpus()
         self._cards: OrderedDict[int, Future[str]] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1)
+        self._thread, self._lock = ThreadPoolExecutor(1), Lock()
 
     def announce(self, places: Iterable[int]) -> None:
         """Begin to make cards that will probably be asked for, first things first."""
         for place in places:
-            if place not in self._cards:
-                self._cards[place] = self._thread.submit(self._make, place)
-        while len(self._cards) > KEPT:
-            self._cards.popitem(last=False)
+            self._begin(place)
 
     def card(self, place: int) -> str:
         """Return a card.
@@ -39,8 +37,16 @@ class Cards:
         Raises:
             InputError: a picture or a mask is damaged, or the tables have changed.
         """
-        self.announce([place])
-        return self._cards[place].result()
+        return self._begin(place).result()
+
+    def _begin(self, place: int) -> Future[str]:
+        with self._lock:
+            if place not in self._cards:
+                self._cards[place] = self._thread.submit(self._make, place)
+            if len(self._cards) > KEPT:
+                self._cards.popitem(last=False)
+            self._cards.move_to_end(place)
+            return self._cards[place]
 
     def _make(self, place: int) -> str:
         row = self._pairs.row(place)
@@ -52,7 +58,7 @@ class Cards:
                 ("Target", sample.target, sample.target_mask, row.target_diff),
             )
         ]
-        facts = f'<p class="facts">{row.key} → {row.target_key}, {self._pairs.split(place)}</p>'
+        facts = f'<p class="facts">{escape(f"{row.key} → {row.target_key}, {self._pairs.split(place)}")}</p>'
         return f'<div class="pictures">{"".join(pictures)}</div>{prompt_html(row)}{self._scores_html(place)}{facts}'
 
     def _scores_html(self, place: int) -> str:

@@ -40,7 +40,7 @@ class PairPage:
             card = self.cards.card(place)
             prompt = reviewing.prompt(place)
         except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(escape(str(error)), print_exception=False) from error
         after = [reviewing.neighbour(score, place, step) for step in (1, 2)]
         upcoming = reviewing.next_undecided(score, place)
         self.cards.announce([upcoming, *after, *self._undecided_after(score, upcoming)])
@@ -63,7 +63,7 @@ class PairPage:
         except InputError as error:
             shown = self.show(score, place, done, f'<strong class="refused">not saved: {escape(str(error))}</strong>')
             return [*shown[:3], prompt, remark, done]
-        return self.show(score, self.reviewing.next_undecided(score, place), [*done, made])
+        return self.show(score, self.reviewing.next_undecided(score, place), [*done, *([made] if made else [])])
 
     def undo(self, score: str, place: int, done: list[Done]) -> list[Any]:
         """Take the last decision of this browser back, and show its pair."""
@@ -72,7 +72,7 @@ class PairPage:
         try:
             self.reviewing.undo(done[-1])
         except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(escape(str(error)), print_exception=False) from error
         return self.show(score, done[-1].place, done[:-1], "undone")
 
     def _undecided_after(self, score: str, place: int) -> list[int]:

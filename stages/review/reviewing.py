@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -60,17 +60,22 @@ class Reviewing:
 
     def counts(self) -> Counter[str]:
         """Return how many pairs have each decision."""
-        return Counter(each.decision.value for each in self._decisions.values())
+        return Counter(each.decision.value for each in list(self._decisions.values()))  # another browser may add some
 
-    def decide(self, place: int, verdict: Verdict, *, prompt: str = "", remark: str = "") -> Done:
-        """Write a decision about a pair; its prompt counts for Verdict.MEND only.
+    def decide(self, place: int, verdict: Verdict, *, prompt: str = "", remark: str = "") -> Done | None:
+        """Write a decision about a pair, and return how to undo it; None if it is what counts already.
+
+        The prompt matters for Verdict.MEND only.
 
         Raises:
             InputError: it cannot be said what the prompt changes, or the file is damaged.
         """
         row, before = self.pairs.row(place), self._decisions.get(place)
         mended = self._describe(row.caption, one_line(prompt)) if verdict is Verdict.MEND else None
-        self._write(place, row, verdict, mended, one_line(remark)[:500])
+        remark = one_line(remark)[:500]
+        if before is not None and (before.decision, before.mended, before.remark) == (verdict, mended, remark):
+            return None
+        self._write(place, row, verdict, mended, remark)
         return Done(place=place, before=before)
 
     def undo(self, done: Done) -> None:
@@ -91,6 +96,9 @@ class Reviewing:
         return self.pairs.row(place).edit_prompt if decision is None or decision.mended is None else decision.mended.edit_prompt
 
     def _write(self, place: int, row: PairRow, verdict: Verdict, mended: Mended | None, remark: str) -> None:
+        now, before = datetime.now(UTC), self._decisions.get(place)
+        if before is not None:  # the latest one counts, even if another reviewer's clock is ahead
+            now = max(now, before.time + timedelta(microseconds=1))
         pair = self._pairs.setdefault(place, PairId(row.source_pixels, row.target_pixels, row.edit_prompt))
         decision = Decision(
             key=row.key,
@@ -100,7 +108,7 @@ class Reviewing:
             mended=mended,
             remark=remark,
             reviewer=self._reviewer,
-            time=datetime.now(UTC),
+            time=now,
             scores={name: round(float(self.pairs.measured[name][place]), 4) for name in MEASURED},
             scored_by=self._scored_by,
             source=pair.source,

@@ -74,6 +74,7 @@ def _decide(
         why = f"a rollback took it down on {rollback.when:%Y-%m-%d}: only iedit promote {version.version} brings it back"
         return Decision(passes=False, why=why, champion=champion.version)
     challenger, present = (_scores(client, each, standard) for each in (version, champion))
+    is_asked = standard.gate.min_preference is not None
     return decide(
         challenger,
         present,
@@ -81,7 +82,7 @@ def _decide(
         version=champion.version,
         resamples=standard.resamples,
         seed=standard.seed,
-        preferences=read_preferences(client, version.version, champion.version),
+        preferences=read_preferences(client, version.version, champion.version) if is_asked else None,
     )
 
 
