@@ -71,7 +71,7 @@ def test_a_comparison_opens_its_page_and_logs_the_result(client, versions, serve
     assert cli.main(["review", "--compare", "3", "models:/iedit@champion", "--reviewer", "Ann", "--port", "7999"]) == 0
     assert served == [(["models:/iedit/3", "models:/iedit/1"], 7999)]
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].endswith("models:/iedit/3 over models:/iedit/1: 100% [2%, 100%] of 1 that prefer one, 1 in all")
+    assert lines[0].endswith("models:/iedit/3 over models:/iedit/1: 100% [3%, 100%] of 1 that prefer one, 1 in all")
     found = read_preferences(client, "1", "3")
     assert found["follows"] == Preference(preferred=0, decided=1, answers=1)
     assert cli.main(["review", "--result", "3", "models:/iedit@champion"]) == 0

@@ -17,12 +17,12 @@ FACTS = "document.querySelector('.facts')?.innerText"
 
 
 @contextmanager
-def pages(models, **changes):
+def pages(models, **context):
     """The page of the current folder's pairs in a browser."""
-    blocks = open_pair_page(params_for(models, **changes), "direction", "Ann")
+    blocks = open_pair_page(params_for(models, mutate={"vocabulary": None}), "direction", "Ann")
     address = serve(blocks, free_port(), wait=False)
     try:
-        with open_page(address) as page:
+        with open_page(address, **context) as page:
             page.wait_for_function(f"{FACTS} !== undefined")
             yield page
     finally:
@@ -63,7 +63,7 @@ def test_keys_decide_and_undo(models, folder):
 
 @needs_browser
 def test_a_prompt_is_mended_or_refused_with_a_reason(models, folder):
-    with pages(models, mutate={"vocabulary": None}) as page:
+    with pages(models) as page:
         before = page.evaluate(FACTS)
         caption = page.evaluate("document.querySelector('p.prompt').cloneNode(true).innerText")
         page.keyboard.press("e")
@@ -84,18 +84,13 @@ def test_a_prompt_is_mended_or_refused_with_a_reason(models, folder):
 
 @needs_browser
 def test_masks_can_be_hidden_and_the_page_fits_a_phone(models, folder):
-    blocks = open_pair_page(params_for(models), "direction", "")
-    address = serve(blocks, free_port(), wait=False)
-    try:
-        with open_page(address, viewport={"width": 390, "height": 844}, color_scheme="dark") as page:
-            page.wait_for_selector("img.mask >> nth=1")
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390
-            page.keyboard.press("m")
-            assert not page.is_visible("img.mask >> nth=0")
-            page.keyboard.press("m")
-            assert page.is_visible("img.mask >> nth=0")
-    finally:
-        blocks.close()
+    with pages(models, viewport={"width": 390, "height": 844}, color_scheme="dark") as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.wait_for_selector("img.mask >> nth=1")
+        page.keyboard.press("m")
+        assert not page.is_visible("img.mask >> nth=0")
+        page.keyboard.press("m")
+        assert page.is_visible("img.mask >> nth=0")
 
 
 def test_drawn_targets_need_no_review(models, folder):

@@ -25,9 +25,9 @@ def test_interval_is_the_exact_one(preferred, decided, interval):
     found = Preference(preferred=preferred, decided=decided, answers=decided + 3)
     assert found.interval == pytest.approx(interval, abs=1e-4)
     assert found.reversed().interval == pytest.approx((1 - interval[1], 1 - interval[0]), abs=1e-4)
-    if decided:
-        limits = [binomtest(preferred, decided, p).pvalue for p in interval]
-        assert max(limits) < 0.11  # at its limits the answers are as unlikely as the interval says
+    if 0 < preferred < decided:  # at either limit, so many or more (or fewer) answers have a probability of 2.5 %
+        for limit, side in zip(found.interval, ("greater", "less"), strict=True):
+            assert binomtest(preferred, decided, limit, alternative=side).pvalue == pytest.approx(0.025, abs=1e-6)
 
 
 def answers(follows: int, keeps: int, of: int = 100) -> dict[str, Preference]:
