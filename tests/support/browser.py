@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or ""
+PATIENCE = 120_000  # milliseconds; a busy machine is slow, and no test is about time
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
 
 
@@ -27,6 +28,7 @@ def open_page(address: str, **context: object) -> Iterator[Page]:
         options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
         page = browser.new_context(**context).new_page()
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("requestfailed", lambda request: errors.append(f"{request.url}: {request.failure}"))
         page.goto(address)
