@@ -25,6 +25,7 @@ PUBLISHED = (
     "tuning.*",
     "ablation.*",
     "benchmark.md",
+    "serving.*",
 )
 """Patterns of the committed files; the page report.html is too large to commit."""
 
