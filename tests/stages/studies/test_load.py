@@ -16,6 +16,7 @@ def test_the_study_writes_its_figures(registered_project, tmp_path, monkeypatch)
     monkeypatch.chdir(registered_project)
     monkeypatch.setattr(load, "SIDE", 300)
     monkeypatch.setattr(load, "EDIT", {"prompt": "a red dog", "mask_mode": "none"})
+    monkeypatch.setattr(load, "CHEAP", load.CHEAP | {"prompt": "a red dog"})
     study("models/iedit", PLAN, registered_project / "photo.png", tmp_path)
     found = json.loads((tmp_path / "serving.json").read_text())
     assert [(each["clients"], each["statuses"]) for each in found["rounds"]] == [(1, {"200": 6}), (4, {"200": 6})]
