@@ -136,6 +136,8 @@ def decode_stored(data: bytes, size: tuple[int, int]) -> Image.Image:
 def fit(image: Image.Image, *, size: int, min_side: int) -> Image.Image:
     """Return the central square of ``image``, antialiased to (size, size); an image of that size keeps its pixels.
 
+    A larger square is reduced by Hamming's filter, which is as sharp as the bicubic one and as fast as the bilinear.
+
     Raises:
         Refused: the shorter side has fewer than ``min_side`` pixels.
     """
@@ -144,7 +146,8 @@ def fit(image: Image.Image, *, size: int, min_side: int) -> Image.Image:
         raise Refused(f"shorter side below ingest.min_side = {min_side}", f"{image.width} x {image.height} pixels")
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))  # resize(box=...) would sample beyond the box
-    return square.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)  # far larger ones are averaged first
+    filtered = Image.Resampling.HAMMING if side > size else Image.Resampling.BICUBIC
+    return square.resize((size, size), filtered, reducing_gap=3.0)  # far larger ones are averaged first
 
 
 def _orientation(image: Image.Image) -> object:

@@ -51,7 +51,7 @@ class Encoding:
         options: dict[str, dict[str, Any]] = {
             "png": {"compress_level": 6},
             "webp": {"quality": self.quality, "method": 4},
-            "jpeg": {"quality": self.quality, "subsampling": "4:4:4", "optimize": True},
+            "jpeg": {"quality": self.quality, "subsampling": "4:4:4"},
         }
         buffer = io.BytesIO()
         image.save(buffer, self.format, **options[self.format])
