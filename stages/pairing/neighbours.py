@@ -17,7 +17,7 @@ from stages.pairing.embeddings import Vectors, images_path, single, texts_path
 from stages.pairing.index import ImageIndex
 
 SUFFIX = ".safetensors"
-SEARCHED, GATHERED, SCORED = 1024, 256, 16  # edits at a time: fewer touch shards too often, more leave the cache
+SEARCHED, GATHERED, SCORED = 1024, 64, 16  # edits at a time: fewer touch shards too often, more leave the cache
 
 NEAR_DUPLICATE = "target is a near-duplicate of the source"
 UNLIKE = "target too unlike the source"
