@@ -1,4 +1,4 @@
-"""How many samples a stage made, reused and dropped: printed, logged, and passed on to the stages after it."""
+"""How many samples a stage made, reused and dropped, and what it measured: printed, logged, and passed on to later stages."""
 
 import json
 from collections import Counter
@@ -7,12 +7,13 @@ from pathlib import Path
 
 from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
 
-from stages.core.files import read_written, write_json, written_aside
+from stages.core.files import read_written, remove, write_json, written_aside
 from stages.core.paths import LOGS
 
-COUNTS_FILE = "counts.json"
+COUNTS_FILE, FIGURES_FILE = "counts.json", "figures.json"
 
 _COUNTS = TypeAdapter(dict[str, dict[str, NonNegativeInt]], config=ConfigDict(strict=True))
+_FIGURES = TypeAdapter(dict[str, dict[str, float]], config=ConfigDict(strict=True))
 
 
 @dataclass(kw_only=True)
@@ -48,20 +49,38 @@ class StageCounts:
 def pass_on_counts(counts: StageCounts, folder: Path, upstream: Path | None = None) -> None:
     """Write ``folder/counts.json``: samples dropped by every stage up to this one, as stage → reason → samples.
 
-    It extends the upstream folder's counts, so a reader of ``folder`` needs no folder before it.
+    It extends the upstream folder's counts, so a reader of ``folder`` needs no folder before it. What stages measured goes
+    the same way, to ``folder/figures.json``, as stage → name → value.
 
     Args:
-        counts: this stage's counts; only ``stage`` and ``dropped`` are written.
+        counts: this stage's counts; only ``stage``, ``dropped`` and ``figures`` are written.
         folder: the stage's output.
         upstream: the folder that the stage reads its samples from; None for the first stage.
 
     Raises:
-        InputError: the upstream counts are missing or damaged.
+        InputError: the upstream counts are missing or damaged, or its figures are.
     """
     before = read_counts(upstream) if upstream is not None else {}
     dropped = before | {counts.stage: dict(sorted(counts.dropped.items()))}
     with written_aside(folder / COUNTS_FILE) as temporary:  # not sorted: the stages stand in the pipeline's order
         temporary.write_text(json.dumps(dropped, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    figures = (read_figures(upstream) if upstream is not None else {}) | (
+        {counts.stage: counts.figures} if counts.figures else {}
+    )
+    if figures:
+        write_json(folder / FIGURES_FILE, figures)
+    else:
+        remove(folder / FIGURES_FILE)
+
+
+def read_figures(folder: Path) -> dict[str, dict[str, float]]:
+    """Return what each stage up to the one that wrote ``folder`` measured, as stage → name → value; there may be nothing.
+
+    Raises:
+        InputError: the figures are damaged.
+    """
+    path = folder / FIGURES_FILE
+    return read_written(path, _FIGURES.validate_json) if path.exists() else {}
 
 
 def read_counts(folder: Path) -> dict[str, dict[str, int]]:

@@ -35,3 +35,14 @@ def check_store() -> None:
             f"{DATABASE}: no such file, so no model is registered here; run from the folder of a project in which the pipeline"
             " has run, or set MLFLOW_TRACKING_URI"
         )
+
+
+def store_identity() -> tuple[str, int | None]:
+    """Return the store's address and, if it is the project's own file, the file's inode; None if there is no file."""
+    uri, database = tracking_uri(), project() / DATABASE
+    return uri, database.stat().st_ino if uri == own_uri() and database.exists() else None
+
+
+def dvc_experiment() -> str | None:
+    """Return the name of the DVC experiment that this process belongs to, or None outside of one."""
+    return os.environ.get("DVC_EXP_NAME") or None

@@ -1,6 +1,5 @@
 """Runs of the project's experiment: making one, finding one, and adding an evaluation's results."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from mlflow.tracking import MlflowClient
 from stages.core.params import Params
 from stages.core.paths import PARAMS_FILE
 from stages.tracking.lineage import git_tags, libraries
+from stages.tracking.location import dvc_experiment
 from stages.tracking.store import connect, experiment_id
 
 # Tags of a run.
@@ -102,8 +102,3 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     return {
         name: text for key, part in value.items() for name, text in flatten(part, f"{prefix}.{key}" if prefix else key).items()
     }
-
-
-def dvc_experiment() -> str | None:
-    """Return the name of the DVC experiment that this process belongs to, or None outside of one."""
-    return os.environ.get("DVC_EXP_NAME") or None

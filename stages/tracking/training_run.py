@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from mlflow.entities import Dataset, DatasetInput, FileInfo, InputTag, Metric
+from mlflow.entities import Dataset, DatasetInput, FileInfo, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
@@ -19,8 +19,9 @@ from stages.core.files import read_json, value_digest, write_json
 from stages.core.params import Params
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.lineage import pipeline_digest
+from stages.tracking.location import dvc_experiment
 from stages.tracking.outbox import Outbox
-from stages.tracking.runs import MAX_METRICS, MODEL_DIGEST, create_run, dvc_experiment
+from stages.tracking.runs import MAX_METRICS, MODEL_DIGEST, create_run, flatten
 from stages.tracking.store import connect, experiment_id
 
 TRAINING = "iedit.training"  # a tag of a run: the name by which a resumed training finds it
@@ -38,6 +39,7 @@ class TrainingInputs:
     dataset: Path  # the folder of the training set, relative to the project
     dataset_digest: str
     samples: int  # in the training set
+    figures: Mapping[str, Mapping[str, float]]  # what the stages before measured: stage → name → value
 
 
 class TrainingRun:
@@ -204,6 +206,10 @@ def _create_run(client: MlflowClient, inputs: TrainingInputs, name: str) -> str:
         TRAINING: name,
     }
     run_id = create_run(client, inputs.stage, inputs.params, tags)
+    measured = flatten(
+        {stage: {name.replace(" ", "_"): figure for name, figure in each.items()} for stage, each in inputs.figures.items()}
+    )
+    client.log_batch(run_id, params=[Param(name, text) for name, text in measured.items()], synchronous=True)
     training_set = Dataset(
         name=inputs.dataset.name,
         digest=inputs.dataset_digest[:MAX_DATASET_DIGEST],

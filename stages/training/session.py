@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 
+from stages.core.counts import read_figures
 from stages.core.files import folder_digest, written_aside
 from stages.core.params import Params
 from stages.core.paths import TRAINING_SET
@@ -40,6 +41,7 @@ def train(params: Params, recipe: Recipe[AnyMethod], training: Training) -> int:
         dataset=TRAINING_SET,
         dataset_digest=training.dataset_digest,
         samples=training.samples,
+        figures=read_figures(TRAINING_SET),
     )
     done = recipe.config.steps
     with start_training(inputs, training.run) as tracked:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.core.counts import read_figures
 from stages.core.errors import InputError
 from stages.core.files import TEMPORARY_SUFFIX, read_json, write_json
 from stages.core.shards import (
@@ -205,6 +206,17 @@ class TestCounts:
             ("ingest", {"odd": 3}),
         ]
         assert list(read_counts(first)["mutate"]) == ["dark", "small"]
+
+    def test_measured_figures_travel_downstream(self, tmp_path):
+        first, second = tmp_path / "a", tmp_path / "b"
+        first.mkdir()
+        second.mkdir()
+        pass_on_counts(StageCounts(stage="retrieve", figures={"recall at 1": 0.5}), first)
+        pass_on_counts(counts_of("segment"), second, first)
+        assert read_figures(second) == {"retrieve": {"recall at 1": 0.5}}
+        pass_on_counts(counts_of("retrieve"), first)
+        pass_on_counts(counts_of("segment"), second, first)
+        assert read_figures(second) == {}
 
     def test_same_counts_are_same_bytes_whatever_was_reused(self, tmp_path):
         pass_on_counts(counts_of("caption", b=1, a=2), tmp_path)

@@ -34,6 +34,7 @@ def test_inputs_and_results_are_logged(folder, tmp_path):
     assert kept.data.metrics["loss"] == pytest.approx(1 / 1200)
     assert kept.data.params["train.losses.noise"] == params.train.losses.noise
     assert kept.data.params["seed"] == str(params.seed)
+    assert kept.data.params["retrieve.recall_at_1"] == "0.75"
     assert kept.data.tags[MODEL_DIGEST] == "m" * 64
     assert {"mlflow.source.git.commit", "iedit.git_dirty", "iedit.pipeline_digest"} <= kept.data.tags.keys()
     (dataset,) = kept.inputs.dataset_inputs
