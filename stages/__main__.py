@@ -20,7 +20,12 @@ def stage_named(name: str) -> Callable[[Params], None]:
 
     def stage(params: Params) -> None:
         on_interrupt(exit_at_once)  # code that is being imported could swallow the exception, or change it
-        if name == "evaluate":  # which always has work; trainings connect when they have
+        if name == "evaluate":  # its module needs seconds to import; those of the others import little until they have work
+            from stages.comparison.seal import find_finished
+
+            if finished := find_finished(params):
+                finished.report()
+                return
             from stages.tracking.store import connect
 
             connect()

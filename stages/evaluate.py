@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from stages.comparison.cases import read_cases
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
+from stages.comparison.seal import Finished, inputs_digest, put_seal
 from stages.comparison.standard import current_standard
 from stages.comparison.summary import summarise_comparison
 from stages.comparison.systems import SYSTEMS, chosen_systems, load_models
@@ -38,6 +39,7 @@ def evaluate(params: Params) -> None:
     cases = read_cases(params)
     samples = [case.sample for case in cases]
     story = read_story()
+    inputs = inputs_digest(params)
     systems = chosen_systems(models, params)
     edits = edit_cases(cases, systems, models.tuned, identity(config.segmenter), params, EDITED)
     scores = score_edits(samples, edits.pictures, judge, vgg, config.batch)
@@ -52,6 +54,7 @@ def evaluate(params: Params) -> None:
     outcome = _submit(params, comparison, models.identities["tuned"], seconds)
     edits.counts.report()
     print(f"  {outcome}")
+    put_seal(inputs, Finished(edits=edits.counts.done + edits.counts.reused, outcome=outcome))
 
 
 def _submit(params: Params, comparison: Comparison, digest: str, seconds: Mapping[str, float] | None) -> str:

@@ -26,6 +26,7 @@ INSTRUCT_PIX2PIX_LOSSES = Path("models/instruct_losses.csv")
 REFERENCE = Path("reports")  # committed; README quotes it
 REPORTS = REFERENCE / "latest"  # written by the last run on this machine; ignored by git
 METRICS_FILE = REPORTS / "metrics.json"
+SCALE = REFERENCE / "scale"  # what `make scale` measured: .json, .md, .svg
 
 # Not tracked by DVC; rebuilt when missing.
 ENCODED = Path("data/cache")  # the training set, encoded by the frozen models
@@ -38,11 +39,13 @@ EDITED_GENERATED = Path("data/generated_edits")  # every system's edits of those
 EDITED_TRIALS = Path("data/tuned")  # edits with the settings that were tried for each system
 EDITED_TRADEOFF = Path("data/tradeoff")  # edits over a range of settings
 EDITED_ABLATION = Path("data/ablated")  # edits by the last model of the ablation
+MEASURED = Path("data/scale")  # where `make scale` measures
 IEDIT_UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
 INSTRUCT_PIX2PIX_UNFINISHED = Path("models/instruct_unfinished")
 LOGS = Path("logs")  # counts and times of the last run: read by flows, never digested
 ABLATION = LOGS / "ablation"  # scores of the finished trainings of Table 2, and the sandbox in which they run
 DIGESTS = LOGS / "digests"  # of files, by size, times and inode; a cache
+EVALUATION_SEAL = LOGS / "evaluate.done"  # of the last evaluation, so that it is not repeated
 LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
 NEW_REPORTS = LOGS / "reports"  # of an evaluation that writes them; they replace those of the last one together
