@@ -24,7 +24,7 @@ worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)
 PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test test-all lint lint-containers audit wordnet flow server prefect-server mlflow-server deploy worker \
-	serve load bench tune tables ablation reference nano clean distclean
+	serve load bench scale tune tables ablation reference nano clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ serve: .venv/installed ## serve the champion as a web page and over REST
 load: .venv/installed ## measure the service under load (12 minutes)
 	python -m stages.studies.load
 
+scale: .venv/installed .venv/img2dataset/installed wordnet ## measure how the cost grows with the corpus (an hour); reports/scale.md
+	python -m stages.studies.scale $(PARTS)
+
 bench: .venv/installed ## time an edit and a training step beside diffusers and InstructPix2Pix
 	python -m stages.studies.benchmark
 
@@ -116,6 +119,12 @@ nano: .venv/installed ## train the small models from nothing (eight hours on two
 .venv/audit/installed:
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/pip install --quiet pip-audit==2.10.1
+	touch $@
+
+# img2dataset needs other versions of the same libraries.
+.venv/img2dataset/installed:
+	$(PYTHON) -m venv .venv/img2dataset
+	.venv/img2dataset/bin/pip install --quiet img2dataset==1.47.0
 	touch $@
 
 .venv/containers/installed:

@@ -85,6 +85,15 @@ def _parser() -> argparse.ArgumentParser:
         "lineage", "registry:lineage", "print what a version was made from: run, commit, stages, corpus, weights, libraries"
     )
     lineage.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
+    plan = add("plan", "plan:run_plan", "estimate time, machine hours, disk and memory of each stage for a corpus of any size")
+    plan.add_argument("--images", type=float, required=True, help="in the corpus, for example 5e9")
+    plan.add_argument("--preset", choices=("paper", "embedded"), default="paper", help="default: %(default)s")
+    plan.add_argument("--machines", type=int, default=1, help="default: %(default)s")
+    plan.add_argument("--cores", type=int, default=16, help="of each machine (default: %(default)s)")
+    plan.add_argument("--gpus", type=int, default=1, help="of each machine, where --gpu is not none (default: %(default)s)")
+    plan.add_argument(
+        "--gpu", choices=("none", "t4", "v100", "a10", "a100", "h100"), default="none", help="default: %(default)s"
+    )
     reproduce = add(
         "reproduce",
         "reproduce:reproduce",

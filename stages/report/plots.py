@@ -87,6 +87,30 @@ def plot_tradeoff(curves: Sequence[Curve]) -> str:
     return _as_svg(figure, salt="tradeoff")
 
 
+def plot_growth(images: Sequence[int], seconds: Mapping[str, Sequence[float]]) -> str:
+    """Plot CPU time against the number of images, one line per stage, both axes logarithmic.
+
+    Args:
+        images: numbers of images.
+        seconds: stage → CPU seconds at each number.
+
+    Returns:
+        An SVG file.
+    """
+    figure, axes = _figure(6.4, 4.4)
+    for stage, values in seconds.items():
+        axes.plot(images, values, "o-", label=stage, markersize=4)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(images, [f"{count:,}" for count in images])
+    axes.minorticks_off()
+    axes.set_xlabel("images")
+    axes.set_ylabel("CPU seconds, start subtracted")
+    axes.grid(visible=True, alpha=0.2)
+    axes.legend(frameon=False, fontsize="small")
+    return _as_svg(figure, salt="growth")
+
+
 def _averaged(rows: Sequence[Mapping[str, float]], title: str, column: str) -> NDArray[np.float64]:
     """Return the points of a loss curve, (n, 2) of step and value, n at most POINTS."""
     points = np.array([(row["step"], row[column]) for row in rows if column in row], dtype=float).reshape(-1, 2)

@@ -30,15 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "review": {
         *("core", "common", "language", "models", "corpus", "metrics", "pairing", "editing", "tracking", "comparison"),
     },
-    "studies": {
-        *("core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "training", "comparison"),
-        "report",
-    },
     "stage": {
         *("core", "common", "language", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "tracking"),
         *("training", "comparison", "report"),
     },
-    "cli": {"core", "common", "metrics", "editing", "tracking", "serving", "comparison", "report", "review"},
+    "studies": {
+        *("core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "training", "comparison"),
+        *("report", "stage"),
+    },
+    "cli": {"core", "common", "metrics", "editing", "tracking", "serving", "comparison", "report", "review", "studies"},
     "flows/support": {"core", "tracking", "report"},
     "flows": {"core", "tracking", "report", "flows/support"},
 }

@@ -58,7 +58,7 @@ class Preloaded(TrainingSet):
         return self._data.ranks(seed, epoch)
 
 
-def measure_training(params: Params) -> dict[str, Any]:
+def measure_samples(params: Params) -> dict[str, Any]:
     """Return samples a second of iEdit's training, and of the same steps on batches that are in memory.
 
     Without a GPU a second is one of processor time, and the training reads its batches itself, so that reading is counted.

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stages.core.paths import CORPUS, TRAINING_SET
-from stages.studies import scale_training
-from stages.studies.scale_training import Preloaded, measure_encoder, measure_training
+from stages.studies.scale import samples
+from stages.studies.scale.samples import Preloaded, measure_encoder, measure_samples
 from stages.training.dataset import TrainingSet
 from stages.training.encoder import encode_training_set
 from tests.support.training import params_for, write_pictures, write_training_set
@@ -14,15 +14,15 @@ from tests.support.training import params_for, write_pictures, write_training_se
 @pytest.fixture
 def params(tools, workplace, monkeypatch):
     """Parameters of a short measurement, and its training set below the working directory."""
-    monkeypatch.setattr(scale_training, "ROUNDS", 2)
-    monkeypatch.setattr(scale_training, "STEPS", 4)
-    monkeypatch.setattr(scale_training, "EVERY", 2)
+    monkeypatch.setattr(samples, "ROUNDS", 2)
+    monkeypatch.setattr(samples, "STEPS", 4)
+    monkeypatch.setattr(samples, "EVERY", 2)
     write_pictures(CORPUS)
     write_training_set(TRAINING_SET, {"00000": [0, 1, 2], "00001": [3, 4]})
     return params_for(tools.folder)
 
 
-@pytest.mark.parametrize("measure", [measure_training, measure_encoder])
+@pytest.mark.parametrize("measure", [measure_samples, measure_encoder])
 def test_stage_and_networks_take_turns(params, measure):
     found = measure(params)
     assert len(found["stage"]) == len(found["bare"]) == 2

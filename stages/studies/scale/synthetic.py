@@ -8,7 +8,6 @@ mean direction (CLIP's gap between pictures and words) and lie nearer to their c
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -194,15 +193,19 @@ def nearest_in_batches(index: ImageIndex, queries: Vectors, count: int) -> None:
 
 
 def peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the largest resident memory of this process so far, in bytes.
+
+    Not getrusage's, which begins with that of the process that started this one.
+    """
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def ignore(_: int) -> None:
     """Take a worker's progress."""
 
 
-def measure_retrieval(images: int, config: Retrieve, *, speed: bool = False) -> dict[str, Any]:
+def measure_synthetic(images: int, config: Retrieve, *, speed: bool = False) -> dict[str, Any]:
     """Return the figures of a corpus of so many synthetic images, each with an edit, measured in a process of its own.
 
     Args:
@@ -212,7 +215,7 @@ def measure_retrieval(images: int, config: Retrieve, *, speed: bool = False) -> 
     """
     with tempfile.TemporaryDirectory() as folder:
         write_embeddings(Path(folder) / "embeddings", images)
-        command = [sys.executable, "-m", "stages.studies.scale_retrieval", folder, config.model_dump_json(), str(int(speed))]
+        command = [sys.executable, "-m", "stages.studies.scale.synthetic", folder, config.model_dump_json(), str(int(speed))]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         figures: dict[str, Any] = json.loads(done.stdout)

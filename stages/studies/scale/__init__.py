@@ -1,0 +1,1 @@
+"""How the pipeline's cost grows: measured by ``make scale``, written to reports/scale.json, and what `iedit plan` reads."""

@@ -1,0 +1,79 @@
+"""``python -m stages.studies.scale [PART …]``: measure how the pipeline's cost grows, and write reports/scale.json.
+
+Each part is written when it is measured; parts that are not named keep their figures. A part works in a folder of its own
+below data/scale, which is removed when it is done; the longest, growth, resumes there after an interruption.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from stages.core.errors import InputError
+from stages.core.files import read_json, write_json, write_text
+from stages.core.params import Params
+from stages.core.paths import MEASURED, SCALE
+from stages.core.run import run
+from stages.report.plots import plot_growth
+from stages.studies.scale.bars import table
+
+PARTS = {
+    "growth": "growth:measure_growth",
+    "engines": "engines:measure_engines",
+    "stages": "bare_models:measure_stages",
+    "training": "training:measure_training",
+    "retrieval": "retrieval:measure_retrieval",
+    "photographs": "photographs:measure_photographs",
+    "true size": "true_size:measure_true_size",
+    "versioning": "versioning:measure_versioning",
+}
+"""Part of reports/scale.json → the function that measures it in a folder."""
+
+RESUMED = ("growth",)  # parts that resume in their folder
+
+
+def scale(names: list[str], params: Params) -> None:  # noqa: ARG001 - every part composes its own
+    """Measure the named parts, or all, and write figures, table and plot.
+
+    Raises:
+        InputError: there is no such part, or something it runs fails.
+    """
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise InputError(f"{unknown[0]}: no such part; there are {', '.join(PARTS)}")
+    figures: dict[str, Any] = read_json(SCALE.with_suffix(".json")) if SCALE.with_suffix(".json").is_file() else {}
+    for name in names or PARTS:
+        print(f"measuring {name}", flush=True)
+        module, _, function = PARTS[name].partition(":")
+        measure: Callable[[Path], Any] = getattr(import_module(f"{__package__}.{module}"), function)
+        folder = MEASURED / name
+        if name not in RESUMED:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        figures[name] = measure(folder)
+        shutil.rmtree(folder)
+        write_json(SCALE.with_suffix(".json"), figures)
+    _write_results(figures)
+
+
+def _write_results(figures: Mapping[str, Any]) -> None:
+    """Write the table of bars and the plot of growth, and print the table."""
+    bars = table(figures)
+    write_text(SCALE.with_suffix(".md"), bars)
+    if growth := figures.get("growth"):
+        images = growth["images"]
+        seconds = {
+            name: [stage["runs"][str(count)]["cpu"] - stage["start"] for count in images]
+            for name, stage in growth["stages"].items()
+        }
+        write_text(SCALE.with_suffix(".svg"), plot_growth(images, seconds))
+    print(bars)
+
+
+if __name__ == "__main__":
+    stage = partial(scale, sys.argv[1:])
+    stage.__name__ = "scale"  # type: ignore[attr-defined]
+    run(stage)
