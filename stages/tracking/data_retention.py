@@ -69,7 +69,7 @@ def _places(repo: Repo, remote: str | None) -> Iterator[tuple[str, HashFileDB]]:
 def _collect(place: str, odb: HashFileDB, needed: set[HashInfo], *, remove: bool) -> Unneeded:
     values = {each.value for each in needed}
     paths = [odb.oid_to_path(digest) for digest in odb.all() if digest not in values]
-    found = Unneeded(place=place, objects=len(paths), bytes=sum(odb.fs.size(path) for path in paths))
+    found = Unneeded(place=place, objects=len(paths), bytes=sum(int(odb.fs.size(path) or 0) for path in paths))
     if remove and paths:
         gc(odb, needed)
         get_index(odb).clear()  # DVC remembers there what a remote has
