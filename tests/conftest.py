@@ -9,7 +9,13 @@ import pytest
 from tests.support import harness
 
 FORKING = ("tests/stages/training/test_loader.py",)
-LONGEST = ("tests/stages/core/test_interruption.py", "tests/ops/", "tests/test_end_to_end.py", "tests/flows/")
+LONGEST = (
+    "tests/stages/core/test_interruption.py",
+    "tests/stages/serving/page/test_page.py",
+    "tests/ops/",
+    "tests/test_end_to_end.py",
+    "tests/flows/",
+)
 FIRST = (*FORKING, *LONGEST)
 
 

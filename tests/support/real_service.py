@@ -1,0 +1,46 @@
+"""``iedit serve`` in a process of its own, on the small models."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.support import ROOT
+from tests.support.browser import free_port
+
+MODEL = ROOT / "nano" / "models" / "diffusion"
+PATIENCE = 300  # seconds; the machine may be slow and busy
+
+
+@contextmanager
+def real_service(model: Path = MODEL) -> Iterator[str]:
+    """Yield the address of the service once the model is loaded."""
+    port = free_port()
+    command = [sys.executable, "-m", "stages.cli.main", "serve", "--model", str(model), "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        wait_until_ready(process, address)
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
+    """Wait until the service can edit; raise RuntimeError if it ends or takes too long."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(f"{address}ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass  # not listening yet
+        time.sleep(0.2)
+    raise RuntimeError(f"the service is not ready: exit code {process.poll()}")
