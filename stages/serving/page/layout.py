@@ -124,20 +124,7 @@ def _form() -> dict[str, Any]:
         stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
         find = gr.Button("Show mask", elem_id="find")
     status = gr.HTML("", elem_id="status", padding=False)
-    with gr.Accordion("Settings", open=False, elem_id="settings"):
-        strength = gr.Slider(0.05, 1, 0.6, step=0.05, label="Strength", info="How far the result may move from the picture.")
-        guidance_scale = gr.Slider(1, 20, 7.5, step=0.5, label="Guidance", info="How closely the result follows the words.")
-        images = gr.Slider(1, MAX_RESULTS, 1, step=1, label="Results", elem_id="images")
-        seed = gr.Number(
-            0,
-            label="Seed",
-            elem_id="seed",
-            info="The same seed gives the same result.",
-            precision=0,
-            minimum=0,
-        )
-        negative_prompt = gr.Textbox("", label="What it must not show")
-        whole_picture = gr.Checkbox(label="Edit the whole picture, without a mask")
+    settings = _settings()
     models = gr.Dropdown(
         [],
         label="Models",
@@ -155,14 +142,34 @@ def _form() -> dict[str, Any]:
         "stop": stop,
         "find": find,
         "status": status,
+        "models": models,
+        "loading": gr.Timer(LOADING_SECONDS),
+        **settings,
+    }
+
+
+def _settings() -> dict[str, Any]:
+    with gr.Accordion("Settings", open=False, elem_id="settings"):
+        strength = gr.Slider(0.05, 1, 0.6, step=0.05, label="Strength", info="How far the result may move from the picture.")
+        guidance_scale = gr.Slider(1, 20, 7.5, step=0.5, label="Guidance", info="How closely the result follows the words.")
+        images = gr.Slider(1, MAX_RESULTS, 1, step=1, label="Results", elem_id="images")
+        seed = gr.Number(
+            0,
+            label="Seed",
+            elem_id="seed",
+            info="The same seed gives the same result.",
+            precision=0,
+            minimum=0,
+        )
+        negative_prompt = gr.Textbox("", label="What it must not show")
+        whole_picture = gr.Checkbox(label="Edit the whole picture, without a mask")
+    return {
         "strength": strength,
         "guidance_scale": guidance_scale,
         "images": images,
         "seed": seed,
         "negative_prompt": negative_prompt,
         "whole_picture": whole_picture,
-        "models": models,
-        "loading": gr.Timer(LOADING_SECONDS),
     }
 
 

@@ -115,14 +115,14 @@ def test_a_mended_mask_is_edited_compared_and_downloaded(page):
     assert b"strawberry" in file
 
 
-def test_a_file_that_is_no_picture_is_refused_in_one_line(page):
+def test_a_bad_file_is_refused_in_one_line(page):
     page.set_input_files("#upload input[type=file]", {"name": "cat.png", "mimeType": "image/png", "buffer": b"<script>"})
     expect(page.locator("#status [role=alert]")).to_have_text(re.compile(r"^Picture: not an image .{1,80}$"))
     upload(page, photograph())
     expect(page.locator("#status")).to_be_hidden()
 
 
-def test_a_prompt_of_5000_characters_is_refused_in_one_line(page):
+def test_a_prompt_of_5000_characters_is_refused(page):
     upload(page, photograph())
     describe(page, "a strawberry " * 385)
     page.click("#edit")

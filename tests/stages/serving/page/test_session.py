@@ -76,7 +76,7 @@ def test_no_name_leads_out_of_the_folder(session, name):
     assert edit.results[0].file.resolve().is_relative_to(session.folder.resolve())
 
 
-def test_what_is_no_picture_is_refused_and_leaves_the_old_one(session):
+def test_a_refused_file_leaves_the_old_picture(session):
     photo = asyncio.run(session.open(file("red"), "first"))
     with pytest.raises(InputError, match=r"^picture: not an image"):
         asyncio.run(session.open(b"nothing", "second"))
