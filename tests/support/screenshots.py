@@ -8,7 +8,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import ROOT
-from tests.support.browser import launched, served, visited
+from tests.support.browser import launched, visited
+from tests.support.real_service import real_service
 
 FOLDER = ROOT / "docs" / "images"
 COLOURS = 256  # of a picture's palette: with more a file is too large for a repository
@@ -18,7 +19,7 @@ WIDE, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 1180}
 def main(model: Path) -> None:
     """Make the pictures with a model."""
     FOLDER.mkdir(exist_ok=True)
-    with served(model) as address, launched() as browser:
+    with real_service(model) as address, launched() as browser:
         photograph_edit(browser, address)
         photograph_phone(browser, address)
 

@@ -45,7 +45,7 @@ class Actions:
 
     def greet(self) -> Changes:
         """Offer the models that are served now, and the settings of the first once it is loaded."""
-        if self._service.state == "loading":
+        if self._service.state != "ready":
             return {self._layout.status: note("The model is being loaded.")}
         models = self._service.models()
         choices = [(model_title(model), model.reference) for model in models]
@@ -67,7 +67,7 @@ class Actions:
         try:
             photo = await session.open(await asyncio.to_thread(file.read_bytes), file.stem)
         except InputError as error:
-            return {self._layout.upload: None, self._layout.status: complaint(error)}
+            return {self._layout.session: session, self._layout.upload: None, self._layout.status: complaint(error)}
         return {self._layout.session: session, **self._show(photo)}
 
     async def choose_example(self, data: Data, event: gr.EventData) -> Changes:

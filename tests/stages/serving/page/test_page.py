@@ -11,8 +11,9 @@ from PIL import Image, ImageFilter
 from playwright.sync_api import Page, expect
 
 from stages.corpus.held_out import render_case
-from tests.support.browser import visited
+from tests.support.browser import needs_browser, visited
 
+pytestmark = needs_browser
 PROMPT = "a strawberry in the mountains"
 FEATHER = 0.15  # of the shorter side: how far around its mask an edit may reach
 
@@ -196,4 +197,4 @@ def test_the_page_fits_small_screens(browser, address, width, scheme):
     "path", ["/etc/passwd", "pyproject.toml", "nano/models/diffusion/model_index.json", "http://127.0.0.1:1/"]
 )
 def test_no_file_is_served_by_its_path(address, path):
-    assert httpx.get(f"{address}/gradio_api/file={path}").status_code in (403, 404)
+    assert httpx.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
