@@ -100,7 +100,7 @@ def served(models: Models, limits: Limits = FREE, access: Access = Access("127.0
         thread.join()
 
 
-def wait_until(is_so: Callable[[], object], seconds: float = 120) -> None:
+def wait_until(is_so: Callable[[], object], seconds: float = 300) -> None:
     """Wait until something is so.
 
     Raises:
@@ -113,7 +113,7 @@ def wait_until(is_so: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-async def settled(is_so: Callable[[], object], seconds: float = 120) -> None:
+async def settled(is_so: Callable[[], object], seconds: float = 300) -> None:
     """Wait until something is so, without keeping the event loop.
 
     Raises:
