@@ -58,7 +58,7 @@ class Actions:
         }
 
     async def open_picture(self, data: Data) -> Changes:
-        """Take an uploaded picture; Gradio has checked that its file lies in the folder of uploads."""
+        """Take an uploaded picture; ``OnlyUploads`` has checked that its file is one."""
         upload = data[self._layout.upload]
         if upload is None:
             return self._nothing()

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from stages.serving.page.actions import Actions
 from stages.serving.page.components import ASSETS
 from stages.serving.page.examples import draw_examples
 from stages.serving.page.layout import KEPT_SECONDS, Layout, lay_out
+from stages.serving.page.only_uploads import OnlyUploads
 from stages.serving.service import Service
 from stages.serving.uploads import MAX_BYTES
 
@@ -27,13 +28,14 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
         service: what edits.
         folder: an empty folder of this process, where uploads and results are kept for a while; who gives it removes it.
     """
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "files")  # read by every component that is created
-    sessions = folder / "sessions"
+    uploads, sessions = folder / "files", folder / "sessions"
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # read by every component that is created
     sessions.mkdir()
     gr.mount_gradio_app(
         app,
         build_page(service, sessions),
         path="/",
+        app_kwargs={"dependencies": [Depends(OnlyUploads(uploads))]},
         allowed_paths=[],
         show_error=False,
         max_file_size=MAX_BYTES,

@@ -1,0 +1,66 @@
+"""Which files a request of the page may name.
+
+Gradio opens any path and fetches any URL that a request names as a file. It checks paths only in apps that it has launched
+itself, and the page is mounted in the service's.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException, Request
+
+UPLOAD = "/gradio_api/upload"  # the one route whose requests are not JSON
+
+
+class OnlyUploads:
+    """A dependency of all of Gradio's routes, which refuses requests that name a URL or a file that was not uploaded."""
+
+    def __init__(self, folder: Path) -> None:
+        """Remember the folder of uploads, an absolute path."""
+        self._folder = folder
+
+    async def __call__(self, request: Request) -> None:
+        """Check one request.
+
+        Raises:
+            HTTPException: it is refused.
+        """
+        if any("://" in str(value) for value in request.path_params.values()):
+            raise HTTPException(403, "the request names an address")
+        if request.method == "POST" and request.scope["path"] != UPLOAD:
+            for path in _paths(await _json(request)):
+                if not self._is_upload(path):
+                    raise HTTPException(403, "the request names a file that was not uploaded, or is gone")
+
+    def _is_upload(self, path: object) -> bool:
+        if not isinstance(path, str):
+            return False
+        plain = Path(os.path.normpath(path))
+        return plain.is_relative_to(self._folder) and plain.is_file()
+
+
+async def _json(request: Request) -> Any:
+    """Return the content of a request, None without any.
+
+    Raises:
+        HTTPException: it is not JSON.
+    """
+    try:
+        return await request.json() if await request.body() else None
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, "the request is not JSON") from error
+
+
+def _paths(content: Any) -> Iterator[object]:
+    """Yield what a request names as paths, wherever in it."""
+    rest = [content]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, dict):
+            if "path" in each:
+                yield each["path"]
+            rest += each.values()
+        elif isinstance(each, list):
+            rest += each
