@@ -25,7 +25,7 @@ def measure_versioning(folder: Path) -> dict[str, Any]:
         InputError: DVC fails.
     """
     _dvc(folder, "init", "--no-scm", "--quiet")
-    _dvc(folder, "remote", "add", "--default", "local", str(folder / "remote"))
+    _dvc(folder, "remote", "add", "--default", "local", str((folder / "remote").absolute()))
     rng = np.random.default_rng(0)
     _write_shards(folder / "data", rng, 0, SHARDS)
     steps = {"version": _dvc(folder, "version")}
