@@ -44,6 +44,7 @@ RUN_BY = {
     "ray start --address": ("stages/core/executors/test_ray_actors.py", "start --address"),
     "iedit prune --dry-run": ("stages/cli/test_prune.py", "prune --dry-run"),
     "iedit prune --keep": ("stages/cli/test_prune.py", "prune --keep"),
+    "iedit plan": ("stages/cli/test_plan.py", "plan --images 5e9 --machines 64 --gpu h100"),
     "iedit promote": ("stages/cli/test_registry.py", "promote 3"),
     "iedit rollback": ("stages/cli/test_registry.py", "rollback"),
     "iedit history": ("ops/test_mlflow.py", "history"),

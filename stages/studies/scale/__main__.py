@@ -19,6 +19,7 @@ from stages.core.paths import MEASURED, SCALE
 from stages.core.run import run
 from stages.report.plots import plot_growth
 from stages.studies.scale.bars import table
+from stages.studies.scale.project import STAGES
 
 PARTS = {
     "growth": "growth:measure_growth",
@@ -65,9 +66,9 @@ def _write_results(figures: Mapping[str, Any]) -> None:
     write_text(SCALE.with_suffix(".md"), bars)
     if growth := figures.get("growth"):
         images = growth["images"]
+        stages = growth["stages"]
         seconds = {
-            name: [stage["runs"][str(count)]["cpu"] - stage["start"] for count in images]
-            for name, stage in growth["stages"].items()
+            name: [stages[name]["runs"][str(count)]["cpu"] - stages[name]["start"] for count in images] for name in STAGES
         }
         write_text(SCALE.with_suffix(".svg"), plot_growth(images, seconds))
     print(bars)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from stages.studies.scale.figures import exponent
+
 Figures = Mapping[str, Any]  # the content of reports/scale.json
 
 
@@ -36,8 +38,14 @@ def table(figures: Figures) -> str:
 
 
 def _largest_exponent(growth: Figures) -> float:
-    """Return the largest exponent of a stage, against pictures where it works on pairs."""
-    return max(stage.get("exponent_against_pictures", stage["exponent"]) for stage in growth["stages"].values())
+    return max(stage["exponent"] for stage in growth["stages"].values())
+
+
+def _largest_last_exponent(growth: Figures) -> float:
+    """Return the largest exponent of a stage between the two largest corpora, where a start hardly counts."""
+    sizes = growth["images"][-2:]
+    seconds = [[stage["runs"][str(size)]["cpu"] - stage["start"] for size in sizes] for stage in growth["stages"].values()]
+    return max(exponent(sizes, each) for each in seconds)
 
 
 def _slowest_rerun(growth: Figures) -> float:
@@ -55,6 +63,7 @@ def _rate_of(stage: str, stages: Figures) -> float:
 
 BARS = (
     Bar(text="CPU time against images, largest exponent of a stage", part="growth", value=_largest_exponent, limit=1.05),
+    Bar(text="the same between the two largest corpora", part="growth", value=_largest_last_exponent, limit=1.05),
     Bar(
         text="rerun with nothing changed, slowest stage beyond its start",
         part="growth",

@@ -9,6 +9,7 @@ from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.paths import SCALE
 from stages.studies.scale.plan import StageRate
+from stages.studies.scale.project import STAGES
 
 GIB = 2**30
 WIDTH = 512  # of CLIP's embeddings
@@ -39,17 +40,17 @@ def embedded_rates(figures: Figures, size: int | None = None) -> list[StageRate]
         figures: the measured figures.
         size: the number of images to take the rates from; None: the largest.
     """
-    growth = figures["growth"]
-    size = size or growth["images"][-1]
+    stages = figures["growth"]["stages"]
+    size = size or _images(figures)
     return [
         StageRate(
             stage=name,
             items=1,
-            cpu_seconds=(stage["runs"][str(size)]["cpu"] - stage["start"]) / size,
-            bytes=stage["runs"][str(size)]["bytes"] / size,
-            memory=stage["runs"][str(size)]["peak"],
+            cpu_seconds=(stages[name]["runs"][str(size)]["cpu"] - stages[name]["start"]) / size,
+            bytes=stages[name]["runs"][str(size)]["bytes"] / size,
+            memory=stages[name]["runs"][str(size)]["peak"],
         )
-        for name, stage in growth["stages"].items()
+        for name in STAGES
     ]
 
 
@@ -93,7 +94,7 @@ def _rates_of_images(figures: Figures) -> list[StageRate]:
             stage="retrieve",
             items=1,
             cpu_seconds=million["cpu_seconds"]["all"] / million["images"],
-            bytes=runs["retrieve"]["bytes"] / images,
+            bytes=runs["retrieve"]["bytes"] / images,  # with the small embeddings of the embedded world, a kilobyte
             memory=GIB / 2,
             shared_memory=million["memory"] / million["images"],
             exponent=figures["retrieval"]["exponent"],

@@ -1,8 +1,24 @@
-"""``iedit plan``: its refusals."""
+"""``iedit plan``: what it prints, and its refusals."""
 
 import pytest
 
 from stages.cli.main import main
+
+
+def test_plan_prints_a_row_a_stage(capsys):
+    assert main(["plan", "--images", "5e9", "--machines", "64", "--gpu", "h100"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:9]] == [
+        "ingest",
+        "caption",
+        "mutate",
+        "embed",
+        "retrieve",
+        "segment",
+        "encode",
+        "all",
+    ]
+    assert "5,000,000,000" in lines[1]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,16 @@
 """Every stage leaves the same bytes whichever engine made its shards, and also after a kill in the middle."""
 
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
+
+from tests.support import ROOT
+from tests.support.harness import PATIENCE
 
 STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train")
 QUICK = {("segment", "processes")}
@@ -22,6 +28,24 @@ def test_bytes_are_those_of_one_process(project, stage, engine):
     assert (ended.code, ended.errors) == (0, []), ended.said
     assert project.digests(stage) == project.wanted[stage]
     assert project.left_over() == []
+
+
+@pytest.mark.parametrize(
+    "stage", [pytest.param(stage, marks=[] if stage == "caption" else pytest.mark.exhaustive) for stage in STAGES]
+)
+def test_bytes_of_a_ray_cluster_are_those_of_one_process(project, stage, monkeypatch, tmp_path):
+    """The stage starts a cluster, so it is a program of its own here: Ray and the tests' fork server do not mix."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    project.prepare(stage)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    said = tmp_path / "said.log"  # a pipe would stay open as long as any process of the cluster
+    with project.params_changed("execution", engine="ray", workers=2), said.open("wb") as log:
+        command = [sys.executable, "-m", "stages", stage]
+        done = subprocess.run(
+            command, cwd=project.folder, env=environment, stdout=log, stderr=log, timeout=PATIENCE, check=False
+        )
+    assert done.returncode == 0, said.read_text()
+    assert project.digests(stage) == project.wanted[stage]
 
 
 @pytest.mark.exhaustive
