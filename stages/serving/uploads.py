@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -12,14 +13,15 @@ from stages.editing.pictures import MAX_PIXELS, picture_of
 
 MAX_BYTES = 50 * 2**20  # of a picture's file, as OpenAI's API allows
 OPAQUE = 128  # of an alpha channel: below it a pixel counts as transparent
+Result = TypeVar("Result")
 
 _decoder = ThreadPoolExecutor(1, thread_name_prefix="uploads")
 """One thread: Pillow's limit of pixels is shared by all, and no more than one hostile picture is unpacked at a time."""
 
 
-async def decode(how: Callable[[bytes, str], Image.Image], data: bytes, name: str) -> Image.Image:
-    """Return ``how(data, name)``, one of the functions below, without keeping the event loop from its work."""
-    return await asyncio.get_running_loop().run_in_executor(_decoder, how, data, name)
+async def decode(how: Callable[..., Result], *arguments: Any) -> Result:
+    """Return ``how(*arguments)``, which decodes what a client sent, without keeping the event loop from its work."""
+    return await asyncio.get_running_loop().run_in_executor(_decoder, how, *arguments)
 
 
 def decode_picture(data: bytes, name: str) -> Image.Image:

@@ -22,6 +22,7 @@ from stages.serving.page.pictures import draw_layer, read_layer
 from stages.serving.page.session import Photo, Session, Settings
 from stages.serving.page.views import finished, history, model_title, painted, previews
 from stages.serving.service import Service
+from stages.serving.uploads import decode
 
 Data = Mapping[Any, Any]  # component → its value
 Changes = dict[Any, Any]  # component → its new value, or an update of it
@@ -211,7 +212,7 @@ class Actions:
         Raises:
             InputError: the layer is not one.
         """
-        mask = None if layer is None else await asyncio.to_thread(read_layer, layer, photo.size)
+        mask = None if layer is None else await decode(read_layer, layer, photo.size)
         mode = MaskMode.NONE if settings.whole_picture else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN
         term = settings.term
         if mode is MaskMode.PREDICTED and not term:
