@@ -42,28 +42,28 @@ def images_api(service: Service) -> APIRouter:
         service.check_open(name_of(request))
         async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             fields = read_form((name, value) for name, value in form.multi_items() if isinstance(value, str))
-            call = await _read_call(fields, form)
-        edited = await unless_gone(request, _edit(service, call, fields.model, name_of(request)))
+            image, mask = await _read_files(form)
+        edited = await unless_gone(request, _edit(service, fields, image, mask, name_of(request)))
         return Response(await service.in_thread(_answer, edited), media_type="application/json")
 
     return api
 
 
-async def _edit(service: Service, call: EditCall, model: str, client: str) -> Edited:
-    async with aclosing(service.edit(call, model=model, client=client)) as events:
+async def _edit(service: Service, fields: EditForm, image: bytes, mask: bytes | None, client: str) -> Edited:
+    call = await decode(_call, fields, image, mask)
+    async with aclosing(service.edit(call, model=fields.model, client=client)) as events:
         async for event in events:
             if isinstance(event, Edited):
                 return event
     raise EditFailedError("the edit ended without a result")
 
 
-async def _read_call(fields: EditForm, form: FormData) -> EditCall:
-    """Return the call that the fields and files of a request make.
+async def _read_files(form: FormData) -> tuple[bytes, bytes | None]:
+    """Return the files of a request: a picture, and a mask if there is one.
 
     Raises:
-        InputError: the files are not one picture and at most one mask, of one size.
+        InputError: they are others.
     """
-    prompt = check_prompt(fields.prompt)
     files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
     images = [file for name, file in files if name in IMAGE_NAMES]
     masks = [file for name, file in files if name == "mask"]
@@ -74,9 +74,21 @@ async def _read_call(fields: EditForm, form: FormData) -> EditCall:
     if len(files) > len(images) + len(masks):
         other = next(name for name, _ in files if name not in (*IMAGE_NAMES, "mask"))
         raise InputError(f"{cut(one_line(other))}: no such field for a file")
-    image = await decode(decode_picture, await images[0].read(), "image")
+    return await images[0].read(), await masks[0].read() if masks else None
+
+
+def _call(fields: EditForm, image_file: bytes, mask_file: bytes | None) -> EditCall:
+    """Return the call that the fields and files of a request make.
+
+    Both files are decoded in one go: a decoded picture that waited for its mask would count nowhere.
+
+    Raises:
+        InputError: there is no prompt, or the files are not a picture and a mask of one size.
+    """
+    prompt = check_prompt(fields.prompt)
+    image = decode_picture(image_file, "image")
     _check_size(fields.size, image)
-    mask = await decode(decode_alpha_mask, await masks[0].read(), "mask") if masks else None
+    mask = None if mask_file is None else decode_alpha_mask(mask_file, "mask")
     if mask is not None and mask.size != image.size:
         raise InputError(f"mask: is {_size(mask)}, the image {_size(image)}: they must have one size")
     return EditCall(

@@ -103,10 +103,9 @@ class Session:
         Raises:
             InputError: the file is not a picture that can be read.
         """
-        image = await decode(decode_picture, data, "picture")
+        size, shown = await decode(_look_at, data)
         short = "".join(char for char in name if char.isalnum() or char in "-_ ")[:MAX_NAME].strip() or "picture"
-        shown = await asyncio.to_thread(rendition, image)
-        self.photo = Photo(file=self._write(data, "photo"), name=short, size=image.size, rendition=shown)
+        self.photo = Photo(file=self._write(data, "photo"), name=short, size=size, rendition=shown)
         self._remove_unused()
         return self.photo
 
@@ -148,3 +147,9 @@ class Session:
         used = {photo.file for photo in photos} | {result.file for edit in self.edits for result in edit.results}
         for folder in set(self.folder.iterdir()) - {file.parent for file in used}:
             shutil.rmtree(folder)
+
+
+def _look_at(data: bytes) -> tuple[tuple[int, int], str]:
+    """Return the size and a rendition of the picture in a file; the picture itself is not kept."""
+    image = decode_picture(data, "picture")
+    return image.size, rendition(image)
