@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import replace
@@ -23,6 +23,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
+from starlette.requests import ClientDisconnect
 
 from stages.core.errors import InputError
 from stages.core.params import Sampling
@@ -35,6 +36,7 @@ from stages.editing.pictures import encode_picture
 from stages.editing.request import MaskMode
 from stages.editing.settings import MAX_IMAGES
 from stages.serving.batching import Batcher, Edited, GivenUpError
+from stages.serving.clients import unless_gone
 from stages.serving.fields import EditFields, TermFields, parse
 
 PREVIEW_EVERY = 3  # steps
@@ -70,11 +72,11 @@ def make_app(editor: Editor, sampling: Sampling, batcher: Batcher) -> FastAPI:
 
     @app.post("/masks")
     async def masks(request: Request) -> Response:
-        return await _answer(_find_masks(await request.body(), sampling, batcher))
+        return await _answer(request, _find_masks(await request.body(), sampling, batcher))
 
     @app.post("/terms")
     async def terms(request: Request) -> Response:
-        return await _answer(_find_terms(await request.body(), batcher))
+        return await _answer(request, _find_terms(await request.body(), batcher))
 
     return app
 
@@ -129,9 +131,9 @@ async def _within(seconds: float, future: Future[Answer]) -> Answer:
     return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
 
 
-async def _answer(work: Awaitable[Line]) -> JSONResponse:
+async def _answer(request: Request, work: Coroutine[Any, Any, Line]) -> JSONResponse:
     try:
-        return JSONResponse(await work)
+        return JSONResponse(await unless_gone(request, work))
     except Exception as error:  # noqa: BLE001 - it becomes the answer
         line = _error(error)
         return JSONResponse(line, 400 if line["kind"] == "refused" else 504 if line["kind"] == "given up" else 500)
@@ -158,7 +160,7 @@ def _error(error: Exception) -> Line:
             return {"error": str(error), "kind": "refused"}
         case TimeoutError():
             return {"error": "not done in time", "kind": "given up"}
-        case GivenUpError():
+        case GivenUpError() | ClientDisconnect():
             return {"error": "given up: nobody waits for it any more", "kind": "given up"}
     logger.error("an edit failed", exc_info=error)
     return {"error": f"the edit failed: {type(error).__name__}; see the log", "kind": "failed"}

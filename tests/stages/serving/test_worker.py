@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import httpx
 import numpy as np
@@ -24,6 +25,7 @@ from PIL import Image
 
 from stages.editing.editor import Editor
 from stages.editing.pictures import decode_picture, encode_picture
+from stages.serving import worker
 from stages.serving.batching import Batcher, GivenUpError, Request
 from stages.serving.worker import load_app, make_app
 from stages.tracking import registry, store
@@ -242,6 +244,30 @@ def test_the_edit_ends_when_its_client_has_gone(app, monkeypatch):
     asyncio.run(run())
     with pytest.raises(GivenUpError):
         asked[0].answer.result(PATIENCE)
+
+
+def test_a_question_of_a_client_that_has_gone_is_not_answered(editor, monkeypatch):
+    """It waits behind other work when its client leaves."""
+    answered: list[object] = []
+    monkeypatch.setattr(worker, "probabilities", lambda *_, **__: answered.append(1))
+    batcher, release = Batcher(editor), Event()
+    batcher.call(lambda _: release.wait(PATIENCE))
+    app = make_app(editor, SAMPLING, batcher)
+    body = json.dumps({"image": ASKED["image"], "words": ["dog"]}).encode()
+    messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict:
+        return messages.pop()
+
+    async def send(_: dict) -> None:
+        pass
+
+    scope = {"type": "http", "method": "POST", "path": "/terms", "raw_path": b"/terms", "root_path": "", "headers": []}
+    scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http"}
+    asyncio.run(app(scope, receive, send))
+    release.set()
+    batcher.call(lambda _: None).result(PATIENCE)
+    assert answered == []
 
 
 def test_masks_are_found_and_drafted(editor, monkeypatch):
