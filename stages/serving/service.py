@@ -146,6 +146,7 @@ class Service:
         """Let a request in and hand it a model, and the time on the event loop's clock when it is given up."""
         deadline = asyncio.get_running_loop().time() + self._admission.limits.seconds
         pixels = call.image.width * call.image.height
+        self._admission.check(pixels=pixels, images=call.images, steps=call.steps or 1)
         with self._admission.admit(client, pixels=pixels, images=call.images):
             async with AsyncExitStack() as stack:
                 async with self._until(deadline):  # a model may have to be loaded
