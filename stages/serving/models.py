@@ -142,7 +142,10 @@ class Models:
             return loaded
         if source.folder not in self._loading:
             self._loading[source.folder] = asyncio.create_task(self._start(source))
-        return await asyncio.shield(self._loading[source.folder])  # others may wait for it too
+        loaded = await asyncio.shield(self._loading[source.folder])  # others may wait for it too
+        if self._loaded.get(source.folder) is not loaded:
+            raise BusyError("too many models are at work", retry_after=PATIENCE)  # another one took its room at once
+        return loaded
 
     async def _start(self, source: Source) -> _Loaded:
         try:
@@ -167,8 +170,9 @@ class Models:
             await self._end(min(idle, key=lambda each: each.used))
 
     async def _end(self, loaded: _Loaded) -> None:
-        del self._loaded[loaded.source.folder]
-        await loaded.process.stop()
+        if self._loaded.get(loaded.source.folder) is loaded:  # otherwise it is being ended already
+            del self._loaded[loaded.source.folder]
+            await loaded.process.stop()
 
     async def _follow(self) -> None:
         """Keep the default the model that it should be, and end models that nobody uses."""
