@@ -138,8 +138,9 @@ class Actions:
             return
         yield {self._layout.status: busy("Starting"), **self._buttons(running=True)}
         try:
-            async for changes in self._edit(session, data, _client(request)):
-                yield changes
+            with session.hold(session.photo):
+                async for changes in self._edit(session, data, _client(request)):
+                    yield changes
         except EXPECTED as error:
             yield {self._layout.status: complaint(error)}
 

@@ -3,7 +3,8 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,6 +92,7 @@ class Session:
     photo: Photo | None = None
     edits: list[Edit] = field(default_factory=list)  # the newest last
     shown: Edit | None = None
+    held: list[Photo] = field(default_factory=list)  # being edited, whatever is shown meanwhile
 
     @classmethod
     def start(cls, parent: Path) -> "Session":
@@ -108,6 +110,15 @@ class Session:
         self.photo = Photo(file=self._write(data, "photo"), name=short, size=size, rendition=shown)
         self._remove_unused()
         return self.photo
+
+    @contextmanager
+    def hold(self, photo: Photo) -> Iterator[None]:
+        """Keep the file of a photograph within the block."""
+        self.held.append(photo)
+        try:
+            yield
+        finally:
+            self.held.remove(photo)
 
     def keep(self, photo: Photo, settings: Settings, outcomes: Sequence[Edited], layer: str | None, *, mended: bool) -> Edit:
         """Add an edit to the history and show it.
@@ -143,7 +154,7 @@ class Session:
 
     def _remove_unused(self) -> None:
         """Remove the files that neither the history nor the photograph needs any more."""
-        photos = [edit.photo for edit in self.edits] + ([self.photo] if self.photo else [])
+        photos = [edit.photo for edit in self.edits] + self.held + ([self.photo] if self.photo else [])
         used = {photo.file for photo in photos} | {result.file for edit in self.edits for result in edit.results}
         for folder in set(self.folder.iterdir()) - {file.parent for file in used}:
             shutil.rmtree(folder)

@@ -69,6 +69,15 @@ def test_the_history_and_its_files_are_bounded(session):
     assert not session.folder.exists()
 
 
+def test_a_photograph_is_kept_while_it_is_edited(session):
+    photo = asyncio.run(session.open(file("red"), "first"))
+    with session.hold(photo):
+        asyncio.run(session.open(file("green"), "second"))
+        assert photo.file.read_bytes() == file("red")
+    asyncio.run(session.open(file("blue"), "third"))
+    assert files(session) == 1
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "\0", "", "x" * 300])
 def test_no_name_leads_out_of_the_folder(session, name):
     asyncio.run(session.open(file("red"), name))
