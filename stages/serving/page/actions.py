@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -139,12 +139,13 @@ class Actions:
         yield {self._layout.status: busy("Starting"), **self._buttons(running=True)}
         try:
             with session.hold(session.photo):
-                async for changes in self._edit(session, data, _client(request)):
-                    yield changes
+                async with aclosing(self._edit(session, data, _client(request))) as steps:
+                    async for changes in steps:
+                        yield changes
         except EXPECTED as error:
             yield {self._layout.status: complaint(error)}
 
-    async def _edit(self, session: Session, data: Data, client: str) -> AsyncIterator[Changes]:
+    async def _edit(self, session: Session, data: Data, client: str) -> AsyncGenerator[Changes, None]:
         photo, settings, mask = session.photo, self._settings(data), data[self._layout.painter]
         assert photo is not None
         layer = mask["layer"] if isinstance(mask, dict) and mask.get("mended") else None
