@@ -124,7 +124,7 @@ def test_what_the_model_need_not_see_is_refused(ask, shared_shelf, asked, model,
     assert shared_shelf.notes("one") == []
 
 
-def test_a_picture_too_large_by_itself_is_no_reason_to_try_again(ask):
+def test_a_picture_too_large_is_refused_not_put_off(ask):
     with pytest.raises(InputError, match="the image has 1,200 pixels: with 4 results, 1,000 are allowed"):
         ask(lambda service: events_of(service, call(images=4)), Limits(per_minute=0, pixels=5000))
 

@@ -246,7 +246,7 @@ def test_the_edit_ends_when_its_client_has_gone(app, monkeypatch):
         asked[0].answer.result(PATIENCE)
 
 
-def test_a_question_of_a_client_that_has_gone_is_not_answered(editor, monkeypatch):
+def test_a_question_whose_client_has_gone_is_not_answered(editor, monkeypatch):
     """It waits behind other work when its client leaves."""
     answered: list[object] = []
     monkeypatch.setattr(worker, "probabilities", lambda *_, **__: answered.append(1))
