@@ -1,7 +1,7 @@
 """A pipeline that ran on some images, and again with new ones, has the bytes of one that ran on all at once.
 
-And the second run pays for what is new alone: as many captions as there are new images, as many pairs masked as have a new
-picture or phrase, and no picture encoded again.
+And the second run pays for what is new alone: as many captions as there are new images, and as many pairs masked as have a new
+picture or phrase.
 """
 
 from collections.abc import Iterator
@@ -78,8 +78,6 @@ def check_costs(project: harness.Project, captions: Found, masks: Found) -> None
         for shard, found in masked(project).items()
     }
     assert made("masks") == sum(map(len, changed.values())) > 0
-    assert sum(map(len, masked(project).values())) <= harness.STEPS * harness.BATCH  # so that every pair was drawn, then as now
-    assert made("encode") <= sum(map(len, changed.values()))
 
 
 @pytest.mark.exhaustive
