@@ -44,7 +44,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, SafetensorError) as error:
         raise InputError(f"{path}: missing or damaged; run the stage that writes it") from error
 
 
