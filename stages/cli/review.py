@@ -34,25 +34,29 @@ def review(options: argparse.Namespace) -> None:
 
 def _compare(params: Params, options: argparse.Namespace) -> None:
     """Let people compare two versions, then print and log what they prefer."""
+    from stages.comparison.standard import current_standard
     from stages.review.comparing import count_preferences
-    from stages.review.contenders import answers_file, find_contender
+    from stages.review.contenders import answers_file, find_contender, in_order
     from stages.tracking.errors import store_errors_in_one_line
     from stages.tracking.preferences import QUESTIONS, log_preferences
 
-    first, second = (find_contender(name) for name in options.compare or options.result)
-    if first.identity == second.identity:
-        raise InputError(f"{first.name} and {second.name} are the same")
-    file = answers_file(first, second)
+    one, other = (find_contender(name) for name in options.compare or options.result)
+    if one.identity == other.identity:
+        raise InputError(f"{one.name} and {other.name} are the same")
+    first, second = in_order(one, other)
+    evaluation_set = current_standard(params).evaluation_set
+    file = answers_file(first, second, evaluation_set)
     if options.compare:
         from stages.review.compare_page import open_compare_page
 
         _serve(open_compare_page(params, (first, second), file, options.reviewer), options.port)
     found = count_preferences(file)
     for question, text in QUESTIONS.items():
-        print(f"{text:<32} {first.name} over {second.name}: {found[question]}")
+        shown = found[question] if one is first else found[question].reversed()
+        print(f"{text:<32} {one.name} over {other.name}: {shown}")
     if first.version is not None and second.version is not None and file.is_file():
         with store_errors_in_one_line():
-            log_preferences(first.version, second.version, found, file)
+            log_preferences(first.version, second.version, found, file, evaluation_set)
 
 
 def _serve(page: "gr.Blocks", port: int) -> None:

@@ -73,7 +73,7 @@ def open_compare_page(params: Params, contenders: tuple[Contender, Contender], f
 
     Args:
         params: the cases and the seed.
-        contenders: the first and the second.
+        contenders: the two in the order in which their answers are kept.
         file: gets the answers.
         tester: stands beside every answer.
 

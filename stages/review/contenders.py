@@ -73,9 +73,20 @@ def find_contender(name: str) -> Contender:
     return Contender(name=f"models:/{NAME}/{version.version}", identity=version.digest, version=version)
 
 
-def answers_file(first: Contender, second: Contender) -> Path:
-    """Return the file of all answers about two contenders, in this order."""
-    return PREFERENCES / f"{first.identity[:16]}-{second.identity[:16]}.jsonl"
+def in_order(one: Contender, other: Contender) -> tuple[Contender, Contender]:
+    """Return two contenders in the order in which their answers are kept, whichever was named first."""
+    return (one, other) if one.identity <= other.identity else (other, one)
+
+
+def answers_file(first: Contender, second: Contender, evaluation_set: str) -> Path:
+    """Return the file of all answers about two contenders' edits of an evaluation set; other edits are asked about anew.
+
+    Args:
+        first: the first of the two :func:`in_order`.
+        second: the second one.
+        evaluation_set: the digest of :class:`stages.tracking.promotion.Standard`.
+    """
+    return PREFERENCES / evaluation_set[:16] / f"{first.identity[:16]}-{second.identity[:16]}.jsonl"
 
 
 def _folder(version: Registered) -> Path:

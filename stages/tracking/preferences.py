@@ -52,7 +52,7 @@ class Preference:
 Preferences = Mapping[str, Preference]  # question → answers
 
 
-def log_preferences(first: Registered, second: Registered, found: Preferences, answers: Path) -> None:
+def log_preferences(first: Registered, second: Registered, found: Preferences, answers: Path, evaluation_set: str) -> None:
     """Keep answers about two versions with both, and log them to the runs that trained them.
 
     Args:
@@ -60,21 +60,24 @@ def log_preferences(first: Registered, second: Registered, found: Preferences, a
         second: the version it was compared with.
         found: the answers, by question.
         answers: the file of all answers, kept as an artifact.
+        evaluation_set: a digest of the cases and everything else that decides an edit; answers to another one do not count.
     """
     client = connect()
     turned = {question: each.reversed() for question, each in found.items()}
     for version, other, results in ((first, second, found), (second, first, turned)):
-        content = json.dumps({question: asdict(each) for question, each in results.items()})
+        content = json.dumps({"set": evaluation_set, "answers": {name: asdict(each) for name, each in results.items()}})
         client.set_model_version_tag(NAME, version.version, f"{PREFERENCE}{other.version}", content)
         if version.run_id is not None:
             metrics = {f"preferred_to_{other.version}/{name}": value for name, value in _metrics(results).items()}
             log_results(version.run_id, metrics, [answers])
 
 
-def read_preferences(client: MlflowClient, version: str, other: str) -> Preferences | None:
-    """Return what people said about a version beside another one, or None if nobody compared them."""
-    text = client.get_model_version(NAME, version).tags.get(f"{PREFERENCE}{other}")
-    return None if text is None else {question: Preference(**each) for question, each in json.loads(text).items()}
+def read_preferences(client: MlflowClient, version: str, other: str, evaluation_set: str) -> Preferences | None:
+    """Return what people said about a version beside another one, or None if nobody compared them on an evaluation set."""
+    content = json.loads(client.get_model_version(NAME, version).tags.get(f"{PREFERENCE}{other}", "{}"))
+    if content.get("set") != evaluation_set:
+        return None
+    return {question: Preference(**each) for question, each in content["answers"].items()}
 
 
 def _metrics(found: Preferences) -> dict[str, float]:

@@ -82,7 +82,7 @@ def _decide(
         version=champion.version,
         resamples=standard.resamples,
         seed=standard.seed,
-        preferences=read_preferences(client, version.version, champion.version) if is_asked else None,
+        preferences=read_preferences(client, version.version, champion.version, standard.evaluation_set) if is_asked else None,
     )
 
 

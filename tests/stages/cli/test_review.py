@@ -1,17 +1,19 @@
 """``iedit review``: which page opens, and what is printed and logged."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from stages.cli import main as cli
+from stages.comparison import standard
 from stages.core.errors import InputError
 from stages.core.paths import EDITED
 from stages.review import compare_page, look
 from stages.review.comparing import Comparing
-from stages.review.contenders import answers_file, find_contender
+from stages.review.contenders import answers_file, find_contender, in_order
 from stages.review.scores import QUALITY
 from stages.tracking import registry
 from stages.tracking.preferences import Preference, read_preferences
@@ -62,20 +64,30 @@ def test_the_table_says_what_it_lacks(tmp_path, monkeypatch, capsys):
 
 def test_a_comparison_opens_its_page_and_logs_the_result(client, versions, served, monkeypatch, capsys):
     def open_page(params, contenders, file, tester):
+        """A page on which version 3 gets an answer."""
         cases, pictures = [type("Case", (), {"key": "1"})], [noise(0)]
         page = Comparing(cases, (pictures, pictures), file, tester=tester, seed=0)
-        page.answer(page.next_turn(), "left" if page.left(0) == "first" else "right")
-        return [each.name for each in contenders]
+        names = [each.name for each in contenders]
+        wanted = "first" if names[0] == "models:/iedit/3" else "second"
+        page.answer(page.next_turn(), "left" if page.left(0) == wanted else "right")
+        return sorted(names, reverse=True)
 
     monkeypatch.setattr(compare_page, "open_compare_page", open_page)
+    monkeypatch.setattr(standard, "current_standard", lambda _: SimpleNamespace(evaluation_set="a" * 64))
     assert cli.main(["review", "--compare", "3", "models:/iedit@champion", "--reviewer", "Ann", "--port", "7999"]) == 0
     assert served == [(["models:/iedit/3", "models:/iedit/1"], 7999)]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("models:/iedit/3 over models:/iedit/1: 100% [3%, 100%] of 1 that prefer one, 1 in all")
-    found = read_preferences(client, "1", "3")
+    found = read_preferences(client, "1", "3", "a" * 64)
     assert found["follows"] == Preference(preferred=0, decided=1, answers=1)
     assert cli.main(["review", "--result", "3", "models:/iedit@champion"]) == 0
     assert capsys.readouterr().out.splitlines() == lines
+    assert cli.main(["review", "--result", "1", "3"]) == 0  # the same answers, seen from the other side
+    assert "models:/iedit/1 over models:/iedit/3: 0% [0%, 98%] of 1 that prefer one" in capsys.readouterr().out
+    assert read_preferences(client, "1", "3", "a" * 64) == found
+    monkeypatch.setattr(standard, "current_standard", lambda _: SimpleNamespace(evaluation_set="b" * 64))
+    assert cli.main(["review", "--result", "3", "1"]) == 0
+    assert "of 0 that prefer one, 0 in all" in capsys.readouterr().out.splitlines()[0]  # nobody saw edits of these cases
 
 
 @pytest.mark.parametrize(
@@ -107,4 +119,6 @@ def test_edits_of_a_system_are_those_that_evaluate_left(tmp_path, monkeypatch):
     assert np.array_equal(np.stack([np.asarray(each) for each in found]), wanted)
     with pytest.raises(InputError, match="3 edits of 4 cases; run the stage evaluate"):
         system.edits([None] * 4)
-    assert answers_file(system, find_contender("iedit_m")).name == "sdedit-iedit_m.jsonl"
+    other = find_contender("iedit_m")
+    assert in_order(system, other) == in_order(other, system) == (other, system)
+    assert answers_file(other, system, "a" * 64).parts[-2:] == ("a" * 16, "iedit_m-sdedit.jsonl")

@@ -72,11 +72,11 @@ def versions(client, folder):
 
 def test_answers_are_kept_with_both_versions_and_the_run(client, folder, versions):
     first, second = versions
-    assert read_preferences(client, "2", "1") is None
+    assert read_preferences(client, "2", "1", "set") is None
     found = answers(70, 40)
-    log_preferences(first, second, found, folder / "answers.jsonl")
-    assert read_preferences(client, "1", "2") == found
-    assert read_preferences(client, "2", "1") == answers(30, 60)
+    log_preferences(first, second, found, folder / "answers.jsonl", "set")
+    assert read_preferences(client, "1", "2", "set") == found
+    assert read_preferences(client, "2", "1", "set") == answers(30, 60)
     metrics = client.get_run(second.run_id).data.metrics
     assert metrics["evaluate/preferred_to_1/follows/share"] == pytest.approx(0.3)
     assert metrics["evaluate/preferred_to_1/keeps/low"] == pytest.approx(binomtest(60, 100).proportion_ci().low)
@@ -92,5 +92,7 @@ def test_a_challenger_waits_for_people(client, folder, versions):
     standard = type(standard)(**vars(standard) | {"gate": asked})
     assert consider(first, standard).passes
     assert consider(second, standard).why.startswith("people have to compare the two first")
-    log_preferences(second, first, answers(70, 70), folder / "answers.jsonl")
+    log_preferences(second, first, answers(70, 70), folder / "answers.jsonl", "of other cases")
+    assert consider(second, standard, by_hand=True).why.startswith("people have to compare the two first")
+    log_preferences(second, first, answers(70, 70), folder / "answers.jsonl", standard.evaluation_set)
     assert consider(second, standard, by_hand=True).passes
