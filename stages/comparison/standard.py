@@ -23,7 +23,7 @@ from stages.tracking.evaluations import Scores
 from stages.tracking.promotion import Standard
 from stages.tracking.registry import NAME, Registered, load_editor
 
-EDITS = "edits"
+SERVED = "edits"
 """The name of a version's edits among those of a folder."""
 
 
@@ -56,15 +56,15 @@ def edit_as_served(params: Params, cases: Sequence[Case], version: Registered, f
         params: the seed and the size of a batch; the version has its own settings.
         cases: n, at least one.
         version: the version.
-        folder: keeps the edits, in a folder :data:`EDITS` of its own.
+        folder: keeps the edits, in a folder :data:`SERVED` of its own.
     """
     editor, sampling = load_editor(f"models:/{NAME}/{version.version}")
     system = edited_by(editor, version.digest, sampling, masks="predicted")
     as_served = params.model_copy(update={"sampling": sampling})
-    return edit_cases(cases, {EDITS: system}, editor, version.digest, as_served, folder).pictures[EDITS]
+    return edit_cases(cases, {SERVED: system}, editor, version.digest, as_served, folder).pictures[SERVED]
 
 
 def _score_version(params: Params, cases: Sequence[Case], version: Registered) -> Scores:
-    pictures = {EDITS: edit_as_served(params, cases, version, EDITED_REGISTERED)}
+    pictures = {SERVED: edit_as_served(params, cases, version, EDITED_REGISTERED)}
     judge, vgg = load_clip(params.evaluate.judge), load_vgg(params.evaluate.vgg)
-    return score_edits([case.sample for case in cases], pictures, judge, vgg, params.evaluate.batch)[EDITS].per_case
+    return score_edits([case.sample for case in cases], pictures, judge, vgg, params.evaluate.batch)[SERVED].per_case

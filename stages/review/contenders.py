@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 import stages
 from stages.comparison.cases import read_cases
 from stages.comparison.edits import SUFFIX
-from stages.comparison.standard import EDITS, edit_as_served
+from stages.comparison.standard import SERVED, edit_as_served
 from stages.comparison.systems import SYSTEMS
 from stages.core.errors import InputError
 from stages.core.files import NoRoomError
@@ -47,7 +47,7 @@ class Contender:
         if self.version is None:
             folder, name = EDITED / self.identity, self.identity
         else:
-            folder, name = _folder(self.version) / EDITS, EDITS
+            folder, name = _folder(self.version) / SERVED, SERVED
             _make_edits(self.version)
         files = sorted(folder.glob(f"*{SUFFIX}"))
         pictures = [picture for file in files for picture in load_file(file)[name]]

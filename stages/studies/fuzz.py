@@ -10,8 +10,18 @@ from typing import Any
 import httpx
 from PIL import Image
 
-EDITS = "/v1/images/edits"
-PATHS = (EDITS, "/v1/models", "/invocations", "/health", "/ready", "/metrics", "/v1/../etc/passwd", "/%00", "/v1/images/edits/")
+EDITS_PATH = "/v1/images/edits"
+PATHS = (
+    EDITS_PATH,
+    "/v1/models",
+    "/invocations",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/v1/../etc/passwd",
+    "/%00",
+    "/v1/images/edits/",
+)
 METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
 NUMBERS = (
     "",
@@ -58,7 +68,7 @@ class Attempt:
     """One request: the arguments of httpx's ``request``."""
 
     method: str = "POST"
-    path: str = EDITS
+    path: str = EDITS_PATH
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
@@ -127,7 +137,9 @@ def _odd_body(chance: random.Random, sound: bytes) -> Attempt:
         ("multipart/form-data", "multipart/form-data; boundary=b", "application/x-www-form-urlencoded", "a", "")
     )
     body = chance.choice((b"", b"--b\r\n", b"--b--", chance.randbytes(500), b"a=b&" * 500, b"--b\r\n" * 500))
-    return Attempt(path=chance.choice((EDITS, "/invocations")), arguments={"content": body, "headers": {"content-type": kind}})
+    return Attempt(
+        path=chance.choice((EDITS_PATH, "/invocations")), arguments={"content": body, "headers": {"content-type": kind}}
+    )
 
 
 def _odd_json(chance: random.Random, sound: bytes) -> Attempt:

@@ -22,8 +22,8 @@ from PIL import Image
 
 from stages.core.errors import InputError
 from stages.core.files import write_json, write_text
-from stages.core.paths import REPORTS
-from stages.studies.fuzz import EDITS, draw_attempts, send
+from stages.core.paths import REFERENCE, REPORTS
+from stages.studies.fuzz import EDITS_PATH, draw_attempts, send
 from stages.studies.served import Served, served
 
 HEALTH_EVERY = 0.05  # seconds
@@ -69,7 +69,7 @@ class Clients:
     async def send(self, picture: bytes, fields: dict[str, str]) -> None:
         """Send one edit and wait for the answer."""
         start = time.perf_counter()
-        answer = await self.http.post(EDITS, files={"image": picture}, data=fields)
+        answer = await self.http.post(EDITS_PATH, files={"image": picture}, data=fields)
         self.statuses[str(answer.status_code)] += 1
         if answer.is_success:
             self.times.append(time.perf_counter() - start)
@@ -231,7 +231,7 @@ def main() -> None:
     options = parser.parse_args()
 
     try:
-        study(options.model, Plan(seconds=options.seconds), Path("reports/samples/source.png"), REPORTS)
+        study(options.model, Plan(seconds=options.seconds), REFERENCE / "samples" / "source.png", REPORTS)
     except InputError as error:
         sys.exit(f"error: {error}")
 

@@ -16,6 +16,7 @@ from stages.common.parquet import write_table
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, EDITS, LOGS, TRAINING_SET
+from stages.core.counts import FIGURES_FILE
 from stages.core.shards import COUNTS_FILE, ShardFiles, ShardResult, ShardTask, pass_on_counts
 from stages.corpus.corpus import Corpus
 from stages.corpus.shard import CorpusSample, key_of, shard_of
@@ -206,9 +207,9 @@ def params_for(models: SimpleNamespace, **changes) -> Params:
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file below a folder: its bytes, and when they were written; every run writes the counts, so theirs is 0."""
+    """Every file below a folder: its bytes, and when they were written; every run writes counts and figures, so theirs is 0."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    times = {path: 0 if path.name == COUNTS_FILE else path.stat().st_mtime_ns for path in files}
+    times = {path: 0 if path.name in (COUNTS_FILE, FIGURES_FILE) else path.stat().st_mtime_ns for path in files}
     return {path.relative_to(folder).as_posix(): (path.read_bytes(), times[path]) for path in files}
 
 

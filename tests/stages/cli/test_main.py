@@ -53,7 +53,7 @@ def test_failing_store_is_one_line(folder, monkeypatch, capsys):
     results(folder)
     (folder / "mlflow.db").touch()
     monkeypatch.setattr(registry, "latest_version", fail)
-    monkeypatch.setattr(registry, "load_editor", fail)
+    monkeypatch.setattr(registry, "exact_uri", fail)
     for arguments in (["summary"], ["edit", "photo.png", "a dog", "--model", "models:/iedit/1"]):
         assert cli.main(arguments) == 2
         assert capsys.readouterr().err == "error: tracking store: the server\n"

@@ -61,20 +61,20 @@ TORN = [
     ("evaluate", "data/evaluated/masks/00000002.safetensors", 2000),
     ("evaluate", "data/evaluated/iedit_m/00000000.safetensors", 2000),
     ("evaluate", "data/evaluated/sdedit/00000002.done.json", 100),
-    ("evaluate", "reports/latest/metrics.json", 500),
-    ("evaluate", "reports/latest/cases.csv", 50),
-    ("evaluate", "reports/latest/table.csv", 50),
-    ("evaluate", "reports/latest/table.md", 50),
-    ("evaluate", "reports/latest/report.html", 1000),
-    ("evaluate", "reports/latest/sheet.png", 500),
-    ("evaluate", "reports/latest/losses.svg", 500),
-    ("evaluate", "reports/latest/samples/source.png", 100),
-    ("evaluate", "reports/latest/samples/edit.json", 20),
+    ("evaluate", "logs/reports/metrics.json", 500),
+    ("evaluate", "logs/reports/cases.csv", 50),
+    ("evaluate", "logs/reports/table.csv", 50),
+    ("evaluate", "logs/reports/table.md", 50),
+    ("evaluate", "logs/reports/report.html", 1000),
+    ("evaluate", "logs/reports/sheet.png", 500),
+    ("evaluate", "logs/reports/losses.svg", 500),
+    ("evaluate", "logs/reports/samples/source.png", 100),
+    ("evaluate", "logs/reports/samples/edit.json", 20),
     ("evaluate", "logs/evaluate.json", 20),
 ]
 
 
-QUICK = {"data/captions/00001.parquet", "models/unfinished/*.00000004.safetensors", "reports/latest/metrics.json"}
+QUICK = {"data/captions/00001.parquet", "models/unfinished/*.00000004.safetensors", "logs/reports/metrics.json"}
 
 
 def marked(stage: str, *others: object, quick: bool):

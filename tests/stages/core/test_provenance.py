@@ -71,7 +71,7 @@ def test_code_is_what_pythons_own_finder_finds(part):
         ("instruct", ["training/checkpoints.py", "common/seeds.py", "training/loop.py"], ["torch", "diffusers", "accelerate"]),
         ("instruct", ["training/instruct_pix2pix.py", "models/latent_diffusion.py"], ["transformers"]),
         ("training/encoder", ["common/seeds.py", "models/latent_diffusion.py", "corpus/corpus.py"], ["torch", "diffusers"]),
-        ("evaluate", ["editing/editor.py", "metrics/scores.py", "report/report.html"], ["torchvision", "matplotlib"]),
+        ("evaluate", ["editing/batch_editor.py", "metrics/scores.py", "report/report.html"], ["torchvision", "matplotlib"]),
     ],
 )
 def test_code_holds_what_is_known_to_decide(part, files, libraries):

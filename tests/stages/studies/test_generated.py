@@ -61,7 +61,7 @@ def study(models, tmp_path_factory) -> Study:
             return draw_noise(shape, *key)
 
         patch.setattr(Segmenter, "probabilities", probabilities)
-        patch.setattr("stages.editing.editor.draw_noise", recorded)
+        patch.setattr("stages.editing.batch_editor.draw_noise", recorded)
         generated(study.params)
     return study
 
