@@ -13,10 +13,10 @@ from PIL import Image
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from stages.common.parquet import write_table
+from stages.core.counts import FIGURES_FILE
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, EDITS, LOGS, TRAINING_SET
-from stages.core.counts import FIGURES_FILE
 from stages.core.shards import COUNTS_FILE, ShardFiles, ShardResult, ShardTask, pass_on_counts
 from stages.corpus.corpus import Corpus
 from stages.corpus.shard import CorpusSample, key_of, shard_of
