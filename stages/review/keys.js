@@ -9,8 +9,8 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const field = event.target.closest("input, textarea, [contenteditable]");
   if (field) {
-    const isEnd = event.key === "Escape" || (event.key === "Enter" && field.closest("#prompt, #remark"));
-    if (isEnd) setTimeout(() => field.blur());
+    if (event.key === "Escape" || (event.key === "Enter" && field.closest("#remark"))) field.blur();
+    else if (event.key === "Enter" && field.closest("#prompt")) setTimeout(() => field.blur());  // after it is submitted
     return;
   }
   const button = (BUTTONS[event.key] ?? []).map((name) => document.getElementById(name)).find(Boolean);
