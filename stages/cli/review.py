@@ -24,12 +24,16 @@ def review(options: argparse.Namespace) -> None:
 
         for line in agreement_lines(DECISIONS, params):
             print(line)
-    elif options.compare or options.result:
-        _compare(params, options)
-    else:
-        from stages.review.pair_page import open_pair_page
+        return
+    from stages.review.folder import own_folder
 
-        _serve(open_pair_page(params, options.by, options.reviewer), options.port)
+    with own_folder():
+        if options.compare or options.result:
+            _compare(params, options)
+        else:
+            from stages.review.pair_page import open_pair_page
+
+            _serve(open_pair_page(params, options.by, options.reviewer), options.port)
 
 
 def _compare(params: Params, options: argparse.Namespace) -> None:

@@ -4,13 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi import Depends
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from stages.common.only_uploads import OnlyUploads
 
 FOLDER = Path(__file__).parent
 KEYS, STYLE = "keys.js", "page.css"
+NAMES = ["127.0.0.1", "localhost"]  # of this machine; a page of another site may have made its own name point here
 
 
 def serve(page: gr.Blocks, port: int, *, wait: bool = True) -> str:
-    """Serve a page on this machine only, until interrupted.
+    """Serve a page on this machine only, under its own names and without any file, until interrupted.
 
     Args:
         page: the page.
@@ -25,6 +31,10 @@ def serve(page: gr.Blocks, port: int, *, wait: bool = True) -> str:
     """
     options: dict[str, Any] = {"server_name": "127.0.0.1", "quiet": True, "footer_links": [], "run_history": False}
     options |= {"ssr_mode": False, "enable_monitoring": False, "show_error": True}
+    options["app_kwargs"] = {
+        "dependencies": [Depends(OnlyUploads(None))],
+        "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=NAMES)],
+    }
     theme = gr.themes.Default(
         primary_hue="emerald",
         neutral_hue="slate",

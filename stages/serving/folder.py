@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+UPLOADS = "files"  # the folder in it for what Gradio keeps
 PREFIX = "iedit-serve-"  # in the system's own folder, because the address of a socket has room for 108 bytes
 
 

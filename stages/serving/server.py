@@ -1,6 +1,7 @@
 """The server: listens, and on a signal finishes what is at work before it ends."""
 
 import asyncio
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,7 +14,7 @@ from stages.serving.admission import Admission, Limits
 from stages.serving.app import make_app
 from stages.serving.calls import DEFAULT
 from stages.serving.catalogue import open_catalogue
-from stages.serving.folder import service_folder
+from stages.serving.folder import UPLOADS, service_folder
 from stages.serving.models import Models
 from stages.serving.security import Access
 from stages.serving.service import Service
@@ -53,11 +54,12 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
     """
     catalogue, admission = open_catalogue(model), Admission(limits)
     catalogue.find(DEFAULT)  # a mistake in the name is reported before anything listens
-
-    from stages.serving.page.page import mount_page  # slow to import
-
     signal.signal(signal.SIGTERM, _exit)  # uvicorn handles it meanwhile, and sends it once more at its end
     with service_folder() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / UPLOADS)  # read when Gradio is imported, and by components
+
+        from stages.serving.page.page import mount_page
+
         service = Service(Models(catalogue, folder), admission)
         service.prepare_terms()
         app = make_app(service, access)

@@ -1,17 +1,17 @@
 """The page as a whole: its parts wired together, and mounted in the service's app."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from fastapi import Depends, FastAPI
 
+from stages.common.only_uploads import OnlyUploads
+from stages.serving.folder import UPLOADS
 from stages.serving.page.actions import Actions
 from stages.serving.page.components import ASSETS
 from stages.serving.page.examples import draw_examples
 from stages.serving.page.layout import KEPT_SECONDS, Layout, lay_out
-from stages.serving.page.only_uploads import OnlyUploads
 from stages.serving.service import Service
 from stages.serving.uploads import MAX_BYTES
 
@@ -26,10 +26,10 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
     Args:
         app: the service's app.
         service: what edits.
-        folder: an empty folder of this process, where uploads and results are kept for a while; who gives it removes it.
+        folder: an empty folder of this process, where results are kept for a while; who gives it removes it. Uploads are
+            in its folder :data:`stages.serving.folder.UPLOADS`, which GRADIO_TEMP_DIR must name before Gradio is imported.
     """
-    uploads, sessions = folder / "files", folder / "sessions"
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # read by every component that is created
+    uploads, sessions = folder / UPLOADS, folder / "sessions"
     sessions.mkdir()
     gr.mount_gradio_app(
         app,

@@ -1,7 +1,7 @@
-"""Which files a request of the page may name.
+"""Which files a request of a page may name.
 
 Gradio opens any path and fetches any URL that a request names as a file. It checks paths only in apps that it has launched
-itself, and the page is mounted in the service's.
+itself, not in those that are mounted in another app.
 """
 
 import os
@@ -17,8 +17,8 @@ UPLOAD = "/gradio_api/upload"  # the one route whose requests are not JSON
 class OnlyUploads:
     """A dependency of all of Gradio's routes, which refuses requests that name a URL or a file that was not uploaded."""
 
-    def __init__(self, folder: Path) -> None:
-        """Remember the folder of uploads, an absolute path."""
+    def __init__(self, folder: Path | None) -> None:
+        """Remember the folder of uploads, an absolute path; None if the page has no use for files."""
         self._folder = folder
 
     async def __call__(self, request: Request) -> None:
@@ -29,13 +29,16 @@ class OnlyUploads:
         """
         if any("://" in str(value) for value in request.path_params.values()):
             raise HTTPException(403, "the request names an address")
-        if request.method == "POST" and request.scope["path"] != UPLOAD:
+        if request.scope["path"] == UPLOAD:
+            if self._folder is None:
+                raise HTTPException(403, "the page takes no files")
+        elif request.method == "POST":
             for path in _paths(await _json(request)):
                 if not self._is_upload(path):
                     raise HTTPException(403, "the request names a file that was not uploaded, or is gone")
 
     def _is_upload(self, path: object) -> bool:
-        if not isinstance(path, str):
+        if self._folder is None or not isinstance(path, str):
             return False
         plain = Path(os.path.normpath(path))
         return plain.is_relative_to(self._folder) and plain.is_file()

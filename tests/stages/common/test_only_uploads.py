@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from stages.serving.admission import Admission
+from stages.serving.folder import UPLOADS
 from stages.serving.models import Models
 from stages.serving.page.page import mount_page
 from stages.serving.service import Service
@@ -25,7 +26,7 @@ def folder(tmp_path_factory):
 def client(folder):
     """A client of the page, whose service has no model."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", "")  # so that it is put back
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / UPLOADS))
         app = FastAPI()
         mount_page(app, Service(Models(Shelf(folder), folder), Admission()), folder)
         with TestClient(app) as client:

@@ -1,0 +1,66 @@
+"""Serving a page of the review: what it answers to, and what it leaves on disk."""
+
+import os
+import subprocess
+import sys
+
+import gradio as gr
+import httpx
+import pytest
+
+from stages.review.look import serve
+from tests.support import ROOT
+from tests.support.browser import free_port
+
+SERVED = """
+import os, tempfile
+from stages.review.folder import own_folder
+with own_folder():
+    import gradio as gr
+    from stages.review.look import serve
+    with gr.Blocks() as page:
+        gr.Textbox()
+    serve(page, 0, wait=False)
+    print([name[:13] for name in os.listdir(tempfile.gettempdir())])
+    page.close()
+print(os.listdir(tempfile.gettempdir()))
+"""
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A client of a page with one event."""
+    with gr.Blocks() as page:
+        box = gr.Textbox()
+        box.submit(lambda words: words, [box], [box])
+    address = serve(page, free_port(), wait=False)
+    with httpx.Client(base_url=address) as client:
+        yield client
+    page.close()
+
+
+def status_of(client: httpx.Client, words: object, **headers: str) -> int:
+    content = {"data": [words], "fn_index": 0, "session_hash": "a"}
+    return client.post("/gradio_api/run/predict", json=content, headers=headers).status_code
+
+
+def test_only_the_names_of_this_machine_are_answered(client):
+    port = client.base_url.port
+    assert status_of(client, "a dog") == status_of(client, "a dog", host=f"localhost:{port}") == 200
+    assert status_of(client, "a dog", host=f"evil.example:{port}") == 400
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_no_file_and_no_address_is_opened(client):
+    path = str(ROOT / "pyproject.toml")
+    assert status_of(client, {"path": path, "meta": {"_type": "gradio.FileData"}}) == 403
+    assert client.get("/gradio_api/file=http://127.0.0.1:1/").status_code == 403
+    assert client.get(f"/gradio_api/file={path}").status_code == 403
+    assert client.post("/gradio_api/upload", files={"files": ("a.txt", b"a")}).status_code == 403
+
+
+def test_no_folder_of_other_programs_is_used(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    said = subprocess.run([sys.executable, "-c", SERVED], env=environment, capture_output=True, text=True, check=True)
+    assert [line for line in said.stdout.splitlines() if line.startswith("[")] == ["['iedit-review-']", "[]"]
