@@ -15,7 +15,7 @@ from stages.serving.calls import DEFAULT, BusyError, ModelUnavailableError, Mode
 from stages.serving.catalogue import Catalogue, Source
 from stages.serving.process import ModelProcess
 
-MOST = 3  # loaded models, the default included
+MOST = 3  # loaded models, the default included; one more while a new default takes over from those that are all at work
 INTERVAL = 3.0  # seconds between two looks at the registry
 IDLE = 600.0  # seconds after which a model that nobody asks for, and that is not the default, is ended
 PATIENCE = 5.0  # seconds between two attempts to load the default model; also when to ask for it again
@@ -135,24 +135,30 @@ class Models:
             logger.warning("model %s: %s", reference, error)
             raise ModelUnavailableError(f"model {reference} cannot be loaded; see the log", retry_after=PATIENCE) from error
 
-    async def _load(self, source: Source) -> _Loaded:
-        """Return a model, loaded by this request or another one."""
+    async def _load(self, source: Source, most: int = MOST) -> _Loaded:
+        """Return a model, loaded by this request or another one; ``most`` may be loaded then, if those beyond are at work.
+
+        Raises:
+            BusyError: the others are at work.
+        """
         loaded = self._loaded.get(source.folder)
         if loaded is not None and loaded.process.is_alive:
             return loaded
         if source.folder not in self._loading:
-            self._loading[source.folder] = asyncio.create_task(self._start(source))
+            self._loading[source.folder] = asyncio.create_task(self._start(source, most))
         loaded = await asyncio.shield(self._loading[source.folder])  # others may wait for it too
         if self._loaded.get(source.folder) is not loaded:
             raise BusyError("too many models are at work", retry_after=PATIENCE)  # another one took its room at once
         return loaded
 
-    async def _start(self, source: Source) -> _Loaded:
+    async def _start(self, source: Source, most: int) -> _Loaded:
         try:
             dead = self._loaded.pop(source.folder, None)
             if dead is not None:
                 await dead.process.stop()
-            await self._make_room()
+            with suppress(BusyError):
+                await self._make_room(MOST)
+            await self._make_room(most)
             logger.info("loading %s %s", source.name, source.version or "")
             socket = self._folder / str(next(self._numbers))
             process = await ModelProcess.start(source.folder, source.code, socket)
@@ -161,9 +167,13 @@ class Models:
         finally:
             del self._loading[source.folder]
 
-    async def _make_room(self) -> None:
-        """End the models unused for longest while there are too many, with those on their way."""
-        while len(self._loaded) + len(self._loading) > MOST:
+    async def _make_room(self, most: int) -> None:
+        """End the models unused for longest while there are more than ``most``, with those on their way.
+
+        Raises:
+            BusyError: they are at work.
+        """
+        while len(self._loaded) + len(self._loading) > most:
             idle = [each for each in self._loaded.values() if each.requests == 0 and each is not self._default]
             if not idle:
                 raise BusyError("too many models are at work", retry_after=PATIENCE)
@@ -179,8 +189,10 @@ class Models:
         while True:
             try:
                 self._references = await asyncio.to_thread(self._catalogue.references)
-                self._default = await self._load(await self._find(DEFAULT))
+                self._default = await self._load(await self._find(DEFAULT), MOST + 1)
                 await self._end_idle()
+                with suppress(BusyError):  # the one too many is ended when its requests are
+                    await self._make_room(MOST)
             except Exception as error:  # whatever it is, the next look may find it mended
                 is_known = isinstance(error, InputError | ParameterError | UnavailableError)
                 logger.warning("the model cannot be looked up or loaded: %s", error, exc_info=not is_known)

@@ -121,6 +121,23 @@ def test_models_at_work_do_not_make_room(run, shelf):
     run(work)
 
 
+def test_an_alias_moves_even_if_all_models_are_at_work(run, shelf):
+    for name in ("two", "three", "four", "five"):
+        shelf.add(name)
+
+    async def work(models: Models) -> None:
+        async with models.lease(DEFAULT), models.lease("two"), models.lease("three"):
+            shelf.default = "four"
+            await settled(lambda: models.default.name == "four")
+            shelf.default = "five"  # one too many, not two
+            await asyncio.sleep(0.5)
+            assert len(models._loaded) == module.MOST + 1
+            assert await taken(models) == "four"
+        await settled(lambda: models.default.name == "five" and len(models._loaded) == module.MOST)
+
+    run(work)
+
+
 def test_a_model_that_nobody_asks_for_is_ended(run, shelf):
     shelf.add("two")
 
