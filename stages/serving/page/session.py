@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any
 
 from PIL import Image
@@ -93,6 +94,7 @@ class Session:
     edits: list[Edit] = field(default_factory=list)  # the newest last
     shown: Edit | None = None
     held: list[Photo] = field(default_factory=list)  # being edited, whatever is shown meanwhile
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)  # from a file's writing until the session names it
 
     @classmethod
     def start(cls, parent: Path) -> "Session":
@@ -107,9 +109,7 @@ class Session:
         """
         size, shown = await decode(_look_at, data)
         short = "".join(char for char in name if char.isalnum() or char in "-_ ")[:MAX_NAME].strip() or "picture"
-        self.photo = Photo(file=self._write(data, "photo"), name=short, size=size, rendition=shown)
-        self._remove_unused()
-        return self.photo
+        return await asyncio.to_thread(self._take, data, short, size, shown)
 
     @contextmanager
     def hold(self, photo: Photo) -> Iterator[None]:
@@ -130,17 +130,24 @@ class Session:
             layer: the mask, as the page shows it.
             mended: whether the visitor painted the mask.
         """
-        results = [self._result(photo, outcome, number) for number in range(len(outcomes[0].files)) for outcome in outcomes]
-        edit = Edit(photo=photo, settings=settings, results=tuple(results), layer=layer, mended=mended)
-        self.shown = edit
-        self.edits.append(edit)
-        del self.edits[:-MAX_EDITS]
-        self._remove_unused()
-        return edit
+        with self._lock:
+            results = [self._result(photo, outcome, number) for number in range(len(outcomes[0].files)) for outcome in outcomes]
+            edit = Edit(photo=photo, settings=settings, results=tuple(results), layer=layer, mended=mended)
+            self.shown = edit
+            self.edits.append(edit)
+            del self.edits[:-MAX_EDITS]
+            self._remove_unused()
+            return edit
 
     def end(self) -> None:
         """Remove the session's files."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _take(self, data: bytes, name: str, size: tuple[int, int], shown: str) -> Photo:
+        with self._lock:
+            self.photo = photo = Photo(file=self._write(data, "photo"), name=name, size=size, rendition=shown)
+            self._remove_unused()
+            return photo
 
     def _result(self, photo: Photo, outcome: Edited, number: int) -> Result:
         name = f"{photo.name}-{outcome.model.reference}-{number + 1}.png"

@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+import threading
 
 import pytest
 from PIL import Image
 
 from stages.core.errors import InputError
 from stages.serving.calls import Edited, ModelVersion
+from stages.serving.page import session as module
 from stages.serving.page.session import MAX_EDITS, Edit, Session, Settings
 
 VALUES = {
@@ -76,6 +78,25 @@ def test_a_photograph_is_kept_while_it_is_edited(session):
         assert photo.file.read_bytes() == file("red")
     asyncio.run(session.open(file("blue"), "third"))
     assert files(session) == 1
+
+
+def test_results_stay_when_another_picture_comes_meanwhile(session, monkeypatch):
+    asyncio.run(session.open(file("red"), "first"))
+    other = threading.Thread(target=lambda: asyncio.run(session.open(file("green"), "second")))
+    draw = module.rendition
+
+    def rendition(image: Image.Image) -> str:
+        """The picture as shown; the first one lets another visit of the same session come first."""
+        if other.ident is None:
+            other.start()
+            other.join(0.5)
+        return draw(image)
+
+    monkeypatch.setattr(module, "rendition", rendition)
+    edit = keep(session, outcome("champion", "blue", "white"))
+    other.join()
+    assert all(result.file.is_file() for result in edit.results)
+    assert session.photo.name == "second"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "\0", "", "x" * 300])
