@@ -55,5 +55,5 @@ def _has_ended(holder: Mapping[str, Any], written: float) -> bool:
         return process.create_time() > written + CLOCK_DIFFERENCE or not " ".join(process.cmdline()).endswith(arguments)
     except psutil.NoSuchProcess:
         return True
-    except psutil.AccessDenied:  # of another user, so it cannot be told
+    except psutil.AccessDenied:  # a process of another user, about which nothing is known
         return False

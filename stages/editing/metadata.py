@@ -26,7 +26,7 @@ def describe(job: EditJob, number: int, model: str | None) -> bytes:
 
     Args:
         job: what was asked for.
-        number: of the result among those of the job, from 0.
+        number: the place of the result in the job, from 0.
         model: the name of the model that edited.
     """
     request = job.request

@@ -11,7 +11,7 @@ Box = tuple[int, int, int, int]
 
 MAX_REGIONS = 4  # crops of a picture; more scattered places share one crop
 MAX_PLACES = 64  # separate places to sort into crops
-SEARCH_SIDE = 1024  # pixels of the longer side at which separate places are told apart
+SEARCH_SIDE = 1024  # pixels of the longer side at which separate places are searched for
 TOUCHING = np.ones((3, 3))  # neighbours by an edge or a corner belong together
 
 

@@ -29,7 +29,7 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How well a score tells kept from dropped pairs."""
+    """How well a score separates kept pairs from dropped ones."""
 
     auc: float  # probability that it ranks a kept pair above a dropped one; 0.5 is chance
     low: float  # 95 % interval

@@ -57,9 +57,9 @@ class Admission:
         """Raise InputError for a request that is too large whatever else is in flight.
 
         Args:
-            pixels: of the picture sent.
+            pixels: the number of pixels of the uploaded picture.
             images: how many results it asks for.
-            steps: of the noise schedule, for each result.
+            steps: the length of the noise schedule, in steps; the same for each result.
         """
         check_steps(1, check_images(images), steps)
         if _in_all(pixels, images) > self.limits.pixels:
@@ -87,7 +87,7 @@ class Admission:
 
         Args:
             client: whom it counts for.
-            pixels: of the picture sent.
+            pixels: the number of pixels of the uploaded picture.
             images: how many results it asks for.
 
         Raises:

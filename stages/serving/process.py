@@ -41,9 +41,9 @@ class ModelProcess:
         """Start a process and return it when its model is loaded.
 
         Args:
-            folder: of the model.
+            folder: the model's folder.
             code: the folder on whose packages the process runs.
-            socket: where it shall listen.
+            socket: the path of the Unix socket that it listens on.
 
         Raises:
             ModelUnavailableError: the process ends before, or takes longer than LOADING seconds.

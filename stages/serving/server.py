@@ -47,7 +47,7 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
         model: models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.
         access: where to listen, and who may ask.
         port: 0 is any free one.
-        limits: of what is let in.
+        limits: how much work is accepted at once.
 
     Raises:
         InputError: there is no such model.

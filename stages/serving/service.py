@@ -123,7 +123,7 @@ class Service:
         """Return the status and the content of the model's answer to a request in MLflow's form.
 
         Args:
-            body: of the request; its bytes count as pixels, because nothing has decoded it.
+            body: the request's body; its bytes count as pixels, because nothing has decoded it.
             kind: the type of the content.
             client: whom the request counts for.
         """

@@ -1,4 +1,4 @@
-"""``python -m stages.serving.worker FOLDER SOCKET``: the process that runs one model, asked over a Unix socket.
+"""``python -m stages.serving.worker FOLDER SOCKET``: the process that runs one model and answers over a Unix socket.
 
 A registered version is run on the code that was registered with it, any other model folder on the present one. The process
 ends with its standard input, which whoever started it holds open.

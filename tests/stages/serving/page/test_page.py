@@ -19,7 +19,7 @@ FEATHER = 0.15  # of the shorter side: how far around its mask an edit may reach
 
 
 def photograph(index: int = 13, size: tuple[int, int] = (420, 300)) -> Image.Image:
-    """A scene, with noise by which every pixel can be told."""
+    """A scene with noise, so that a pixel that moved or changed shows."""
     pixels = np.asarray(render_case(7, index, "evaluation", 420).source.resize(size)).astype(int)
     return Image.fromarray(
         np.clip(pixels + np.random.default_rng(index).integers(-9, 9, pixels.shape), 0, 255).astype(np.uint8)
