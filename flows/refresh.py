@@ -1,10 +1,11 @@
-"""The nightly run: take in new images, bring every stage up to date, promote a better model, push the data, prune."""
+"""The nightly run: take in new images, check the data, train, promote a better model, push the data, prune."""
 
 from prefect import flow
 from pydantic import PositiveInt
 
 from flows.support.corpus import grow_corpus
 from flows.support.dag import stages_in_order
+from flows.support.nights import check_data
 from flows.support.registry import champion_version, publish_decision
 from flows.support.tasks import prune, publish_results, push_data, run_stages
 
@@ -12,12 +13,15 @@ LIMIT_SECONDS = 23 * 3600  # the next night's run waits for this one
 
 
 @flow(timeout_seconds=LIMIT_SECONDS)
-def refresh(images: PositiveInt | None = None, keep: PositiveInt = 10) -> None:
+def refresh(images: PositiveInt | None = None, keep: PositiveInt = 10, *, accept_data: bool = False) -> None:
     """Take in new images, bring every stage up to date, publish who is champion, push the data, and prune.
+
+    Nothing is trained on data that have drifted too far from those of earlier nights: the run fails.
 
     Args:
         images: the number of images for the embedded world to have; None reads the source as it is.
         keep: how many of the newest versions stay in the registry, besides those in use.
+        accept_data: whether to train on the data whatever they look like, and compare later nights with these only.
     """
     if images is not None:
         grow_corpus(images)
@@ -25,7 +29,10 @@ def refresh(images: PositiveInt | None = None, keep: PositiveInt = 10) -> None:
     forced = ["ingest"]  # DVC does not see that a folder of images has grown
     if champion is None:
         forced.append("evaluate")  # registers the model, even one that is up to date but registered elsewhere
-    run_stages(stages_in_order(), forced=forced)
+    data = stages_in_order(["segment"])
+    run_stages(data, forced=forced)
+    check_data(accept=accept_data)
+    run_stages([stage for stage in stages_in_order() if stage not in data], forced=forced)
     publish_results()
     publish_decision(champion)
     push_data()

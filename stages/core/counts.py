@@ -1,10 +1,12 @@
 """How many samples a stage made, reused and dropped, and what it measured: printed, logged, and passed on to later stages."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
 
 from stages.core.files import read_written, remove, write_json, written_aside
@@ -29,7 +31,7 @@ class StageCounts:
     figures: dict[str, float] = field(default_factory=dict)  # other measurements of this stage, name → value
 
     def report(self) -> None:
-        """Print the counts as a short table and write them to logs/STAGE.json."""
+        """Print the counts as a short table and write them to logs/STAGE.json, with the seconds since this process began."""
         rows = [
             ("done", self.done, f"{self.shards_done} shards"),
             ("reused", self.reused, f"{self.shards_reused} shards"),
@@ -43,6 +45,7 @@ class StageCounts:
             print(f"  {name:<{width}}  {figure:>8.3f}")
         counts = {"done": self.done, "reused": self.reused, "dropped": dict(self.dropped)}
         counts |= {"shards_done": self.shards_done, "shards_reused": self.shards_reused}
+        counts["seconds"] = round(time.time() - psutil.Process().create_time(), 3)
         write_json(LOGS / f"{self.stage}.json", counts | self.figures)
 
 

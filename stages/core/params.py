@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from stages.core.params_drift import Drift
 from stages.core.section import Cosine, Count, Guidance, Name, Section, Share
 
 Relu = Literal[1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29]  # index into VGG-16's features
@@ -276,25 +277,23 @@ class Params(Section):
     sampling: Sampling
     evaluate: Evaluate
     generated: Generated
+    drift: Drift
 
     @model_validator(mode="after")
     def _set_model_keys(self) -> Self:
-        _name_models(self, "")
+        for key, model in _models_by_key(self, ""):
+            model._key = key
         return self
 
 
 def named_models(section: Section) -> Iterator[ModelName]:
     """Yield every pretrained model that a section names, in its order; each knows its key."""
-    for _, value in section:
-        if isinstance(value, ModelName):
-            yield value
-        elif isinstance(value, Section):
-            yield from named_models(value)
+    return (model for _, model in _models_by_key(section, ""))
 
 
-def _name_models(section: Section, prefix: str) -> None:
+def _models_by_key(section: Section, prefix: str) -> Iterator[tuple[str, ModelName]]:
     for name, value in section:
         if isinstance(value, ModelName):
-            value._key = f"{prefix}{name}"
+            yield f"{prefix}{name}", value
         elif isinstance(value, Section):
-            _name_models(value, f"{prefix}{name}.")
+            yield from _models_by_key(value, f"{prefix}{name}.")

@@ -5,6 +5,7 @@ holds the fingerprint of the inputs and settings and the digests of the outputs.
 remade, and one without a sidecar never counts as whole.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ __all__ = [
     "pass_on_counts",
     "read_counts",
     "shard_notes",
+    "shard_totals",
 ]
 
 SERIAL = Execution(engine="serial", workers=None, gpus_per_worker=1.0, address=None)
@@ -154,6 +156,20 @@ def shard_notes(folder: Path) -> Iterator[dict[str, Any]]:
     """
     for path in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
         yield from read_sidecar(path).notes
+
+
+def shard_totals(folder: Path) -> tuple[int, Counter[str]]:
+    """Return how many samples all whole shards of ``folder`` hold, and how many were dropped, by reason.
+
+    Raises:
+        InputError: a sidecar is damaged.
+    """
+    done, dropped = 0, Counter[str]()
+    for path in folder.glob(f"*{SIDECAR_SUFFIX}"):
+        sidecar = read_sidecar(path)
+        done += sidecar.done
+        dropped.update(sidecar.dropped)
+    return done, dropped
 
 
 def _remove_strangers(folder: Path, suffixes: tuple[str, ...], names: Iterable[str]) -> None:

@@ -18,6 +18,8 @@ from stages.tracking.errors import is_refused, store_error
 from stages.tracking.location import ARTIFACTS, check_store, own_uri, project, tracking_uri
 
 EXPERIMENT = "iedit"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""The tag of an experiment by which MLflow's first page of it shows runs, and not the traces of a language model."""
 TIMEOUT = 4  # seconds until the first answer: resolving names, connecting, and a server that sends a byte now and then
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # An ImportError means that a database's driver is missing.
@@ -43,25 +45,32 @@ def connect(*, create: bool = True) -> MlflowClient:
         with without_retries(TIMEOUT):  # a training that cannot log must not start
             _wait_for_answer(uri)
             mlflow.set_tracking_uri(uri)
-            if create and uri == own_uri() and mlflow.get_experiment_by_name(EXPERIMENT) is None:
-                _create_experiment()
             if create:
-                mlflow.set_experiment(EXPERIMENT)
+                mlflow.set_experiment(experiment_id=ensure_experiment(MlflowClient(), EXPERIMENT))
     except CONNECTION_ERRORS as error:
         raise store_error(f"tracking server {uri}{' refuses' if is_refused(error) else ''}", error) from error
     return MlflowClient()
 
 
-def _create_experiment() -> None:
-    """Create the experiment of the project's own store with its artifacts beside the store.
+def ensure_experiment(client: MlflowClient, name: str) -> str:
+    """Return the id of an experiment, which is created if it is missing and shows its runs first.
 
-    MLflow would put them below the current folder of the process.
+    In the project's own store its artifacts lie beside the store; MLflow would put them below the process's current folder.
     """
-    try:
-        mlflow.create_experiment(EXPERIMENT, artifact_location=(project() / ARTIFACTS / EXPERIMENT).as_uri())
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):  # another process has just created it
-            raise
+    location = (project() / ARTIFACTS / name).as_uri() if tracking_uri() == own_uri() else None
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):  # another process has just created it
+                raise
+            experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    if not KIND.items() <= experiment.tags.items():
+        for key, value in KIND.items():
+            client.set_experiment_tag(experiment.experiment_id, key, value)
+    return str(experiment.experiment_id)
 
 
 def experiment_id(client: MlflowClient) -> str:

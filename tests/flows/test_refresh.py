@@ -5,6 +5,8 @@ import pytest
 from flows import refresh
 from stages.core.errors import InputError
 
+DATA = ["ingest", "segment"]
+
 
 @pytest.fixture
 def done(monkeypatch) -> list[tuple[object, ...]]:
@@ -12,7 +14,8 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     done: list[tuple[object, ...]] = []
     monkeypatch.setattr(refresh, "grow_corpus", lambda images: done.append(("grow", images)))
     monkeypatch.setattr(refresh, "champion_version", lambda: "3")
-    monkeypatch.setattr(refresh, "stages_in_order", lambda: ["ingest", "train"])
+    monkeypatch.setattr(refresh, "stages_in_order", lambda targets=(): DATA if targets == ["segment"] else [*DATA, "train"])
+    monkeypatch.setattr(refresh, "check_data", lambda accept: done.append(("check", accept)))
     monkeypatch.setattr(refresh, "publish_decision", lambda before: done.append(("decision against", before)))
     monkeypatch.setattr(refresh, "push_data", lambda: done.append(("push",)))
     monkeypatch.setattr(refresh, "prune", lambda keep: done.append(("prune", keep)))
@@ -22,16 +25,27 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("images", [None, 7000])
-def test_it_grows_runs_decides_pushes_and_prunes(done, images):
+def test_it_grows_checks_trains_decides_pushes_and_prunes(done, images):
     refresh.refresh.fn(images)
-    ran = [("run", ["ingest", "train"], ["ingest"]), ("publish",), ("decision against", "3"), ("push",), ("prune", 10)]
-    assert done == ([] if images is None else [("grow", 7000)]) + ran
+    ran = [("run", DATA, ["ingest"]), ("check", False), ("run", ["train"], ["ingest"])]
+    ended = [("publish",), ("decision against", "3"), ("push",), ("prune", 10)]
+    assert done == ([] if images is None else [("grow", 7000)]) + ran + ended
+
+
+def test_nothing_is_trained_on_data_that_have_drifted(done, monkeypatch):
+    def refuse(accept: bool) -> None:
+        raise InputError("drift.max_ratio = 2.0: words/p50 is 13, the median of 3 nights is 6")
+
+    monkeypatch.setattr(refresh, "check_data", refuse)
+    with pytest.raises(InputError, match="words/p50"):
+        refresh.refresh.fn()
+    assert done == [("run", DATA, ["ingest"])]
 
 
 def test_without_a_champion_the_model_is_registered(done, monkeypatch):
     monkeypatch.setattr(refresh, "champion_version", lambda: None)
     refresh.refresh.fn()
-    assert done[0] == ("run", ["ingest", "train"], ["ingest", "evaluate"])
+    assert ("run", ["train"], ["ingest", "evaluate"]) in done
 
 
 def test_nothing_runs_if_the_corpus_cannot_grow(done, monkeypatch):

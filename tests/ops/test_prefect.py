@@ -164,6 +164,8 @@ def test_refresh_does_only_what_is_new(platform, tmp_path):
     assert counts(from_nothing, "segment")["shards_reused"] == 0
     assert files(from_nothing) == after
 
+    (night,) = json.loads(platform.artifacts(run_id)["nights"]["data"])
+    assert (night["images"], night["stopped"]) == (SHARD * (SHARDS + 1), "")
     decision = platform.artifacts(run_id)["decision"]["data"]
     assert decision.startswith(("Promoted: version 2", "Kept: version 1")), decision
     assert "no remote is configured" in platform.log(run_id)

@@ -1,0 +1,58 @@
+"""The check of a night's data before the training: logged to MLflow, compared with earlier nights, and shown as a table."""
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+
+from flows.support.tasks import RETRIED, is_transient
+from stages.core.errors import InputError
+from stages.core.params_file import read_params
+
+SHOWN_NIGHTS = 30
+COLUMNS = {
+    "images": "counts/source",
+    "refused": "shares/ingest/refused",
+    "duplicates": "shares/ingest/duplicates",
+    "without caption": "shares/caption/dropped",
+    "without edit": "shares/mutate/dropped",
+    "without target": "shares/retrieve/dropped",
+    "without mask": "shares/segment/dropped",
+    "pairs": "counts/segment",
+    "likeness": "scores/image_image/p50",
+    "direction": "scores/directional/p50",
+    "words": "words/p50",
+}
+"""Column of the table → the metric in it; medians where it has several."""
+
+
+@task(retry_condition_fn=is_transient, **RETRIED)
+def check_data(*, accept: bool) -> None:
+    """Log what the night's data look like, publish the last nights as a table, and stop the run if the data have drifted.
+
+    Args:
+        accept: whether to take the data as they are, as the norm from now on.
+
+    Raises:
+        InputError: the data lie outside the bounds of params.yaml, or cannot be read, or MLflow cannot be reached.
+    """
+    from stages.report.drift import find_drift
+    from stages.report.night import measure_night
+    from stages.tracking import nights
+    from stages.tracking.errors import store_errors_in_one_line
+    from stages.tracking.store import connect
+
+    params, night = read_params(), measure_night()
+    with store_errors_in_one_line():
+        client = connect()
+        earlier = nights.comparable(nights.read_nights(client, params.drift.nights + SHOWN_NIGHTS))
+        stopped = None if accept else find_drift(night, earlier, params.drift, params.ingest.max_refused)
+        nights.log_night(client, night, stopped=stopped, is_norm=accept)
+        shown = nights.read_nights(client, SHOWN_NIGHTS)
+    rows = [
+        {"night": f"{each.started:%Y-%m-%d %H:%M}"}
+        | {column: round(each.metrics[name], 3) if name in each.metrics else "" for column, name in COLUMNS.items()}
+        | {"stopped": each.stopped or ""}
+        for each in shown
+    ]
+    create_table_artifact(key="nights", table=rows, description=f"The data of the last {len(rows)} nights")
+    if stopped is not None:
+        raise InputError(f"{stopped}; nothing was trained; the run's parameter accept_data takes such data as the norm")

@@ -1,0 +1,98 @@
+"""What a night's data look like, as numbers: how much was dropped and why, scores, masks, words, targets, and speed.
+
+Only the records beside the shards and columns of their tables are read, no pictures; memory holds one column at a time.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stages.common.parquet import read_columns
+from stages.core.files import read_json
+from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAINING_SET
+from stages.core.shards import list_shards, read_counts, shard_totals
+from stages.corpus.duplicates import REASONS as DUPLICATES
+from stages.pairing.columns import SCORES
+
+SUFFIX = ".parquet"
+FOLDERS = {"caption": CAPTIONS, "mutate": EDITS, "retrieve": PAIRS, "masks": MASKS, "segment": TRAINING_SET}
+"""The name of a stage's counts → the folder of what it has made, for every stage after ingest."""
+QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
+NOT_ALLOWED = re.compile(r"[^\w. -]")  # in a part of a metric's name in MLflow
+
+Night = dict[str, float]
+"""Name → value. The part before the first slash is the kind: counts, shares, scores, areas, words, uses or speed."""
+
+
+def measure_night() -> Night:
+    """Return what the data of all stages up to the training set look like now.
+
+    A share is of the samples that reached the stage. A speed is in samples a second with the loading of models, for stages that
+    the last run of ingest was followed by.
+
+    Raises:
+        InputError: a stage has not run to its end, or what it wrote is damaged.
+    """
+    night = _of_source()
+    for stage, folder in FOLDERS.items():
+        night |= _of_stage(stage, *shard_totals(folder))
+    for score in SCORES:
+        night |= _quantiles(f"scores/{score}", _column(PAIRS, score, "float32").to_numpy())
+    for picture in ("source", "target"):
+        night |= _quantiles(f"areas/{picture}", _column(TRAINING_SET, f"{picture}_mask_area", "float64").to_numpy())
+    words = pc.list_value_length(pc.utf8_split_whitespace(_column(CAPTIONS, "caption", "string")))
+    night |= _quantiles("words", words.to_numpy())
+    uses = pc.value_counts(_column(PAIRS, "target_key", "string")).field("counts")
+    return night | _quantiles("uses", uses.to_numpy()) | _speeds()
+
+
+def _of_source() -> Night:
+    """Return how many samples the source has, and which shares of them were refused and are duplicates."""
+    written, _ = shard_totals(CORPUS)
+    dropped = read_counts(CORPUS)["ingest"]
+    duplicates = sum(dropped.get(reason, 0) for reason in DUPLICATES)
+    refused = sum(dropped.values()) - duplicates
+    samples = written + refused
+    return {
+        "counts/source": samples,
+        "counts/refused": refused,
+        "shares/ingest/refused": refused / samples,
+        "shares/ingest/duplicates": duplicates / samples,
+    }
+
+
+def _of_stage(stage: str, written: int, dropped: Counter[str]) -> Night:
+    reached = max(written + dropped.total(), 1)
+    reasons = {f"shares/{stage}/{NOT_ALLOWED.sub('_', reason)}": count / reached for reason, count in dropped.items()}
+    return {f"counts/{stage}": written, f"shares/{stage}/dropped": dropped.total() / reached} | reasons
+
+
+def _column(folder: Path, name: str, kind: str) -> pa.ChunkedArray:
+    """Return a column of all tables of a folder."""
+    return pa.concat_tables(read_columns(path, {name: kind}) for path in list_shards(folder, SUFFIX))[name]
+
+
+def _quantiles(name: str, values: NDArray[Any]) -> Night:
+    if not len(values):
+        return {}
+    found = np.quantile(values, list(QUANTILES.values()))
+    return {f"{name}/{label}": float(value) for label, value in zip(QUANTILES, found, strict=True)}
+
+
+def _speeds() -> Night:
+    """Return the speed of every stage that has made samples since ingest began, from the counts that stages leave in logs/."""
+    found = {}
+    night = (LOGS / "ingest.json").stat().st_mtime
+    for stage in ("ingest", *FOLDERS):
+        path = LOGS / f"{stage}.json"
+        if path.is_file() and path.stat().st_mtime >= night:
+            counts = read_json(path)
+            if counts["done"]:
+                found[f"speed/{stage}"] = counts["done"] / counts["seconds"]
+    return found

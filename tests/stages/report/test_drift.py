@@ -1,0 +1,53 @@
+"""Which nights are stopped, and what the line says."""
+
+import pytest
+
+from stages.core.params_drift import Drift
+from stages.report.drift import find_drift
+
+BOUNDS = Drift(nights=3, min_nights=2, max_difference=0.1, max_ratio=2.0)
+NIGHT = {"counts/source": 6000.0, "counts/refused": 60.0, "shares/segment/dropped": 0.2}
+NIGHT |= {"words/p50": 6.0, "speed/caption": 50.0}
+NIGHTS = [NIGHT | {"shares/segment/dropped": share} for share in (0.22, 0.2, 0.21, 0.9)]
+
+
+def drift_of(changes: dict[str, float], earlier: list[dict[str, float]] = NIGHTS, bounds: Drift = BOUNDS) -> str | None:
+    return find_drift(NIGHT | changes, earlier, bounds, max_refused=0.2)
+
+
+WITHIN = [{}, {"shares/segment/dropped": 0.3}, {"words/p50": 3.0}, {"scores/new": 1.0}]
+UNBOUNDED = [{"speed/caption": 1.0}, {"counts/source": 60_000.0}]
+
+
+@pytest.mark.parametrize("changes", WITHIN + UNBOUNDED)
+def test_a_night_within_the_bounds_is_trained_on(changes):
+    assert drift_of(changes) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"shares/segment/dropped": 0.32},
+            "drift.max_difference = 0.1: shares/segment/dropped is 0.32, the median of 3 nights is 0.21",
+        ),
+        ({"words/p50": 13.0}, "drift.max_ratio = 2.0: words/p50 is 13, the median of 3 nights is 6"),
+        ({"words/p50": 2.0}, "drift.max_ratio = 2.0: words/p50 is 2, the median of 3 nights is 6"),
+    ],
+)
+def test_the_line_names_metric_value_median_and_bound(changes, line):
+    assert drift_of(changes) == line
+    assert drift_of(changes, NIGHTS[:1]) is None  # too few nights for a norm
+    assert drift_of(changes, bounds=Drift(nights=3, min_nights=2, max_difference=None, max_ratio=None)) is None
+
+
+def test_bad_new_samples_do_not_hide_among_old_ones():
+    line = drift_of({"counts/source": 7500.0, "counts/refused": 1560.0})
+    assert line == "ingest.max_refused = 0.2: of 1,500 new samples 1,500 were refused (100.0%)"
+    assert drift_of({"counts/source": 7500.0, "counts/refused": 360.0}) is None
+
+
+def test_a_few_bad_samples_every_night_are_seen_together():
+    nights = [NIGHT | {"counts/source": 6000.0 + n, "counts/refused": 60.0 + n} for n in (15, 10, 5, 0)]
+    assert drift_of({"counts/source": 6019.0, "counts/refused": 79.0}, nights) is None
+    assert "of 20 new samples 20" in str(drift_of({"counts/source": 6020.0, "counts/refused": 80.0}, nights))

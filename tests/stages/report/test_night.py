@@ -1,0 +1,85 @@
+"""The numbers of a night, from tables and records written by hand."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from stages.common.parquet import write_table
+from stages.core.errors import InputError
+from stages.core.files import write_json
+from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAINING_SET
+from stages.core.sidecars import Sidecar
+from stages.pairing.columns import SCORES
+from stages.report.night import measure_night
+
+AREAS = ("source_mask_area", "target_mask_area")
+Rows = Sequence[dict[str, object]]
+
+
+def write_shard(folder: Path, name: str, rows: Rows, columns: Mapping[str, str], dropped: Mapping[str, int]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(folder / f"{name}.parquet", list(rows), columns)
+    sidecar = Sidecar(fingerprint="", settings="", digests=[""], done=len(rows), dropped=dict(dropped), notes=[])
+    write_json(folder / f"{name}.done.json", sidecar.model_dump())
+
+
+def write_counts(stage: str, done: int, seconds: float, at: int) -> None:
+    write_json(LOGS / f"{stage}.json", {"done": done, "seconds": seconds})
+    os.utime(LOGS / f"{stage}.json", (at, at))
+
+
+@pytest.fixture
+def data(workplace):
+    """Two shards of captions and pairs; of 10 samples 2 were refused and 1 is a duplicate."""
+    key = {"key": "string"}
+    write_shard(CORPUS, "a", [{"key": "0"}] * 8, key, {"not an image (PNG, …)": 2})
+    write_json(CORPUS / "counts.json", {"ingest": {"not an image (PNG, …)": 2, "duplicate": 1}})
+    caption = {"caption": "string"}
+    write_shard(CAPTIONS, "a", [{"caption": "a cat"}] * 3, caption, {"empty caption": 1})
+    write_shard(CAPTIONS, "b", [{"caption": "a  cat on\ta mat"}] * 3, caption, {})
+    write_shard(EDITS, "a", [{"key": "0"}] * 6, key, {})
+    pair = {"target_key": "string"} | dict.fromkeys(SCORES, "float32")
+    for name, target in (("a", "x"), ("b", "y")):
+        rows = [{"target_key": target} | dict.fromkeys(SCORES, score) for score in ([0.0, 0.5, 1.0] if name == "a" else [0.5])]
+        write_shard(PAIRS, name, rows, pair, {"target / too unlike (source)": 1})
+    write_shard(MASKS, "a", [{"key": "0"}] * 4, key, {})
+    area = dict.fromkeys(AREAS, "float64")
+    write_shard(TRAINING_SET, "a", [dict.fromkeys(AREAS, each) for each in (0.1, 0.2, 0.6)], area, {"target mask empty": 1})
+    write_counts("ingest", 0, 3.0, at=100)
+    write_counts("caption", 6, 3.0, at=110)
+    write_counts("mutate", 6, 3.0, at=90)  # by an earlier run
+
+
+def test_a_night_has_shares_quantiles_and_speeds(data):
+    night = measure_night()
+    assert {name: value for name, value in night.items() if name.startswith(("counts", "shares", "speed"))} == {
+        "counts/source": 10,
+        "counts/refused": 2,
+        "shares/ingest/refused": 0.2,
+        "shares/ingest/duplicates": 0.1,
+        "counts/caption": 6,
+        "shares/caption/dropped": 1 / 7,
+        "shares/caption/empty caption": 1 / 7,
+        "counts/mutate": 6,
+        "shares/mutate/dropped": 0,
+        "counts/retrieve": 4,
+        "shares/retrieve/dropped": 1 / 3,
+        "shares/retrieve/target _ too unlike _source_": 1 / 3,
+        "counts/masks": 4,
+        "shares/masks/dropped": 0,
+        "counts/segment": 3,
+        "shares/segment/dropped": 1 / 4,
+        "shares/segment/target mask empty": 1 / 4,
+        "speed/caption": 2.0,
+    }
+    medians = {"scores/directional/p50": 0.5, "areas/target/p50": 0.2, "words/p10": 2, "words/p90": 5, "uses/p50": 2}
+    assert {name: night[name] for name in medians} == medians
+
+
+def test_a_stage_that_has_not_run_is_named(data):
+    (PAIRS / "a.done.json").unlink()
+    (PAIRS / "b.done.json").unlink()
+    with pytest.raises(InputError, match=r"data/pairs: no \.parquet shards"):
+        measure_night()
