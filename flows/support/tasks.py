@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
@@ -25,6 +26,7 @@ TRANSIENT = re.compile(
     r"|tracking (server (http\S+: |was not back)|store:(?! database or disk is full))"  # MLflow cannot be reached
     r"|the hub did not deliver it: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
+UNDETERMINED = re.compile(r"DVC cannot determine what is needed: .*")  # by `iedit prune`, which has removed nothing
 
 
 def is_transient(_: Task[..., object], __: TaskRun, state: State[object]) -> bool:
@@ -76,8 +78,20 @@ def push_data() -> None:
 
 @task(retry_condition_fn=is_transient, **RETRIED)
 def prune(keep: int) -> None:
-    """Remove what no version, branch or experiment needs any more; the newest ``keep`` versions stay."""
-    run_logged([sys.executable, "-m", "stages.cli.main", "prune", "--keep", str(keep)])
+    """Remove what no version, branch or experiment needs any more; the newest ``keep`` versions stay.
+
+    Where DVC cannot determine what is needed, for example because a branch names data that are in no cache, nothing is removed,
+    and the page of the run has a warning: the night's work is done, and the next night tries again.
+    """
+    try:
+        run_logged([sys.executable, "-m", "stages.cli.main", "prune", "--keep", str(keep)])
+    except CommandError as error:
+        reason = UNDETERMINED.search(str(error))
+        if reason is None or TRANSIENT.search(str(error)):
+            raise
+        warning = f"Nothing was removed: {reason[0]}"
+        get_run_logger().warning(warning)
+        create_markdown_artifact(key="not-pruned", markdown=warning, description="Old data and versions stay")
 
 
 def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) -> None:

@@ -21,10 +21,11 @@ MEGABYTE = 1_000_000
 
 
 def prune(options: argparse.Namespace) -> None:
-    """Remove old versions, the files of models without a version, checkpoints, and unneeded data; print what goes.
+    """Remove unneeded data, old versions, the files of models without a version, and checkpoints; print what goes.
 
     Raises:
-        InputError: ``--keep`` is below 1, a stage is at work in this folder, or what is needed cannot be determined.
+        InputError: ``--keep`` is below 1, a stage is at work in this folder, or what is needed cannot be determined;
+            nothing was removed.
     """
     if options.keep < 1:
         raise InputError(f"--keep {options.keep}: at least 1 version is kept")
@@ -41,10 +42,10 @@ def prune(options: argparse.Namespace) -> None:
         retention = plan_retention(client, options.keep)
         records = list(_records(client, retention.kept))
         _print_plan(retention)
+        for place in find_unneeded(records, options.remote, remove=removes):  # first: if it raises, nothing is removed
+            print(f"data       {place.objects:,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
         if removes:
             apply_retention(client, retention)
-        for place in find_unneeded(records, options.remote, remove=removes):
-            print(f"data       {place.objects:,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
     print("removed" if removes else "nothing was removed: --dry-run")
 
 

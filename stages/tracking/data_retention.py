@@ -49,7 +49,7 @@ def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool
             needed = needed.union(*repo.used_objs(**flags).values())
             return [_collect(place, odb, needed, remove=remove) for place, odb in _places(repo, remote)]
     except DvcException as error:
-        raise InputError(f"DVC cannot tell what is needed: {first_line(error)}: {first_line(error.__cause__)}") from error
+        raise InputError(f"DVC cannot determine what is needed: {first_line(error)}: {first_line(error.__cause__)}") from error
 
 
 def _digests(record: Record) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Which failures are retried, because they may pass by themselves."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,3 +111,32 @@ def test_push_without_a_remote_says_so(dvc_project, monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         push_data.fn()
     assert any("no remote is configured" in record.getMessage() for record in caplog.records)
+
+
+@pytest.fixture
+def pruned(monkeypatch) -> Callable[[str], list[str]]:
+    """A function that prunes while `iedit prune` fails with a message, and returns the warnings on the run's page."""
+
+    def prune(message: str) -> list[str]:
+        def fail(*_: object) -> None:
+            raise CommandError(f"prune --keep 10: exit code 2; its last lines:\nerror: {message}")
+
+        shown: list[str] = []
+        monkeypatch.setattr(tasks, "run_logged", fail)
+        monkeypatch.setattr(tasks, "get_run_logger", logging.getLogger)
+        monkeypatch.setattr(tasks, "create_markdown_artifact", lambda key, markdown, **_: shown.append(markdown))
+        tasks.prune.fn(10)
+        return shown
+
+    return prune
+
+
+def test_what_cannot_be_pruned_is_a_warning(pruned):
+    reason = "DVC cannot determine what is needed: failed to load directory: not in the cache"
+    assert pruned(reason) == [f"Nothing was removed: {reason}"]
+
+
+@pytest.mark.parametrize("message", ["DVC cannot determine what is needed: Unable to acquire lock", "iedit prune: no store"])
+def test_other_failures_of_pruning_are_raised(pruned, message):
+    with pytest.raises(CommandError, match=message):
+        pruned(message)

@@ -4,6 +4,8 @@ import fcntl
 import shutil
 
 import pytest
+from dvc.exceptions import FileMissingError
+from dvc.repo import Repo
 
 from stages.cli import main as cli
 from stages.core.paths import LOCK
@@ -46,6 +48,16 @@ def test_dry_run_prints_what_goes_and_keeps_it(client, capsys):
 def test_what_is_not_kept_is_removed(client, capsys):
     assert prune(capsys, "prune", "--keep", "1")[1][-1] == "removed"
     assert [version.version for version in client.search_model_versions("name = 'iedit'")] in ([3], ["3"])
+
+
+def test_nothing_is_removed_if_what_is_needed_is_unknown(client, capsys, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise FileMissingError("data/pairs.dir")
+
+    monkeypatch.setattr(Repo, "used_objs", fail)
+    code, _, error = prune(capsys, "prune", "--keep", "1")
+    assert (code, error.partition(": ")[2].partition(": ")[0]) == (2, "DVC cannot determine what is needed")
+    assert len(client.search_model_versions("name = 'iedit'")) == 3
 
 
 def test_a_version_without_a_record_is_named(client, capsys):

@@ -83,6 +83,6 @@ def test_a_list_of_files_that_is_lost_stops_it(project):
     (folder,) = [each for each in made if each.endswith(".dir")]
     (OBJECTS / folder[:2] / folder[2:]).unlink()
     left = objects()
-    with pytest.raises(InputError, match=r"^DVC cannot tell what is needed: "):
+    with pytest.raises(InputError, match=r"^DVC cannot determine what is needed: "):
         find_unneeded([], None, remove=True)
     assert objects() == left
