@@ -36,5 +36,13 @@ class Buckets:
         """Return the bucket of each hash (n,): equal hashes meet in one, and all are about equally full."""
         return ((hashes >> np.uint64(32)) * np.uint64(self.count) >> np.uint64(32)).astype(np.int64)
 
+    def of_runs(self, numbers: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+        """Return the bucket of each of some numbers (n,) below ``total``: runs of them meet in one, in order."""
+        return numbers * self.count // total
+
+    def run(self, bucket: int, total: int) -> range:
+        """Return the numbers below ``total`` that :meth:`of_runs` puts into a bucket."""
+        return range(-(-bucket * total // self.count), -(-(bucket + 1) * total // self.count))
+
     def _path(self, bucket: int) -> Path:
         return self._folder / f"{bucket:03d}"

@@ -68,16 +68,11 @@ def write_duplicates(corpus: Path, shards: Sequence[str], near: int | None) -> C
         found = Buckets(Path(scratch, "found"), count, width=3)
         for reason, pairs in _find(corpus, shards, near, Path(scratch)):
             of_shard = pairs[:, 0].astype(np.int64) // MAX_SAMPLES
-            found.add(of_shard * count // len(shards), np.insert(pairs, 1, reason, axis=1))
+            found.add(found.of_runs(of_shard, len(shards)), np.insert(pairs, 1, reason, axis=1))
         for bucket in range(count):
-            _write_parts(corpus, shards, _run(bucket, count, len(shards)), found.read(bucket), counts)
+            _write_parts(corpus, shards, found.run(bucket, len(shards)), found.read(bucket), counts)
     _remove_strangers(corpus, shards)
     return counts
-
-
-def _run(bucket: int, count: int, shards: int) -> range:
-    """Return the numbers of the shards in a bucket: those with ``shard * count // shards == bucket``."""
-    return range(-(-bucket * shards // count), -(-(bucket + 1) * shards // count))
 
 
 def _find(corpus: Path, shards: Sequence[str], near: int | None, scratch: Path) -> Iterator[tuple[int, Numbers]]:

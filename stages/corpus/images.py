@@ -144,10 +144,11 @@ def fit(image: Image.Image, *, size: int, min_side: int) -> Image.Image:
     side = min(image.size)
     if side < min_side:
         raise Refused(f"shorter side below ingest.min_side = {min_side}", f"{image.width} x {image.height} pixels")
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))  # resize(box=...) would sample beyond the box
+    if image.width != image.height:
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))  # resize(box=...) would sample beyond the box
     filtered = Image.Resampling.HAMMING if side > size else Image.Resampling.BICUBIC
-    return square.resize((size, size), filtered, reducing_gap=3.0)  # far larger ones are averaged first
+    return image.resize((size, size), filtered, reducing_gap=3.0)  # far larger ones are averaged first
 
 
 def _orientation(image: Image.Image) -> object:
@@ -196,7 +197,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         if layers.getchannel("A").getextrema() == (0, 0):
             raise Refused("fully transparent")
         return on_white(layers)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _rgb_of_16_bits(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from PIL import Image
 
 SIDE = 32  # pixels of the picture that is transformed
 FREQUENCIES = 8  # per direction
+HALF = FREQUENCIES**2 // 2
 
 _PLACES = np.arange(SIDE)
 _COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(FREQUENCIES), _PLACES + 0.5))  # (frequency, place), DCT-II
@@ -16,7 +17,9 @@ _COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(FREQUENCIES), _PLACES + 0.5)
 
 def perceptual_hash(image: Image.Image) -> int:
     """Return the hash of an RGB picture, in [0, 2**64); pictures that look alike differ in few bits."""
-    grey = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
+    small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    grey = np.frombuffer(small.tobytes(), np.uint8).reshape(SIDE, SIDE).astype(np.float64)
     spectrum = (_COSINES @ grey @ _COSINES.T).ravel()
-    bits = spectrum > np.median(spectrum)
+    middle = np.sort(spectrum)[HALF - 1 : HALF + 1]
+    bits = spectrum > middle.sum() / 2  # the median, for which NumPy's own function takes longer than all of the above
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -25,7 +25,7 @@ INDEX_COLUMNS = {
     "length": "int64",  # of the picture, bytes
     "width": "int32",  # pixels
     "height": "int32",
-    "pixels": "string",  # see :func:`pixel_digest`
+    "pixels": "string",  # SHA-256 in hex: equal digests mean equal pictures, see :meth:`Encoding.digest`
     "perceptual_hash": "uint64",
     "alt_text": "string",
     "origin": "string",  # JSON
@@ -51,11 +51,18 @@ class Encoding:
         options: dict[str, dict[str, Any]] = {
             "png": {"compress_level": 6},
             "webp": {"quality": self.quality, "method": 4},
-            "jpeg": {"quality": self.quality, "subsampling": "4:4:4"},
+            "jpeg": {"quality": self.quality, "subsampling": "4:4:4", "comment": ""},  # otherwise the source's
         }
         buffer = io.BytesIO()
         image.save(buffer, self.format, **options[self.format])
         return buffer.getvalue()
+
+    def digest(self, image: Image.Image, encoded: bytes) -> str:
+        """Return a digest that decides the pixels that a reader of the shard sees.
+
+        It is that of the RGB bytes or, where the encoding is lossy, that of the file.
+        """
+        return pixel_digest(image) if self.format == "png" else hashlib.sha256(encoded).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +86,9 @@ def shard_of(key: str) -> str:
     return key[:-PLACE_DIGITS]
 
 
-def pixel_digest(image: Image.Image, encoding: Encoding) -> str:
-    """Return a SHA-256 in hex that decides the pixels that a reader of the shard sees.
-
-    It covers the RGB bytes before encoding and, where the encoding is lossy, the encoding.
-    """
-    digest = hashlib.sha256(image.tobytes())
-    if encoding.format != "png":
-        digest.update(f"{encoding.format} {encoding.quality}".encode())
-    return digest.hexdigest()
+def pixel_digest(image: Image.Image) -> str:
+    """Return the SHA-256 of an RGB picture's pixels, in hex."""
+    return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def write_corpus(tar: Path, index: Path, samples: Iterable[CorpusSample], encoding: Encoding) -> int:
@@ -105,7 +106,7 @@ def write_corpus(tar: Path, index: Path, samples: Iterable[CorpusSample], encodi
                 "length": len(picture),
                 "width": sample.image.width,
                 "height": sample.image.height,
-                "pixels": pixel_digest(sample.image, encoding),
+                "pixels": encoding.digest(sample.image, picture),
                 "perceptual_hash": perceptual_hash(sample.image),
                 "alt_text": sample.alt_text,
                 "origin": _json(sample.origin),

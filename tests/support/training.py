@@ -37,7 +37,7 @@ from stages.training.iedit import IEdit
 from stages.training.loop import fine_tune
 from stages.training.workplace import Workplace
 from tests.support import ROOT, tiny
-from tests.support.corpora import PNG, write_corpus_of
+from tests.support.corpora import write_corpus_of
 from tests.support.shards import map_in_process
 
 PAIRS = 8  # in the corpus
@@ -94,8 +94,8 @@ def pair_row(number: int, target: int | None = None) -> PairRow:
         target_diff=sample.target_diff,
         **scores,
         target_alt_text=sample.target_alt_text,
-        source_pixels=pixel_digest(sample.source, PNG),
-        target_pixels=pixel_digest(edit_sample(target).target, PNG),
+        source_pixels=pixel_digest(sample.source),
+        target_pixels=pixel_digest(edit_sample(target).target),
         width=32,
         height=32,
         packed_source_mask=pack_mask(masks[0]),

@@ -75,6 +75,13 @@ def test_pixel_digest_differs_where_a_lossy_encoding_does(tmp_path):
     assert len(digests) == 3  # a PNG has no quality
 
 
+@pytest.mark.parametrize("kind", ["webp", "jpeg"])
+def test_pictures_that_differ_in_their_comments_are_equal(tmp_path, kind):
+    pictures = [noise(1), noise(1)]
+    pictures[1].info["comment"] = b"another file"  # as Pillow reads it from a GIF
+    assert write_corpus_of(tmp_path, {"a": pictures}, encoding=Encoding(format=kind)) == {"duplicate": 1}
+
+
 def test_replaced_shard_is_read_anew(corpus):
     assert corpus.image("a0000").tobytes() == noise(1).tobytes()
     write_corpus_of(corpus.folder, {"a": [noise(8), noise(9)]})

@@ -1,6 +1,8 @@
 """Digests of what the corpus holds of the images of each table of pairs."""
 
+import random
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ import pytest
 from stages.common.parquet import write_table
 from stages.core.errors import InputError
 from stages.core.paths import CORPUS
-from stages.corpus.corpus import Corpus
+from stages.corpus.corpus import Corpus, CorpusRow
+from stages.corpus.shard import key_of
 from stages.pairing import images
 from stages.pairing.images import digest_images
 from tests.support.tiny_corpus import SHARD_SIZE, key_for, write_tiny_corpus
@@ -48,3 +51,52 @@ def test_an_unknown_image_is_refused(workplace):
     write_tiny_corpus(range(SHARD_SIZE))
     with pytest.raises(InputError, match=f"^the corpus has no image {key_for(COUNT)!r}; run the stages from ingest on$"):
         digests({"a": [(0, COUNT)]})
+
+
+class Synthetic(Corpus):
+    """A corpus of many shards without pictures."""
+
+    SIZE = 200
+
+    def __init__(self, shards: int) -> None:
+        super().__init__()
+        self.names = [f"{number:04d}" for number in range(shards)]
+
+    def shards(self) -> list[str]:
+        return self.names
+
+    def rows(self, shard: str) -> list[CorpusRow]:
+        keys = [key_of(shard, place) for place in range(self.SIZE)]
+        return [CorpusRow(key=key, pixels=key * 2, alt_text="", origin={}, width=1, height=1) for key in keys]
+
+    def tables(self) -> list[Path]:
+        """Write a table a shard, whose pairs have any targets."""
+        chance = random.Random(0)
+        for name in self.names:
+            keys = [(key_of(name, place), key_of(chance.choice(self.names), place)) for place in range(self.SIZE)]
+            rows = [dict(zip(images.KEYS, pair, strict=True)) for pair in keys[: chance.randrange(self.SIZE + 1)]]
+            write_table(Path(f"{name}.parquet"), rows, images.KEYS)
+        return [Path(f"{name}.parquet") for name in self.names]
+
+
+def test_digests_do_not_depend_on_the_buckets(workplace, monkeypatch):
+    corpus = Synthetic(30)
+    tables, found = corpus.tables(), []
+    for tables_of_bucket in (1, 7, 64):
+        monkeypatch.setattr(images, "TABLES", tables_of_bucket)
+        found.append(digest_images(tables, corpus))
+    assert found[0] == found[1] == found[2]
+    assert len(set(found[0])) == len(tables)
+
+
+def test_memory_does_not_grow_with_the_corpus(workplace, monkeypatch):
+    monkeypatch.setattr(images, "TABLES", 4)
+    peaks = []
+    for shards in (40, 160):
+        corpus = Synthetic(shards)
+        tables = corpus.tables()
+        tracemalloc.start()
+        digest_images(tables, corpus)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

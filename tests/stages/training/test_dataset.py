@@ -12,7 +12,6 @@ from stages.core.errors import InputError
 from stages.corpus.shard import pixel_digest
 from stages.training.dataset import TrainingSet
 from tests.support import tiny
-from tests.support.corpora import PNG
 from tests.support.training import edit_sample, encode, make_method, pair_row, params_for, read, write_training_set
 
 HALF = {"rtol": 1e-3, "atol": 1e-4}  # what fp16 keeps
@@ -73,7 +72,7 @@ def test_a_rendered_target_is_that_of_the_table(tools, tmp_path):
     picture = Image.fromarray(np.random.default_rng(9).integers(256, size=(32, 32, 3), dtype=np.uint8))
     buffer = io.BytesIO()
     picture.save(buffer, "png")
-    rendered = replace(pair_row(1), target_png=buffer.getvalue(), target_pixels=pixel_digest(picture, PNG))
+    rendered = replace(pair_row(1), target_png=buffer.getvalue(), target_pixels=pixel_digest(picture))
     write_training_set(tmp_path / "training", {"00000": [0, rendered, 2]})
     encode(tools, params_for(tools.folder).train, tmp_path / "cache", tmp_path / "training")
     batch = read(TrainingSet(tmp_path / "cache", tmp_path / "training", pictures=tools.corpus), [0, 1, 2])

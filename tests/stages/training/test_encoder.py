@@ -21,7 +21,7 @@ from stages.training.dataset import TrainingSet
 from stages.training.encoder import PICTURES, TEXTS, encode_training_set, in_batches
 from stages.training.order import draw_ranks
 from tests.support import ROOT
-from tests.support.corpora import PNG, write_corpus_of
+from tests.support.corpora import write_corpus_of
 from tests.support.training import (
     DyingPairWorker,
     encode,
@@ -215,8 +215,8 @@ def test_a_drawn_pair_takes_160_kb_at_the_papers_sizes(config, tmp_path, monkeyp
     rows = [
         replace(
             pair_row(number),
-            source_pixels=pixel_digest(pictures[2 * number], PNG),
-            target_pixels=pixel_digest(pictures[2 * number + 1], PNG),
+            source_pixels=pixel_digest(pictures[2 * number]),
+            target_pixels=pixel_digest(pictures[2 * number + 1]),
             width=side,
             height=side,
             packed_source_mask=pack_mask(blob(2 * number)),
