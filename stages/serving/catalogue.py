@@ -106,14 +106,14 @@ class RegistryCatalogue:
 
     def _fetch(self, reference: str, uri: str) -> Source:
         from stages.tracking.errors import store_errors_in_one_line
-        from stages.tracking.registry import fetch_model, resolve
+        from stages.tracking.registry import UnknownVersionError, fetch_model, resolve
         from stages.tracking.store import connect
 
         with store_errors_in_one_line():
             client = connect(create=False)
             try:
                 name, version = resolve(client, uri)
-            except InputError as error:
+            except UnknownVersionError as error:
                 raise _unknown(reference) from error
             folder = fetch_model(client, f"{REGISTRY}{name}/{version}")
         code = folder / "code"

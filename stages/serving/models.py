@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from stages.core.errors import InputError
+from stages.core.files import NoRoomError
 from stages.core.params_file import ParameterError
 from stages.serving.calls import DEFAULT, BusyError, ModelUnavailableError, ModelVersion, UnavailableError, UnknownModelError
 from stages.serving.catalogue import Catalogue, Source
@@ -131,7 +132,7 @@ class Models:
             return await asyncio.to_thread(self._catalogue.find, reference)
         except UnknownModelError:
             raise
-        except (InputError, ParameterError) as error:
+        except (InputError, ParameterError, NoRoomError) as error:
             logger.warning("model %s: %s", reference, error)
             raise ModelUnavailableError(f"model {reference} cannot be loaded; see the log", retry_after=PATIENCE) from error
 
@@ -194,7 +195,7 @@ class Models:
                 with suppress(BusyError):  # the one too many is ended when its requests are
                     await self._make_room(MOST)
             except Exception as error:  # whatever it is, the next look may find it mended
-                is_known = isinstance(error, InputError | ParameterError | UnavailableError)
+                is_known = isinstance(error, InputError | ParameterError | NoRoomError | UnavailableError)
                 logger.warning("the model cannot be looked up or loaded: %s", error, exc_info=not is_known)
                 await asyncio.sleep(PATIENCE)
             await self._pause()

@@ -32,6 +32,11 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 CHAMPION_URI = f"models:/{NAME}@{CHAMPION}"
 ADDRESS = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))")  # the model's name, and an alias or a number
 DIGEST, CASES, METRIC = "iedit.digest", "iedit.cases_digest", "metric."  # tags of a version
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes for a version and an alias that do not exist
+
+
+class UnknownVersionError(InputError):
+    """The registry has no such version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +155,8 @@ def resolve(client: MlflowClient, uri: str) -> tuple[str, str]:
     """Return the name and the number of the version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` names now.
 
     Raises:
-        InputError: there is no such version.
+        UnknownVersionError: there is no such version.
+        InputError: the registry does not answer.
     """
     made = _find(client, uri)
     return str(made.name), str(made.version)
@@ -189,7 +195,8 @@ def _find(client: MlflowClient, uri: str) -> ModelVersion:
             return client.get_model_version_by_alias(name, alias)
         return client.get_model_version(name, number)
     except MlflowException as error:
-        raise InputError(f"{uri}: {first_line(error)}") from error
+        kind = UnknownVersionError if error.error_code in UNKNOWN else InputError
+        raise kind(f"{uri}: {first_line(error)}") from error
 
 
 def model_id_of(made: ModelVersion) -> str:

@@ -7,11 +7,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.tracking import MlflowClient
 
 from stages.core.errors import InputError
+from stages.core.files import NoRoomError
 from stages.serving import models as module
 from stages.serving.calls import DEFAULT, BusyError, ModelUnavailableError, UnknownModelError
-from stages.serving.catalogue import FolderCatalogue, open_catalogue
+from stages.serving.catalogue import FolderCatalogue, Source, open_catalogue
 from stages.serving.models import Models
 from tests.support.serving import settled
 
@@ -83,6 +87,20 @@ def test_a_default_that_cannot_be_loaded_leaves_the_old_one(run, shelf):
 def test_a_broken_model_is_unavailable_to_who_asks_for_it(run, shelf):
     shelf.add("two").joinpath("broken").touch()
     with pytest.raises(ModelUnavailableError, match="could not be loaded; see the log"):
+        run(lambda models: taken(models, "two"))
+
+
+@pytest.mark.parametrize("error", [NoRoomError("/a/path: No space left on device"), InputError("/a/path: no such folder")])
+def test_a_model_that_cannot_be_fetched_is_unavailable(run, shelf, monkeypatch, error):
+    find = shelf.find
+
+    def fail(reference: str) -> Source:
+        if reference == "two":
+            raise error
+        return find(reference)
+
+    monkeypatch.setattr(shelf, "find", fail)
+    with pytest.raises(ModelUnavailableError, match="model two cannot be loaded; see the log"):
         run(lambda models: taken(models, "two"))
 
 
@@ -205,6 +223,16 @@ def test_a_folder_is_known_by_its_name_only(tmp_path):
     for reference in (str(folder), "../mine", "champion", "", "3"):
         with pytest.raises(UnknownModelError):
             catalogue.find(reference)
+
+
+def test_a_store_that_does_not_answer_lacks_no_version(champion, monkeypatch):
+    def fail(*_: object) -> None:
+        raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
+
+    monkeypatch.setattr(MlflowClient, "get_model_version_by_alias", fail)
+    with pytest.raises(InputError, match="database is locked") as error:
+        open_catalogue("models:/iedit@champion").find("champion")
+    assert not isinstance(error.value, UnknownModelError)
 
 
 def test_a_missing_folder_is_refused(tmp_path):
