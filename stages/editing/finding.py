@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stages.corpus.images import on_white
 from stages.diffusion.masks import widen_mask
+from stages.diffusion.sampling import OnStep, ignore_step
 from stages.editing.blending import enlarge
 from stages.editing.editor import Editor
 from stages.editing.job import EditJob, Region
@@ -22,8 +23,13 @@ class FoundMasks:
     draft: Image.Image | None  # what a draft of the edit adds; None where no drafts are made
 
 
-def find_masks(editor: Editor, job: EditJob) -> FoundMasks:
-    """Return the mask that a job's first result would be edited within; its mask mode must be "predicted".
+def find_masks(editor: Editor, job: EditJob, on_step: OnStep = ignore_step) -> FoundMasks:
+    """Return the mask that a job's first result would be edited within.
+
+    Args:
+        editor: the model.
+        job: its mask mode must be "predicted".
+        on_step: called after every denoising step of a draft; an error that it raises ends the work.
 
     Raises:
         InputError: see :meth:`stages.editing.editor.Editor.plan`.
@@ -36,7 +42,7 @@ def find_masks(editor: Editor, job: EditJob) -> FoundMasks:
             assert row.region.mask is not None  # it is predicted
             _draw(found, row.region, widen_mask(row.region.mask, sampling.mask_margin))
             if draft is not None:
-                completed = editor.row_masks([row])
+                completed = editor.row_masks([row], on_step)
                 assert completed is not None
                 _draw(draft, row.region, completed)
     return FoundMasks(found=found, draft=None if draft is None else ImageChops.subtract(draft, found))

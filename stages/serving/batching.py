@@ -91,14 +91,22 @@ class Batcher:
             time.sleep(self._wait)
         self._plan_arrived()
         self._planned = [each for each in self._planned if not _is_left(each[0])]
-        batch = self._take_batch()
-        if not batch:
-            return
+        if batch := self._take_batch():
+            self._edit(batch)
+
+    def _edit(self, batch: list[tuple[Request, Plan]]) -> None:
+        """Edit a batch; if it fails, edit each of its requests alone, so that one does not fail for another."""
         try:
             results = self._editor.edit_many([plan for _, plan in batch], partial(_report, [request for request, _ in batch]))
-        except Exception as error:  # noqa: BLE001 - whoever waits decides what to make of it
-            for request, _ in batch:
-                request.answer.set_exception(error)
+        except Exception as error:  # whoever waits decides what to make of it
+            if len(batch) == 1 or isinstance(error, GivenUpError):
+                for request, _ in batch:
+                    request.answer.set_exception(error)
+                return
+            logger.warning("a batch of %d requests failed: each is edited alone", len(batch), exc_info=error)
+            for each in batch:
+                if not _is_left(each[0]):
+                    self._edit([each])
             return
         pictures = sum(len(result.images) for result in results)
         for (request, _), result in zip(batch, results, strict=True):

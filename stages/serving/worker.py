@@ -16,7 +16,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 import uvicorn
@@ -114,7 +114,16 @@ async def _edit_lines(body: bytes, sampling: Sampling, batcher: Batcher) -> Asyn
 async def _find_masks(body: bytes, sampling: Sampling, batcher: Batcher) -> Line:
     fields = await asyncio.to_thread(parse, EditFields, body)
     job = replace(await asyncio.to_thread(fields.job, sampling), mask_mode=MaskMode.PREDICTED)
-    masks = await _within(fields.deadline, batcher.call(partial(find_masks, job=job)))
+    left = Event()
+
+    def give_up(_: object) -> None:
+        if left.is_set():
+            raise GivenUpError
+
+    try:
+        masks = await _within(fields.deadline, batcher.call(partial(find_masks, job=job, on_step=give_up)))
+    finally:
+        left.set()
     draft = None if masks.draft is None else await asyncio.to_thread(encode_picture, masks.draft)
     return {"found": await asyncio.to_thread(encode_picture, masks.found), "draft": draft}
 

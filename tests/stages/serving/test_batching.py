@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from stages.core.errors import InputError
-from stages.editing.job import EditJob
+from stages.editing.job import EditJob, Plan, Result
 from stages.editing.request import MaskMode
 from stages.serving.batching import Batcher, GivenUpError, Request
 from tests.support.editing_inputs import SAMPLING, half, photo, request
@@ -121,18 +121,24 @@ def test_a_mistake_costs_its_own_request_alone(batcher, busy):
     assert company(right) == [1]
 
 
-def test_a_failure_is_the_answer_of_the_whole_batch(batcher, busy, editor, monkeypatch):
-    def fail(*_: object) -> None:
-        raise OSError(5, "Input/output error")
+def test_a_failure_is_not_its_companys(batcher, busy, editor, monkeypatch):
+    edit_many = type(editor).edit_many
 
-    asked = [batcher.submit(JOB, ignore) for _ in range(2)]
-    monkeypatch.setattr(type(editor), "edit_many", fail)
+    def edit(self, plans: list[Plan], *rest: object) -> list[Result]:
+        if any(plan.job.seed == 13 for plan in plans):
+            gone.given_up.set()
+            raise OSError(5, "Input/output error")
+        return edit_many(self, plans, *rest)
+
+    monkeypatch.setattr(type(editor), "edit_many", edit)
+    first, failing, gone, last = [batcher.submit(replace(JOB, seed=seed), ignore) for seed in (1, 13, 2, 3)]
     busy.set()
-    for each in asked:
-        with pytest.raises(OSError, match="Input/output error"):
-            each.answer.result(PATIENCE)
-    monkeypatch.undo()
-    assert company(batcher.submit(JOB, ignore)) == [1]
+    with pytest.raises(OSError, match="Input/output error"):
+        failing.answer.result(PATIENCE)
+    with pytest.raises(GivenUpError):
+        gone.answer.result(PATIENCE)
+    assert company(first, last) == [1, 1]
+    assert pictures(last) == pictures(batcher.submit(replace(JOB, seed=3), ignore))
 
 
 def test_other_work_takes_its_turn(batcher, editor):

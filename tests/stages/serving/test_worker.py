@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -23,13 +23,15 @@ import torch
 from fastapi import FastAPI
 from PIL import Image
 
+from stages.diffusion.sampling import Step
 from stages.editing.editor import Editor
+from stages.editing.job import EditJob
 from stages.editing.pictures import decode_picture, encode_picture
 from stages.serving import worker
 from stages.serving.batching import Batcher, GivenUpError, Request
 from stages.serving.worker import load_app, make_app
 from stages.tracking import registry, store
-from tests.support.editing_inputs import SAMPLING, half, photo
+from tests.support.editing_inputs import DRAFTED, SAMPLING, half, photo
 from tests.support.harness import PATIENCE
 
 ASKED = {"image": encode_picture(photo()), "prompt": "a dog", "mask_mode": "none"}
@@ -237,13 +239,58 @@ def test_the_edit_ends_when_its_client_has_gone(app, monkeypatch):
             if message.get("body"):
                 gone.set()
 
-        scope = {"type": "http", "method": "POST", "path": "/edits", "raw_path": b"/edits", "root_path": "", "headers": []}
-        scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http"}
-        await asyncio.wait_for(app(scope, receive, send), PATIENCE)
+        await asyncio.wait_for(app(scope_of("/edits"), receive, send), PATIENCE)
 
     asyncio.run(run())
     with pytest.raises(GivenUpError):
         asked[0].answer.result(PATIENCE)
+
+
+def test_a_mask_is_given_up_when_its_client_has_gone(editor, monkeypatch):
+    """The client leaves after the first step of the draft."""
+    asked: list[Future[object]] = []
+    gone = asyncio.Event()
+    call_model, find = Batcher.call, worker.find_masks
+
+    def called(self, function: Callable[[Editor], object]) -> Future[object]:
+        asked.append(call_model(self, function))
+        return asked[0]
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+
+        def found(*arguments: object, job: EditJob, on_step: Callable[[Step], None]) -> object:
+            def step(done: Step) -> None:
+                loop.call_soon_threadsafe(gone.set)
+                on_step(done)
+
+            return find(*arguments, job=job, on_step=step)
+
+        monkeypatch.setattr(worker, "find_masks", found)
+        monkeypatch.setattr(Batcher, "call", called)
+        app = make_app(editor, DRAFTED.model_copy(update={"mask_threshold": 0.001}), Batcher(editor))
+        body = json.dumps(ASKED | {"mask_mode": "predicted", "steps": 999, "strength": 1}).encode()
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> dict:
+            if messages:
+                return messages.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(_: dict) -> None:
+            pass
+
+        await asyncio.wait_for(app(scope_of("/masks"), receive, send), PATIENCE)
+
+    asyncio.run(run())
+    with pytest.raises(GivenUpError):
+        asked[0].result(PATIENCE)
+
+
+def scope_of(path: str) -> dict[str, object]:
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "root_path": "", "headers": []}
+    return scope | {"query_string": b"", "http_version": "1.1", "scheme": "http"}
 
 
 def test_a_question_whose_client_has_gone_is_not_answered(editor, monkeypatch):
@@ -262,9 +309,7 @@ def test_a_question_whose_client_has_gone_is_not_answered(editor, monkeypatch):
     async def send(_: dict) -> None:
         pass
 
-    scope = {"type": "http", "method": "POST", "path": "/terms", "raw_path": b"/terms", "root_path": "", "headers": []}
-    scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http"}
-    asyncio.run(app(scope, receive, send))
+    asyncio.run(app(scope_of("/terms"), receive, send))
     release.set()
     batcher.call(lambda _: None).result(PATIENCE)
     assert answered == []
