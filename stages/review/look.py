@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from stages.common.only_uploads import OnlyUploads
+from stages.common.same_origin import only_own_pages
 
 FOLDER = Path(__file__).parent
 KEYS, STYLE = "keys.js", "page.css"
@@ -16,7 +17,7 @@ NAMES = ["127.0.0.1", "localhost"]  # of this machine; a page of another site ma
 
 
 def serve(page: gr.Blocks, port: int, *, wait: bool = True) -> str:
-    """Serve a page on this machine only, under its own names and without any file, until interrupted.
+    """Serve a page on this machine only, under its own names, to itself and without any file, until interrupted.
 
     Args:
         page: the page.
@@ -32,7 +33,7 @@ def serve(page: gr.Blocks, port: int, *, wait: bool = True) -> str:
     options: dict[str, Any] = {"server_name": "127.0.0.1", "quiet": True, "footer_links": [], "run_history": False}
     options |= {"ssr_mode": False, "enable_monitoring": False, "show_error": True}
     options["app_kwargs"] = {
-        "dependencies": [Depends(OnlyUploads(None))],
+        "dependencies": [Depends(only_own_pages), Depends(OnlyUploads(None))],
         "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=NAMES)],
     }
     theme = gr.themes.Default(

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 
+from stages.common.same_origin import why_foreign
 from stages.core.errors import InputError
 from stages.serving.answers import refuse
 
@@ -23,7 +24,6 @@ KEY_VARIABLE = "IEDIT_API_KEY"
 LEAST_KEY = 16  # characters
 OPEN_PATHS = ("/health", "/ready")  # for what watches the service; they answer one word
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - addresses that a user may bind to
-SAFE_METHODS = ("GET", "HEAD")
 HEADERS = {
     "content-security-policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline';"
@@ -110,13 +110,10 @@ class Gate:
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Return why a request may not ask, as a status and a line; None if it may."""
         headers = Headers(scope=scope)
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if not self._access.allows_host(_name(host)):
+        if not self._access.allows_host(_name(headers.get("host", ""))):
             return 421, "Host: the service is not known by this name"
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return 403, "Origin: requests from pages of other sites are refused"
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["method"] not in SAFE_METHODS:
-            return 403, "Sec-Fetch-Site: requests from pages of other sites are refused"
+        if (reason := why_foreign(scope["method"], headers)) is not None:
+            return 403, reason
         if scope["path"] not in OPEN_PATHS and not self._access.allows_key(headers.get("authorization", "")):
             return 401, "Authorization: the key is missing or wrong"
         return None

@@ -51,6 +51,13 @@ def test_only_the_names_of_this_machine_are_answered(client):
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
+def test_pages_of_other_sites_may_not_send(client):
+    own = str(client.base_url).rstrip("/")
+    assert status_of(client, "a dog", origin=own) == 200
+    for headers in ({"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
+        assert status_of(client, "a dog", **headers) == 403
+
+
 def test_no_file_and_no_address_is_opened(client):
     path = str(ROOT / "pyproject.toml")
     assert status_of(client, {"path": path, "meta": {"_type": "gradio.FileData"}}) == 403
