@@ -47,6 +47,7 @@ class Admission:
 
     limits: Limits = field(default_factory=Limits)
     requests: int = 0  # in flight
+    answers: int = 0  # on their way to clients
     pixels: int = 0  # in flight
     is_closed: bool = False  # the service is shutting down
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -66,39 +67,46 @@ class Admission:
             most = self.limits.pixels // (1 + images)
             raise InputError(f"the image has {pixels:,} pixels: with {images} results, {most:,} are allowed")
 
-    def check_open(self, client: str) -> None:
+    def check_open(self) -> None:
         """Raise the error of a request that would be turned away now, whatever it wants.
 
         Raises:
-            BusyError: too much is in flight, or the client has sent too much.
+            BusyError: too much is in flight.
             ModelUnavailableError: the service is shutting down.
         """
         if self.is_closed:
             raise ModelUnavailableError("the service is shutting down", retry_after=LONGEST_WAIT)
         if self.requests >= self.limits.requests:
             raise BusyError(f"the service is busy with {self.requests} requests", self._wait())
-        if self.limits.per_minute and (left := self._allowance(client).left) < 1:
-            wait = 60 * (1 - left) / self.limits.per_minute
+
+    def charge(self, client: str) -> None:
+        """Count a request for its client, before any work is done for it and whatever becomes of it.
+
+        Raises:
+            BusyError: the client has sent too much; then the request does not count.
+        """
+        allowance = self._allowance(client)
+        if self.limits.per_minute and allowance.left < 1:
+            wait = 60 * (1 - allowance.left) / self.limits.per_minute
             raise BusyError(f"allowed are {self.limits.per_minute} requests a minute of one client", wait)
+        allowance.left -= 1
 
     @contextmanager
-    def admit(self, client: str, *, pixels: int = 0, images: int = 0) -> Iterator[None]:
+    def admit(self, *, pixels: int = 0, images: int = 0) -> Iterator[None]:
         """Let a request in for the length of the block.
 
         Args:
-            client: whom it counts for.
             pixels: the number of pixels of the uploaded picture.
             images: how many results it asks for.
 
         Raises:
-            BusyError: too much is in flight, or the client has sent too much.
+            BusyError: too much is in flight.
             ModelUnavailableError: the service is shutting down.
         """
         total = _in_all(pixels, images)
-        self.check_open(client)
+        self.check_open()
         if self.pixels + total > self.limits.pixels:
             raise BusyError(f"the service is busy with {self.pixels:,} pixels", self._wait())
-        self._allowance(client).left -= 1
         self.requests += 1
         self.pixels += total
         self._idle.clear()
@@ -108,14 +116,28 @@ class Admission:
             self.requests -= 1
             self.pixels -= total
             self._ends.append(time.monotonic())
-            if self.requests == 0:
-                self._idle.set()
+            self._look_if_idle()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Let :meth:`close` wait for the end of the block, in which a request is answered and the answer sent."""
+        self.answers += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.answers -= 1
+            self._look_if_idle()
 
     async def close(self, seconds: float) -> None:
-        """Let no further request in, and wait until those in flight are done, for ``seconds`` at most."""
+        """Let no further request in, and wait until those in flight are answered, for ``seconds`` at most."""
         self.is_closed = True
-        if self.requests:
+        if self.requests or self.answers:
             await asyncio.wait([asyncio.create_task(self._idle.wait())], timeout=seconds)
+
+    def _look_if_idle(self) -> None:
+        if self.requests == self.answers == 0:
+            self._idle.set()
 
     def _wait(self) -> float:
         """Return the seconds until half of the queue will be done, at the pace of the last requests."""

@@ -1,15 +1,20 @@
-"""Errors as answers: one line, in the form that the clients of each interface read, without a traceback or a path."""
+"""Answers: large ones in pieces, and errors in one line, in the form that the clients of each interface read.
+
+An error has neither a traceback nor a path.
+"""
 
 import json
 import logging
 import math
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from stages.core.errors import InputError, first_line
+from stages.core.files import lack_of_room
 from stages.serving.calls import (
     BusyError,
     DeadlineExceededError,
@@ -20,6 +25,7 @@ from stages.serving.calls import (
 )
 
 MLFLOW = "/invocations"  # whose clients read MLflow's form
+PIECE = 2**18  # bytes
 GONE = 499  # as nginx logs it: nobody reads the answer
 FORMS: dict[type[Exception], tuple[int, str, str]] = {
     UnknownModelError: (404, "invalid_request_error", "model_not_found"),
@@ -35,6 +41,16 @@ FORMS: dict[type[Exception], tuple[int, str, str]] = {
 logger = logging.getLogger(__name__)
 
 
+def answer_in_pieces(content: bytes, status: int = 200) -> Response:
+    """Return an answer of JSON that counts as sent when the client has taken it, not when it waits in a buffer."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), PIECE):
+            yield content[start : start + PIECE]
+
+    return StreamingResponse(pieces(), status, {"content-length": str(len(content))}, media_type="application/json")
+
+
 def answer_error(error: Exception, path: str) -> Response:
     """Return the answer to a request that ended with an error; what is not known here is logged, and answered by 500."""
     if isinstance(error, HTTPException):
@@ -48,6 +64,8 @@ def answer_error(error: Exception, path: str) -> Response:
                 answer.headers["retry-after"] = str(math.ceil(error.retry_after))
             return answer
     logger.error("a request failed", exc_info=error)
+    if (reason := lack_of_room(error)) is not None:
+        return refuse(503, f"the disk of the service: {reason}", path)
     return _answer(500, "the request failed; see the log", path, "server_error", "internal_error")
 
 

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from stages.serving.answers import FORMS, MLFLOW, answer_error
+from stages.serving.answers import FORMS, MLFLOW, answer_error, answer_in_pieces
 from stages.serving.bodies import BodyLimit
-from stages.serving.clients import name_of, unless_gone
+from stages.serving.clients import unless_gone
 from stages.serving.images_api import images_api
 from stages.serving.metrics import CONTENT_TYPE, Measured
 from stages.serving.security import Access, Gate
@@ -63,13 +63,12 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 
 
 def _add_invocations(app: FastAPI, service: Service) -> None:
-    @app.post(MLFLOW)
+    @app.post(MLFLOW, dependencies=[Depends(service.counted)])
     async def invocations(request: Request) -> Response:
         """Pass a request in MLflow's form to the model."""
-        client, kind = name_of(request), request.headers.get("content-type", "")
-        service.check_open(client)
-        status, content = await unless_gone(request, service.score(await request.body(), kind, client=client))
-        return Response(content, status, media_type="application/json")
+        kind = request.headers.get("content-type", "")
+        status, content = await unless_gone(request, service.score(await request.body(), kind))
+        return answer_in_pieces(content, status)
 
 
 async def _answer(request: Request, error: Exception) -> Response:

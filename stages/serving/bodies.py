@@ -10,7 +10,7 @@ from stages.serving.security import App, Message, Receive, Scope, Send
 
 MAX_BODY = 112 * 2**20  # bytes of a request: a picture and a mask of the largest size, and the fields
 MAX_BODIES = 4 * MAX_BODY  # bytes of all requests that are being answered
-PATIENCE = 30  # seconds between two pieces of a body
+PATIENCE = 60  # seconds that a body may take
 
 
 class BodyLimit:
@@ -59,16 +59,17 @@ class _Body:
         self.size = 0  # bytes received
         self._receive = receive
         self._is_complete = False
+        self._deadline = asyncio.get_running_loop().time() + PATIENCE
 
     async def receive(self) -> Message:
         """Return the next message; after the body is complete it may come at any time."""
         if self._is_complete:
             return await self._receive()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError as error:
-            raise HTTPException(408, f"nothing came for {PATIENCE} seconds") from error
+            raise HTTPException(408, f"the request has not come within {PATIENCE} seconds") from error
         self.size += len(message.get("body", b""))
         self._is_complete = not message.get("more_body", False)
         return message

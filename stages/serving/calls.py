@@ -25,6 +25,7 @@ class EditCall:
     mask_mode: MaskMode = MaskMode.PREDICTED
     term: str | None = None  # the words of the prompt to find the mask by; None: all of it
     source_term: str | None = None  # what to find the mask by if the picture does not show the term
+    context: float | None = None  # how much around a mask the model sees, as a share of it; 0.25 to 8
     images: int = 1  # how many results, 1 to 16
     seed: int = 0
     strength: float | None = None  # above 0 to 1; None, here and below: the model's own

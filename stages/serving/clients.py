@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 def name_of(request: Request) -> str:
-    """Return whom a request counts for: its address, never a name that it gives itself."""
+    """Return whom a request counts for: its address, or what a trusted proxy says it is."""
     return request.client.host if request.client is not None else "local"
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.common.text import one_line
 from stages.core.errors import InputError, cut, describe_error
-from stages.editing.request import MaskMode
+from stages.editing.request import CONTEXTS, MaskMode
 from stages.editing.settings import MAX_IMAGES
 from stages.serving.calls import DEFAULT
 
@@ -36,6 +36,7 @@ class EditForm(BaseModel):
     source_term: str | None = None
     negative_prompt: str = ""
     mask_mode: Literal["predicted", "none"] | None = None  # without a mask; None: predicted
+    context: float | None = Field(default=None, ge=CONTEXTS[0], le=CONTEXTS[1])  # None, here and below: the model's own
     seed: int = Field(default=0, ge=0, lt=2**63)
     strength: float | None = Field(default=None, gt=0, le=1)
     guidance_scale: float | None = Field(default=None, ge=1, le=100)

@@ -6,15 +6,16 @@ import time
 from contextlib import aclosing
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from PIL import Image
 from starlette.datastructures import FormData, UploadFile
 
 from stages.common.text import one_line
 from stages.core.errors import InputError, cut
 from stages.editing.settings import check_prompt
+from stages.serving.answers import answer_in_pieces
 from stages.serving.calls import EditCall, Edited, EditFailedError
-from stages.serving.clients import name_of, unless_gone
+from stages.serving.clients import unless_gone
 from stages.serving.edit_form import AUTO, EditForm, read_form
 from stages.serving.service import Service
 from stages.serving.uploads import decode, decode_alpha_mask, decode_picture
@@ -36,22 +37,21 @@ def images_api(service: Service) -> APIRouter:
         ]
         return {"object": "list", "data": found}
 
-    @api.post("/images/edits")
+    @api.post("/images/edits", dependencies=[Depends(service.counted)])
     async def edits(request: Request) -> Response:
         """Edit one picture, and give up when the client leaves."""
-        service.check_open(name_of(request))
         async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             fields = read_form((name, value) for name, value in form.multi_items() if isinstance(value, str))
             image, mask = await _read_files(form)
-        edited = await unless_gone(request, _edit(service, fields, image, mask, name_of(request)))
-        return Response(await service.in_thread(_answer, edited), media_type="application/json")
+        edited = await unless_gone(request, _edit(service, fields, image, mask))
+        return answer_in_pieces(await service.in_thread(_answer, edited))
 
     return api
 
 
-async def _edit(service: Service, fields: EditForm, image: bytes, mask: bytes | None, client: str) -> Edited:
+async def _edit(service: Service, fields: EditForm, image: bytes, mask: bytes | None) -> Edited:
     call = await decode(_call, fields, image, mask)
-    async with aclosing(service.edit(call, model=fields.model, client=client)) as events:
+    async with aclosing(service.edit(call, model=fields.model)) as events:
         async for event in events:
             if isinstance(event, Edited):
                 return event
@@ -99,6 +99,7 @@ def _call(fields: EditForm, image_file: bytes, mask_file: bytes | None) -> EditC
         mask_mode=fields.mode(has_mask=mask is not None),
         term=one_line(fields.term) or None,
         source_term=one_line(fields.source_term) or None,
+        context=fields.context,
         images=fields.n,
         seed=fields.seed,
         strength=fields.strength,

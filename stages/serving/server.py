@@ -23,6 +23,7 @@ FINISHING = 60.0  # seconds that requests at work may take after a signal
 TICK = 0.1  # seconds between two looks whether all is finished
 CLOSING = 3  # seconds for connections that stay open, as those of pages do
 MAX_CONNECTIONS = 1000
+PROXIES = "FORWARDED_ALLOW_IPS"  # the addresses of proxies whose X-Forwarded-For is believed
 
 
 class Server(uvicorn.Server):
@@ -76,7 +77,7 @@ def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         http="h11",  # it bounds the headers of a request
         ws="none",
         access_log=False,
-        proxy_headers=False,  # a client could give itself another address
+        proxy_headers=bool(os.environ.get(PROXIES)),  # uvicorn reads it; without a proxy a client could name any address
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=CLOSING,

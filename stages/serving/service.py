@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from PIL import Image
+from starlette.requests import Request
 
 from stages.core.errors import InputError, first_line
 from stages.serving import wire
@@ -25,6 +26,7 @@ from stages.serving.calls import (
     Progress,
     SuggestedTerm,
 )
+from stages.serving.clients import name_of
 from stages.serving.metrics import Metrics
 from stages.serving.models import Lease, Models
 
@@ -38,11 +40,11 @@ logger = logging.getLogger(__name__)
 class Service:
     """Edits pictures with the models that it runs; to be used from one event loop.
 
-    Every method that takes a client raises these errors.
+    Everything that costs work is charged to its client first. The methods that work raise these errors.
 
     Raises:
         InputError: the request is refused; UnknownModelError if it names a model that is not served.
-        BusyError: too much is at work, or too much came from this client.
+        BusyError: too much is at work.
         ModelUnavailableError: the model is not loaded, has died, or the service is shutting down.
         DeadlineExceededError: the request was not done in time.
         EditFailedError: the edit failed for another reason.
@@ -73,16 +75,15 @@ class Service:
         """What the service does: "loading", "ready" to edit, or "shutting down"."""
         return "shutting down" if self._admission.is_closed else "loading" if self._models.default is None else "ready"
 
-    async def edit(self, call: EditCall, *, model: str = DEFAULT, client: str) -> AsyncGenerator[Progress | Edited, None]:
+    async def edit(self, call: EditCall, *, model: str = DEFAULT) -> AsyncGenerator[Progress | Edited, None]:
         """Yield the progress of an edit, and at last its results; closing the iterator gives the edit up.
 
         Args:
             call: what to edit, and how.
             model: the reference of a model.
-            client: whom the request counts for.
         """
         start = time.monotonic()
-        async with self._at_work(call, model, client) as (lease, deadline):
+        async with self._at_work(call, model) as (lease, deadline):
             body = await self._pack(call, lease, deadline)
             async with aclosing(self._lines(lease, "/edits", body, deadline)) as lines:
                 async for line in lines:
@@ -97,19 +98,19 @@ class Service:
                     return
         raise EditFailedError("the edit ended without a result; see the log")
 
-    async def find_mask(self, call: EditCall, *, model: str = DEFAULT, client: str) -> FoundMask:
+    async def find_mask(self, call: EditCall, *, model: str = DEFAULT) -> FoundMask:
         """Return where an edit would take place."""
-        async with self._at_work(call, model, client) as (lease, deadline):
+        async with self._at_work(call, model) as (lease, deadline):
             body = await self._pack(call, lease, deadline)
             answer = await self._ask(lease, "/masks", body, deadline)
             return await self.in_thread(wire.unpack_found_mask, answer)
 
-    async def suggest_terms(self, image: Image.Image, prompt: str, *, model: str = DEFAULT, client: str) -> list[SuggestedTerm]:
+    async def suggest_terms(self, image: Image.Image, prompt: str, *, model: str = DEFAULT) -> list[SuggestedTerm]:
         """Return the nouns of a prompt, the one that the picture shows least first."""
         words = await asyncio.get_running_loop().run_in_executor(self._language, _nouns, prompt)
         if not words:
             return []
-        async with self._at_work(EditCall(image=image, prompt=prompt), model, client) as (lease, deadline):
+        async with self._at_work(EditCall(image=image, prompt=prompt), model) as (lease, deadline):
             body = await self.in_thread(wire.pack_words, image, words)
             answer = await self._ask(lease, "/terms", body, deadline)
         found = {word: float(answer["probabilities"][word]) for word in words}
@@ -119,35 +120,45 @@ class Service:
         """Return the models that a request may name, the default first; of those not loaded yet only the reference is known."""
         return self._models.versions()
 
-    async def score(self, body: bytes, kind: str, *, client: str) -> tuple[int, bytes]:
+    async def score(self, body: bytes, kind: str) -> tuple[int, bytes]:
         """Return the status and the content of the model's answer to a request in MLflow's form.
 
         Args:
             body: the request's body; its bytes count as pixels, because nothing has decoded it.
             kind: the type of the content.
-            client: whom the request counts for.
         """
         deadline = asyncio.get_running_loop().time() + self._admission.limits.seconds
-        with self._admission.admit(client, pixels=len(body)):
+        with self._admission.admit(pixels=len(body)):
             async with self._models.lease(DEFAULT) as lease, self._until(deadline):
                 answer = await lease.process.ask("/invocations", body, kind)
         return answer.status_code, answer.content
 
-    def check_open(self, client: str) -> None:
-        """Raise the error of a request that would be turned away now, whatever it wants: before it is read."""
-        self._admission.check_open(client)
+    def charge(self, client: str) -> None:
+        """Count a request for its client, before any work is done for it and whatever becomes of it.
+
+        Raises:
+            BusyError: the client has sent too much.
+        """
+        self._admission.charge(client)
+
+    async def counted(self, request: Request) -> AsyncIterator[None]:
+        """Charge a request before it is read, and do not shut down until its answer is sent; a dependency of routes."""
+        self._admission.check_open()
+        self.charge(name_of(request))
+        with self._admission.answering():
+            yield
 
     async def in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Return ``work(*arguments)``, done in one of the threads for pictures."""
         return await asyncio.get_running_loop().run_in_executor(self._pictures, work, *arguments)
 
     @asynccontextmanager
-    async def _at_work(self, call: EditCall, model: str, client: str) -> AsyncIterator[tuple[Lease, float]]:
+    async def _at_work(self, call: EditCall, model: str) -> AsyncIterator[tuple[Lease, float]]:
         """Let a request in and hand it a model, and the time on the event loop's clock when it is given up."""
         deadline = asyncio.get_running_loop().time() + self._admission.limits.seconds
         pixels = call.image.width * call.image.height
         self._admission.check(pixels=pixels, images=call.images, steps=call.steps or 1)
-        with self._admission.admit(client, pixels=pixels, images=call.images):
+        with self._admission.admit(pixels=pixels, images=call.images):
             async with AsyncExitStack() as stack:
                 async with self._until(deadline):  # a model may have to be loaded
                     lease = await stack.enter_async_context(self._models.lease(model))

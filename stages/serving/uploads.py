@@ -10,8 +10,10 @@ from PIL import Image
 from stages.core.errors import InputError
 from stages.corpus.images import FORMATS, Refused, decoded, upright
 from stages.editing.pictures import MAX_PIXELS, picture_of
+from stages.serving.calls import DeadlineExceededError
 
 MAX_BYTES = 50 * 2**20  # of a picture's file, as OpenAI's API allows
+PATIENCE = 30  # seconds until a picture must be decoded, the wait for those before it included
 OPAQUE = 128  # of an alpha channel: below it a pixel counts as transparent
 Result = TypeVar("Result")
 
@@ -20,8 +22,16 @@ _decoder = ThreadPoolExecutor(1, thread_name_prefix="uploads")
 
 
 async def decode(how: Callable[..., Result], *arguments: Any) -> Result:
-    """Return ``how(*arguments)``, which decodes what a client sent, without keeping the event loop from its work."""
-    return await asyncio.get_running_loop().run_in_executor(_decoder, how, *arguments)
+    """Return ``how(*arguments)``, which decodes what a client sent, without keeping the event loop from its work.
+
+    Raises:
+        DeadlineExceededError: pictures of others keep the decoder busy for too long.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.get_running_loop().run_in_executor(_decoder, how, *arguments)
+    except TimeoutError as error:
+        raise DeadlineExceededError(f"the picture was not decoded within {PATIENCE} seconds") from error
 
 
 def decode_picture(data: bytes, name: str) -> Image.Image:

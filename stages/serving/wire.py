@@ -30,6 +30,7 @@ def pack_call(call: EditCall, seconds: float, model: ModelVersion) -> bytes:
         negative_prompt=call.negative_prompt,
         term=call.term,
         source_term=call.source_term,
+        context=call.context,
         images=call.images,
         seed=call.seed,
         strength=call.strength,

@@ -14,7 +14,7 @@ from stages.editing.pictures import write_picture
 from stages.editing.request import MaskMode
 from stages.language.units import STOP_WORDS, TOKEN
 from stages.serving.calls import DEFAULT, DeadlineExceededError, EditCall, Edited, EditFailedError, Progress, UnavailableError
-from stages.serving.clients import name_of
+from stages.serving.page.events import client_of, index_of
 from stages.serving.page.examples import Example
 from stages.serving.page.layout import Layout
 from stages.serving.page.notes import busy, complaint, note
@@ -27,6 +27,7 @@ from stages.serving.uploads import decode
 Data = Mapping[Any, Any]  # component → its value
 Changes = dict[Any, Any]  # component → its new value, or an update of it
 EXPECTED = (InputError, UnavailableError, DeadlineExceededError, EditFailedError)
+LOOK_SECONDS = 1  # between two looks whether the visitor is still there, which Gradio takes when something is yielded
 MAX_WORDS = 40  # of a prompt, to choose the term from
 NO_PICTURE = "choose a picture first"
 
@@ -58,7 +59,7 @@ class Actions:
             self._layout.status: "",
         }
 
-    async def open_picture(self, data: Data) -> Changes:
+    async def open_picture(self, data: Data, request: gr.Request) -> Changes:
         """Take an uploaded picture; ``OnlyUploads`` has checked that its file is one."""
         upload = data[self._layout.upload]
         if upload is None:
@@ -66,14 +67,15 @@ class Actions:
         file = Path(upload["path"])
         session = data[self._layout.session] or Session.start(self._folder)
         try:
+            self._service.charge(client_of(request))
             photo = await session.open(await asyncio.to_thread(file.read_bytes), file.stem)
-        except InputError as error:
+        except EXPECTED as error:
             return {self._layout.session: session, self._layout.upload: None, self._layout.status: complaint(error)}
         return {self._layout.session: session, **self._show(photo)}
 
     async def choose_example(self, data: Data, event: gr.EventData) -> Changes:
         """Take an example's picture and words."""
-        example = self._examples[_index(event, len(self._examples))]
+        example = self._examples[index_of(event, len(self._examples))]
         session = data[self._layout.session] or Session.start(self._folder)
         buffer = io.BytesIO()
         write_picture(example.image, buffer, "png")
@@ -104,7 +106,7 @@ class Actions:
             settings = self._settings(data)
             if settings.term or not settings.prompt.strip():
                 return self._nothing()
-            term = await self._suggested(session.photo, settings.prompt, _client(request))
+            term = await self._suggested(session.photo, settings.prompt, client_of(request))
         except EXPECTED as error:
             return {self._layout.status: complaint(error)}
         words = words_of(settings.prompt)
@@ -119,11 +121,18 @@ class Actions:
             yield {self._layout.status: complaint(NO_PICTURE)}
             return
         yield {self._layout.status: busy("Looking for the place")}
-        photo, client = session.photo, _client(request)
+        photo, client = session.photo, client_of(request)
         try:
             settings = self._settings(data)
+            self._service.charge(client)
             call = await self._call(photo, settings, None, client)
-            mask = await self._service.find_mask(call, model=_models(settings)[0], client=client)
+            finding = asyncio.create_task(self._service.find_mask(call, model=_models(settings)[0]))
+            try:
+                while not (await asyncio.wait([finding], timeout=LOOK_SECONDS))[0]:
+                    yield {self._layout.status: busy("Looking for the place")}
+            finally:
+                finding.cancel()
+            mask = finding.result()
         except EXPECTED as error:
             yield {self._layout.status: complaint(error)}
             return
@@ -139,7 +148,7 @@ class Actions:
         yield {self._layout.status: busy("Starting"), **self._buttons(running=True)}
         try:
             with session.hold(session.photo):
-                async with aclosing(self._edit(session, data, _client(request))) as steps:
+                async with aclosing(self._edit(session, data, client_of(request))) as steps:
                     async for changes in steps:
                         yield changes
         except EXPECTED as error:
@@ -149,10 +158,12 @@ class Actions:
         photo, settings, mask = session.photo, self._settings(data), data[self._layout.painter]
         assert photo is not None
         layer = mask["layer"] if isinstance(mask, dict) and mask.get("mended") else None
+        for _ in _models(settings):
+            self._service.charge(client)
         call = await self._call(photo, settings, layer, client)
         outcomes: list[Edited] = []
         for model in _models(settings):
-            async with aclosing(self._service.edit(call, model=model, client=client)) as steps:
+            async with aclosing(self._service.edit(call, model=model)) as steps:
                 async for step in steps:
                     if isinstance(step, Progress):
                         yield self._progress(photo, step, model)
@@ -184,14 +195,14 @@ class Actions:
         session = data[self._layout.session]
         if session is None or session.shown is None:
             raise gr.Error("The session has ended: edit the picture again.", print_exception=False)
-        return str(session.shown.results[_index(event, len(session.shown.results))].file)
+        return str(session.shown.results[index_of(event, len(session.shown.results))].file)
 
     def restore(self, data: Data, event: gr.EventData) -> Changes:
         """Go back to the picture, settings and results of an earlier edit."""
         session = data[self._layout.session]
         if session is None:
             return {self._layout.status: complaint("the session has ended")}
-        edit = list(reversed(session.edits))[_index(event, len(session.edits))]
+        edit = list(reversed(session.edits))[index_of(event, len(session.edits))]
         session.photo, session.shown = edit.photo, edit
         form = {part: getattr(edit.settings, name) for name, part in self._layout.form.items()}
         words = words_of(edit.settings.prompt)
@@ -235,8 +246,8 @@ class Actions:
         )
 
     async def _suggested(self, photo: Photo, prompt: str, client: str) -> str | None:
-        image = await photo.read()
-        terms = await self._service.suggest_terms(image, prompt, client=client)
+        self._service.charge(client)
+        terms = await self._service.suggest_terms(await photo.read(), prompt)
         return terms[0].word if terms else None
 
     def _progress(self, photo: Photo, step: Progress, model: str) -> Changes:
@@ -278,20 +289,3 @@ def words_of(prompt: str) -> list[str]:
 
 def _models(settings: Settings) -> list[str]:
     return list(settings.models) or [DEFAULT]
-
-
-def _client(request: gr.Request) -> str:
-    assert request.request is not None  # it is None in Gradio's own tests only
-    return name_of(request.request)
-
-
-def _index(event: gr.EventData, length: int) -> int:
-    """Return the index that an event of the browser names.
-
-    Raises:
-        gr.Error: it is none.
-    """
-    index = event._data.get("index") if isinstance(event._data, dict) else None  # has no public name
-    if not isinstance(index, int) or not 0 <= index < length:
-        raise gr.Error("There is no such picture.", print_exception=False)
-    return index

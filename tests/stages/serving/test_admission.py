@@ -21,31 +21,31 @@ def clock(monkeypatch):
 
 def test_no_more_requests_than_allowed_are_in_flight():
     admission = Admission(Limits(requests=2, per_minute=0))
-    with admission.admit("a"), admission.admit("b"):
+    with admission.admit(), admission.admit():
         assert admission.requests == 2
-        with pytest.raises(BusyError, match="busy with 2 requests"), admission.admit("c"):
+        with pytest.raises(BusyError, match="busy with 2 requests"), admission.admit():
             pass
         with pytest.raises(BusyError):
-            admission.check_open("c")
-    with admission.admit("c"):
+            admission.check_open()
+    with admission.admit():
         assert admission.requests == 1
     assert admission.requests == 0
 
 
 def test_pixels_of_picture_and_results_are_bounded_together():
     admission = Admission(Limits(pixels=100, per_minute=0))
-    with admission.admit("a", pixels=20, images=3):
+    with admission.admit(pixels=20, images=3):
         assert admission.pixels == 80
-        with pytest.raises(BusyError, match="busy with 80 pixels"), admission.admit("b", pixels=11, images=1):
+        with pytest.raises(BusyError, match="busy with 80 pixels"), admission.admit(pixels=11, images=1):
             pass
-        with admission.admit("b", pixels=10, images=1):
+        with admission.admit(pixels=10, images=1):
             assert admission.pixels == 100
     assert admission.pixels == 0
 
 
 def test_a_failed_request_leaves_nothing_behind():
     admission = Admission(Limits(per_minute=0))
-    with pytest.raises(ZeroDivisionError), admission.admit("a", pixels=5, images=5):
+    with pytest.raises(ZeroDivisionError), admission.admit(pixels=5, images=5):
         raise ZeroDivisionError
     assert (admission.requests, admission.pixels) == (0, 0)
 
@@ -67,51 +67,52 @@ def test_a_request_too_large_by_itself_is_refused(request_, message):
 def test_a_client_may_send_its_requests_of_a_minute(clock):
     admission = Admission(Limits(per_minute=60))
     for _ in range(60):
-        with admission.admit("a"):
-            pass
+        admission.charge("a")
     with pytest.raises(BusyError, match="allowed are 60 requests a minute of one client") as refusal:
-        admission.check_open("a")
+        admission.charge("a")
     assert refusal.value.retry_after == pytest.approx(1)
-    admission.check_open("b")
+    admission.charge("b")
     clock[0] += 1
-    with admission.admit("a"):
-        pass
+    admission.charge("a")
     with pytest.raises(BusyError):
-        admission.check_open("a")
+        admission.charge("a")
     clock[0] += 3600
-    assert [admission.check_open("a") for _ in range(61)]  # to look costs nothing
+    for _ in range(60):
+        admission.charge("a")
+    with pytest.raises(BusyError):
+        admission.charge("a")
 
 
 def test_only_so_many_clients_are_remembered(clock, monkeypatch):
     monkeypatch.setattr(admissions, "REMEMBERED", 10)
     admission = Admission(Limits(per_minute=1))
     for client in range(100):
-        with admission.admit(str(client)):
-            pass
+        admission.charge(str(client))
     assert len(admission._allowances) == 10
     with pytest.raises(BusyError):
-        admission.check_open("99")
+        admission.charge("99")
 
 
 def test_the_wait_follows_the_pace_of_the_queue(clock):
     admission = Admission(Limits(requests=4, per_minute=0))
     for _ in range(5):
-        with admission.admit("a"):
+        with admission.admit():
             clock[0] += 3
     with ExitStack() as stack:
         for _ in range(4):
-            stack.enter_context(admission.admit("a"))
+            stack.enter_context(admission.admit())
         with pytest.raises(BusyError) as refusal:
-            admission.check_open("a")
+            admission.check_open()
     assert refusal.value.retry_after == 6  # half of four requests of three seconds
 
 
-def test_closing_waits_for_what_is_at_work():
+@pytest.mark.parametrize("begin", [Admission.admit, Admission.answering])
+def test_closing_waits_for_work_and_answers(begin):
     async def run() -> list[str]:
         admission, events = Admission(), []
 
         async def work() -> None:
-            with admission.admit("a"):
+            with begin(admission):
                 await asyncio.sleep(0.05)
                 events.append("done")
 
@@ -119,7 +120,7 @@ def test_closing_waits_for_what_is_at_work():
         await asyncio.sleep(0)
         await admission.close(60)
         events.append("closed")
-        with pytest.raises(ModelUnavailableError, match="shutting down"), admission.admit("b"):
+        with pytest.raises(ModelUnavailableError, match="shutting down"), admission.admit():
             pass
         await working
         return events
@@ -130,7 +131,7 @@ def test_closing_waits_for_what_is_at_work():
 def test_closing_does_not_wait_for_ever():
     async def run() -> int:
         admission = Admission()
-        with admission.admit("a"):
+        with admission.admit():
             await admission.close(0.01)
             return admission.requests
 

@@ -1,20 +1,25 @@
 """The application as a server: health, limits of bodies, MLflow's form, errors without traces, and the end."""
 
+import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
-from stages.serving import bodies, folder
+from stages.serving import bodies, folder, server
 from stages.serving.admission import Admission, Limits
 from stages.serving.app import make_app
 from stages.serving.models import Models
@@ -87,8 +92,17 @@ def test_beyond_the_bound_clients_are_told_when_to_return(shelf, tmp_path):
 
 
 def test_one_client_may_send_so_many_requests_a_minute(shelf, tmp_path):
-    with served(Models(shelf, tmp_path), Limits(per_minute=2)) as address:
-        assert [edit(address).status_code for _ in range(3)] == [200, 200, 429]
+    with served(Models(shelf, tmp_path), Limits(per_minute=3)) as address:
+        assert httpx.post(f"{address}/v1/images/edits").status_code == 400  # what is refused counts too
+        assert httpx.post(f"{address}/invocations", json={}).status_code == 200
+        assert [edit(address).status_code for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize(("proxies", "statuses"), [("127.0.0.1", [200, 200]), ("10.0.0.1", [200, 429]), ("", [200, 429])])
+def test_clients_behind_a_trusted_proxy_are_told_apart(shelf, tmp_path, monkeypatch, proxies, statuses):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
+    with served(Models(shelf, tmp_path), Limits(per_minute=1)) as address:
+        assert [edit(address, headers={"x-forwarded-for": f"10.0.0.{number}"}).status_code for number in (2, 3)] == statuses
 
 
 def test_a_late_edit_is_504(shelf, tmp_path):
@@ -117,14 +131,16 @@ def test_all_bodies_together_are_bounded(idle, monkeypatch):
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
-def test_a_body_that_stops_coming_is_not_waited_for(address, monkeypatch):
-    monkeypatch.setattr(bodies, "PATIENCE", 0.2)
+def test_a_body_that_takes_too_long_is_not_waited_for(address, monkeypatch):
+    monkeypatch.setattr(bodies, "PATIENCE", 0.5)
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(
             b"POST /v1/images/edits HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
         )
+        while not select.select([connection], [], [], 0.1)[0]:
+            connection.sendall(b"x")  # it trickles in
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
@@ -209,6 +225,27 @@ def test_a_signal_lets_what_runs_finish_and_nothing_else_begin(command, temporar
     assert [answer.status_code for answer in answers] == [200]
     assert not is_running(child)
     assert list(temporary.glob(f"{folder.PREFIX}*")) == []
+
+
+def test_the_end_waits_for_answers_on_their_way(shelf, tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "CLOSING", 0)
+    noise = Image.fromarray(np.random.default_rng(0).integers(256, size=(1500, 2000, 3), dtype=np.uint8))
+    begun, contents = threading.Event(), []
+
+    def read() -> None:
+        """Read the answer late; it is larger than what sockets hold."""
+        files = {"image": png(noise)}
+        with httpx.stream("POST", f"{address}/v1/images/edits", files=files, data={"prompt": "a dog"}, timeout=60) as answer:
+            begun.set()
+            time.sleep(1)
+            contents.append(json.loads(answer.read()))
+
+    with served(Models(shelf, tmp_path)) as address:
+        reader = threading.Thread(target=read)
+        reader.start()
+        begun.wait()
+    reader.join()
+    assert len(contents[0]["data"]) == 1
 
 
 def test_after_a_kill_nothing_is_left_behind(command, temporary):

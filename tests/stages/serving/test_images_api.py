@@ -78,6 +78,7 @@ def test_models_are_listed(client):
         ({"prompt": "late"}, openai.InternalServerError, "too late"),
         ({"extra_body": {"strength": "nan"}}, openai.BadRequestError, "strength = 'nan': must be a finite number"),
         ({"extra_body": {"steps": 1000}}, openai.BadRequestError, "steps = '1000'"),
+        ({"extra_body": {"context": 9}}, openai.BadRequestError, "context = '9': must be a number"),
         ({"extra_body": {"seed": -1}}, openai.BadRequestError, "seed = '-1'"),
         ({"extra_body": {"mask_mode": "given"}}, openai.BadRequestError, "mask_mode = 'given'"),
         ({"extra_body": {"secret\x1b[31m": 1}}, openai.BadRequestError, "secret: no such field"),

@@ -44,7 +44,7 @@ def ask(stand_ins, shared_shelf, loop) -> Callable[..., Any]:
 
 
 async def events_of(service: Service, call: EditCall, model: str = "default") -> list[Progress | Edited]:
-    async with aclosing(service.edit(call, model=model, client="a")) as events:
+    async with aclosing(service.edit(call, model=model)) as events:
         return [event async for event in events]
 
 
@@ -69,6 +69,7 @@ def test_the_model_gets_every_word_and_number(ask):
         mask_mode=MaskMode.GIVEN,
         term="dog",
         source_term="cat",
+        context=2.0,
         seed=2**62,
         strength=0.5,
         guidance_scale=2.0,
@@ -84,6 +85,7 @@ def test_the_model_gets_every_word_and_number(ask):
         "mask_mode": "given",
         "term": "dog",
         "source_term": "cat",
+        "context": 2.0,
         "images": 1,
         "seed": 2**62,
         "strength": 0.5,
@@ -137,7 +139,7 @@ def test_an_edit_that_takes_too_long_is_given_up(ask, shared_shelf):
 
 def test_an_edit_that_nobody_waits_for_is_given_up(ask, shared_shelf):
     async def work(service: Service) -> None:
-        async with aclosing(service.edit(call("endless"), client="a")) as events:
+        async with aclosing(service.edit(call("endless"))) as events:
             await anext(events)
         await settled(lambda: shared_shelf.notes("one") == ["began", "given up"])
 
@@ -148,7 +150,7 @@ def test_no_trace_is_left_of_what_ended(ask):
     async def work(service: Service) -> tuple[int, int]:
         for prompt in ("a dog", "refuse", "fail"):
             await asyncio.gather(events_of(service, call(prompt)), return_exceptions=True)
-        async with aclosing(service.edit(call("endless"), client="a")) as events:
+        async with aclosing(service.edit(call("endless"))) as events:
             await anext(events)
         return service._admission.requests, service._admission.pixels
 
@@ -179,15 +181,15 @@ def test_before_the_model_is_loaded_nothing_is_edited(shelf, tmp_path):
 
 
 def test_a_mask_is_found(ask):
-    found = ask(lambda service: service.find_mask(call(), client="a"))
+    found = ask(lambda service: service.find_mask(call()))
     assert found.found.tobytes() == found.draft.tobytes() == picture().convert("L").tobytes()
 
 
 def test_terms_are_the_nouns_least_shown_first(ask):
-    suggested = ask(lambda service: service.suggest_terms(picture(), "a red dog with a kite", client="a"))
+    suggested = ask(lambda service: service.suggest_terms(picture(), "a red dog with a kite"))
     assert [each.word for each in suggested] == ["kite", "dog"]
     assert [each.probability for each in suggested] == sorted(each.probability for each in suggested)
 
 
 def test_a_prompt_without_nouns_suggests_nothing(ask):
-    assert ask(lambda service: service.suggest_terms(picture(), "very red", client="a")) == []
+    assert ask(lambda service: service.suggest_terms(picture(), "very red")) == []

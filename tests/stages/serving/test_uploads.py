@@ -6,6 +6,7 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from PIL import Image
 
 from stages.core.errors import InputError
 from stages.serving import uploads
+from stages.serving.calls import DeadlineExceededError
 from stages.serving.uploads import decode, decode_alpha_mask, decode_picture
+from tests.support.harness import PATIENCE
 from tests.support.serving import picture
 
 
@@ -120,6 +123,16 @@ def test_a_mask_without_transparent_pixels_is_refused(mask):
 def test_a_mask_is_checked_as_a_picture_is():
     with pytest.raises(InputError, match="mask: more than 50,000,000 pixels"):
         decode_alpha_mask(png_header(60_000, 60_000), "mask")
+
+
+def test_a_picture_does_not_wait_for_the_decoder_for_ever(monkeypatch):
+    monkeypatch.setattr(uploads, "PATIENCE", 0.05)
+    free = Event()
+    busy = uploads._decoder.submit(free.wait, PATIENCE)
+    with pytest.raises(DeadlineExceededError, match=r"not decoded within 0\.05 seconds"):
+        asyncio.run(decode(decode_picture, file_of(picture()), "image"))
+    assert not busy.done()
+    free.set()
 
 
 def test_the_event_loop_goes_on_while_a_picture_is_decoded():

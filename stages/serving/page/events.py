@@ -1,0 +1,23 @@
+"""What an event of the browser says: who sent it, and which picture it names."""
+
+import gradio as gr
+
+from stages.serving.clients import name_of
+
+
+def client_of(request: gr.Request) -> str:
+    """Return whom an event counts for."""
+    assert request.request is not None  # it is None in Gradio's own tests only
+    return name_of(request.request)
+
+
+def index_of(event: gr.EventData, length: int) -> int:
+    """Return the index that an event names.
+
+    Raises:
+        gr.Error: it is none.
+    """
+    index = event._data.get("index") if isinstance(event._data, dict) else None  # has no public name
+    if not isinstance(index, int) or not 0 <= index < length:
+        raise gr.Error("There is no such picture.", print_exception=False)
+    return index
