@@ -23,7 +23,7 @@ def end_driver_by(by: signal.Signals, engine: str) -> None:
         wait_for(lambda: Path("asleep").exists() and Path("out/0.done.json").exists())
         driver.send_signal(by)
     workers = [int(path.name.partition("-")[2]) for path in Path().glob("loaded-*")]
-    assert len(workers) == 2
+    assert workers  # one may have made both shards before the other was ready
     wait_for(lambda: not any(is_alive(pid) for pid in workers))
     assert {"0.out", "0.len", "0.done.json"} <= {path.name for path in Path("out").iterdir()}
     assert not Path("out/1.out").exists()

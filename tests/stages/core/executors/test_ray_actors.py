@@ -14,7 +14,7 @@ import pytest
 from stages.core.errors import InputError
 from stages.core.shards import SERIAL
 from tests.support import ROOT
-from tests.support.drivers import end_driver_by
+from tests.support.drivers import end_driver_by, is_alive
 from tests.support.harness import wait_for
 from tests.support.workers import RAY, outputs, upper_case
 
@@ -67,7 +67,9 @@ class TestCluster:
         working = threading.Thread(target=work)
         working.start()
         wait_for(lambda: len(list(Path().glob("waits-*"))) == 2)
+        actors = [int(path.name.rpartition("-")[2]) for path in Path().glob("waits-*")]
         made.remove_node(second, allow_graceful=False)
+        wait_for(lambda: sum(map(is_alive, actors)) == 1)  # before that, it could still finish its shard
         Path("go").touch()
         working.join()
         assert failed == []
