@@ -1,12 +1,16 @@
 """Three sources, one interface: the same pictures give the same shards, and a missing source is one line."""
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from stages.core import digests
 from stages.core.errors import InputError
+from stages.core.files import file_digest
+from stages.core.paths import DIGESTS
 from stages.corpus import world
 from stages.corpus.drawing import render
 from stages.ingest import ingest
@@ -50,6 +54,41 @@ def test_all_sources_give_the_same_shards():
         written.append(sorted(members, key=repr))
     assert len(written[0]) == 60
     assert written[0] == written[1] == written[2]
+
+
+def _shards() -> dict[str, int]:
+    return {path.name: path.stat().st_ino for path in Path("data/corpus").glob("*.tar")}
+
+
+@pytest.mark.parametrize("source", [{"kind": "folder", "path": "photos"}, {"kind": "webdataset", "path": "*.tar"}])
+def test_an_unchanged_source_is_known_without_its_bytes(source, monkeypatch):
+    _export_world(20)
+    monkeypatch.setattr(digests, "SETTLED", 0.0)
+    read: list[Path] = []
+    monkeypatch.setattr(digests, "file_digest", lambda path: read.append(path) or file_digest(path))
+    ingest(params_for(source))
+    first, shards = len(read), _shards()
+    assert first >= 3
+    ingest(params_for(source))
+    assert len(read) == first
+    shutil.rmtree(DIGESTS)  # as docs/operations.md says
+    ingest(params_for(source))
+    assert len(read) >= 2 * first
+    assert _shards() == shards
+
+
+@pytest.mark.parametrize("kind", ["folder", "webdataset"])
+def test_a_source_that_moves_remakes_nothing(kind):
+    _export_world(20)
+    Path("tars").mkdir()
+    for tar in Path().glob("*.tar"):
+        tar.rename("tars" / tar)
+    before, after = {"folder": ("photos", "moved"), "webdataset": ("tars/*.tar", "moved/*.tar")}[kind]
+    ingest(params_for({"kind": kind, "path": before}))
+    shards = _shards()
+    Path(before.partition("/")[0]).rename("moved")
+    ingest(params_for({"kind": kind, "path": after}))
+    assert _shards() == shards
 
 
 @pytest.mark.parametrize(
