@@ -23,7 +23,7 @@ RETRY_SECONDS = (30, 120, 600, 1800)  # a lock may be held for a whole run, a se
 TRANSIENT = re.compile(
     r"Unable to acquire lock"  # DVC: another of its commands is at work in this project
     r"|is being blocked by"  # DVC: another of its commands reads or writes the same files
-    r"|tracking (server (http\S+: |was not back)|store:(?! database or disk is full))"  # MLflow cannot be reached
+    r"|tracking (server was not back|(server http\S+|store): (?!database or disk is full))"  # MLflow cannot be reached
     r"|the hub did not deliver it: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
 UNDETERMINED = re.compile(r"DVC cannot determine what is needed: .*")  # by `iedit prune`, which has removed nothing

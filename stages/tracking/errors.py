@@ -10,6 +10,7 @@ from requests import RequestException
 
 from stages.core.errors import InputError, first_line
 from stages.core.files import NoRoomError, lack_of_room
+from stages.tracking.full_server import full_server
 
 STORE_ERRORS = (MlflowException, RequestException)  # artifacts go through a server with plain requests
 CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@|(?<=[?&]password=)[^&\s]+")
@@ -23,7 +24,7 @@ def store_errors_in_one_line() -> Iterator[None]:
     """Turn an error of the store within the block, such as a server that went away, into one line.
 
     Raises:
-        NoRoomError: the disk of the SQLite file is full.
+        NoRoomError: the disk of the SQLite file, or of the server, is full.
         InputError: any other error of the store.
     """
     try:
@@ -43,7 +44,7 @@ def is_refused(error: Exception) -> bool:
 
 def store_error(store: str, cause: object) -> InputError | NoRoomError:
     """Return the error to raise when a store fails: the store's name and the first line of the cause."""
-    reason = lack_of_room(cause)
+    reason = lack_of_room(cause) or full_server(cause)
     message = without_credentials(f"{store}: {first_line(cause) if reason is None else reason}")
     return InputError(message) if reason is None else NoRoomError(message)
 

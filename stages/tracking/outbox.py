@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from stages.core.errors import InputError
 from stages.tracking.errors import STORE_ERRORS, is_refused, without_credentials
+from stages.tracking.full_server import full_server
 from stages.tracking.store import without_retries
 
 TIMEOUT = 30  # seconds for one request
@@ -64,7 +65,8 @@ class Outbox:
                 raise  # the request is at fault, or the project's own file
             if self._tried is None:
                 server = without_credentials(mlflow.get_tracking_uri())
-                _print(f"the tracking server is away: {server}; the training continues, and its logs are kept")
+                state = "away" if full_server(error) is None else "full"
+                _print(f"the tracking server is {state}: {server}; the training continues, and its logs are kept")
                 self._pause = RETRY_SECONDS
             else:
                 self._pause = min(2 * self._pause, MAX_RETRY_SECONDS)

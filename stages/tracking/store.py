@@ -15,11 +15,8 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from stages.tracking.errors import is_refused, store_error
-from stages.tracking.location import ARTIFACTS, check_store, own_uri, project, tracking_uri
+from stages.tracking.location import ARTIFACTS, EXPERIMENT, KIND, SHOWS_RUNS, check_store, own_uri, project, tracking_uri
 
-EXPERIMENT = "iedit"
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""The tag of an experiment by which MLflow's first page of it shows runs, and not the traces of a language model."""
 TIMEOUT = 4  # seconds until the first answer: resolving names, connecting, and a server that sends a byte now and then
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # An ImportError means that a database's driver is missing.
@@ -36,7 +33,7 @@ def connect(*, create: bool = True) -> MlflowClient:
 
     Raises:
         InputError: the server does not answer within :data:`TIMEOUT` seconds, or cannot be used.
-        NoRoomError: the disk of the SQLite file is full.
+        NoRoomError: the disk of the SQLite file, or of the server, is full.
     """
     uri = tracking_uri()
     if not create:
@@ -46,7 +43,10 @@ def connect(*, create: bool = True) -> MlflowClient:
             _wait_for_answer(uri)
             mlflow.set_tracking_uri(uri)
             if create:
-                mlflow.set_experiment(experiment_id=ensure_experiment(MlflowClient(), EXPERIMENT))
+                experiment = ensure_experiment(MlflowClient(), EXPERIMENT)
+                mlflow.set_experiment(experiment_id=experiment)
+                # Also so that a store with a full disk is found here, and not after minutes of work.
+                MlflowClient().set_experiment_tag(experiment, KIND, SHOWS_RUNS)
     except CONNECTION_ERRORS as error:
         raise store_error(f"tracking server {uri}{' refuses' if is_refused(error) else ''}", error) from error
     return MlflowClient()
@@ -61,15 +61,12 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+            return str(client.create_experiment(name, artifact_location=location, tags={KIND: SHOWS_RUNS}))
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):  # another process has just created it
                 raise
-            experiment = client.get_experiment_by_name(name)
+        experiment = client.get_experiment_by_name(name)
     assert experiment is not None
-    if not KIND.items() <= experiment.tags.items():
-        for key, value in KIND.items():
-            client.set_experiment_tag(experiment.experiment_id, key, value)
     return str(experiment.experiment_id)
 
 

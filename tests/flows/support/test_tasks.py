@@ -70,6 +70,11 @@ def test_an_absent_mlflow_server_is_transient(monkeypatch):
     assert TRANSIENT.search(str(gone.value))
 
 
+@pytest.mark.parametrize("store", ["store", "server http://127.0.0.1:5000"])
+def test_a_full_disk_is_not_transient(store):
+    assert not TRANSIENT.search(f"tracking {store}: database or disk is full on the server")
+
+
 @pytest.mark.parametrize("status", [401, 404])
 def test_a_refusal_of_mlflow_is_not_transient(status):
     with pytest.raises(InputError, match=r"^tracking store refuses: ") as refused, store_errors_in_one_line():
