@@ -23,7 +23,7 @@ from stages.core.shards import (
     map_shards,
     pass_on_counts,
 )
-from stages.corpus.corpus import Corpus
+from stages.corpus.corpus import Corpus, CorpusRow
 from stages.models.hub import identity
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class _Captioning:
         """
         rows = self.corpus.rows(task.name)
         known = {row["pixels"]: row["caption"] for path in files.previous for row in read_table(path, COLUMNS)}
-        new = [row.key for row in rows if row.pixels not in known]
+        new = [row for row in rows if row.pixels not in known]
         captions = self._captions(new, advance)
         advance(len(rows) - len(new))
         result = ShardResult()
@@ -78,17 +78,18 @@ class _Captioning:
         write_table(files.output, table, COLUMNS)
         return result
 
-    def _captions(self, keys: list[str], advance: Advance) -> Iterator[str]:
+    def _captions(self, rows: list[CorpusRow], advance: Advance) -> Iterator[str]:
         """Yield a caption for each image."""
-        calls = (partial(self._prepare, *batch) for batch in padded_batches(keys, self.config.batch))
+        calls = (partial(self._prepare, *batch) for batch in padded_batches(rows, self.config.batch))
         for pictures, count in call_ahead(calls, BATCHES_AHEAD):
             captions = self.captioner.describe(pictures, self.config.max_tokens)
             advance(count)
             yield from map(one_line, captions[:count])
 
-    def _prepare(self, keys: list[str], count: int) -> tuple["Tensor", int]:
+    def _prepare(self, rows: list[CorpusRow], count: int) -> tuple["Tensor", int]:
         """Return a batch of pictures as BLIP reads them, and how many of them are not padding."""
-        return self.captioner.prepare([self.corpus.image(key) for key in keys]), count
+        pictures = [self.corpus.picture(row) for row in rows[:count]]
+        return self.captioner.prepare(pictures + pictures[-1:] * (len(rows) - count)), count
 
 
 def caption(params: Params) -> None:

@@ -9,12 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.arrays import read_arrays
-from stages.common.parquet import read_table, write_table
+from stages.common.parquet import read_columns, write_columns
 from stages.core.errors import InputError
 from stages.core.files import read_json, value_digest
 from stages.core.params import Params
@@ -37,7 +38,7 @@ from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.corpus.corpus import Corpus
 from stages.pairing import recall
 from stages.pairing.choice import Choice, Chooser
-from stages.pairing.columns import EDIT_COLUMNS, EDITS_TABLE, PAIR_COLUMNS, SCORES
+from stages.pairing.columns import EDITS_TABLE, PAIR_COLUMNS, SCORES
 from stages.pairing.decisions import Decision, Mended, latest_decisions
 from stages.pairing.embedding_worker import embed_shards
 from stages.pairing.embeddings import IMAGES, Pool, divide, images_path, texts_path
@@ -47,6 +48,7 @@ from stages.pairing.recall import RecallWorker
 from stages.pairing.reviewed import Review
 from stages.pairing.split import held_out_rows, smallest_component
 
+TABLE = 500  # images whose pairs are in one table, at least: each table costs files and network batches of its own
 EMBEDDINGS = PAIRS / "embeddings"
 INDEXES = PAIRS / "indexes"
 RECALL = PAIRS / "recall"
@@ -54,7 +56,9 @@ CANDIDATES = PAIRS / "candidates"
 
 
 def retrieve(params: Params) -> None:
-    """Write embeddings, indexes, candidates, and ``data/pairs/NAME.parquet``, the pairs by source shard.
+    """Write embeddings, indexes, candidates, and ``data/pairs/NAME.parquet``, the pairs by source.
+
+    Pairs of small shards share a table; which do depends on the shards' names alone, so that a shard more changes one table.
 
     Raises:
         InputError: an input is missing or damaged, the index cannot be built, or no pair is held out though the evaluation
@@ -70,7 +74,7 @@ def retrieve(params: Params) -> None:
     images = Pool(EMBEDDINGS, tuple((shard, count_samples(images_path(EMBEDDINGS, shard), IMAGES)) for shard in shards))
     choices = _choose(pools, images, params.retrieve.max_uses, review)
     held_out = _hold_out(choices, images, params)
-    counts = _write_pairs(choices, held_out, images)
+    counts = _write_pairs(choices, held_out, images, together=max(1, TABLE // params.ingest.shard_size))
     counts.done, counts.reused = counts.done + counts.reused, 0
     counts.shards_done, counts.shards_reused = embedding.shards_done, embedding.shards_reused
     counts.figures = _recall_of(pools)
@@ -195,33 +199,33 @@ def _hold_out(chosen: Sequence[_ShardPairs], images: Pool, params: Params) -> li
     return np.split(held_out, np.cumsum([len(each.sources) for each in chosen])[:-1])
 
 
-def _write_pairs(chosen: Sequence[_ShardPairs], held_out: Sequence[NDArray[np.bool_]], images: Pool) -> StageCounts:
-    """Write a table of pairs for each shard of edits; only tables that change are written again."""
+def _write_pairs(
+    chosen: Sequence[_ShardPairs], held_out: Sequence[NDArray[np.bool_]], images: Pool, together: int
+) -> StageCounts:
+    """Write a table of pairs for about ``together`` shards of edits each; only tables that change are written again."""
     pairs = {each.shard: (each, aside) for each, aside in zip(chosen, held_out, strict=True)}
+    groups = {group[0]: group for group in divide(list(pairs), together)}
 
     def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG001
-        each, aside = pairs[task.name]
-        edits = read_table(task.inputs[0], EDITS_TABLE)
-        scores = read_candidates(task.inputs[1]).scores[each.choice.picks].tolist()
-        rows = [
-            {"key": edits[edit]["key"], "target_key": target, "split": "heldout" if is_aside else "training"}
-            | {name: edits[edit][name] for name in EDIT_COLUMNS}
-            | dict(zip(SCORES, cosines, strict=True))
-            for edit, target, is_aside, cosines in zip(each.choice.edits, images.keys(each.targets), aside, scores, strict=True)
-        ]
-        for place, mended in each.mended.items():
-            rows[place] |= mended.model_dump()
-        write_table(files.output, rows, PAIR_COLUMNS)
-        return ShardResult(done=len(rows), dropped=each.choice.dropped)
+        result = ShardResult()
+        columns: dict[str, list[Any]] = {name: [] for name in PAIR_COLUMNS}
+        for shard in groups[task.name]:
+            each, aside = pairs[shard]
+            for name, values in _columns(each, aside, images).items():
+                columns[name] += values
+            result.done += len(aside)
+            result.dropped += each.choice.dropped
+        write_columns(files.output, columns, PAIR_COLUMNS)
+        return result
 
     tasks = [
         ShardTask(
-            name=shard,
-            inputs=(EDITS / f"{shard}.parquet", CANDIDATES / f"{shard}{SUFFIX}"),
+            name=name,
+            inputs=tuple(path for shard in group for path in (EDITS / f"{shard}.parquet", CANDIDATES / f"{shard}{SUFFIX}")),
             samples=0,
-            settings={"chosen": each.digest(images), "held out": value_digest(aside.tolist())},
+            settings={"chosen": [[each.digest(images), aside.tolist()] for each, aside in map(pairs.__getitem__, group)]},
         )
-        for shard, (each, aside) in pairs.items()
+        for name, group in groups.items()
     ]
     return map_shards(
         stage="retrieve",
@@ -232,6 +236,19 @@ def _write_pairs(chosen: Sequence[_ShardPairs], held_out: Sequence[NDArray[np.bo
         worker=InProcess(work),
         execution=SERIAL,
     )
+
+
+def _columns(each: _ShardPairs, aside: NDArray[np.bool_], images: Pool) -> dict[str, list[Any]]:
+    """Return the pairs of a shard of edits, by the columns of the table of pairs."""
+    edits = read_columns(EDITS / f"{each.shard}.parquet", EDITS_TABLE).take(each.choice.edits)
+    columns = {name: edits[name].to_pylist() for name in EDITS_TABLE}
+    for place, mended in each.mended.items():
+        for name, text in mended.model_dump().items():
+            columns[name][place] = text
+    columns["target_key"] = images.keys(each.targets)
+    columns["split"] = ["heldout" if is_aside else "training" for is_aside in aside]
+    scores = read_candidates(CANDIDATES / f"{each.shard}{SUFFIX}").scores[each.choice.picks]
+    return columns | dict(zip(SCORES, scores.T.tolist(), strict=True))
 
 
 def _report_unseen(decisions: Sequence[Decision]) -> None:

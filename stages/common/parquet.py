@@ -25,6 +25,18 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Mapping[str
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
 
 
+def write_columns(path: Path, values: Mapping[str, Any], columns: Mapping[str, str]) -> None:
+    """Write columns as :func:`write_table` writes rows, without a Python object for each row.
+
+    Args:
+        path: the file to write.
+        values: column → its values, as a list or an Arrow array, all of one length.
+        columns: column → pyarrow's name of its type, in the order to keep.
+    """
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
+    pq.write_table(pa.table({name: values[name] for name in columns}, schema=schema), path, compression="zstd")
+
+
 def read_columns(path: Path, columns: Mapping[str, str]) -> pa.Table:
     """Return the given columns of a Parquet file as an Arrow table.
 
@@ -33,7 +45,7 @@ def read_columns(path: Path, columns: Mapping[str, str]) -> pa.Table:
         columns: column → pyarrow's name of its type, as for :func:`write_table`.
 
     Raises:
-        InputError: the file is not Parquet, or a column is missing, has another type, or has an empty cell.
+        InputError: the file is not Parquet or damaged, or a column is missing, has another type, or has an empty cell.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -45,6 +57,7 @@ def read_columns(path: Path, columns: Mapping[str, str]) -> pa.Table:
                 if found != pa.type_for_alias(kind):
                     raise InputError(f"{path}: column {name} is {found}, must be {kind}")
             table = file.read(columns=list(columns))
+        table.validate(full=True)  # that texts are UTF-8, too
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     empty = next((name for name in columns if table[name].null_count), None)
@@ -59,10 +72,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
     Raises:
         InputError: see :func:`read_columns`.
     """
-    try:
-        rows: list[dict[str, Any]] = read_columns(path, columns).to_pylist()
-    except UnicodeDecodeError as error:
-        raise _damaged(path, error) from error
+    rows: list[dict[str, Any]] = read_columns(path, columns).to_pylist()
     return rows
 
 

@@ -5,10 +5,13 @@ A :class:`Corpus` holds the folder's path only, so it travels to worker processe
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache, partial
+from itertools import groupby
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 import numpy as np
@@ -27,7 +30,7 @@ from stages.corpus.parts import MAX_BYTES, SAFE_NAME, printable
 from stages.corpus.shard import INDEX_COLUMNS, PLACE_DIGITS, shard_of
 
 AHEAD = 64  # pictures decoded before they are asked for
-INDEXES, TARS = 32, 64  # kept open in each process
+INDEXED, TARS = 400_000, 256  # rows of indexes and open tars that each process keeps; a row takes some 300 bytes
 
 Version = tuple[int, int, int]  # of a file: it changes when the file is replaced
 
@@ -39,18 +42,39 @@ class CorpusRow:
     key: str
     pixels: str  # digest of the pixels, in hex: equal digests mean equal pictures
     alt_text: str
-    origin: dict[str, Any]  # ``name`` in the source, and what else the source records
+    facts: str  # ``origin`` as JSON
     width: int  # pixels
     height: int
+    offset: int  # of the picture's first byte in the tar
+    length: int  # of the picture, bytes
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """``name`` in the source, and what else the source records."""
+        origin: dict[str, Any] = json.loads(self.facts)
+        return origin
+
+
+COLUMN_OF = {field.name: field.name for field in fields(CorpusRow)} | {"facts": "origin"}
+"""Field of a row → column of the index."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Index:
     """The index of one shard, without a Python object for each row."""
 
-    table: pa.Table
+    columns: Mapping[str, pa.Array]  # field of a row → its values
     places: NDArray[np.int64]  # (n,): the digits at the end of the keys, rising
-    spans: NDArray[np.int64]  # (n, 2): offset and length of the pictures in the tar
+
+    def row(self, place: int) -> CorpusRow:
+        """Return the row at a place among the n."""
+        return CorpusRow(**{name: column[place].as_py() for name, column in self.columns.items()})
+
+    def find(self, key: str) -> CorpusRow | None:
+        """Return the row of a key, or None if the shard does not have it."""
+        place = int(np.searchsorted(self.places, int(key[-PLACE_DIGITS:])))
+        is_found = place < len(self.places) and self.columns["key"][place].as_py() == key
+        return self.row(place) if is_found else None
 
 
 class Corpus:
@@ -73,34 +97,45 @@ class Corpus:
     def rows(self, shard: str) -> list[CorpusRow]:
         """Return the rows of a shard in order, duplicates left out."""
         left_out = read_duplicates(self.folder, shard)
-        table = self._index(shard).table
-        return [_row(record) for record in table.to_pylist() if record["key"] not in left_out]
+        index = self._index(shard)
+        rows = map(index.row, range(len(index.places)))
+        return [row for row in rows if row.key not in left_out]
 
     def row(self, key: str) -> CorpusRow:
         """Return the row of a picture."""
-        index, place = self._find(key)
-        return _row(index.table.slice(place, 1).to_pylist()[0])
+        return self.rows_of([key])[0]
+
+    def rows_of(self, keys: Sequence[str]) -> list[CorpusRow]:
+        """Return the rows of pictures of any shards; each shard's index is looked up once."""
+        found: dict[str, CorpusRow] = {}
+        for shard, group in groupby(sorted(set(keys), key=shard_of), shard_of):
+            has_index = SAFE_NAME.fullmatch(shard) and self._index_path(shard).is_file()
+            index = self._index(shard) if has_index else None
+            for key in group:
+                row = index.find(key) if index is not None and key[-PLACE_DIGITS:].isdecimal() else None
+                if row is None:
+                    raise InputError(f"the corpus has no image {printable(key)!r}; run the stages from ingest on")
+                found[key] = row
+        return [found[key] for key in keys]
 
     def image(self, key: str) -> Image.Image:
         """Return the RGB picture of ``key``."""
-        index, place = self._find(key)
-        offset, length = (int(value) for value in index.spans[place])
-        size = tuple(index.table[side][place].as_py() for side in ("width", "height"))
-        path = self._tar(shard_of(key))
+        return self.picture(self.row(key))
+
+    def picture(self, row: CorpusRow) -> Image.Image:
+        """Return the RGB picture of a row."""
+        path = self._tar(shard_of(row.key))
         try:
-            data = os.pread(_open_tar(path, _version_of(path)).fileno(), min(length, MAX_BYTES), offset)
-            return decode_stored(data, size)
+            tar = _open_tar(path, _version_of(path))
+            data = os.pread(tar.fileno(), min(row.length, MAX_BYTES), row.offset)
+            return decode_stored(data, (row.width, row.height))
         except (Refused, OSError, ValueError) as error:
-            raise InputError(f"{path}: sample {printable(key)}: {printable(error)}; run the stage ingest") from error
+            raise InputError(f"{path}: sample {printable(row.key)}: {printable(error)}; run the stage ingest") from error
 
     def images(self, shard: str) -> Iterator[tuple[CorpusRow, Image.Image]]:
         """Yield rows with their pictures in order, duplicates left out; a thread decodes ahead."""
         rows = self.rows(shard)
-        yield from zip(rows, self.read_ahead([row.key for row in rows]), strict=True)
-
-    def read_ahead(self, keys: Iterable[str]) -> Iterator[Image.Image]:
-        """Yield the pictures of ``keys`` in order; a thread decodes ahead."""
-        return call_ahead((partial(self.image, key) for key in keys), AHEAD)
+        yield from zip(rows, call_ahead((partial(self.picture, row) for row in rows), AHEAD), strict=True)
 
     def _tar(self, shard: str) -> Path:
         return self.folder / f"{shard}.tar"
@@ -109,18 +144,7 @@ class Corpus:
         return self.folder / f"{shard}.parquet"
 
     def _index(self, shard: str) -> _Index:
-        path = self._index_path(shard)
-        return _read_index(path, _version_of(path))
-
-    def _find(self, key: str) -> tuple[_Index, int]:
-        """Return the index that holds ``key``, and its row there."""
-        shard, digits = shard_of(key), key[-PLACE_DIGITS:]
-        if SAFE_NAME.fullmatch(shard) and digits.isdecimal() and self._index_path(shard).is_file():
-            index = self._index(shard)
-            row = int(np.searchsorted(index.places, int(digits)))
-            if row < len(index.places) and index.table["key"][row].as_py() == key:
-                return index, row
-        raise InputError(f"the corpus has no image {printable(key)!r}; run the stages from ingest on")
+        return _indexes.get(self._index_path(shard))
 
 
 def _version_of(path: Path) -> Version:
@@ -137,25 +161,36 @@ def _open_tar(path: Path, _version: Version) -> IO[bytes]:
     return path.open("rb")
 
 
-@lru_cache(maxsize=INDEXES)
-def _read_index(path: Path, _version: Version) -> _Index:
+class _Indexes:
+    """The indexes that were used last, of at most INDEXED rows together; for several threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Path, Version], _Index] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, path: Path) -> _Index:
+        """Return an index, as the file is now."""
+        name = path, _version_of(path)
+        with self._lock:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+            else:
+                self._kept[name] = _read_index(path)
+                while len(self._kept) > 1 and sum(len(each.places) for each in self._kept.values()) > INDEXED:
+                    self._kept.popitem(last=False)
+            return self._kept[name]
+
+
+_indexes = _Indexes()
+
+
+def _read_index(path: Path) -> _Index:
     table = read_columns(path, INDEX_COLUMNS)
-    digits = [key[-PLACE_DIGITS:] for key in table["key"].to_pylist()]
-    spans = np.column_stack([table["offset"].to_numpy(), table["length"].to_numpy()])
-    if not all(digit.isdecimal() for digit in digits):
+    keys = table["key"].to_pylist()
+    if not all(key[-PLACE_DIGITS:].isdecimal() for key in keys):
         raise InputError(f"{path}: damaged: a key does not end in {PLACE_DIGITS} digits; run the stage ingest")
-    places = np.array([int(digit) for digit in digits], np.int64)
+    places = np.array([int(key[-PLACE_DIGITS:]) for key in keys], np.int64)
+    spans = np.column_stack([table["offset"].to_numpy(), table["length"].to_numpy()])
     if (np.diff(places) <= 0).any() or (spans < 0).any():
         raise InputError(f"{path}: damaged: keys out of order, or a negative offset; run the stage ingest")
-    return _Index(table=table, places=places, spans=spans)
-
-
-def _row(record: dict[str, Any]) -> CorpusRow:
-    return CorpusRow(
-        key=record["key"],
-        pixels=record["pixels"],
-        alt_text=record["alt_text"],
-        origin=json.loads(record["origin"]),
-        width=record["width"],
-        height=record["height"],
-    )
+    return _Index(columns={field: table[column].combine_chunks() for field, column in COLUMN_OF.items()}, places=places)

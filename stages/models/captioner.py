@@ -11,6 +11,7 @@ from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from stages.core.params import ModelName
 from stages.models.loading import WEIGHTS, check_vocabulary, complete, frozen, loading
+from stages.models.processing import process
 from stages.models.tensors import device
 
 transformers.utils.logging.disable_progress_bar()
@@ -29,7 +30,7 @@ class Captioner:
 
     def prepare(self, images: Sequence[Image.Image]) -> Tensor:
         """Return n RGB images as BLIP reads them, (n, 3, side, side), on the CPU; it may run beside the model."""
-        return self.processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return process(self.processor.image_processor, images)
 
     @torch.no_grad()
     def describe(self, pictures: Tensor, max_tokens: int) -> list[str]:

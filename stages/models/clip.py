@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import open_clip
@@ -12,7 +13,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from stages.core.params import ModelName
 from stages.models.loading import check_vocabulary, frozen, loading
-from stages.models.tensors import device, to_tensor
+from stages.models.tensors import device, from_bytes, stacked
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,28 @@ class Clip:
         features = self.model.encode_image(transforms.normalize(pictures, list(self.mean), list(self.std)))
         return nn.functional.normalize(features.float(), dim=-1)
 
-    @property
+    @cached_property
     def width(self) -> int:
         """The length d of an embedding."""
-        return int(self.model.encode_text(self.tokenizer([""]).to(device())).shape[1])
+        return int(self.embed_texts([""]).shape[1])
 
-    @torch.no_grad()
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Return embeddings (n, d) of RGB images of one size."""
-        return self.embed_pictures(to_tensor(images))
+        return self.embed_bytes(stacked(images))
 
     @torch.no_grad()
+    def embed_bytes(self, pixels: Tensor) -> Tensor:
+        """Return embeddings (n, d) of pictures of bytes, (n, h, w, 3), see :func:`stages.models.tensors.stacked`."""
+        return self.embed_pictures(from_bytes(pixels))
+
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return embeddings (n, d) of texts; tokens beyond the model's context are cut off."""
-        features = self.model.encode_text(self.tokenizer(list(texts)).to(device()))
-        return nn.functional.normalize(features.float(), dim=-1)
+        return self.embed_tokens(self.tokenizer(list(texts)))
+
+    @torch.no_grad()
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """Return embeddings (n, d) of texts that the tokenizer has read."""
+        return nn.functional.normalize(self.model.encode_text(tokens.to(device())).float(), dim=-1)
 
 
 def load_clip(model: ModelName) -> Clip:

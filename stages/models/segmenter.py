@@ -13,6 +13,7 @@ from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from stages.core.params import ModelName
 from stages.models.loading import WEIGHTS, check_vocabulary, complete, frozen, loading
+from stages.models.processing import process
 from stages.models.prompts import unread
 from stages.models.tensors import device
 
@@ -41,8 +42,7 @@ class Segmenter:
         context = self.model.config.text_config.max_position_embeddings
         options = {"padding": "max_length", "truncation": True, "max_length": context, "return_tensors": "pt"}
         text = self.processor.tokenizer(list(prompts), **options)
-        pixels = self.processor.image_processor(list(images), return_tensors="pt")
-        return {**text, **pixels}
+        return {**text, "pixel_values": process(self.processor.image_processor, images)}
 
     @torch.no_grad()
     def predict(self, inputs: Inputs, size: tuple[int, int]) -> Tensor:

@@ -13,9 +13,19 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def stacked(images: Sequence[Image.Image]) -> Tensor:
+    """Return n RGB images of one size as bytes, (n, height, width, 3), on the CPU."""
+    return torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+
+
+def from_bytes(pixels: Tensor) -> Tensor:
+    """Return pictures (n, height, width, 3) of bytes as a float tensor (n, 3, height, width) in [0, 1] on the device."""
+    return pixels.to(device()).permute(0, 3, 1, 2).float() / 255
+
+
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     """Return n RGB images of one size as a float tensor (n, 3, height, width) in [0, 1] on the device."""
-    return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float().to(device()) / 255
+    return from_bytes(stacked(images))
 
 
 def mask_to_tensor(masks: Sequence[Image.Image]) -> Tensor:

@@ -4,18 +4,20 @@ An image that stays the same keeps its embedding, known by the digest of its pix
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from stages.common.ahead import call_ahead
 from stages.common.arrays import map_arrays
 from stages.common.batches import padded_batches
-from stages.common.parquet import read_table
+from stages.common.parquet import read_columns
 from stages.core.errors import InputError
 from stages.core.params import Execution, Retrieve
 from stages.core.provenance import source_digest
@@ -30,7 +32,7 @@ from stages.core.shards import (
     list_shards,
     map_shards,
 )
-from stages.corpus.corpus import Corpus
+from stages.corpus.corpus import Corpus, CorpusRow
 from stages.pairing.columns import EDITS_TABLE, TEXT_COLUMNS
 from stages.pairing.embeddings import IMAGES, TEXTS
 
@@ -39,8 +41,11 @@ if TYPE_CHECKING:
 
     from stages.models.clip import Clip
 
+Item = TypeVar("Item")
 Arrays = Mapping[str, NDArray[Any]]
 Halves = NDArray[np.float16]  # (n, d), rows of unit length
+
+BATCHES_AHEAD = 2  # are prepared while the model is busy
 
 
 def embed_shards(config: Retrieve, corpus: Corpus, edits: Path, folder: Path, execution: Execution) -> StageCounts:
@@ -90,38 +95,52 @@ class _Embedding:
         keys = [row.key for row in rows]
 
         def embed_images(places: Sequence[int]) -> Halves:
-            return self._in_batches(self.corpus.read_ahead([keys[place] for place in places]), self.clip.embed_images, advance)
+            return self._in_batches([rows[place] for place in places], self._read, self.clip.embed_bytes, advance)
 
         pixels = _as_rows([bytes.fromhex(row.pixels) for row in rows], 32)
         images, reused = _embed(pixels, images_before, embed_images)
         names = _as_rows([key.encode() for key in keys], max((len(key.encode()) for key in keys), default=1))
         save_file({"keys": names, "digests": pixels, "embeddings": images}, files.outputs[0])
 
-        edits = read_table(task.inputs[-1], EDITS_TABLE)
-        texts = sorted({edit[column] for edit in edits for column in TEXT_COLUMNS})
+        edits = read_columns(task.inputs[-1], EDITS_TABLE)
+        texts_of = {column: edits[column].to_pylist() for column in TEXT_COLUMNS}
+        texts = sorted(set().union(*texts_of.values()))
         words = _as_rows([hashlib.sha256(text.encode()).digest() for text in texts], 32)
 
         def embed_texts(places: Sequence[int]) -> Halves:
-            return self._in_batches([texts[place] for place in places], self.clip.embed_texts)
+            return self._in_batches([texts[place] for place in places], self.clip.tokenizer, self.clip.embed_tokens)
 
         embeddings, _ = _embed(words, texts_before, embed_texts)
         row_of = {text: row for row, text in enumerate(texts)}
         columns = {
-            name: np.array([row_of[edit[column]] for edit in edits], np.int64)
+            name: np.array([row_of[text] for text in texts_of[column]], np.int64)
             for name, column in zip(("captions", "prompts"), TEXT_COLUMNS, strict=True)
         }
-        columns["sources"] = _rows_of_sources(edits, keys, task.inputs[-1])
+        columns["sources"] = _rows_of_sources(edits["key"].to_pylist(), keys, task.inputs[-1])
         save_file({**columns, "digests": words, "embeddings": embeddings}, files.outputs[1])
         return ShardResult(done=len(keys), reused=reused)
 
     def _in_batches(
-        self, items: Iterable[Any], embed: Callable[[list[Any]], "Tensor"], advance: Advance = lambda _: None
+        self,
+        items: Sequence[Item],
+        prepare: Callable[[list[Item]], "Tensor"],
+        embed: Callable[["Tensor"], "Tensor"],
+        advance: Advance = lambda _: None,
     ) -> Halves:
+        """Return the embedding of each item; a thread prepares the next batches while the model works."""
+        batches = list(padded_batches(items, self.batch))
         parts = [np.zeros((0, self.clip.width), np.float16)]
-        for batch, count in padded_batches(items, self.batch):
-            parts.append(embed(batch)[:count].half().cpu().numpy())
+        prepared = call_ahead((partial(prepare, batch) for batch, _ in batches), BATCHES_AHEAD)
+        for inputs, (_, count) in zip(prepared, batches, strict=True):
+            parts.append(embed(inputs)[:count].half().cpu().numpy())
             advance(count)
         return np.concatenate(parts)
+
+    def _read(self, rows: list[CorpusRow]) -> "Tensor":
+        """Return the pictures of some rows as bytes, (n, h, w, 3)."""
+        from stages.models.tensors import stacked
+
+        return stacked([self.corpus.picture(row) for row in rows])
 
 
 def _embed(digests: NDArray[np.uint8], before: Arrays, make: Callable[[Sequence[int]], Halves]) -> tuple[Halves, int]:
@@ -147,10 +166,10 @@ def _as_rows(items: Sequence[bytes], length: int) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(item.ljust(length, b"\0") for item in items), np.uint8).reshape(-1, length)
 
 
-def _rows_of_sources(edits: Sequence[Mapping[str, str]], keys: Sequence[str], table: Path) -> NDArray[np.int64]:
-    """Return for each edit the row of its image among ``keys``."""
+def _rows_of_sources(sources: Sequence[str], keys: Sequence[str], table: Path) -> NDArray[np.int64]:
+    """Return for each edit, known by the key of its source, the row of its image among ``keys``."""
     row_of = {key: row for row, key in enumerate(keys)}
-    stranger = next((edit["key"] for edit in edits if edit["key"] not in row_of), None)
+    stranger = next((key for key in sources if key not in row_of), None)
     if stranger is not None:
         raise InputError(f"{table}: no image of the corpus has the key {stranger!r}; run the stages from ingest on")
-    return np.array([row_of[edit["key"]] for edit in edits], np.int64)
+    return np.array([row_of[key] for key in sources], np.int64)

@@ -103,7 +103,7 @@ def _table_of(keys: Numbers, starts: Numbers) -> np.ndarray:
 
 
 def _digest(row: CorpusRow) -> bytes:
-    text = "\0".join([row.pixels, row.alt_text, str(row.origin)])
+    text = f"{row.pixels}\0{row.alt_text}\0{row.facts}"
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=WIDTH).digest()
 
 

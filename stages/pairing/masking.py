@@ -2,20 +2,22 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from stages.common.ahead import call_ahead
 from stages.common.batches import padded_batches
-from stages.common.parquet import read_table, write_table
+from stages.common.parquet import read_columns, write_columns
 from stages.core.params import Segment
 from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
-from stages.corpus.corpus import Corpus
+from stages.corpus.corpus import Corpus, CorpusRow
 from stages.pairing.columns import PAIR_COLUMNS
 from stages.pairing.rendered import render_target
 from stages.pairing.training_set import ROW_COLUMNS, pack_mask
@@ -27,12 +29,23 @@ MASKED_COLUMNS = {"split": "string", **ROW_COLUMNS}
 """The table that :class:`MaskingWorker` writes: every pair that has a target, with its masks, whatever they are like."""
 
 SIDES = ("source", "target")
+PARTS = ("pixels", "diff", "mask", "mask_area")  # columns of each side: what a mask is made of, and the mask
 NO_TARGET = "no true target"
 
-Record = dict[str, Any]  # a row of a table
 Query = tuple[str, str]  # digest of a picture's pixels, and the phrase to look for in it
-Mask = dict[str, Any]  # ``mask``, packed, and ``mask_area``
+Mask = tuple[bytes, float]  # packed, and its area
+Open = Callable[[], Image.Image]
 Prepared = tuple[list[Query], tuple[int, int], "Inputs"]  # queries, height and width of their pictures, the network's inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The target of a pair."""
+
+    pixels: str  # digest
+    alt_text: str
+    png: bytes  # a true target; empty if the target is a picture of the corpus
+    open: Open
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,58 +72,61 @@ class _Masking:
 
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write the masked pairs of ``task.inputs[0]``, a table of pairs; those without a true target are dropped."""
-        pairs = read_table(task.inputs[0], PAIR_COLUMNS)
-        records = [record for record in map(self._find_target, pairs) if record is not None]
+        pairs = read_columns(task.inputs[0], PAIR_COLUMNS)
+        sources, targets = self._find_pictures(pairs)
+        places = [place for place, target in enumerate(targets) if target is not None]
+        kept = pairs.take(np.array(places, np.int64))
+        sources, found = [sources[place] for place in places], [target for target in targets if target is not None]
+        queries = {
+            "source": list(zip((row.pixels for row in sources), kept["source_diff"].to_pylist(), strict=True)),
+            "target": list(zip((target.pixels for target in found), kept["target_diff"].to_pylist(), strict=True)),
+        }
+        pictures: dict[Query, Open] = {}
+        for row, target, source_query, target_query in zip(sources, found, *queries.values(), strict=True):
+            pictures |= {source_query: partial(self.worker.corpus.picture, row), target_query: target.open}
         known = _known_masks(files.previous[0]) if files.previous else {}
-        changed = [record for record in records if not all(query in known for query in _queries(record))]
-        advance(len(pairs) - len(changed))
-        masks = known | dict(self._make_masks(self._pictures(changed, known), advance))
-        for record in records:
-            for side, query in zip(SIDES, _queries(record), strict=True):
-                record |= {f"{side}_{name}": value for name, value in masks[query].items()}
-        write_table(files.output, records, MASKED_COLUMNS)
-        result = ShardResult(done=len(records), reused=len(records) - len(changed))
-        if len(records) < len(pairs):
-            result.dropped[NO_TARGET] = len(pairs) - len(records)
+        is_known = [all(query in known for query in pair) for pair in zip(*queries.values(), strict=True)]
+        advance(len(targets) - len(places) + sum(is_known))
+        missing = {query: picture for query, picture in pictures.items() if query not in known}
+        masks = known | dict(self._make_masks(missing, advance))
+        _write(files.output, kept, sources, found, {side: [masks[query] for query in each] for side, each in queries.items()})
+        result = ShardResult(done=len(places), reused=sum(is_known))
+        if len(places) < len(targets):
+            result.dropped[NO_TARGET] = len(targets) - len(places)
         return result
 
-    def _find_target(self, pair: Record) -> Record | None:
-        """Return a pair with what the corpus knows of its images, masks left out; None if it has no true target."""
-        source = self.worker.corpus.row(pair["key"])
-        record = pair | {"source_pixels": source.pixels, "width": source.width, "height": source.height}
-        if self.worker.config.targets == "retrieved":
-            target = self.worker.corpus.row(pair["target_key"])
-            return record | {"target_pixels": target.pixels, "target_alt_text": target.alt_text, "target_png": b""}
+    def _find_pictures(self, pairs: pa.Table) -> tuple[list[CorpusRow], list[Target | None]]:
+        """Return the source and the target of every pair; a pair that has no true target gets None."""
+        corpus = self.worker.corpus
+        sources = corpus.rows_of(pairs["key"].to_pylist())
+        if self.worker.config.targets == "rendered":
+            return sources, [self._render(*each) for each in zip(sources, pairs.to_pylist(), strict=True)]
+        rows = corpus.rows_of(pairs["target_key"].to_pylist())
+        return sources, [
+            Target(pixels=row.pixels, alt_text=row.alt_text, png=b"", open=partial(corpus.picture, row)) for row in rows
+        ]
+
+    def _render(self, source: CorpusRow, pair: Mapping[str, Any]) -> Target | None:
+        """Return the true target of a pair."""
         rendered = render_target(source.origin, pair, self.worker.seed, self.worker.size)
         if rendered is None:
             return None
         picture, alt_text = rendered
+        png = _png(picture)
         pixels = hashlib.sha256(picture.tobytes()).hexdigest()
-        return record | {"target_pixels": pixels, "target_alt_text": alt_text, "target_png": _png(picture)}
+        return Target(pixels=pixels, alt_text=alt_text, png=png, open=partial(_open_png, png))
 
-    def _pictures(self, records: list[Record], known: Mapping[Query, Mask]) -> dict[Query, Callable[[], Image.Image]]:
-        """Return how to open the picture of every query that no mask is known for."""
-        pictures: dict[Query, Callable[[], Image.Image]] = {}
-        for record in records:
-            source, target = _queries(record)
-            pictures[source] = partial(self.worker.corpus.image, record["key"])
-            png = record["target_png"]
-            pictures[target] = partial(_open_png, png) if png else partial(self.worker.corpus.image, record["target_key"])
-        return {query: picture for query, picture in pictures.items() if query not in known}
-
-    def _make_masks(
-        self, pictures: Mapping[Query, Callable[[], Image.Image]], advance: Advance
-    ) -> Iterator[tuple[Query, Mask]]:
+    def _make_masks(self, pictures: Mapping[Query, Open], advance: Advance) -> Iterator[tuple[Query, Mask]]:
         """Yield a mask for every query; a thread decodes and prepares the next pictures while the network works."""
         batches = padded_batches(pictures.items(), self.worker.config.batch)
         for queries, size, inputs in call_ahead((partial(self._prepare, *batch) for batch in batches), ahead=2):
             probabilities = self.segmenter.predict(inputs, size)[: len(queries), 0]
             found = (probabilities >= self.worker.config.threshold).cpu().numpy()
             for query, mask in zip(queries, found, strict=True):
-                yield query, {"mask": pack_mask(mask), "mask_area": float(mask.mean())}
+                yield query, (pack_mask(mask), float(mask.mean()))
             advance(len(queries) // len(SIDES))
 
-    def _prepare(self, batch: list[tuple[Query, Callable[[], Image.Image]]], count: int) -> Prepared:
+    def _prepare(self, batch: list[tuple[Query, Open]], count: int) -> Prepared:
         """Return what the network reads of a batch, of which the items after ``count`` fill it up."""
         pictures = [open_picture() for _, open_picture in batch[:count]]
         pictures += pictures[-1:] * (len(batch) - count)
@@ -119,19 +135,33 @@ class _Masking:
         return queries[:count], (pictures[0].height, pictures[0].width), inputs
 
 
-def _queries(record: Record) -> tuple[Query, Query]:
-    """Return what the masks of source and target are made from."""
-    source, target = ((record[f"{side}_pixels"], record[f"{side}_diff"]) for side in SIDES)
-    return source, target
+def _write(
+    path: Path, pairs: pa.Table, sources: Sequence[CorpusRow], targets: Sequence[Target], masks: Mapping[str, Sequence[Mask]]
+) -> None:
+    """Write a table of masked pairs, by columns."""
+    columns = {name: pairs[name] for name in PAIR_COLUMNS}
+    columns |= {
+        "target_alt_text": [target.alt_text for target in targets],
+        "source_pixels": [row.pixels for row in sources],
+        "target_pixels": [target.pixels for target in targets],
+        "width": [row.width for row in sources],
+        "height": [row.height for row in sources],
+        "target_png": [target.png for target in targets],
+    }
+    for side, each in masks.items():
+        columns |= {f"{side}_mask": [mask for mask, _ in each], f"{side}_mask_area": [area for _, area in each]}
+    write_columns(path, columns, MASKED_COLUMNS)
 
 
 def _known_masks(table: Path) -> dict[Query, Mask]:
     """Return the masks in a table that :class:`MaskingWorker` has written."""
-    return {
-        query: {name: record[f"{side}_{name}"] for name in ("mask", "mask_area")}
-        for record in read_table(table, MASKED_COLUMNS)
-        for side, query in zip(SIDES, _queries(record), strict=True)
-    }
+    columns = {name: MASKED_COLUMNS[name] for side in SIDES for name in (f"{side}_{part}" for part in PARTS)}
+    found = read_columns(table, columns)
+    known: dict[Query, Mask] = {}
+    for side in SIDES:
+        pixels, phrases, masks, areas = (found[f"{side}_{part}"].to_pylist() for part in PARTS)
+        known |= zip(zip(pixels, phrases, strict=True), zip(masks, areas, strict=True), strict=True)
+    return known
 
 
 def _png(picture: Image.Image) -> bytes:

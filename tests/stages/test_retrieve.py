@@ -14,7 +14,8 @@ from stages.core.files import read_json
 from stages.core.paths import EDITS, HELD_OUT, LOGS, PAIRS, TRAINING_SET
 from stages.core.shards import read_counts
 from stages.corpus.shard import shard_of
-from stages.retrieve import retrieve
+from stages.pairing.embeddings import divide
+from stages.retrieve import TABLE, retrieve
 from stages.segment import segment
 from tests.support.tiny_corpus import (
     SHARD_SIZE,
@@ -64,6 +65,21 @@ def test_pairs_carry_their_edit_and_their_cosines(models, workplace):
     assert all(row["key"] != row["target_key"] for row in rows)
     embeddings = load_file(PAIRS / "embeddings/00001.images.safetensors")["embeddings"]
     assert (embeddings.shape[0], embeddings.dtype) == (SHARD_SIZE, np.float16)
+
+
+def test_pairs_of_small_shards_share_tables(models, workplace):
+    write_world(9)
+    retrieve(params_for(models))
+    apart = rows_of(PAIRS)
+    assert len(list(PAIRS.glob("*.parquet"))) == 9
+    for _ in range(2):  # the second time nothing is written
+        retrieve(params_for(models, ingest={"shard_size": TABLE // 3}))
+        assert rows_of(PAIRS) == apart
+        tables = [path.stem for path in sorted(PAIRS.glob("*.parquet"))]
+        assert tables == [group[0] for group in divide([f"{number:05d}" for number in range(9)], 3)]
+        assert 1 < len(tables) < 9
+    segment(params_for(models))
+    assert [sample.key for sample in samples_of(TRAINING_SET)] == [row["key"] for row in apart]
 
 
 def test_a_second_run_embeds_only_a_new_shard(models, workplace):

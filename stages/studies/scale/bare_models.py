@@ -14,7 +14,7 @@ from stages.caption import CaptionWorker
 from stages.core.params import Params
 from stages.core.params_file import read_params
 from stages.core.paths import CORPUS, EDITS, PAIRS
-from stages.core.shards import ShardFiles, ShardTask, Work
+from stages.core.shards import ShardFiles, ShardTask, Work, list_shards
 from stages.corpus.corpus import Corpus
 from stages.pairing.embedding_worker import EmbeddingWorker
 from stages.pairing.embeddings import IMAGES, TEXTS
@@ -55,7 +55,7 @@ def _compare_all(params: Params) -> dict[str, Any]:
     segment = MaskingWorker(config=params.segment, corpus=corpus, seed=params.seed, size=params.ingest.size).load()
     pictures = [_task(shard, *corpus.inputs(shard)) for shard in shards]
     edits = [_task(shard, *corpus.inputs(shard), EDITS / f"{shard}.parquet") for shard in shards]
-    pairs = [_task(shard, PAIRS / f"{shard}.parquet") for shard in shards]
+    pairs = [_task(table.stem, table) for table in list_shards(PAIRS, ".parquet")]
     clip = embed.clip.model  # type: ignore[attr-defined]
     return {
         "caption": _compare(caption, pictures, 1, [(caption.captioner.model, "generate")]),  # type: ignore[attr-defined]

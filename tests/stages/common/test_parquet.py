@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.common.parquet import read_table, write_table
+from stages.common.parquet import read_columns, read_table, write_columns, write_table
 from stages.core.errors import InputError
 from stages.pairing.columns import PAIR_COLUMNS
 
@@ -16,6 +16,16 @@ def test_table_round_trip(tmp_path):
     write_table(tmp_path / "a.parquet", rows, PAIR_COLUMNS)
     assert read_table(tmp_path / "a.parquet", PAIR_COLUMNS) == rows
     assert read_table(tmp_path / "a.parquet", {"key": "string"}) == [{"key": "b"}]
+
+
+def test_columns_are_written_as_their_rows_are(tmp_path):
+    columns = {"key": "string", "mask": "binary", "area": "float64", "width": "int32"}
+    rows = [{"key": str(number), "mask": bytes([number]), "area": number / 7, "width": number} for number in range(5)]
+    write_table(tmp_path / "rows.parquet", rows, columns)
+    values = {name: [row[name] for row in rows] for name in columns}
+    values["key"] = read_columns(tmp_path / "rows.parquet", columns).take([0, 1, 2, 3, 4])["key"]  # an Arrow array is fine
+    write_columns(tmp_path / "columns.parquet", values | {"other": [1]}, columns)
+    assert (tmp_path / "columns.parquet").read_bytes() == (tmp_path / "rows.parquet").read_bytes()
 
 
 BAD_TABLES = {

@@ -43,6 +43,16 @@ def test_any_picture_is_found_by_its_key_after_pickling(corpus):
         assert copy.row(key).key == key
 
 
+def test_rows_of_any_shards_come_in_the_order_asked_for(corpus, monkeypatch):
+    monkeypatch.setattr(module, "INDEXED", 1)  # so that indexes are dropped and read again
+    keys = ["b-20002", "a0000", "b-20000", "a0000", "a0001"]
+    assert [row.key for row in corpus.rows_of(keys)] == keys
+    pictures = [corpus.picture(row).tobytes() for row in corpus.rows_of(keys)]
+    assert pictures == [noise(seed).tobytes() for seed in (4, 1, 3, 1, 2)]
+    with pytest.raises(InputError, match="the corpus has no image 'a0002'"):
+        corpus.rows_of(["a0000", "a0002", "b-20000"])
+
+
 def test_index_says_where_the_tar_holds_each_picture(corpus):
     """The oracle is tarfile."""
     with tarfile.open(corpus.folder / "b-2.tar") as tar:
