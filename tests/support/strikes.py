@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stages.__main__ import stage_named
 from stages.core import files
+from stages.core.interrupt import exit_at_once
 from stages.core.run import run
 
 CHANGING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}  # Python's audit events
@@ -70,13 +71,13 @@ def strike(wanted: Strike) -> list[int]:
 
 def work(stage: str, folder: Path, output, wanted: Strike, environment: dict[str, str]) -> None:
     """Run a stage; the target of a child process."""
+    signal.signal(signal.SIGINT, exit_at_once)  # not ignored as when tests run in the background, nor a traceback of this file
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
     if wanted.room is not None:
         put_on_small_disk(folder, wanted.room)
     os.chdir(folder)
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # SIGINT is ignored when the tests run in the background
     counted = strike(wanted)
     try:
         run(stage_named(stage))

@@ -20,7 +20,7 @@ class UpperCase:
     """Writes a text in capitals, and its length.
 
     A text of "die" kills the process each time, and "die once" the first time; "refuse" is bad input, "break" a defect, and
-    "sleep" takes long. "wait" waits for a file "go".
+    "sleep" takes long. "wait" waits for a file "go", which a text "go" writes.
     """
 
     def load(self) -> Work:
@@ -50,6 +50,8 @@ def make(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
             time.sleep(0.1)
     files.outputs[0].write_text(text.upper())
     files.outputs[1].write_text(str(len(text)))
+    if text == "go":
+        Path("go").touch()
     result = ShardResult(done=1, notes=[{"shard": task.name}])
     result.dropped[text] += 1
     return result

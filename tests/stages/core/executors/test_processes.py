@@ -30,6 +30,15 @@ def test_bytes_and_counts_are_those_of_one_process():
     assert loaded() == 3
 
 
+def test_the_first_shard_may_end_last():
+    texts = ["wait", "a", "b", "a", "go"]
+    together = upper_case(texts)
+    assert together == upper_case(texts, SERIAL, folder=Path("alone"))
+    assert outputs() == outputs(Path("alone"))
+    times = {path.name: path.stat().st_mtime_ns for path in Path("out").glob("*.out")}
+    assert max(times, key=times.get) == "0.out"
+
+
 def test_no_more_processes_start_than_there_are_shards():
     upper_case(TEXTS)
     before = loaded()

@@ -18,7 +18,7 @@ from tests.support.drivers import end_driver_by, is_alive
 from tests.support.harness import wait_for
 from tests.support.workers import RAY, outputs, upper_case
 
-TEXTS = ["a", "b", "die once", "b", "e"]
+TEXTS = ["wait", "b", "die once", "b", "go"]  # the first shard ends last
 pytestmark = pytest.mark.usefixtures("workplace")
 
 
