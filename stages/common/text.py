@@ -18,4 +18,6 @@ def one_line(text: object) -> str:
     if not isinstance(text, str):
         return ""
     plain = ESCAPE_SEQUENCE.sub(" ", text)
-    return " ".join("".join(char if char.isprintable() else " " for char in plain).split())
+    if not plain.isprintable():
+        plain = "".join(char if char.isprintable() else " " for char in plain)
+    return " ".join(plain.split())

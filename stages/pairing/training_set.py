@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common.parquet import read_table, write_table
+from stages.common.parquet import read_columns, write_table
 from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.corpus.corpus import Corpus
@@ -123,13 +123,15 @@ def write_pairs(path: Path, rows: Sequence[PairRow]) -> None:
     write_table(path, records, ROW_COLUMNS)
 
 
-def read_pairs(path: Path) -> list[PairRow]:
-    """Return the pairs of a table in order; texts come as single lines without control characters.
+def read_pairs(path: Path, places: Sequence[int] | None = None) -> list[PairRow]:
+    """Return the pairs of a table in order, or those at some places; texts come as single lines without control characters.
 
     Raises:
         InputError: the table is damaged, or a row is not as :class:`PairRow` describes.
     """
-    return [_row(path, record) for record in read_table(path, ROW_COLUMNS)]
+    table = read_columns(path, ROW_COLUMNS)
+    chosen = table if places is None else table.take(np.array(places, np.int64))
+    return [_row(path, record) for record in chosen.to_pylist()]
 
 
 def target_picture(row: PairRow, corpus: Corpus) -> Image.Image:

@@ -121,9 +121,8 @@ class PairWorker:
 
     def _encode_shard(self, encoder: "PictureEncoder", task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         rows_file, latents_file, masks_file, words_file = files.outputs
-        pairs = read_pairs(task.inputs[0])
-        numbers = drawn_rows((pair.key for pair in pairs), task.settings["seed"], task.settings["drawn"])
-        drawn = [pairs[number] for number in numbers]
+        numbers = drawn_rows(keys_of(task.inputs[0]), task.settings["seed"], task.settings["drawn"])
+        drawn = read_pairs(task.inputs[0], numbers)
         pictures = {pair.source_pixels: partial(self.corpus.image, pair.key) for pair in drawn}
         pictures |= {pair.target_pixels: partial(target_picture, pair, self.corpus) for pair in drawn}
         digests = sorted(pictures)
