@@ -1,19 +1,27 @@
 """The nightly run: take in new images, check the data, train, promote a better model, push the data, prune."""
 
 from prefect import flow
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from flows.support.corpus import grow_corpus
 from flows.support.dag import stages_in_order
 from flows.support.nights import check_data
 from flows.support.registry import champion_version, publish_decision
 from flows.support.tasks import prune, publish_results, push_data, run_stages
+from flows.support.upkeep import check_upkeep
 
 LIMIT_SECONDS = 23 * 3600  # the next night's run waits for this one
 
 
 @flow(timeout_seconds=LIMIT_SECONDS)
-def refresh(images: PositiveInt | None = None, keep: PositiveInt = 10, *, accept_data: bool = False) -> None:
+def refresh(
+    images: PositiveInt | None = None,
+    keep: PositiveInt = 10,
+    *,
+    accept_data: bool = False,
+    min_free: PositiveFloat = 10.0,
+    champion_days: PositiveInt = 30,
+) -> None:
     """Take in new images, bring every stage up to date, publish who is champion, push the data, and prune.
 
     Nothing is trained on data that have drifted too far from those of earlier nights: the run fails.
@@ -22,9 +30,12 @@ def refresh(images: PositiveInt | None = None, keep: PositiveInt = 10, *, accept
         images: the number of images for the embedded world to have; None reads the source as it is.
         keep: how many of the newest versions stay in the registry, besides those in use.
         accept_data: whether to train on the data whatever they look like, and compare later nights with these only.
+        min_free: GB that should be free on the disks of the project and of DVC's cache; less is reported.
+        champion_days: a champion that is older is reported.
     """
     if images is not None:
         grow_corpus(images)
+    check_upkeep(min_free, champion_days)
     champion = champion_version()
     forced = ["ingest"]  # DVC does not see that a folder of images has grown
     if champion is None:

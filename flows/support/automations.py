@@ -1,7 +1,7 @@
-"""How the Prefect server reacts to events of our runs: ``python -m flows.support.automations`` creates or updates them.
+"""How the Prefect server reacts to events of ours: ``python -m flows.support.automations`` creates or updates the automations.
 
-FAILURE_WEBHOOK is the address that gets a message for every failed run: JSON with a ``text``, which Slack, Mattermost and
-others accept. If it is not set, a failure is listed among the server's events, and no message is sent.
+FAILURE_WEBHOOK is the address that gets a message for every failed run and every other alert: JSON with a ``text``, which
+Slack, Mattermost and others accept. If it is not set, they are listed among the server's events, and no message is sent.
 """
 
 import os
@@ -18,26 +18,25 @@ from prefect.types import SecretDict
 from pydantic import SecretStr
 
 TAG = "iedit"  # on all deployments in prefect.yaml
+POOL = "iedit"
 WEBHOOK = "iedit-failures"
-HEARTBEAT, END = "prefect.flow-run.heartbeat", "prefect.flow-run."
+UPKEEP = "iedit.upkeep"  # an event of flows/support/upkeep.py
+HEARTBEAT, STATE = "prefect.flow-run.heartbeat", "prefect.flow-run."
 FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
 SILENCE = timedelta(minutes=15)  # longer than a restart of the server takes; prefect.yaml asks for heartbeats
-MESSAGE = '{"text": {{ (flow.name ~ "/" ~ flow_run.name ~ ": " ~ flow_run.state.name ~ ". " ~ flow_run.state.message)|tojson}}}'
+LATENESS = timedelta(hours=3)  # longer than a night that the next run in the pool waits for
+RUN = 'flow.name ~ "/" ~ flow_run.name ~ ": "'  # in Jinja
 RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
 OURS: dict[str, str | list[str]] = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 
 
 def report_failures(webhook: str | None) -> AutomationCore:
     """Return the automation that sends a message when a run failed, crashed or took too long."""
-    action: CallWebhook | DoNothing = DoNothing()
-    if webhook:
-        block = Webhook(url=SecretStr(webhook), headers=SecretDict({"Content-Type": "application/json"}))
-        action = CallWebhook(block_document_id=cast("UUID", block.save(WEBHOOK, overwrite=True)), payload=MESSAGE)
     return AutomationCore(
         name="iedit: tell failures",  # servers know it by this name; under another they would have two
         description="A run of iedit failed, crashed or took too long.",
         trigger=EventTrigger(
-            expect={END + state for state in FAILED},
+            expect={STATE + state for state in FAILED},
             match=RUNS,
             match_related=OURS,
             for_each={"prefect.resource.id"},
@@ -45,7 +44,52 @@ def report_failures(webhook: str | None) -> AutomationCore:
             threshold=1,
             within=timedelta(0),
         ),
-        actions=[action],
+        actions=[_send(webhook, f'{RUN} ~ flow_run.state.name ~ ". " ~ flow_run.state.message')],
+    )
+
+
+def report_late_runs(webhook: str | None, lateness: timedelta = LATENESS) -> AutomationCore:
+    """Return the automation that sends a message when a run that is due does not start."""
+    return AutomationCore(
+        name="iedit: report late runs",
+        description=f"A run of iedit has not started within {lateness} of its time.",
+        trigger=EventTrigger(
+            after={f"{STATE}Late"},
+            expect={STATE + state for state in ("Pending", "Running", *ENDED)},
+            match=RUNS,
+            match_related=OURS,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=lateness,
+        ),
+        actions=[_send(webhook, f'{RUN} ~ "has not started within {lateness} of its time"')],
+    )
+
+
+def report_no_worker(webhook: str | None) -> AutomationCore:
+    """Return the automation that sends a message when the last worker of the pool has stopped sending heartbeats."""
+    return AutomationCore(
+        name="iedit: report no worker",
+        description="The pool of iedit has no worker left, so that nothing that is due will run.",
+        trigger=EventTrigger(
+            expect={"prefect.work-pool.not-ready"},
+            match={"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": POOL},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[_send(webhook, f'"the pool {POOL} has no worker: start one with make worker"')],
+    )
+
+
+def report_upkeep(webhook: str | None) -> AutomationCore:
+    """Return the automation that sends what a nightly run finds in need of care: a disk that fills, an old champion."""
+    return AutomationCore(
+        name="iedit: report upkeep",
+        description="A disk fills, or the champion is old.",
+        trigger=EventTrigger(expect={UPKEEP}, posture=Posture.Reactive, threshold=1, within=timedelta(0)),
+        actions=[_send(webhook, "event.payload.message")],
     )
 
 
@@ -57,7 +101,7 @@ def end_silent_runs(silence: timedelta = SILENCE) -> AutomationCore:
         description="A run of iedit has stopped sending heartbeats: its process was killed, or its machine is gone.",
         trigger=EventTrigger(
             after={HEARTBEAT},
-            expect={HEARTBEAT, *(END + state for state in ENDED)},
+            expect={HEARTBEAT, *(STATE + state for state in ENDED)},
             match=RUNS,
             match_related=OURS,
             for_each={"prefect.resource.id"},
@@ -67,6 +111,15 @@ def end_silent_runs(silence: timedelta = SILENCE) -> AutomationCore:
         ),
         actions=[crashed],
     )
+
+
+def _send(webhook: str | None, text: str) -> CallWebhook | DoNothing:
+    """Return the action that sends a text, an expression of Jinja; without an address it does nothing."""
+    if not webhook:
+        return DoNothing()
+    block = Webhook(url=SecretStr(webhook), headers=SecretDict({"Content-Type": "application/json"}))
+    saved = cast("UUID", block.save(WEBHOOK, overwrite=True))
+    return CallWebhook(block_document_id=saved, payload='{"text": {{ (' + text + ")|tojson}}}")
 
 
 def set_up(automation: AutomationCore) -> None:
@@ -80,9 +133,10 @@ def set_up(automation: AutomationCore) -> None:
 
 
 def main() -> None:
-    """Set up all automations, and print whether failures are reported."""
+    """Set up all automations, and print whether alerts are sent."""
     webhook = os.environ.get("FAILURE_WEBHOOK")
-    for automation in (report_failures(webhook), end_silent_runs()):
+    reports = [report(webhook) for report in (report_failures, report_late_runs, report_no_worker, report_upkeep)]
+    for automation in (*reports, end_silent_runs()):
         set_up(automation)
         print(f"automation {automation.name!r} is set up")
     if not webhook:

@@ -57,6 +57,12 @@ def read_events(client: MlflowClient) -> list[Event]:
     return [Event(id=name.removeprefix(EVENT), **json.loads(tags[name])) for name in names]
 
 
+def champion_since(client: MlflowClient) -> tuple[str, datetime] | None:
+    """Return the champion's version and when it became champion, if there is a champion."""
+    version, event = _champion_and_its_event(client)
+    return None if version is None or event is None else (version, event.when)
+
+
 def promote(version: str, why: str) -> Event:
     """Make a version the champion.
 

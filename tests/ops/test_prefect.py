@@ -125,7 +125,8 @@ def test_the_page_asks_its_own_server(platform):
 def test_deploying_again_changes_nothing(platform):
     kinds = ("automations", "deployments", "work_pools", "block_documents")
     before = {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds}
-    assert before["automations"] == ["iedit: end silent runs", "iedit: tell failures"]
+    reports = [f"iedit: report {what}" for what in ("late runs", "no worker", "upkeep")]
+    assert before["automations"] == ["iedit: end silent runs", *reports, "iedit: tell failures"]
     assert before["deployments"] == ["nightly", "on-demand", "on-demand", "weekly"]
     paused = platform.deployment("tables/weekly")
     place = f"deployments/{paused['id']}/schedules/{paused['schedules'][0]['id']}"

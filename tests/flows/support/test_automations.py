@@ -2,22 +2,32 @@ from types import SimpleNamespace
 
 import pytest
 from prefect import get_client
+from prefect.automations import DoNothing
 
 from flows.support import automations
-from flows.support.automations import end_silent_runs, report_failures, set_up
+from flows.support.automations import (
+    end_silent_runs,
+    report_failures,
+    report_late_runs,
+    report_no_worker,
+    report_upkeep,
+    set_up,
+)
+
+REPORTS = (report_failures, report_late_runs, report_no_worker, report_upkeep)
+NAMES = ("iedit: tell failures", "iedit: report late runs", "iedit: report no worker", "iedit: report upkeep")
 
 
 def test_automations_exist_once_however_often_they_are_set_up(server):
     for webhook in (None, "http://127.0.0.1:9/", "http://127.0.0.1:9/", None):
-        set_up(report_failures(webhook))
+        for report in REPORTS:
+            set_up(report(webhook))
         set_up(end_silent_runs())
         with get_client(sync_client=True) as client:
             found = {each.name: each.actions[0].type for each in client.read_automations()}
-            assert len(client.read_automations()) == 2
-        assert found == {
-            "iedit: tell failures": "call-webhook" if webhook else "do-nothing",
-            "iedit: end silent runs": "change-flow-run-state",
-        }
+            assert len(client.read_automations()) == 5
+        assert found.pop("iedit: end silent runs") == "change-flow-run-state"
+        assert found == dict.fromkeys(NAMES, "call-webhook" if webhook else "do-nothing")
 
 
 def test_an_automation_that_was_switched_off_stays_off(server):
@@ -35,11 +45,12 @@ def test_an_automation_that_was_switched_off_stays_off(server):
 def test_prints_whether_failures_are_reported(monkeypatch, capsys, webhook, is_silent):
     made = []
     monkeypatch.setattr(automations, "set_up", made.append)
+    monkeypatch.setattr(automations, "_send", lambda *_: DoNothing())
     monkeypatch.setattr(automations, "report_failures", lambda given: SimpleNamespace(name=str(given)))
     if webhook is None:
         monkeypatch.delenv("FAILURE_WEBHOOK", raising=False)
     else:
         monkeypatch.setenv("FAILURE_WEBHOOK", webhook)
     automations.main()
-    assert [each.name for each in made] == [str(webhook), "iedit: end silent runs"]
+    assert [each.name for each in made] == [str(webhook), *NAMES[1:], "iedit: end silent runs"]
     assert ("no message is sent" in capsys.readouterr().out) is is_silent

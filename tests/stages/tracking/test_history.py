@@ -91,3 +91,16 @@ def test_failing_store_is_not_taken_for_an_empty_one(client, monkeypatch, capsys
     assert cli.main(command) == 2
     assert capsys.readouterr() == ("", "error: tracking store: gone\n")
     assert champion_number() is None
+
+
+def test_a_champion_counts_from_its_latest_event(client):
+    assert history.champion_since(client) is None
+    for _ in range(2):
+        register(client)
+    history.promote("1", "better")
+    history.promote("2", "better")
+    version, since = history.champion_since(client)
+    assert (version, since) == ("2", history.read_events(client)[-1].when)
+    history.roll_back("worse")
+    version, since = history.champion_since(client)
+    assert (version, since) == ("1", history.read_events(client)[-1].when)

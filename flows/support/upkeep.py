@@ -1,0 +1,51 @@
+"""What a person should look at before it stops the nightly runs: a disk that fills, a champion that grows old."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.events import emit_event
+
+from flows.support.automations import UPKEEP
+from flows.support.dag import cache_folder
+from flows.support.tasks import RETRIED, is_transient
+from stages.tracking.errors import store_errors_in_one_line
+
+GIGABYTE = 1e9
+PROJECT = {"prefect.resource.id": "iedit.project", "prefect.resource.name": "iedit"}
+
+
+@task(retry_condition_fn=is_transient, **RETRIED)
+def check_upkeep(min_free: float, champion_days: int) -> None:
+    """Log what is in need of care, and send each as an event, for which the server has an automation.
+
+    Args:
+        min_free: GB that the disks of the project and of DVC's cache should have free.
+        champion_days: days after which a champion is old.
+    """
+    for message in (*_full_disks(min_free), *_old_champion(champion_days)):
+        get_run_logger().warning(message)
+        emit_event(UPKEEP, resource=PROJECT, payload={"message": message})
+
+
+def _full_disks(min_free: float) -> Iterator[str]:
+    folders = {folder.stat().st_dev: folder for folder in (cache_folder(), Path.cwd()) if folder.exists()}
+    for folder in folders.values():
+        free = shutil.disk_usage(folder).free / GIGABYTE
+        if free < min_free:
+            yield f"{folder}: {free:,.1f} GB free, should be {min_free:,.1f}; iedit prune --dry-run prints what could go"
+
+
+def _old_champion(days: int) -> Iterator[str]:
+    from stages.tracking.history import champion_since
+    from stages.tracking.store import connect
+
+    with store_errors_in_one_line():
+        champion = champion_since(connect())
+    if champion is not None:
+        version, since = champion
+        age = (datetime.now(UTC) - since).days
+        if age > days:
+            yield f"models:/iedit@champion: version {version} is {age} days old, should be {days} at most"

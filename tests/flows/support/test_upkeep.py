@@ -1,0 +1,46 @@
+"""What a nightly run finds in need of care; tests/ops shows that the server sends it."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.support import upkeep
+from flows.support.automations import UPKEEP
+from stages.tracking import history
+
+
+@pytest.fixture
+def sent(client, without_engine, monkeypatch) -> list[str]:
+    """The messages that are sent as events."""
+    sent: list[str] = []
+
+    def emit(event: str, payload: dict[str, str], **_: object) -> None:
+        assert event == UPKEEP
+        sent.append(payload["message"])
+
+    without_engine(upkeep, "check_upkeep")
+    monkeypatch.setattr(upkeep, "emit_event", emit)
+    monkeypatch.setattr(upkeep, "cache_folder", lambda: Path(".dvc/cache"))
+    return sent
+
+
+def test_a_healthy_project_sends_nothing(sent):
+    upkeep.check_upkeep(1e-9, 30)
+    assert sent == []
+
+
+def test_a_disk_that_fills_is_sent_once(sent, tmp_path):
+    Path(".dvc/cache").mkdir(parents=True)  # on the disk of the project
+    upkeep.check_upkeep(1e9, 30)
+    (message,) = sent
+    assert message.startswith(f"{tmp_path}: ")
+    assert message.endswith(" GB free, should be 1,000,000,000.0; iedit prune --dry-run prints what could go")
+
+
+@pytest.mark.parametrize(("days", "is_old"), [(30, False), (31, True)])
+def test_an_old_champion_is_sent(sent, monkeypatch, days, is_old):
+    since = datetime.now(UTC) - timedelta(days=days, minutes=1)
+    monkeypatch.setattr(history, "champion_since", lambda _: ("3", since))
+    upkeep.check_upkeep(1e-9, 30)
+    assert sent == ["models:/iedit@champion: version 3 is 31 days old, should be 30 at most"] * is_old

@@ -1,0 +1,106 @@
+"""Every alert that is no failure of a run fires: a real Prefect server, and a worker that is killed."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
+
+import pytest
+
+from stages.tracking.history import EVENT
+from tests.ops.platform import Platform, until
+from tests.support.small_project import make_project
+
+FORTY_DAYS = 40 * 24 * 3600 * 10**9  # nanoseconds
+PROMOTED = json.dumps({"version": "1", "how": "promoted", "former": None, "why": "", "back_to": None})
+CHAMPION = f"""
+from stages.tracking import registry, store
+client = store.connect()
+model = client.create_logged_model(store.experiment_id(client), name="iedit")
+client.create_registered_model("iedit")
+client.create_model_version("iedit", "models:/" + model.model_id, model_id=model.model_id, tags={{"iedit.digest": "d"}})
+client.set_registered_model_tag("iedit", "{EVENT}{time.time_ns() - FORTY_DAYS:020d}-0", {PROMOTED!r})
+registry.set_alias(client, registry.CHAMPION, "1")
+"""
+LATE_SOON = """
+import datetime, os
+from flows.support import automations
+automations.set_up(automations.report_late_runs(os.environ["FAILURE_WEBHOOK"], datetime.timedelta(seconds=15)))
+"""
+UPKEEP = """
+from prefect import flow
+from flows.support.upkeep import check_upkeep
+@flow
+def upkeep():
+    check_upkeep(1e9, 30)
+upkeep()
+"""
+
+
+class Listener(BaseHTTPRequestHandler):
+    """Receives the messages."""
+
+    messages: ClassVar[list[str]] = []
+
+    def do_POST(self):
+        self.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory) -> Iterator[Platform]:
+    """A Prefect server with the deployments and automations, and no worker."""
+    folder = tmp_path_factory.mktemp("alerts") / "iedit"
+    make_project(folder)
+    platform = Platform(folder)
+    with HTTPServer(("127.0.0.1", 0), Listener) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        platform.environment["FAILURE_WEBHOOK"] = f"http://127.0.0.1:{listener.server_port}/"
+        try:
+            platform.start("prefect-server")
+            platform.make("deploy")
+            yield platform
+        finally:
+            platform.stop_all()
+            listener.shutdown()
+
+
+def run_code(platform: Platform, code: str) -> None:
+    (platform.project / "script.py").write_text(code)  # Prefect wants to read the source of a flow
+    environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
+    words = [sys.executable, "script.py"]
+    done = subprocess.run(words, cwd=platform.project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def message(words: str) -> str:
+    return until(lambda: next((text for text in Listener.messages if words in text), ""))
+
+
+def test_a_run_that_nobody_starts_is_reported(platform):
+    run_code(platform, LATE_SOON)
+    run_id = platform.order("pipeline/on-demand")
+    assert message("has not started within 0:00:15 of its time").startswith("pipeline/")
+    platform.ask(f"flow_runs/{run_id}", method="DELETE")
+
+
+def test_a_dead_worker_is_reported(platform):
+    platform.start("worker")
+    until(lambda: platform.ask("work_pools/iedit", method="GET")["status"] == "READY")
+    platform.kill("worker")
+    assert message("has no worker") == "the pool iedit has no worker: start one with make worker"
+
+
+def test_a_full_disk_and_an_old_champion_are_reported(platform):
+    run_code(platform, CHAMPION)
+    run_code(platform, UPKEEP)
+    assert "GB free, should be 1,000,000,000.0; iedit prune --dry-run" in message("GB free")
+    assert message("days old") == "models:/iedit@champion: version 1 is 40 days old, should be 30 at most"
