@@ -19,6 +19,7 @@ from stages.serving.page.examples import Example
 from stages.serving.page.layout import Layout
 from stages.serving.page.notes import busy, complaint, note
 from stages.serving.page.pictures import draw_layer, read_layer
+from stages.serving.page.room import check_room
 from stages.serving.page.session import Photo, Session, Settings
 from stages.serving.page.views import finished, history, model_title, painted, previews
 from stages.serving.service import Service
@@ -62,7 +63,7 @@ class Actions:
     async def open_picture(self, data: Data, request: gr.Request) -> Changes:
         """Take an uploaded picture; ``OnlyUploads`` has checked that its file is one."""
         upload = data[self._layout.upload]
-        if upload is None:
+        if not isinstance(upload, dict) or upload.get("path") is None:
             return self._nothing()
         file = Path(upload["path"])
         session = data[self._layout.session] or Session.start(self._folder)
@@ -75,11 +76,14 @@ class Actions:
 
     async def choose_example(self, data: Data, event: gr.EventData) -> Changes:
         """Take an example's picture and words."""
-        example = self._examples[index_of(event, len(self._examples))]
         session = data[self._layout.session] or Session.start(self._folder)
         buffer = io.BytesIO()
-        write_picture(example.image, buffer, "png")
-        photo = await session.open(buffer.getvalue(), example.source_term)
+        try:
+            example = self._examples[index_of(event, len(self._examples))]
+            write_picture(example.image, buffer, "png")
+            photo = await session.open(buffer.getvalue(), example.source_term)
+        except EXPECTED as error:
+            return {self._layout.status: complaint(error)}
         return {
             self._layout.session: session,
             self._layout.prompt: example.prompt,
@@ -157,7 +161,8 @@ class Actions:
     async def _edit(self, session: Session, data: Data, client: str) -> AsyncGenerator[Changes, None]:
         photo, settings, mask = session.photo, self._settings(data), data[self._layout.painter]
         assert photo is not None
-        layer = mask["layer"] if isinstance(mask, dict) and mask.get("mended") else None
+        layer = mask.get("layer") if isinstance(mask, dict) and mask.get("mended") else None
+        await check_room(self._folder)
         for _ in _models(settings):
             self._service.charge(client)
         call = await self._call(photo, settings, layer, client)
@@ -190,19 +195,23 @@ class Actions:
         """Say that the edit was given up."""
         return {self._layout.status: note("Stopped."), **self._buttons(running=False)}
 
-    def download(self, data: Data, event: gr.EventData) -> str:
-        """Return the file of a result."""
+    def download(self, data: Data, event: gr.EventData) -> Changes:
+        """Offer the file of a result."""
         session = data[self._layout.session]
-        if session is None or session.shown is None:
-            raise gr.Error("The session has ended: edit the picture again.", print_exception=False)
-        return str(session.shown.results[index_of(event, len(session.shown.results))].file)
+        results = () if session is None or session.shown is None else session.shown.results
+        try:
+            return {self._layout.download: str(results[index_of(event, len(results))].file)}
+        except InputError as error:
+            return {self._layout.download: None, self._layout.status: complaint(error)}
 
     def restore(self, data: Data, event: gr.EventData) -> Changes:
         """Go back to the picture, settings and results of an earlier edit."""
         session = data[self._layout.session]
-        if session is None:
-            return {self._layout.status: complaint("the session has ended")}
-        edit = list(reversed(session.edits))[index_of(event, len(session.edits))]
+        edits = [] if session is None else session.edits[::-1]
+        try:
+            edit = edits[index_of(event, len(edits))]
+        except InputError as error:
+            return {self._layout.status: complaint(error)}
         session.photo, session.shown = edit.photo, edit
         form = {part: getattr(edit.settings, name) for name, part in self._layout.form.items()}
         words = words_of(edit.settings.prompt)

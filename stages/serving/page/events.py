@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from stages.core.errors import InputError
 from stages.serving.clients import name_of
 
 
@@ -15,9 +16,9 @@ def index_of(event: gr.EventData, length: int) -> int:
     """Return the index that an event names.
 
     Raises:
-        gr.Error: it is none.
+        InputError: it is none of ``length`` pictures.
     """
     index = event._data.get("index") if isinstance(event._data, dict) else None  # has no public name
     if not isinstance(index, int) or not 0 <= index < length:
-        raise gr.Error("There is no such picture.", print_exception=False)
+        raise InputError("there is no such picture; a session ends an hour after its last use")
     return index

@@ -7,15 +7,18 @@ import gradio as gr
 from fastapi import Depends, FastAPI
 
 from stages.common.only_uploads import OnlyUploads
+from stages.serving.calls import BusyError
 from stages.serving.folder import UPLOADS
 from stages.serving.page.actions import Actions
 from stages.serving.page.components import ASSETS
 from stages.serving.page.examples import draw_examples
-from stages.serving.page.layout import KEPT_SECONDS, Layout, lay_out
+from stages.serving.page.layout import Layout, lay_out
+from stages.serving.page.refusals import BoundedUploads, answer, only_own_calls
 from stages.serving.service import Service
 from stages.serving.uploads import MAX_BYTES
 
-SWEEP_SECONDS = 300  # between removals of files that are older than KEPT_SECONDS
+UPLOAD_SECONDS = 600  # that uploads, and copies of results that are being fetched, are kept
+SWEEP_SECONDS = 60  # between removals of those that are older
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 CLICK_DOWNLOAD = "() => setTimeout(() => document.querySelector('#download').click(), 100)"
 
@@ -31,11 +34,17 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
     """
     uploads, sessions = folder / UPLOADS, folder / "sessions"
     sessions.mkdir()
+    page = build_page(service, sessions)
+    checks = (OnlyUploads(uploads), only_own_calls, BoundedUploads(service, uploads))
     gr.mount_gradio_app(
         app,
-        build_page(service, sessions),
+        page,
         path="/",
-        app_kwargs={"dependencies": [Depends(OnlyUploads(uploads))]},
+        app_kwargs={
+            "dependencies": [Depends(check) for check in checks],
+            "exception_handlers": dict.fromkeys((BusyError, OSError, Exception), answer),
+            "openapi_url": None,
+        },
         allowed_paths=[],
         show_error=False,
         max_file_size=MAX_BYTES,
@@ -73,6 +82,7 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
         ),
         css_paths=[ASSETS / "page.css"],
     )
+    page.config["version"] = ""  # Gradio's, which would stand in the page
 
 
 def build_page(service: Service, sessions: Path) -> gr.Blocks:
@@ -84,7 +94,7 @@ def build_page(service: Service, sessions: Path) -> gr.Blocks:
     """
     examples = draw_examples()
     with gr.Blocks(
-        title="iEdit", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS), fill_width=False
+        title="iEdit", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, UPLOAD_SECONDS), fill_width=False
     ) as page:
         layout = lay_out(examples)
         _wire(page, layout, Actions(layout, service, sessions, examples))
@@ -116,5 +126,5 @@ def _wire(page: gr.Blocks, layout: Layout, actions: Actions) -> None:
     editing.then(actions.rest, None, out, **quiet)
     layout.stop.click(None, cancels=[editing], **quiet).then(actions.stop, None, out, **quiet)
     layout.history.choose(actions.restore, {layout.session}, out, **quiet)
-    fetched = layout.results.download(actions.download, {layout.session}, layout.download, **quiet)
+    fetched = layout.results.download(actions.download, {layout.session}, [layout.download, layout.status], **quiet)
     fetched.then(None, js=CLICK_DOWNLOAD, **quiet)

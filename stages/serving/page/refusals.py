@@ -1,0 +1,87 @@
+"""What is refused before Gradio sees it: all that the page itself does not send, and uploads for which there is no room.
+
+Gradio answers calls of functions that a page does not have, and calls with other values than they take, with status 500.
+"""
+
+import errno
+import re
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException, Request, Response
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stages.common.only_uploads import UPLOAD
+from stages.serving.answers import answer_error
+from stages.serving.clients import name_of
+from stages.serving.page.room import check_room
+from stages.serving.service import Service
+
+CALLS = ("/gradio_api/run/predict", "/gradio_api/queue/join")
+ROUTES = re.compile(
+    r"/((config|theme\.css|favicon\.ico)?|(assets|static)/.*"
+    r"|gradio_api/(run/predict|queue/(join|data)|cancel|reset|heartbeat/[^/]+|upload|upload_progress|file=.*))"
+)
+"""Those of Gradio's that the page asks for."""
+
+
+class Call(BaseModel):
+    """A call of one of the page's functions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    fn_index: int
+    data: list[Any]
+    session_hash: str
+    trigger_id: int | None = None  # the component
+    event_data: Any = None
+
+
+async def only_own_calls(request: Request) -> None:
+    """Check one request; a dependency of Gradio's routes.
+
+    Raises:
+        HTTPException: the page does not send it.
+    """
+    path = request.scope["path"]
+    if not ROUTES.fullmatch(path):
+        raise HTTPException(404, "the page has no such part")
+    if path not in CALLS:
+        return
+    try:
+        call = Call.model_validate_json(await request.body())
+        function = request.app.get_blocks().fns.get(call.fn_index)
+        if function is None or function.fn is None:
+            raise HTTPException(404, "the page has no such function")
+        if len(call.data) != len(function.inputs):
+            raise HTTPException(422, f"the function takes {len(function.inputs)} values, {len(call.data)} are given")
+        for component, value in zip(function.inputs, call.data, strict=True):
+            if value is not None and (model := getattr(component, "data_model", None)) is not None:
+                model.model_validate(value)
+    except ValidationError as error:
+        raise HTTPException(422, "the page does not call a function like this") from error
+
+
+class BoundedUploads:
+    """A dependency of Gradio's routes: uploads count for their clients, and need room."""
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        """Remember the service, and the folder of uploads."""
+        self._service, self._folder = service, folder
+
+    async def __call__(self, request: Request) -> None:
+        """Check one request.
+
+        Raises:
+            BusyError: the client has sent too much, or the folder is full.
+        """
+        if request.scope["path"] == UPLOAD:
+            self._service.charge(name_of(request))
+            await check_room(self._folder)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """Return the answer to a request of the page that ended with an error."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        error = HTTPException(404, "the page has no file with so long a name")
+    return answer_error(error, request.url.path)
