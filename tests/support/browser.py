@@ -21,7 +21,8 @@ def launched() -> Iterator[Browser]:
     """
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # it shows a moving pattern
+        options = ["--no-sandbox", *camera, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
         yield browser
         browser.close()

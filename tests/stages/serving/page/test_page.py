@@ -123,6 +123,29 @@ def test_a_bad_file_is_refused_in_one_line(page):
     expect(page.locator("#status")).to_be_hidden()
 
 
+def test_a_picture_can_be_pasted(browser, address):
+    with visited(browser, address, permissions=["clipboard-read", "clipboard-write"]) as page:
+        expect(page.get_by_label("Paste from clipboard")).to_be_visible()
+        data = base64.b64encode(as_file(photograph())["buffer"]).decode()
+        page.evaluate(
+            """async data => {
+                const picture = await (await fetch(`data:image/png;base64,${data}`)).blob();
+                await navigator.clipboard.write([new ClipboardItem({'image/png': picture})]);
+            }""",
+            data,
+        )
+        page.get_by_label("Paste from clipboard").click()
+        expect(page.locator("#painter canvas")).to_be_visible()
+
+
+def test_a_picture_can_be_taken(browser, address):
+    with visited(browser, address, permissions=["camera"]) as page:
+        page.get_by_label("Capture from camera").click()
+        page.get_by_text("Access Webcam").click()
+        page.get_by_label("capture photo").click()
+        expect(page.locator("#painter canvas")).to_be_visible()
+
+
 def test_a_prompt_of_5000_characters_is_refused(page):
     upload(page, photograph())
     describe(page, "a strawberry " * 385)
