@@ -162,8 +162,8 @@ def scoring_digest() -> str:
 
 
 def params_digest(params: Params) -> str:
-    """Return a digest of all parameters but those that say who makes the shards, which change no byte."""
-    return value_digest(params.model_dump(mode="json", exclude={"execution"}))
+    """Return a digest of the parameters but for those that change no byte: who makes shards, and the bounds of a night."""
+    return value_digest(params.model_dump(mode="json", exclude={"execution", "drift"}))
 
 
 def main() -> int:

@@ -49,10 +49,14 @@ def check_data(*, accept: bool) -> None:
         shown = nights.read_nights(client, SHOWN_NIGHTS)
     rows = [
         {"night": f"{each.started:%Y-%m-%d %H:%M}"}
-        | {column: round(each.metrics[name], 3) if name in each.metrics else "" for column, name in COLUMNS.items()}
+        | {column: _shown(each.metrics[name]) if name in each.metrics else "" for column, name in COLUMNS.items()}
         | {"stopped": each.stopped or ""}
         for each in shown
     ]
     create_table_artifact(key="nights", table=rows, description=f"The data of the last {len(rows)} nights")
     if stopped is not None:
         raise InputError(f"{stopped}; nothing was trained; the run's parameter accept_data takes such data as the norm")
+
+
+def _shown(value: float) -> float | int:
+    return int(value) if value.is_integer() else round(value, 3)

@@ -20,7 +20,7 @@ from stages.models.hub import identity
 from stages.tracking.location import dvc_experiment, store_identity
 
 STAGE = ROOT / "stages/evaluate.py"
-UNDECISIVE = {"execution", "threads"}
+UNDECISIVE = {"execution", "threads", "drift"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,12 +105,12 @@ def test_an_uncommitted_change_of_conf_starts_over(work, run, monkeypatch):
     assert len(work.trained) == 4
 
 
-def test_who_makes_the_shards_starts_nothing_over(work, run, monkeypatch):
-    """And a remark in conf/ does not either; but experiments are composed with the choice."""
+def test_what_changes_no_byte_starts_nothing_over(work, run, monkeypatch):
+    """Who makes the shards, the bounds of a night, a remark in conf/; but experiments are composed with the choice."""
     monkeypatch.setattr(ablation, "CONFIGURATIONS", ["paper"])
     monkeypatch.setattr(ablation, "publish_ablation", lambda *_: None)
     run()
-    work.choose("execution.engine=serial", "execution.workers=3")
+    work.choose("execution.engine=serial", "execution.workers=3", "drift.max_ratio=3.0")
     with Path("conf/ablation/paper.yaml").open("a") as file:
         file.write("# a remark\n")
     work.status = git("status", "--porcelain")
