@@ -67,7 +67,8 @@ class Synthetic(Corpus):
 
     def rows(self, shard: str) -> list[CorpusRow]:
         keys = [key_of(shard, place) for place in range(self.SIZE)]
-        return [CorpusRow(key=key, pixels=key * 2, alt_text="", origin={}, width=1, height=1) for key in keys]
+        nothing = {"alt_text": "", "facts": "{}", "width": 1, "height": 1, "offset": 0, "length": 0}
+        return [CorpusRow(key=key, pixels=key * 2, **nothing) for key in keys]
 
     def tables(self) -> list[Path]:
         """Write a table a shard, whose pairs have any targets."""
