@@ -137,10 +137,11 @@ class _Embedding:
         return np.concatenate(parts)
 
     def _read(self, rows: list[CorpusRow]) -> "Tensor":
-        """Return the pictures of some rows as bytes, (n, h, w, 3)."""
+        """Return the pictures of some rows as bytes, (n, h, w, 3); rows that fill a batch up are decoded once."""
         from stages.models.tensors import stacked
 
-        return stacked([self.corpus.picture(row) for row in rows])
+        pictures = {key: self.corpus.picture(row) for key, row in {row.key: row for row in rows}.items()}
+        return stacked([pictures[row.key] for row in rows])
 
 
 def _embed(digests: NDArray[np.uint8], before: Arrays, make: Callable[[Sequence[int]], Halves]) -> tuple[Halves, int]:
