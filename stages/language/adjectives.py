@@ -95,16 +95,6 @@ def antonym(adjective: str, rules: Rules, *, living: bool) -> str | None:
     return None
 
 
-def adjective_relation(adjective: str, other: str) -> str:
-    """Return how an adjective relates to the one that replaces it: "colour", "attribute" (striped, checked) or "antonym"."""
-    if is_colour(adjective):
-        return "colour"
-    senses = wordnet().synsets(adjective, "a")
-    heads = [head for sense in senses for head in (sense, *sense.similar_tos())]
-    opposites = {word for head in heads for lemma in head.lemmas() for word in _opposites(lemma)}
-    return "antonym" if other in opposites else "attribute"
-
-
 def _opposites(lemma: Lemma) -> list[str]:
     return [other.name() for other in lemma.antonyms()]
 

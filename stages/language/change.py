@@ -5,11 +5,10 @@ from collections.abc import Set as AbstractSet
 from itertools import takewhile
 
 from stages.core.errors import InputError
-from stages.language.adjectives import adjective_relation
-from stages.language.alike import read_alike
+from stages.language.adjectives import is_colour
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS
 from stages.language.mutation import Mutation
-from stages.language.phrases import find_adjectives, find_attributes, find_nouns, noun_phrase
+from stages.language.phrases import find_adjectives, find_nouns, noun_phrase
 from stages.language.senses import singular
 from stages.language.units import Unit, find_units
 
@@ -30,8 +29,7 @@ def describe_change(caption: str, prompt: str, vocabulary: AbstractSet[str] | No
     """
     if len(prompt.split()) > MOST_WORDS or len(prompt) > MOST_CHARACTERS:
         raise InputError(f"the prompt is longer than {MOST_WORDS} words or {MOST_CHARACTERS} characters")
-    alike = read_alike()
-    before, after = find_units(caption, alike.compounds), find_units(prompt, alike.compounds)
+    before, after = find_units(caption), find_units(prompt)
     start, end = _equal_ends(before, after)
     old, new = before[start : len(before) - end], after[start : len(after) - end]
     if not old and not new:
@@ -42,16 +40,14 @@ def describe_change(caption: str, prompt: str, vocabulary: AbstractSet[str] | No
     if strange:
         raise InputError(f"mutate.vocabulary has no {strange[0]!r}, so that the models do not know it")
     source, target = _words(old), _words(new)
-    nouns_before, nouns_after = find_nouns(before, alike.nouns), find_nouns(after, alike.nouns)
+    nouns_before, nouns_after = find_nouns(before), find_nouns(after)
     last_before, last_after = len(before) - end - 1, len(after) - end - 1
     if last_before in nouns_before and last_after in nouns_after and _are_phrases(old, new):
         return _mutation(prompt, source, target, "co-hyponym")
-    heads_before, heads_after = (
-        find_adjectives(units, find_nouns(units)) | find_attributes(units, alike.adjectives) for units in (before, after)
-    )
+    heads_before, heads_after = find_adjectives(before, nouns_before), find_adjectives(after, nouns_after)
     if len(old) == len(new) == 1 and start in heads_before and start in heads_after:
-        thing = noun_phrase(before[start + 1 :], heads_before[start] - start - 1)
-        return _mutation(prompt, source, target, adjective_relation(source, target), thing)
+        thing = noun_phrase(before, heads_before[start])
+        return _mutation(prompt, source, target, "colour" if is_colour(source) else "antonym", thing)
     raise InputError(f"the prompt changes {source!r} to {target!r}; it has to replace one thing, or one adjective of a thing")
 
 

@@ -10,10 +10,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stages.language.adjectives import adjective_relation, antonym, is_colour, other_colours
+from stages.language.adjectives import antonym, is_colour, other_colours
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
-from stages.language.nouns import co_hyponyms, nearest_word
-from stages.language.phrases import GROUPS, CaptionNoun, find_adjectives, find_attributes, find_nouns, noun_phrase
+from stages.language.nouns import co_hyponyms
+from stages.language.phrases import CaptionNoun, find_adjectives, find_nouns, noun_phrase
 from stages.language.rules import Rules
 from stages.language.senses import article, plural, thing_senses
 from stages.language.units import Unit, find_units
@@ -51,7 +51,7 @@ class Mutation:
     edit_prompt: str
     source_term: str  # as in the caption: "buses"
     target_term: str  # as in the edit prompt: "trucks"
-    relation: str  # "co-hyponym", "colour", "antonym" or "attribute" (a material, a pattern, the weather)
+    relation: str  # "co-hyponym", "colour" or "antonym"
     source_diff: str  # what to mask in the source image: "buses", "red car"
     target_diff: str  # what to mask in the target image: "trucks", "blue car"
 
@@ -71,9 +71,8 @@ class PossibleEdits:
         """Return the caption with the unit at ``place`` replaced by ``word``."""
         source = self.units[place].word
         if place in self.adjective_edits:
-            behind, head = self.units[place + 1 :], self.heads[place] - place - 1
-            thing = f" {noun_phrase(behind, head)}"
-            target, relation = word, adjective_relation(source, word)
+            thing = f" {noun_phrase(self.units, self.heads[place])}"
+            target, relation = word, "colour" if is_colour(source) else "antonym"
         else:
             thing = ""
             target, relation = plural(word) if self.nouns[place].is_plural else word, "co-hyponym"
@@ -112,48 +111,27 @@ def find_edits(caption: str, rules: Rules) -> PossibleEdits | Dropped:
         return Dropped.EMPTY
     if len(caption.split()) > MOST_WORDS or len(caption) > MOST_CHARACTERS:
         return Dropped.TOO_LONG
-    alike = rules.alike
-    units = find_units(caption, alike.compounds)
+    units = find_units(caption)
     if not is_english([word for unit in units for word in unit.text.split()]):
         return Dropped.NOT_ENGLISH
-    things, nouns = find_nouns(units), find_nouns(units, alike.nouns)
-    heads, attributes = find_adjectives(units, things), find_attributes(units, alike.adjectives)
-    if not nouns and not heads and not attributes:
+    nouns = find_nouns(units)
+    heads = find_adjectives(units, nouns)
+    if not nouns and not heads:
         return Dropped.NOTHING_TO_CHANGE
-    noun_others = {place: _others(noun, rules, _beside(units, place)) for place, noun in nouns.items() if not noun.is_modified}
-    adjective_others = {
-        place: _opposites(units[place].word, living=_is_living(things[head].name), rules=rules)
-        for place, head in heads.items()
-        if units[place].word not in alike.adjectives
-    }
-    for place, head in attributes.items():
-        adjective_others[place] = alike.adjectives_for(units[place].word, units[head].word, _beside(units, place))
     present = {unit.word for unit in units} | {noun.name for noun in nouns.values()}
+    noun_others = {place: _others(noun, rules) for place, noun in nouns.items() if not noun.is_modified}
+    adjective_others = {
+        place: _opposites(units[place].word, living=_is_living(nouns[head].name), rules=rules) for place, head in heads.items()
+    }
     noun_edits, adjective_edits = _without(noun_others, present), _without(adjective_others, present)
     if not noun_edits and not adjective_edits:
         return Dropped.NO_REPLACEMENT
     return PossibleEdits(
-        caption=caption,
-        units=units,
-        nouns=nouns,
-        heads=heads | attributes,
-        noun_edits=noun_edits,
-        adjective_edits=adjective_edits,
+        caption=caption, units=units, nouns=nouns, heads=heads, noun_edits=noun_edits, adjective_edits=adjective_edits
     )
 
 
-def _beside(units: Sequence[Unit], place: int) -> frozenset[str]:
-    """Return the words of a caption but for those of the unit at ``place``."""
-    others = (*units[:place], *units[place + 1 :])
-    return frozenset(word for unit in others for word in (unit.word, *unit.word.split()))
-
-
-def _others(noun: CaptionNoun, rules: Rules, beside: AbstractSet[str]) -> tuple[str, ...]:
-    if listed := noun.name if noun.name in rules.alike.nouns else nearest_word(noun.name, rules.alike.things):
-        others = rules.alike.nouns_for(listed, amount=noun.amount, is_bare=noun.is_bare, present=beside)
-        return tuple(other for other in others if other in RIDDEN) if noun.is_ridden else others
-    if noun.amount and (noun.is_bare or noun.amount in GROUPS):
-        return ()
+def _others(noun: CaptionNoun, rules: Rules) -> tuple[str, ...]:
     others = co_hyponyms(noun.name, rules)
     if noun.is_ridden:
         others = tuple(other for other in others if other in RIDDEN)

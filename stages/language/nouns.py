@@ -130,15 +130,6 @@ def _known_senses(noun: str, vocabulary: frozenset[str]) -> tuple[Synset, ...]:
 
 
 @cache
-def nearest_word(noun: str, words: frozenset[str]) -> str | None:
-    """Return which of ``words`` is the nearest thing that a singular noun is a kind of: "dog" for a beagle; None if none is."""
-    kinds = _known_senses(noun, words)
-    if noun in words or not kinds:
-        return noun if noun in words else None
-    return min(word for word in words if kinds[0] in thing_senses(word)[:1])
-
-
-@cache
 def _named(vocabulary: frozenset[str]) -> frozenset[Synset]:
     return frozenset(sense for word in vocabulary if not _is_rather_adjective(word) for sense in thing_senses(word)[:1])
 

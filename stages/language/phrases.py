@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from stages.language.adjectives import is_colour
@@ -32,20 +31,14 @@ class CaptionNoun:
     is_bare: bool  # without an article where others have one, as in "a man eating pizza"
     is_modified: bool  # by a noun before it that fits no other head: "stop sign"
     is_ridden: bool  # as in "a man riding a horse"
-    amount: str = ""  # of which it is one: the "slice" of "a slice of pizza"
 
 
-def find_nouns(units: Sequence[Unit], known: Mapping[str, tuple[str, bool]] | None = None) -> dict[int, CaptionNoun]:
+def find_nouns(units: Sequence[Unit]) -> dict[int, CaptionNoun]:
     """Return the nouns that may change, by their place among the units.
 
     Each is the head of its phrase, names a thing that a picture can show, and stands in the caption only once.
-
-    Args:
-        units: a caption's.
-        known: other nouns that may change, and those of amounts and groups ("a slice of pizza"): each form → its singular,
-            and whether it is the plural.
     """
-    found = {place: _noun_at(units, place, known or {}) for place in range(len(units))}
+    found = {place: _noun_at(units, place) for place in range(len(units))}
     nouns = {place: noun for place, noun in found.items() if noun is not None}
     uses = Counter(noun.name for noun in nouns.values())
     return {place: noun for place, noun in nouns.items() if uses[noun.name] == 1}
@@ -69,12 +62,6 @@ def find_adjectives(units: Sequence[Unit], nouns: Mapping[int, CaptionNoun]) -> 
     return adjectives
 
 
-def find_attributes(units: Sequence[Unit], known: AbstractSet[str]) -> dict[int, int]:
-    """Return the places of the ``known`` adjectives that may change, each with the place of the noun that it describes."""
-    places = (place for place, unit in enumerate(units[:-1]) if unit.word in known and unit.stands_free)
-    return {place: _described(units, place) for place in places if not _is_joined(units, place)}
-
-
 def noun_phrase(units: Sequence[Unit], head: int) -> str:
     """Return the noun at place ``head`` with the nouns before it: ``brick house``."""
     first = head
@@ -83,34 +70,20 @@ def noun_phrase(units: Sequence[Unit], head: int) -> str:
     return " ".join(unit.word for unit in units[first : head + 1])
 
 
-def _described(units: Sequence[Unit], adjective: int) -> int:
-    head = adjective + 1
-    while head + 1 < len(units) and (units[head].is_adjective or units[head].is_noun) and units[head + 1].is_noun:
-        head += 1
-    return head
-
-
-def _noun_at(units: Sequence[Unit], place: int, known: Mapping[str, tuple[str, bool]]) -> CaptionNoun | None:
+def _noun_at(units: Sequence[Unit], place: int) -> CaptionNoun | None:
     """Return the noun that may change at a place, or None."""
-    if not _stands_as_noun(units, place):
-        return None
-    listed = known.get(units[place].word) if _is_last_of_phrase(units, place) else None
-    is_clear = listed is not None and (listed[0].endswith("s") or not is_invariant(listed[0]))  # skis, but not sheep
-    found = listed if is_clear else _name_and_number(units, place)
+    found = _name_and_number(units, place) if _stands_as_noun(units, place) else None
     if found is None:
         return None
     name, is_plural = found
     is_bare = not is_plural and not _has_determiner(units, place) and (_is_food(name) or not _is_headline(units))
     start = _phrase_start(units, place)
-    amount = units[start - 1].word if start > 0 and units[start].word == "of" else ""
-    if not known and amount and (is_bare or amount in GROUPS):
+    if start > 0 and units[start].word == "of" and (is_bare or units[start - 1].word in GROUPS):
         return None  # "a slice of pizza", "a herd of elephants": there are no slices of soup, and no herds of eagles
     before = units[place - 1] if place > 0 else None
     is_modified = before is not None and not before.is_adjective and (before.is_noun or before.tag == "VB")
     is_ridden = any(word.word in RIDING for word in units[max(start - 1, 0) : start + 1])
-    return CaptionNoun(
-        name=name, is_plural=is_plural, is_bare=is_bare, is_modified=is_modified, is_ridden=is_ridden, amount=amount
-    )
+    return CaptionNoun(name=name, is_plural=is_plural, is_bare=is_bare, is_modified=is_modified, is_ridden=is_ridden)
 
 
 def _stands_as_noun(units: Sequence[Unit], place: int) -> bool:
@@ -217,8 +190,6 @@ def _stated_plural(units: Sequence[Unit], head: int) -> bool | None:
     if start < 0:
         return None
     word = units[start].word
-    if word == "of" and start > 0 and units[start - 1].word in GROUPS:
-        return True
     if word in ONE:
         return False
     return True if word in SEVERAL or (units[start].tag == "CD" and word != "1") else None

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from stages.core.errors import InputError
 from stages.core.params import Mutate
-from stages.language.alike import NOTHING_ALIKE, Alike, read_alike
 
 THINGS = Path(__file__).parent / "things.txt"
 
@@ -17,11 +16,10 @@ class Rules:
     vocabulary: frozenset[str]  # an edit brings in no other word
     levels: int  # hypernyms to go up for co-hyponyms
     adjective_share: float  # share of captions with both whose adjective changes instead of the noun, in [0, 1]
-    alike: Alike = NOTHING_ALIKE  # words that may be brought in besides, where one of their kind stands
 
 
 def vocabulary_file(section: Mutate) -> Path:
-    """Return the word list that the section ``mutate`` names; null means things.txt beside this module, with alike.txt.
+    """Return the word list that the section ``mutate`` names; null means things.txt beside this module.
 
     Raises:
         InputError: there is no such file.
@@ -46,5 +44,4 @@ def read_rules(section: Mutate) -> Rules:
     vocabulary = frozenset(line for line in lines if line)
     if not vocabulary:
         raise InputError(f"{path}: holds no word")
-    alike = read_alike() if section.vocabulary is None else NOTHING_ALIKE
-    return Rules(vocabulary=vocabulary, levels=section.levels, adjective_share=section.adjective_share, alike=alike)
+    return Rules(vocabulary=vocabulary, levels=section.levels, adjective_share=section.adjective_share)

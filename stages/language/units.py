@@ -6,7 +6,6 @@ tags a word by its most common use, so readers check the tag against WordNet and
 
 import re
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 
@@ -62,20 +61,15 @@ class Unit:
         return (is_tagged or self.word in CHROMATIC + ACHROMATIC) and self.word not in STOP_WORDS
 
 
-def find_units(caption: str, compounds: AbstractSet[str] = frozenset()) -> list[Unit]:
-    """Return the units of a caption in order.
-
-    Args:
-        caption: one sentence or phrase, on one line.
-        compounds: words in one piece besides WordNet's.
-    """
+def find_units(caption: str) -> list[Unit]:
+    """Return the units of a caption in order."""
     matches = list(TOKEN.finditer(caption))
     words = [match.group() for match in matches]
     tags = [tag for _, tag in _tagger().tag(" ".join(words), tokenize=False)]
     units = []
     place = 0
     while place < len(words):
-        last = place + _compound_length(words[place : place + LONGEST_COMPOUND], compounds) - 1
+        last = place + _compound_length(words[place : place + LONGEST_COMPOUND]) - 1
         start, end = matches[place].start(), matches[last].end()
         # A compound has the tag of its last word; it is a noun even if the tagger sees a verb in that word.
         tag = tags[last] if last == place or tags[last].startswith("NN") else "NN"
@@ -85,12 +79,10 @@ def find_units(caption: str, compounds: AbstractSet[str] = frozenset()) -> list[
     return units
 
 
-def _compound_length(words: Sequence[str], compounds: AbstractSet[str]) -> int:
+def _compound_length(words: Sequence[str]) -> int:
     """Return how many of the first ``words`` form one noun in WordNet: 2 for ``hot dog on``, 1 if no compound starts here."""
     for length in range(len(words), 1, -1):
         parts = words[:length]
-        if " ".join(parts) in compounds:
-            return length
         if not all(part.islower() for part in parts) or parts[0] in STOP_WORDS or parts[-1] in STOP_WORDS:
             continue
         number = singular(" ".join(parts))

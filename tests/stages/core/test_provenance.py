@@ -58,7 +58,7 @@ def test_code_is_what_pythons_own_finder_finds(part):
         ("ingest", ["corpus/webdataset.py", "corpus/folder.py", "corpus/archives.py", "corpus/samples.py"], ["numpy"]),
         ("caption", ["models/captioner.py", "common/parquet.py", "corpus/images.py"], ["torch", "transformers", "pyarrow"]),
         ("mutate", ["common/seeds.py", "language/wordnet.py", "language/senses.py"], ["nltk", "inflect", "textblob"]),
-        ("mutate", ["language/things.txt", "language/alike.txt"], ["pyarrow"]),
+        ("mutate", ["language/things.txt"], ["pyarrow"]),
         ("retrieve", ["models/clip.py", "pairing/neighbours.py", "pairing/split.py"], ["faiss-cpu", "open_clip_torch"]),
         (
             "pairing/embedding_worker",
