@@ -82,6 +82,8 @@ class Admission:
     def charge(self, client: str) -> None:
         """Count a request for its client, before any work is done for it and whatever becomes of it.
 
+        Those that :meth:`check_open` turned away before do not count.
+
         Raises:
             BusyError: the client has sent too much; then the request does not count.
         """

@@ -95,7 +95,10 @@ class Batcher:
             self._edit(batch)
 
     def _edit(self, batch: list[tuple[Request, Plan]]) -> None:
-        """Edit a batch; if it fails, edit each of its requests alone, so that one does not fail for another."""
+        """Edit a batch; if it fails, edit each of its requests alone, so that one does not fail for another.
+
+        Then the steps that their clients are shown begin again at the first.
+        """
         try:
             results = self._editor.edit_many([plan for _, plan in batch], partial(_report, [request for request, _ in batch]))
         except Exception as error:  # whoever waits decides what to make of it

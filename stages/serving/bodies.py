@@ -1,16 +1,22 @@
-"""How much a request may bring: its body is bounded, and so are the bodies of all requests together and the time they take."""
+"""How much a request may bring, and how long its parts may take.
+
+Bodies are bounded, each and all together. A body must come in time, and so must a client take each part of its answer.
+"""
 
 import asyncio
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
+from stages.common.only_uploads import UPLOAD
 from stages.serving.answers import refuse
 from stages.serving.security import App, Message, Receive, Scope, Send
 
 MAX_BODY = 112 * 2**20  # bytes of a request: a picture and a mask of the largest size, and the fields
-MAX_BODIES = 4 * MAX_BODY  # bytes of all requests that are being answered
-PATIENCE = 60  # seconds that a body may take
+MAX_BODIES = 4 * MAX_BODY  # bytes of all requests that are not answered yet
+MAX_PAGE = 12 * 2**20  # bytes of a call of the page, which is parsed on the event loop: a mask, and the settings
+PAGE = "/gradio_api/"
+PATIENCE = 60  # seconds that a body may take, and that a client may take over a part of its answer
 
 
 class BodyLimit:
@@ -18,23 +24,38 @@ class BodyLimit:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._bytes = 0  # of all requests that are being answered
+        self._bytes = 0  # of all requests that are not answered yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request.
+
+        Raises:
+            TimeoutError: the client does not take its answer.
+        """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            answer = refuse(413, f"the request is larger than {MAX_BODY:,} bytes", scope["path"])
+        most = MAX_PAGE if scope["path"].startswith(PAGE) and scope["path"] != UPLOAD else MAX_BODY
+        if not length.isdecimal() or int(length) > most:
+            answer = refuse(413, f"the request is larger than {most:,} bytes", scope["path"])
             await answer(scope, receive, send)
             return
-        body = _Body(receive)
+        body = _Body(receive, most)
+
+        async def send_in_time(message: Message) -> None:
+            self._release(body)  # what is answered has been read
+            async with asyncio.timeout(PATIENCE):
+                await send(message)
+
         try:
-            await self._app(scope, lambda: self._receive(body), send)
+            await self._app(scope, lambda: self._receive(body), send_in_time)
         finally:
-            self._bytes -= body.size
+            self._release(body)
+
+    def _release(self, body: "_Body") -> None:
+        self._bytes -= body.held
+        body.held = 0
 
     async def _receive(self, body: "_Body") -> Message:
         """Return the next message of a request.
@@ -44,9 +65,10 @@ class BodyLimit:
         """
         before = body.size
         message = await body.receive()
+        body.held += body.size - before
         self._bytes += body.size - before
-        if body.size > MAX_BODY:
-            raise HTTPException(413, f"the request is larger than {MAX_BODY:,} bytes")
+        if body.size > body.most:
+            raise HTTPException(413, f"the request is larger than {body.most:,} bytes")
         if self._bytes > MAX_BODIES:
             raise HTTPException(503, "the requests in flight are too large together", {"retry-after": "5"})
         return message
@@ -55,8 +77,10 @@ class BodyLimit:
 class _Body:
     """A body on its way in."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most: int) -> None:
+        self.most = most  # bytes allowed
         self.size = 0  # bytes received
+        self.held = 0  # bytes of them that count for all requests together
         self._receive = receive
         self._is_complete = False
         self._deadline = asyncio.get_running_loop().time() + PATIENCE

@@ -10,6 +10,7 @@ from typing import NoReturn
 import uvicorn
 from fastapi import FastAPI
 
+from stages.core.errors import InputError
 from stages.serving.admission import Admission, Limits
 from stages.serving.app import make_app
 from stages.serving.calls import DEFAULT
@@ -51,7 +52,7 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
         limits: how much work is accepted at once.
 
     Raises:
-        InputError: there is no such model.
+        InputError: there is no such model, or every proxy is trusted.
     """
     catalogue, admission = open_catalogue(model), Admission(limits)
     catalogue.find(DEFAULT)  # a mistake in the name is reported before anything listens
@@ -69,7 +70,14 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
 
 
 def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
-    """Return the settings of a server of an application."""
+    """Return the settings of a server of an application.
+
+    Raises:
+        InputError: every proxy is trusted, so that clients could name themselves.
+    """
+    proxies = os.environ.get(PROXIES, "")
+    if "*" in proxies:
+        raise InputError(f"{PROXIES} = {proxies!r}: must hold the addresses of proxies, with * every client could name itself")
     return uvicorn.Config(
         app,
         host=host,
@@ -77,7 +85,7 @@ def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         http="h11",  # it bounds the headers of a request
         ws="none",
         access_log=False,
-        proxy_headers=bool(os.environ.get(PROXIES)),  # uvicorn reads it; without a proxy a client could name any address
+        proxy_headers=bool(proxies),  # uvicorn reads it; without a proxy a client could name any address
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=CLOSING,

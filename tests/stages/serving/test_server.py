@@ -1,10 +1,15 @@
-"""What a server leaves on disk beside its own folder."""
+"""What a server leaves on disk beside its own folder, and whom it trusts."""
 
 import os
 import subprocess
 import sys
 import tempfile
 
+import pytest
+from fastapi import FastAPI
+
+from stages.core.errors import InputError
+from stages.serving.server import configure
 from tests.support import ROOT
 
 STARTED = """
@@ -25,3 +30,10 @@ def test_no_folder_of_other_programs_is_used():
         command = [sys.executable, "-c", STARTED]
         said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert said.stdout.splitlines() == ["['iedit-serve-']", "[]"]
+
+
+@pytest.mark.parametrize("proxies", ["*", "10.0.0.1,*"])
+def test_not_every_client_may_name_itself(monkeypatch, proxies):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
+    with pytest.raises(InputError, match="FORWARDED_ALLOW_IPS"):
+        configure(FastAPI(), "127.0.0.1", 0)
