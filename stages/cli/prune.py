@@ -24,8 +24,8 @@ def prune(options: argparse.Namespace) -> None:
     """Remove unneeded data, old versions, the files of models without a version, and checkpoints; print what goes.
 
     Raises:
-        InputError: ``--keep`` is below 1, a stage is at work in this folder, or what is needed cannot be determined;
-            nothing was removed.
+        InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote, or what is needed cannot
+            be determined: nothing was removed. Or DVC cannot remove the data: a part may be gone.
     """
     if options.keep < 1:
         raise InputError(f"--keep {options.keep}: at least 1 version is kept")
@@ -42,7 +42,7 @@ def prune(options: argparse.Namespace) -> None:
         retention = plan_retention(client, options.keep)
         records = list(_records(client, retention.kept))
         _print_plan(retention)
-        for place in find_unneeded(records, options.remote, remove=removes):  # first: if it raises, nothing is removed
+        for place in find_unneeded(records, options.remote, remove=removes):  # first: if it raises, every version stays
             print(f"data       {place.objects:,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
         if removes:
             apply_retention(client, retention)

@@ -5,6 +5,7 @@ because ``iedit reproduce`` pulls it and compares with it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,16 +41,29 @@ def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool
         remove: whether to remove it.
 
     Raises:
-        InputError: what is needed cannot be determined, for example because a commit's list of files is in no cache.
+        InputError: there is no such remote, or what is needed cannot be determined, for example because a commit's list of
+            files is in no cache: nothing was removed. Or DVC cannot remove it: a part may be gone.
     """
     needed = {HashInfo("md5", md5) for record in records for md5 in _digests(record)}
+    with _in_one_line("DVC cannot determine what is needed"), Repo() as repo, repo.lock:
+        places = _places(repo, remote)
+        flags = {} if isinstance(repo.scm, NoSCM) else EVERYWHERE
+        needed = needed.union(*repo.used_objs(**flags).values())
+        found = [_measure(place, odb, needed) for place, odb in places.items()]
+        if remove:
+            with _in_one_line("DVC cannot remove what nothing needs"):
+                for odb in places.values():
+                    gc(odb, needed)
+                    get_index(odb).clear()  # DVC remembers there what a remote has
+    return found
+
+
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
     try:
-        with Repo() as repo, repo.lock:
-            flags = {} if isinstance(repo.scm, NoSCM) else EVERYWHERE
-            needed = needed.union(*repo.used_objs(**flags).values())
-            return [_collect(place, odb, needed, remove=remove) for place, odb in _places(repo, remote)]
+        yield
     except DvcException as error:
-        raise InputError(f"DVC cannot determine what is needed: {first_line(error)}: {first_line(error.__cause__)}") from error
+        raise InputError(f"{what}: {first_line(error)}: {first_line(error.__cause__)}") from error
 
 
 def _digests(record: Record) -> Iterator[str]:
@@ -60,17 +74,14 @@ def _digests(record: Record) -> Iterator[str]:
             yield from out.get("files", {}).values()
 
 
-def _places(repo: Repo, remote: str | None) -> Iterator[tuple[str, HashFileDB]]:
-    yield "cache", repo.cache.local
+def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
+    places = {"cache": repo.cache.local}
     if remote is not None:
-        yield remote, repo.cloud.get_remote_odb(remote, "prune", hash_name="md5")
+        places[remote] = repo.cloud.get_remote_odb(remote, "prune", hash_name="md5")
+    return places
 
 
-def _collect(place: str, odb: HashFileDB, needed: set[HashInfo], *, remove: bool) -> Unneeded:
+def _measure(place: str, odb: HashFileDB, needed: set[HashInfo]) -> Unneeded:
     values = {each.value for each in needed}
     paths = [odb.oid_to_path(digest) for digest in odb.all() if digest not in values]
-    found = Unneeded(place=place, objects=len(paths), bytes=sum(int(odb.fs.size(path) or 0) for path in paths))
-    if remove and paths:
-        gc(odb, needed)
-        get_index(odb).clear()  # DVC remembers there what a remote has
-    return found
+    return Unneeded(place=place, objects=len(paths), bytes=sum(int(odb.fs.size(path) or 0) for path in paths))

@@ -86,3 +86,12 @@ def test_a_list_of_files_that_is_lost_stops_it(project):
     with pytest.raises(InputError, match=r"^DVC cannot determine what is needed: "):
         find_unneeded([], None, remove=True)
     assert objects() == left
+
+
+def test_an_unknown_remote_removes_nothing(project):
+    make("forgotten")
+    make("current")
+    left = objects()
+    with pytest.raises(InputError, match=r"^DVC cannot determine what is needed: remote 'typo' doesn't exist"):
+        find_unneeded([], "typo", remove=True)
+    assert objects() == left
