@@ -8,6 +8,7 @@ from stages.core.errors import InputError
 from stages.core.params_file import read_params
 
 SHOWN_NIGHTS = 30
+MORE_NIGHTS = 30  # beyond those of the norm, among which one with clearly fewer images is looked for
 COLUMNS = {
     "images": "counts/source",
     "refused": "shares/ingest/refused",
@@ -28,24 +29,31 @@ COLUMNS = {
 def check_data(*, accept: bool) -> None:
     """Log what the night's data look like, publish the last nights as a table, and stop the run if the data have drifted.
 
+    Data that are as the last night left them are checked again, but not logged again.
+
     Args:
         accept: whether to take the data as they are, as the norm from now on.
 
     Raises:
         InputError: the data lie outside the bounds of params.yaml, or cannot be read, or MLflow cannot be reached.
     """
-    from stages.report.drift import find_drift
-    from stages.report.night import measure_night
+    from stages.report.drift import find_drift, find_refused
+    from stages.report.night import data_digest, ingest_settings, measure_night
     from stages.tracking import nights
     from stages.tracking.errors import store_errors_in_one_line
     from stages.tracking.store import connect
 
-    params, night = read_params(), measure_night()
+    params, night, ingest = read_params(), measure_night(), ingest_settings()
+    data = data_digest(night, ingest)
     with store_errors_in_one_line():
         client = connect()
-        earlier = nights.comparable(nights.read_nights(client, params.drift.nights + SHOWN_NIGHTS))
-        stopped = None if accept else find_drift(night, earlier, params.drift, params.ingest.max_refused)
-        nights.log_night(client, night, stopped=stopped, is_norm=accept)
+        earlier = nights.read_comparable(client, data, params.drift.nights + MORE_NIGHTS)
+        stopped = None
+        if not accept:
+            alike = [each.metrics for each in earlier if each.ingest == ingest]
+            stopped = find_refused(night, alike, params.ingest.max_refused)
+            stopped = stopped or find_drift(night, [each.metrics for each in earlier], params.drift)
+        nights.log_night(client, night, data=data, ingest=ingest, stopped=stopped, is_norm=accept)
         shown = nights.read_nights(client, SHOWN_NIGHTS)
     rows = [
         {"night": f"{each.started:%Y-%m-%d %H:%M}"}

@@ -11,22 +11,16 @@ DIFFERENCES, RATIOS = ("shares", "scores", "areas"), ("words", "uses")
 FEW = 20  # new samples; of fewer, a large share may be refused by chance
 
 
-def find_drift(night: Night, earlier: Sequence[Night], bounds: Drift, max_refused: float) -> str | None:
-    """Return why a night's data must not be trained on, or None: one line with the number, its value and the bound.
+def find_refused(night: Night, earlier: Sequence[Night], limit: float) -> str | None:
+    """Return a line if too many were refused of the samples by which the source has grown since the last night with FEW fewer.
+
+    So a few bad samples every night are seen together once they are many.
 
     Args:
         night: see :func:`stages.report.night.measure_night`.
-        earlier: the nights that were trained on, newest first.
-        bounds: the section ``drift`` of params.yaml.
-        max_refused: ``ingest.max_refused``, which holds for new samples too.
-    """
-    return _refused_of_new(night, earlier, max_refused) or _far_from_median(night, earlier[: bounds.nights], bounds)
-
-
-def _refused_of_new(night: Night, earlier: Sequence[Night], limit: float) -> str | None:
-    """Check the samples by which the source has grown since the last night that had FEW fewer.
-
-    So a few bad samples every night are seen together once they are many.
+        earlier: the nights that passed the check under the same settings of ingest, newest first; other settings may refuse
+            old samples.
+        limit: ``ingest.max_refused``, which holds for new samples too.
     """
     before = next((each for each in earlier if night["counts/source"] - each["counts/source"] >= FEW), None)
     if before is None:
@@ -38,17 +32,29 @@ def _refused_of_new(night: Night, earlier: Sequence[Night], limit: float) -> str
     return f"ingest.max_refused = {limit}: of {new:,.0f} new samples {refused:,.0f} were refused ({refused / new:.1%})"
 
 
-def _far_from_median(night: Night, earlier: Sequence[Night], bounds: Drift) -> str | None:
-    if len(earlier) < bounds.min_nights:
-        return None
-    for name, value in sorted(night.items()):
-        norm = median([each[name] for each in earlier if name in each] or [value])
-        kind = name.partition("/")[0]
+def find_drift(night: Night, earlier: Sequence[Night], bounds: Drift) -> str | None:
+    """Return a line with the number, its value and the bound, if a number lies too far from its median of earlier nights.
+
+    A share that a night lacks is 0, because no sample was dropped for that reason. Any other number is checked once
+    ``min_nights`` have it.
+
+    Args:
+        night: see :func:`stages.report.night.measure_night`.
+        earlier: the nights that passed the check, newest first.
+        bounds: the section ``drift`` of params.yaml.
+    """
+    latest = earlier[: bounds.nights]
+    no_shares = {name: 0.0 for each in (night, *latest) for name in each if name.startswith("shares/")}
+    for name, value in sorted((no_shares | night).items()):
+        found = [each[name] for each in (no_shares | each for each in latest) if name in each]
+        if len(found) < bounds.min_nights:
+            continue
+        norm, kind = median(found), name.partition("/")[0]
         difference, ratio = abs(value - norm), max(value, norm) / max(min(value, norm), 1)
-        for kinds, key, found, bound in (
+        for kinds, key, distance, bound in (
             (DIFFERENCES, "max_difference", difference, bounds.max_difference),
             (RATIOS, "max_ratio", ratio, bounds.max_ratio),
         ):
-            if kind in kinds and bound is not None and found > bound:
-                return f"drift.{key} = {bound}: {name} is {value:.3g}, the median of {len(earlier)} nights is {norm:.3g}"
+            if kind in kinds and bound is not None and distance > bound:
+                return f"drift.{key} = {bound}: {name} is {value:.3g}, the median of {len(found)} nights is {norm:.3g}"
     return None

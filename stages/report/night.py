@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stages.common.parquet import read_columns
-from stages.core.files import read_json
+from stages.core.files import read_json, value_digest
 from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAINING_SET
 from stages.core.shards import list_shards, read_counts, shard_totals
+from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.corpus.duplicates import REASONS as DUPLICATES
 from stages.pairing.columns import SCORES
 
@@ -50,6 +51,25 @@ def measure_night() -> Night:
     night |= _quantiles("words", words.to_numpy())
     uses = pc.value_counts(_column(PAIRS, "target_key", "string")).field("counts")
     return night | _quantiles("uses", uses.to_numpy()) | _speeds()
+
+
+def data_digest(night: Night, ingest: str) -> str:
+    """Return a digest of what data look like: of all numbers but the speeds, and of the settings by which images were refused.
+
+    Args:
+        night: see :func:`measure_night`.
+        ingest: see :func:`ingest_settings`.
+    """
+    return value_digest([{name: value for name, value in night.items() if not name.startswith("speed/")}, ingest])
+
+
+def ingest_settings() -> str:
+    """Return the digest of the settings and the code that decided which images the corpus has.
+
+    Raises:
+        InputError: ingest has not run to its end, or what it wrote is damaged.
+    """
+    return read_sidecar(sidecar_of(list_shards(CORPUS, SUFFIX)[0], SUFFIX)).settings
 
 
 def _of_source() -> Night:

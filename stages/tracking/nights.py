@@ -14,6 +14,8 @@ EXPERIMENT = "iedit-nights"
 # Tags of a run.
 REASON = "iedit.stopped"  # why the night's data were not trained on
 NORM = "iedit.norm"  # a night that was accepted by hand: earlier ones no longer count
+DATA = "iedit.data"
+INGEST = "iedit.ingest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,49 +24,68 @@ class LoggedNight:
 
     started: datetime
     metrics: dict[str, float]
+    data: str  # a digest of what the data look like
+    ingest: str  # a digest of the settings by which images were refused
     stopped: str | None  # why its data were not trained on
     is_norm: bool  # accepted by hand, as the first of a new series
 
 
-def log_night(client: MlflowClient, metrics: Mapping[str, float], *, stopped: str | None, is_norm: bool) -> None:
-    """Log a night as a run, which has failed if its data are not to be trained on; see :class:`LoggedNight`."""
+def log_night(
+    client: MlflowClient, metrics: Mapping[str, float], *, data: str, ingest: str, stopped: str | None, is_norm: bool
+) -> None:
+    """Log a night as a run, which has failed if its data are not to be trained on; see :class:`LoggedNight`.
+
+    A run that starts again, or finds the data as the last one left them, logs nothing: no state of the data counts twice.
+    """
+    status = RunStatus.to_string(RunStatus.FINISHED if stopped is None else RunStatus.FAILED)
+    for last in _search(client, f"attributes.status = '{status}'", 1):
+        if (last.data, last.stopped) == (data, stopped) and (last.is_norm or not is_norm):
+            return
     now = int(time.time() * 1000)
     name = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    tags = ({} if stopped is None else {REASON: stopped}) | ({NORM: "true"} if is_norm else {})
+    tags = {DATA: data, INGEST: ingest}
+    tags |= ({} if stopped is None else {REASON: stopped}) | ({NORM: "true"} if is_norm else {})
     run = client.create_run(ensure_experiment(client, EXPERIMENT), run_name=name, tags=tags).info.run_id
     client.log_batch(run, [Metric(key, value, now, 0) for key, value in metrics.items()], synchronous=True)
-    client.set_terminated(run, RunStatus.to_string(RunStatus.FINISHED if stopped is None else RunStatus.FAILED))
+    client.set_terminated(run, status)
 
 
 def read_nights(client: MlflowClient, most: int) -> list[LoggedNight]:
     """Return the latest nights, newest first; a night whose logging was cut off is left out."""
-    found = client.search_runs(
-        [ensure_experiment(client, EXPERIMENT)],
-        "attributes.status != 'RUNNING'",
-        max_results=most,
-        order_by=["start_time DESC"],
-    )
-    return [_logged(run) for run in found]
+    return _search(client, "attributes.status != 'RUNNING'", most)
 
 
-def comparable(nights: list[LoggedNight]) -> list[dict[str, float]]:
-    """Return the metrics of the nights that a new one is compared with, newest first.
+def read_comparable(client: MlflowClient, data: str, most: int) -> list[LoggedNight]:
+    """Return the nights that data are compared with, newest first.
 
-    Those that were trained on, back to the newest that was accepted by hand.
+    Those whose data passed the check, whatever became of the training, back to the newest that was accepted by hand.
+
+    Args:
+        client: a client of the store.
+        data: the digest of the data; a night with the same data is left out.
+        most: how many nights to look at; those that were stopped are not among them.
     """
     found = []
-    for night in nights:
-        if night.stopped is None:
-            found.append(night.metrics)
+    for night in _search(client, "attributes.status = 'FINISHED'", most):
+        if night.data != data:
+            found.append(night)
         if night.is_norm:
             break
     return found
+
+
+def _search(client: MlflowClient, condition: str, most: int) -> list[LoggedNight]:
+    experiment = ensure_experiment(client, EXPERIMENT)
+    runs = client.search_runs([experiment], condition, max_results=most, order_by=["start_time DESC"])
+    return [_logged(run) for run in runs]
 
 
 def _logged(run: Run) -> LoggedNight:
     return LoggedNight(
         started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
         metrics=dict(run.data.metrics),
+        data=run.data.tags.get(DATA, ""),
+        ingest=run.data.tags.get(INGEST, ""),
         stopped=run.data.tags.get(REASON),
         is_norm=NORM in run.data.tags,
     )

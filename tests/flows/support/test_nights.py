@@ -17,6 +17,7 @@ ODD = USUAL | {"shares/segment/dropped": 0.5}
 def check(client, without_engine, monkeypatch):
     """A function that checks a night with these data, and returns the table that it shows."""
     without_engine(nights, "check_data")
+    monkeypatch.setattr(night, "ingest_settings", lambda: check.ingest)
     monkeypatch.setattr(nights, "read_params", lambda: read_params(ROOT / "params.yaml"))
 
     def check(data: dict[str, float], *, accept: bool = False) -> list[dict]:
@@ -29,15 +30,21 @@ def check(client, without_engine, monkeypatch):
             check.shown = shown
         return shown
 
+    check.ingest = "as it was"
     return check
 
 
+def usual(number: int) -> dict[str, float]:
+    """The data of a night that has a few images more than the one before."""
+    return USUAL | {"counts/source": 6000.0 + number}
+
+
 def test_a_night_that_drifted_is_stopped_shown_and_no_norm(check, client):
-    for _ in range(3):
-        check(USUAL)
-    for _ in range(2):
+    for number in range(3):
+        check(usual(number))
+    for number in range(2):
         with pytest.raises(InputError) as stopped:
-            check(ODD)
+            check(ODD | {"counts/source": 6003.0 + number})
     line = "drift.max_difference = 0.1: shares/segment/dropped is 0.5, the median of 3 nights is 0.2"
     assert str(stopped.value) == f"{line}; nothing was trained; the run's parameter accept_data takes such data as the norm"
     assert [row["stopped"] for row in check.shown] == [line, line, "", "", ""]
@@ -46,13 +53,50 @@ def test_a_night_that_drifted_is_stopped_shown_and_no_norm(check, client):
 
 
 def test_data_that_were_accepted_are_the_norm(check):
-    for _ in range(3):
-        check(USUAL)
+    for number in range(3):
+        check(usual(number))
     check(ODD, accept=True)
-    for _ in range(3):
-        check(ODD)
+    for number in range(3):
+        check(ODD | {"counts/source": 6001.0 + number})
     with pytest.raises(InputError, match=r"0\.2, the median of 4 nights is 0\.5"):
         check(USUAL)
+
+
+def test_a_rerun_is_no_further_night(check):
+    for speed in (1.0, 2.0, 3.0):
+        check(USUAL | {"speed/caption": speed})
+    assert len(check.shown) == 1
+    check(ODD)  # one night is no norm
+    assert len(check.shown) == 2
+
+
+def test_a_rerun_is_not_compared_with_itself(check):
+    for number in range(2):
+        check(usual(number))
+    check(ODD)
+    check(ODD)
+    assert len(check.shown) == 3
+
+
+def test_many_stopped_nights_do_not_open_the_gate(check, monkeypatch):
+    monkeypatch.setattr(nights, "MORE_NIGHTS", 0)
+    params = read_params(ROOT / "params.yaml")
+    three = params.model_copy(update={"drift": params.drift.model_copy(update={"nights": 3})})
+    monkeypatch.setattr(nights, "read_params", lambda: three)
+    for number in range(3):
+        check(usual(number))
+    for number in range(5):
+        with pytest.raises(InputError, match="the median of 3 nights"):
+            check(ODD | {"counts/source": 6003.0 + number})
+
+
+def test_old_images_that_new_settings_refuse_are_not_blamed_on_new_ones(check):
+    grown = USUAL | {"counts/source": 6100.0, "counts/refused": 160.0}
+    check(USUAL)
+    with pytest.raises(InputError, match="of 100 new samples 100 were refused"):
+        check(grown)
+    check.ingest = "ingest.min_side was raised"
+    check(grown)
 
 
 def test_the_table_shows_the_last_thirty_nights(check, monkeypatch):

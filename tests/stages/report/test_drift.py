@@ -3,7 +3,7 @@
 import pytest
 
 from stages.core.params_drift import Drift
-from stages.report.drift import find_drift
+from stages.report.drift import find_drift, find_refused
 
 BOUNDS = Drift(nights=3, min_nights=2, max_difference=0.1, max_ratio=2.0)
 NIGHT = {"counts/source": 6000.0, "counts/refused": 60.0, "shares/segment/dropped": 0.2}
@@ -12,10 +12,14 @@ NIGHTS = [NIGHT | {"shares/segment/dropped": share} for share in (0.22, 0.2, 0.2
 
 
 def drift_of(changes: dict[str, float], earlier: list[dict[str, float]] = NIGHTS, bounds: Drift = BOUNDS) -> str | None:
-    return find_drift(NIGHT | changes, earlier, bounds, max_refused=0.2)
+    return find_drift(NIGHT | changes, earlier, bounds)
 
 
-WITHIN = [{}, {"shares/segment/dropped": 0.3}, {"words/p50": 3.0}, {"scores/new": 1.0}]
+def refused_of(changes: dict[str, float], earlier: list[dict[str, float]] = NIGHTS) -> str | None:
+    return find_refused(NIGHT | changes, earlier, limit=0.2)
+
+
+WITHIN = [{}, {"shares/segment/dropped": 0.3}, {"words/p50": 3.0}, {"shares/segment/new reason": 0.1}]
 UNBOUNDED = [{"speed/caption": 1.0}, {"counts/source": 60_000.0}]
 
 
@@ -41,13 +45,29 @@ def test_the_line_names_metric_value_median_and_bound(changes, line):
     assert drift_of(changes, bounds=Drift(nights=3, min_nights=2, max_difference=None, max_ratio=None)) is None
 
 
+def test_a_reason_that_a_night_lacks_has_a_share_of_zero():
+    line = "drift.max_difference = 0.1: shares/segment/new reason is 0.9, the median of 3 nights is 0"
+    assert drift_of({"shares/segment/new reason": 0.9}) == line
+    seldom = [NIGHT | {"shares/segment/rare": 0.5}, NIGHT, NIGHT]
+    assert drift_of({"shares/segment/rare": 0.5}, seldom) is not None
+    often = [night | {"shares/segment/gone": 0.3} for night in NIGHTS]
+    assert drift_of({}, often) == "drift.max_difference = 0.1: shares/segment/gone is 0, the median of 3 nights is 0.3"
+
+
+def test_a_score_is_checked_once_enough_nights_have_it():
+    scored = [NIGHT | {"scores/new": 0.5}]
+    assert drift_of({"scores/new": 1.0}, [*scored, NIGHT, NIGHT]) is None
+    line = "drift.max_difference = 0.1: scores/new is 1, the median of 2 nights is 0.5"
+    assert drift_of({"scores/new": 1.0}, [*scored, NIGHT, *scored]) == line
+
+
 def test_bad_new_samples_do_not_hide_among_old_ones():
-    line = drift_of({"counts/source": 7500.0, "counts/refused": 1560.0})
+    line = refused_of({"counts/source": 7500.0, "counts/refused": 1560.0})
     assert line == "ingest.max_refused = 0.2: of 1,500 new samples 1,500 were refused (100.0%)"
-    assert drift_of({"counts/source": 7500.0, "counts/refused": 360.0}) is None
+    assert refused_of({"counts/source": 7500.0, "counts/refused": 360.0}) is None
 
 
 def test_a_few_bad_samples_every_night_are_seen_together():
     nights = [NIGHT | {"counts/source": 6000.0 + n, "counts/refused": 60.0 + n} for n in (15, 10, 5, 0)]
-    assert drift_of({"counts/source": 6019.0, "counts/refused": 79.0}, nights) is None
-    assert "of 20 new samples 20" in str(drift_of({"counts/source": 6020.0, "counts/refused": 80.0}, nights))
+    assert refused_of({"counts/source": 6019.0, "counts/refused": 79.0}, nights) is None
+    assert "of 20 new samples 20" in str(refused_of({"counts/source": 6020.0, "counts/refused": 80.0}, nights))

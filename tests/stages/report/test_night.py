@@ -12,7 +12,7 @@ from stages.core.files import write_json
 from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAINING_SET
 from stages.core.sidecars import Sidecar
 from stages.pairing.columns import SCORES
-from stages.report.night import measure_night
+from stages.report.night import data_digest, ingest_settings, measure_night
 
 AREAS = ("source_mask_area", "target_mask_area")
 Rows = Sequence[dict[str, object]]
@@ -21,7 +21,7 @@ Rows = Sequence[dict[str, object]]
 def write_shard(folder: Path, name: str, rows: Rows, columns: Mapping[str, str], dropped: Mapping[str, int]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_table(folder / f"{name}.parquet", list(rows), columns)
-    sidecar = Sidecar(fingerprint="", settings="", digests=[""], done=len(rows), dropped=dict(dropped), notes=[])
+    sidecar = Sidecar(fingerprint="", settings="of this run", digests=[""], done=len(rows), dropped=dict(dropped), notes=[])
     write_json(folder / f"{name}.done.json", sidecar.model_dump())
 
 
@@ -83,3 +83,11 @@ def test_a_stage_that_has_not_run_is_named(data):
     (PAIRS / "b.done.json").unlink()
     with pytest.raises(InputError, match=r"data/pairs: no \.parquet shards"):
         measure_night()
+
+
+def test_speeds_do_not_decide_the_digest_of_the_data(data):
+    night, ingest = measure_night(), ingest_settings()
+    assert ingest == "of this run"
+    digest = data_digest(night, ingest)
+    assert data_digest(night | {"speed/caption": 3.0}, ingest) == digest
+    assert digest not in (data_digest(night, "other settings"), data_digest(night | {"words/p50": 3.0}, ingest))

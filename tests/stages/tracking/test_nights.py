@@ -1,17 +1,23 @@
 """Nights as runs: what is logged comes back, and which nights a new one is compared with."""
 
 import mlflow
+from mlflow.tracking import MlflowClient
 
 from stages.tracking import store
-from stages.tracking.nights import EXPERIMENT, comparable, log_night, read_nights
+from stages.tracking.nights import EXPERIMENT, log_night, read_comparable, read_nights
+
+
+def log(client: MlflowClient, metrics: dict[str, float], stopped: str | None = None, *, is_norm: bool = False) -> None:
+    log_night(client, metrics, data=str(metrics), ingest="settings", stopped=stopped, is_norm=is_norm)
 
 
 def test_nights_come_back_newest_first(client):
-    log_night(client, {"words/p50": 6.0, "shares/segment/dropped": 0.2}, stopped=None, is_norm=False)
-    log_night(client, {"words/p50": 20.0}, stopped="drift.max_ratio = 2.0: …", is_norm=False)
+    log(client, {"words/p50": 6.0, "shares/segment/dropped": 0.2})
+    log(client, {"words/p50": 20.0}, "drift.max_ratio = 2.0: …")
     latest, first = read_nights(client, 30)
     assert (latest.metrics, latest.stopped, latest.is_norm) == ({"words/p50": 20.0}, "drift.max_ratio = 2.0: …", False)
     assert first.metrics == {"words/p50": 6.0, "shares/segment/dropped": 0.2}
+    assert (latest.data, latest.ingest) == ("{'words/p50': 20.0}", "settings")
     assert first.started <= latest.started
     assert [night.metrics for night in read_nights(client, 1)] == [latest.metrics]
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -22,8 +28,20 @@ def test_nights_come_back_newest_first(client):
 
 def test_a_night_is_compared_with_those_since_the_norm(client):
     for words, stopped, is_norm in [(1.0, None, False), (2.0, None, True), (3.0, "why", False), (4.0, None, False)]:
-        log_night(client, {"words/p50": words}, stopped=stopped, is_norm=is_norm)
-    assert comparable(read_nights(client, 30)) == [{"words/p50": 4.0}, {"words/p50": 2.0}]
+        log(client, {"words/p50": words}, stopped, is_norm=is_norm)
+    assert [night.metrics for night in read_comparable(client, "other data", 30)] == [{"words/p50": 4.0}, {"words/p50": 2.0}]
+    assert [night.metrics for night in read_comparable(client, "{'words/p50': 2.0}", 30)] == [{"words/p50": 4.0}]
+    assert len(read_comparable(client, "other data", 1)) == 1
+
+
+def test_data_are_logged_again_only_when_accepted(client):
+    for is_norm in (False, False, True, True, False):
+        log(client, {"words/p50": 6.0}, is_norm=is_norm)
+    for stopped in ("why", "why", "another reason"):
+        log(client, {"words/p50": 6.0}, stopped)
+    log(client, {"words/p50": 6.0})
+    logged = [(night.stopped, night.is_norm) for night in read_nights(client, 30)]
+    assert logged == [("another reason", False), ("why", False), (None, True), (None, False)]
 
 
 def test_the_first_page_of_both_experiments_shows_runs(client):
