@@ -35,7 +35,7 @@ def refresh(
     """
     if images is not None:
         grow_corpus(images)
-    check_upkeep(min_free, champion_days)
+    check_upkeep(min_free, champion_days, return_state=True)  # the night goes on if this fails
     champion = champion_version()
     forced = ["ingest"]  # DVC does not see that a folder of images has grown
     if champion is None:

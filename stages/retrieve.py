@@ -76,6 +76,7 @@ def retrieve(params: Params) -> None:
     held_out = _hold_out(choices, images, params)
     counts = _write_pairs(choices, held_out, images, together=max(1, TABLE // params.ingest.shard_size))
     counts.done, counts.reused = counts.done + counts.reused, 0
+    counts.seconds = None  # only the tables were timed, the least of the work
     counts.shards_done, counts.shards_reused = embedding.shards_done, embedding.shards_reused
     counts.figures = _recall_of(pools)
     pass_on_counts(counts, PAIRS, EDITS)

@@ -24,7 +24,7 @@ UPKEEP = "iedit.upkeep"  # an event of flows/support/upkeep.py
 HEARTBEAT, STATE = "prefect.flow-run.heartbeat", "prefect.flow-run."
 FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
 SILENCE = timedelta(minutes=15)  # longer than a restart of the server takes; prefect.yaml asks for heartbeats
-LATENESS = timedelta(hours=3)  # longer than a night that the next run in the pool waits for
+LATENESS = timedelta(days=1)  # longer than a night waits for the one before it: flows/refresh.py ends that in time
 RUN = 'flow.name ~ "/" ~ flow_run.name ~ ": "'  # in Jinja
 RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
 OURS: dict[str, str | list[str]] = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}

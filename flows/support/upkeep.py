@@ -6,20 +6,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from flows.support.automations import UPKEEP
 from flows.support.dag import cache_folder
-from flows.support.tasks import RETRIED, is_transient
 from stages.tracking.errors import store_errors_in_one_line
 
 GIGABYTE = 1e9
 PROJECT = {"prefect.resource.id": "iedit.project", "prefect.resource.name": "iedit"}
 
 
-@task(retry_condition_fn=is_transient, **RETRIED)
+@task(cache_policy=NO_CACHE)
 def check_upkeep(min_free: float, champion_days: int) -> None:
     """Log what is in need of care, and send each as an event, for which the server has an automation.
+
+    It is not tried again, because the night waits for it.
 
     Args:
         min_free: GB that the disks of the project and of DVC's cache should have free.

@@ -1,12 +1,11 @@
 """How many samples a stage made, reused and dropped, and what it measured: printed, logged, and passed on to later stages."""
 
 import json
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import psutil
 from pydantic import ConfigDict, NonNegativeInt, TypeAdapter
 
 from stages.core.files import read_written, remove, write_json, written_aside
@@ -29,9 +28,10 @@ class StageCounts:
     shards_reused: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     figures: dict[str, float] = field(default_factory=dict)  # other measurements of this stage, name → value
+    seconds: float | None = None  # in which ``done`` were made, with the loading of models; None: not measured
 
     def report(self) -> None:
-        """Print the counts as a short table and write them to logs/STAGE.json, with the seconds since this process began."""
+        """Print the counts as a short table, and write them to logs/STAGE.json, with the seconds if they were measured."""
         rows = [
             ("done", self.done, f"{self.shards_done} shards"),
             ("reused", self.reused, f"{self.shards_reused} shards"),
@@ -43,9 +43,10 @@ class StageCounts:
             print(f"  {name:<{width}}  {count:>8,}  {remark}".rstrip())
         for name, figure in self.figures.items():
             print(f"  {name:<{width}}  {figure:>8.3f}")
-        counts = {"done": self.done, "reused": self.reused, "dropped": dict(self.dropped)}
+        counts: dict[str, Any] = {"done": self.done, "reused": self.reused, "dropped": dict(self.dropped)}
         counts |= {"shards_done": self.shards_done, "shards_reused": self.shards_reused}
-        counts["seconds"] = round(time.time() - psutil.Process().create_time(), 3)
+        if self.seconds is not None:
+            counts["seconds"] = round(self.seconds, 3)
         write_json(LOGS / f"{self.stage}.json", counts | self.figures)
 
 

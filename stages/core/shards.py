@@ -5,6 +5,7 @@ holds the fingerprint of the inputs and settings and the digests of the outputs.
 remade, and one without a sidecar never counts as whole.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def map_shards(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _remove_strangers(folder, suffixes, (task.name for task in tasks))
-    counts = StageCounts(stage=stage)
+    counts, began = StageCounts(stage=stage), time.monotonic()
     with Digests() as digests:
         record = Record(counts, digests, sum(task.samples for task in tasks))
         plan = _Plan(folder=folder, suffixes=suffixes, settings=dict(settings), digests=digests, record=record)
@@ -84,6 +85,7 @@ def map_shards(
             execute(worker, plan.jobs(tasks), execution, record)
         finally:
             record.close()
+    counts.seconds = time.monotonic() - began
     return counts
 
 

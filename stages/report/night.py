@@ -1,8 +1,10 @@
 """What a night's data look like, as numbers: how much was dropped and why, scores, masks, words, targets, and speed.
 
-Only the records beside the shards and columns of their tables are read, no pictures; memory holds one column at a time.
+Only the records beside the shards and columns of their tables are read, no pictures. Memory holds one column at a time. Of a
+large corpus it holds about a million values, from rows at equal distances, and the quantiles are of these.
 """
 
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -16,14 +18,16 @@ from numpy.typing import NDArray
 from stages.common.parquet import read_columns
 from stages.core.files import read_json, value_digest
 from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAINING_SET
-from stages.core.shards import list_shards, read_counts, shard_totals
+from stages.core.shards import count_samples, list_shards, read_counts, shard_totals
 from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.corpus.duplicates import REASONS as DUPLICATES
+from stages.corpus.shard import PLACE_DIGITS
 from stages.pairing.columns import SCORES
 
 SUFFIX = ".parquet"
 FOLDERS = {"caption": CAPTIONS, "mutate": EDITS, "retrieve": PAIRS, "masks": MASKS, "segment": TRAINING_SET}
 """The name of a stage's counts → the folder of what it has made, for every stage after ingest."""
+HELD = 1_000_000  # values in memory
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 NOT_ALLOWED = re.compile(r"[^\w. -]")  # in a part of a metric's name in MLflow
 
@@ -34,8 +38,8 @@ Night = dict[str, float]
 def measure_night() -> Night:
     """Return what the data of all stages up to the training set look like now.
 
-    A share is of the samples that reached the stage. A speed is in samples a second with the loading of models, for stages that
-    the last run of ingest was followed by.
+    A share is of the samples that reached the stage. A speed is in samples a second with the loading of models, for stages
+    that have made samples since the last run of ingest, and measured how long that took: all but retrieve.
 
     Raises:
         InputError: a stage has not run to its end, or what it wrote is damaged.
@@ -49,7 +53,7 @@ def measure_night() -> Night:
         night |= _quantiles(f"areas/{picture}", _column(TRAINING_SET, f"{picture}_mask_area", "float64").to_numpy())
     words = pc.list_value_length(pc.utf8_split_whitespace(_column(CAPTIONS, "caption", "string")))
     night |= _quantiles("words", words.to_numpy())
-    uses = pc.value_counts(_column(PAIRS, "target_key", "string")).field("counts")
+    uses = pc.value_counts(_target_keys()).field("counts")
     return night | _quantiles("uses", uses.to_numpy()) | _speeds()
 
 
@@ -94,8 +98,29 @@ def _of_stage(stage: str, written: int, dropped: Counter[str]) -> Night:
 
 
 def _column(folder: Path, name: str, kind: str) -> pa.ChunkedArray:
-    """Return a column of all tables of a folder."""
-    return pa.concat_tables(read_columns(path, {name: kind}) for path in list_shards(folder, SUFFIX))[name]
+    """Return a column of all tables of a folder: every row, or as many at equal distances as are at most HELD."""
+    shards = list_shards(folder, SUFFIX)
+    stride = max(1, math.ceil(sum(count_samples(path, SUFFIX) for path in shards) / HELD))
+    chunks, rows = [], 0
+    for path in shards:
+        column = read_columns(path, {name: kind})[name]
+        chunks += column.take(pa.array(range(-rows % stride, len(column), stride), "int64")).chunks
+        rows += len(column)
+    return pa.chunked_array(chunks, kind)
+
+
+def _target_keys() -> pa.ChunkedArray:
+    """Return the target's key of every pair; of more than HELD, of those whose target has a place divisible by 10, 100 or more.
+
+    Rows at equal distances would not show how often a target is used.
+    """
+    shards = list_shards(PAIRS, SUFFIX)
+    zeros = max(0, math.ceil(math.log10(max(1, sum(count_samples(path, SUFFIX) for path in shards)) / HELD)))
+    chunks = []
+    for path in shards:
+        keys = read_columns(path, {"target_key": "string"})["target_key"]
+        chunks += keys.filter(pc.ends_with(keys, "0" * min(zeros, PLACE_DIGITS))).chunks
+    return pa.chunked_array(chunks, "string")
 
 
 def _quantiles(name: str, values: NDArray[Any]) -> Night:
@@ -106,13 +131,13 @@ def _quantiles(name: str, values: NDArray[Any]) -> Night:
 
 
 def _speeds() -> Night:
-    """Return the speed of every stage that has made samples since ingest began, from the counts that stages leave in logs/."""
+    """Return the speed of every stage that has made samples since ingest ended, from the counts that stages leave in logs/."""
     found = {}
     night = (LOGS / "ingest.json").stat().st_mtime
     for stage in ("ingest", *FOLDERS):
         path = LOGS / f"{stage}.json"
         if path.is_file() and path.stat().st_mtime >= night:
             counts = read_json(path)
-            if counts["done"]:
+            if counts["done"] and counts.get("seconds"):
                 found[f"speed/{stage}"] = counts["done"] / counts["seconds"]
     return found

@@ -13,7 +13,7 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     """The steps of the flow, in their order."""
     done: list[tuple[object, ...]] = []
     monkeypatch.setattr(refresh, "grow_corpus", lambda images: done.append(("grow", images)))
-    monkeypatch.setattr(refresh, "check_upkeep", lambda *bounds: done.append(("upkeep", *bounds)))
+    monkeypatch.setattr(refresh, "check_upkeep", lambda *bounds, return_state: done.append(("upkeep", *bounds)))
     monkeypatch.setattr(refresh, "champion_version", lambda: "3")
     monkeypatch.setattr(refresh, "stages_in_order", lambda targets=(): DATA if targets == ["segment"] else [*DATA, "train"])
     monkeypatch.setattr(refresh, "check_data", lambda accept: done.append(("check", accept)))

@@ -4,8 +4,10 @@ import pytest
 from prefect import get_client
 from prefect.automations import DoNothing
 
+from flows import refresh
 from flows.support import automations
 from flows.support.automations import (
+    LATENESS,
     end_silent_runs,
     report_failures,
     report_late_runs,
@@ -28,6 +30,10 @@ def test_automations_exist_once_however_often_they_are_set_up(server):
             assert len(client.read_automations()) == 5
         assert found.pop("iedit: end silent runs") == "change-flow-run-state"
         assert found == dict.fromkeys(NAMES, "call-webhook" if webhook else "do-nothing")
+
+
+def test_a_night_that_waits_for_the_last_one_is_not_late():
+    assert LATENESS.total_seconds() > refresh.LIMIT_SECONDS
 
 
 def test_an_automation_that_was_switched_off_stays_off(server):

@@ -12,6 +12,7 @@ from stages.core.files import write_json
 from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAINING_SET
 from stages.core.sidecars import Sidecar
 from stages.pairing.columns import SCORES
+from stages.report import night as nights
 from stages.report.night import data_digest, ingest_settings, measure_night
 
 AREAS = ("source_mask_area", "target_mask_area")
@@ -49,6 +50,7 @@ def data(workplace):
     write_shard(TRAINING_SET, "a", [dict.fromkeys(AREAS, each) for each in (0.1, 0.2, 0.6)], area, {"target mask empty": 1})
     write_counts("ingest", 0, 3.0, at=100)
     write_counts("caption", 6, 3.0, at=110)
+    write_json(LOGS / "retrieve.json", {"done": 6})  # without its seconds
     write_counts("mutate", 6, 3.0, at=90)  # by an earlier run
 
 
@@ -91,3 +93,17 @@ def test_speeds_do_not_decide_the_digest_of_the_data(data):
     digest = data_digest(night, ingest)
     assert data_digest(night | {"speed/caption": 3.0}, ingest) == digest
     assert digest not in (data_digest(night, "other settings"), data_digest(night | {"words/p50": 3.0}, ingest))
+
+
+def test_of_a_large_corpus_equally_distant_rows_are_measured(data, monkeypatch):
+    areas = [number / 100 for number in range(100)]
+    for name, rows in (("a", areas[:37]), ("b", areas[37:])):
+        write_shard(TRAINING_SET, name, [dict.fromkeys(AREAS, each) for each in rows], dict.fromkeys(AREAS, "float64"), {})
+    targets = [f"a{number:04d}" for number in range(100) for _ in range(1 + (number % 10 == 0))]
+    pairs = {"target_key": "string"} | dict.fromkeys(SCORES, "float32")
+    for name, keys in (("a", targets[:50]), ("b", targets[50:])):
+        write_shard(PAIRS, name, [{"target_key": key} | dict.fromkeys(SCORES, 0.5) for key in keys], pairs, {})
+    monkeypatch.setattr(nights, "HELD", 20)
+    night = measure_night()
+    assert night["areas/source/p50"] == pytest.approx(0.475)  # of 0, 0.05, …, 0.95
+    assert (night["uses/p10"], night["uses/p90"]) == (2, 2)
