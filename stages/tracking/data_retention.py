@@ -63,7 +63,7 @@ def _in_one_line(what: str) -> Iterator[None]:
     try:
         yield
     except DvcException as error:
-        raise InputError(f"{what}: {first_line(error)}: {first_line(error.__cause__)}") from error
+        raise InputError(": ".join([what, *(first_line(each) for each in (error, error.__cause__) if each)])) from error
 
 
 def _digests(record: Record) -> Iterator[str]:
