@@ -79,8 +79,8 @@ class Admission:
         if self.requests >= self.limits.requests:
             raise BusyError(f"the service is busy with {self.requests} requests", self._wait())
 
-    def charge(self, client: str) -> None:
-        """Count a request for its client, before any work is done for it and whatever becomes of it.
+    def charge(self, client: str, share: float = 1) -> None:
+        """Count a request, or a share of one, for its client, before any work is done for it and whatever becomes of it.
 
         Those that :meth:`check_open` turned away before do not count.
 
@@ -88,10 +88,10 @@ class Admission:
             BusyError: the client has sent too much; then the request does not count.
         """
         allowance = self._allowance(client)
-        if self.limits.per_minute and allowance.left < 1:
-            wait = 60 * (1 - allowance.left) / self.limits.per_minute
+        if self.limits.per_minute and allowance.left < share:
+            wait = 60 * (share - allowance.left) / self.limits.per_minute
             raise BusyError(f"allowed are {self.limits.per_minute} requests a minute of one client", wait)
-        allowance.left -= 1
+        allowance.left -= share
 
     @contextmanager
     def admit(self, *, pixels: int = 0, images: int = 0) -> Iterator[None]:

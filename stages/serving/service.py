@@ -133,13 +133,13 @@ class Service:
                 answer = await lease.process.ask("/invocations", body, kind)
         return answer.status_code, answer.content
 
-    def charge(self, client: str) -> None:
-        """Count a request for its client, before any work is done for it and whatever becomes of it.
+    def charge(self, client: str, share: float = 1) -> None:
+        """Count a request, or a share of one, for its client, before any work is done for it and whatever becomes of it.
 
         Raises:
             BusyError: the client has sent too much.
         """
-        self._admission.charge(client)
+        self._admission.charge(client, share)
 
     async def counted(self, request: Request) -> AsyncIterator[None]:
         """Charge a request before it is read, and do not shut down until its answer is sent; a dependency of routes."""

@@ -12,13 +12,13 @@ from stages.serving.folder import UPLOADS
 from stages.serving.page.actions import Actions
 from stages.serving.page.components import ASSETS
 from stages.serving.page.examples import draw_examples
-from stages.serving.page.layout import Layout, lay_out
-from stages.serving.page.refusals import BoundedUploads, answer, only_own_calls
+from stages.serving.page.layout import KEPT_SECONDS, Layout, lay_out
+from stages.serving.page.refusals import Bounded, answer, only_own_calls
+from stages.serving.page.room import swept
 from stages.serving.service import Service
 from stages.serving.uploads import MAX_BYTES
 
 UPLOAD_SECONDS = 600  # that uploads, and copies of results that are being fetched, are kept
-SWEEP_SECONDS = 60  # between removals of those that are older
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 CLICK_DOWNLOAD = "() => setTimeout(() => document.querySelector('#download').click(), 100)"
 
@@ -33,9 +33,11 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
             in its folder :data:`stages.serving.folder.UPLOADS`, which GRADIO_TEMP_DIR must name before Gradio is imported.
     """
     uploads, sessions = folder / UPLOADS, folder / "sessions"
+    uploads.mkdir(exist_ok=True)
     sessions.mkdir()
     page = build_page(service, sessions)
-    checks = (OnlyUploads(uploads), only_own_calls, BoundedUploads(service, uploads))
+    checks = (Bounded(service, uploads), OnlyUploads(uploads), only_own_calls)
+    ages = {uploads: UPLOAD_SECONDS, sessions: 2 * KEPT_SECONDS}  # a session ends before, unless Gradio forgets it
     gr.mount_gradio_app(
         app,
         page,
@@ -44,6 +46,7 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
             "dependencies": [Depends(check) for check in checks],
             "exception_handlers": dict.fromkeys((BusyError, OSError, Exception), answer),
             "openapi_url": None,
+            "lifespan": lambda _: swept(ages),
         },
         allowed_paths=[],
         show_error=False,
@@ -93,9 +96,7 @@ def build_page(service: Service, sessions: Path) -> gr.Blocks:
         sessions: the folder where sessions keep their files.
     """
     examples = draw_examples()
-    with gr.Blocks(
-        title="iEdit", analytics_enabled=False, delete_cache=(SWEEP_SECONDS, UPLOAD_SECONDS), fill_width=False
-    ) as page:
+    with gr.Blocks(title="iEdit", analytics_enabled=False, fill_width=False) as page:
         layout = lay_out(examples)
         _wire(page, layout, Actions(layout, service, sessions, examples))
     page.queue(default_concurrency_limit=None, api_open=False)  # the service bounds what is at work

@@ -18,11 +18,16 @@ from stages.serving.page.room import check_room
 from stages.serving.service import Service
 
 CALLS = ("/gradio_api/run/predict", "/gradio_api/queue/join")
+PROGRESS = "/gradio_api/upload_progress"
 ROUTES = re.compile(
     r"/((config|theme\.css|favicon\.ico)?|(assets|static)/.*"
     r"|gradio_api/(run/predict|queue/(join|data)|cancel|reset|heartbeat/[^/]+|upload|upload_progress|file=.*))"
 )
 """Those of Gradio's that the page asks for."""
+
+RANGE = re.compile(r"bytes=[0-9]{0,18}-[0-9]{0,18}")
+MAX_ID = 64  # characters of the name of an upload, which Gradio keeps
+CALL_SHARE = 0.1  # of a request: what a call of the page counts beside the work that it asks for
 
 
 class Call(BaseModel):
@@ -46,6 +51,10 @@ async def only_own_calls(request: Request) -> None:
     path = request.scope["path"]
     if not ROUTES.fullmatch(path):
         raise HTTPException(404, "the page has no such part")
+    if not RANGE.fullmatch(request.headers.get("range", "bytes=0-")):
+        raise HTTPException(416, "Range: one range of bytes is allowed")
+    if len(request.query_params.get("upload_id", "")) > MAX_ID:
+        raise HTTPException(400, f"upload_id: longer than {MAX_ID} characters")
     if path not in CALLS:
         return
     try:
@@ -62,8 +71,8 @@ async def only_own_calls(request: Request) -> None:
         raise HTTPException(422, "the page does not call a function like this") from error
 
 
-class BoundedUploads:
-    """A dependency of Gradio's routes: uploads count for their clients, and need room."""
+class Bounded:
+    """A dependency of Gradio's routes: uploads need room, and count for their clients, as calls do, a little."""
 
     def __init__(self, service: Service, folder: Path) -> None:
         """Remember the service, and the folder of uploads."""
@@ -78,6 +87,8 @@ class BoundedUploads:
         if request.scope["path"] == UPLOAD:
             self._service.charge(name_of(request))
             await check_room(self._folder)
+        elif request.scope["path"] in (*CALLS, PROGRESS):
+            self._service.charge(name_of(request), CALL_SHARE)
 
 
 async def answer(request: Request, error: Exception) -> Response:

@@ -1,13 +1,21 @@
-"""How much of the disk the files of the page may take."""
+"""The disk that the files of the page take: how much it may be, and the removal of those that nobody uses any more."""
 
 import asyncio
+import logging
 import os
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from stages.serving.calls import BusyError
 
-MAX_BYTES = 2 * 2**30  # of the files in a folder when another one is asked for
-PATIENCE = 60  # seconds until a client may try again
+MAX_FOLDER = 2 * 2**30  # bytes of the files in a folder when another one is asked for
+RETRY_SECONDS = 60  # until a client may try again
+SWEEP_SECONDS = 60  # between two removals of what is old
+
+logger = logging.getLogger(__name__)
 
 
 async def check_room(folder: Path) -> None:
@@ -16,8 +24,50 @@ async def check_room(folder: Path) -> None:
     Raises:
         BusyError: as much as it may.
     """
-    if await asyncio.to_thread(_bytes_in, folder) >= MAX_BYTES:
-        raise BusyError("the service holds too many pictures; old ones are removed", PATIENCE)
+    if await asyncio.to_thread(_bytes_in, folder) >= MAX_FOLDER:
+        raise BusyError("the service holds too many pictures; old ones are removed", RETRY_SECONDS)
+
+
+@asynccontextmanager
+async def swept(ages: dict[Path, float]) -> AsyncIterator[None]:
+    """Within the block, remove what is old from folders again and again.
+
+    Args:
+        ages: folder → seconds after which an entry of it is removed.
+    """
+    sweeping = asyncio.create_task(_sweep_on_schedule(ages))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+
+
+async def _sweep_on_schedule(ages: dict[Path, float]) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        for folder, seconds in ages.items():
+            try:
+                await asyncio.to_thread(sweep, folder, seconds)
+            except OSError:
+                logger.exception("old files of the page could not be removed")
+
+
+def sweep(folder: Path, seconds: float) -> None:
+    """Remove the entries of a folder in which nothing has changed for some seconds.
+
+    What counts is the time of the inode: copies have the other one from what they were made of.
+    """
+    for entry in folder.iterdir():
+        try:
+            last = max(each.lstat().st_ctime for each in (entry, *entry.rglob("*")))
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        if time.time() - last <= seconds:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def _bytes_in(folder: Path) -> int:

@@ -1,7 +1,9 @@
 """Requests that the page does not send: no answer is a server's error, none has a trace, a path or a version."""
 
 import json
+import os
 import random
+import time
 from collections import Counter
 
 import gradio as gr
@@ -14,6 +16,7 @@ from stages.serving.folder import UPLOADS
 from stages.serving.models import Models
 from stages.serving.page import room
 from stages.serving.page.page import mount_page
+from stages.serving.page.room import sweep
 from stages.serving.service import Service
 from tests.support import ROOT
 from tests.support.serving import FREE, Shelf, png
@@ -102,7 +105,7 @@ def test_the_page_names_no_version_and_no_path(client, folder, path):
 
 
 def test_uploads_need_room(client, folder, monkeypatch):
-    monkeypatch.setattr(room, "MAX_BYTES", 5000)
+    monkeypatch.setattr(room, "MAX_FOLDER", 5000)
     files = {"files": ("photo.png", png())}
     assert client.post("/gradio_api/upload", files=files).status_code == 200
     with (folder / UPLOADS / "large").open("wb") as file:
@@ -118,3 +121,34 @@ def test_uploads_count_for_their_client(tmp_path, monkeypatch):
     client = serve(tmp_path, Limits(per_minute=2))
     answers = [client.post("/gradio_api/upload", files={"files": ("photo.png", png())}) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
+
+
+def test_old_files_are_removed_whatever_their_contents_say(tmp_path, monkeypatch):
+    for name in ("old/photo.png", "new/photo.png", "empty/photo.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(png())
+        os.utime(tmp_path / name, (0, 0))  # as a copy of an old file has it
+    (tmp_path / "empty/photo.png").unlink()
+    sweep(tmp_path, 3600)
+    assert len(list(tmp_path.iterdir())) == 3
+    time.sleep(0.1)
+    middle = time.time()
+    time.sleep(0.1)
+    (tmp_path / "new/photo.png").touch()
+    monkeypatch.setattr(room.time, "time", lambda: middle + 3600)
+    sweep(tmp_path, 3600)
+    assert [each.name for each in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("part", ["0-1-2", "9-1", "-", "-5", "1-", "0-1,3-4", "99999-", "9" * 5000 + "-", "\u00b2-\u00b3"])
+def test_no_range_breaks_the_page(client, part):
+    (path,) = client.post("/gradio_api/upload", files={"files": ("photo.png", png())}).json()
+    answer = client.get(f"/gradio_api/file={path}", headers={"range": f"bytes={part}".encode("latin-1")})
+    assert answer.status_code in (200, 206, 400, 416), answer.text
+
+
+def test_calls_of_the_page_count_a_tenth(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / UPLOADS))
+    client = serve(tmp_path, Limits(per_minute=1))
+    statuses = [client.post("/gradio_api/run/predict", json={}).status_code for _ in range(12)]
+    assert (statuses[:10], statuses[-1]) == ([422] * 10, 429)
