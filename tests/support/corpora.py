@@ -1,7 +1,9 @@
 """Small corpora as ingest leaves them: tars with their indexes, sidecars, and the table of duplicates."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
@@ -40,8 +42,10 @@ def write_shards_of(
         ShardTask(name=name, inputs=(), samples=len(samples), settings={"samples": list(map(_facts, samples))})
         for name, samples in shards.items()
     ]
-    counts = map_in_process(work, tasks, folder, (".tar", ".parquet"))
-    counts.dropped.update(write_duplicates(folder, sorted(shards), near))
+    folder = folder.absolute()
+    with TemporaryDirectory() as elsewhere, chdir(elsewhere):  # whose logs/ no test in another process clears up
+        counts = map_in_process(work, tasks, folder, (".tar", ".parquet"))
+        counts.dropped.update(write_duplicates(folder, sorted(shards), near))
     return counts
 
 

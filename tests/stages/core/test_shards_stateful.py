@@ -109,7 +109,8 @@ class Shards(RuleBasedStateMachine):
             return result
 
         tasks = [ShardTask(name=name, inputs=(inputs / name,), samples=2) for name in sorted(self.texts_now)]
-        return map_in_process(work, tasks, folder, ".out", {"setting": self.setting})
+        with chdir(self.folder):  # whose logs/ no test in another process clears up
+            return map_in_process(work, tasks, folder, ".out", {"setting": self.setting})
 
     def files(self) -> list[Path]:
         return sorted(path for path in (self.folder / "out").glob("*") if path.is_file())

@@ -24,7 +24,7 @@ def test_requests_and_edits_are_counted(shelf, tmp_path):
         metrics.answered("/v1/images/edits", status, seconds)
     metrics.edited(MODEL, 1.5, 4)
     metrics.edited(MODEL, 1.5, None)
-    with admission.admit("a", pixels=100, images=2):
+    with admission.admit(pixels=100, images=2):
         found = numbers(metrics.text().decode())
     assert found["iedit_http_requests_total", "/v1/images/edits", "200"] == 2
     assert found["iedit_http_requests_total", "/v1/images/edits", "429"] == 1

@@ -261,7 +261,8 @@ def test_a_mask_is_given_up_when_its_client_has_gone(editor, monkeypatch):
 
         def found(*arguments: object, job: EditJob, on_step: Callable[[Step], None]) -> object:
             def step(done: Step) -> None:
-                loop.call_soon_threadsafe(gone.set)
+                if not gone.is_set():
+                    loop.call_soon_threadsafe(gone.set)
                 on_step(done)
 
             return find(*arguments, job=job, on_step=step)
