@@ -57,35 +57,40 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
         pwa=False,
         mcp_server=False,
         enable_monitoring=False,
-        theme=gr.themes.Base(
-            primary_hue="violet",
-            neutral_hue="zinc",
-            radius_size="lg",
-            font=SYSTEM_FONTS,
-            font_mono=("ui-monospace", "monospace"),
-        ).set(
-            body_background_fill="*neutral_50",
-            body_text_color_subdued="*neutral_500",
-            body_text_color_subdued_dark="*neutral_400",
-            input_background_fill="white",
-            input_placeholder_color="*neutral_400",
-            input_placeholder_color_dark="*neutral_500",
-            checkbox_border_radius="*radius_sm",
-            checkbox_label_background_fill="transparent",
-            checkbox_label_background_fill_dark="transparent",
-            checkbox_label_border_width="1px",
-            checkbox_label_border_color="*border_color_primary",
-            checkbox_label_border_color_dark="*border_color_primary",
-            checkbox_label_border_width_dark="1px",
-            checkbox_border_color_dark="*neutral_500",
-            block_info_text_color="*neutral_500",
-            block_info_text_color_dark="*neutral_400",
-            button_primary_background_fill="*primary_600",
-            button_primary_background_fill_hover="*primary_700",
-        ),
+        theme=_theme(),
         css_paths=[ASSETS / "page.css"],
     )
     page.config["version"] = ""  # Gradio's, which would stand in the page
+
+
+def _theme() -> gr.themes.Base:
+    """Return Gradio's plainest theme in the page's colours, with no font from outside."""
+    return gr.themes.Base(
+        primary_hue="violet",
+        neutral_hue="zinc",
+        radius_size="lg",
+        font=SYSTEM_FONTS,
+        font_mono=("ui-monospace", "monospace"),
+    ).set(
+        body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        input_background_fill="white",
+        input_placeholder_color="*neutral_400",
+        input_placeholder_color_dark="*neutral_500",
+        checkbox_border_radius="*radius_sm",
+        checkbox_label_background_fill="transparent",
+        checkbox_label_background_fill_dark="transparent",
+        checkbox_label_border_width="1px",
+        checkbox_label_border_color="*border_color_primary",
+        checkbox_label_border_color_dark="*border_color_primary",
+        checkbox_label_border_width_dark="1px",
+        checkbox_border_color_dark="*neutral_500",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )
 
 
 def build_page(service: Service, sessions: Path) -> gr.Blocks:

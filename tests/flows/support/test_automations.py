@@ -32,7 +32,7 @@ def test_automations_exist_once_however_often_they_are_set_up(server):
         assert found == dict.fromkeys(NAMES, "call-webhook" if webhook else "do-nothing")
 
 
-def test_a_night_that_waits_for_the_last_one_is_not_late():
+def test_a_night_that_waits_for_the_last_is_not_late():
     assert LATENESS.total_seconds() > refresh.LIMIT_SECONDS
 
 

@@ -90,7 +90,7 @@ def test_many_stopped_nights_do_not_open_the_gate(check, monkeypatch):
             check(ODD | {"counts/source": 6003.0 + number})
 
 
-def test_old_images_that_new_settings_refuse_are_not_blamed_on_new_ones(check):
+def test_what_new_settings_refuse_is_not_blamed_on_new_images(check):
     grown = USUAL | {"counts/source": 6100.0, "counts/refused": 160.0}
     check(USUAL)
     with pytest.raises(InputError, match="of 100 new samples 100 were refused"):

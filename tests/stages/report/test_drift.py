@@ -45,7 +45,7 @@ def test_the_line_names_metric_value_median_and_bound(changes, line):
     assert drift_of(changes, bounds=Drift(nights=3, min_nights=2, max_difference=None, max_ratio=None)) is None
 
 
-def test_a_reason_that_a_night_lacks_has_a_share_of_zero():
+def test_a_reason_that_a_night_lacks_counts_as_zero():
     line = "drift.max_difference = 0.1: shares/segment/new reason is 0.9, the median of 3 nights is 0"
     assert drift_of({"shares/segment/new reason": 0.9}) == line
     seldom = [NIGHT | {"shares/segment/rare": 0.5}, NIGHT, NIGHT]

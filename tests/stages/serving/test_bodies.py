@@ -25,7 +25,7 @@ async def receive() -> Message:
     return {"type": "http.request", "body": b"x" * 60, "more_body": False}
 
 
-def test_a_client_that_takes_no_answer_holds_no_room_for_bodies(monkeypatch):
+def test_a_client_that_takes_no_answer_holds_no_room(monkeypatch):
     monkeypatch.setattr(bodies, "MAX_BODIES", 100)
 
     async def all_at_once() -> None:
