@@ -29,7 +29,7 @@ async def check_room(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def swept(ages: dict[Path, float]) -> AsyncIterator[None]:
+async def swept(ages: dict[Path, int]) -> AsyncIterator[None]:
     """Within the block, remove what is old from folders again and again.
 
     Args:
@@ -42,7 +42,7 @@ async def swept(ages: dict[Path, float]) -> AsyncIterator[None]:
         sweeping.cancel()
 
 
-async def _sweep_on_schedule(ages: dict[Path, float]) -> None:
+async def _sweep_on_schedule(ages: dict[Path, int]) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         for folder, seconds in ages.items():
