@@ -142,6 +142,7 @@ def test_a_picture_can_be_taken(browser, address):
     with visited(browser, address, permissions=["camera"]) as page:
         page.get_by_label("Capture from camera").click()
         page.get_by_text("Access Webcam").click()
+        page.wait_for_function("document.querySelector('video')?.videoWidth > 0")  # before, there is nothing to take
         page.get_by_label("capture photo").click()
         expect(page.locator("#painter canvas")).to_be_visible()
 
