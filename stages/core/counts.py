@@ -28,7 +28,7 @@ class StageCounts:
     shards_reused: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     figures: dict[str, float] = field(default_factory=dict)  # other measurements of this stage, name → value
-    seconds: float | None = None  # in which ``done`` were made, with the loading of models; None: not measured
+    seconds: float | None = field(default=None, compare=False)  # that making ``done`` took, models' loading too, if measured
 
     def report(self) -> None:
         """Print the counts as a short table, and write them to logs/STAGE.json, with the seconds if they were measured."""

@@ -130,12 +130,14 @@ from flows.ablation import Start, scoring_digest, training_digest, try_configura
 from flows.support.sandbox import open_sandbox
 from prefect import flow
 
+from stages.core.composition import compose_params
 from stages.core.paths import ABLATION
 
 @flow
 def one():
+    row = compose_params("ablation=web_captions")
     with open_sandbox(ABLATION / "project") as sandbox:
-        try_configuration("web_captions", 0, Start(training_digest(sandbox), scoring_digest()), sandbox)
+        try_configuration("web_captions", 0, row, Start(training_digest(), scoring_digest()), sandbox)
 
 one()
 """
