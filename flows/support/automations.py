@@ -53,16 +53,7 @@ def report_late_runs(webhook: str | None, lateness: timedelta = LATENESS) -> Aut
     return AutomationCore(
         name="iedit: report late runs",
         description=f"A run of iedit has not started within {lateness} of its time.",
-        trigger=EventTrigger(
-            after={f"{STATE}Late"},
-            expect={STATE + state for state in ("Pending", "Running", *ENDED)},
-            match=RUNS,
-            match_related=OURS,
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=lateness,
-        ),
+        trigger=_absence({STATE + state for state in ("Pending", "Running", *ENDED)}, after=f"{STATE}Late", within=lateness),
         actions=[_send(webhook, f'{RUN} ~ "has not started within {lateness} of its time"')],
     )
 
@@ -99,17 +90,22 @@ def end_silent_runs(silence: timedelta = SILENCE) -> AutomationCore:
     return AutomationCore(
         name="iedit: end silent runs",
         description="A run of iedit has stopped sending heartbeats: its process was killed, or its machine is gone.",
-        trigger=EventTrigger(
-            after={HEARTBEAT},
-            expect={HEARTBEAT, *(STATE + state for state in ENDED)},
-            match=RUNS,
-            match_related=OURS,
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=silence,
-        ),
+        trigger=_absence({HEARTBEAT, *(STATE + state for state in ENDED)}, after=HEARTBEAT, within=silence),
         actions=[crashed],
+    )
+
+
+def _absence(expected: set[str], *, after: str, within: timedelta) -> EventTrigger:
+    """Return the trigger that fires when none of the expected events of a run of ours follows another one in time."""
+    return EventTrigger(
+        after={after},
+        expect=expected,
+        match=RUNS,
+        match_related=OURS,
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=within,
     )
 
 

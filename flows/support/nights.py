@@ -8,7 +8,7 @@ from stages.core.errors import InputError
 from stages.core.params_file import read_params
 
 SHOWN_NIGHTS = 30
-MORE_NIGHTS = 30  # beyond those of the norm, among which one with clearly fewer images is looked for
+MORE_NIGHTS = 30  # read besides those of the norm, to find the last one with clearly fewer images
 COLUMNS = {
     "images": "counts/source",
     "refused": "shares/ingest/refused",

@@ -1,12 +1,15 @@
 """The real servers and a real worker, started as README says, on a small copy of the project."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +25,28 @@ Found = TypeVar("Found")
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """Serve a webhook during the block; yield its address, and the texts of the messages that have come."""
+    messages: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/", messages
+        finally:
+            server.shutdown()
 
 
 def until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:

@@ -3,16 +3,13 @@
 import json
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import ClassVar
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from stages.tracking.history import EVENT
-from tests.ops.platform import Platform, until
+from tests.ops.platform import Platform, listening, until
 from tests.support.small_project import make_project
 
 FORTY_DAYS = 40 * 24 * 3600 * 10**9  # nanoseconds
@@ -41,36 +38,25 @@ upkeep()
 """
 
 
-class Listener(BaseHTTPRequestHandler):
-    """Receives the messages."""
-
-    messages: ClassVar[list[str]] = []
-
-    def do_POST(self):
-        self.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[tuple[str, list[str]]]:
+    with listening() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory) -> Iterator[Platform]:
+def platform(tmp_path_factory, webhook) -> Iterator[Platform]:
     """A Prefect server with the deployments and automations, and no worker."""
     folder = tmp_path_factory.mktemp("alerts") / "iedit"
     make_project(folder)
     platform = Platform(folder)
-    with HTTPServer(("127.0.0.1", 0), Listener) as listener:
-        threading.Thread(target=listener.serve_forever, daemon=True).start()
-        platform.environment["FAILURE_WEBHOOK"] = f"http://127.0.0.1:{listener.server_port}/"
-        try:
-            platform.start("prefect-server")
-            platform.make("deploy")
-            yield platform
-        finally:
-            platform.stop_all()
-            listener.shutdown()
+    platform.environment["FAILURE_WEBHOOK"] = webhook[0]
+    try:
+        platform.start("prefect-server")
+        platform.make("deploy")
+        yield platform
+    finally:
+        platform.stop_all()
 
 
 def run_code(platform: Platform, code: str) -> None:
@@ -81,25 +67,27 @@ def run_code(platform: Platform, code: str) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def message(words: str) -> str:
-    return until(lambda: next((text for text in Listener.messages if words in text), ""))
+@pytest.fixture
+def message(webhook) -> Callable[[str], str]:
+    """Waits for a message with the given words, and returns it."""
+    return lambda words: until(lambda: next((text for text in webhook[1] if words in text), ""))
 
 
-def test_a_run_that_nobody_starts_is_reported(platform):
+def test_a_run_that_nobody_starts_is_reported(platform, message):
     run_code(platform, LATE_SOON)
     run_id = platform.order("pipeline/on-demand")
     assert message("has not started within 0:00:15 of its time").startswith("pipeline/")
     platform.ask(f"flow_runs/{run_id}", method="DELETE")
 
 
-def test_a_dead_worker_is_reported(platform):
+def test_a_dead_worker_is_reported(platform, message):
     platform.start("worker")
     until(lambda: platform.ask("work_pools/iedit", method="GET")["status"] == "READY")
     platform.kill("worker")
     assert message("has no worker") == "the pool iedit has no worker: start one with make worker"
 
 
-def test_a_full_disk_and_an_old_champion_are_reported(platform):
+def test_a_full_disk_and_an_old_champion_are_reported(platform, message):
     run_code(platform, CHAMPION)
     run_code(platform, UPKEEP)
     assert "GB free, should be 1,000,000,000.0; iedit prune --dry-run" in message("GB free")

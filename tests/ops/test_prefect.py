@@ -8,11 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import httpx
 import pytest
@@ -22,7 +19,7 @@ from stages.__main__ import STAGES
 from stages.corpus import world
 from stages.corpus.drawing import render
 from stages.report.ablation_table import TRUE_TARGETS
-from tests.ops.platform import Platform, started, until
+from tests.ops.platform import Platform, listening, started, until
 from tests.support.small_project import choose, make_project, run, set_params
 
 SHARD, SHARDS = 8, 10
@@ -189,33 +186,17 @@ def test_tables_are_recomputed(platform):
     assert "Running stage 'evaluate'" in platform.log(run_id)
 
 
-class Listener(BaseHTTPRequestHandler):
-    """Receives the messages about failures."""
-
-    messages: ClassVar[list[str]] = []
-
-    def do_POST(self):
-        self.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 def test_bad_input_fails_at_once_and_is_reported(platform):
     with pytest.raises(httpx.HTTPStatusError, match="409"):
         platform.order("refresh/nightly", images=0)
-    with HTTPServer(("127.0.0.1", 0), Listener) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        platform.make("deploy", FAILURE_WEBHOOK=f"http://127.0.0.1:{server.server_port}/")
+    with listening() as (address, messages):
+        platform.make("deploy", FAILURE_WEBHOOK=address)
         command = ["prefect", "deployment", "run", "refresh/nightly", "--param", "images=5000"]
         environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
         ordered = subprocess.run(command, cwd=platform.project, env=environment, capture_output=True, text=True, check=True)
         run_id = re.search(r"UUID: (\S+)", ordered.stdout)[1]
         assert platform.end_of(run_id) == "Failed"
-        messages = until(lambda: Listener.messages)
-        server.shutdown()
+        until(lambda: messages)
     platform.make("deploy")
     assert "images = 5000: only for the source openmoji, this is folder" in messages[0]
     assert platform.all_of("task_runs", run_id) == []
