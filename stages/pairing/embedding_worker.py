@@ -4,13 +4,15 @@ An image that stays the same keeps its embedding, known by the digest of its pix
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -83,6 +85,14 @@ class EmbeddingWorker:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Pictures or texts that the model takes at once."""
+
+    prepare: Callable[[], "Tensor"]  # reads them; a thread calls it ahead
+    count: int  # of those that do not only fill the batch up
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Embedding:
     clip: "Clip"
     batch: int  # images or texts at a time
@@ -91,49 +101,45 @@ class _Embedding:
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write both files of a shard; the last of ``task.inputs`` is the table of its edits."""
         images_before, texts_before = [map_arrays(path) for path in files.previous] or [{}, {}]
-        rows = self.corpus.rows(task.name)
-        keys = [row.key for row in rows]
-
-        def embed_images(places: Sequence[int]) -> Halves:
-            return self._in_batches([rows[place] for place in places], self._read, self.clip.embed_bytes, advance)
-
+        rows, edits = self.corpus.rows(task.name), read_columns(task.inputs[-1], EDITS_TABLE)
+        texts = sorted({text for column in TEXT_COLUMNS for text in edits[column].to_pylist()})
         pixels = _as_rows([bytes.fromhex(row.pixels) for row in rows], 32)
-        images, reused = _embed(pixels, images_before, embed_images)
-        names = _as_rows([key.encode() for key in keys], max((len(key.encode()) for key in keys), default=1))
-        save_file({"keys": names, "digests": pixels, "embeddings": images}, files.outputs[0])
-
-        edits = read_columns(task.inputs[-1], EDITS_TABLE)
-        texts_of = {column: edits[column].to_pylist() for column in TEXT_COLUMNS}
-        texts = sorted(set().union(*texts_of.values()))
         words = _as_rows([hashlib.sha256(text.encode()).digest() for text in texts], 32)
+        known_images, known_texts = _find_known(pixels, images_before), _find_known(words, texts_before)
 
-        def embed_texts(places: Sequence[int]) -> Halves:
-            return self._in_batches([texts[place] for place in places], self.clip.tokenizer, self.clip.embed_tokens)
+        new_texts = self._batches([texts[place] for place in np.flatnonzero(known_texts < 0)], self.clip.tokenizer)
+        new_images = self._batches([rows[place] for place in np.flatnonzero(known_images < 0)], self._read)
+        # Texts come first: they are read in no time, and pictures are decoded while the model is busy with them.
+        with closing(call_ahead((batch.prepare for batch in (*new_texts, *new_images)), BATCHES_AHEAD)) as prepared:
+            of_texts = self._embed(prepared, new_texts, self.clip.embed_tokens)
+            of_images = self._embed(prepared, new_images, self.clip.embed_bytes, advance)
 
-        embeddings, _ = _embed(words, texts_before, embed_texts)
-        row_of = {text: row for row, text in enumerate(texts)}
-        columns = {
-            name: np.array([row_of[text] for text in texts_of[column]], np.int64)
-            for name, column in zip(("captions", "prompts"), TEXT_COLUMNS, strict=True)
-        }
-        columns["sources"] = _rows_of_sources(edits["key"].to_pylist(), keys, task.inputs[-1])
-        save_file({**columns, "digests": words, "embeddings": embeddings}, files.outputs[1])
-        return ShardResult(done=len(keys), reused=reused)
+        keys = [row.key for row in rows]
+        names = _as_rows([key.encode() for key in keys], max((len(key.encode()) for key in keys), default=1))
+        embeddings = _joined(known_images, images_before, of_images)
+        save_file({"keys": names, "digests": pixels, "embeddings": embeddings}, files.outputs[0])
+        embeddings = _joined(known_texts, texts_before, of_texts)
+        places = _places(edits, texts, keys, task.inputs[-1])
+        save_file({**places, "digests": words, "embeddings": embeddings}, files.outputs[1])
+        return ShardResult(done=len(keys), reused=int((known_images >= 0).sum()))
 
-    def _in_batches(
+    def _batches(self, items: Sequence[Item], prepare: Callable[[list[Item]], "Tensor"]) -> list[_Batch]:
+        """Return batches of items, none of them prepared yet."""
+        batches = padded_batches(items, self.batch)
+        return [_Batch(prepare=partial(prepare, batch), count=count) for batch, count in batches]
+
+    def _embed(
         self,
-        items: Sequence[Item],
-        prepare: Callable[[list[Item]], "Tensor"],
+        prepared: Iterator["Tensor"],
+        batches: Sequence[_Batch],
         embed: Callable[["Tensor"], "Tensor"],
         advance: Advance = lambda _: None,
     ) -> Halves:
-        """Return the embedding of each item; a thread prepares the next batches while the model works."""
-        batches = list(padded_batches(items, self.batch))
+        """Return the embeddings of the items of ``batches``, whose inputs come next from ``prepared``."""
         parts = [np.zeros((0, self.clip.width), np.float16)]
-        prepared = call_ahead((partial(prepare, batch) for batch, _ in batches), BATCHES_AHEAD)
-        for inputs, (_, count) in zip(prepared, batches, strict=True):
-            parts.append(embed(inputs)[:count].half().cpu().numpy())
-            advance(count)
+        for batch in batches:
+            parts.append(embed(next(prepared))[: batch.count].half().cpu().numpy())
+            advance(batch.count)
         return np.concatenate(parts)
 
     def _read(self, rows: list[CorpusRow]) -> "Tensor":
@@ -144,22 +150,19 @@ class _Embedding:
         return stacked([pictures[row.key] for row in rows])
 
 
-def _embed(digests: NDArray[np.uint8], before: Arrays, make: Callable[[Sequence[int]], Halves]) -> tuple[Halves, int]:
-    """Return an embedding for each digest, and how many of them were taken from a shard's earlier file.
+def _find_known(digests: NDArray[np.uint8], before: Arrays) -> NDArray[np.int64]:
+    """Return for each digest (n, 32) its row in a shard's earlier file, (n,); -1 if the file, or all of it, is missing."""
+    row_of = {digest.tobytes(): row for row, digest in enumerate(before.get("digests", ()))}
+    return np.array([row_of.get(digest.tobytes(), -1) for digest in digests], np.int64)
 
-    Args:
-        digests: (n, 32), of what is to be embedded.
-        before: the earlier file; empty if there is none.
-        make: embeds what stands at the given places.
-    """
-    known = {digest.tobytes(): row for row, digest in enumerate(before.get("digests", ()))}
-    rows = np.array([known.get(digest.tobytes(), -1) for digest in digests], np.int64)
-    made = make(np.flatnonzero(rows < 0).tolist())
-    embeddings = np.empty((len(digests), made.shape[1]), np.float16)
-    embeddings[rows < 0] = made
-    if (rows >= 0).any():
-        embeddings[rows >= 0] = before["embeddings"][rows[rows >= 0]]
-    return embeddings, int((rows >= 0).sum())
+
+def _joined(known: NDArray[np.int64], before: Arrays, made: Halves) -> Halves:
+    """Return embeddings (n, d): those that an earlier file has, see :func:`_find_known`, and the new ones in their order."""
+    embeddings = np.empty((len(known), made.shape[1]), np.float16)
+    embeddings[known < 0] = made
+    if (known >= 0).any():
+        embeddings[known >= 0] = before["embeddings"][known[known >= 0]]
+    return embeddings
 
 
 def _as_rows(items: Sequence[bytes], length: int) -> NDArray[np.uint8]:
@@ -167,10 +170,21 @@ def _as_rows(items: Sequence[bytes], length: int) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(item.ljust(length, b"\0") for item in items), np.uint8).reshape(-1, length)
 
 
-def _rows_of_sources(sources: Sequence[str], keys: Sequence[str], table: Path) -> NDArray[np.int64]:
-    """Return for each edit, known by the key of its source, the row of its image among ``keys``."""
-    row_of = {key: row for row, key in enumerate(keys)}
-    stranger = next((key for key in sources if key not in row_of), None)
+def _places(edits: pa.Table, texts: Sequence[str], keys: Sequence[str], table: Path) -> dict[str, NDArray[np.int64]]:
+    """Return for each edit where its caption and prompt are among ``texts``, and its source among ``keys``.
+
+    Raises:
+        InputError: ``keys`` lacks the source of an edit; ``table`` is the file that has it.
+    """
+    row_of_text = {text: row for row, text in enumerate(texts)}
+    row_of_key = {key: row for row, key in enumerate(keys)}
+    sources = edits["key"].to_pylist()
+    stranger = next((key for key in sources if key not in row_of_key), None)
     if stranger is not None:
         raise InputError(f"{table}: no image of the corpus has the key {stranger!r}; run the stages from ingest on")
-    return np.array([row_of[key] for key in sources], np.int64)
+    places = {
+        name: [row_of_text[text] for text in edits[column].to_pylist()]
+        for name, column in zip(("captions", "prompts"), TEXT_COLUMNS, strict=True)
+    }
+    places["sources"] = [row_of_key[key] for key in sources]
+    return {name: np.array(rows, np.int64) for name, rows in places.items()}
