@@ -72,11 +72,13 @@ mlflow-server: .venv/installed
 	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
 		--backend-store-uri sqlite:///$(SERVERS)/mlflow/mlflow.db --artifacts-destination $(SERVERS)/mlflow/artifacts
 
-# One run at a time, because DVC locks the project.
+# One run at a time changes the project, because DVC locks it; the queue `tables` has room for one besides.
 deploy: .venv/installed ## register the deployments of prefect.yaml and the automations
 	prefect work-pool inspect iedit >/dev/null 2>&1 || prefect work-pool create iedit --type process
-	prefect work-pool update iedit --concurrency-limit 1
 	python -m flows.support.deployments
+	prefect work-queue set-concurrency-limit default 1 --pool iedit
+	prefect work-queue set-concurrency-limit tables 1 --pool iedit
+	prefect work-pool clear-concurrency-limit iedit
 	python -m flows.support.automations
 
 worker: .venv/installed wordnet ## run whatever is due
@@ -97,7 +99,7 @@ bench: .venv/installed ## time an edit and a training step beside diffusers and 
 tune: .venv/installed ## try each system's settings on the validation cases (half an hour)
 	python -m stages.studies.tune
 
-tables: .venv/installed wordnet ## Tables 1 and 2 and the trade-off curves (hours; resumes)
+tables: .venv/installed wordnet ## Table 1 on generated sources, the trade-off curves, and Table 2 (hours; resumes)
 	python -m flows.tables
 
 ablation: .venv/installed wordnet ## Table 2 alone: every row of conf/ablation with three seeds (hours; resumes)

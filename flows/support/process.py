@@ -24,6 +24,7 @@ def run_command(
     command: Sequence[str],
     on_line: Callable[[str], object],
     *,
+    folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     held: Sequence[int] = (),
 ) -> None:
@@ -34,6 +35,7 @@ def run_command(
     Args:
         command: the command with its arguments.
         on_line: called with each line.
+        folder: where to run it; None: in the current folder.
         environment: variables to add to those of this process.
         held: file descriptors of locks for the command to hold too.
 
@@ -45,6 +47,7 @@ def run_command(
     last: deque[str] = deque(maxlen=KEPT_LINES)
     with subprocess.Popen(
         command,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

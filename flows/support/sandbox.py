@@ -1,4 +1,4 @@
-"""A copy of the project in which experiments run, so that nothing in the project itself changes meanwhile.
+"""A copy of the project in which experiments run or tables are made, while the project itself may change.
 
 ``dvc exp run --temp`` would not do: it stashes uncommitted changes and composes params.yaml in the project itself before it
 copies anything, and a killed training's checkpoints are lost with the temporary folder.
@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flows.support.dag import cache_folder
 from flows.support.tasks import run_logged
 from stages.core.errors import InputError, first_line
-from stages.core.files import remove
+from stages.core.files import remove, written_aside
 from stages.core.local_files import copy_local_files
 from stages.core.paths import CONF, LOCK_FILE, PARAMS_FILE
 
@@ -57,16 +58,33 @@ class Sandbox:
         git("-C", str(self.folder), "update-ref", "-d", reference)  # left by an attempt that failed afterwards
         options = [word for each in chosen for word in ("-S", each)]
         command = ["dvc", "--cd", str(self.folder), "exp", "run", "--name", name, *options, target]
-        self.run(*command, on_line=on_line, MLFLOW_TRACKING_URI=tracking_uri())
+        self._run(command, on_line, environment={"MLFLOW_TRACKING_URI": tracking_uri()})
         git("fetch", "--quiet", "--no-write-fetch-head", str(self.folder), f"+{reference}:{reference}")
 
-    def run(self, *module: str, on_line: Callable[[str], object] = lambda _: None, **environment: str) -> None:
-        """Run a Python module with its arguments in the folder of the project, as a command that holds the lock.
+    def check_out(self) -> None:
+        """Put the data and models in place that dvc.lock names, as far as the cache has them.
+
+        Raises:
+            CommandError: they cannot be put in place.
+        """
+        self._run(["dvc", "--cd", str(self.folder), "checkout", "--quiet", "--force", "--allow-missing"])
+
+    def run(self, *module: str, on_line: Callable[[str], object] = lambda _: None) -> None:
+        """Run a Python module of the sandbox with its arguments, in the sandbox's folder.
 
         Raises:
             CommandError: the command failed.
         """
-        run_logged([sys.executable, "-m", *module], on_line, environment=environment, held=[self.lock])
+        self._run(module, on_line, folder=self.folder)
+
+    def bring_back(self, folder: Path) -> None:
+        """Copy a folder that a command wrote to the same place in the project, whole or not at all."""
+        with written_aside(folder) as temporary:
+            shutil.copytree(self.folder / folder, temporary)
+
+    def _run(self, module: Sequence[str], on_line: Callable[[str], object] = lambda _: None, **where: Any) -> None:
+        """Run a module as a command that holds the lock."""
+        run_logged([sys.executable, "-m", *module], on_line, held=[self.lock], **where)
 
 
 @contextmanager
@@ -74,7 +92,10 @@ def open_sandbox(folder: Path) -> Iterator[Sandbox]:
     """Make a sandbox from the files that git tracks, uncommitted changes included, conf/ and dvc.lock.
 
     It is removed when the block ends well. Otherwise the files in it that git ignores stay for the next sandbox, which
-    resumes an unfinished training; all others are replaced.
+    resumes unfinished work; all others are replaced.
+
+    Args:
+        folder: one of SANDBOXES, whose data `iedit prune` keeps.
 
     Raises:
         InputError: another process has it open, or the project is not in a repository with a commit.

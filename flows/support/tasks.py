@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -105,6 +106,7 @@ def run_logged(
     command: Sequence[str],
     on_line: Callable[[str], object] = lambda _: None,
     *,
+    folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     held: Sequence[int] = (),
 ) -> None:
@@ -119,4 +121,4 @@ def run_logged(
         log(line)
         on_line(line)
 
-    run_command(command, pass_on, environment=environment, held=held)
+    run_command(command, pass_on, folder=folder, environment=environment, held=held)

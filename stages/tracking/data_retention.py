@@ -1,12 +1,13 @@
 """The objects of DVC's cache that nothing needs any more.
 
-Needed is what the workspace, a branch, a tag or an experiment names, and what the records of registered versions name,
-because ``iedit reproduce`` pulls it and compares with it.
+Needed is what the workspace, a sandbox, a branch, a tag or an experiment names, and what the records of registered versions
+name, because ``iedit reproduce`` pulls it and compares with it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException
@@ -17,6 +18,7 @@ from dvc_data.hashfile.gc import gc
 from dvc_data.hashfile.hash_info import HashInfo
 
 from stages.core.errors import InputError, first_line
+from stages.core.paths import SANDBOXES
 
 EVERYWHERE = {"all_branches": True, "all_tags": True, "all_experiments": True}
 
@@ -45,10 +47,11 @@ def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool
             files is in no cache: nothing was removed. Or DVC cannot remove it: a part may be gone.
     """
     needed = {HashInfo("md5", md5) for record in records for md5 in _digests(record)}
-    with _in_one_line("DVC cannot determine what is needed"), Repo() as repo, repo.lock:
+    with _in_one_line("DVC cannot determine what is needed"), _locked_repositories() as (repo, *sandboxes):
         places = _places(repo, remote)
         flags = {} if isinstance(repo.scm, NoSCM) else EVERYWHERE
         needed = needed.union(*repo.used_objs(**flags).values())
+        needed = needed.union(*(used for each in sandboxes for used in each.used_objs().values()))
         found = [_measure(place, odb, needed) for place, odb in places.items()]
         if remove:
             with _in_one_line("DVC cannot remove what nothing needs"):
@@ -56,6 +59,17 @@ def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool
                     gc(odb, needed)
                     get_index(odb).clear()  # DVC remembers there what a remote has
     return found
+
+
+@contextmanager
+def _locked_repositories() -> Iterator[list[Repo]]:
+    """Yield the project and its sandboxes, none of which adds to the cache within the block; a command that tries fails."""
+    with ExitStack() as stack:
+        folders = [Path(), *(folder for folder in SANDBOXES if (folder / ".dvc").is_dir())]
+        repositories = [stack.enter_context(Repo(str(folder))) for folder in folders]
+        for each in repositories:
+            stack.enter_context(each.lock)
+        yield repositories
 
 
 @contextmanager

@@ -45,6 +45,8 @@ def test_every_flow_has_a_deployment_in_the_common_pool():
         assert deployed.timeout_seconds > 0
         assert deployment.tags == [TAG]
         assert deployment.work_pool.name == "iedit"
+        hours_beside_the_nights = deployed.name in ("tables", "ablation")
+        assert deployment.work_pool.work_queue_name == ("tables" if hours_beside_the_nights else None)
         for schedule in deployment.schedules or ():
             assert CronSchedule(cron=schedule.cron, timezone=schedule.timezone).timezone
     flows_there = {path.stem for path in (ROOT / "flows").glob("*.py") if "@flow" in path.read_text()}

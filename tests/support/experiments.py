@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from stages.core.composition import apply_choices
-from stages.core.paths import ABLATION
+from stages.core.paths import EXPERIMENTS, SNAPSHOT
 from stages.report.ablation_table import SHOWN
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-PLACE = ABLATION / "project"
+PLACE = EXPERIMENTS
 SCORES = {system: dict.fromkeys(SHOWN, 50.0 + 16 * (system == "iedit_m")) for system in ("iedit", "iedit_m")}
 
 
@@ -51,18 +51,30 @@ class Work:
         assert git("status", "--porcelain") == self.status
         assert git("stash", "list") == ""
 
-    def run(self, command: list[str], *_: object, held: Sequence[int] = (), environment: object = None) -> None:
+    def run(
+        self,
+        command: list[str],
+        *_: object,
+        folder: Path | None = None,
+        held: Sequence[int] = (),
+        environment: object = None,
+    ) -> None:
         self.check()
         match command[2:]:
-            case ["dvc", "--cd", folder, "cache", "dir", *_, cache]:
-                assert (Path(folder), Path(cache)) == (PLACE, Path(".dvc/cache").absolute())
-            case ["dvc", "--cd", folder, "exp", "run", "--name", name, "-S", chosen, "-S", seed, "train"]:
+            case ["dvc", "--cd", place, "cache", "dir", *_, cache]:
+                assert Path(place) in (PLACE, SNAPSHOT)
+                assert Path(cache) == Path(".dvc/cache").absolute()
+            case ["dvc", "--cd", place, "checkout", "--quiet", "--force", "--allow-missing"]:
+                assert Path(place) == SNAPSHOT
+            case ["dvc", "--cd", place, "exp", "run", "--name", name, "-S", chosen, "-S", seed, "train"]:
                 assert f"ablation-{chosen.partition('=')[2]}-{seed.partition('=')[2]}" == name
                 assert environment == {"MLFLOW_TRACKING_URI": f"sqlite:///{Path('mlflow.db').absolute()}"}
                 assert fcntl.fcntl(held[0], fcntl.F_GETFD) >= 0
-                self.train(Path(folder), name)
+                self.train(Path(place), name)
             case ["stages.studies.ablation", "--model", model, file, "iedit", *masked]:
                 assert masked in ([], ["iedit_m"])
+                assert folder == SNAPSHOT
+                assert (folder / "params.yaml").read_text() == self.mine["params.yaml"]
                 assert (Path(model) / "weights").read_text() == self.trained[-1]
                 self.scored += 1
                 Path(file).write_text(json.dumps(SCORES))

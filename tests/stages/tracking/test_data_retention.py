@@ -1,14 +1,17 @@
 """What is removed from DVC's cache and remote is what nothing names."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from stages.core.errors import InputError
+from stages.core.paths import SNAPSHOT
 from stages.tracking.data_retention import find_unneeded
 from stages.tracking.record import hash_out
 from tests.support.recorded_project import commit, git
@@ -74,6 +77,24 @@ def test_what_nothing_names_is_removed(project):
     assert objects(remote) == of_a_branch
     dvc("checkout")
     assert Path("note.txt").read_text() == "later\n"
+
+
+def test_what_a_sandbox_names_is_kept(project):
+    """The weekly run makes its tables there from older data, while a nightly run prunes."""
+    commit("first")
+    of_the_sandbox = make("snapshot")
+    git("clone", "--quiet", ".", str(SNAPSHOT))
+    shutil.copy("dvc.lock", SNAPSHOT)
+    dvc("--cd", str(SNAPSHOT), "cache", "dir", "--local", str(Path(".dvc/cache").absolute()))
+    of_nothing, of_the_workspace = make("forgotten"), make("current")
+    assert of_nothing
+    find_unneeded([], None, remove=True)
+    assert objects() == of_the_sandbox | of_the_workspace
+    with Repo(str(SNAPSHOT)) as sandbox, sandbox.lock, pytest.raises(InputError, match="Unable to acquire lock"):
+        find_unneeded([], None, remove=True)
+    shutil.rmtree(SNAPSHOT)
+    find_unneeded([], None, remove=True)
+    assert objects() == of_the_workspace
 
 
 def test_a_list_of_files_that_is_lost_stops_it(project):
