@@ -135,6 +135,7 @@ def test_a_preset_in_params_alone_is_refused_before_anything_runs(work, run):
 def test_all_rows_are_scored_by_the_parameters_of_the_start(work, run, monkeypatch):
     """A nightly run may change the project's while models are trained."""
     monkeypatch.setattr(ablation, "CONFIGURATIONS", ["paper"])
+    monkeypatch.setattr(ablation, "publish_ablation", lambda *_: None)
     monkeypatch.setattr(work, "check", lambda: None)
     params = Path("params.yaml")
     work.while_training = lambda: params.write_text(params.read_text().replace("seed: 1", "seed: 3", 1))
