@@ -144,7 +144,7 @@ def test_python_example_is_valid():
 
 
 DEPLOYMENTS = re.findall(r"entrypoint: flows/\w+\.py:(\w+)", (ROOT / "prefect.yaml").read_text())
-ELSEWHERE = ("data/", "models/", "reports/latest/", ".venv/", "metadata.csv", *(f"{flow}/" for flow in DEPLOYMENTS))
+ELSEWHERE = ("data/", "models/", "logs/", "reports/latest/", ".venv/", "metadata.csv", *(f"{flow}/" for flow in DEPLOYMENTS))
 """Paths that a run or a user makes, and names of deployments, which look like paths."""
 
 
