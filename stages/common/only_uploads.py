@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import HTTPException, Request
 
-UPLOAD = "/gradio_api/upload"  # the one route whose requests are not JSON
+UPLOAD = "/gradio_api/upload"  # where pages send files; what Gradio has there takes none
 
 
 class OnlyUploads:
@@ -30,9 +30,8 @@ class OnlyUploads:
         if any("://" in str(value) for value in request.path_params.values()):
             raise HTTPException(403, "the request names an address")
         if request.scope["path"] == UPLOAD:
-            if self._folder is None:
-                raise HTTPException(403, "the page takes no files")
-        elif request.method == "POST":
+            raise HTTPException(403, "the page takes no files")
+        if request.method == "POST":
             for path in _paths(await _json(request)):
                 if not self._is_upload(path):
                     raise HTTPException(403, "the request names a file that was not uploaded, or is gone")

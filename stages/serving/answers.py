@@ -1,17 +1,13 @@
-"""Answers: large ones in pieces, and errors in one line, in the form that the clients of each interface read.
-
-An error has neither a traceback nor a path.
-"""
+"""Answers to errors: one line, in the form that the clients of each interface read, with neither a traceback nor a path."""
 
 import json
 import logging
 import math
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from stages.core.errors import InputError, first_line
 from stages.core.files import lack_of_room
@@ -25,7 +21,6 @@ from stages.serving.calls import (
 )
 
 MLFLOW = "/invocations"  # whose clients read MLflow's form
-PIECE = 2**18  # bytes
 GONE = 499  # as nginx logs it: nobody reads the answer
 FORMS: dict[type[Exception], tuple[int, str, str]] = {
     UnknownModelError: (404, "invalid_request_error", "model_not_found"),
@@ -39,16 +34,6 @@ FORMS: dict[type[Exception], tuple[int, str, str]] = {
 """Error → status, and type and code as OpenAI's API names them."""
 
 logger = logging.getLogger(__name__)
-
-
-def answer_in_pieces(content: bytes, status: int = 200) -> Response:
-    """Return an answer of JSON that counts as sent when the client has taken it, not when it waits in a buffer."""
-
-    async def pieces() -> AsyncIterator[bytes]:
-        for start in range(0, len(content), PIECE):
-            yield content[start : start + PIECE]
-
-    return StreamingResponse(pieces(), status, {"content-length": str(len(content))}, media_type="application/json")
 
 
 def answer_error(error: Exception, path: str) -> Response:

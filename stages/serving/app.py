@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from stages.serving.answers import FORMS, MLFLOW, answer_error, answer_in_pieces
+from stages.serving.answers import FORMS, MLFLOW, answer_error
 from stages.serving.bodies import BodyLimit
 from stages.serving.clients import unless_gone
 from stages.serving.images_api import images_api
 from stages.serving.metrics import CONTENT_TYPE, Measured
 from stages.serving.security import Access, Gate
+from stages.serving.sending import AnswerLimit
 from stages.serving.service import Service
 
 
@@ -38,6 +39,7 @@ def make_app(service: Service, access: Access) -> FastAPI:
     for kind in (*FORMS, HTTPException, Exception):
         app.add_exception_handler(kind, _answer)
     app.add_middleware(BodyLimit)
+    app.add_middleware(AnswerLimit)
     app.add_middleware(Gate, access=access)
     app.add_middleware(Measured, metrics=service.metrics)
     return app
@@ -68,7 +70,7 @@ def _add_invocations(app: FastAPI, service: Service) -> None:
         """Pass a request in MLflow's form to the model."""
         kind = request.headers.get("content-type", "")
         status, content = await unless_gone(request, service.score(await request.body(), kind))
-        return answer_in_pieces(content, status)
+        return Response(content, status, media_type="application/json")
 
 
 async def _answer(request: Request, error: Exception) -> Response:

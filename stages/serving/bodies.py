@@ -1,7 +1,4 @@
-"""How much a request may bring, and how long its parts may take.
-
-Bodies are bounded, each and all together. A body must come in time, and so must a client take each part of its answer.
-"""
+"""How much a request may bring, and how long it may take to come; bodies are bounded, each and all together."""
 
 import asyncio
 
@@ -16,7 +13,7 @@ MAX_BODY = 112 * 2**20  # bytes of a request: a picture and a mask of the larges
 MAX_BODIES = 4 * MAX_BODY  # bytes of all requests that are not answered yet
 MAX_PAGE = 12 * 2**20  # bytes of a call of the page, which is parsed on the event loop: a mask, and the settings
 PAGE = "/gradio_api/"
-PATIENCE = 60  # seconds that a body may take, and that a client may take over a part of its answer
+PATIENCE = 60  # seconds that a body may take
 
 
 class BodyLimit:
@@ -27,11 +24,7 @@ class BodyLimit:
         self._bytes = 0  # of all requests that are not answered yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request.
-
-        Raises:
-            TimeoutError: the client does not take its answer.
-        """
+        """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -43,13 +36,12 @@ class BodyLimit:
             return
         body = _Body(receive, most)
 
-        async def send_in_time(message: Message) -> None:
+        async def send_and_release(message: Message) -> None:
             self._release(body)  # what is answered has been read
-            async with asyncio.timeout(PATIENCE):
-                await send(message)
+            await send(message)
 
         try:
-            await self._app(scope, lambda: self._receive(body), send_in_time)
+            await self._app(scope, lambda: self._receive(body), send_and_release)
         finally:
             self._release(body)
 

@@ -13,9 +13,8 @@ from starlette.datastructures import FormData, UploadFile
 from stages.common.text import one_line
 from stages.core.errors import InputError, cut
 from stages.editing.settings import check_prompt
-from stages.serving.answers import answer_in_pieces
 from stages.serving.calls import EditCall, Edited, EditFailedError
-from stages.serving.clients import unless_gone
+from stages.serving.clients import name_of, unless_gone
 from stages.serving.edit_form import AUTO, EditForm, read_form
 from stages.serving.service import Service
 from stages.serving.uploads import decode, decode_alpha_mask, decode_picture
@@ -43,14 +42,14 @@ def images_api(service: Service) -> APIRouter:
         async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
             fields = read_form((name, value) for name, value in form.multi_items() if isinstance(value, str))
             image, mask = await _read_files(form)
-        edited = await unless_gone(request, _edit(service, fields, image, mask))
-        return answer_in_pieces(await service.in_thread(_answer, edited))
+        edited = await unless_gone(request, _edit(service, name_of(request), fields, image, mask))
+        return Response(await service.in_thread(_answer, edited), media_type="application/json")
 
     return api
 
 
-async def _edit(service: Service, fields: EditForm, image: bytes, mask: bytes | None) -> Edited:
-    call = await decode(_call, fields, image, mask)
+async def _edit(service: Service, client: str, fields: EditForm, image: bytes, mask: bytes | None) -> Edited:
+    call = await decode(client, _call, fields, image, mask)
     async with aclosing(service.edit(call, model=fields.model)) as events:
         async for event in events:
             if isinstance(event, Edited):

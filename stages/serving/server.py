@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from types import FrameType
 from typing import NoReturn
@@ -23,6 +24,7 @@ from stages.serving.service import Service
 FINISHING = 60.0  # seconds that requests at work may take after a signal
 TICK = 0.1  # seconds between two looks whether all is finished
 CLOSING = 3  # seconds for connections that stay open, as those of pages do
+SILENCE = 60  # seconds after which a connection is broken off whose other end takes nothing of what waits for it
 MAX_CONNECTIONS = 1000
 PROXIES = "FORWARDED_ALLOW_IPS"  # the addresses of proxies whose X-Forwarded-For is believed
 
@@ -33,6 +35,12 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, admission: Admission) -> None:
         super().__init__(config)
         self._admission = admission
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; connections have the listening socket's options."""
+        await super().startup(sockets)
+        for each in (each for server in self.servers for each in server.sockets):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * SILENCE))
 
     async def main_loop(self) -> None:
         """Serve until a signal comes, then finish."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from PIL import Image
 
@@ -20,15 +21,21 @@ Result = TypeVar("Result")
 _decoder = ThreadPoolExecutor(1, thread_name_prefix="uploads")
 """One thread: Pillow's limit of pixels is shared by all, and no more than one hostile picture is unpacked at a time."""
 
+_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+"""Client → held while a picture of it waits for the decoder, so that no client has more than one in the queue."""
 
-async def decode(how: Callable[..., Result], *arguments: Any) -> Result:
+
+async def decode(client: str, how: Callable[..., Result], *arguments: Any) -> Result:
     """Return ``how(*arguments)``, which decodes what a client sent, without keeping the event loop from its work.
 
+    Clients take turns: however many pictures one of them sends, the others wait for one of these at a time.
+
     Raises:
-        DeadlineExceededError: pictures of others keep the decoder busy for too long.
+        DeadlineExceededError: the decoder does not get to it in time.
     """
+    turn = _turns.setdefault(client, asyncio.Lock())
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE), turn:
             return await asyncio.get_running_loop().run_in_executor(_decoder, how, *arguments)
     except TimeoutError as error:
         raise DeadlineExceededError(f"the picture was not decoded within {PATIENCE} seconds") from error

@@ -12,16 +12,16 @@ import gradio as gr
 from stages.core.errors import InputError
 from stages.editing.pictures import write_picture
 from stages.editing.request import MaskMode
-from stages.language.units import STOP_WORDS, TOKEN
 from stages.serving.calls import DEFAULT, DeadlineExceededError, EditCall, Edited, EditFailedError, Progress, UnavailableError
 from stages.serving.page.events import client_of, index_of
 from stages.serving.page.examples import Example
 from stages.serving.page.layout import Layout
 from stages.serving.page.notes import busy, complaint, note
 from stages.serving.page.pictures import draw_layer, read_layer
+from stages.serving.page.receiving import read_upload
 from stages.serving.page.room import check_room
 from stages.serving.page.session import Photo, Session, Settings
-from stages.serving.page.views import finished, history, model_title, painted, previews
+from stages.serving.page.views import finished, history, model_title, painted, previews, words_of
 from stages.serving.service import Service
 from stages.serving.uploads import decode
 
@@ -29,7 +29,6 @@ Data = Mapping[Any, Any]  # component → its value
 Changes = dict[Any, Any]  # component → its new value, or an update of it
 EXPECTED = (InputError, UnavailableError, DeadlineExceededError, EditFailedError)
 LOOK_SECONDS = 1  # between two looks whether the visitor is still there, which Gradio takes when something is yielded
-MAX_WORDS = 40  # of a prompt, to choose the term from
 NO_PICTURE = "choose a picture first"
 
 
@@ -65,25 +64,27 @@ class Actions:
         upload = data[self._layout.upload]
         if not isinstance(upload, dict) or upload.get("path") is None:
             return self._nothing()
-        file = Path(upload["path"])
-        session = data[self._layout.session] or Session.start(self._folder)
+        file, session, client = Path(upload["path"]), self._session(data), client_of(request)
         try:
-            self._service.charge(client_of(request))
-            photo = await session.open(await asyncio.to_thread(file.read_bytes), file.stem)
+            self._service.charge(client)
+            await check_room(self._folder)
+            session = session or Session.start(self._folder)
+            photo = await session.open(await asyncio.to_thread(read_upload, file), file.stem, client)
         except EXPECTED as error:
             return {self._layout.session: session, self._layout.upload: None, self._layout.status: complaint(error)}
         return {self._layout.session: session, **self._show(photo)}
 
-    async def choose_example(self, data: Data, event: gr.EventData) -> Changes:
+    async def choose_example(self, data: Data, event: gr.EventData, request: gr.Request) -> Changes:
         """Take an example's picture and words."""
-        session = data[self._layout.session] or Session.start(self._folder)
-        buffer = io.BytesIO()
+        buffer, session = io.BytesIO(), self._session(data)
         try:
             example = self._examples[index_of(event, len(self._examples))]
             write_picture(example.image, buffer, "png")
-            photo = await session.open(buffer.getvalue(), example.source_term)
+            await check_room(self._folder)
+            session = session or Session.start(self._folder)
+            photo = await session.open(buffer.getvalue(), example.source_term, client_of(request))
         except EXPECTED as error:
-            return {self._layout.status: complaint(error)}
+            return {self._layout.session: session, self._layout.status: complaint(error)}
         return {
             self._layout.session: session,
             self._layout.prompt: example.prompt,
@@ -98,12 +99,12 @@ class Actions:
 
     def list_words(self, prompt: Any, term: Any) -> Changes:
         """Offer the words of the prompt as terms."""
-        words = words_of(str(prompt))
+        words = words_of(prompt) if isinstance(prompt, str) else []
         return {self._layout.term: gr.update(choices=words, value=term if term in words else None, visible=bool(words))}
 
     async def suggest(self, data: Data, request: gr.Request) -> Changes:
         """Choose a term where none is chosen."""
-        session = data[self._layout.session]
+        session = self._session(data)
         if session is None or session.photo is None:
             return self._nothing()
         try:
@@ -120,7 +121,7 @@ class Actions:
 
     async def find_mask(self, data: Data, request: gr.Request) -> AsyncIterator[Changes]:
         """Show where the edit would take place."""
-        session = data[self._layout.session]
+        session = self._session(data)
         if session is None or session.photo is None:
             yield {self._layout.status: complaint(NO_PICTURE)}
             return
@@ -130,7 +131,7 @@ class Actions:
             settings = self._settings(data)
             self._service.charge(client)
             call = await self._call(photo, settings, None, client)
-            finding = asyncio.create_task(self._service.find_mask(call, model=_models(settings)[0]))
+            finding = asyncio.create_task(self._service.find_mask(call, model=settings.references[0]))
             try:
                 while not (await asyncio.wait([finding], timeout=LOOK_SECONDS))[0]:
                     yield {self._layout.status: busy("Looking for the place")}
@@ -145,7 +146,7 @@ class Actions:
 
     async def edit(self, data: Data, request: gr.Request) -> AsyncIterator[Changes]:
         """Edit the picture with every chosen model, one after the other."""
-        session = data[self._layout.session]
+        session = self._session(data)
         if session is None or session.photo is None:
             yield {self._layout.status: complaint(NO_PICTURE)}
             return
@@ -163,11 +164,11 @@ class Actions:
         assert photo is not None
         layer = mask.get("layer") if isinstance(mask, dict) and mask.get("mended") else None
         await check_room(self._folder)
-        for _ in _models(settings):
+        for _ in settings.references:
             self._service.charge(client)
         call = await self._call(photo, settings, layer, client)
         outcomes: list[Edited] = []
-        for model in _models(settings):
+        for model in settings.references:
             async with aclosing(self._service.edit(call, model=model)) as steps:
                 async for step in steps:
                     if isinstance(step, Progress):
@@ -197,7 +198,7 @@ class Actions:
 
     def download(self, data: Data, event: gr.EventData) -> Changes:
         """Offer the file of a result."""
-        session = data[self._layout.session]
+        session = self._session(data)
         results = () if session is None or session.shown is None else session.shown.results
         try:
             return {self._layout.download: str(results[index_of(event, len(results))].file)}
@@ -206,12 +207,13 @@ class Actions:
 
     def restore(self, data: Data, event: gr.EventData) -> Changes:
         """Go back to the picture, settings and results of an earlier edit."""
-        session = data[self._layout.session]
+        session = self._session(data)
         edits = [] if session is None else session.edits[::-1]
         try:
             edit = edits[index_of(event, len(edits))]
         except InputError as error:
             return {self._layout.status: complaint(error)}
+        assert session is not None  # it has edits
         session.photo, session.shown = edit.photo, edit
         form = {part: getattr(edit.settings, name) for name, part in self._layout.form.items()}
         words = words_of(edit.settings.prompt)
@@ -224,6 +226,11 @@ class Actions:
             self._layout.session: session,
         }
 
+    def _session(self, data: Data) -> Session | None:
+        """Return the visitor's session; None before the first picture, and once its files are removed."""
+        session: Session | None = data[self._layout.session]
+        return session if session is not None and session.touch() else None
+
     def _settings(self, data: Data) -> Settings:
         """Return the settings in the form; raise InputError if they are wrong."""
         return Settings.read({name: data[part] for name, part in self._layout.form.items()})
@@ -234,13 +241,13 @@ class Actions:
         Raises:
             InputError: the layer is not one.
         """
-        mask = None if layer is None else await decode(read_layer, layer, photo.size)
+        mask = None if layer is None else await decode(client, read_layer, layer, photo.size)
         mode = MaskMode.NONE if settings.whole_picture else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN
         term = settings.term
         if mode is MaskMode.PREDICTED and not term:
             term = await self._suggested(photo, settings.prompt, client)
         return EditCall(
-            image=await photo.read(),
+            image=await photo.read(client),
             prompt=settings.prompt,
             negative_prompt=settings.negative_prompt.strip(),
             mask=mask,
@@ -256,7 +263,7 @@ class Actions:
 
     async def _suggested(self, photo: Photo, prompt: str, client: str) -> str | None:
         self._service.charge(client)
-        terms = await self._service.suggest_terms(await photo.read(), prompt)
+        terms = await self._service.suggest_terms(await photo.read(client), prompt)
         return terms[0].word if terms else None
 
     def _progress(self, photo: Photo, step: Progress, model: str) -> Changes:
@@ -288,13 +295,3 @@ class Actions:
     def _buttons(self, *, running: bool) -> Changes:
         layout = self._layout
         return {layout.edit: gr.update(visible=not running), layout.stop: gr.update(visible=running)}
-
-
-def words_of(prompt: str) -> list[str]:
-    """Return the words of a prompt that an edit can be about, each once."""
-    words = [word for word in TOKEN.findall(prompt) if word[0].isalpha() and word.lower() not in STOP_WORDS]
-    return list(dict.fromkeys(words))[:MAX_WORDS]
-
-
-def _models(settings: Settings) -> list[str]:
-    return list(settings.models) or [DEFAULT]

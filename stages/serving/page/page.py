@@ -13,7 +13,8 @@ from stages.serving.page.actions import Actions
 from stages.serving.page.components import ASSETS
 from stages.serving.page.examples import draw_examples
 from stages.serving.page.layout import KEPT_SECONDS, Layout, lay_out
-from stages.serving.page.refusals import Bounded, answer, only_own_calls
+from stages.serving.page.receiving import receive_uploads
+from stages.serving.page.refusals import ChargedCalls, answer, only_own_calls
 from stages.serving.page.room import swept
 from stages.serving.service import Service
 from stages.serving.uploads import MAX_BYTES
@@ -35,9 +36,10 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
     uploads, sessions = folder / UPLOADS, folder / "sessions"
     uploads.mkdir(exist_ok=True)
     sessions.mkdir()
+    app.include_router(receive_uploads(service, uploads))
     page = build_page(service, sessions)
-    checks = (Bounded(service, uploads), OnlyUploads(uploads), only_own_calls)
-    ages = {uploads: UPLOAD_SECONDS, sessions: 2 * KEPT_SECONDS}  # a session ends before, unless Gradio forgets it
+    checks = (ChargedCalls(service), OnlyUploads(uploads), only_own_calls)
+    ages = {uploads: UPLOAD_SECONDS, sessions: KEPT_SECONDS}
     gr.mount_gradio_app(
         app,
         page,

@@ -1,32 +1,27 @@
-"""What is refused before Gradio sees it: all that the page itself does not send, and uploads for which there is no room.
+"""What is refused before Gradio sees it: all that the page itself does not send, and too many calls of one client.
 
 Gradio answers calls of functions that a page does not have, and calls with other values than they take, with status 500.
 """
 
 import errno
 import re
-from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages.common.only_uploads import UPLOAD
 from stages.serving.answers import answer_error
 from stages.serving.clients import name_of
-from stages.serving.page.room import check_room
 from stages.serving.service import Service
 
 CALLS = ("/gradio_api/run/predict", "/gradio_api/queue/join")
-PROGRESS = "/gradio_api/upload_progress"
 ROUTES = re.compile(
     r"/((config|theme\.css|favicon\.ico)?|(assets|static)/.*"
-    r"|gradio_api/(run/predict|queue/(join|data)|cancel|reset|heartbeat/[^/]+|upload|upload_progress|file=.*))"
+    r"|gradio_api/(run/predict|queue/(join|data)|cancel|reset|heartbeat/[^/]+|file=.*))"
 )
 """Those of Gradio's that the page asks for."""
 
 RANGE = re.compile(r"bytes=[0-9]{0,18}-[0-9]{0,18}")
-MAX_ID = 64  # characters of the name of an upload, which Gradio keeps
 CALL_SHARE = 0.1  # of a request: what a call of the page counts beside the work that it asks for
 
 
@@ -53,8 +48,6 @@ async def only_own_calls(request: Request) -> None:
         raise HTTPException(404, "the page has no such part")
     if not RANGE.fullmatch(request.headers.get("range", "bytes=0-")):
         raise HTTPException(416, "Range: one range of bytes is allowed")
-    if len(request.query_params.get("upload_id", "")) > MAX_ID:
-        raise HTTPException(400, f"upload_id: longer than {MAX_ID} characters")
     if path not in CALLS:
         return
     try:
@@ -71,23 +64,20 @@ async def only_own_calls(request: Request) -> None:
         raise HTTPException(422, "the page does not call a function like this") from error
 
 
-class Bounded:
-    """A dependency of Gradio's routes: uploads need room, and count for their clients, as calls do, a little."""
+class ChargedCalls:
+    """A dependency of Gradio's routes: every call of the page counts a little for its client, before it is read."""
 
-    def __init__(self, service: Service, folder: Path) -> None:
-        """Remember the service, and the folder of uploads."""
-        self._service, self._folder = service, folder
+    def __init__(self, service: Service) -> None:
+        """Remember the service, which counts."""
+        self._service = service
 
     async def __call__(self, request: Request) -> None:
-        """Check one request.
+        """Count one request.
 
         Raises:
-            BusyError: the client has sent too much, or the folder is full.
+            BusyError: the client has sent too much.
         """
-        if request.scope["path"] == UPLOAD:
-            self._service.charge(name_of(request))
-            await check_room(self._folder)
-        elif request.scope["path"] in (*CALLS, PROGRESS):
+        if request.scope["path"] in CALLS:
             self._service.charge(name_of(request), CALL_SHARE)
 
 

@@ -5,10 +5,11 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from stages.core.files import lack_of_room
 from stages.serving.calls import BusyError
 
 MAX_FOLDER = 2 * 2**30  # bytes of the files in a folder when another one is asked for
@@ -26,6 +27,21 @@ async def check_room(folder: Path) -> None:
     """
     if await asyncio.to_thread(_bytes_in, folder) >= MAX_FOLDER:
         raise BusyError("the service holds too many pictures; old ones are removed", RETRY_SECONDS)
+
+
+@contextmanager
+def needing_room() -> Iterator[None]:
+    """Write files within the block.
+
+    Raises:
+        BusyError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (reason := lack_of_room(error)) is None:
+            raise
+        raise BusyError(f"the disk of the service: {reason}", RETRY_SECONDS) from error
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """What the page keeps for one visitor: the photograph, and the edits made of it, as files in a folder of their own."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,29 +15,38 @@ from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
 from stages.core.errors import InputError, describe_error
-from stages.serving.calls import Edited
+from stages.serving.calls import DEFAULT, Edited
 from stages.serving.page.pictures import rendition
+from stages.serving.page.room import needing_room
 from stages.serving.uploads import decode, decode_picture
 
 MAX_EDITS = 12  # in a session's history; older ones are removed
 MAX_RESULTS = 8  # of one model
 MAX_MODELS = 4  # compared at once
 MAX_NAME = 40  # characters of a photograph's name in the name of a download
+MAX_TEXT = 10_000  # characters of a prompt or term; models read far fewer
+
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
 class Settings(BaseModel, frozen=True):
     """What the page's form says."""
 
-    prompt: str
-    term: str | None
-    source_term: str
-    negative_prompt: str
+    prompt: Text
+    term: Text | None
+    source_term: Text
+    negative_prompt: Text
     whole_picture: bool
     strength: Annotated[float, Field(gt=0, le=1)]
     guidance_scale: Annotated[float, Field(ge=1, le=100)]
     images: Annotated[int, Field(ge=1, le=MAX_RESULTS)]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     models: Annotated[tuple[str, ...], Field(max_length=MAX_MODELS)]
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The models to edit with."""
+        return self.models or (DEFAULT,)
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "Settings":
@@ -60,9 +70,9 @@ class Photo:
     size: tuple[int, int]
     rendition: str
 
-    async def read(self) -> Image.Image:
-        """Return the picture: RGB, upright."""
-        return await decode(decode_picture, await asyncio.to_thread(self.file.read_bytes), "picture")
+    async def read(self, client: str) -> Image.Image:
+        """Return the picture, RGB and upright, for a client."""
+        return await decode(client, decode_picture, await asyncio.to_thread(self.file.read_bytes), "picture")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +97,7 @@ class Edit:
 
 @dataclass
 class Session:
-    """A visitor's files; nobody else's session knows their names."""
+    """A visitor's files; nobody else's session knows their names. They are removed some time after the last use."""
 
     folder: Path
     photo: Photo | None = None
@@ -98,16 +108,35 @@ class Session:
 
     @classmethod
     def start(cls, parent: Path) -> "Session":
-        """Return a session with a new folder below ``parent``."""
-        return cls(Path(tempfile.mkdtemp(prefix="session-", dir=parent)))
+        """Return a session with a new folder below ``parent``.
 
-    async def open(self, data: bytes, name: str) -> Photo:
+        Raises:
+            BusyError: the disk is full.
+        """
+        with needing_room():
+            return cls(Path(tempfile.mkdtemp(prefix="session-", dir=parent)))
+
+    def touch(self) -> bool:
+        """Note a use, so that the files stay; return whether they are still there."""
+        try:
+            os.utime(self.folder)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def open(self, data: bytes, name: str, client: str) -> Photo:
         """Return the picture in an uploaded file, which becomes the session's photograph.
+
+        Args:
+            data: the file.
+            name: of the file, without its ending.
+            client: whose turn at the decoder it is.
 
         Raises:
             InputError: the file is not a picture that can be read.
+            BusyError: the disk is full.
         """
-        size, shown = await decode(_look_at, data)
+        size, shown = await decode(client, _look_at, data)
         short = "".join(char for char in name if char.isalnum() or char in "-_ ")[:MAX_NAME].strip() or "picture"
         return await asyncio.to_thread(self._take, data, short, size, shown)
 
@@ -129,6 +158,9 @@ class Session:
             outcomes: what each model made of it, all the same number of results.
             layer: the mask, as the page shows it.
             mended: whether the visitor painted the mask.
+
+        Raises:
+            BusyError: the disk is full.
         """
         with self._lock:
             results = [self._result(photo, outcome, number) for number in range(len(outcomes[0].files)) for outcome in outcomes]
@@ -155,9 +187,10 @@ class Session:
         return Result(title=title, file=self._write(outcome.files[number], name), rendition=rendition(outcome.images[number]))
 
     def _write(self, data: bytes, name: str) -> Path:
-        file = Path(tempfile.mkdtemp(dir=self.folder)) / name
-        file.write_bytes(data)
-        return file
+        with needing_room():
+            file = Path(tempfile.mkdtemp(dir=self.folder)) / name
+            file.write_bytes(data)
+            return file
 
     def _remove_unused(self) -> None:
         """Remove the files that neither the history nor the photograph needs any more."""

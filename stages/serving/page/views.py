@@ -4,15 +4,24 @@ from typing import Any
 
 import gradio as gr
 
+from stages.language.units import STOP_WORDS, TOKEN
 from stages.serving.calls import ModelVersion, Progress
 from stages.serving.page.pictures import layer_size, rendition
-from stages.serving.page.session import Edit, Photo, Session, Settings
+from stages.serving.page.session import MAX_TEXT, Edit, Photo, Session, Settings
+
+MAX_WORDS = 40  # of a prompt, to choose the term from
 
 
 def model_title(model: ModelVersion) -> str:
     """Return what a model is called on the page: "champion (version 3)"."""
     is_number = model.version is None or model.reference == model.version
     return model.reference if is_number else f"{model.reference} (version {model.version})"
+
+
+def words_of(prompt: str) -> list[str]:
+    """Return the first words of a prompt that an edit can be about, each once."""
+    words = [word for word in TOKEN.findall(prompt[:MAX_TEXT]) if word[0].isalpha() and word.lower() not in STOP_WORDS]
+    return list(dict.fromkeys(words))[:MAX_WORDS]
 
 
 def painted(photo: Photo, layer: str | None, *, mended: bool = False) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bodies and answers of clients that do not keep up."""
+"""Bodies of clients that do not keep up."""
 
 import asyncio
 
@@ -45,16 +45,6 @@ def test_a_client_that_takes_no_answer_holds_no_room(monkeypatch):
         assert all(isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*clients, return_exceptions=True))
 
     asyncio.run(all_at_once())
-
-
-def test_an_answer_that_is_not_taken_is_given_up(monkeypatch):
-    monkeypatch.setattr(bodies, "PATIENCE", 0.05)
-
-    async def stuck(message: Message) -> None:
-        await asyncio.Event().wait()
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(BodyLimit(read_and_answer)(scope_of("/"), receive, stuck))
 
 
 @pytest.mark.parametrize(("path", "most"), [("/gradio_api/run/predict", 50), ("/gradio_api/upload", 70), ("/invocations", 70)])

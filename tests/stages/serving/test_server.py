@@ -1,16 +1,21 @@
-"""What a server leaves on disk beside its own folder, and whom it trusts."""
+"""What a server leaves on disk beside its own folder, whom it trusts, and whom it does not wait for."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from stages.core.errors import InputError
-from stages.serving.server import configure
+from stages.serving import server
+from stages.serving.admission import Admission
+from stages.serving.server import Server, configure
 from tests.support import ROOT
+from tests.support.serving import wait_until
 
 STARTED = """
 import os, tempfile
@@ -37,3 +42,25 @@ def test_not_every_client_may_name_itself(monkeypatch, proxies):
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
     with pytest.raises(InputError, match="FORWARDED_ALLOW_IPS"):
         configure(FastAPI(), "127.0.0.1", 0)
+
+
+def test_a_connection_that_takes_nothing_is_broken_off(monkeypatch):
+    monkeypatch.setattr(server, "SILENCE", 0.5)
+    app = FastAPI()
+
+    @app.get("/")
+    async def large() -> Response:
+        return Response(bytes(20_000_000))  # more than the system's buffers hold
+
+    listening = Server(configure(app, "127.0.0.1", 0), Admission())
+    thread = threading.Thread(target=listening.run)
+    thread.start()
+    try:
+        wait_until(lambda: listening.started)
+        with socket.create_connection(listening.servers[0].sockets[0].getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            wait_until(lambda: listening.server_state.total_requests == 1)
+            wait_until(lambda: not listening.server_state.connections)
+    finally:
+        listening.should_exit = True
+        thread.join()

@@ -130,7 +130,7 @@ def test_a_picture_does_not_wait_for_the_decoder_for_ever(monkeypatch):
     free = Event()
     busy = uploads._decoder.submit(free.wait, PATIENCE)
     with pytest.raises(DeadlineExceededError, match=r"not decoded within 0\.05 seconds"):
-        asyncio.run(decode(decode_picture, file_of(picture()), "image"))
+        asyncio.run(decode("a", decode_picture, file_of(picture()), "image"))
     assert not busy.done()
     free.set()
 
@@ -148,8 +148,18 @@ def test_the_event_loop_goes_on_while_a_picture_is_decoded():
                 ticks += 1
 
         ticking = asyncio.create_task(tick())
-        await decode(decode_picture, data, "image")
+        await decode("a", decode_picture, data, "image")
         ticking.cancel()
         return ticks
 
     assert asyncio.run(run()) > 5
+
+
+def test_clients_take_turns_at_the_decoder():
+    done = []
+
+    async def run() -> None:
+        await asyncio.gather(*(decode(client, done.append, client) for client in "aaaabac"))
+
+    asyncio.run(run())
+    assert "".join(done) == "abcaaaa"

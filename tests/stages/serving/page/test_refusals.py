@@ -1,22 +1,26 @@
 """Requests that the page does not send: no answer is a server's error, none has a trace, a path or a version."""
 
+import errno
 import json
 import os
 import random
 import time
 from collections import Counter
+from pathlib import Path
 
 import gradio as gr
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from stages.common.only_uploads import OnlyUploads
 from stages.serving.admission import Admission, Limits
+from stages.serving.app import make_app
 from stages.serving.folder import UPLOADS
 from stages.serving.models import Models
-from stages.serving.page import room
+from stages.serving.page import receiving, room, session
 from stages.serving.page.page import mount_page
 from stages.serving.page.room import sweep
+from stages.serving.security import Access
 from stages.serving.service import Service
 from tests.support import ROOT
 from tests.support.serving import FREE, Shelf, png
@@ -43,9 +47,10 @@ def folder(tmp_path_factory):
 
 
 def serve(folder, limits: Limits) -> TestClient:
-    app = FastAPI()
-    mount_page(app, Service(Models(Shelf(folder), folder), Admission(limits)), folder)
-    return TestClient(app, raise_server_exceptions=False)
+    service = Service(Models(Shelf(folder), folder), Admission(limits))
+    app = make_app(service, Access("127.0.0.1"))
+    mount_page(app, service, folder)
+    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +128,83 @@ def test_uploads_count_for_their_client(tmp_path, monkeypatch):
     assert [answer.status_code for answer in answers] == [200, 200, 429]
 
 
+@pytest.mark.parametrize(
+    "upload",
+    [
+        {"files": {"other": ("photo.png", b"a")}},
+        {"files": {"files": (None, "a text")}},
+        {"files": [("files", ("a.png", b"a")), ("files", ("b.png", b"b"))]},
+        {"data": {"files": "a"}},
+        {"content": b"--b", "headers": {"content-type": "multipart/form-data; boundary=b"}},
+        {"content": b"--b\r\nx", "headers": {"content-type": "multipart/form-data"}},
+        {"json": {"files": "a"}},
+    ],
+)
+def test_one_file_is_taken_and_nothing_else(client, folder, upload):
+    before = sorted((folder / UPLOADS).iterdir())
+    answer = client.post("/gradio_api/upload", **upload)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+    assert sorted((folder / UPLOADS).iterdir()) == before
+
+
+def test_a_file_that_is_too_large_is_refused(client, folder, monkeypatch):
+    monkeypatch.setattr(receiving, "MAX_BYTES", 10)
+    before = sorted((folder / UPLOADS).iterdir())
+    assert client.post("/gradio_api/upload", files={"files": ("photo.png", png())}).status_code == 413
+    assert sorted((folder / UPLOADS).iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../../a.png", "a" * 3000, "\u00e9" * 300, "/", " "])
+def test_the_name_of_an_upload_is_a_plain_one(client, folder, name):
+    (path,) = client.post("/gradio_api/upload", files={"files": (name, png())}).json()
+    assert Path(path).parent.parent == folder / UPLOADS
+    assert Path(path).read_bytes() == png()
+
+
+def test_uploads_are_followed_without_a_trace(client):
+    assert client.get("/gradio_api/upload_progress", params={"upload_id": "a" * 5000}).status_code == 204
+
+
+def call_of_upload(client: TestClient, path: str) -> dict[int, object]:
+    """Open an uploaded picture, and return what changes: component → value."""
+    shown = client.get("/config").json()
+    upload = next(each["id"] for each in shown["components"] if each["props"].get("elem_id") == "upload")
+    function = next(each for each in shown["dependencies"] if [upload, "change"] in each["targets"])
+    values = [{"path": path, "meta": {"_type": "gradio.FileData"}} if each == upload else None for each in function["inputs"]]
+    call = {"fn_index": function["id"], "data": values, "session_hash": "a"}
+    answer = client.post("/gradio_api/run/predict", json=call)
+    assert answer.status_code == 200, answer.text
+    return dict(zip(function["outputs"], answer.json()["data"], strict=True))
+
+
+def test_a_picture_is_opened_where_there_is_room(client, folder, monkeypatch):
+    (path,) = client.post("/gradio_api/upload", files={"files": ("photo.png", png())}).json()
+    assert "data:image/webp" in str(call_of_upload(client, path))
+    sessions = folder / "sessions"
+    before = sorted(sessions.rglob("*"))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Path, "write_bytes", full)
+        assert "No space left on device; try again in 60 s" in str(call_of_upload(client, path))
+    monkeypatch.setattr(room, "MAX_FOLDER", 0)
+    assert "too many pictures" in str(call_of_upload(client, path))
+    assert not [each for each in sessions.rglob("*") if each.is_file() and each not in before]
+
+
+def test_an_upload_that_is_removed_meanwhile_is_missed(client, folder, monkeypatch):
+    monkeypatch.setattr(OnlyUploads, "_is_upload", lambda *_: True)  # it was there when this looked
+    assert "The upload is gone" in str(call_of_upload(client, str(folder / UPLOADS / "photo.png")))
+
+
+def test_long_prompts_are_not_split_into_words(client):
+    function = next(each for each in functions_of(client) if len(each["inputs"]) == 2 and len(each["outputs"]) == 1)
+    call = {"fn_index": function["id"], "data": ["word " * 2000 + "last", "last"], "session_hash": "a"}
+    assert "last" not in client.post("/gradio_api/run/predict", json=call).text
+
+
 def test_old_files_are_removed_whatever_their_contents_say(tmp_path, monkeypatch):
     for name in ("old/photo.png", "new/photo.png", "empty/photo.png"):
         (tmp_path / name).parent.mkdir()
@@ -145,6 +227,11 @@ def test_no_range_breaks_the_page(client, part):
     (path,) = client.post("/gradio_api/upload", files={"files": ("photo.png", png())}).json()
     answer = client.get(f"/gradio_api/file={path}", headers={"range": f"bytes={part}".encode("latin-1")})
     assert answer.status_code in (200, 206, 400, 416), answer.text
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://a]", "null", "", "http://127.0.0.1.example"])
+def test_what_is_no_origin_is_foreign(client, origin):
+    assert client.get("/", headers={"origin": origin}).status_code == 403
 
 
 def test_calls_of_the_page_count_a_tenth(tmp_path, monkeypatch):

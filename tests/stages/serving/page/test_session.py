@@ -52,7 +52,7 @@ def files(session: Session) -> int:
 
 
 def test_results_stand_by_number_then_by_model(session):
-    asyncio.run(session.open(file("red"), "My cat!"))
+    asyncio.run(session.open(file("red"), "My cat!", "a"))
     edit = keep(session, outcome("champion", "blue", "green"), outcome("base", "black", "white"))
     assert [result.title for result in edit.results] == ["1 · champion", "1 · base", "2 · champion", "2 · base"]
     assert [result.file.read_bytes() for result in edit.results] == [file(c) for c in ("blue", "black", "green", "white")]
@@ -60,29 +60,29 @@ def test_results_stand_by_number_then_by_model(session):
 
 
 def test_the_history_and_its_files_are_bounded(session):
-    asyncio.run(session.open(file("red"), "first"))
+    asyncio.run(session.open(file("red"), "first", "a"))
     for _ in range(MAX_EDITS + 3):
         keep(session, outcome("champion", "blue"))
     assert len(session.edits) == MAX_EDITS
     assert files(session) == MAX_EDITS + 1
-    asyncio.run(session.open(file("green"), "second"))
+    asyncio.run(session.open(file("green"), "second", "a"))
     assert files(session) == MAX_EDITS + 2  # the first is needed by the history
     session.end()
     assert not session.folder.exists()
 
 
 def test_a_photograph_is_kept_while_it_is_edited(session):
-    photo = asyncio.run(session.open(file("red"), "first"))
+    photo = asyncio.run(session.open(file("red"), "first", "a"))
     with session.hold(photo):
-        asyncio.run(session.open(file("green"), "second"))
+        asyncio.run(session.open(file("green"), "second", "a"))
         assert photo.file.read_bytes() == file("red")
-    asyncio.run(session.open(file("blue"), "third"))
+    asyncio.run(session.open(file("blue"), "third", "a"))
     assert files(session) == 1
 
 
 def test_results_stay_when_another_picture_comes_meanwhile(session, monkeypatch):
-    asyncio.run(session.open(file("red"), "first"))
-    other = threading.Thread(target=lambda: asyncio.run(session.open(file("green"), "second")))
+    asyncio.run(session.open(file("red"), "first", "a"))
+    other = threading.Thread(target=lambda: asyncio.run(session.open(file("green"), "second", "a")))
     draw = module.rendition
 
     def rendition(image: Image.Image) -> str:
@@ -101,15 +101,21 @@ def test_results_stay_when_another_picture_comes_meanwhile(session, monkeypatch)
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "\0", "", "x" * 300])
 def test_no_name_leads_out_of_the_folder(session, name):
-    asyncio.run(session.open(file("red"), name))
+    asyncio.run(session.open(file("red"), name, "a"))
     edit = keep(session, outcome("champion", "blue"))
     assert edit.results[0].file.resolve().is_relative_to(session.folder.resolve())
 
 
+def test_a_session_whose_files_are_gone_has_ended(session):
+    assert session.touch()
+    session.end()
+    assert not session.touch()
+
+
 def test_a_refused_file_leaves_the_old_picture(session):
-    photo = asyncio.run(session.open(file("red"), "first"))
+    photo = asyncio.run(session.open(file("red"), "first", "a"))
     with pytest.raises(InputError, match=r"^picture: not an image"):
-        asyncio.run(session.open(b"nothing", "second"))
+        asyncio.run(session.open(b"nothing", "second", "a"))
     assert session.photo is photo
     assert files(session) == 1
 
@@ -121,6 +127,7 @@ def test_a_refused_file_leaves_the_old_picture(session):
         *(("seed", value) for value in (-1, 2**70, None, {})),
         *(("strength", value) for value in (0, 1.1, float("nan"), [])),
         *(("models", value) for value in (["base"] * 5, "base", [7])),
+        *((text, "a " * 5001) for text in ("prompt", "term", "source_term", "negative_prompt")),
         ("prompt", {"path": "/etc/passwd"}),
     ],
 )
