@@ -85,11 +85,28 @@ class Shelf:
 
 
 @contextmanager
-def served(models: Models, limits: Limits = FREE, access: Access = Access("127.0.0.1")) -> Iterator[str]:  # noqa: B008
-    """Serve in a thread, and yield the address once the default model is loaded."""
+def served(
+    models: Models,
+    limits: Limits = FREE,
+    access: Access = Access("127.0.0.1"),  # noqa: B008
+    page: Path | None = None,
+) -> Iterator[str]:
+    """Serve in a thread, and yield the address once the default model is loaded.
+
+    Args:
+        models: what edits.
+        limits: how much work is accepted.
+        access: who may ask.
+        page: the folder of the page, as ``mount_page`` takes it; None: there is no page.
+    """
     admission = Admission(limits)
     service = Service(models, admission)
-    server = Server(configure(make_app(service, access), access.host, 0), admission)
+    app = make_app(service, access)
+    if page is not None:
+        from stages.serving.page.page import mount_page  # slow to import
+
+        mount_page(app, service, page)
+    server = Server(configure(app, access.host, 0), admission)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

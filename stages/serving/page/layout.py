@@ -89,7 +89,7 @@ def _picture(examples: Sequence[Example]) -> dict[str, Any]:
             type="filepath",
             show_label=False,
             height=380,
-            placeholder="Drop a photograph here, or click to choose one",
+            placeholder="Drop or paste a photograph here, or click to choose one",
             elem_id="upload",
             buttons=[],
         )

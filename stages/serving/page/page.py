@@ -21,6 +21,7 @@ from stages.serving.uploads import MAX_BYTES
 
 UPLOAD_SECONDS = 600  # that uploads, and copies of results that are being fetched, are kept
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+TAKE_PASTED = (ASSETS / "paste.js").read_text()
 CLICK_DOWNLOAD = "() => setTimeout(() => document.querySelector('#download').click(), 100)"
 
 
@@ -118,6 +119,7 @@ def _wire(page: gr.Blocks, layout: Layout, actions: Actions) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False, "preprocess": False}
     queued = {**quiet, "queue": True}  # what answers more than once
 
+    page.load(None, js=TAKE_PASTED, **quiet)
     gr.on([page.load, layout.loading.tick], actions.greet, None, out, **quiet)
     shown = layout.upload.change(actions.open_picture, {layout.upload, layout.session}, out, **quiet)
     layout.examples.choose(actions.choose_example, {layout.session}, out, **quiet)

@@ -123,7 +123,8 @@ def test_a_bad_file_is_refused_in_one_line(page):
     expect(page.locator("#status")).to_be_hidden()
 
 
-def test_a_picture_can_be_pasted(browser, address):
+@pytest.mark.parametrize("how", ["by key", "by button"])
+def test_a_picture_can_be_pasted(browser, address, how):
     with visited(browser, address, permissions=["clipboard-read", "clipboard-write"]) as page:
         expect(page.get_by_label("Paste from clipboard")).to_be_visible()
         data = base64.b64encode(as_file(photograph())["buffer"]).decode()
@@ -134,7 +135,11 @@ def test_a_picture_can_be_pasted(browser, address):
             }""",
             data,
         )
-        page.get_by_label("Paste from clipboard").click()
+        if how == "by key":
+            page.focus("#prompt textarea")
+            page.keyboard.press("Control+v")
+        else:
+            page.get_by_label("Paste from clipboard").click()
         expect(page.locator("#painter canvas")).to_be_visible()
 
 
@@ -145,6 +150,15 @@ def test_a_picture_can_be_taken(browser, address):
         page.wait_for_function("document.querySelector('video')?.videoWidth > 0")  # before, there is nothing to take
         page.get_by_label("capture photo").click()
         expect(page.locator("#painter canvas")).to_be_visible()
+
+
+def test_a_click_on_a_word_makes_it_the_term(page):
+    upload(page, photograph())
+    describe(page)
+    expect(page.locator("#term label.selected")).to_have_text("strawberry")
+    page.click("#term label:has-text('mountains')")
+    edit(page)
+    assert re.findall(rb"<iedit:term>(.*?)<", downloaded(page)) == [b"mountains"]
 
 
 def test_a_prompt_of_5000_characters_is_refused(page):
