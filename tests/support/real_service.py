@@ -21,13 +21,29 @@ PATIENCE = 300  # seconds; the machine may be slow and busy
 @contextmanager
 def real_service(model: Path = MODEL) -> Iterator[str]:
     """Yield the address of the service once the model is loaded."""
+    with real_process(model) as (address, _):
+        yield address
+
+
+@contextmanager
+def real_process(
+    model: Path = MODEL, *options: str, temporary: str | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Yield the address and the process of the service once the model is loaded.
+
+    Args:
+        model: a model's folder.
+        options: of ``iedit serve``.
+        temporary: the folder for its temporary files; None: the system's.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "stages.cli.main", "serve", "--model", str(model), "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    command = [sys.executable, "-m", "stages.cli.main", "serve", "--model", str(model), "--port", str(port), *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"TMPDIR": temporary} if temporary else {})
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     address = f"http://127.0.0.1:{port}/"
     try:
         wait_until_ready(process, address)
-        yield address
+        yield address, process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE)
