@@ -22,8 +22,9 @@ from flows.support.tasks import RETRIED, is_transient
 from stages.core.composition import check_composed, compose_params
 from stages.core.errors import InputError
 from stages.core.files import read_json, value_digest, write_json, write_text
-from stages.core.params import Losses, OpenMojiSource, Params
+from stages.core.params import OpenMojiSource, Params
 from stages.core.params_file import read_params
+from stages.core.params_training import Losses
 from stages.core.paths import ABLATION, EXPERIMENTS, IEDIT, REPORTS, SNAPSHOT
 from stages.core.provenance import ROOT, source_digest
 from stages.report.ablation_table import ROWS, SEEDS, TRUE_TARGETS, Found, Scores, ablation_csv, ablation_markdown
@@ -57,7 +58,7 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
     """
     check_project()
     names = configurations()
-    rows = {name: compose_params(f"ablation={name}") for name in names}
+    rows = {name: compose_params(*choices_of(name)) for name in names}
     with open_sandbox(EXPERIMENTS) as sandbox, open_sandbox(SNAPSHOT) as snapshot:
         snapshot.check_out()
         start = Start(training_digest(), scoring_digest())
@@ -80,6 +81,11 @@ def check_project() -> None:
     """
     stages_in_order()
     check_composed()
+
+
+def choices_of(name: str) -> tuple[str, ...]:
+    """Return the choices that make a configuration; all rows start from the base, so that they differ in their losses alone."""
+    return f"ablation={name}", "train.continue_from=base"
 
 
 def configurations() -> list[str]:
@@ -111,7 +117,7 @@ def try_configuration(
         get_run_logger().info("done before")
         return known
     experiment = f"ablation-{name}-{seed}"
-    chosen = (f"ablation={name}", f"train.seed={seed}")
+    chosen = (*choices_of(name), f"train.seed={seed}")
     sandbox.run_experiment(experiment, TARGET, chosen, Progress(experiment).follow)
     scored = (ABLATION / "scores.json").absolute()
     snapshot.run(SCORER, "--model", str((sandbox.folder / IEDIT).absolute()), str(scored), *systems)

@@ -1,12 +1,15 @@
 """Stage train: fine-tune the latent diffusion model on the paired dataset (Eq 2–12)."""
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.core.files import write_json
 from stages.core.params import Params
 from stages.core.paths import IEDIT, IEDIT_LOSSES, IEDIT_UNFINISHED
 from stages.editing.settings import SETTINGS_FILE
+from stages.tracking.start import read_start
+from stages.training.inputs import find_training_set
 from stages.training.model_folder import copy_files, save_unet
 from stages.training.outcome import Outcome
 from stages.training.runner import METHODS, Recipe, run_training
@@ -21,12 +24,18 @@ if TYPE_CHECKING:
 
 # Keys of ``train`` that do not change what a step does, and models, which are known by their files.
 NOT_DECISIVE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "loader_workers", "base", "clip", "vgg"}
+NOT_DECISIVE |= {"continue_from", "continuation"}  # the weights that a training starts from decide
 
 
 def train(params: Params) -> None:
     """Write ``models/iedit``, a diffusers folder, and ``models/losses.csv``, the losses of every step."""
-    config = params.train
-    sampling = {"sampling": params.sampling.model_dump()}
+    config, start = params.train, None
+    written: dict[str, Any] = {"sampling": params.sampling.model_dump()}
+    if config.continue_from == "champion":
+        start = read_start(find_training_set()[0])
+        if start.version is not None:
+            config = config.model_copy(update={"steps": math.ceil(config.steps * config.continuation.steps_share)})
+            written |= {"start": start.model}  # so that each model names the one that it continues
 
     def make(diffusion: "Diffusion", clip: "Clip") -> "IEdit":
         from stages.models.vgg import load_vgg
@@ -48,7 +57,7 @@ def train(params: Params) -> None:
         """Write every file of the base, byte for byte, except the U-Net's weights; and the settings of the editor."""
         copy_files(base, folder)
         save_unet(unet, base, folder)
-        write_json(folder / SETTINGS_FILE, sampling)
+        write_json(folder / SETTINGS_FILE, written)
 
     recipe = Recipe(
         stage="train",
@@ -60,9 +69,10 @@ def train(params: Params) -> None:
         code=METHODS / "iedit.py",
         make=make,
         needs_target=needs_target,
+        start=start,
         preview=preview,
         writer=__file__,
-        written=sampling,
+        written=written,
         write=write,
     )
     run_training(params, recipe)

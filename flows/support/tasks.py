@@ -18,7 +18,9 @@ from flows.support.dag import has_remote
 from flows.support.process import CommandError, run_command
 from flows.support.stale_locks import release_stale_locks
 from stages.core.errors import InputError
+from stages.core.params_file import read_params
 
+TRAIN = "train"  # the stage that may continue from the champion
 RETRY_SECONDS = (30, 120, 600, 1800)  # a lock may be held for a whole run, a server may be away for hours
 # Messages of failures that may pass; DVC has one exit code for all.
 TRANSIENT = re.compile(
@@ -51,7 +53,15 @@ def run_stages(names: Sequence[str], forced: Collection[str] = ()) -> None:
         forced: those to run even if nothing changed.
     """
     for name in names:
+        if name == TRAIN and read_params().train.continue_from == "champion":
+            choose_start()
         update_stage.with_options(name=name)(name, force=name in forced)
+
+
+@task(retry_condition_fn=is_transient, **RETRIED)
+def choose_start() -> None:
+    """Choose where the training starts: from the champion, where the data changed little, or from the base."""
+    run_logged([sys.executable, "-m", "stages.training.start"])
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)

@@ -3,6 +3,7 @@
 import argparse
 import tempfile
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,13 @@ def lineage(options: argparse.Namespace) -> None:
         kept = fetch_record(client, version, Path(folder))
         record = read_json(kept / RECORD)
         params = read_yaml(kept / PARAMS_FILE.name)
-        for line in [*_describe_version(client, version), *_describe_code(record), *_describe_inputs(record, params)]:
+        facts = (
+            _describe_version(client, version),
+            _describe_start(record),
+            _describe_code(record),
+            _describe_inputs(record, params),
+        )
+        for line in chain.from_iterable(facts):
             print(line)
 
 
@@ -110,6 +117,13 @@ def _describe_code(record: Mapping[str, Any]) -> Iterator[str]:
         for path, out in outs.items():
             files = f"  {len(out['files'])} files" if "files" in out else ""
             yield f"  {stage:<10} {path:<22} {out['md5']}{files}"
+
+
+def _describe_start(record: Mapping[str, Any]) -> Iterator[str]:
+    start: Mapping[str, str] = record.get("start", {})  # versions before it have none
+    if start:
+        place = f"models:/{NAME}/{start['version']}  {start['model']}" if "version" in start else "the base"
+        yield f"start      {place}: {start['why']}"
 
 
 def _describe_inputs(record: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.lineage import libraries, outs_of, read_stages
 from stages.tracking.record import RECORD, fetch_record, hash_out, read_lock
 from stages.tracking.registry import find_version
+from stages.tracking.start import put_recorded_start
 from stages.tracking.store import connect
 
 INGEST = "ingest"  # the only stage whose outs are pulled if possible: its source may be gone
@@ -63,6 +64,8 @@ def compare_in_clone(kept: Path, into: Path | None = None) -> bool:
             shutil.copyfile(kept / name, clone / name)
         choose_engine(clone / PARAMS_FILE)
         copy_local_files(clone)
+        if start := record.get("start"):  # versions before it have none
+            put_recorded_start(connect(create=False), start, clone)
         stages = stages_to_compare(clone, record["stages"])
         differing = [stage for stage in stages if not _is_identical(stage, record["stages"][stage], clone)]
         is_reproduced, verdict = _judge(stages, differing, kept / METRICS_FILE.name, clone / METRICS_FILE)

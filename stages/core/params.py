@@ -7,9 +7,9 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from pydantic_core import PydanticCustomError
 
 from stages.core.params_drift import Drift
+from stages.core.params_training import Continuation, Losses
 from stages.core.section import Cosine, Count, Guidance, Name, Section, Share
 
-Relu = Literal[1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29]  # index into VGG-16's features
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
 Solver = Literal["ddim", "dpmsolver++"]  # Song et al. 2021; or Lu et al. 2022, second order, which needs fewer steps
 
@@ -125,32 +125,14 @@ class Segment(Section):
         return value
 
 
-class Losses(Section):
-    """Which terms of the loss are on; the rows of Table 2 are settings of these."""
-
-    noise: Literal["ldm", "paired", "mask", "guided"]  # Eq 1, Eq 4 or Eq 8; or Eq 8 with the base model as its own teacher
-    guidance_scale: Guidance  # the teacher's scale at t = T; used by ``guided`` only
-    global_clip: bool  # Eq 5
-    local_clip: bool  # Eq 11
-    perceptual: bool  # Eq 10
-    perceptual_weight: Annotated[float, Field(ge=0)]  # lambda_perc of Eq 12, where the perceptual loss is on
-    perceptual_layers: Annotated[tuple[Relu, ...], Field(strict=False)]  # YAML has lists only
-    picture_share: Annotated[float, Field(gt=0, le=1)]  # share of samples decoded for the picture losses
-
-    @field_validator("perceptual_layers")
-    @classmethod
-    def _are_some(cls, layers: tuple[Relu, ...], info: ValidationInfo) -> tuple[Relu, ...]:
-        if not layers and info.data.get("perceptual", False):
-            raise PydanticCustomError("no_layers", "with perceptual: true at least one layer must be named")
-        return layers
-
-
 class Train(Section):
     """Fine-tuning with Eq 2-12."""
 
     base: ModelName
     clip: ModelName
     vgg: ModelName
+    continue_from: Literal["base", "champion"]  # the champion: where the training set has changed little
+    continuation: Continuation
     prompts: Literal["edit", "alt"]  # condition on the edit prompts, or on the corpus's own captions
     losses: Losses
     seed: Annotated[int, Field(ge=0)]  # for the training's own draws; the data do not depend on it

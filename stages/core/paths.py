@@ -41,6 +41,7 @@ EDITED_TRADEOFF = Path("data/tradeoff")  # edits over a range of settings
 EDITED_ABLATION = Path("data/ablated")  # edits by the last model of the ablation
 MEASURED = Path("data/scale")  # where `make scale` measures
 IEDIT_UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
+START = Path("models/start")  # the U-Net of the version that a training continues from, or why it starts from the base
 INSTRUCT_PIX2PIX_UNFINISHED = Path("models/instruct_unfinished")
 LOGS = Path("logs")  # counts and times of the last run: read by flows, never digested
 ABLATION = LOGS / "ablation"  # scores of the finished trainings of Table 2

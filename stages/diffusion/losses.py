@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from stages.core.params import Losses
+from stages.core.params_training import Losses
 from stages.diffusion.noise import squared_error
 
 

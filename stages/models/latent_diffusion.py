@@ -105,7 +105,7 @@ def load_diffusion(model: ModelName) -> Diffusion:
             vae=_read_autoencoder(folder),
             text_encoder=prompts.text_encoder,
             tokenizer=prompts.tokenizer,
-            unet=frozen(complete(UNet2DConditionModel.from_pretrained(folder / "unet", **WEIGHTS))),
+            unet=_read_unet(folder),
             scheduler=DDIMScheduler.from_pretrained(
                 folder / "scheduler", clip_sample=False, set_alpha_to_one=False, steps_offset=1
             ),
@@ -130,6 +130,21 @@ def load_prompt_encoder(model: ModelName) -> PromptEncoder:
     """
     with loading(model, "text_encoder/config.json") as folder:
         return _read_prompt_encoder(folder)
+
+
+def load_unet(folder: Path) -> UNet2DConditionModel:
+    """Load the U-Net of a Stable Diffusion folder alone.
+
+    Raises:
+        ModelError: the model is missing, incomplete or damaged.
+    """
+    with loading(ModelName(name=str(folder)), "unet/config.json") as found:
+        return _read_unet(found)
+
+
+def _read_unet(folder: Path) -> UNet2DConditionModel:
+    unet: UNet2DConditionModel = frozen(complete(UNet2DConditionModel.from_pretrained(folder / "unet", **WEIGHTS)))
+    return unet
 
 
 def _read_autoencoder(folder: Path) -> AutoencoderKL:

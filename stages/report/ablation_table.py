@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.core.params import Losses
+from stages.core.params_training import Losses
 from stages.diffusion.losses import active_terms
 from stages.report.captions import DEFINITIONS
 from stages.report.formats import csv_text

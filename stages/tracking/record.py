@@ -37,20 +37,22 @@ FILES = "files"  # in the record: the digests of the files that are kept beside 
 HASHED_HERE = ("train", "evaluate")
 
 
-def save_record(client: MlflowClient, model_id: str, params: Params, weights: Mapping[str, Mapping[str, str | None]]) -> None:
-    """Keep with a logged model how it was made: code, stages, corpus, weights, libraries, and KEPT_FILES.
+def save_record(
+    client: MlflowClient, version: Registered, params: Params, weights: Mapping[str, Mapping[str, str | None]]
+) -> None:
+    """Keep with a version how it was made: code, stages, corpus, weights, libraries, and KEPT_FILES.
 
     An earlier record is replaced only if no file differs from the commit now. An evaluation that is repeated with uncommitted
     changes must not cost a version the commit that it can be rebuilt from.
 
     Args:
         client: a client of the store.
-        model_id: the id of the logged model.
+        version: the version.
         params: the pipeline's parameters.
         weights: the name, revision and identity of every frozen model, by its key in params.yaml.
     """
     changed = changed_files()
-    if changed != [] and _is_kept(client, model_id):
+    if changed != [] and _is_kept(client, version.model_id):
         return
     record = {
         "commit": git_tags()[COMMIT],
@@ -59,6 +61,7 @@ def save_record(client: MlflowClient, model_id: str, params: Params, weights: Ma
         "source": params.ingest.source.model_dump(mode="json"),
         "shards": _read_shards(),
         "weights": weights,
+        "start": version.start,
         "libraries": libraries(),
         FILES: {path.name: file_digest(path) for path in KEPT_FILES if path.is_file()},
     }
@@ -67,7 +70,7 @@ def save_record(client: MlflowClient, model_id: str, params: Params, weights: Ma
         write_json(path, record)
         for file in (*KEPT_FILES, path):  # the record comes last, so its presence proves that the others are whole
             if file.is_file():
-                client.log_model_artifact(model_id, str(file), FOLDER)
+                client.log_model_artifact(version.model_id, str(file), FOLDER)
 
 
 def fetch_record(client: MlflowClient, version: Registered, folder: Path) -> Path:
@@ -159,6 +162,15 @@ def _read_stages() -> dict[str, dict[str, Any]]:
     for name in HASHED_HERE:
         stages[name] = {path: hash_out(Path(path)) for path in sorted(outs_of(written[name])) if Path(path).exists()}
     return stages
+
+
+def cached_files(record: Mapping[str, Any], out: Path) -> dict[str, Path] | None:
+    """Return the files of a folder in DVC's cache, by their names; None if a record names none, or the cache lacks one."""
+    outs = next((outs for outs in record["stages"].values() if str(out) in outs), {})
+    with suppress(NotDvcRepoError), Repo() as repo:
+        found = {name: Path(repo.cache.local.oid_to_path(md5)) for name, md5 in outs.get(str(out), {}).get("files", {}).items()}
+        return found if found and all(path.is_file() for path in found.values()) else None
+    return None
 
 
 def _files(tree: Tree) -> dict[str, str]:

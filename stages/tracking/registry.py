@@ -22,6 +22,7 @@ from stages.core.errors import InputError, first_line
 from stages.core.files import written_aside
 from stages.core.params import ModelName, Sampling
 from stages.editing.settings import read_sampling
+from stages.tracking.start import PREFIX
 from stages.tracking.store import connect
 
 if TYPE_CHECKING:  # slow to import, and only load_editor needs it
@@ -50,6 +51,7 @@ class Registered:
     cases: str | None  # a digest of the cases that the metrics were measured on
     run_id: str | None
     model_id: str  # the id of its logged model, which holds the files
+    start: dict[str, str]  # what its training continued from, if that was chosen: see stages.tracking.start
 
 
 def current_champion() -> Registered | None:
@@ -121,6 +123,7 @@ def read_version(client: MlflowClient, made: ModelVersion) -> Registered:
         cases=made.tags.get(CASES),
         run_id=made.run_id or None,
         model_id=model_id_of(made),
+        start={name.removeprefix(PREFIX): text for name, text in made.tags.items() if name.startswith(PREFIX)},
     )
 
 
@@ -146,9 +149,22 @@ def load_editor(uri: str = CHAMPION_URI) -> "tuple[Editor, Sampling]":
     from stages.editing.editor import Editor
 
     folder = fetch_model(connect(create=False), uri)
-    artifacts = Model.load(str(folder)).flavors[mlflow.pyfunc.FLAVOR_NAME]["artifacts"]
-    model, segmenter = folder / artifacts["model"]["path"], folder / artifacts["segmenter"]["path"]
+    model, segmenter = (_artifact(folder, name) for name in ("model", "segmenter"))
     return Editor.load(ModelName(name=str(model)), ModelName(name=str(segmenter))), read_sampling(model)
+
+
+def fetch_trained(client: MlflowClient, uri: str) -> Path:
+    """Return the folder that the stage train wrote, of a registered version.
+
+    Raises:
+        InputError: there is no such version, or its files are gone.
+    """
+    return _artifact(fetch_model(client, uri), "model")
+
+
+def _artifact(folder: Path, name: str) -> Path:
+    """Return the folder of a part of a registered model, "model" or "segmenter"."""
+    return folder / str(Model.load(str(folder)).flavors[mlflow.pyfunc.FLAVOR_NAME]["artifacts"][name]["path"])
 
 
 def resolve(client: MlflowClient, uri: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from stages.tracking.history import rollback_target
 from stages.tracking.registry import DIGEST, NAME, model_id_of
+from stages.tracking.start import PREFIX
 from stages.tracking.store import experiment_id
 from stages.tracking.training_run import CHECKPOINTS
 
@@ -40,8 +41,9 @@ class Retention:
 def plan_retention(client: MlflowClient, keep: int) -> Retention:
     """Return what goes if the newest ``keep`` versions stay, all that have an alias, and the one to roll back to.
 
-    A version that this project did not register stays. So does a model that was logged within the last day and has no
-    version: an evaluation may be about to register it.
+    Versions from which the training of one of these continued stay too, because rebuilding takes their weights. So does a
+    version that this project did not register, and a model that was logged within the last day and has no version: an
+    evaluation may be about to register it.
 
     Args:
         client: a client of the store, whose experiment exists.
@@ -103,6 +105,10 @@ def _reasons(client: MlflowClient, made: list[ModelVersion], keep: int) -> dict[
     target = rollback_target(client)
     if target is not None and target.version in reasons:
         reasons[target.version].append("to roll back to")
+    starts = {str(version.version): version.tags.get(f"{PREFIX}version") for version in made}
+    for number in [number for number, why in reasons.items() if why]:
+        if (start := starts[number]) in reasons:
+            reasons[start].append(f"version {number} continues from it")
     return {version: why for version, why in reasons.items() if why}
 
 

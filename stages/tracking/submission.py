@@ -15,7 +15,8 @@ from stages.tracking.promotion import Standard
 from stages.tracking.record import save_record
 from stages.tracking.registration import register
 from stages.tracking.registry import CASES, Registered
-from stages.tracking.runs import log_results, run_for_results
+from stages.tracking.runs import log_results, read_run, run_for_results
+from stages.tracking.start import PREFIX
 from stages.tracking.store import connect
 
 SECONDS = LOGS / "seconds_per_edit.json"
@@ -49,13 +50,15 @@ def register_evaluated(
         metrics: the value of metrics.json.
         case: the case that becomes the model's example request.
     """
+    run = None if trained_by is None else read_run(connect(), trained_by)
+    started = {} if run is None else {name: text for name, text in run.data.tags.items() if name.startswith(PREFIX)}
     return register(
         model,
         segmenter,
         metrics={name: value for name, value in _scores(metrics).items() if name.startswith(SERVED)},
         example=EditRequest(image=case.source, prompt=case.edit_prompt, term=case.target_diff, source_term=case.source_diff),
         run_id=trained_by,
-        tags={CASES: metrics["cases_digest"]},
+        tags={CASES: metrics["cases_digest"], **started},
     )
 
 
@@ -77,7 +80,7 @@ def keep_with_version(version: Registered, standard: Standard, scores: Scores, p
     """Keep a version's scores on every case, and the record of its making, with the version."""
     client = connect()
     save_scores(client, version.model_id, standard.evaluation_set, standard.cases, scores)
-    save_record(client, version.model_id, params, describe_models(params))
+    save_record(client, version, params, describe_models(params))
 
 
 def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -40,6 +40,7 @@ class TrainingInputs:
     dataset_digest: str
     samples: int  # in the training set
     figures: Mapping[str, Mapping[str, float]]  # what the stages before measured: stage → name → value
+    tags: Mapping[str, str]  # further tags of the run
 
 
 class TrainingRun:
@@ -204,6 +205,7 @@ def _create_run(client: MlflowClient, inputs: TrainingInputs, name: str) -> str:
         "iedit.dataset_digest": inputs.dataset_digest,
         "iedit.samples": str(inputs.samples),
         TRAINING: name,
+        **inputs.tags,
     }
     run_id = create_run(client, inputs.stage, inputs.params, tags)
     measured = flatten(

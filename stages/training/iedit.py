@@ -7,7 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from stages.core.params import Losses
+from stages.core.params_training import Losses
 from stages.diffusion.losses import TERM_NAMES, active_terms, total_loss
 from stages.diffusion.noise import add_noise, alpha_at, squared_error
 from stages.models.clip import Clip

@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 
+PICKLED = (".bin", ".ckpt", ".pt")  # never copied
+
+
 def copy_files(source: Path, target: Path) -> None:
     """Copy a folder byte for byte, without hidden files and without weights that are pickled."""
-    ignored = shutil.ignore_patterns("*.bin", "*.ckpt", "*.pt", ".*")
+    ignored = shutil.ignore_patterns(*(f"*{suffix}" for suffix in PICKLED), ".*")
     shutil.copytree(source, target, ignore=ignored, copy_function=shutil.copyfile)
 
 

@@ -7,7 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from stages.core.params import Losses
+from stages.core.params_training import Losses
 from stages.diffusion import guidance
 from stages.diffusion.losses import clamp_pictures
 from stages.diffusion.masks import widen_cells

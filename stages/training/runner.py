@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from stages.core.digests import Digests
-from stages.core.errors import InputError
-from stages.core.files import remove, value_digest
+from stages.core.files import folder_digest, remove, value_digest
 from stages.core.interrupt import exiting_at_once
 from stages.core.params import ModelName, Params, Train
-from stages.core.paths import TRAINING_SET
+from stages.core.paths import START
 from stages.core.provenance import code_digest, source_digest
 from stages.core.run import is_first_process, set_threads
-from stages.core.shards import StageCounts, count_samples, list_shards
+from stages.core.shards import StageCounts
 from stages.models.hub import identity, locate
-from stages.pairing.training_set import SUFFIX
+from stages.tracking.start import UNET, Start
+from stages.training.inputs import find_training_set
 from stages.training.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -48,10 +47,16 @@ class Recipe(Generic[AnyMethod]):
     code: Path  # the method's module; what it imports decides a step too
     make: Callable[["Diffusion", "Clip"], AnyMethod]
     needs_target: Callable[[], bool] = lambda: False  # whether the method looks at the target's picture
+    start: Start | None = None  # where it starts; None: from the base, without a choice
     preview: Callable[[AnyMethod], "Image.Image"] | None = None  # logged with every checkpoint; None: neither is logged
     writer: str  # the stage's module, which writes the model
     written: Mapping[str, Any]  # the parameters that are written into the model
     write: Callable[["UNet2DConditionModel", Path, Path], None]  # U-Net, the base's folder, the folder to write
+
+    @property
+    def continues(self) -> bool:
+        """Whether the training starts from the U-Net in START."""
+        return self.start is not None and self.start.version is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +105,7 @@ def _find(recipe: Recipe[Any], processes: int) -> Training:
     """Return how far a training is; all its inputs are looked up first, because one may be missing."""
     for model in (recipe.config.base, recipe.config.clip, *recipe.models):
         locate(model)
-    dataset_digest, samples = _read_training_set()
+    dataset_digest, samples = find_training_set()
     fingerprint = _fingerprint(recipe, dataset_digest, processes)
     whole = _fingerprint_of_model(recipe, fingerprint)
     return Training(
@@ -113,27 +118,18 @@ def _find(recipe: Recipe[Any], processes: int) -> Training:
     )
 
 
-def _read_training_set() -> tuple[str, int]:
-    """Return the digest of the training set and the number of its samples."""
-    shards = list_shards(TRAINING_SET, SUFFIX)
-    count = sum(count_samples(shard, SUFFIX) for shard in shards)
-    if count == 0:
-        raise InputError(f"{TRAINING_SET}: no pair to train on; see what retrieve and segment dropped, and why")
-    with Digests() as digests:
-        return value_digest([digests.of(shard) for shard in shards]), count
-
-
 def _fingerprint(recipe: Recipe[Any], dataset_digest: str, processes: int) -> str:
     """Return a digest of everything that decides the weights after a given number of steps."""
-    return value_digest(
-        {
-            "params": dict(recipe.decisive),
-            "data": dataset_digest,
-            "models": [identity(model) for model in recipe.models],
-            "code": [source_digest(str(LOOP)), source_digest(str(recipe.code))],
-            "processes": processes,
-        }
-    )
+    facts: dict[str, Any] = {
+        "params": dict(recipe.decisive),
+        "data": dataset_digest,
+        "models": [identity(model) for model in recipe.models],
+        "code": [source_digest(str(LOOP)), source_digest(str(recipe.code))],
+        "processes": processes,
+    }
+    if recipe.continues:
+        facts["start"] = folder_digest(START / UNET)
+    return value_digest(facts)
 
 
 def _fingerprint_of_model(recipe: Recipe[Any], fingerprint: str) -> str:

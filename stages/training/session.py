@@ -10,11 +10,11 @@ from diffusers import UNet2DConditionModel
 from stages.core.counts import read_figures
 from stages.core.files import folder_digest, written_aside
 from stages.core.params import Params
-from stages.core.paths import TRAINING_SET
+from stages.core.paths import START, TRAINING_SET
 from stages.corpus.corpus import Corpus
 from stages.models.clip import load_clip
 from stages.models.hub import locate
-from stages.models.latent_diffusion import load_diffusion
+from stages.models.latent_diffusion import load_diffusion, load_unet
 from stages.models.tensors import device
 from stages.tracking.training_run import CHECKPOINTS, TrainingInputs, TrainingRun, start_training
 from stages.training import loop
@@ -42,6 +42,7 @@ def train(params: Params, recipe: Recipe[AnyMethod], training: Training) -> int:
         dataset_digest=training.dataset_digest,
         samples=training.samples,
         figures=read_figures(TRAINING_SET),
+        tags=recipe.start.tags() if recipe.start is not None else {},
     )
     done = recipe.config.steps
     with start_training(inputs, training.run) as tracked:
@@ -86,6 +87,8 @@ def _make_method(params: Params, recipe: Recipe[AnyMethod], *, is_main: bool) ->
     """
     config, processes = recipe.config, PartialState()
     method = recipe.make(load_diffusion(config.base), load_clip(config.clip))
+    if recipe.continues:  # after the method has kept the base, if it needs that as a teacher
+        method.unet.load_state_dict(load_unet(START).state_dict())
     if is_main:
         draws = config.steps * config.batch * config.accumulation * processes.num_processes
         encode_training_set(config, draws, params.execution)

@@ -9,18 +9,29 @@ import pytest
 import yaml
 
 from stages.core.errors import InputError
-from stages.core.files import read_json
+from stages.core.files import folder_digest, read_json
 from stages.core.params import ModelName, Params
 from stages.editing.editor import Editor
 from stages.editing.request import EditRequest, MaskMode
-from stages.models.latent_diffusion import load_diffusion
+from stages.models.latent_diffusion import load_diffusion, load_unet
 from stages.tracking import store
+from stages.tracking.start import Start, put_start
 from stages.tracking.training_run import TrainingRun
 from stages.train import train
 from stages.training.outcome import Outcome
 from tests.support import tiny_corpus
 from tests.support.tiny_corpus import write_training_pairs
-from tests.support.training import changed, edit_sample, files_of, params_for, ran_once, runs, times_of, write_training_set
+from tests.support.training import (
+    assert_same,
+    changed,
+    edit_sample,
+    files_of,
+    params_for,
+    ran_once,
+    runs,
+    times_of,
+    write_training_set,
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +165,70 @@ def test_interrupting_another_training_leaves_the_whole_model_alone(project, mon
     assert read_json(Path("logs/train.json"))["done"] == 0
     assert files_of(project.folder / "models") == project.files
     assert [run.info.run_id for run in runs()] == [run.info.run_id for run in before]
+
+
+def continued(project, **changes) -> Params:
+    continuation = {"steps_share": 0.5, "max_changed": 0.1}
+    return params_for(
+        Path(project.params.train.base.name).parent,
+        **{"steps": 3, "checkpoint_every": 2, "continue_from": "champion", "continuation": continuation} | changes,
+    )
+
+
+def put(project, version: str | None, **facts) -> None:
+    """Choose what the test's training continues from: the project's own model, or the base."""
+    kept = project.folder / "kept"
+    if not kept.exists():
+        train(project.params)
+        shutil.copytree(project.folder / "models/iedit", kept)
+    start = {"version": version, "model": version and folder_digest(kept), "why": "for the test", "dataset": None} | facts
+    put_start(Start.model_validate(start), kept if version else None)
+
+
+def test_a_continued_training_starts_from_the_champions_weights(tools, project):
+    """With a learning rate of almost nothing its weights stay, in half the steps; the teacher is the base nevertheless."""
+    put(project, "1")
+    train(continued(project, learning_rate=1e-30, weight_decay=0.0))
+    kept, made = (load_unet(project.folder / name).state_dict() for name in ("kept", "models/iedit"))
+    assert_same(made, kept)
+    assert read_json(Path("logs/train.json"))["done"] == 2 * 2
+    record = read_json(Path("models/iedit/iedit.json"))
+    assert record["start"] == folder_digest(project.folder / "kept")
+    tags = {name: text for name, text in runs()[-1].data.tags.items() if name.startswith("iedit.start.")}
+    assert tags == {"iedit.start.version": "1", "iedit.start.model": record["start"], "iedit.start.why": "for the test"}
+
+
+def test_a_continued_training_gives_the_same_bytes_again(project):
+    put(project, "1")
+    train(continued(project))
+    first = files_of(project.folder / "models")
+    train(continued(project))
+    assert read_json(Path("logs/train.json"))["done"] == 0
+    shutil.rmtree(project.folder / "models")
+    put(project, "7", why="under another number")
+    train(continued(project))
+    assert {name: data for name, data in files_of(project.folder / "models").items() if "start/" not in name} == {
+        name: data for name, data in first.items() if "start/" not in name
+    }
+
+
+def test_where_the_base_is_chosen_the_model_is_that_of_the_base(project):
+    put(project, None)
+    train(continued(project))
+    shutil.rmtree(project.folder / "models/start")
+    assert files_of(project.folder / "models") == project.files
+
+
+def test_without_a_choice_a_training_does_not_continue(project):
+    shutil.rmtree(project.folder / "models/start", ignore_errors=True)
+    with pytest.raises(
+        InputError, match=r"^train\.continue_from = 'champion': models/start/start\.json: no such file; python -m"
+    ):
+        train(continued(project))
+    put(project, "1", dataset="another")
+    with pytest.raises(InputError, match=r"^models/start/start\.json: was chosen for another training set"):
+        train(continued(project))
+    shutil.rmtree(project.folder / "models/start")
 
 
 def test_an_editor_without_segmenter_names_it(tools, project):

@@ -66,7 +66,8 @@ class Work:
                 assert Path(cache) == Path(".dvc/cache").absolute()
             case ["dvc", "--cd", place, "checkout", "--quiet", "--force", "--allow-missing"]:
                 assert Path(place) == SNAPSHOT
-            case ["dvc", "--cd", place, "exp", "run", "--name", name, "-S", chosen, "-S", seed, "train"]:
+            case ["dvc", "--cd", place, "exp", "run", "--name", name, "-S", chosen, "-S", start, "-S", seed, "train"]:
+                assert start == "train.continue_from=base"
                 assert f"ablation-{chosen.partition('=')[2]}-{seed.partition('=')[2]}" == name
                 assert environment == {"MLFLOW_TRACKING_URI": f"sqlite:///{Path('mlflow.db').absolute()}"}
                 assert fcntl.fcntl(held[0], fcntl.F_GETFD) >= 0

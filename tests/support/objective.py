@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from stages.core.params import Losses
+from stages.core.params_training import Losses
 from stages.training.iedit import EditDraws, IEdit
 from tests.support.equations import normal, tensor
 

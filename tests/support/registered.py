@@ -29,6 +29,7 @@ def train(params: Params, folder: Path, dataset_digest: str = "d" * 64):
         dataset_digest=dataset_digest,
         samples=7,
         figures={"retrieve": {"recall at 1": 0.75}},
+        tags={},
     )
     return start_training(inputs, folder / "run.json")
 

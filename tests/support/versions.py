@@ -73,7 +73,7 @@ def decision_of(client, version) -> tuple[str, dict[str, str]]:
 def keep_record(version: registry.Registered) -> dict:
     """Record how a version was made in the current folder, and return the record as the registry has it."""
     weights = {"train.clip": {"name": "a/clip", "revision": "main", "identity": "c" * 40}}
-    record.save_record(store.connect(), version.model_id, read_params(), weights)
+    record.save_record(store.connect(), version, read_params(), weights)
     Path("kept").mkdir(exist_ok=True)
     folder = record.fetch_record(store.connect(), version, Path("kept").absolute())
     return json.loads((folder / "lineage.json").read_text())

@@ -20,10 +20,11 @@ from flows.support import tasks
 from flows.support.process import CommandError
 from flows.support.tasks import TRANSIENT, is_transient, push_data, update_stage
 from stages.core.errors import InputError
-from stages.core.params import ModelName
+from stages.core.params import ModelName, Params
 from stages.models.hub import ModelError, locate
 from stages.tracking import outbox, store
 from stages.tracking.errors import store_errors_in_one_line
+from tests.support.composed import composed
 
 
 @flow
@@ -40,6 +41,18 @@ def test_a_failure_that_cannot_pass_is_not_retried(dvc_project, server):
     with pytest.raises(CommandError, match="seed = -1"):
         one_stage("wrong")
     assert Path("runs/wrong").read_text() == "run\n"
+
+
+@pytest.mark.parametrize(("continue_from", "chooses"), [("base", []), ("champion", ["stages.training.start"])])
+def test_the_start_is_chosen_before_the_training_alone(without_engine, monkeypatch, continue_from, chooses):
+    done: list[str] = []
+    without_engine(tasks, "choose_start", "update_stage")
+    monkeypatch.setattr(tasks, "read_params", lambda: Params.model_validate(composed(f"train.continue_from={continue_from}")))
+    monkeypatch.setattr(tasks, "run_logged", lambda command: done.append(command[-1]))
+    monkeypatch.setattr(tasks, "run_dvc", lambda *words, **_: done.append(words[-1]))
+    monkeypatch.setattr(tasks.artifacts, "publish_counts", lambda *_: None)
+    tasks.run_stages(["segment", "train", "instruct"])
+    assert done == ["segment", *chooses, "train", "instruct"]
 
 
 def test_locks_of_dvc_are_transient(tmp_path):

@@ -11,6 +11,7 @@ from stages.cli import main as cli
 from stages.core.files import file_digest
 from stages.core.paths import LOCK
 from stages.tracking import history, lineage, store
+from stages.tracking.registry import find_version
 from tests.support import ROOT
 from tests.support.corpora import corpus_sample, write_shards_of
 from tests.support.samples import noise
@@ -119,6 +120,18 @@ class TestLineage:
             assert ["torch", torch] in [line.split() for line in lines]
             stages = lines[lines.index("stages") + 1 :][:3]
             assert [line.split()[0] for line in stages] == ["ingest", "train", "evaluate"]
+
+    def test_lineage_names_what_a_training_continued(self, version, capsys):
+        client = store.connect()
+        for start in ({"version": "4", "model": "f" * 64, "why": "few pairs changed"}, {"why": "there is no champion"}):
+            for name, text in start.items():
+                client.set_model_version_tag("iedit", "1", f"iedit.start.{name}", text)
+            keep_record(find_version("1"))
+            assert cli.main(["lineage", "1"]) == 0
+            place = f"models:/iedit/4  {'f' * 64}" if "version" in start else "the base"
+            assert f"start      {place}: {start['why']}" in capsys.readouterr().out.splitlines()
+            for name in start:
+                client.delete_model_version_tag("iedit", "1", f"iedit.start.{name}")
 
     def test_lineage_names_training_and_shards(self, version, capsys):
         samples = [corpus_sample("00000", n, picture, name=f"photo {n}") for n, picture in enumerate([noise(0), noise(1)])]

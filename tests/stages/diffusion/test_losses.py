@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stages.core.params import Losses
+from stages.core.params_training import Losses
 from stages.diffusion.losses import (
     TERM_NAMES,
     TERMS,

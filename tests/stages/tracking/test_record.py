@@ -99,7 +99,7 @@ def test_record_without_dvc_has_no_upstream_stages(version, monkeypatch, missing
     for name in missing:
         Path(name).unlink()
     monkeypatch.setattr(record, "changed_files", list)
-    record.save_record(store.connect(), version.model_id, read_params(), {})
+    record.save_record(store.connect(), version, read_params(), {})
     shutil.rmtree("kept", ignore_errors=True)
     Path("kept").mkdir()
     kept = record.fetch_record(store.connect(), version, Path("kept").absolute())

@@ -50,6 +50,15 @@ def test_newest_named_and_former_champion_stay(client, seven):
     assert history.roll_back("for the test").version == "2"
 
 
+def test_a_version_that_a_kept_one_continues_stays(client, seven):
+    """Rebuilding the kept one takes its weights; what it continued itself may go."""
+    for version, start in (("7", "5"), ("5", "1")):
+        client.set_model_version_tag(registry.NAME, version, "iedit.start.version", start)
+    plan = plan_retention(client, 2)
+    assert plan.kept["5"] == ["version 7 continues from it"]
+    assert plan.dropped == ["1"]
+
+
 def test_a_second_plan_drops_nothing(client, seven):
     apply_retention(client, plan_retention(client, 2))
     plan = plan_retention(client, 2)

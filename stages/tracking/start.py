@@ -1,0 +1,94 @@
+"""What a training continues from: a registered version, whose U-Net is put into ``models/start``, or the base.
+
+No stage looks into the registry: a flow or a person chooses before (:mod:`stages.training.start`), and the stage train reads
+what was chosen. So the same commit, parameters and starting weights give the same bytes.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from stages.core.errors import InputError
+from stages.core.files import folder_digest, read_written, write_text, written_aside
+from stages.core.paths import START
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+FILE, UNET = "start.json", "unet"  # in START
+CHOOSE = "python -m stages.training.start"
+PREFIX = "iedit.start."  # of the tags of a run and of a version
+
+
+class Start(BaseModel):
+    """Where a training starts, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str | None  # of the registered model; None: the base
+    model: str | None  # the digest of that version's model
+    why: str
+    dataset: str | None  # the digest of the training set that it was chosen for; None: whichever there is
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of a run that starts here."""
+        facts = {"version": self.version, "model": self.model, "why": self.why}
+        return {f"{PREFIX}{name}": text for name, text in facts.items() if text is not None}
+
+
+def read_start(dataset: str) -> Start:
+    """Return what was chosen.
+
+    Args:
+        dataset: the digest of the training set.
+
+    Raises:
+        InputError: nothing was chosen, or for another training set, or the file is damaged.
+    """
+    path = START / FILE
+    if not path.is_file():
+        raise InputError(f"train.continue_from = 'champion': {path}: no such file; {CHOOSE} writes it, as flows do")
+    start = read_written(path, Start.model_validate_json)
+    if start.dataset not in (None, dataset):
+        raise InputError(f"{path}: was chosen for another training set; {CHOOSE} chooses again, as flows do")
+    return start
+
+
+def put_start(start: Start, model: Path | None, project: Path = Path()) -> None:
+    """Put a choice in place of the last one.
+
+    Args:
+        start: the choice.
+        model: the folder of the model to start from; None: the base, which the stage finds itself.
+        project: the folder of the project.
+    """
+    with written_aside(project / START) as folder:
+        folder.mkdir()
+        if model is not None:
+            shutil.copytree(model / UNET, folder / UNET, ignore=shutil.ignore_patterns("*.bin"))
+        write_text(folder / FILE, start.model_dump_json(indent=2) + "\n")
+
+
+def put_recorded_start(client: "MlflowClient", recorded: dict[str, str], project: Path) -> None:
+    """Put what a version started from into a clone, to rebuild that version there.
+
+    Args:
+        client: a client of the store.
+        recorded: the entry ``start`` of the version's record.
+        project: the folder of the clone.
+
+    Raises:
+        InputError: the registry has no such version, or it has another model.
+    """
+    from stages.tracking.registry import NAME, fetch_trained
+
+    start = Start(version=recorded.get("version"), model=recorded.get("model"), why=recorded["why"], dataset=None)
+    model = None
+    if start.version is not None:
+        uri = f"models:/{NAME}/{start.version}"
+        model = fetch_trained(client, uri)
+        if folder_digest(model) != start.model:
+            raise InputError(f"{uri}: is not the model from which the version was trained")
+    put_start(start, model, project)

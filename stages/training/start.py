@@ -1,0 +1,145 @@
+"""Choose where the next training starts, by ``train.continue_from``: ``python -m stages.training.start``.
+
+The champion is continued if its model differs from the base in trained weights alone, and if few pairs came or went since its
+training. Otherwise the training starts from the base. Either way the reason is kept, in models/start and with the model.
+"""
+
+import filecmp
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.parquet import read_columns
+from stages.core.errors import InputError
+from stages.core.files import folder_digest, read_json
+from stages.core.params import Params, Train
+from stages.core.paths import TRAINING_SET
+from stages.core.run import run
+from stages.core.shards import list_shards
+from stages.models.hub import locate
+from stages.pairing.training_set import ROW_COLUMNS, SUFFIX
+from stages.tracking.start import UNET, Start, put_start, read_start
+from stages.training.inputs import find_training_set
+from stages.training.model_folder import PICKLED
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+    from stages.tracking.registry import Registered
+
+BASE = "base"
+
+
+def start(params: Params) -> None:
+    """Choose where the training starts, unless it was chosen for the same training set before.
+
+    So a night that is repeated continues its own training, even if the champion has changed.
+
+    Raises:
+        InputError: MLflow cannot be reached, or there is no training set.
+    """
+    if params.train.continue_from == BASE:
+        print("train.continue_from = 'base': there is nothing to choose")
+        return
+    from stages.tracking.errors import store_errors_in_one_line
+
+    dataset, _ = find_training_set()
+    try:
+        chosen = read_start(dataset)
+    except InputError:  # nothing is chosen yet for this training set
+        with store_errors_in_one_line():
+            chosen, model = choose(params.train, dataset)
+        put_start(chosen, model)
+    place = "the base" if chosen.version is None else f"version {chosen.version}"
+    print(f"  training starts from {place}: {chosen.why}")
+
+
+def choose(config: Train, dataset: str) -> tuple[Start, Path | None]:
+    """Return where to start, and the folder of the champion's model if that is the place.
+
+    Args:
+        config: the section ``train``.
+        dataset: the digest of the training set.
+    """
+    from stages.tracking.registry import NAME, current_champion, fetch_trained
+    from stages.tracking.store import connect
+
+    client = connect()
+    champion = current_champion()
+    if champion is None:
+        return Start(version=None, model=None, why="there is no champion", dataset=dataset), None
+    model = fetch_trained(client, f"models:/{NAME}/{champion.version}")
+    try:
+        why = _check(config, client, champion, model)
+    except InputError as error:
+        return Start(version=None, model=None, why=str(error), dataset=dataset), None
+    return Start(version=champion.version, model=folder_digest(model), why=why, dataset=dataset), model
+
+
+def _check(config: Train, client: "MlflowClient", champion: "Registered", model: Path) -> str:
+    """Return why the champion can be continued.
+
+    Raises:
+        InputError: it cannot.
+    """
+    from stages.tracking.record import RECORD, cached_files, fetch_record
+
+    differing = differing_file(locate(config.base), model)
+    if differing is not None:
+        raise InputError(f"version {champion.version} has another {differing} than {config.base.name}")
+    with tempfile.TemporaryDirectory() as folder:
+        record = read_json(fetch_record(client, champion, Path(folder)) / RECORD)
+    files = cached_files(record, TRAINING_SET)
+    if files is None:
+        raise InputError(f"the training set of version {champion.version} is not in DVC's cache")
+    before = [path for name, path in files.items() if name.endswith(SUFFIX)]
+    changed = changed_share(before, list_shards(TRAINING_SET, SUFFIX))
+    why = f"{changed:.2%} of the pairs came or went since version {champion.version}"
+    if changed > config.continuation.max_changed:
+        raise InputError(f"{why}, more than train.continuation.max_changed = {config.continuation.max_changed:g}")
+    return why
+
+
+def differing_file(base: Path, model: Path) -> str | None:
+    """Return a file in which a trained model differs from its base, apart from the U-Net's weights; None if there is none."""
+    for path in sorted(path for path in base.rglob("*") if path.is_file()):
+        name = path.relative_to(base)
+        is_copied = not any(part.startswith(".") for part in name.parts) and path.suffix not in PICKLED
+        is_trained = name.parts[0] == UNET and path.suffix == ".safetensors"
+        if is_copied and not is_trained and not _is_equal(path, model / name):
+            return name.as_posix()
+    return None
+
+
+def _is_equal(path: Path, other: Path) -> bool:
+    return other.is_file() and filecmp.cmp(path, other, shallow=False)
+
+
+def changed_share(before: Iterable[Path], now: Iterable[Path]) -> float:
+    """Return the share of the pairs now that are new, or the share of those before that are gone, if that is larger.
+
+    A pair with another picture, prompt, mask or score is another pair.
+
+    Args:
+        before: the tables of a training set.
+        now: the tables of another one.
+    """
+    old, new = _row_digests(before), _row_digests(now)
+    shares = [1 - np.isin(some, others).mean() for some, others in ((new, old), (old, new)) if len(some)]
+    return float(max(shares, default=0.0))
+
+
+def _row_digests(tables: Iterable[Path]) -> NDArray[np.uint64]:
+    """Return 64 bits for every row of some tables."""
+    from pandas.util import hash_pandas_object
+
+    found = [hash_pandas_object(read_columns(path, ROW_COLUMNS).to_pandas(), index=False).to_numpy() for path in tables]
+    return np.concatenate(found) if found else np.empty(0, np.uint64)
+
+
+if __name__ == "__main__":
+    run(start)

@@ -1,0 +1,147 @@
+"""Where a training starts: a real registry, a champion with its record, and DVC's cache."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from stages.core.files import folder_digest, remove
+from stages.core.params import Params
+from stages.core.params_file import read_params
+from stages.core.paths import START, TRAINING_SET
+from stages.tracking import record, registry, store
+from stages.tracking.start import Start, read_start
+from stages.training.inputs import find_training_set
+from stages.training.start import changed_share, differing_file, start
+from tests.support.recorded_project import PIPELINE, git
+from tests.support.registered import make_registered_project
+from tests.support.training import pair_row, params_for, write_training_set
+
+SEGMENT = {"segment": {"cmd": "true", "outs": [str(TRAINING_SET)]}}
+MODEL = Path("models/iedit")
+BEFORE = {"00000": [0, 1, 2, 3], "00001": [4, 5, 6, 7]}  # the pairs of the champion's training
+AFTER = {"00000": [0, 1, 2, 3], "00001": [4, 5, 6, pair_row(7, target=6)]}  # one of eight has another target
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory) -> Path:
+    """The folder of a project whose champion has a record, and whose cache has the champion's training set."""
+    folder = tmp_path_factory.mktemp("project") / "iedit"
+    folder.mkdir()
+    make_registered_project(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        write_training_set(TRAINING_SET, BEFORE)
+        git("init", "-q")
+        with Repo.init() as repo:
+            (added,) = repo.add(str(TRAINING_SET))
+            md5 = added.outs[0].hash_info.value
+        Path(f"{TRAINING_SET}.dvc").unlink()
+        Path("dvc.yaml").write_text(yaml.safe_dump({"stages": PIPELINE["stages"] | SEGMENT}))
+        made = {"cmd": "true", "outs": [{"path": str(TRAINING_SET), "hash": "md5", "md5": md5}]}
+        Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"segment": made}}))
+        champion = registry.current_champion()
+        assert champion is not None
+        record.save_record(store.connect(), champion, read_params(), {})
+    return folder
+
+
+@pytest.fixture
+def params(registered, monkeypatch) -> Params:
+    """The current folder is the project's, where the next training set is in place and nothing is chosen yet."""
+    monkeypatch.chdir(registered)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for folder in (START, TRAINING_SET, Path("base")):
+        remove(folder)
+    write_training_set(TRAINING_SET, AFTER)
+    shutil.copytree(MODEL, "base", ignore=shutil.ignore_patterns("iedit.json"))
+    return params_for(registered, continue_from="champion", continuation={"steps_share": 0.5, "max_changed": 0.2})
+
+
+def chosen() -> Start:
+    return read_start(find_training_set()[0])
+
+
+def test_the_champion_is_continued_if_few_pairs_changed(params, capsys):
+    start(params)
+    assert (chosen().version, chosen().model) == ("1", folder_digest(MODEL))
+    assert folder_digest(START / "unet") == folder_digest(MODEL / "unet")
+    why = "12.50% of the pairs came or went since version 1"
+    assert chosen().why == why
+    assert capsys.readouterr().out == f"  training starts from version 1: {why}\n"
+
+
+def test_more_changed_pairs_than_the_bound_start_from_the_base(params, capsys):
+    start(params.model_copy(update={"train": params_for(Path.cwd(), continue_from="champion").train}))
+    assert (chosen().version, chosen().model) == (None, None)
+    why = "12.50% of the pairs came or went since version 1, more than train.continuation.max_changed = 0.1"
+    assert capsys.readouterr().out == f"  training starts from the base: {why}\n"
+    assert not (START / "unet").exists()
+
+
+def test_a_champion_of_another_base_is_not_continued(params):
+    with Path("base/vae/config.json").open("a") as file:
+        file.write("\n")
+    start(params)
+    assert chosen().version is None
+    assert chosen().why == f"version 1 has another vae/config.json than {Path('base').absolute()}"
+
+
+def test_a_training_set_that_is_gone_starts_from_the_base(params):
+    shutil.move(".dvc/cache", "elsewhere")
+    try:
+        start(params)
+    finally:
+        shutil.move("elsewhere", ".dvc/cache")
+    assert chosen().why == "the training set of version 1 is not in DVC's cache"
+
+
+def test_a_choice_holds_for_its_training_set(params):
+    """A night that is repeated continues the same training, though it may have made another champion meanwhile."""
+    client = store.connect()
+    client.delete_registered_model_alias(registry.NAME, registry.CHAMPION)
+    try:
+        start(params)
+        first = chosen()
+    finally:
+        registry.set_alias(client, registry.CHAMPION, "1")
+    assert first.why == "there is no champion"
+    start(params)
+    assert chosen() == first
+    write_training_set(TRAINING_SET, BEFORE)
+    start(params)
+    assert chosen().why == "0.00% of the pairs came or went since version 1"
+
+
+def test_with_base_nothing_is_chosen(params, capsys):
+    start(params_for(Path.cwd()))
+    assert capsys.readouterr().out == "train.continue_from = 'base': there is nothing to choose\n"
+    assert not START.exists()
+
+
+def test_changed_share_is_of_what_came_or_went(tmp_path):
+    sets = {"none": [], "four": [0, 1, 2, 3], "two": [1, 2], "six": [0, 1, 2, 3, 4, 5]}
+    for name, pairs in sets.items():
+        write_training_set(tmp_path / name, {"00000": pairs})
+    tables = {name: sorted((tmp_path / name).glob("*.parquet")) for name in sets}
+    assert changed_share(tables["four"], tables["four"]) == 0
+    assert changed_share(tables["four"], tables["six"]) == pytest.approx(2 / 6)
+    assert changed_share(tables["four"], tables["two"]) == 0.5
+    assert changed_share(tables["four"], tables["none"]) == changed_share([], tables["four"]) == 1
+    assert changed_share([], []) == 0
+
+
+def test_only_weights_of_the_unet_may_differ(tmp_path):
+    base, model = tmp_path / "base", tmp_path / "model"
+    for folder, weights in ((base, "a"), (model, "b")):
+        for name in ("unet/w.safetensors", "unet/config.json", "vae/w.safetensors", "vae/w.bin"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(weights if name in ("unet/w.safetensors", "vae/w.bin") else "same")
+    assert differing_file(base, model) is None
+    (model / "vae/w.safetensors").write_text("other")
+    assert differing_file(base, model) == "vae/w.safetensors"
+    (model / "unet/config.json").unlink()
+    assert differing_file(base, model) == "unet/config.json"
