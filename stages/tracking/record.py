@@ -166,7 +166,7 @@ def _read_stages() -> dict[str, dict[str, Any]]:
 
 def cached_files(record: Mapping[str, Any], out: Path) -> dict[str, Path] | None:
     """Return the files of a folder in DVC's cache, by their names; None if a record names none, or the cache lacks one."""
-    outs = next((outs for outs in record["stages"].values() if str(out) in outs), {})
+    outs: Mapping[str, Any] = next((outs for outs in record["stages"].values() if str(out) in outs), {})
     with suppress(NotDvcRepoError), Repo() as repo:
         found = {name: Path(repo.cache.local.oid_to_path(md5)) for name, md5 in outs.get(str(out), {}).get("files", {}).items()}
         return found if found and all(path.is_file() for path in found.values()) else None

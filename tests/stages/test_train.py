@@ -212,7 +212,7 @@ def test_a_continued_training_gives_the_same_bytes_again(project):
     }
 
 
-def test_where_the_base_is_chosen_the_model_is_that_of_the_base(project):
+def test_where_the_base_is_chosen_the_model_is_the_same(project):
     put(project, None)
     train(continued(project))
     shutil.rmtree(project.folder / "models/start")
