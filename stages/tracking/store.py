@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stages.tracking.errors import is_refused, store_error
 from stages.tracking.location import ARTIFACTS, EXPERIMENT, KIND, SHOWS_RUNS, check_store, own_uri, project, tracking_uri
+from stages.tracking.moved_store import mend_paths
 
 TIMEOUT = 4  # seconds until the first answer: resolving names, connecting, and a server that sends a byte now and then
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -24,7 +25,7 @@ CONNECTION_ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError, Val
 
 
 def connect(*, create: bool = True) -> MlflowClient:
-    """Return a client of a store that has answered.
+    """Return a client of a store that has answered; the project's own store follows its folder (:mod:`moved_store`).
 
     Args:
         create: whether to make the SQLite file and the project's experiment if they are missing, and make the experiment
@@ -42,6 +43,8 @@ def connect(*, create: bool = True) -> MlflowClient:
         with without_retries(TIMEOUT):  # a training that cannot log must not start
             _wait_for_answer(uri)
             mlflow.set_tracking_uri(uri)
+            if uri == own_uri():
+                mend_paths(MlflowClient())
             if create:
                 experiment = ensure_experiment(MlflowClient(), EXPERIMENT)
                 mlflow.set_experiment(experiment_id=experiment)

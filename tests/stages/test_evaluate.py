@@ -34,7 +34,7 @@ from stages.tracking.evaluations import load_scores
 from stages.tracking.gate import LABELS
 from stages.tracking.registry import current_champion
 from stages.train import train
-from tests.support.stores import move_store
+from tests.support.stores import forget_places
 from tests.support.tiny_corpus import (
     SHARD_SIZE,
     contents,
@@ -61,7 +61,6 @@ def evaluated(models, empty_store, tmp_path_factory) -> SimpleNamespace:
     """A project that was trained and evaluated once on hostile captions; read only."""
     folder = tmp_path_factory.mktemp("evaluated")
     shutil.copy(empty_store, folder)
-    move_store(folder / "mlflow.db", empty_store.parent, folder)
     terminal = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(terminal), redirect_stderr(terminal):
         patch.chdir(folder)
@@ -91,7 +90,7 @@ def inside(evaluated, monkeypatch) -> SimpleNamespace:
 def copied(evaluated, workplace) -> SimpleNamespace:
     """A copy of the evaluated project, which is the current folder."""
     shutil.copytree(evaluated.folder, workplace, dirs_exist_ok=True)
-    move_store(Path("mlflow.db"), evaluated.folder, workplace)
+    forget_places()
     return evaluated
 
 

@@ -207,7 +207,7 @@ class Project:
         shutil.copytree(self.folder, self.folder.with_name(f"before {stage}"), symlinks=True)
 
     def prepare(self, stage: str) -> None:
-        """Restore the folder as the stage found it, under the same name, because MLflow stores absolute paths."""
+        """Restore the folder as the stage found it, under the same name."""
         shutil.rmtree(self.folder)
         shutil.copytree(self.folder.with_name(f"before {stage}"), self.folder, symlinks=True)
 
