@@ -20,6 +20,8 @@ def refresh(
     *,
     accept_data: bool = False,
     min_free: PositiveFloat = 10.0,
+    max_used: PositiveFloat | None = None,
+    prune_remote: str | None = None,
     champion_days: PositiveInt = 30,
 ) -> None:
     """Take in new images, bring every stage up to date, publish who is champion, push the data, and prune.
@@ -31,11 +33,14 @@ def refresh(
         keep: how many of the newest versions stay in the registry, besides those in use.
         accept_data: whether to train on the data whatever they look like, and compare later nights with these only.
         min_free: GB that should be free on the disks of the project and of DVC's cache; less is reported.
+        max_used: GB that the project's folder and DVC's cache should take at most; more is reported, and fewer versions than
+            ``keep`` stay; None: any number.
+        prune_remote: a remote of DVC to prune too, which only this project may push to.
         champion_days: a champion that is older is reported.
     """
     if images is not None:
         grow_corpus(images)
-    check_upkeep(min_free, champion_days, return_state=True)  # the night goes on if this fails
+    check_upkeep(min_free, max_used, champion_days, return_state=True)  # the night goes on if this fails
     champion = champion_version()
     forced = ["ingest"]  # DVC does not see that a folder of images has grown
     if champion is None:
@@ -47,4 +52,4 @@ def refresh(
     publish_results()
     publish_decision(champion)
     push_data()
-    prune(keep)
+    prune(keep, max_used, prune_remote)

@@ -1,7 +1,6 @@
-"""Facts that DVC knows: the order of the stages, which only dvc.yaml holds, the cache, and whether there is a remote."""
+"""Facts that DVC knows: the order of the stages, which only dvc.yaml holds, and whether there is a remote."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import networkx as nx
 from dvc.exceptions import DvcException
@@ -48,9 +47,3 @@ def has_remote() -> bool:
     """Return whether the project has a default remote to push to."""
     with Repo() as repo:
         return bool(repo.config["core"].get("remote"))
-
-
-def cache_folder() -> Path:
-    """Return the folder of DVC's local cache."""
-    with Repo() as repo:
-        return Path(repo.cache.local_cache_dir)

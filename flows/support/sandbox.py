@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.support.dag import cache_folder
 from flows.support.tasks import run_logged
 from stages.core.errors import InputError, first_line
 from stages.core.files import remove, written_aside
 from stages.core.local_files import copy_local_files
 from stages.core.paths import CONF, LOCK_FILE, PARAMS_FILE
+from stages.tracking.data_retention import cache_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,14 +88,16 @@ def push_data() -> None:
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)
-def prune(keep: int) -> None:
-    """Remove what no version, branch or experiment needs any more; the newest ``keep`` versions stay.
+def prune(keep: int, max_used: float | None, remote: str | None) -> None:
+    """Remove what no version, branch or experiment needs any more; the options are those of ``iedit prune``.
 
     Where DVC cannot determine what is needed, for example because a branch names data that are in no cache, nothing is removed,
     and the page of the run has a warning: the night's work is done, and the next night tries again.
     """
+    given = {"--keep": keep, "--max-used": max_used, "--remote": remote}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     try:
-        run_logged([sys.executable, "-m", "stages.cli.main", "prune", "--keep", str(keep)])
+        run_logged([sys.executable, "-m", "stages.cli.main", "prune", *options])
     except CommandError as error:
         reason = UNDETERMINED.search(str(error))
         if reason is None or TRANSIENT.search(str(error)):

@@ -10,24 +10,25 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from flows.support.automations import UPKEEP
-from flows.support.dag import cache_folder
+from stages.core.disk import GIGABYTE, used_gigabytes
+from stages.tracking.data_retention import cache_folder
 from stages.tracking.errors import store_errors_in_one_line
 
-GIGABYTE = 1e9
 PROJECT = {"prefect.resource.id": "iedit.project", "prefect.resource.name": "iedit"}
 
 
 @task(cache_policy=NO_CACHE)
-def check_upkeep(min_free: float, champion_days: int) -> None:
+def check_upkeep(min_free: float, max_used: float | None, champion_days: int) -> None:
     """Log what is in need of care, and send each as an event, for which the server has an automation.
 
     It is not tried again, because the night waits for it.
 
     Args:
         min_free: GB that the disks of the project and of DVC's cache should have free.
+        max_used: GB that the project's folder and DVC's cache should take at most; None: any number.
         champion_days: days after which a champion is old.
     """
-    for message in (*_full_disks(min_free), *_old_champion(champion_days)):
+    for message in (*_full_disks(min_free), *_overuse(max_used), *_old_champion(champion_days)):
         get_run_logger().warning(message)
         emit_event(UPKEEP, resource=PROJECT, payload={"message": message})
 
@@ -38,6 +39,15 @@ def _full_disks(min_free: float) -> Iterator[str]:
         free = shutil.disk_usage(folder).free / GIGABYTE
         if free < min_free:
             yield f"{folder}: {free:,.1f} GB free, should be {min_free:,.1f}; iedit prune --dry-run prints what could go"
+
+
+def _overuse(most: float | None) -> Iterator[str]:
+    used = 0.0 if most is None else used_gigabytes((Path.cwd(), cache_folder()))
+    if most is not None and used > most:
+        yield (
+            f"{Path.cwd()}: takes {used:,.1f} GB with DVC's cache, should take {most:,.1f} at most; the night prunes further,"
+            " and what is left then may not go: data of the workspace and of commits, and versions in use"
+        )
 
 
 def _old_champion(days: int) -> Iterator[str]:

@@ -74,13 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     add("rollback", "registry:rollback", "make the previous champion the champion again")
     add("history", "registry:history", "list all champions: when and why each became champion, and its scores")
 
-    prune = add("prune", "prune:prune", "remove old versions, checkpoints of ended trainings, and data that nothing needs")
-    prune.add_argument(
-        "--keep", type=int, default=10, help="newest versions to keep, besides those in use (default: %(default)s)"
-    )
-    prune.add_argument("--dry-run", action="store_true", help="print what would go, and remove nothing")
-    prune.add_argument("--remote", help="a remote of DVC to clean too; only one that no other project pushes to")
-
+    text = "remove old versions, checkpoints of ended trainings, and data that nothing needs"
+    _add_prune_options(add("prune", "prune:prune", text))
     lineage = add(
         "lineage", "registry:lineage", "print what a version was made from: run, commit, stages, corpus, weights, libraries"
     )
@@ -102,6 +97,20 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
     reproduce.add_argument("--into", type=Path, help="folder for the clone, which is kept (default: a temporary folder)")
     return parser
+
+
+def _add_prune_options(prune: argparse.ArgumentParser) -> None:
+    prune.add_argument(
+        "--keep", type=int, default=10, help="newest versions to keep, besides those in use (default: %(default)s)"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="print what would go, and remove nothing")
+    prune.add_argument(
+        "--max-used",
+        type=float,
+        metavar="GB",
+        help="keep fewer versions while the project's folder and DVC's cache take more than this (default: no bound)",
+    )
+    prune.add_argument("--remote", help="a remote of DVC to clean too; only one that no other project pushes to")
 
 
 def _add_review_options(review: argparse.ArgumentParser) -> None:

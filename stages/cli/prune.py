@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core.disk import used_gigabytes
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.run import alone
@@ -23,6 +24,9 @@ MEGABYTE = 1_000_000
 def prune(options: argparse.Namespace) -> None:
     """Remove unneeded data, old versions, the files of models without a version, and checkpoints; print what goes.
 
+    With ``--max-used``, fewer versions stay than ``--keep`` as long as the project takes more of the disk, down to one
+    besides those in use.
+
     Raises:
         InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote, or what is needed cannot
             be determined: nothing was removed. Or DVC cannot remove the data: a part may be gone.
@@ -31,22 +35,45 @@ def prune(options: argparse.Namespace) -> None:
         raise InputError(f"--keep {options.keep}: at least 1 version is kept")
     check_store()  # before the slow imports
 
-    from stages.tracking.data_retention import find_unneeded
+    from stages.tracking.data_retention import cache_folder
     from stages.tracking.errors import store_errors_in_one_line
-    from stages.tracking.retention import apply_retention, plan_retention
     from stages.tracking.store import connect
 
-    removes = not options.dry_run
+    folders = [Path.cwd(), cache_folder()]
     with alone("iedit prune", wait=False), store_errors_in_one_line():
         client = connect()
-        retention = plan_retention(client, options.keep)
-        records = list(_records(client, retention.kept))
-        _print_plan(retention)
-        for place in find_unneeded(records, options.remote, remove=removes):  # first: if it raises, every version stays
-            print(f"data       {place.objects:,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
-        if removes:
-            apply_retention(client, retention)
-    print("removed" if removes else "nothing was removed: --dry-run")
+        for keep in range(options.keep, 0, -1):
+            _prune_to(client, keep, options, again=keep < options.keep)
+            used = 0.0 if options.max_used is None else used_gigabytes(folders)
+            if options.dry_run or options.max_used is None or used <= options.max_used:
+                break
+    print("nothing was removed: --dry-run" if options.dry_run else "removed")
+    if options.max_used is not None and used > options.max_used:
+        more = "fewer versions would stay" if options.dry_run else "nothing more may go"
+        print(f"the project and DVC's cache take {used:,.1f} GB, should take {options.max_used:,.1f} at most: {more}")
+
+
+def _prune_to(client: "MlflowClient", keep: int, options: argparse.Namespace, *, again: bool) -> None:
+    """Remove everything but the newest ``keep`` versions and what they need.
+
+    Args:
+        client: a client of the store.
+        keep: at least 1.
+        options: those of the command.
+        again: whether more versions were kept just now, so that without a version to drop nothing is left to do.
+    """
+    from stages.tracking.data_retention import find_unneeded
+    from stages.tracking.retention import apply_retention, plan_retention
+
+    retention = plan_retention(client, keep)
+    if again and not retention.dropped:
+        return
+    records = list(_records(client, retention.kept))
+    _print_plan(retention)
+    for place in find_unneeded(records, options.remote, remove=not options.dry_run):  # first: if it raises, all versions stay
+        print(f"data       {place.objects:,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
+    if not options.dry_run:
+        apply_retention(client, retention)
 
 
 def _records(client: "MlflowClient", versions: Iterable[str]) -> Iterable[dict[str, Any]]:

@@ -61,6 +61,16 @@ def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool
     return found
 
 
+def cache_folder() -> Path:
+    """Return the folder of DVC's local cache.
+
+    Raises:
+        InputError: this is no project of DVC.
+    """
+    with _in_one_line("DVC has no cache here"), Repo() as repo:
+        return Path(repo.cache.local_cache_dir)
+
+
 @contextmanager
 def _locked_repositories() -> Iterator[list[Repo]]:
     """Yield the project and its sandboxes, none of which adds to the cache within the block; a command that tries fails."""

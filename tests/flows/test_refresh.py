@@ -19,7 +19,7 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(refresh, "check_data", lambda accept: done.append(("check", accept)))
     monkeypatch.setattr(refresh, "publish_decision", lambda before: done.append(("decision against", before)))
     monkeypatch.setattr(refresh, "push_data", lambda: done.append(("push",)))
-    monkeypatch.setattr(refresh, "prune", lambda keep: done.append(("prune", keep)))
+    monkeypatch.setattr(refresh, "prune", lambda *bounds: done.append(("prune", *bounds)))
     monkeypatch.setattr(refresh, "run_stages", lambda names, forced: done.append(("run", names, forced)))
     monkeypatch.setattr(refresh, "publish_results", lambda: done.append(("publish",)))
     return done
@@ -28,8 +28,8 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("images", [None, 7000])
 def test_it_grows_checks_trains_decides_pushes_and_prunes(done, images):
     refresh.refresh.fn(images)
-    ran = [("upkeep", 10.0, 30), ("run", DATA, ["ingest"]), ("check", False), ("run", ["train"], ["ingest"])]
-    ended = [("publish",), ("decision against", "3"), ("push",), ("prune", 10)]
+    ran = [("upkeep", 10.0, None, 30), ("run", DATA, ["ingest"]), ("check", False), ("run", ["train"], ["ingest"])]
+    ended = [("publish",), ("decision against", "3"), ("push",), ("prune", 10, None, None)]
     assert done == ([] if images is None else [("grow", 7000)]) + ran + ended
 
 

@@ -33,7 +33,7 @@ from prefect import flow
 from flows.support.upkeep import check_upkeep
 @flow
 def upkeep():
-    check_upkeep(1e9, 30)
+    check_upkeep(1e9, None, 30)
 upkeep()
 """
 

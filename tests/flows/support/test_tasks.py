@@ -143,7 +143,7 @@ def pruned(monkeypatch) -> Callable[[str], list[str]]:
         monkeypatch.setattr(tasks, "run_logged", fail)
         monkeypatch.setattr(tasks, "get_run_logger", logging.getLogger)
         monkeypatch.setattr(tasks, "create_markdown_artifact", lambda key, markdown, **_: shown.append(markdown))
-        tasks.prune.fn(10)
+        tasks.prune.fn(10, None, None)
         return shown
 
     return prune

@@ -26,21 +26,30 @@ def sent(client, without_engine, monkeypatch) -> list[str]:
 
 
 def test_a_healthy_project_sends_nothing(sent):
-    upkeep.check_upkeep(1e-9, 30)
+    upkeep.check_upkeep(1e-9, None, 30)
     assert sent == []
 
 
 def test_a_disk_that_fills_is_sent_once(sent, tmp_path):
     Path(".dvc/cache").mkdir(parents=True)  # on the disk of the project
-    upkeep.check_upkeep(1e9, 30)
+    upkeep.check_upkeep(1e9, None, 30)
     (message,) = sent
     assert message.startswith(f"{tmp_path}: ")
     assert message.endswith(" GB free, should be 1,000,000,000.0; iedit prune --dry-run prints what could go")
+
+
+def test_a_project_that_takes_too_much_is_sent(sent, tmp_path):
+    (tmp_path / "data").write_bytes(bytes(3_000_000))
+    upkeep.check_upkeep(1e-9, 10.0, 30)
+    assert sent == []
+    upkeep.check_upkeep(1e-9, 0.002, 30)
+    (message,) = sent
+    assert message.startswith(f"{tmp_path}: takes 0.0 GB with DVC's cache, should take 0.0 at most; ")
 
 
 @pytest.mark.parametrize(("days", "is_old"), [(30, False), (31, True)])
 def test_an_old_champion_is_sent(sent, monkeypatch, days, is_old):
     since = datetime.now(UTC) - timedelta(days=days, minutes=1)
     monkeypatch.setattr(history, "champion_since", lambda _: ("3", since))
-    upkeep.check_upkeep(1e-9, 30)
+    upkeep.check_upkeep(1e-9, None, 30)
     assert sent == ["models:/iedit@champion: version 3 is 31 days old, should be 30 at most"] * is_old

@@ -2,6 +2,7 @@
 
 import fcntl
 import shutil
+from pathlib import Path
 
 import pytest
 from dvc.exceptions import FileMissingError
@@ -64,6 +65,33 @@ def test_a_version_without_a_record_is_named(client, capsys):
     code, lines, error = prune(capsys, "prune", "--keep", "2")
     assert (code, lines[-1]) == (0, "removed")
     assert error.startswith("version 2: its data are not kept: logged model ")
+
+
+def test_fewer_versions_stay_where_the_disk_is_short(client, capsys):
+    for number in ("1", "2"):
+        made = client.get_model_version("iedit", number)
+        Path("large").write_bytes(bytes(5_000_000))
+        client.log_model_artifact(made.source.rpartition("/")[2], "large")
+    Path("large").unlink()
+    code, lines, _ = prune(capsys, "prune", "--keep", "3", "--max-used", "0.009")
+    assert (code, lines[-1]) == (0, "removed")
+    assert [str(version.version) for version in client.search_model_versions("name = 'iedit'")] == ["3", "2"]
+
+
+def test_a_bound_that_cannot_be_met_is_reported(client, capsys):
+    code, lines, _ = prune(capsys, "prune", "--keep", "3", "--max-used", "0.0000001")
+    assert (code, lines[-2]) == (0, "removed")
+    assert lines[-1] == "the project and DVC's cache take 0.0 GB, should take 0.0 at most: nothing more may go"
+    assert [str(version.version) for version in client.search_model_versions("name = 'iedit'")] == ["3"]
+
+
+def test_dry_run_with_a_bound_keeps_everything(client, capsys):
+    lines = prune(capsys, "prune", "--dry-run", "--max-used", "0.0000001")[1]
+    assert lines[-2:] == [
+        "nothing was removed: --dry-run",
+        "the project and DVC's cache take 0.0 GB, should take 0.0 at most: fewer versions would stay",
+    ]
+    assert len(client.search_model_versions("name = 'iedit'")) == 3
 
 
 def test_fewer_than_one_version_is_refused(client, capsys):
