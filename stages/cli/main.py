@@ -76,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "remove old versions, checkpoints of ended trainings, and data that nothing needs"
     _add_prune_options(add("prune", "prune:prune", text))
+    back_up = add("backup", "backup:backup", "write the registry and the state of this project to one file, without the data")
+    back_up.add_argument("file", type=Path, help="a tar; one that is there already is replaced")
+    restore = add("restore", "backup:restore", "put a backup into this folder, a clone in which nothing has run")
+    restore.add_argument("file", type=Path, help="what iedit backup wrote")
+
     lineage = add(
         "lineage", "registry:lineage", "print what a version was made from: run, commit, stages, corpus, weights, libraries"
     )

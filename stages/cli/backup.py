@@ -1,0 +1,123 @@
+"""``iedit backup`` and ``iedit restore``: the registry and the state of a project as one file.
+
+The data of the stages are not in it: DVC's remote has them, by the digests in dvc.lock and in the records of the versions.
+"""
+
+import argparse
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+from stages.core.archive import FILES, extract_archive, write_archive
+from stages.core.choices import CONFIG
+from stages.core.errors import InputError
+from stages.core.files import NoRoomError, file_digest, lack_of_room, remove
+from stages.core.paths import DECISIONS, LOCK_FILE, LOGS, PARAMS_FILE, PREFERENCES
+from stages.core.run import alone
+from stages.tracking.location import ARTIFACTS, DATABASE
+
+SERVERS = Path(".servers")  # where `make server` keeps the servers' state
+DATABASES = (DATABASE, SERVERS / "mlflow/mlflow.db", SERVERS / "prefect/prefect.db")
+FOLDERS = (ARTIFACTS, SERVERS / "mlflow/artifacts", PREFERENCES)
+SINGLE = (LOCK_FILE, PARAMS_FILE, CONFIG, DECISIONS)
+CONTENT = (*DATABASES, *FOLDERS, *SINGLE)
+CHECKPOINTS = ("artifacts", "checkpoints")  # of ended trainings: nothing needs them
+SNAPSHOTS, EXTRACTED = LOGS / "backup", LOGS / "restore"
+MEGABYTE = 1_000_000
+
+
+def backup(options: argparse.Namespace) -> None:
+    """Write registry and state of the project in this folder to one file, and print what is in it.
+
+    It waits for a stage that is at work. Servers may run.
+
+    Raises:
+        InputError: there is no registry and no server's database here.
+        NoRoomError: the disk or a quota is full.
+    """
+    databases = [path for path in DATABASES if path.is_file()]
+    if not databases:
+        raise InputError(f"{DATABASE}: no such file, nor a server's database in {SERVERS}: there is nothing to back up here")
+    with alone("iedit backup"):
+        remove(SNAPSHOTS)  # of a backup that was killed
+        # Databases first: what they name was written before, and nothing prunes meanwhile.
+        files = {path.as_posix(): _snapshot(path) for path in databases}
+        kept = [path for path in SINGLE if path.is_file()] + [path for folder in FOLDERS for path in _files_in(folder)]
+        files |= {path.as_posix(): path for path in kept}
+        facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": _git("rev-parse", "HEAD").strip()}
+        write_archive(options.file, files, facts)
+        remove(SNAPSHOTS)
+    for path in CONTENT:
+        found = [name for name in files if Path(name).is_relative_to(path)]
+        if found:
+            print(f"{path.as_posix():24} {len(found)} file{'s' * (len(found) > 1)}")
+    print(f"{options.file}: {options.file.stat().st_size / MEGABYTE:,.1f} MB; the data are not in it: dvc push")
+    if os.environ.get("MLFLOW_TRACKING_URI") and SERVERS / "mlflow/mlflow.db" not in databases:
+        print("the tracking server of MLFLOW_TRACKING_URI keeps its state elsewhere: back it up there")
+
+
+def restore(options: argparse.Namespace) -> None:
+    """Put the files of a backup into this folder, a clone in which nothing has run.
+
+    Nothing is replaced that git could not give back. A restore that was interrupted is completed by repeating it: the
+    databases come last, and what is there already has the bytes of the backup.
+
+    Raises:
+        InputError: the backup is damaged, or a file of another state is in its way: nothing was restored.
+        NoRoomError: the disk or a quota is full.
+    """
+    with alone("iedit restore", wait=False):
+        manifest = extract_archive(options.file, EXTRACTED)
+        names = sorted(manifest[FILES], key=lambda name: (Path(name) in DATABASES, name))
+        if strange := [name for name in names if not any(Path(name).is_relative_to(path) for path in CONTENT)]:
+            remove(EXTRACTED)
+            raise InputError(f"{options.file}: no backup of this project: it holds {strange[0]}")
+        if lost := _would_be_lost(names):
+            remove(EXTRACTED)
+            raise InputError(f"{lost[0]}: is here already, with other content; restore into a clone in which nothing has run")
+        for name in names:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            (EXTRACTED / name).replace(name)
+        remove(EXTRACTED)
+    print(f"{len(names)} files, as they were at {manifest['made']}; dvc pull brings the data")
+    if manifest["commit"] != _git("rev-parse", "HEAD").strip():
+        print(f"the code was at commit {manifest['commit'] or 'unknown'} then, and is at another one now")
+
+
+def _snapshot(database: Path) -> Path:
+    """Copy a database by SQLite's own means, which also copes with one that is being written to."""
+    copy = SNAPSHOTS / database
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    except sqlite3.Error as error:
+        kind = InputError if lack_of_room(error) is None else NoRoomError
+        raise kind(f"{database}: cannot be copied: {error}") from error
+    return copy
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not path.is_symlink() and CHECKPOINTS not in pairwise(parts):
+            yield path
+
+
+def _would_be_lost(names: Sequence[str]) -> list[str]:
+    """Return the files that are here with other content than in EXTRACTED, and not as the commit has them."""
+    here = [name for name in names if Path(name).exists() and file_digest(Path(name)) != file_digest(EXTRACTED / name)]
+    if not here:
+        return []
+    known = set(_git("ls-files", "--", *here).splitlines()) - set(_git("diff", "HEAD", "--name-only", "--", *here).splitlines())
+    return [name for name in here if name not in known]
+
+
+def _git(*arguments: str) -> str:
+    """Return what git prints; nothing outside of a repository."""
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout

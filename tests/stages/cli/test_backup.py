@@ -1,0 +1,178 @@
+"""``iedit backup`` and ``iedit restore``: a project that is lost, and comes back with its champion."""
+
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from stages.cli import backup
+from stages.cli import main as cli
+from stages.core.archive import write_archive
+from stages.tracking import history, registry, store
+from tests.support import ROOT
+from tests.support.recorded_project import commit, git
+from tests.support.stores import forget_places
+
+
+@pytest.fixture
+def project(registered_project, tmp_path, monkeypatch) -> Path:
+    """The current folder: a project with a champion, in git, with choices, decisions, and a Prefect database in use."""
+    folder = tmp_path / "project"
+    shutil.copytree(registered_project, folder)
+    enter(folder, monkeypatch)
+    shutil.copytree(ROOT / "conf", "conf")
+    Path(".gitignore").write_text("/mlflow.db*\n/mlruns/\n/.servers/\n/logs/\n/data/\n/models/\n")
+    git("init", "-q")
+    commit("start")
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    Path("conf/review.jsonl").write_text('{"key": "1"}\n')
+    for name in ("data/preferences/answers.jsonl", "mlruns/iedit/1/artifacts/checkpoints/last.safetensors"):
+        Path(name).parent.mkdir(parents=True)
+        Path(name).write_text(name)
+    store.connect()
+    return folder
+
+
+def enter(folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    forget_places()
+
+
+def clone(project: Path, name: str, monkeypatch) -> None:
+    """Clone what git has of a project, and make the clone the current folder."""
+    folder = project.with_name(name)
+    subprocess.run(["git", "clone", "-q", project / ".git", folder], check=True)
+    enter(folder, monkeypatch)
+
+
+def iedit(capsys, *arguments: str) -> tuple[int, str]:
+    code = cli.main(arguments)
+    output = capsys.readouterr()
+    return code, output.out + output.err
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files if path.parts[-2] != "logs"}
+
+
+def test_a_lost_project_is_restored_with_its_champion(project, capsys, monkeypatch):
+    Path(".servers/prefect").mkdir(parents=True)
+    with closing(sqlite3.connect(".servers/prefect/prefect.db")) as prefect:
+        prefect.execute("PRAGMA journal_mode = WAL")
+        prefect.execute("CREATE TABLE deployment (name TEXT)")
+        prefect.execute("INSERT INTO deployment VALUES ('nightly')")
+        prefect.commit()  # what it holds is in the log beside it, as with a running server
+        code, said = iedit(capsys, "backup", "../kept.tar")
+    assert code == 0, said
+    events = history.read_events(store.connect())
+    clone(project, "clone", monkeypatch)
+    shutil.rmtree(project)
+
+    code, said = iedit(capsys, "restore", "../kept.tar")
+    assert code == 0, said
+    assert "the code was at commit" not in said
+    client = store.connect()
+    assert history.read_events(client) == events
+    assert registry.current_champion().metrics == {"clip_score": 61.5}
+    assert registry.fetch_model(client, registry.CHAMPION_URI).is_relative_to(Path.cwd())
+    assert mlflow.pyfunc.load_model(registry.CHAMPION_URI)
+    assert Path("dvc.lock").read_text() == "schema: '2.0'\n"
+    assert Path("conf/review.jsonl").read_text() == '{"key": "1"}\n'
+    assert Path("data/preferences/answers.jsonl").is_file()
+    assert not list(Path("mlruns").rglob("checkpoints"))
+    with closing(sqlite3.connect(".servers/prefect/prefect.db")) as prefect:
+        assert prefect.execute("SELECT name FROM deployment").fetchall() == [("nightly",)]
+
+
+def test_another_state_is_not_overwritten(project, capsys, monkeypatch):
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    store.connect().set_registered_model_tag("iedit", "newer", "than the backup")
+    before = content(project)
+    code, said = iedit(capsys, "restore", "../kept.tar")
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("error: mlflow.db: is here already, with other content")
+    assert content(project) == before
+
+
+def test_choices_that_git_does_not_have_are_not_overwritten(project, capsys, monkeypatch):
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    clone(project, "clone", monkeypatch)
+    Path("conf/review.jsonl").write_text('{"key": "of the clone"}\n')
+    code, said = iedit(capsys, "restore", "../kept.tar")
+    assert (code, said.partition(": is here")[0]) == (2, "error: conf/review.jsonl")
+    assert not Path("mlflow.db").exists()
+
+
+def test_an_interrupted_restore_is_repeated(project, capsys, monkeypatch):
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    whole = content(project)
+    clone(project, "clone", monkeypatch)
+    replace, moved = Path.replace, []
+
+    def stop_after_three(path: Path, target: str) -> Path:
+        if "restore" in path.parts and ".partial" not in str(path):
+            moved.append(str(target))
+            if len(moved) > 3:
+                raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop_after_three)
+        assert iedit(capsys, "restore", "../kept.tar")[0] == 130
+    assert "mlflow.db" not in moved
+    assert not Path("mlflow.db").exists()
+    assert iedit(capsys, "restore", "../kept.tar")[0] == 0
+    restored = content(Path.cwd())
+    assert {name for name in whole if name.startswith("mlruns") and "checkpoints" not in name} <= restored.keys()
+    assert Path("mlflow.db").is_file()
+
+
+def test_a_damaged_backup_restores_nothing(project, capsys, monkeypatch):
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    kept = Path("../kept.tar")
+    data = bytearray(kept.read_bytes())
+    data[len(data) // 2] ^= 1
+    kept.write_bytes(data)
+    clone(project, "clone", monkeypatch)
+    before = content(Path.cwd())
+    code, said = iedit(capsys, "restore", "../kept.tar")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "damaged" in said
+    assert content(Path.cwd()) == before
+
+
+def test_files_that_are_no_state_are_refused(project, capsys, tmp_path):
+    write_archive(tmp_path / "strange.tar", {".git/hooks/post-checkout": Path("params.yaml")}, {"made": "", "commit": ""})
+    code, said = iedit(capsys, "restore", str(tmp_path / "strange.tar"))
+    assert (code, said) == (
+        2,
+        f"error: {tmp_path}/strange.tar: no backup of this project: it holds .git/hooks/post-checkout\n",
+    )
+    assert not Path(".git/hooks/post-checkout").exists()
+
+
+def test_a_folder_without_state_has_nothing_to_back_up(workplace, capsys):
+    code, said = iedit(capsys, "backup", "kept.tar")
+    assert (code, said.startswith("error: mlflow.db: no such file")) == (2, True)
+    assert not Path("kept.tar").exists()
+
+
+def test_a_damaged_database_is_named(workplace, capsys):
+    Path("mlflow.db").write_text("no database, but a text that is long enough to be one")
+    code, said = iedit(capsys, "backup", "kept.tar")
+    assert (code, said) == (2, "error: mlflow.db: cannot be copied: file is not a database\n")
+    assert not Path("kept.tar").exists()
+
+
+def test_state_and_servers_lie_where_the_makefile_puts_them():
+    makefile = (ROOT / "Makefile").read_text()
+    assert "SERVERS ?= $(CURDIR)/.servers" in makefile
+    for path in backup.DATABASES[1:2] + backup.FOLDERS[1:2]:
+        assert f"$(SERVERS)/{path.relative_to('.servers')}" in makefile
+    assert "PREFECT_HOME ?= $(SERVERS)/prefect" in makefile
