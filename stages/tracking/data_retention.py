@@ -4,6 +4,7 @@ Needed is what the workspace, a sandbox, a branch, a tag or an experiment names,
 name, because ``iedit reproduce`` pulls it and compares with it.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool
     with _in_one_line("DVC cannot determine what is needed"), _locked_repositories() as (repo, *sandboxes):
         places = _places(repo, remote)
         flags = {} if isinstance(repo.scm, NoSCM) else EVERYWHERE
-        needed = needed.union(*repo.used_objs(**flags).values())
+        with _without_warnings():
+            needed = needed.union(*repo.used_objs(**flags).values())
         needed = needed.union(*(used for each in sandboxes for used in each.used_objs().values()))
         found = [_measure(place, odb, needed) for place, odb in places.items()]
         if remove:
@@ -80,6 +82,18 @@ def _locked_repositories() -> Iterator[list[Repo]]:
         for each in repositories:
             stack.enter_context(each.lock)
         yield repositories
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence what DVC says about every out of a commit without dvc.lock: such a commit needs no data."""
+    logger = logging.getLogger("dvc")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

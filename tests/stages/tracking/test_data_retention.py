@@ -1,5 +1,6 @@
 """What is removed from DVC's cache and remote is what nothing names."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -77,6 +78,16 @@ def test_what_nothing_names_is_removed(project):
     assert objects(remote) == of_a_branch
     dvc("checkout")
     assert Path("note.txt").read_text() == "later\n"
+
+
+def test_a_commit_without_dvc_lock_needs_nothing(project, caplog, monkeypatch):
+    """Most projects have no other: DVC would warn about each of its outs."""
+    monkeypatch.setattr(logging.getLogger("dvc"), "propagate", True)
+    commit("first")
+    made = make("current")
+    find_unneeded([], None, remove=True)
+    assert objects() == made
+    assert caplog.text == ""
 
 
 def test_what_a_sandbox_names_is_kept(project):
