@@ -26,6 +26,7 @@ RETRY_SECONDS = (30, 120, 600, 1800)  # a lock may be held for a whole run, a se
 TRANSIENT = re.compile(
     r"Unable to acquire lock"  # DVC: another of its commands is at work in this project
     r"|is being blocked by"  # DVC: another of its commands reads or writes the same files
+    r"|is at work in this folder"  # `iedit prune`: somebody runs a stage or promotes a version by hand
     r"|tracking (server was not back|(server http\S+|store): (?!database or disk is full))"  # MLflow cannot be reached
     r"|the hub did not deliver it: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )

@@ -1,5 +1,6 @@
 """Which failures are retried, because they may pass by themselves."""
 
+import fcntl
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from flows.support.process import CommandError
 from flows.support.tasks import TRANSIENT, is_transient, push_data, update_stage
 from stages.core.errors import InputError
 from stages.core.params import ModelName, Params
+from stages.core.paths import LOCK
+from stages.core.run import alone
 from stages.models.hub import ModelError, locate
 from stages.tracking import outbox, store
 from stages.tracking.errors import store_errors_in_one_line
@@ -63,6 +66,17 @@ def test_locks_of_dvc_are_transient(tmp_path):
         pass
     for held in (repository, files):
         assert TRANSIENT.search(str(held.value))
+
+
+def test_a_stage_that_is_run_by_hand_is_transient(tmp_path, monkeypatch):
+    """It must not make a night fail whose work is done but for the pruning."""
+    monkeypatch.chdir(tmp_path)
+    LOCK.parent.mkdir()
+    with LOCK.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InputError) as held, alone("iedit prune", wait=False):
+            pytest.fail("the lock is held")
+    assert TRANSIENT.search(str(held.value))
 
 
 def test_an_absent_mlflow_server_is_transient(monkeypatch):
