@@ -1,12 +1,12 @@
 """Several models side by side on the page, in a real browser; stand-ins are the models."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from stages.serving.folder import UPLOADS
 from stages.serving.models import Models
 from tests.support.browser import needs_browser, open_page
-from tests.support.serving import Shelf, served
+from tests.support.serving import Shelf, served, wait_until
 
 MODELS = ["champion", "challenger", "base"]
 MOST = 8  # results of each
@@ -23,7 +23,19 @@ def address(tmp_path_factory, monkeypatch):
         yield f"{address}/"
 
 
+def ask_for(page: Page, results: int) -> None:
+    """Type how many results are wanted until the page takes it; what is typed before its settings are drawn is lost."""
+
+    def is_taken() -> bool:
+        page.fill("#images input[type=number]", str(results))
+        return page.input_value("#images input[type=range]") == str(results)
+
+    page.click("#settings button")
+    wait_until(is_taken)
+
+
 @needs_browser
+@pytest.mark.exhaustive
 def test_eight_results_of_three_models_stand_side_by_side(address):
     with open_page(address) as page:
         page.locator("#examples button").first.click()
@@ -32,8 +44,7 @@ def test_eight_results_of_three_models_stand_side_by_side(address):
             page.click("#models input")
             page.get_by_role("option", name=name).click()
         page.keyboard.press("Escape")
-        page.click("#settings button")
-        page.fill("#images input[type=number]", str(MOST))
+        ask_for(page, MOST)
         page.click("#edit")
         expect(page.locator("#results .download")).to_have_count(MOST * len(MODELS))
         titles = page.locator("#results .title").all_inner_texts()
