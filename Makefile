@@ -49,9 +49,11 @@ lint: .venv/installed ## ruff and mypy
 	mypy
 
 # No container engine is needed: hadolint reads the Dockerfile, and the compose file is checked against its specification.
+# systemd-analyze reads the units, where there is one.
 lint-containers: .venv/containers/installed ## check containers/
 	.venv/containers/bin/hadolint containers/Dockerfile
 	.venv/containers/bin/python -c 'import compose_spec as c; c.PyOptions(apply_merge=True).from_yaml(open("containers/compose.yaml").read())'
+	! command -v systemd-analyze >/dev/null || systemd-analyze verify --recursive-errors=no containers/systemd/*.service
 
 # --strict: without it pip-audit passes over a package that it cannot look up and reports the rest as free of vulnerabilities.
 audit: .venv/audit/installed ## look up known vulnerabilities of requirements.lock
@@ -66,11 +68,13 @@ server: .venv/installed ## start the Prefect and MLflow servers on this machine
 prefect-server: .venv/installed
 	prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
 
+# Another database or an S3 bucket is named by MLflow's own variables.
 mlflow-server: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+mlflow-server: export MLFLOW_BACKEND_STORE_URI ?= sqlite:///$(SERVERS)/mlflow/mlflow.db
+mlflow-server: export MLFLOW_ARTIFACTS_DESTINATION ?= $(SERVERS)/mlflow/artifacts
 mlflow-server: .venv/installed
 	mkdir -p $(SERVERS)/mlflow
-	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
-		--backend-store-uri sqlite:///$(SERVERS)/mlflow/mlflow.db --artifacts-destination $(SERVERS)/mlflow/artifacts
+	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
 # One run at a time changes the project, because DVC locks it; the queue `tables` has room for one besides.
 deploy: .venv/installed ## register the deployments of prefect.yaml and the automations

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
 import yaml
 
 from stages.__main__ import STAGES
-from tests.ops.platform import free_port, until
+from tests.ops.platform import until
+from tests.ops.storage import AWS, s3_server
 from tests.support.small_project import ROOT, commit, environment_of, make_project, run
 
 OUTS = ("data/corpus", "data/captions", "data/edits", "data/pairs", "data/training", "models")
@@ -54,39 +54,22 @@ def test_data_returns_from_the_default_remote(project):
 
 
 def test_data_reaches_a_clean_clone_through_s3(project, tmp_path, monkeypatch):
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    for name, value in {"AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+    for name, value in AWS.items():
         monkeypatch.setenv(name, value)
-    with (tmp_path / "moto.log").open("w") as log:
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        client = boto3.client("s3", endpoint_url=address)
-        until(lambda: made_bucket(client))
+    with s3_server(tmp_path / "moto.log", "data") as address:
         clone = tmp_path / "clone"
         run(project, "git", "clone", "-q", str(project), str(clone))
         for folder in (project, clone):
             run(folder, "dvc", "remote", "add", "--local", "--default", "s3", "s3://data/iedit")
             run(folder, "dvc", "remote", "modify", "--local", "s3", "endpointurl", address)
-        run(project, "dvc", "push")
-        run(clone, "dvc", "pull")
+        try:
+            run(project, "dvc", "push")
+            run(clone, "dvc", "pull")
+        finally:
+            (project / ".dvc" / "config.local").unlink()
         assert clone.joinpath("data/corpus/00000.tar").read_bytes() == project.joinpath("data/corpus/00000.tar").read_bytes()
-        assert client.list_objects_v2(Bucket="data", Prefix="iedit/files/md5/")["KeyCount"] > len(STAGES)
-    finally:
-        server.terminate()
-        server.wait()
-        (project / ".dvc" / "config.local").unlink(missing_ok=True)
-
-
-def made_bucket(client: Any) -> bool:
-    from botocore.exceptions import EndpointConnectionError
-
-    try:
-        client.create_bucket(Bucket="data")
-    except EndpointConnectionError:
-        return False
-    return True
+        found = boto3.client("s3", endpoint_url=address).list_objects_v2(Bucket="data", Prefix="iedit/files/md5/")
+        assert found["KeyCount"] > len(STAGES)
 
 
 def test_champion_is_reproduced_in_a_clean_clone(project):

@@ -12,6 +12,7 @@ def registered_project(tmp_path_factory):
     from tests.support.registered import make_registered_project
 
     folder = tmp_path_factory.mktemp("registered")
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
     make_registered_project(folder)
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow writes it, and the next test would use it
     return folder

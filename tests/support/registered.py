@@ -47,7 +47,6 @@ def make_registered_project(folder: Path) -> None:
     Image.linear_gradient("L").resize((48, 40)).convert("RGB").save(folder / "photo.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         store.connect()
         digest = folder_digest(folder / "models/iedit")
         with train(read_params(), folder) as run:
