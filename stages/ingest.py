@@ -150,7 +150,7 @@ def _check_share(counts: StageCounts, duplicates: Counter[str], limit: float) ->
     if not total:
         raise InputError("ingest.source: has no samples")
     if written == duplicates.total() or refused / total > limit:
-        reason, count = counts.dropped.most_common(1)[0]
+        reason, count = min(counts.dropped.items(), key=lambda item: (-item[1], item[0]))
         raise InputError(
             f"ingest.max_refused = {limit}: {refused} of {total} samples were refused ({refused / total:.1%}), "
             f"{count} of them for: {reason}; all are listed in {REFUSED}"

@@ -46,7 +46,7 @@ RUN_BY = {
     "iedit prune --keep": ("stages/cli/test_prune.py", "prune --keep"),
     "iedit backup": ("stages/cli/test_backup.py", "backup ../kept.tar"),
     "iedit restore": ("stages/cli/test_backup.py", "restore ../kept.tar"),
-    "iedit plan": ("stages/cli/test_plan.py", "plan --images 5e9 --machines 64 --gpu h100"),
+    "iedit plan": ("stages/cli/test_plan.py", "plan --images 5e9 --machines 64 --gpu h100 --gpus-per-worker 0.0625"),
     "iedit promote": ("stages/cli/test_registry.py", "promote 3"),
     "iedit rollback": ("stages/cli/test_registry.py", "rollback"),
     "iedit history": ("ops/test_mlflow.py", "history"),

@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--gpu", choices=("none", "t4", "v100", "a10", "a100", "h100"), default="none", help="default: %(default)s"
     )
+    plan.add_argument("--gpus-per-worker", type=float, default=1.0, help="execution.gpus_per_worker (default: %(default)s)")
     reproduce = add(
         "reproduce",
         "reproduce:reproduce",

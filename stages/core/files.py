@@ -48,17 +48,21 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, attempt: int = 0) -> Iterator[Path]:
     """Yield a path to write a file or a folder to, and rename it to ``path`` when the block succeeds.
 
     A reader sees the whole old version, none, or the whole new one. The yielded path lies in a folder of its own beside
     ``path``, because safetensors writes temporary files beside its target. After an error that folder is removed; after
     a kill it stays, is never read, and the next attempt removes it.
 
+    Args:
+        path: what is to be written.
+        attempt: its number, where an earlier one may still be at work in another process.
+
     Raises:
         NoRoomError: the disk or a quota is full.
     """
-    aside = path.with_name(path.name + TEMPORARY_SUFFIX)
+    aside = aside_of(path, attempt)
     temporary = aside / path.name
     with writing(path):
         try:
@@ -74,6 +78,11 @@ def written_aside(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             remove(aside)
+
+
+def aside_of(path: Path, attempt: int = 0) -> Path:
+    """Return the folder in which an attempt writes ``path``."""
+    return path.with_name(f"{path.name}{f'.{attempt}' if attempt else ''}{TEMPORARY_SUFFIX}")
 
 
 def remove(path: Path) -> None:
@@ -97,9 +106,9 @@ def move_entries(folder: Path, to: Path) -> None:
     folder.rmdir()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON with sorted keys and a final newline, whole or not at all."""
-    with written_aside(path) as temporary:
+def write_json(path: Path, value: Any, attempt: int = 0) -> None:
+    """Write ``value`` as JSON with sorted keys and a final newline, whole or not at all; see :func:`written_aside`."""
+    with written_aside(path, attempt) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

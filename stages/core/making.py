@@ -6,12 +6,12 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
 from stages.core.errors import InputError
-from stages.core.files import TEMPORARY_SUFFIX, NoRoomError, file_digest, lack_of_room, remove, write_json, written_aside
+from stages.core.files import NoRoomError, aside_of, file_digest, lack_of_room, remove, write_json, written_aside
 from stages.core.sidecars import Sidecar
 from stages.core.tasks import Advance, ShardFiles, ShardTask, Work, Worker
 
@@ -28,11 +28,17 @@ class Job:
     fingerprint: str
     settings: str  # digest of the settings that all shards of the stage share
     has_previous: bool  # whether the outputs are whole and were made with these settings
+    attempt: int = 0  # counts those whose worker was lost
 
     def discard(self) -> None:
-        """Remove what an attempt that was cut off has left."""
+        """Remove what attempts that were cut off have left, or still write."""
         for path in (*self.outputs, self.sidecar):
-            remove(path.with_name(path.name + TEMPORARY_SUFFIX))
+            for attempt in range(self.attempt + 1):
+                remove(aside_of(path, attempt))
+
+    def again(self) -> "Job":
+        """Return the job for another attempt, which writes beside the one before: that worker may live on unseen."""
+        return replace(self, attempt=self.attempt + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,7 @@ def make_shard(work: Work, job: Job, advance: Advance) -> Made:
     The earlier outputs stay whole until the new ones are, so that nothing of them is lost by a kill.
     """
     with ExitStack() as stack:
-        outputs = tuple(stack.enter_context(written_aside(path)) for path in job.outputs)
+        outputs = tuple(stack.enter_context(written_aside(path, job.attempt)) for path in job.outputs)
         files = ShardFiles(outputs=outputs, previous=job.outputs if job.has_previous else ())
         result = work(job.task, files, advance)
         digests = tuple(file_digest(path) for path in outputs)
@@ -116,7 +122,7 @@ def make_shard(work: Work, job: Job, advance: Advance) -> Made:
         dropped=dict(result.dropped),
         notes=result.notes,
     )
-    write_json(job.sidecar, record.model_dump())
+    write_json(job.sidecar, record.model_dump(), job.attempt)
     return Made(digests=digests, done=result.done, reused=result.reused, dropped=result.dropped)
 
 

@@ -24,7 +24,7 @@ class Buckets:
         starts = np.searchsorted(buckets[order], np.arange(self.count + 1))
         for bucket in np.unique(buckets).tolist():
             with self._path(bucket).open("ab") as file:
-                records[order[starts[bucket] : starts[bucket + 1]]].tofile(file)
+                file.write(records[order[starts[bucket] : starts[bucket + 1]]].tobytes())  # NumPy would not say why it cannot
 
     def read(self, bucket: int) -> Numbers:
         """Return the records (n, width) of a bucket in the order in which they came."""

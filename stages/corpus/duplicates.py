@@ -5,8 +5,8 @@ perceptual hashes differ in at most ``ingest.near_duplicates`` bits. Both stand 
 that a later stage's shard depends on its own part only.
 
 Memory is flat and time linear: the digests are divided by their first bits into buckets on disk, each of which fits into
-memory. Two hashes that differ in at most k of 64 bits agree in at least one of k + 1 bands, so only pictures that share
-a band are compared; with n pictures of varied looks that is n² / 2^(64 / (k + 1)) comparisons.
+memory. Two hashes that differ in at most k of 64 bits agree in at least one of k + 1 bands, so only hashes that share a
+band are compared, each once however many pictures have it; with n of them that is n² / 2^(64 / (k + 1)) comparisons.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ COLUMNS = {"key": "string", "duplicate_of": "string", "reason": "string"}
 INDEX_OF_DUPLICATES = {"key": "string", "pixels": "string", "perceptual_hash": "uint64"}
 REASONS = ("duplicate", "near duplicate")  # a picture that is both is the first
 HASH_BITS = 64
-BLOCK = 512  # pictures compared with their band at a time
+BLOCK = 512  # hashes compared with as many at a time
 
 Numbers = NDArray[np.uint64]
 """Pictures are numbered ``shard * MAX_SAMPLES + place``, which sorts as their keys do."""
@@ -115,18 +115,31 @@ def _alike(records: Numbers, near: int) -> Numbers:
     pairs = [np.empty((0, 2), np.uint64)]
     for start, end in zip(starts, ends, strict=True):
         if end - start > 1:
-            pairs += _alike_in_band(records[start:end, 1], records[start:end, 2], near)
+            pairs.append(_alike_in_band(records[start:end, 1], records[start:end, 2], near))
     return np.concatenate(pairs)
 
 
-def _alike_in_band(hashes: Numbers, numbers: Numbers, near: int) -> Iterator[Numbers]:
-    """Yield pairs among pictures that share a band; ``numbers`` rise."""
-    for start in range(0, len(hashes), BLOCK):
-        block = hashes[start : start + BLOCK]
-        close = np.bitwise_count(block[:, None] ^ hashes[None, : start + len(block)]) <= near
-        earliest = close.argmax(axis=1)  # at the latest the picture itself
-        later = np.flatnonzero(earliest < np.arange(start, start + len(block)))
-        yield np.column_stack([numbers[start + later], numbers[earliest[later]]])
+def _alike_in_band(hashes: Numbers, numbers: Numbers, near: int) -> Numbers:
+    """Return pairs among pictures that share a band; ``numbers`` rise."""
+    _, firsts, kinds = np.unique(hashes, return_index=True, return_inverse=True)  # sorted by hash
+    order = np.argsort(firsts)  # the hash that was seen first comes first
+    earliest = _earliest_alike(hashes[firsts[order]], near)
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    alike = numbers[firsts[order[earliest[ranks[kinds]]]]]
+    return np.column_stack([numbers, alike])[alike < numbers]
+
+
+def _earliest_alike(hashes: Numbers, near: int) -> NDArray[np.int64]:
+    """Return for each of some distinct hashes (n,) the place of the first that differs in at most ``near`` bits, or its own."""
+    earliest = np.arange(len(hashes))
+    for row in range(0, len(hashes), BLOCK):
+        rows = slice(row, row + BLOCK)
+        for column in range(0, row + 1, BLOCK):
+            close = np.bitwise_count(hashes[rows, None] ^ hashes[None, column : column + BLOCK]) <= near
+            found = np.where(close.any(axis=1), column + close.argmax(axis=1), len(hashes))
+            earliest[rows] = np.minimum(earliest[rows], found)
+    return earliest
 
 
 def _band(hashes: Numbers, band: int, bands: int) -> Numbers:

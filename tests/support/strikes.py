@@ -49,8 +49,8 @@ def strike(wanted: Strike) -> list[int]:
 
     def limited(original):
         @contextmanager
-        def limited_writing(path: Path):
-            with original(path) as temporary:
+        def limited_writing(path: Path, attempt: int = 0):
+            with original(path, attempt) as temporary:
                 if fnmatch(path.as_posix(), wanted.file):
                     # The kernel enforces the limit, so it strikes in whatever library writes.
                     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -63,12 +63,14 @@ def _cluster(execution: Execution) -> Iterator[Any]:
     os.environ.update(NO_TELEMETRY)
     import ray
 
-    address = execution.address or os.environ.get(ADDRESS)
+    name, address = "execution.address", execution.address
+    if address is None:
+        name, address = ADDRESS, os.environ.get(ADDRESS)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     folder = None
     try:
         if address:
-            _check_answer(address)
+            _check_answer(name, address)
             ray.init(address=address, **options)
         else:
             folder = tempfile.mkdtemp(prefix="iedit-ray-", dir="/tmp")
@@ -81,14 +83,14 @@ def _cluster(execution: Execution) -> Iterator[Any]:
             shutil.rmtree(folder, ignore_errors=True)  # Ray's last processes may still write to it
 
 
-def _check_answer(address: str) -> None:
-    """Raise InputError if nobody listens at HOST:PORT, for which Ray would wait many minutes."""
+def _check_answer(name: str, address: str) -> None:
+    """Raise InputError, by the name of the setting, if nobody listens at HOST:PORT, for which Ray would wait many minutes."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError) as error:
         reason = f"no Ray cluster answers there ({first_line(error)}); must be HOST:PORT, as `ray start` prints it"
-        raise InputError(f"execution.address = {address!r}: {reason}") from error
+        raise InputError(f"{name} = {address!r}: {reason}") from error
 
 
 class _Maker:
@@ -228,10 +230,12 @@ class _Pool:
             if self.deaths[actor.job.task.name] == ATTEMPTS:
                 actor.job.discard()
                 raise_lost(actor.job, f"with {type(error).__name__}: {first_line(error)}")
-            self.waiting.append(actor.job)
+            self.waiting.append(actor.job.again())
             return
         if isinstance(outcome, Failure):
             outcome.throw()
+        if actor.job.attempt:
+            actor.job.discard()
         self.record.made(actor.job, outcome)
         self.idle.append(actor.handle)
 

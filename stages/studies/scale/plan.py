@@ -18,6 +18,7 @@ class StageRate:
     items: float  # per image of the corpus
     most_items: float | None = None  # that it ever works on; None: no bound
     cpu_seconds: float  # of one core, per item, besides the networks
+    serial_seconds: float = 0.0  # of one core, per item, that no other core shares
     network_seconds: float = 0.0  # of one core without a GPU, per item
     operations: float = 0.0  # of the networks, per item
     bytes: float  # on disk, per item
@@ -35,6 +36,7 @@ class Cluster:
     cores: int  # of each machine
     gpus: int  # of each machine; 0 without
     gpu: str  # a key of GPUS
+    workers_per_gpu: int = 1  # that share it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +54,9 @@ class StagePlan:
 def plan(rates: Iterable[StageRate], images: float, cluster: Cluster) -> list[StagePlan]:
     """Return the cost of every stage, in their order.
 
-    Decoding and writing run beside the networks, so a stage takes the longer of its CPU time over all cores and its GPU time
-    over all GPUs; without a GPU the networks' time is CPU time too. Starts, a few seconds a stage, are left out.
+    Decoding and writing run beside the networks, so a stage takes the longer of its CPU time over all workers and its GPU time
+    over all GPUs. A worker reads in one thread, and there is one a core; with networks, so many a GPU. Without a GPU the
+    networks' time is CPU time too. Starts, a few seconds a stage, are left out.
 
     Args:
         rates: the stages.
@@ -72,11 +75,11 @@ def _plan_stage(rate: StageRate, images: float, cluster: Cluster) -> StagePlan:
     workers = cluster.cores
     if cluster.gpus and rate.operations:
         gpu = items * rate.operations / (GPUS[cluster.gpu] * UTILISATION) / (cluster.machines * cluster.gpus)
-        workers = cluster.gpus
+        workers = min(cluster.gpus * cluster.workers_per_gpu, cluster.cores)
     else:
         gpu = 0.0
         cpu += items * rate.network_seconds
-    hours = max(cpu / (cluster.machines * cluster.cores), gpu) / HOUR
+    hours = (max(cpu / (cluster.machines * workers), gpu) + items * rate.serial_seconds) / HOUR
     return StagePlan(
         stage=rate.stage,
         items=items,

@@ -6,7 +6,7 @@ from stages.cli.main import main
 
 
 def test_plan_prints_a_row_a_stage(capsys):
-    assert main(["plan", "--images", "5e9", "--machines", "64", "--gpu", "h100"]) == 0
+    assert main(["plan", "--images", "5e9", "--machines", "64", "--gpu", "h100", "--gpus-per-worker", "0.0625"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:9]] == [
         "ingest",
@@ -26,6 +26,7 @@ def test_plan_prints_a_row_a_stage(capsys):
     [
         ("--images 0", "--images = 0: must be above 0 and finite"),
         ("--images nan", "--images = nan: must be above 0 and finite"),
+        ("--images 1e6 --gpus-per-worker 0", "--gpus-per-worker = 0: must be above 0, to 1"),
         ("--images 1e6 --machines -1", "--machines = -1: must be above 0 and finite"),
         (
             "--images 1e6 --preset embedded --gpu t4",

@@ -80,6 +80,22 @@ def test_near_duplicates_match_a_comparison_of_all(tmp_path, near, monkeypatch):
     assert table(tmp_path, names) == expected
 
 
+def test_pictures_of_one_look_cost_memory_once(tmp_path):
+    """Placeholders and blank pictures are many, and all alike."""
+    peaks = []
+    for count in (500, 4000):
+        rng = np.random.default_rng(0)
+        folder = tmp_path / str(count)
+        write_index(folder, "a", [rng.bytes(32).hex() for _ in range(count)], [7] * count)
+        assert write_duplicates(folder, ["a"], 2) == {"near duplicate": count - 1}
+        gc.collect()
+        tracemalloc.start()
+        write_duplicates(folder, ["a"], 2)
+        peaks.append(tracemalloc.get_traced_memory()[1] / count)
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]  # bytes a picture; compared one with another, a picture would take eight times as many
+
+
 def test_exact_duplicate_is_not_counted_as_near(tmp_path):
     counts = write_corpus_of(tmp_path, {"a": [noise(1), noise(1), noise(2)]}, near=0)
     assert counts == {"duplicate": 1}

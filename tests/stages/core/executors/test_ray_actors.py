@@ -105,6 +105,12 @@ def test_cluster_that_does_not_answer_is_one_line(address):
         upper_case(["a"], RAY.model_copy(update={"address": address}))
 
 
+def test_cluster_of_the_environment_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(InputError, match=r"^RAY_ADDRESS = 'auto': no Ray cluster answers there"):
+        upper_case(["a"], RAY)
+
+
 @pytest.mark.exhaustive
 def test_cluster_of_the_command_line():
     """As docs/cluster.md starts it, with the second machine on the same address."""

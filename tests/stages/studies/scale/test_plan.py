@@ -14,12 +14,22 @@ def rate(**changes) -> StageRate:
 def test_a_stage_takes_the_longer_of_cores_and_gpus():
     busy = rate(operations=0.3 * GPUS["a100"] * UTILISATION)  # 0.3 s of an A100
     (gpu_bound,) = plan([busy], 1000, Cluster(machines=2, cores=10, gpus=1, gpu="a100"))
-    (cpu_bound,) = plan(
-        [rate(cpu_seconds=5.0, operations=busy.operations)], 1000, Cluster(machines=2, cores=10, gpus=1, gpu="a100")
-    )
+    slow = rate(cpu_seconds=5.0, operations=busy.operations)
+    (cpu_bound,) = plan([slow], 1000, Cluster(machines=2, cores=10, gpus=1, gpu="a100", workers_per_gpu=5))
+    (alone,) = plan([slow], 1000, Cluster(machines=2, cores=10, gpus=1, gpu="a100"))
     assert gpu_bound.hours * 3600 == pytest.approx(1000 * 0.3 / 2)
     assert gpu_bound.machine_hours == pytest.approx(2 * gpu_bound.hours)
-    assert cpu_bound.hours * 3600 == pytest.approx(1000 * 5.0 / 20)
+    assert cpu_bound.hours * 3600 == pytest.approx(1000 * 5.0 / 10)
+    assert alone.hours * 3600 == pytest.approx(1000 * 5.0 / 2)
+    assert (cpu_bound.memory, alone.memory) == (5e9, 1e9)
+
+
+def test_more_machines_do_not_shorten_what_one_does():
+    (one, many) = (
+        plan([rate(serial_seconds=0.002)], 1000, Cluster(machines=n, cores=1, gpus=0, gpu="none"))[0] for n in (1, 10)
+    )
+    assert one.hours * 3600 == pytest.approx(12)
+    assert many.hours * 3600 == pytest.approx(3)
 
 
 def test_networks_run_on_cores_without_a_gpu():
