@@ -24,7 +24,7 @@ worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)
 PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test test-all lint lint-containers audit wordnet flow server prefect-server mlflow-server deploy worker \
-	serve load bench scale tune tables ablation reference nano clean distclean
+	serve load bench scale tune tables ablation reference nano upgrade clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,15 @@ mlflow-server: export MLFLOW_ARTIFACTS_DESTINATION ?= $(SERVERS)/mlflow/artifact
 mlflow-server: .venv/installed
 	mkdir -p $(SERVERS)/mlflow
 	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
+
+# Nights change params.yaml and conf/config.yaml, which git tracks: the choices are merged, and params.yaml is composed anew.
+upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.2.0; stop the worker first
+	@flock --nonblock logs/lock true || { echo "a stage is at work: $$(cat logs/lock)"; exit 1; }
+	iedit configure
+	git restore params.yaml
+	git merge --autostash $(RELEASE) || { iedit configure --compose; exit 1; }
+	$(MAKE) .venv/installed
+	iedit configure --compose
 
 # One run at a time changes the project, because DVC locks it; the queue `tables` has room for one besides.
 deploy: .venv/installed ## register the deployments of prefect.yaml and the automations

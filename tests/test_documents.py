@@ -69,6 +69,7 @@ RUN_BY = {
         "prefect deployment run refresh/nightly --param images=5000",
     ),
     "dvc pull": ("ops/test_rebuilding.py", "dvc pull"),
+    "make upgrade": ("ops/test_upgrade.py", "make upgrade RELEASE=v2"),
     "dvc push": ("ops/test_rebuilding.py", "dvc push"),
     "dvc exp run --queue": ("ops/test_rebuilding.py", "dvc exp run --queue -C data/nltk"),
     "dvc queue start": ("ops/test_rebuilding.py", "dvc queue start"),

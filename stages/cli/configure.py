@@ -13,7 +13,8 @@ def configure(options: argparse.Namespace) -> None:
     Raises:
         InputError: a choice is refused, and nothing is written; or, without any, params.yaml is not what conf/ composes to.
     """
-    changed = composition.apply_choices(options.choices) if options.choices else None
+    composes = options.choices or options.compose
+    changed = composition.apply_choices(options.choices) if composes else None
     print("\n".join(Choices.read().words()))
     if changed is None:
         composition.check_composed()

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         help="preset=paper, source=folder, train.steps=800 or, to forget a value, ~train.steps; conf/base.yaml explains the"
         " keys (default: print what is chosen)",
     )
+    configure.add_argument("--compose", action="store_true", help="compose params.yaml again, without a new choice")
     add("summary", "summary:summary", "print the results of the last run, the registered model, and a command to try")
 
     _add_serve_options(add("serve", "serve:serve", "serve a model as a web page, over REST and with MLflow's protocol"))

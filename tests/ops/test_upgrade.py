@@ -1,0 +1,110 @@
+"""Going to another release after nights that changed the project: real git, DVC and stages, Prefect's temporary server."""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.small_project import choose, commit, environment_of, make_project, run
+
+NIGHTS = """
+import sys
+from flows.refresh import refresh
+for images in map(int, sys.argv[1:]):
+    refresh(images)
+"""
+
+
+def nights(project: Path, *images: str) -> None:
+    run(project, sys.executable, "-c", NIGHTS, *images)
+
+
+def git(project: Path, *words: str) -> str:
+    return run(project, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", *words).strip()
+
+
+def params(project: Path) -> dict:
+    return yaml.safe_load((project / "params.yaml").read_text())
+
+
+def release(upstream: Path, name: str, nights: int) -> None:
+    """Publish a release with a new default in conf/ and other code."""
+    base = upstream / "conf" / "base.yaml"
+    base.write_text(base.read_text().replace("  nights: 14 #", f"  nights: {nights} #"))
+    with (upstream / "stages" / "mutate.py").open("a") as file:
+        file.write(f"\nRELEASE = {name!r}\n")
+    choose(upstream)
+    commit(upstream, name)
+    git(upstream, "tag", name)
+
+
+@pytest.fixture
+def releases(tmp_path) -> tuple[Path, Path]:
+    """The project at its first release, and the repository where releases are published."""
+    upstream, project = tmp_path / "upstream", tmp_path / "iedit"
+    make_project(upstream)
+    shutil.copytree(upstream, project)
+    release(upstream, "v2", 15)
+    git(project, "fetch", "--quiet", "--tags", str(upstream))
+    (project / ".venv").mkdir()
+    (project / ".venv" / "installed").touch()  # use the packages that run the tests
+    for key, value in {"user.name": "t", "user.email": "t@localhost"}.items():
+        git(project, "config", key, value)
+    return project, upstream
+
+
+def refused(project: Path, *command: str) -> str:
+    environment = environment_of(project)
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    return done.stdout + done.stderr
+
+
+def test_a_release_after_three_nights_keeps_the_choices(releases):
+    project, upstream = releases
+    nights(project, "56", "64", "72")
+    changed = git(project, "status", "--porcelain").splitlines()
+    assert changed == ["M conf/config.yaml", " M params.yaml", "?? dvc.lock"]
+    assert "params.yaml" in refused(project, "git", "checkout", "v2")
+
+    with (project / "logs" / "lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "a stage is at work" in refused(project, "make", "upgrade", "RELEASE=v2")
+    assert (params(project)["ingest"]["source"]["images"], params(project)["drift"]["nights"]) == (72, 14)
+    run(project, "make", "upgrade", "RELEASE=v2")
+    assert git(project, "rev-parse", "HEAD") == git(project, "rev-parse", "v2")
+    assert (params(project)["ingest"]["source"]["images"], params(project)["drift"]["nights"]) == (72, 15)
+    assert git(project, "status", "--porcelain").splitlines() == changed
+    assert git(project, "stash", "list") == ""
+
+    nights(project, "80")
+    made = {stage: json.loads((project / "logs" / f"{stage}.json").read_text()) for stage in ("ingest", "mutate")}
+    assert made["ingest"]["shards_reused"] == 3
+    assert made["mutate"]["shards_reused"] == 0  # the release's code made them again
+
+    commit(project, "ours")  # choices and dvc.lock, on a branch of the project's own
+    release(upstream, "v3", 16)
+    git(project, "fetch", "--quiet", "--tags", str(upstream))
+    run(project, "make", "upgrade", "RELEASE=v3")
+    assert (params(project)["ingest"]["source"]["images"], params(project)["drift"]["nights"]) == (80, 16)
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_a_choice_that_the_release_changes_too_is_shown(releases):
+    """Nothing is composed until a person has decided."""
+    project, upstream = releases
+    choose(project, "train.steps=5")
+    choose(upstream, "train.steps=9")
+    commit(upstream, "v3")
+    git(project, "fetch", "--quiet", str(upstream), "HEAD:refs/tags/v3")
+    assert "error: conf/config.yaml" in refused(project, "make", "upgrade", "RELEASE=v3")
+    assert "<<<<<<<" in (project / "conf" / "config.yaml").read_text()
+    git(project, "checkout", "--theirs", "conf/config.yaml")  # as stashed: the project's own
+    run(project, sys.executable, "-m", "stages.cli.main", "configure", "--compose")
+    assert params(project)["train"]["steps"] == 5
+    assert params(project)["drift"]["nights"] == 15
