@@ -68,7 +68,7 @@ def refused(project: Path, *command: str) -> str:
 
 
 def test_a_release_after_three_nights_keeps_the_choices(releases):
-    project, upstream = releases
+    project, _ = releases
     nights(project, "56", "64", "72")
     changed = git(project, "status", "--porcelain").splitlines()
     assert changed == ["M conf/config.yaml", " M params.yaml", "?? dvc.lock"]
@@ -89,12 +89,17 @@ def test_a_release_after_three_nights_keeps_the_choices(releases):
     assert made["ingest"]["shards_reused"] == 3
     assert made["mutate"]["shards_reused"] == 0  # the release's code made them again
 
-    commit(project, "ours")  # choices and dvc.lock, on a branch of the project's own
-    release(upstream, "v3", 16)
-    git(project, "fetch", "--quiet", "--tags", str(upstream))
-    run(project, "make", "upgrade", "RELEASE=v3")
-    assert (params(project)["ingest"]["source"]["images"], params(project)["drift"]["nights"]) == (80, 16)
+
+def test_a_release_is_merged_into_a_branch_of_ones_own(releases):
+    """Where choices and dvc.lock are committed."""
+    project, _ = releases
+    choose(project, "ingest.source.images=80")
+    (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    commit(project, "ours")
+    run(project, "make", "upgrade", "RELEASE=v2")
+    assert (params(project)["ingest"]["source"]["images"], params(project)["drift"]["nights"]) == (80, 15)
     assert git(project, "status", "--porcelain") == ""
+    assert (project / "dvc.lock").is_file()
 
 
 def test_a_choice_that_the_release_changes_too_is_shown(releases):
