@@ -163,6 +163,17 @@ def pruned(monkeypatch) -> Callable[[str], list[str]]:
     return prune
 
 
+@pytest.mark.parametrize(
+    ("bounds", "options"),
+    [((10, None, None), ["--keep", "10"]), ((3, 50.0, "own"), ["--keep", "3", "--max-used", "50.0", "--remote", "own"])],
+)
+def test_bounds_are_passed_to_pruning(monkeypatch, bounds, options):
+    commands: list[list[str]] = []
+    monkeypatch.setattr(tasks, "run_logged", commands.append)
+    tasks.prune.fn(*bounds)
+    assert [command[-len(options) - 1 :] for command in commands] == [["prune", *options]]
+
+
 def test_what_cannot_be_pruned_is_a_warning(pruned):
     reason = "DVC cannot determine what is needed: failed to load directory: not in the cache"
     assert pruned(reason) == [f"Nothing was removed: {reason}"]
