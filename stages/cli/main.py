@@ -86,16 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         "lineage", "registry:lineage", "print what a version was made from: run, commit, stages, corpus, weights, libraries"
     )
     lineage.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
-    plan = add("plan", "plan:run_plan", "estimate time, machine hours, disk and memory of each stage for a corpus of any size")
-    plan.add_argument("--images", type=float, required=True, help="in the corpus, for example 5e9")
-    plan.add_argument("--preset", choices=("paper", "embedded"), default="paper", help="default: %(default)s")
-    plan.add_argument("--machines", type=int, default=1, help="default: %(default)s")
-    plan.add_argument("--cores", type=int, default=16, help="of each machine (default: %(default)s)")
-    plan.add_argument("--gpus", type=int, default=1, help="of each machine, where --gpu is not none (default: %(default)s)")
-    plan.add_argument(
-        "--gpu", choices=("none", "t4", "v100", "a10", "a100", "h100"), default="none", help="default: %(default)s"
-    )
-    plan.add_argument("--gpus-per-worker", type=float, default=1.0, help="execution.gpus_per_worker (default: %(default)s)")
+    text = "estimate time, machine hours, disk and memory of each stage for a corpus of any size"
+    _add_plan_options(add("plan", "plan:run_plan", text))
     reproduce = add(
         "reproduce",
         "reproduce:reproduce",
@@ -118,6 +110,18 @@ def _add_prune_options(prune: argparse.ArgumentParser) -> None:
         help="keep fewer versions while the project's folder and DVC's cache take more than this (default: no bound)",
     )
     prune.add_argument("--remote", help="a remote of DVC to clean too; only one that no other project pushes to")
+
+
+def _add_plan_options(plan: argparse.ArgumentParser) -> None:
+    plan.add_argument("--images", type=float, required=True, help="in the corpus, for example 5e9")
+    plan.add_argument("--preset", choices=("paper", "embedded"), default="paper", help="default: %(default)s")
+    plan.add_argument("--machines", type=int, default=1, help="default: %(default)s")
+    plan.add_argument("--cores", type=int, default=16, help="of each machine (default: %(default)s)")
+    plan.add_argument("--gpus", type=int, default=1, help="of each machine, where --gpu is not none (default: %(default)s)")
+    plan.add_argument(
+        "--gpu", choices=("none", "t4", "v100", "a10", "a100", "h100"), default="none", help="default: %(default)s"
+    )
+    plan.add_argument("--gpus-per-worker", type=float, default=1.0, help="execution.gpus_per_worker (default: %(default)s)")
 
 
 def _add_review_options(review: argparse.ArgumentParser) -> None:
