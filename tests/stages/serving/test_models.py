@@ -73,12 +73,12 @@ def test_an_alias_that_moves_is_followed_between_two_requests(run, shelf):
     assert run(work) == ["one", "200", "two"]
 
 
-def test_a_default_that_cannot_be_loaded_leaves_the_old_one(run, shelf):
+def test_a_default_that_cannot_be_loaded_leaves_the_old_one(run, shelf, caplog):
     shelf.add("two").joinpath("broken").touch()
 
     async def work(models: Models) -> str:
         shelf.default = "two"
-        await asyncio.sleep(1)
+        await settled(lambda: "could not be loaded; see the log" in caplog.text)
         return await taken(models)
 
     assert run(work) == "one"
@@ -139,7 +139,7 @@ def test_models_at_work_do_not_make_room(run, shelf):
     run(work)
 
 
-def test_an_alias_moves_even_if_all_models_are_at_work(run, shelf):
+def test_an_alias_moves_even_if_all_models_are_at_work(run, shelf, caplog):
     for name in ("two", "three", "four", "five"):
         shelf.add(name)
 
@@ -148,7 +148,7 @@ def test_an_alias_moves_even_if_all_models_are_at_work(run, shelf):
             shelf.default = "four"
             await settled(lambda: models.default.name == "four")
             shelf.default = "five"  # one too many, not two
-            await asyncio.sleep(0.5)
+            await settled(lambda: "too many models are at work" in caplog.text)
             assert len(models._loaded) == module.MOST + 1
             assert await taken(models) == "four"
         await settled(lambda: models.default.name == "five" and len(models._loaded) == module.MOST)
