@@ -10,7 +10,7 @@ def serve(options: argparse.Namespace) -> None:
     """Serve a model until a signal comes.
 
     Raises:
-        InputError: there is no such model, a limit is out of range, or other machines could connect and there is no key.
+        InputError: there is no such model, a limit or the port is out of range, or other machines could connect without a key.
     """
     from stages.serving.admission import Limits
     from stages.serving.security import KEY_VARIABLE, Access

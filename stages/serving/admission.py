@@ -29,8 +29,8 @@ class Limits:
         """Raise InputError if a limit is out of range."""
         if self.per_minute < 0:
             raise InputError(f"requests per minute = {self.per_minute}: must be at least 0")
-        if not self.seconds > 0:
-            raise InputError(f"deadline = {self.seconds:g}: must be above 0 seconds")
+        if not 0 < self.seconds < math.inf:
+            raise InputError(f"deadline = {self.seconds:g}: must be finite and above 0 seconds")
 
 
 @dataclass

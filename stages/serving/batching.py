@@ -34,7 +34,7 @@ class Edited:
     """The results of a request."""
 
     result: Result
-    batch: int  # pictures that were made together: its own results, and those of its company
+    batch: int | None  # pictures made together, its company's included; None for all but one of them, so that each counts once
 
 
 @dataclass(eq=False)
@@ -112,8 +112,9 @@ class Batcher:
                     self._edit([each])
             return
         pictures = sum(len(result.images) for result in results)
+        counted = next((request for request, _ in batch if not request.given_up.is_set()), None)
         for (request, _), result in zip(batch, results, strict=True):
-            request.answer.set_result(Edited(result=result, batch=pictures))
+            request.answer.set_result(Edited(result=result, batch=pictures if request is counted else None))
 
     def _plan_arrived(self) -> None:
         while self._arrived:

@@ -16,6 +16,7 @@ from stages.tracking.location import check_store
 
 BASE = "base"
 REGISTRY = "models:/"
+MOST_DIGITS = 9  # of a version's number; the registry's databases hold no larger ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Catalogue(Protocol):
         """Return the model that a reference names now.
 
         Raises:
-            UnknownModelError: there is none.
+            UnknownModelError: there is none, or the service can never run it.
             InputError: its files are missing, or the registry does not answer.
         """
 
@@ -98,7 +99,7 @@ class RegistryCatalogue:
             return find_base()
         if reference == DEFAULT:
             reference = self._default
-        is_number = reference.isascii() and reference.isdecimal()
+        is_number = reference.isascii() and reference.isdecimal() and len(reference) <= MOST_DIGITS
         if not (is_number or reference in self._aliases):
             raise _unknown(reference)
         uri = f"{REGISTRY}{self._name}/{reference}" if is_number else f"{REGISTRY}{self._name}@{reference}"
@@ -118,7 +119,7 @@ class RegistryCatalogue:
             folder = fetch_model(client, f"{REGISTRY}{name}/{version}")
         code = folder / "code"
         if not code.joinpath(*MODULE.split(".")).with_suffix(".py").is_file():
-            raise InputError(f"{uri}: its code is older than this service; `mlflow models serve` serves it")
+            raise UnknownModelError(f"model = {reference}: its code is older than the service; `mlflow models serve` runs it")
         return Source(reference=reference, name=name, version=version, folder=folder, code=code)
 
 

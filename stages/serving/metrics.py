@@ -57,7 +57,7 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def edited(self, model: ModelVersion, seconds: float, batch: int | None) -> None:
-        """Count an edit that was done, and the pictures of the batch that it was done in."""
+        """Count an edit that was done, and the pictures of its batch, unless another edit of the batch counts them."""
         self._edit_seconds.labels(f"{model.name}/{model.version or '-'}").observe(seconds)
         if batch is not None:
             self._batch.observe(batch)

@@ -189,6 +189,7 @@ class Models:
         """Keep the default the model that it should be, and end models that nobody uses."""
         while True:
             try:
+                await self._revive_default()
                 self._references = await asyncio.to_thread(self._catalogue.references)
                 self._default = await self._load(await self._find(DEFAULT), MOST + 1)
                 await self._end_idle()
@@ -199,6 +200,15 @@ class Models:
                 logger.warning("the model cannot be looked up or loaded: %s", error, exc_info=not is_known)
                 await asyncio.sleep(PATIENCE)
             await self._pause()
+
+    async def _revive_default(self) -> None:
+        """Start the default again if its process has died, before the registry is asked, which may be away."""
+        if self._default is None or self._default.process.is_alive:
+            return
+        try:
+            self._default = await self._load(self._default.source, MOST + 1)
+        except (UnavailableError, OSError) as error:  # the registry may name another one
+            logger.warning("the model cannot be started again: %s", error)
 
     async def _pause(self) -> None:
         """Wait for the next look: the interval, or less if the default's process ends."""

@@ -1,6 +1,7 @@
 """The server: listens, and on a signal finishes what is at work before it ends."""
 
 import asyncio
+import ipaddress
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ TICK = 0.1  # seconds between two looks whether all is finished
 CLOSING = 3  # seconds for connections that stay open, as those of pages do
 SILENCE = 60  # seconds after which a connection is broken off whose other end takes nothing of what waits for it
 MAX_CONNECTIONS = 1000
+MAX_PORT = 65_535
 PROXIES = "FORWARDED_ALLOW_IPS"  # the addresses of proxies whose X-Forwarded-For is believed
 
 
@@ -60,8 +62,10 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
         limits: how much work is accepted at once.
 
     Raises:
-        InputError: there is no such model, or every proxy is trusted.
+        InputError: there is no such model or port, or every proxy is trusted.
     """
+    if not 0 <= port <= MAX_PORT:
+        raise InputError(f"port = {port}: must be at least 0 and at most {MAX_PORT}")
     catalogue, admission = open_catalogue(model), Admission(limits)
     catalogue.find(DEFAULT)  # a mistake in the name is reported before anything listens
     signal.signal(signal.SIGTERM, _exit)  # uvicorn handles it meanwhile, and sends it once more at its end
@@ -84,8 +88,8 @@ def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         InputError: every proxy is trusted, so that clients could name themselves.
     """
     proxies = os.environ.get(PROXIES, "")
-    if "*" in proxies:
-        raise InputError(f"{PROXIES} = {proxies!r}: must hold the addresses of proxies, with * every client could name itself")
+    if any(_is_everyone(each.strip()) for each in proxies.split(",")):
+        raise InputError(f"{PROXIES} = {proxies!r}: must be the addresses of proxies, or every client could name itself")
     return uvicorn.Config(
         app,
         host=host,
@@ -98,6 +102,14 @@ def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=CLOSING,
     )
+
+
+def _is_everyone(proxy: str) -> bool:
+    """Return whether an entry of PROXIES is * or a network of all addresses."""
+    try:
+        return ipaddress.ip_network(proxy).prefixlen == 0
+    except ValueError:  # a name
+        return "*" in proxy
 
 
 def _exit(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - a signal handler's signature

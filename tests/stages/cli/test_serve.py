@@ -55,7 +55,10 @@ def test_other_machines_need_a_key(champion, started, monkeypatch, capsys):
         (("--model", "models:/iedit@nobody"), "error: model = 'nobody': no such model"),
         (("--model", "models:/iedit"), "error: models:/iedit: names no version"),
         (("--requests-per-minute", "-1"), "error: requests per minute = -1: must be at least 0"),
-        (("--deadline", "0"), "error: deadline = 0: must be above 0 seconds"),
+        (("--deadline", "0"), "error: deadline = 0: must be finite and above 0 seconds"),
+        (("--deadline", "inf"), "error: deadline = inf: must be finite and above 0 seconds"),
+        (("--port", "99999"), "error: port = 99999: must be at least 0 and at most 65535"),
+        (("--port", "-1"), "error: port = -1: must be at least 0 and at most 65535"),
     ],
 )
 def test_what_cannot_be_served_is_refused_at_once(champion, started, capsys, options, message):

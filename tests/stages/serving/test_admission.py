@@ -138,7 +138,7 @@ def test_closing_does_not_wait_for_ever():
     assert asyncio.run(run()) == 1
 
 
-@pytest.mark.parametrize("limits", [{"per_minute": -1}, {"seconds": 0}, {"seconds": float("nan")}])
+@pytest.mark.parametrize("limits", [{"per_minute": -1}, {"seconds": 0}, {"seconds": float("nan")}, {"seconds": float("inf")}])
 def test_limits_out_of_range_are_refused(limits):
-    with pytest.raises(InputError, match=r"must be (at least 0|above 0 seconds)"):
+    with pytest.raises(InputError, match=r"must be (at least 0|finite and above 0 seconds)"):
         Limits(**limits)

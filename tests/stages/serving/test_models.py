@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from stages.core.errors import InputError
 from stages.core.files import NoRoomError
+from stages.serving import catalogue
 from stages.serving import models as module
 from stages.serving.calls import DEFAULT, BusyError, ModelUnavailableError, UnknownModelError
 from stages.serving.catalogue import FolderCatalogue, Source, open_catalogue
@@ -181,6 +182,19 @@ def test_a_process_that_dies_is_started_again(run):
     run(work, interval=600)  # the death itself wakes it up
 
 
+def test_a_default_that_dies_is_started_again_without_the_registry(run, shelf, monkeypatch):
+    def fail() -> list[str]:
+        raise InputError("the registry does not answer")
+
+    async def work(models: Models) -> None:
+        monkeypatch.setattr(shelf, "references", fail)
+        pid = pid_of(models, "one")
+        os.kill(pid, signal.SIGKILL)
+        await settled(lambda: models.default is not None and pid_of(models, "one") != pid)
+
+    run(work)
+
+
 def test_a_further_model_that_died_is_loaded_again(run, shelf):
     shelf.add("two")
 
@@ -248,9 +262,15 @@ def test_versions_of_the_registry_are_found_by_alias_and_number(champion):
     assert {(source.name, source.version, source.folder, source.code) for source in found} == {
         ("iedit", "1", found[0].folder, found[0].folder / "code")
     }
-    for reference in ("challenger", "2", "-1", "models:/iedit/1", str(found[0].folder)):
+    for reference in ("challenger", "2", "-1", "9" * 30, "9" * 5000, "models:/iedit/1", str(found[0].folder)):
         with pytest.raises(UnknownModelError):
             catalogue.find(reference)
+
+
+def test_a_version_of_older_code_is_none_of_the_service(champion, monkeypatch):
+    monkeypatch.setattr(catalogue, "MODULE", "stages.serving.made_later")
+    with pytest.raises(UnknownModelError, match="model = 1: its code is older than the service"):
+        open_catalogue("models:/iedit@champion").find("1")
 
 
 @pytest.mark.parametrize("uri", ["models:/iedit", "models:/", "models:/iedit@a@b"])

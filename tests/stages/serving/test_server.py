@@ -37,7 +37,7 @@ def test_no_folder_of_other_programs_is_used():
     assert said.stdout.splitlines() == ["['iedit-serve-']", "[]"]
 
 
-@pytest.mark.parametrize("proxies", ["*", "10.0.0.1,*"])
+@pytest.mark.parametrize("proxies", ["*", "10.0.0.1,*", "0.0.0.0/0", "10.0.0.1, ::/0"])
 def test_not_every_client_may_name_itself(monkeypatch, proxies):
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
     with pytest.raises(InputError, match="FORWARDED_ALLOW_IPS"):

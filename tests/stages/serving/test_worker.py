@@ -126,7 +126,8 @@ class TestProcess:
     def test_requests_that_come_together_share_a_batch(self, client):
         with ThreadPoolExecutor(6) as pool:
             answers = list(pool.map(lambda seed: ask(client, seed=seed, steps=60)[-1], range(6)))
-        assert max(answer["batch"] for answer in answers) >= 2
+        batches = [answer["batch"] for answer in answers if answer["batch"] is not None]
+        assert (sum(batches), len(batches) < 6) == (6, True)
         alone = ask(client, seed=3, steps=60)[-1]
         pair = [np.asarray(decode_picture(each["images"][0]), int) for each in (answers[3], alone)]
         assert np.abs(pair[0] - pair[1]).max() <= 1
