@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import HTTPException, Request
 
+MAX_PATHS = 8  # in one request; pages send one
 UPLOAD = "/gradio_api/upload"  # where pages send files; what Gradio has there takes none
 
 
@@ -32,7 +33,9 @@ class OnlyUploads:
         if request.scope["path"] == UPLOAD:
             raise HTTPException(403, "the page takes no files")
         if request.method == "POST":
-            for path in _paths(await _json(request)):
+            for number, path in enumerate(_paths(await _json(request)), 1):
+                if number > MAX_PATHS:
+                    raise HTTPException(403, f"the request names more than {MAX_PATHS} files")
                 if not self._is_upload(path):
                     raise HTTPException(403, "the request names a file that was not uploaded, or is gone")
 

@@ -11,7 +11,8 @@ from stages.serving.security import App, Message, Receive, Scope, Send
 
 MAX_BODY = 112 * 2**20  # bytes of a request: a picture and a mask of the largest size, and the fields
 MAX_BODIES = 4 * MAX_BODY  # bytes of all requests that are not answered yet
-MAX_PAGE = 12 * 2**20  # bytes of a call of the page, which is parsed on the event loop: a mask, and the settings
+MAX_PAGE = 6 * 2**20  # bytes of a call of the page, which is parsed on the event loop: a mask, and the settings
+MAX_MARKS = 20_000  # commas and brackets of such a call: what parsing it costs goes with the number of its values
 PAGE = "/gradio_api/"
 PATIENCE = 60  # seconds that a body may take
 
@@ -29,12 +30,13 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "0")
-        most = MAX_PAGE if scope["path"].startswith(PAGE) and scope["path"] != UPLOAD else MAX_BODY
+        is_call = scope["path"].startswith(PAGE) and scope["path"] != UPLOAD
+        most = MAX_PAGE if is_call else MAX_BODY
         if not length.isdecimal() or int(length) > most:
             answer = refuse(413, f"the request is larger than {most:,} bytes", scope["path"])
             await answer(scope, receive, send)
             return
-        body = _Body(receive, most)
+        body = _Body(receive, most, MAX_MARKS if is_call else None)
 
         async def send_and_release(message: Message) -> None:
             self._release(body)  # what is answered has been read
@@ -53,7 +55,7 @@ class BodyLimit:
         """Return the next message of a request.
 
         Raises:
-            HTTPException: the body is too large, together with those of other requests too, or too slow.
+            HTTPException: the body is too large, together with those of other requests too, has too many values, or is slow.
         """
         before = body.size
         message = await body.receive()
@@ -61,6 +63,8 @@ class BodyLimit:
         self._bytes += body.size - before
         if body.size > body.most:
             raise HTTPException(413, f"the request is larger than {body.most:,} bytes")
+        if body.most_marks is not None and body.marks > body.most_marks:
+            raise HTTPException(413, f"the request has more than {body.most_marks:,} commas and brackets")
         if self._bytes > MAX_BODIES:
             raise HTTPException(503, "the requests in flight are too large together", {"retry-after": "5"})
         return message
@@ -69,9 +73,11 @@ class BodyLimit:
 class _Body:
     """A body on its way in."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, most: int, most_marks: int | None) -> None:
         self.most = most  # bytes allowed
+        self.most_marks = most_marks  # commas and brackets allowed; None: they are not counted
         self.size = 0  # bytes received
+        self.marks = 0  # commas and brackets in them
         self.held = 0  # bytes of them that count for all requests together
         self._receive = receive
         self._is_complete = False
@@ -86,6 +92,9 @@ class _Body:
                 message = await self._receive()
         except TimeoutError as error:
             raise HTTPException(408, f"the request has not come within {PATIENCE} seconds") from error
-        self.size += len(message.get("body", b""))
+        content = message.get("body", b"")
+        self.size += len(content)
+        if self.most_marks is not None:
+            self.marks += sum(content.count(mark) for mark in b",[{")
         self._is_complete = not message.get("more_body", False)
         return message

@@ -12,7 +12,7 @@ DISPLAY_SIDE = 1024  # pixels of the longer side of a rendition, at most
 LAYER_SIDE = 768  # pixels of the longer side of the layer, whatever the picture's size
 FOUND, DRAFT = (124, 92, 255), (255, 149, 0)  # tints: where the words were found or the brush was, and what a draft adds
 QUALITY = 90  # of WebP
-MAX_LAYER_TEXT = 8_000_000  # characters of a layer in base64; an honest one has far fewer
+MAX_LAYER_TEXT = 4_000_000  # characters of a layer in base64; an honest one has far fewer
 PNG_PREFIX = "data:image/png;base64,"
 
 

@@ -5,19 +5,20 @@ Gradio answers calls of functions that a page does not have, and calls with othe
 
 import errno
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import HTTPException, Request, Response
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.serving.answers import answer_error
 from stages.serving.clients import name_of
 from stages.serving.service import Service
 
 CALLS = ("/gradio_api/run/predict", "/gradio_api/queue/join")
+SESSION = "[A-Za-z0-9_-]{1,64}"  # what a browser calls its session; Gradio keeps it
 ROUTES = re.compile(
     r"/((config|theme\.css|favicon\.ico)?|(assets|static)/.*"
-    r"|gradio_api/(run/predict|queue/(join|data)|cancel|reset|heartbeat/[^/]+|file=.*))"
+    rf"|gradio_api/(run/predict|queue/(join|data)|cancel|reset|heartbeat/{SESSION}|file=.*))"
 )
 """Those of Gradio's that the page asks for."""
 
@@ -32,7 +33,7 @@ class Call(BaseModel):
 
     fn_index: int
     data: list[Any]
-    session_hash: str
+    session_hash: Annotated[str, Field(pattern=f"^{SESSION}$")]
     trigger_id: int | None = None  # the component
     event_data: Any = None
 
@@ -48,6 +49,8 @@ async def only_own_calls(request: Request) -> None:
         raise HTTPException(404, "the page has no such part")
     if not RANGE.fullmatch(request.headers.get("range", "bytes=0-")):
         raise HTTPException(416, "Range: one range of bytes is allowed")
+    if not re.fullmatch(SESSION, request.query_params.get("session_hash", "none")):
+        raise HTTPException(422, "session_hash: the page does not call a session like this")
     if path not in CALLS:
         return
     try:

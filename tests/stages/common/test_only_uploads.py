@@ -51,6 +51,12 @@ def test_an_upload_may_be_named(client):
     assert status_of_words(client, "a dog") == 200
 
 
+def test_few_files_are_looked_for_in_one_call(client):
+    (path,) = client.post("/gradio_api/upload", files={"files": ("photo.png", png())}).json()
+    assert status_of_words(client, [named(path)] * 8) == 200
+    assert status_of_words(client, [named(path)] * 9) == 403
+
+
 @pytest.mark.parametrize("path", [SECRET, f"files/../{SECRET}", "files", "files/none.png"])
 def test_other_files_are_not_opened(client, folder, path):
     assert status_of_words(client, named(str(folder / path))) == 403

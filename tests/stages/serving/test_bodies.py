@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from stages.serving import bodies
 from stages.serving.bodies import BodyLimit
@@ -59,3 +60,28 @@ def test_calls_of_the_page_may_bring_less(monkeypatch, path, most):
     scope = scope_of(path) | {"headers": [(b"content-length", b"%d" % (most + 1))]}
     asyncio.run(BodyLimit(read_and_answer)(scope, receive, send))
     assert (answers[0]["status"], f"{most} bytes".encode() in answers[1]["body"]) == (413, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/gradio_api/run/predict", 413), ("/gradio_api/upload", 200), ("/invocations", 200)]
+)
+@pytest.mark.parametrize("piece", [b"[],", b"{", b"1,"])
+def test_calls_of_the_page_may_hold_fewer_values(path, status, piece):
+    pieces = [piece * (bodies.MAX_MARKS // 4) for _ in range(5)]
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": pieces.pop(), "more_body": bool(pieces)}
+
+    statuses: list[int] = []
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    async def answered() -> int:
+        try:
+            await BodyLimit(read_and_answer)(scope_of(path), receive, send)
+        except HTTPException as error:
+            return error.status_code
+        return statuses[0]
+
+    assert asyncio.run(answered()) == status

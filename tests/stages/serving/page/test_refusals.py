@@ -101,6 +101,21 @@ def test_functions_are_called_with_their_values_only(client):
         assert (answer.status_code, answer.json()["detail"].startswith("the function takes")) == (422, True)
 
 
+def test_a_call_of_very_many_values_is_not_parsed(client):
+    json_type = {"content-type": "application/json"}
+    assert client.post("/gradio_api/run/predict", content=b"[],," * 10_000, headers=json_type).status_code == 413
+
+
+@pytest.mark.parametrize(("session", "is_one"), [("a1_B-2", True), ("a" * 64, True), ("a" * 65, False), ("a b", False)])
+def test_sessions_have_short_plain_names(client, session, is_one):
+    function = next(each for each in functions_of(client) if len(each["inputs"]) == 2 and len(each["outputs"]) == 1)
+    call = {"fn_index": function["id"], "data": ["a dog", None], "session_hash": session}
+    assert client.post("/gradio_api/run/predict", json=call).status_code == (200 if is_one else 422)
+    if not is_one:
+        assert client.get("/gradio_api/queue/data", params={"session_hash": session}).status_code == 422
+        assert client.get(f"/gradio_api/heartbeat/{session}").status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/", "/config"])
 def test_the_page_names_no_version_and_no_path(client, folder, path):
     text = client.get(path).text
