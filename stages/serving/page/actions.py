@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,12 @@ from stages.serving.page.events import client_of, index_of
 from stages.serving.page.examples import Example
 from stages.serving.page.layout import Layout
 from stages.serving.page.notes import busy, complaint, note
-from stages.serving.page.pictures import draw_layer, read_layer
+from stages.serving.page.pictures import draw_layer
 from stages.serving.page.receiving import read_upload
 from stages.serving.page.room import check_room
 from stages.serving.page.session import Photo, Session, Settings
 from stages.serving.page.views import finished, history, model_title, painted, previews, words_of
 from stages.serving.service import Service
-from stages.serving.uploads import decode
 
 Data = Mapping[Any, Any]  # component → its value
 Changes = dict[Any, Any]  # component → its new value, or an update of it
@@ -69,7 +69,7 @@ class Actions:
             self._service.charge(client)
             await check_room(self._folder)
             session = session or Session.start(self._folder)
-            photo = await session.open(await asyncio.to_thread(read_upload, file), file.stem, client)
+            photo = await session.open(partial(read_upload, file), file.stem, client)
         except EXPECTED as error:
             return {self._layout.session: session, self._layout.upload: None, self._layout.status: complaint(error)}
         return {self._layout.session: session, **self._show(photo)}
@@ -82,7 +82,7 @@ class Actions:
             write_picture(example.image, buffer, "png")
             await check_room(self._folder)
             session = session or Session.start(self._folder)
-            photo = await session.open(buffer.getvalue(), example.source_term, client_of(request))
+            photo = await session.open(buffer.getvalue, example.source_term, client_of(request))
         except EXPECTED as error:
             return {self._layout.session: session, self._layout.status: complaint(error)}
         return {
@@ -111,7 +111,8 @@ class Actions:
             settings = self._settings(data)
             if settings.term or not settings.prompt.strip():
                 return self._nothing()
-            term = await self._suggested(session.photo, settings.prompt, client_of(request))
+            with session.hold(session.photo):
+                term = await self._suggested(session.photo, settings.prompt, client_of(request))
         except EXPECTED as error:
             return {self._layout.status: complaint(error)}
         words = words_of(settings.prompt)
@@ -130,7 +131,8 @@ class Actions:
         try:
             settings = self._settings(data)
             self._service.charge(client)
-            call = await self._call(photo, settings, None, client)
+            with session.hold(photo):
+                call = await self._call(photo, settings, None, client)
             finding = asyncio.create_task(self._service.find_mask(call, model=settings.references[0]))
             try:
                 while not (await asyncio.wait([finding], timeout=LOOK_SECONDS))[0]:
@@ -168,13 +170,19 @@ class Actions:
             self._service.charge(client)
         call = await self._call(photo, settings, layer, client)
         outcomes: list[Edited] = []
-        for model in settings.references:
-            async with aclosing(self._service.edit(call, model=model)) as steps:
-                async for step in steps:
-                    if isinstance(step, Progress):
-                        yield self._progress(photo, step, model)
-                    else:
-                        outcomes.append(step)
+        failure: Exception | None = None
+        try:
+            for model in settings.references:
+                async with aclosing(self._service.edit(call, model=model)) as steps:
+                    async for step in steps:
+                        if isinstance(step, Progress):
+                            yield self._progress(photo, step, model)
+                        else:
+                            outcomes.append(step)
+        except EXPECTED as error:
+            if not outcomes:
+                raise
+            failure = error  # what the models before have made is shown all the same
         if call.mask_mode is MaskMode.PREDICTED and outcomes[0].mask is not None:
             layer = await asyncio.to_thread(draw_layer, outcomes[0].mask)
             yield {self._layout.painter: painted(photo, layer)}
@@ -185,7 +193,9 @@ class Actions:
             self._layout.made: gr.update(visible=True),
             self._layout.history: history(session),
             self._layout.past: gr.update(visible=True),
-            self._layout.status: note(f"Done in {sum(each.seconds for each in outcomes):.1f} s."),
+            self._layout.status: complaint(failure)
+            if failure
+            else note(f"Done in {sum(each.seconds for each in outcomes):.1f} s."),
         }
 
     def rest(self) -> Changes:
@@ -241,29 +251,17 @@ class Actions:
         Raises:
             InputError: the layer is not one.
         """
-        mask = None if layer is None else await decode(client, read_layer, layer, photo.size)
-        mode = MaskMode.NONE if settings.whole_picture else MaskMode.PREDICTED if mask is None else MaskMode.GIVEN
+        mode = MaskMode.NONE if settings.whole_picture else MaskMode.PREDICTED if layer is None else MaskMode.GIVEN
         term = settings.term
         if mode is MaskMode.PREDICTED and not term:
             term = await self._suggested(photo, settings.prompt, client)
-        return EditCall(
-            image=await photo.read(client),
-            prompt=settings.prompt,
-            negative_prompt=settings.negative_prompt.strip(),
-            mask=mask,
-            mask_mode=mode,
-            term=term,
-            source_term=settings.source_term.strip() or None,
-            images=settings.images,
-            seed=settings.seed,
-            strength=settings.strength,
-            guidance_scale=settings.guidance_scale,
-            previews=True,
-        )
+        image, mask = await photo.read(client, layer)
+        return settings.call(image, mask, mode, term)
 
     async def _suggested(self, photo: Photo, prompt: str, client: str) -> str | None:
         self._service.charge(client)
-        terms = await self._service.suggest_terms(await photo.read(client), prompt)
+        image, _ = await photo.read(client)
+        terms = await self._service.suggest_terms(image, prompt)
         return terms[0].word if terms else None
 
     def _progress(self, photo: Photo, step: Progress, model: str) -> Changes:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,9 @@ from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
 from stages.core.errors import InputError, describe_error
-from stages.serving.calls import DEFAULT, Edited
-from stages.serving.page.pictures import rendition
+from stages.editing.request import MaskMode
+from stages.serving.calls import DEFAULT, EditCall, Edited
+from stages.serving.page.pictures import read_layer, rendition
 from stages.serving.page.room import needing_room
 from stages.serving.uploads import decode, decode_picture
 
@@ -48,6 +49,23 @@ class Settings(BaseModel, frozen=True):
         """The models to edit with."""
         return self.models or (DEFAULT,)
 
+    def call(self, image: Image.Image, mask: Image.Image | None, mode: MaskMode, term: str | None) -> EditCall:
+        """Return what to ask of the service for a picture; mask and term are those of the form, or what was found instead."""
+        return EditCall(
+            image=image,
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt.strip(),
+            mask=mask,
+            mask_mode=mode,
+            term=term,
+            source_term=self.source_term.strip() or None,
+            images=self.images,
+            seed=self.seed,
+            strength=self.strength,
+            guidance_scale=self.guidance_scale,
+            previews=True,
+        )
+
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "Settings":
         """Return the settings that the browser sent.
@@ -70,9 +88,15 @@ class Photo:
     size: tuple[int, int]
     rendition: str
 
-    async def read(self, client: str) -> Image.Image:
-        """Return the picture, RGB and upright, for a client."""
-        return await decode(client, decode_picture, await asyncio.to_thread(self.file.read_bytes), "picture")
+    async def read(self, client: str, layer: object = None) -> tuple[Image.Image, Image.Image | None]:
+        """Return the picture, RGB and upright, and the mask that a painted layer shows, if there is one, for a client.
+
+        Both are decoded in one go: a decoded mask that waited for its picture would count nowhere.
+
+        Raises:
+            InputError: the layer is not one.
+        """
+        return await decode(client, _read, self, layer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +148,11 @@ class Session:
             return False
         return True
 
-    async def open(self, data: bytes, name: str, client: str) -> Photo:
+    async def open(self, read: Callable[[], bytes], name: str, client: str) -> Photo:
         """Return the picture in an uploaded file, which becomes the session's photograph.
 
         Args:
-            data: the file.
+            read: returns the file. It is called when the picture's turn has come: files that wait would count nowhere.
             name: of the file, without its ending.
             client: whose turn at the decoder it is.
 
@@ -136,9 +160,9 @@ class Session:
             InputError: the file is not a picture that can be read.
             BusyError: the disk is full.
         """
-        size, shown = await decode(client, _look_at, data)
+        size, shown = await decode(client, _look_at, read)
         short = "".join(char for char in name if char.isalnum() or char in "-_ ")[:MAX_NAME].strip() or "picture"
-        return await asyncio.to_thread(self._take, data, short, size, shown)
+        return await asyncio.to_thread(self._take, read, short, size, shown)
 
     @contextmanager
     def hold(self, photo: Photo) -> Iterator[None]:
@@ -175,9 +199,9 @@ class Session:
         """Remove the session's files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _take(self, data: bytes, name: str, size: tuple[int, int], shown: str) -> Photo:
+    def _take(self, read: Callable[[], bytes], name: str, size: tuple[int, int], shown: str) -> Photo:
         with self._lock:
-            self.photo = photo = Photo(file=self._write(data, "photo"), name=name, size=size, rendition=shown)
+            self.photo = photo = Photo(file=self._write(read(), "photo"), name=name, size=size, rendition=shown)
             self._remove_unused()
             return photo
 
@@ -200,7 +224,12 @@ class Session:
             shutil.rmtree(folder)
 
 
-def _look_at(data: bytes) -> tuple[tuple[int, int], str]:
+def _look_at(read: Callable[[], bytes]) -> tuple[tuple[int, int], str]:
     """Return the size and a rendition of the picture in a file; the picture itself is not kept."""
-    image = decode_picture(data, "picture")
+    image = decode_picture(read(), "picture")
     return image.size, rendition(image)
+
+
+def _read(photo: Photo, layer: object) -> tuple[Image.Image, Image.Image | None]:
+    mask = None if layer is None else read_layer(layer, photo.size)
+    return decode_picture(photo.file.read_bytes(), "picture"), mask

@@ -49,7 +49,7 @@ def previews(photo: Photo, progress: Progress) -> dict[str, Any]:
 def finished(edit: Edit) -> dict[str, Any]:
     """Return the update of the results that shows an edit."""
     cards = [{"rendition": each.rendition, "title": each.title, "alt": edit.settings.prompt} for each in edit.results]
-    return _cards(edit.photo, cards, columns=max(1, len(edit.settings.models)))
+    return _cards(edit.photo, cards, columns=len(edit.results) // edit.settings.images)
 
 
 def history(session: Session) -> list[dict[str, str]]:
