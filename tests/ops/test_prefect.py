@@ -58,7 +58,7 @@ def make_growing_project(folder: Path, shards: int) -> None:
     choose(folder, "source=folder", "ingest.source.path=photos")
     changes = {
         "ingest": {"shard_size": SHARD},
-        "evaluate": {"cases": "cases", "validation": "data/validation"},
+        "evaluate": {"cases": str(folder / "cases"), "validation": "data/validation"},  # not tracked, so copies lack it
         "retrieve": {"min_image_image": MIN_LIKENESS, "held_out": 0.0},
     }
     set_params(folder, changes)
