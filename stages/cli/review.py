@@ -1,8 +1,10 @@
 """``iedit review``: pages on which people judge pairs and versions, and what their judgements say."""
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
+from stages.common.own_folder import own_folder
 from stages.core.errors import InputError
 from stages.core.params import Params
 from stages.core.params_file import read_params
@@ -10,6 +12,8 @@ from stages.core.paths import DECISIONS
 
 if TYPE_CHECKING:
     import gradio as gr
+
+PREFIX = "iedit-review-"  # of the folder for what Gradio keeps
 
 
 def review(options: argparse.Namespace) -> None:
@@ -25,9 +29,8 @@ def review(options: argparse.Namespace) -> None:
         for line in agreement_lines(DECISIONS, params):
             print(line)
         return
-    from stages.review.folder import own_folder
-
-    with own_folder():
+    with own_folder(PREFIX) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read when Gradio is imported
         if options.compare or options.result:
             _compare(params, options)
         else:

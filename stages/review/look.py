@@ -1,5 +1,6 @@
 """How the pages look: the system's own fonts, light and dark as the system has it, nothing from another machine."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ NAMES = ["127.0.0.1", "localhost"]  # of this machine; a page of another site ma
 
 
 def serve(page: gr.Blocks, port: int, *, wait: bool = True) -> str:
-    """Serve a page on this machine only, under its own names, to itself and without any file, until interrupted.
+    """Serve a page on this machine only, under its own names, to itself and without any file, until Ctrl-C or SIGTERM.
 
     Args:
         page: the page.
@@ -46,6 +47,7 @@ def serve(page: gr.Blocks, port: int, *, wait: bool = True) -> str:
     css = FOLDER.joinpath(STYLE).read_text(encoding="utf-8")
     _, address, _ = page.launch(server_port=port or None, prevent_thread_lock=True, theme=theme, css=css, head=head, **options)
     if wait:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         print(f"reviewing at {address} (Ctrl-C ends it)", flush=True)
         page.block_thread()
     return str(address)

@@ -12,12 +12,13 @@ from typing import NoReturn
 import uvicorn
 from fastapi import FastAPI
 
+from stages.common.own_folder import own_folder
 from stages.core.errors import InputError
 from stages.serving.admission import Admission, Limits
 from stages.serving.app import make_app
 from stages.serving.calls import DEFAULT
 from stages.serving.catalogue import open_catalogue
-from stages.serving.folder import UPLOADS, service_folder
+from stages.serving.folder import PREFIX, UPLOADS
 from stages.serving.models import Models
 from stages.serving.security import Access
 from stages.serving.service import Service
@@ -69,7 +70,7 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
     catalogue, admission = open_catalogue(model), Admission(limits)
     catalogue.find(DEFAULT)  # a mistake in the name is reported before anything listens
     signal.signal(signal.SIGTERM, _exit)  # uvicorn handles it meanwhile, and sends it once more at its end
-    with service_folder() as folder:
+    with own_folder(PREFIX) as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(folder / UPLOADS)  # read when Gradio is imported, and by components
 
         from stages.serving.page.page import mount_page

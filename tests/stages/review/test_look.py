@@ -1,6 +1,7 @@
 """Serving a page of the review: what it answers to, and what it leaves on disk."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,18 +13,16 @@ from stages.review.look import serve
 from tests.support import ROOT
 from tests.support.browser import free_port
 
-SERVED = """
-import os, tempfile
-from stages.review.folder import own_folder
-with own_folder():
+REVIEWED = """
+import argparse, sys, types
+from stages.cli import review
+def open_pair_page(*_):
     import gradio as gr
-    from stages.review.look import serve
     with gr.Blocks() as page:
         gr.Textbox()
-    serve(page, 0, wait=False)
-    print([name[:13] for name in os.listdir(tempfile.gettempdir())])
-    page.close()
-print(os.listdir(tempfile.gettempdir()))
+    return page
+sys.modules["stages.review.pair_page"] = types.SimpleNamespace(open_pair_page=open_pair_page)
+review.review(argparse.Namespace(table=False, compare=None, result=None, by="", reviewer="", port=0))
 """
 
 
@@ -66,8 +65,12 @@ def test_no_file_and_no_address_is_opened(client):
     assert client.post("/gradio_api/upload", files={"files": ("a.txt", b"a")}).status_code == 403
 
 
-def test_no_folder_of_other_programs_is_used(tmp_path):
+def test_no_folder_of_other_programs_is_used_and_none_left(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     environment.pop("GRADIO_TEMP_DIR", None)
-    said = subprocess.run([sys.executable, "-c", SERVED], env=environment, capture_output=True, text=True, check=True)
-    assert [line for line in said.stdout.splitlines() if line.startswith("[")] == ["['iedit-review-']", "[]"]
+    command = [sys.executable, "-c", REVIEWED]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert any(line.startswith("reviewing at") for line in process.stdout)
+        assert [path.name[:13] for path in tmp_path.iterdir()] == ["iedit-review-"]
+        process.send_signal(signal.SIGTERM)
+    assert list(tmp_path.iterdir()) == []

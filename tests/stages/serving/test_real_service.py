@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stages.serving.folder import PREFIX, service_folder
+from stages.common.own_folder import own_folder
+from stages.serving.folder import PREFIX
 from tests.support.real_service import MODEL, real_process
 from tests.support.serving import png, wait_until
 
@@ -54,7 +55,7 @@ def test_a_killed_service_leaves_nothing_behind(temporary, monkeypatch):
     wait_until(lambda: select.select([worker], [], [], 0)[0])  # the worker has ended too
     os.close(worker)
     monkeypatch.setattr(tempfile, "tempdir", temporary)
-    with service_folder() as folder:  # the next service's
+    with own_folder(PREFIX) as folder:  # the next service's
         assert list(Path(temporary).glob(f"{PREFIX}*")) == [folder]
 
 
