@@ -2,8 +2,10 @@
 
 import asyncio
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from stages.common.only_uploads import UPLOAD
 from stages.serving.answers import refuse
@@ -14,7 +16,21 @@ MAX_BODIES = 4 * MAX_BODY  # bytes of all requests that are not answered yet
 MAX_PAGE = 6 * 2**20  # bytes of a call of the page, which is parsed on the event loop: a mask, and the settings
 MAX_MARKS = 20_000  # commas and brackets of such a call: what parsing it costs goes with the number of its values
 PAGE = "/gradio_api/"
+CHARSETS = (b"utf-8", b"utf8")  # of forms
 PATIENCE = 60  # seconds that a body may take
+
+
+async def only_utf8(request: Request) -> None:
+    """Check a request before its form is read; a dependency of routes.
+
+    Starlette decodes a form as the request says. Some of Python's codecs raise what it does not expect, or take very long.
+
+    Raises:
+        HTTPException: the request names another encoding than UTF-8.
+    """
+    _, options = parse_options_header(request.headers.get("content-type"))
+    if options.get(b"charset", CHARSETS[0]).lower() not in CHARSETS:
+        raise HTTPException(400, "Content-Type: the charset of a form must be utf-8")
 
 
 class BodyLimit:

@@ -13,6 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from stages.common.text import one_line
 from stages.core.errors import InputError, cut
 from stages.editing.settings import check_prompt
+from stages.serving.bodies import only_utf8
 from stages.serving.calls import EditCall, Edited, EditFailedError
 from stages.serving.clients import name_of, unless_gone
 from stages.serving.edit_form import AUTO, EditForm, read_form
@@ -36,7 +37,7 @@ def images_api(service: Service) -> APIRouter:
         ]
         return {"object": "list", "data": found}
 
-    @api.post("/images/edits", dependencies=[Depends(service.counted)])
+    @api.post("/images/edits", dependencies=[Depends(service.counted), Depends(only_utf8)])
     async def edits(request: Request) -> Response:
         """Edit one picture, and give up when the client leaves."""
         async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:

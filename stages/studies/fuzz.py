@@ -60,6 +60,8 @@ TEXTS = (
 )
 NUMERIC = ("n", "seed", "strength", "guidance_scale", "steps", "output_compression")
 WORDS = ("prompt", "negative_prompt", "term", "source_term", "mask_mode", "size", "model", "response_format", "user", "other")
+CHARSETS = ("undefined", "punycode", "none")
+FIELD = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\xff a dog\r\n--b--\r\n'  # of a form whose boundary is b
 QUICK = {"steps": "1", "strength": "1", "mask_mode": "none"}
 
 
@@ -133,10 +135,18 @@ def _odd_parts(chance: random.Random, sound: bytes) -> Attempt:
 
 def _odd_body(chance: random.Random, sound: bytes) -> Attempt:
     del sound
+    form = "multipart/form-data; boundary=b"
     kind = chance.choice(
-        ("multipart/form-data", "multipart/form-data; boundary=b", "application/x-www-form-urlencoded", "a", "")
+        (
+            "multipart/form-data",
+            form,
+            *(f"{form}; charset={charset}" for charset in CHARSETS),
+            "application/x-www-form-urlencoded",
+            "a",
+            "",
+        )
     )
-    body = chance.choice((b"", b"--b\r\n", b"--b--", chance.randbytes(500), b"a=b&" * 500, b"--b\r\n" * 500))
+    body = chance.choice((b"", b"--b\r\n", b"--b--", FIELD, FIELD, chance.randbytes(500), b"a=b&" * 500, b"--b\r\n" * 500))
     return Attempt(
         path=chance.choice((EDITS_PATH, "/invocations")), arguments={"content": body, "headers": {"content-type": kind}}
     )

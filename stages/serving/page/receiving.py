@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile
 
 from stages.common.only_uploads import UPLOAD
 from stages.core.errors import InputError
+from stages.serving.bodies import only_utf8
 from stages.serving.page.room import check_room, needing_room
 from stages.serving.service import Service
 from stages.serving.uploads import MAX_BYTES
@@ -31,7 +32,7 @@ def receive_uploads(service: Service, folder: Path) -> APIRouter:
     """
     router = APIRouter()
 
-    @router.post(UPLOAD, dependencies=[Depends(service.counted)])
+    @router.post(UPLOAD, dependencies=[Depends(service.counted), Depends(only_utf8)])
     async def upload(request: Request) -> list[str]:
         """Keep one file, and return its path."""
         await check_room(folder)

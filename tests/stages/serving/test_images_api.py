@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 
 from tests.support.serving import picture, png, settled, wait_until
 
+FORM = "multipart/form-data; boundary=b"
+
 
 def mask(width: int = 40, height: int = 30) -> bytes:
     image = Image.new("RGBA", (width, height), "black")
@@ -112,6 +114,9 @@ def test_mistakes_are_errors_of_openais_client(client, arguments, kind, message)
         ({"files": {"other": b"x", "image": png(picture())}, "data": {"prompt": "a"}}, "other: no such field for a file"),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, "Missing boundary in multipart."),
         ({"content": b"--b", "headers": {"content-type": "multipart/form-data; boundary=b"}}, ""),
+        ({"content": b"--b--", "headers": {"content-type": f"{FORM}; charset=undefined"}}, "Content-Type: the charset"),
+        ({"content": b"--b--", "headers": {"content-type": f"{FORM}; charset=punycode"}}, "Content-Type: the charset"),
+        ({"content": b"--b--", "headers": {"content-type": f"{FORM}; charset=UTF-8"}}, "prompt: is missing"),
         (
             {
                 "content": b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",

@@ -153,6 +153,10 @@ def test_uploads_count_for_their_client(tmp_path, monkeypatch):
         {"content": b"--b", "headers": {"content-type": "multipart/form-data; boundary=b"}},
         {"content": b"--b\r\nx", "headers": {"content-type": "multipart/form-data"}},
         {"json": {"files": "a"}},
+        {
+            "content": b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\na\r\n--b--\r\n',
+            "headers": {"content-type": "multipart/form-data; boundary=b; charset=undefined"},
+        },
     ],
 )
 def test_one_file_is_taken_and_nothing_else(client, folder, upload):
