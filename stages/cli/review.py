@@ -13,6 +13,7 @@ from stages.core.paths import DECISIONS
 if TYPE_CHECKING:
     import gradio as gr
 
+MOST_NAME = 500  # characters that a decision and an answer hold
 PREFIX = "iedit-review-"  # of the folder for what Gradio keeps
 
 
@@ -22,6 +23,8 @@ def review(options: argparse.Namespace) -> None:
     Raises:
         InputError: there is nothing to review, an option does not fit, or the port is in use.
     """
+    if len(options.reviewer) > MOST_NAME:
+        raise InputError(f"--reviewer: has {len(options.reviewer):,} characters, allowed are {MOST_NAME}")
     params = read_params()
     if options.table:
         from stages.review.agreement import agreement_lines

@@ -27,20 +27,22 @@ class ComparePage:
     comparing: Comparing
 
     def show(self, done: list[Turn]) -> list[Any]:
-        """Return what the page shows: the turn, its card, the status, and the turns that can be undone."""
+        """Return what the page shows: the turn's number, its card, the status, and the turns that can be undone."""
         turn = self.comparing.next_turn()
         card = '<p class="prompt">Everything is answered. Thank you.</p>' if turn is None else self._card(turn)
         answered, total = self.comparing.progress()
-        return [turn, card, f'<p class="status"><span>{answered:,} of {total:,} answered</span></p>', done]
+        number = None if turn is None else self.comparing.number(turn)
+        return [number, card, f'<p class="status"><span>{answered:,} of {total:,} answered</span></p>', done]
 
     def start(self) -> list[Any]:
         """Show the first question without an answer."""
         return self.show([])
 
-    def answer(self, side: Side | None, turn: Turn | None, done: list[Turn]) -> list[Any]:
-        """Write an answer and show the next question."""
+    def answer(self, side: Side | None, number: int | None, done: list[Turn]) -> list[Any]:
+        """Write the answer to the question that the browser shows, and show the next one; a second answer does not count."""
+        turn = self.comparing.unanswered(number)
         if turn is None:
-            return self.show(done)
+            return [*self.show(done)[:3], gr.skip()]
         try:
             self.comparing.answer(turn, side)
         except InputError as error:
@@ -89,7 +91,7 @@ def compare_page(comparing: Comparing) -> gr.Blocks:
     """Return the page over the cases of a comparison."""
     page = ComparePage(comparing=comparing)
     with gr.Blocks(title="Which edit is better?", fill_width=False) as blocks:
-        turn, done = gr.State(None), gr.State([])
+        turn, done = gr.Number(visible=False, precision=0), gr.State([])
         status = gr.HTML(padding=False)
         card = gr.HTML(elem_id="card", padding=False)
         with gr.Row(elem_id="verdicts"):

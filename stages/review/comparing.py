@@ -94,6 +94,17 @@ class Comparing:
         """Return the first question without an answer, or None."""
         return next((turn for turn in self._turns if turn not in self._answers), None)
 
+    def number(self, turn: Turn) -> int:
+        """Return the number that a page knows a question by."""
+        return self._turns.index(turn)
+
+    def unanswered(self, number: int | None) -> Turn | None:
+        """Return the question with a number, or None if it has an answer or does not exist."""
+        if number is None or not 0 <= number < len(self._turns):
+            return None
+        turn = self._turns[number]
+        return None if turn in self._answers else turn
+
     def progress(self) -> tuple[int, int]:
         """Return how many questions are answered, and how many there are."""
         return len(self._answers), len(self._turns)

@@ -94,6 +94,7 @@ def test_a_comparison_opens_its_page_and_logs_the_result(client, versions, serve
     ("arguments", "said"),
     [
         (["--compare", "1", "models:/iedit@champion"], "models:/iedit/1 and models:/iedit/1 are the same"),
+        (["--compare", "1", "2", "--reviewer", "x" * 501], "--reviewer: has 501 characters, allowed are 500"),
         (["--result", "9", "1"], "models:/iedit/9: "),
         (["--result", "nonsense", "1"], "nonsense: names no version, "),
     ],

@@ -73,6 +73,17 @@ def test_an_answer_taken_back_is_asked_again(tmp_path):
     assert comparing(tmp_path).next_turn() == turn
 
 
+def test_a_question_is_answered_once_by_who_sees_it(tmp_path):
+    from stages.review.compare_page import ComparePage
+
+    page = ComparePage(comparing=comparing(tmp_path))
+    first, *_ = page.start()
+    second, *_ = page.answer("left", first, [])
+    for number in (first, None, -1, 80):  # a key pressed twice, and what the page never sends
+        assert page.answer("right", number, [])[0] == second != first
+    assert page.comparing.progress()[0] == 1
+
+
 def test_the_next_page_goes_on_where_the_last_one_ended(tmp_path):
     each = comparing(tmp_path)
     for _ in range(5):
