@@ -41,8 +41,6 @@ class ModelVersion:
     reference: str  # what a request names it by: "champion", "challenger", "3", "base", or the name of a folder
     name: str  # of the registered model, or of the folder
     version: str | None  # in the registry; None for a folder
-    max_images: int = 16  # results of one request
-    has_segmenter: bool = True  # without one there are no predicted masks
     sampling: Mapping[str, Any] = field(default_factory=dict)  # strength, guidance_scale, steps …: what None means in a call
 
 

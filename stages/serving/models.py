@@ -43,15 +43,8 @@ class _Loaded:
 
     def describe(self, reference: str) -> ModelVersion:
         """Return the model for requests that name it by ``reference``."""
-        info = self.process.info
-        return ModelVersion(
-            reference=reference,
-            name=self.source.name,
-            version=self.source.version,
-            max_images=info["max_images"],
-            has_segmenter=info["has_segmenter"],
-            sampling=info["sampling"],
-        )
+        sampling = self.process.info["sampling"]
+        return ModelVersion(reference=reference, name=self.source.name, version=self.source.version, sampling=sampling)
 
 
 class Models:

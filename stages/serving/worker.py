@@ -27,14 +27,12 @@ from starlette.requests import ClientDisconnect
 
 from stages.core.errors import InputError
 from stages.core.params import Sampling
-from stages.editing.editor import Editor
 from stages.editing.finding import find_masks, probabilities
 from stages.editing.job import EditJob
 from stages.editing.loading import load_folder
 from stages.editing.metadata import describe
 from stages.editing.pictures import encode_picture
 from stages.editing.request import MaskMode
-from stages.editing.settings import MAX_IMAGES
 from stages.serving.batching import Batcher, Edited, GivenUpError
 from stages.serving.clients import unless_gone
 from stages.serving.fields import EditFields, TermFields, parse
@@ -46,11 +44,10 @@ Line = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 
-def make_app(editor: Editor, sampling: Sampling, batcher: Batcher) -> FastAPI:
+def make_app(sampling: Sampling, batcher: Batcher) -> FastAPI:
     """Return the application around a model.
 
     Args:
-        editor: the model.
         sampling: how it edits unless a request says otherwise.
         batcher: runs it.
     """
@@ -58,12 +55,7 @@ def make_app(editor: Editor, sampling: Sampling, batcher: Batcher) -> FastAPI:
 
     @app.get("/info")
     async def info() -> Line:
-        return {
-            "size": editor.size.side,
-            "sampling": sampling.model_dump(),
-            "has_segmenter": editor.segmenter is not None,
-            "max_images": MAX_IMAGES,
-        }
+        return {"sampling": sampling.model_dump()}
 
     @app.post("/edits")
     async def edits(request: Request) -> StreamingResponse:
@@ -188,12 +180,12 @@ def load_app(folder: Path) -> FastAPI:
     """
     if not (folder / "MLmodel").is_file():
         editor, sampling = load_folder(folder)
-        return make_app(editor, sampling, Batcher(editor))
+        return make_app(sampling, Batcher(editor))
 
     from stages.tracking.server import load_served
 
     served = load_served(str(folder))
-    app = make_app(served.editor, served.sampling, Batcher(served.editor))
+    app = make_app(served.sampling, Batcher(served.editor))
     app.mount("", served.app)
     return app
 

@@ -19,6 +19,7 @@ from stages.tracking.deadline import GIVEN_UP
 PATH = "/invocations"
 MAX_BODY = 256 * 2**20  # bytes of a request, which is held in memory
 JSON = "application/json"
+CHECKS = "mlflow.models.utils"  # logs the names of all columns and parameters that the model does not have
 JSON_IN_UTF8 = re.compile(rf'{JSON}\s*(;\s*(charset=("?)utf-8\3)?)?', re.IGNORECASE)
 REQUEST_IN_MESSAGE = re.compile(
     r"\A(Failed to predict data '.*'\. \nError: )?(Failed to enforce schema of data '.*\. Error: )?", re.DOTALL
@@ -44,6 +45,7 @@ class Guard:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        logging.getLogger(CHECKS).addFilter(_cut_record)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -93,6 +95,12 @@ class Guard:
             given_up.set()  # also after an answer of 504, when the editor is still at work
             watching.cancel()
         return messages
+
+
+def _cut_record(record: logging.LogRecord) -> bool:
+    """Cut a record of a log to a line, so that no request fills the log; let it pass."""
+    record.msg, record.args = first_line(record.getMessage()), ()
+    return True
 
 
 def _with_json_type(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

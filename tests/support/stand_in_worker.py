@@ -52,7 +52,7 @@ def note(word: str) -> None:
 
 @app.get("/info")
 async def info() -> dict[str, Any]:
-    return {"size": 32, "sampling": SAMPLING, "has_segmenter": True, "max_images": 16}
+    return {"sampling": SAMPLING}
 
 
 @app.post("/edits")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import threading
 from typing import Any
 
@@ -122,6 +123,20 @@ def test_a_request_beyond_the_limit_is_refused(client, monkeypatch):
     monkeypatch.setattr(guard, "MAX_BODY", 100)
     answer = client.post("/invocations", json=REQUEST)
     assert (answer.status_code, answer.json()["message"]) == (413, "the request is larger than 100 bytes")
+
+
+def test_no_request_fills_the_log(client, caplog):
+    unknown = {f"unknown {number}": "x" for number in range(3000)}
+    request = {"dataframe_records": [ROW | unknown], "params": {"mask_mode": "none"} | unknown}
+    logger = logging.getLogger("mlflow.models.utils")
+    logger.addHandler(caplog.handler)  # MLflow's loggers may not propagate
+    try:
+        assert client.post("/invocations", json=request).status_code == 200
+    finally:
+        logger.removeHandler(caplog.handler)
+    warnings = [record.getMessage() for record in caplog.records if record.name == logger.name]
+    assert {line.split(" ")[0] for line in warnings} == {"Unrecognized", "Found"}
+    assert max(map(len, warnings)) <= 500
 
 
 def test_an_error_of_the_application_is_one_line(caplog):
