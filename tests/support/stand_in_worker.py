@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 SAMPLING = {"steps": 4, "strength": 0.8, "guidance_scale": 3.0}
 ERRORS = {"refuse": ("a word is wrong", "refused"), "late": ("too late", "given up"), "fail": ("at /a/path", "failed")}
-SECONDS = {"slow": 1.0, "endless": 600.0}
+SECONDS = {"slow": 1.0, "long": 20.0, "endless": 600.0}
 
 app = FastAPI()
 

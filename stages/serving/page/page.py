@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from stages.common.only_uploads import OnlyUploads
 from stages.serving.calls import BusyError
 from stages.serving.folder import UPLOADS
+from stages.serving.page.abandoned import AbandonedCalls
 from stages.serving.page.actions import Actions
 from stages.serving.page.components import ASSETS
 from stages.serving.page.examples import draw_examples
@@ -39,7 +40,7 @@ def mount_page(app: FastAPI, service: Service, folder: Path) -> None:
     sessions.mkdir()
     app.include_router(receive_uploads(service, uploads))
     page = build_page(service, sessions)
-    checks = (ChargedCalls(service), OnlyUploads(uploads), only_own_calls)
+    checks = (ChargedCalls(service), OnlyUploads(uploads), only_own_calls, AbandonedCalls())
     ages = {uploads: UPLOAD_SECONDS, sessions: KEPT_SECONDS}
     gr.mount_gradio_app(
         app,

@@ -26,7 +26,17 @@ from tests.support import ROOT
 from tests.support.serving import FREE, Shelf, png
 
 ROUTES = (
-    *("run/edit", "queue/join", "queue/status", "api/predict", "call/edit", "call/v2/edit", "component_server", "cancel"),
+    *(
+        "run/edit",
+        "queue/join",
+        "queue/data",
+        "queue/status",
+        "api/predict",
+        "call/edit",
+        "call/v2/edit",
+        "component_server",
+        "cancel",
+    ),
     *("reset", "upload", "process_recording", "vibe-edit", "vibe-code", "stream/a", "dev/reload", "info", "runs", "deep_link"),
     *("openapi.json", "startup-events", "upload_progress", "file=/etc/passwd", "proxy=http://127.0.0.1:1/", "..%2f"),
 )
