@@ -18,6 +18,7 @@ from stages.serving.admission import Admission, Limits
 from stages.serving.app import make_app
 from stages.serving.calls import DEFAULT
 from stages.serving.catalogue import open_catalogue
+from stages.serving.connections import Connection
 from stages.serving.folder import PREFIX, UPLOADS
 from stages.serving.models import Models
 from stages.serving.security import Access
@@ -95,7 +96,7 @@ def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         app,
         host=host,
         port=port,
-        http="h11",  # it bounds the headers of a request
+        http=Connection,
         ws="none",
         access_log=False,
         proxy_headers=bool(proxies),  # uvicorn reads it; without a proxy a client could name any address
