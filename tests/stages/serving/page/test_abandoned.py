@@ -1,4 +1,4 @@
-"""Calls whose visitor left at once, and those whose visitor stays."""
+"""Calls whose visitor left at once, and those whose visitor watches and stops them."""
 
 import asyncio
 from collections import Counter
@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 from starlette.requests import Request
 
 from stages.serving.folder import UPLOADS
 from stages.serving.models import Models
 from stages.serving.page import abandoned
 from stages.serving.page.abandoned import JOIN, STREAM, AbandonedCalls
+from tests.support.browser import needs_browser, open_page
 from tests.support.serving import png, served, wait_until
 
 
@@ -89,4 +91,21 @@ def test_an_edit_that_nobody_listens_to_is_given_up(address, shelf, monkeypatch)
 
         assert call("run/predict", "upload", "change").status_code == 200
         assert call("queue/join", "edit", "click").status_code == 200
+        wait_until(lambda: shelf.notes("one") == ["began", "given up"])
+
+
+@needs_browser
+def test_an_edit_shows_its_progress_until_it_is_stopped(address, shelf):
+    with open_page(f"{address}/") as page:
+        page.locator("#examples button").first.click()
+        expect(page.locator("#painter canvas")).to_be_visible()
+        expect(page.locator("#prompt textarea")).not_to_have_value("")  # the example's own words come with it
+        page.fill("#prompt textarea", "endless")
+        page.click("#edit")
+        expect(page.locator("#status")).to_contain_text("step 1 of 4")
+        expect(page.locator("#status progress")).to_have_attribute("value", "1")
+        expect(page.locator("#results .card")).to_contain_text("1, on its way")
+        page.click("#stop")
+        expect(page.locator("#status")).to_contain_text("Stopped.")
+        expect(page.locator("#edit")).to_be_visible()
         wait_until(lambda: shelf.notes("one") == ["began", "given up"])

@@ -81,6 +81,17 @@ def test_finished_results_are_shown_when_a_later_model_fails(act, layout, sessio
     assert [len(edit.results) for edit in session.edits] == [2]
 
 
+def test_an_edit_shows_its_steps_with_previews(act, layout, session):
+    async def edit(actions: Actions) -> Any:
+        return [changes async for changes in actions.edit(data_of(layout, session), REQUEST)]
+
+    steps = [changes for changes in act(edit) if "<progress value" in str(changes.get(layout.status))]
+    assert [f"step {step} of 4" in changes[layout.status] for step, changes in enumerate(steps, 1)] == [True] * 4
+    for changes in steps:
+        cards = changes[layout.results]["value"]["cards"]
+        assert [(card["title"], card["preview"]) for card in cards] == [(f"{n}, on its way", True) for n in (1, 2)]
+
+
 @pytest.mark.parametrize("action", ["suggest", "find_mask", "edit"])
 def test_another_picture_may_come_before_the_first_is_read(act, layout, session, monkeypatch, action):
     decode = session_module.decode
