@@ -3,10 +3,13 @@
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
-from tests.support import harness
+from stages.core.digests import Digests
+from stages.core.paths import DIGESTS
+from tests.support import ROOT, harness
 
 FORKING = ("tests/stages/training/test_loader.py",)
 LONGEST = (
@@ -41,6 +44,19 @@ def module_finds_its_own_store():
 @pytest.fixture(autouse=True)
 def test_finds_its_own_store():
     forget_store()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def process_remembers_its_own_digests(tmp_path_factory):
+    """Stages take turns in a project; two processes of tests work in this one at once."""
+    own, begin = tmp_path_factory.mktemp("digests"), Digests.__init__
+
+    def begin_apart(self, memory: Path = DIGESTS) -> None:
+        begin(self, own if memory == DIGESTS and Path.cwd() == ROOT else memory)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Digests, "__init__", begin_apart)
+        yield
 
 
 @pytest.fixture

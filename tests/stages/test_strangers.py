@@ -36,7 +36,7 @@ LOSS = {
             ),
         ),
     ],
-    "stages/core/params.py": [("    picture_share:", "    absolute: bool\n")],
+    "stages/core/params_training.py": [("    picture_share:", "    absolute: bool\n")],
     "conf/base.yaml": [("    picture_share:", "    absolute: true # an added loss; true or false\n")],
 }
 METRIC = {
