@@ -78,6 +78,7 @@ mlflow-server: .venv/installed
 
 # Nights change params.yaml and conf/config.yaml, which git tracks: the choices are merged, and params.yaml is composed anew.
 upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.2.0; stop the worker first
+	$(if $(RELEASE),,$(error RELEASE: name the release to go to, as in make upgrade RELEASE=v0.2.0))
 	@mkdir -p logs; flock --nonblock logs/lock true || { echo "a stage is at work: $$(cat logs/lock)"; exit 1; }
 	iedit configure
 	git restore params.yaml

@@ -37,12 +37,14 @@ def backup(options: argparse.Namespace) -> None:
     It waits for a stage that is at work. Servers may run.
 
     Raises:
-        InputError: there is no registry and no server's database here.
+        InputError: there is no registry and no server's database here, or no file can have the backup's name.
         NoRoomError: the disk or a quota is full.
     """
     databases = [path for path in DATABASES if path.is_file()]
     if not databases:
         raise InputError(f"{DATABASE}: no such file, nor a server's database in {SERVERS}: there is nothing to back up here")
+    if options.file.is_dir() or not options.file.absolute().parent.is_dir():
+        raise InputError(f"{options.file}: must name a file, in a folder that exists")
     with alone("iedit backup"):
         remove(SNAPSHOTS)  # of a backup that was killed
         # Databases first: what they name was written before, and nothing prunes meanwhile.

@@ -29,7 +29,7 @@ class _Digesting(io.RawIOBase):
 
 
 def write_archive(path: Path, files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
-    """Write files to a tar, with a manifest that holds their digests.
+    """Write files to a tar that only its owner may read, with a manifest that holds their digests.
 
     Args:
         path: the tar; one that is there already is replaced.
@@ -40,7 +40,7 @@ def write_archive(path: Path, files: Mapping[str, Path], facts: Mapping[str, Any
         NoRoomError: the disk or a quota is full.
     """
     digests = {}
-    with written_aside(path) as temporary, tarfile.open(temporary, "w") as tar:
+    with written_aside(path) as temporary, _opened(temporary) as tar:
         for name, source in sorted(files.items()):
             with source.open("rb") as file:
                 read = _Digesting(file)
@@ -50,6 +50,11 @@ def write_archive(path: Path, files: Mapping[str, Path], facts: Mapping[str, Any
         member = tarfile.TarInfo(MANIFEST)
         member.size = len(manifest)
         tar.addfile(member, io.BytesIO(manifest))
+
+
+def _opened(path: Path) -> tarfile.TarFile:
+    path.touch(mode=0o600)  # databases may hold secrets
+    return tarfile.open(path, "w")
 
 
 def extract_archive(path: Path, folder: Path) -> dict[str, Any]:

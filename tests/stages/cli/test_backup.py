@@ -90,6 +90,19 @@ def test_a_lost_project_is_restored_with_its_champion(project, capsys, monkeypat
         assert prefect.execute("SELECT name FROM deployment").fetchall() == [("nightly",)]
 
 
+@pytest.mark.parametrize("target", ["../backups", ".", "../missing/kept.tar"])
+def test_a_backup_replaces_no_folder(project, capsys, target):
+    Path("../backups").mkdir()
+    Path("../backups/monday.tar").touch()
+    assert iedit(capsys, "backup", target) == (2, f"error: {target}: must name a file, in a folder that exists\n")
+    assert Path("../backups/monday.tar").exists()
+
+
+def test_a_backup_is_for_its_owner_alone(project, capsys):
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    assert Path("../kept.tar").stat().st_mode & 0o777 == 0o600
+
+
 def test_another_state_is_not_overwritten(project, capsys, monkeypatch):
     assert iedit(capsys, "backup", "../kept.tar")[0] == 0
     store.connect().set_registered_model_tag("iedit", "newer", "than the backup")
