@@ -73,7 +73,7 @@ def _prune_to(client: "MlflowClient", keep: int, options: argparse.Namespace, *,
     for place in find_unneeded(records, options.remote, remove=not options.dry_run):  # first: if it raises, all versions stay
         print(f"data       {place.objects:,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
     if not options.dry_run:
-        apply_retention(client, retention)
+        apply_retention(client, plan_retention(client, keep))  # that search is long: an alias may have moved meanwhile
 
 
 def _records(client: "MlflowClient", versions: Iterable[str]) -> Iterable[dict[str, Any]]:

@@ -10,7 +10,7 @@ from dvc.repo import Repo
 
 from stages.cli import main as cli
 from stages.core.paths import LOCK
-from stages.tracking import history, store
+from stages.tracking import data_retention, history, store
 from tests.support.versions import keep_record, register
 
 
@@ -59,6 +59,19 @@ def test_nothing_is_removed_if_what_is_needed_is_unknown(client, capsys, monkeyp
     code, _, error = prune(capsys, "prune", "--keep", "1")
     assert (code, error.partition(": ")[2].partition(": ")[0]) == (2, "DVC cannot determine what is needed")
     assert len(client.search_model_versions("name = 'iedit'")) == 3
+
+
+def test_a_version_that_becomes_champion_meanwhile_stays(client, capsys, monkeypatch):
+    search = data_retention.find_unneeded
+
+    def search_long(*arguments, **options):
+        found = list(search(*arguments, **options))
+        client.set_registered_model_alias("iedit", "champion", "1")
+        return found
+
+    monkeypatch.setattr(data_retention, "find_unneeded", search_long)
+    assert prune(capsys, "prune", "--keep", "1")[0] == 0
+    assert [str(version.version) for version in client.search_model_versions("name = 'iedit'")] == ["3", "1"]
 
 
 def test_a_version_without_a_record_is_named(client, capsys):
