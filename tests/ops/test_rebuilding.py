@@ -109,18 +109,18 @@ def test_stage_with_other_bytes_does_not_end_the_comparison(project, tmp_path, m
 
 
 ONE_ABLATION_MODEL = """
-from flows.ablation import Start, scoring_digest, training_digest, try_configuration  # sets Prefect up
+from flows.ablation import EXPERIMENTS, SNAPSHOT, Start, choices_of, scoring_digest, training_digest, try_configuration
 from flows.support.sandbox import open_sandbox
 from prefect import flow
 
 from stages.core.composition import compose_params
-from stages.core.paths import ABLATION
 
 @flow
 def one():
-    row = compose_params("ablation=web_captions")
-    with open_sandbox(ABLATION / "project") as sandbox:
-        try_configuration("web_captions", 0, row, Start(training_digest(), scoring_digest()), sandbox)
+    row = compose_params(*choices_of("web_captions"))
+    with open_sandbox(EXPERIMENTS) as sandbox, open_sandbox(SNAPSHOT) as snapshot:
+        snapshot.check_out()
+        try_configuration("web_captions", 0, row, Start(training_digest(), scoring_digest()), sandbox, snapshot)
 
 one()
 """
