@@ -42,8 +42,10 @@ def _full_disks(min_free: float) -> Iterator[str]:
 
 
 def _overuse(most: float | None) -> Iterator[str]:
-    used = 0.0 if most is None else used_gigabytes((Path.cwd(), cache_folder()))
-    if most is not None and used > most:
+    if most is None:
+        return
+    used = used_gigabytes((Path.cwd(), cache_folder()))
+    if used > most:
         yield (
             f"{Path.cwd()}: takes {used:,.1f} GB with DVC's cache, should take {most:,.1f} at most; the night prunes further,"
             " and what is left then may not go: data of the workspace and of commits, and versions in use"

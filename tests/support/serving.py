@@ -23,6 +23,19 @@ from stages.serving.service import Service
 from tests.support import ROOT
 
 FREE = Limits(per_minute=0)
+FORM = {
+    "prompt": "a dog",
+    "term": None,
+    "source_term": "",
+    "negative_prompt": "",
+    "whole_picture": False,
+    "strength": 0.6,
+    "guidance_scale": 3,
+    "images": 2,
+    "seed": 0,
+    "models": ["one"],
+}
+"""What the form of the page says when it was left as it is, but for the prompt."""
 STAND_IN = ROOT / "tests" / "support" / "stand_in_worker.py"
 
 

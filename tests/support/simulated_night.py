@@ -35,6 +35,7 @@ class Called:
         except Exception:
             if not return_state:  # with it Prefect returns the failure, which the flow passes over
                 raise
+            logging.getLogger(__name__).exception("%s failed", self.fn.__name__)
 
 
 class MovedDate(datetime):

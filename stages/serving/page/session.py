@@ -153,7 +153,7 @@ class Session:
 
         Args:
             read: returns the file. It is called when the picture's turn has come: files that wait would count nowhere.
-            name: of the file, without its ending.
+            name: the file's name without its suffix.
             client: whose turn at the decoder it is.
 
         Raises:

@@ -15,20 +15,8 @@ from stages.serving.page.actions import Actions
 from stages.serving.page.layout import Layout, lay_out
 from stages.serving.page.session import Session
 from stages.serving.service import Service
-from tests.support.serving import FREE, png, settled
+from tests.support.serving import FORM, FREE, png, settled
 
-FORM = {
-    "prompt": "a dog",
-    "term": None,
-    "source_term": "",
-    "negative_prompt": "",
-    "whole_picture": False,
-    "strength": 0.6,
-    "guidance_scale": 3,
-    "images": 2,
-    "seed": 0,
-    "models": ["one"],
-}
 REQUEST = gr.Request(request=Request({"type": "http", "headers": [], "client": ("127.0.0.1", 1)}))
 Work = Callable[[Actions], Coroutine[Any, Any, Any]]
 

@@ -16,19 +16,9 @@ from stages.serving.page import session as module
 from stages.serving.page.pictures import draw_layer
 from stages.serving.page.session import MAX_EDITS, Edit, Session, Settings
 from stages.serving.uploads import decode
+from tests.support.serving import FORM
 
-VALUES = {
-    "prompt": "a cat",
-    "term": "cat",
-    "source_term": "",
-    "negative_prompt": "",
-    "whole_picture": False,
-    "strength": 0.6,
-    "guidance_scale": 3,
-    "images": 2,
-    "seed": 0,
-    "models": ["champion", "base"],
-}
+VALUES = FORM | {"prompt": "a cat", "term": "cat", "models": ["champion", "base"]}
 
 
 def file(colour: str) -> bytes:
