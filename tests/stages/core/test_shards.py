@@ -1,6 +1,6 @@
 """Shards are made once, remade when something behind them changes, and never read half-written."""
 
-import tracemalloc
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from stages.core.shards import (
     read_counts,
     shard_notes,
 )
+from tests.support.memory import least_peak
 from tests.support.shards import map_in_process
 
 
@@ -262,14 +263,11 @@ def test_driver_keeps_neither_samples_nor_notes(tmp_path, monkeypatch):
         notes = [{"origin": f"{task.name}/{number}", "reason": "too small"} for number in range(1000)]
         return ShardResult(done=1, notes=notes)
 
-    def peak(shards: int) -> int:
+    def make(shards: int) -> None:
         tasks = [ShardTask(name=f"{number:05d}", inputs=(), samples=1000) for number in range(shards)]
-        tracemalloc.start()
-        map_in_process(work, tasks, Path(str(shards)), ".out")
-        _, found = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return found
+        shutil.rmtree("out", ignore_errors=True)
+        map_in_process(work, tasks, Path("out"), ".out")
 
-    few = peak(20)
-    assert peak(120) - few < 100 * 4096
-    assert sum(1 for _ in shard_notes(Path("120"))) == 120_000
+    few, many = (least_peak(lambda shards=shards: make(shards)) for shards in (5, 25))
+    assert many - few < 20 * 20_000  # bytes
+    assert sum(1 for _ in shard_notes(Path("out"))) == 25_000
