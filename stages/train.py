@@ -32,7 +32,7 @@ def train(params: Params) -> None:
     config, start = params.train, None
     written: dict[str, Any] = {"sampling": params.sampling.model_dump()}
     if config.continue_from == "champion":
-        start = read_start(find_training_set()[0])
+        start = read_start(config, find_training_set()[0])
         if start.version is not None:
             config = config.model_copy(update={"steps": math.ceil(config.steps * config.continuation.steps_share)})
             written |= {"start": start.model}  # so that each model names the one that it continues

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from stages.core.errors import InputError
-from stages.core.files import folder_digest, read_written, write_text, written_aside
+from stages.core.files import folder_digest, read_written, value_digest, write_text, written_aside
+from stages.core.params import Train
 from stages.core.paths import START
+from stages.models.hub import identity
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -30,7 +32,7 @@ class Start(BaseModel):
     version: str | None  # of the registered model; None: the base
     model: str | None  # the digest of that version's model
     why: str
-    dataset: str | None  # the digest of the training set that it was chosen for; None: whichever there is
+    basis: str | None  # :func:`basis` of the training that it was chosen for; None: of any
 
     def tags(self) -> dict[str, str]:
         """Return the tags of a run that starts here."""
@@ -38,21 +40,33 @@ class Start(BaseModel):
         return {f"{PREFIX}{name}": text for name, text in facts.items() if text is not None}
 
 
-def read_start(dataset: str) -> Start:
+def basis(config: Train, dataset: str) -> str:
+    """Return a digest of what a choice is made for, apart from the champion: training set, base and bound.
+
+    Args:
+        config: the section ``train``.
+        dataset: the digest of the training set.
+    """
+    return value_digest([dataset, identity(config.base), config.continuation.max_changed])
+
+
+def read_start(config: Train, dataset: str) -> Start:
     """Return what was chosen.
 
     Args:
+        config: the section ``train``.
         dataset: the digest of the training set.
 
     Raises:
-        InputError: nothing was chosen, or for another training set, or the file is damaged.
+        InputError: nothing was chosen, or for another training set, base or bound, or the file is damaged.
     """
     path = START / FILE
     if not path.is_file():
         raise InputError(f"train.continue_from = 'champion': {path}: no such file; {CHOOSE} writes it, as flows do")
     start = read_written(path, Start.model_validate_json)
-    if start.dataset not in (None, dataset):
-        raise InputError(f"{path}: was chosen for another training set; {CHOOSE} chooses again, as flows do")
+    if start.basis not in (None, basis(config, dataset)):
+        asked = "another training set, train.base or train.continuation.max_changed"
+        raise InputError(f"{path}: was chosen for {asked}; {CHOOSE} chooses again, as flows do")
     return start
 
 
@@ -84,7 +98,7 @@ def put_recorded_start(client: "MlflowClient", recorded: dict[str, str], project
     """
     from stages.tracking.registry import NAME, fetch_trained
 
-    start = Start(version=recorded.get("version"), model=recorded.get("model"), why=recorded["why"], dataset=None)
+    start = Start(version=recorded.get("version"), model=recorded.get("model"), why=recorded["why"], basis=None)
     model = None
     if start.version is not None:
         uri = f"models:/{NAME}/{start.version}"

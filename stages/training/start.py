@@ -22,7 +22,7 @@ from stages.core.run import run
 from stages.core.shards import list_shards
 from stages.models.hub import locate
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX
-from stages.tracking.start import UNET, Start, put_start, read_start
+from stages.tracking.start import UNET, Start, basis, put_start, read_start
 from stages.training.inputs import find_training_set
 from stages.training.model_folder import PICKLED
 
@@ -35,7 +35,7 @@ BASE = "base"
 
 
 def start(params: Params) -> None:
-    """Choose where the training starts, unless it was chosen for the same training set before.
+    """Choose where the training starts, unless it was chosen for the same training set, base and bound before.
 
     So a night that is repeated continues its own training, even if the champion has changed.
 
@@ -49,8 +49,8 @@ def start(params: Params) -> None:
 
     dataset, _ = find_training_set()
     try:
-        chosen = read_start(dataset)
-    except InputError:  # nothing is chosen yet for this training set
+        chosen = read_start(params.train, dataset)
+    except InputError:  # nothing is chosen yet for this training
         with store_errors_in_one_line():
             chosen, model = choose(params.train, dataset)
         put_start(chosen, model)
@@ -68,16 +68,16 @@ def choose(config: Train, dataset: str) -> tuple[Start, Path | None]:
     from stages.tracking.registry import NAME, current_champion, fetch_trained
     from stages.tracking.store import connect
 
-    client = connect()
+    client, chosen_for = connect(), basis(config, dataset)
     champion = current_champion()
     if champion is None:
-        return Start(version=None, model=None, why="there is no champion", dataset=dataset), None
+        return Start(version=None, model=None, why="there is no champion", basis=chosen_for), None
     model = fetch_trained(client, f"models:/{NAME}/{champion.version}")
     try:
         why = _check(config, client, champion, model)
     except InputError as error:
-        return Start(version=None, model=None, why=str(error), dataset=dataset), None
-    return Start(version=champion.version, model=folder_digest(model), why=why, dataset=dataset), model
+        return Start(version=None, model=None, why=str(error), basis=chosen_for), None
+    return Start(version=champion.version, model=folder_digest(model), why=why, basis=chosen_for), model
 
 
 def _check(config: Train, client: "MlflowClient", champion: "Registered", model: Path) -> str:

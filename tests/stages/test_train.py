@@ -181,7 +181,7 @@ def put(project, version: str | None, **facts) -> None:
     if not kept.exists():
         train(project.params)
         shutil.copytree(project.folder / "models/iedit", kept)
-    start = {"version": version, "model": version and folder_digest(kept), "why": "for the test", "dataset": None} | facts
+    start = {"version": version, "model": version and folder_digest(kept), "why": "for the test", "basis": None} | facts
     put_start(Start.model_validate(start), kept if version else None)
 
 
@@ -225,8 +225,8 @@ def test_without_a_choice_a_training_does_not_continue(project):
         InputError, match=r"^train\.continue_from = 'champion': models/start/start\.json: no such file; python -m"
     ):
         train(continued(project))
-    put(project, "1", dataset="another")
-    with pytest.raises(InputError, match=r"^models/start/start\.json: was chosen for another training set"):
+    put(project, "1", basis="another")
+    with pytest.raises(InputError, match=r"^models/start/start\.json: was chosen for another training set, train\.base or "):
         train(continued(project))
     shutil.rmtree(project.folder / "models/start")
 

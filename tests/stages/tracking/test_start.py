@@ -14,7 +14,7 @@ def test_the_recorded_version_is_put_into_a_clone(registered_project, champion, 
     recorded = {"version": champion.version, "model": folder_digest(model), "why": "few pairs changed"}
     put_recorded_start(store.connect(), recorded, tmp_path)
     assert folder_digest(tmp_path / START / "unet") == folder_digest(model / "unet")
-    assert read_json(tmp_path / START / "start.json") == recorded | {"dataset": None}
+    assert read_json(tmp_path / START / "start.json") == recorded | {"basis": None}
     put_recorded_start(store.connect(), {"why": "there is no champion"}, tmp_path)
     assert [path.name for path in (tmp_path / START).iterdir()] == ["start.json"]
 

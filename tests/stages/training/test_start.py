@@ -12,8 +12,7 @@ from stages.core.params import Params
 from stages.core.params_file import read_params
 from stages.core.paths import START, TRAINING_SET
 from stages.tracking import record, registry, store
-from stages.tracking.start import Start, read_start
-from stages.training.inputs import find_training_set
+from stages.tracking.start import FILE, Start
 from stages.training.start import changed_share, differing_file, start
 from tests.support.recorded_project import PIPELINE, git
 from tests.support.registered import make_registered_project
@@ -62,7 +61,7 @@ def params(registered, monkeypatch) -> Params:
 
 
 def chosen() -> Start:
-    return read_start(find_training_set()[0])
+    return Start.model_validate_json((START / FILE).read_bytes())
 
 
 def test_the_champion_is_continued_if_few_pairs_changed(params, capsys):
@@ -114,6 +113,20 @@ def test_a_choice_holds_for_its_training_set(params):
     write_training_set(TRAINING_SET, BEFORE)
     start(params)
     assert chosen().why == "0.00% of the pairs came or went since version 1"
+
+
+def test_another_bound_or_base_is_another_choice(params):
+    start(params)
+    assert chosen().version == "1"
+    less = params.train.continuation.model_copy(update={"max_changed": 0.1})
+    start(params.model_copy(update={"train": params.train.model_copy(update={"continuation": less})}))
+    assert chosen().why.endswith("more than train.continuation.max_changed = 0.1")
+    shutil.copytree("base", "another")
+    with Path("another/vae/config.json").open("a") as file:
+        file.write("\n")
+    base = params.train.base.model_copy(update={"name": "another"})
+    start(params.model_copy(update={"train": params.train.model_copy(update={"base": base})}))
+    assert chosen().why == "version 1 has another vae/config.json than another"
 
 
 def test_with_base_nothing_is_chosen(params, capsys):
