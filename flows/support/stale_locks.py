@@ -1,6 +1,7 @@
 """Locks of DVC that outlived the process which held them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,25 @@ def _has_ended(holder: Mapping[str, Any], written: float) -> bool:
     """
     try:
         process = psutil.Process(holder["pid"])
-        arguments = holder["cmd"].partition(" ")[2]
-        return process.create_time() > written + CLOCK_DIFFERENCE or not " ".join(process.cmdline()).endswith(arguments)
+        return process.create_time() > written + CLOCK_DIFFERENCE or not _runs(process.cmdline(), holder["cmd"])
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:  # a process of another user, about which nothing is known
         return False
+
+
+def _runs(words: Sequence[str], command: str) -> bool:
+    """Return whether a process runs a command.
+
+    Args:
+        words: of its command line: the interpreter with its options, then a script or ``-m`` and a module, then arguments.
+        command: ``sys.argv`` joined by spaces: the path of the script or of the module's file, then arguments.
+    """
+    for place, (before, named) in enumerate(pairwise(["", *words]), start=1):
+        arguments = "".join(f" {word}" for word in words[place:])
+        program = command.removesuffix(arguments)
+        module = named.replace(".", "/")
+        is_named = program.endswith((f"/{module}.py", f"/{module}/__main__.py")) if before == "-m" else program == named
+        if is_named and program + arguments == command:
+            return True
+    return False

@@ -16,8 +16,17 @@ from dvc.rwlock import rwlock
 from flows.support.stale_locks import release_stale_locks
 
 FILE = Path(".dvc/tmp/rwlock")
-OURS = " ".join(["pytest", *psutil.Process().cmdline()[-1:]])
+OURS = " ".join(psutil.Process().cmdline()[1:])
 """A command as DVC would note it for this process."""
+HOLDER = """
+import sys
+from dvc.fs import localfs
+from dvc.rwlock import rwlock
+
+with rwlock(".dvc/tmp", localfs, " ".join(sys.argv), [], ["data"], hardlink=False):
+    print("held", flush=True)
+    input()
+"""
 
 
 def hold(pid: int, command: str) -> None:
@@ -44,6 +53,24 @@ def test_a_lock_is_released_whose_holder_started_after_it(dvc_project):
     long_ago = time.time() - 10 * 365 * 86400
     os.utime(FILE, (long_ago, long_ago))
     assert release_stale_locks() == [f"process {os.getpid()}, {OURS}"]
+
+
+@pytest.mark.parametrize("words", [["-m", "holder"], ["-m", "held"], ["{}/holder.py"], ["-X", "utf8", "-m", "held.inner"]])
+def test_a_lock_of_a_living_command_in_a_spaced_folder_stays(dvc_project, tmp_path, words):
+    FILE.unlink(missing_ok=True)
+    folder = tmp_path / "My Project"
+    (folder / "held").mkdir(parents=True)
+    for name in ("holder.py", "held/__main__.py", "held/inner.py"):
+        (folder / name).write_text(HOLDER)
+    command = [sys.executable, *(word.format(folder) for word in words), "repro", "a stage", "--force"]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        assert release_stale_locks() == []
+        assert "data" in json.loads(FILE.read_text())["write"]
+        other.kill()
+    (holder,) = release_stale_locks()
+    assert holder.startswith(f"process {other.pid}, {folder}/")
 
 
 def test_a_lock_of_a_living_command_stays(dvc_project):
