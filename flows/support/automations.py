@@ -23,6 +23,7 @@ WEBHOOK = "iedit-failures"
 UPKEEP = "iedit.upkeep"  # an event of flows/support/upkeep.py
 HEARTBEAT, STATE = "prefect.flow-run.heartbeat", "prefect.flow-run."
 FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
+REPEATS = 3  # how often a run that crashes is started again
 SILENCE = timedelta(minutes=15)  # longer than a restart of the server takes; prefect.yaml asks for heartbeats
 LATENESS = timedelta(days=1)  # longer than a night waits for the one before it: flows/refresh.py ends that in time
 RUN = 'flow.name ~ "/" ~ flow_run.name ~ ": "'  # in Jinja
@@ -95,6 +96,25 @@ def end_silent_runs(silence: timedelta = SILENCE) -> AutomationCore:
     )
 
 
+def repeat_crashed_runs() -> AutomationCore:
+    """Return the automation that starts a run again whose process was killed or whose machine was lost, so that it resumes."""
+    again = ChangeFlowRunState(name="AwaitingRetry", state=StateType.SCHEDULED, message="Resumes after a crash", force=False)
+    return AutomationCore(
+        name="iedit: repeat crashed runs",
+        description=f"A run of iedit crashed: it starts again, {REPEATS} times at most.",
+        trigger=EventTrigger(
+            expect={f"{STATE}Crashed"},
+            match=RUNS | {"prefect.run-count": [str(count) for count in range(1, REPEATS + 1)]},
+            match_related=OURS,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[again],
+    )
+
+
 def _absence(expected: set[str], *, after: str, within: timedelta) -> EventTrigger:
     """Return the trigger that fires when none of the expected events of a run of ours follows another one in time."""
     return EventTrigger(
@@ -132,7 +152,7 @@ def main() -> None:
     """Set up all automations, and print whether alerts are sent."""
     webhook = os.environ.get("FAILURE_WEBHOOK")
     reports = [report(webhook) for report in (report_failures, report_late_runs, report_no_worker, report_upkeep)]
-    for automation in (*reports, end_silent_runs()):
+    for automation in (*reports, end_silent_runs(), repeat_crashed_runs()):
         set_up(automation)
         print(f"automation {automation.name!r} is set up")
     if not webhook:

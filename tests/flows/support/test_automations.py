@@ -1,14 +1,21 @@
+import time
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from prefect import get_client
 from prefect.automations import DoNothing
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.states import Crashed, Running
 
 from flows import refresh
 from flows.support import automations
 from flows.support.automations import (
     LATENESS,
+    REPEATS,
+    TAG,
     end_silent_runs,
+    repeat_crashed_runs,
     report_failures,
     report_late_runs,
     report_no_worker,
@@ -18,6 +25,7 @@ from flows.support.automations import (
 
 REPORTS = (report_failures, report_late_runs, report_no_worker, report_upkeep)
 NAMES = ("iedit: tell failures", "iedit: report late runs", "iedit: report no worker", "iedit: report upkeep")
+PATIENCE = 300  # seconds; the server answers within one or two
 
 
 def test_automations_exist_once_however_often_they_are_set_up(server):
@@ -47,6 +55,38 @@ def test_an_automation_that_was_switched_off_stays_off(server):
         client.delete_automation(found.id)
 
 
+def crash(client: SyncPrefectClient, run: UUID) -> None:
+    client.set_flow_run_state(run, Running(), force=True)
+    client.set_flow_run_state(run, Crashed(), force=True)
+
+
+def wait_until_scheduled(client: SyncPrefectClient, run: UUID) -> None:
+    end = time.monotonic() + PATIENCE
+    while not client.read_flow_run(run).state.is_scheduled():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_a_run_that_crashed_starts_again_a_few_times(server):
+    set_up(repeat_crashed_runs())
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow_from_name("crashing"), "crashing")
+        ours, other, last = (
+            client.create_flow_run_from_deployment(deployment, tags=tags).id for tags in ([TAG], ["another"], [TAG])
+        )
+        for _ in range(REPEATS):
+            crash(client, ours)
+            wait_until_scheduled(client, ours)
+        crash(client, ours)
+        crash(client, other)
+        crash(client, last)
+        wait_until_scheduled(client, last)  # after the two before it
+        assert client.read_flow_run(ours).state.is_crashed()
+        assert client.read_flow_run(other).state.is_crashed()
+        client.delete_deployment(deployment)
+        client.delete_automation(client.read_automations_by_name(repeat_crashed_runs().name)[0].id)
+
+
 @pytest.mark.parametrize(("webhook", "is_silent"), [(None, True), ("http://127.0.0.1:9/", False)])
 def test_prints_whether_failures_are_reported(monkeypatch, capsys, webhook, is_silent):
     made = []
@@ -58,5 +98,5 @@ def test_prints_whether_failures_are_reported(monkeypatch, capsys, webhook, is_s
     else:
         monkeypatch.setenv("FAILURE_WEBHOOK", webhook)
     automations.main()
-    assert [each.name for each in made] == [str(webhook), *NAMES[1:], "iedit: end silent runs"]
+    assert [each.name for each in made] == [str(webhook), *NAMES[1:], "iedit: end silent runs", "iedit: repeat crashed runs"]
     assert ("no message is sent" in capsys.readouterr().out) is is_silent
