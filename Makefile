@@ -76,15 +76,14 @@ mlflow-server: .venv/installed
 	mkdir -p $(SERVERS)/mlflow
 	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
-# Nights change params.yaml and conf/config.yaml, which git tracks: the choices are merged, and params.yaml is composed anew.
+# Nights change params.yaml and conf/config.yaml, which git tracks: the choices are merged, and params.yaml is composed anew,
+# also where merging or installing fails.
 upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.2.0; stop the worker first
 	$(if $(RELEASE),,$(error RELEASE: name the release to go to, as in make upgrade RELEASE=v0.2.0))
 	@mkdir -p logs; flock --nonblock logs/lock true || { echo "a stage is at work: $$(cat logs/lock)"; exit 1; }
 	iedit configure
 	git restore params.yaml
-	git merge --autostash $(RELEASE) || { iedit configure --compose; exit 1; }
-	$(MAKE) .venv/installed
-	iedit configure --compose
+	git merge --autostash $(RELEASE) && $(MAKE) .venv/installed; result=$$?; iedit configure --compose && exit $$result
 
 # One run at a time changes the project, because DVC locks it; the queue `tables` has room for one besides.
 deploy: .venv/installed ## register the deployments of prefect.yaml and the automations

@@ -9,6 +9,7 @@ from flows.support.nights import check_data
 from flows.support.registry import champion_version, publish_decision
 from flows.support.tasks import prune, publish_results, push_data, run_stages
 from flows.support.upkeep import check_upkeep
+from stages.core.composition import check_composed
 
 LIMIT_SECONDS = 23 * 3600  # the next night's run waits for this one
 
@@ -38,6 +39,7 @@ def refresh(
         prune_remote: a remote of DVC to prune too, which only this project may push to.
         champion_days: a champion that is older is reported.
     """
+    check_composed()  # not what an upgrade that was interrupted, or a hand, has left in params.yaml
     if images is not None:
         grow_corpus(images)
     check_upkeep(min_free, max_used, champion_days, return_state=True)  # the night goes on if this fails

@@ -1,6 +1,6 @@
 """A larger embedded world, for the next refresh."""
 
-from stages.core.composition import apply_choices, check_composed
+from stages.core.composition import apply_choices
 from stages.core.errors import InputError
 from stages.core.params import OpenMojiSource
 from stages.core.params_file import read_params
@@ -10,8 +10,7 @@ def grow_corpus(images: int) -> None:
     """Choose how many images of the embedded world the corpus has, for the stages and for experiments.
 
     Raises:
-        InputError: the source is not the embedded world or has more images already, or params.yaml is not what conf/
-            composes to.
+        InputError: the source is not the embedded world or has more images already.
         ParameterError: params.yaml is invalid.
     """
     source = read_params().ingest.source
@@ -20,5 +19,4 @@ def grow_corpus(images: int) -> None:
     if images < source.images:
         raise InputError(f"images = {images}: the corpus has {source.images}, a refresh only adds to it")
     if images > source.images:
-        check_composed()  # composing would discard a value that was written into params.yaml alone
         apply_choices([f"ingest.source.images={images}"])

@@ -1,9 +1,13 @@
 """The nightly flow, called as a function; tests/ops runs it on servers."""
 
+from pathlib import Path
+
 import pytest
 
 from flows import refresh
+from stages.core import composition
 from stages.core.errors import InputError
+from tests.support.composed import copy_conf
 
 DATA = ["ingest", "segment"]
 
@@ -12,6 +16,7 @@ DATA = ["ingest", "segment"]
 def done(monkeypatch) -> list[tuple[object, ...]]:
     """The steps of the flow, in their order."""
     done: list[tuple[object, ...]] = []
+    monkeypatch.setattr(refresh, "check_composed", lambda: None)
     monkeypatch.setattr(refresh, "grow_corpus", lambda images: done.append(("grow", images)))
     monkeypatch.setattr(refresh, "check_upkeep", lambda *bounds, return_state: done.append(("upkeep", *bounds)))
     monkeypatch.setattr(refresh, "champion_version", lambda: "3")
@@ -56,4 +61,16 @@ def test_nothing_runs_if_the_corpus_cannot_grow(done, monkeypatch):
     monkeypatch.setattr(refresh, "grow_corpus", refuse)
     with pytest.raises(InputError, match="images = 5"):
         refresh.refresh.fn(5)
+    assert done == []
+
+
+def test_nothing_runs_with_values_that_conf_does_not_hold(done, monkeypatch, tmp_path):
+    """As after an upgrade that was killed; nor is a value discarded that was written into params.yaml alone."""
+    monkeypatch.setattr(refresh, "check_composed", composition.check_composed)
+    monkeypatch.chdir(tmp_path)
+    copy_conf(tmp_path)
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("steps: 400", "steps: 700"))
+    with pytest.raises(InputError, match=r"^params\.yaml: train\.steps = 700, but conf composes to 400"):
+        refresh.refresh.fn(7000)
     assert done == []

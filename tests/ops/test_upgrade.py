@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def params(project: Path) -> dict:
 def release(upstream: Path, name: str, nights: int) -> None:
     """Publish a release with a new default in conf/ and other code."""
     base = upstream / "conf" / "base.yaml"
-    base.write_text(base.read_text().replace("  nights: 14 #", f"  nights: {nights} #"))
+    base.write_text(re.sub(r"  nights: \d+ #", f"  nights: {nights} #", base.read_text()))
     with (upstream / "stages" / "mutate.py").open("a") as file:
         file.write(f"\nRELEASE = {name!r}\n")
     choose(upstream)
@@ -100,6 +101,21 @@ def test_a_release_is_merged_into_a_branch_of_ones_own(releases):
     assert (params(project)["ingest"]["source"]["images"], params(project)["drift"]["nights"]) == (80, 15)
     assert git(project, "status", "--porcelain") == ""
     assert (project / "dvc.lock").is_file()
+
+
+def test_a_release_that_cannot_be_installed_keeps_the_choices(releases):
+    """And the upgrade can be repeated."""
+    project, upstream = releases
+    choose(project, "train.steps=5")
+    with (upstream / "requirements.lock").open("a") as file:
+        file.write("# the same packages\n")
+    release(upstream, "v3", 16)
+    git(project, "fetch", "--quiet", "--tags", str(upstream))
+    refused(project, "make", "upgrade", "RELEASE=v3", "PYTHON=false")
+    assert (params(project)["train"]["steps"], params(project)["drift"]["nights"]) == (5, 16)
+    (project / ".venv" / "installed").touch()
+    run(project, "make", "upgrade", "RELEASE=v3")
+    assert (params(project)["train"]["steps"], params(project)["drift"]["nights"]) == (5, 16)
 
 
 def test_a_choice_that_the_release_changes_too_is_shown(releases):

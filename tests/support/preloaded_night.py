@@ -13,6 +13,7 @@ for module in (
     *(f"tests.support.{name}" for name in SUPPORT),
     *(f"stages.{stage}" for stage in STAGES if stage != "evaluate"),
     *("stages.tracking.data_retention", "stages.tracking.retention", "stages.cli.main"),
+    *("dvc.utils.hydra", "hydra", "omegaconf"),
     *("dvc.cli", "dvc.commands.repro", "dvc.commands.data_sync", "dvc.repo.reproduce", "dvc.repo.push"),
 ):
     import_module(module)

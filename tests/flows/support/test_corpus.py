@@ -41,10 +41,3 @@ def test_fewer_images_and_other_sources_are_refused(params):
     apply_choices(["source=folder"])
     with pytest.raises(InputError, match="images = 7000: only for the source openmoji, this is folder; add to 'photos'"):
         grow_corpus(7000)
-
-
-def test_a_value_in_params_alone_is_not_discarded(params):
-    params.write_text(params.read_text().replace("steps: 400", "steps: 700"))
-    with pytest.raises(InputError, match=r"^params\.yaml: train\.steps = 700, but conf composes to 400"):
-        grow_corpus(6500)
-    assert "steps: 700" in params.read_text()
