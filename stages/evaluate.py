@@ -47,11 +47,11 @@ def evaluate(params: Params) -> None:
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
     remove(NEW_REPORTS)
     write_evaluation(NEW_REPORTS, comparison, story, params)
-    move_entries(NEW_REPORTS, REPORTS)
     seconds = None
     if edits.counts.done:
         seconds = time_edits(samples[0], {name: systems[name] for name in SYSTEMS}, models.tuned, params)
     outcome = _submit(params, comparison, models.identities["tuned"], seconds)
+    move_entries(NEW_REPORTS, REPORTS)  # when the registry has them too
     edits.counts.report()
     print(f"  {outcome}")
     put_seal(inputs, Finished(edits=edits.counts.done + edits.counts.reused, outcome=outcome))
@@ -62,13 +62,13 @@ def _submit(params: Params, comparison: Comparison, digest: str, seconds: Mappin
 
     Args:
         params: all of params.yaml.
-        comparison: what was written to REPORTS.
+        comparison: what was written to NEW_REPORTS.
         digest: the identity of the trained model.
         seconds: system → seconds per edit, if edits were made in this run.
     """
     with store_errors_in_one_line():
         trained_by = find_run(digest)
-        run_id = log_evaluation(trained_by, comparison.metrics, REPORTS, params)
+        run_id = log_evaluation(trained_by, comparison.metrics, NEW_REPORTS, params)
         version = register_evaluated(
             IEDIT,
             locate(params.evaluate.segmenter),

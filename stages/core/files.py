@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,14 +95,28 @@ def remove(path: Path) -> None:
 def move_entries(folder: Path, to: Path) -> None:
     """Move all files and folders of ``folder`` into ``to``, where each replaces what has its name; others stay.
 
+    After an error everything is where it was. Nothing but renames lies between the first and the last entry, so only a kill
+    within these leaves some old ones among the new, until the move is repeated.
+
     Args:
         folder: on the file system of ``to``; removed.
         to: made if it is missing.
     """
+    old = aside_of(folder)
+    remove(old)
+    old.mkdir()
     to.mkdir(parents=True, exist_ok=True)
-    for entry in sorted(folder.iterdir()):
-        remove(to / entry.name)
-        entry.replace(to / entry.name)
+    with ExitStack() as undo:
+        undo.callback(old.rmdir)
+        for entry in sorted(folder.iterdir()):
+            place, replaced = to / entry.name, old / entry.name
+            if place.exists():
+                place.rename(replaced)
+                undo.callback(replaced.rename, place)
+            entry.rename(place)
+            undo.callback(place.rename, entry)
+        undo.pop_all()
+    remove(old)
     folder.rmdir()
 
 

@@ -164,7 +164,9 @@ def test_a_second_run_edits_nothing_and_reports_the_same(copied, evaluated):
     assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit at the strength of iEdit-M
 
 
-@pytest.mark.parametrize("failing", ["edit_cases", "write_report"])
+@pytest.mark.parametrize(
+    "failing", ["stages.evaluate.edit_cases", "stages.report.evaluation.write_report", "stages.evaluate.consider"]
+)
 def test_an_evaluation_that_fails_leaves_the_last_results(copied, monkeypatch, failing):
     def fail(*_, **__):
         raise KeyboardInterrupt
@@ -172,9 +174,8 @@ def test_an_evaluation_that_fails_leaves_the_last_results(copied, monkeypatch, f
     before = contents(REPORTS)
     NEW_REPORTS.mkdir()
     (NEW_REPORTS / "left by a kill").touch()
-    room = "stages.evaluate" if failing == "edit_cases" else "stages.report.evaluation"
     with monkeypatch.context() as patch:
-        patch.setattr(f"{room}.{failing}", fail)
+        patch.setattr(failing, fail)
         with pytest.raises(KeyboardInterrupt):
             evaluate(copied.params)
     assert contents(REPORTS) == before

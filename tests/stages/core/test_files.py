@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from stages.core.files import NoRoomError, written_aside
+from stages.core.files import NoRoomError, move_entries, written_aside
 
 
 class TestWrittenAside:
@@ -64,3 +64,39 @@ class TestNoRoom:
         with pytest.raises(kind, match="shapes" if words is None else f"a: {words}$"):
             write()
         assert not list(tmp_path.iterdir())
+
+
+class TestMoveEntries:
+    @pytest.fixture
+    def new(self, tmp_path) -> Path:
+        """A folder with new results, beside one with old results and what another has put there."""
+        for name in ("new/a.md", "new/b/b.md", "new/c.md", "to/a.md", "to/b/old.md", "to/other.md"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+        return tmp_path / "new"
+
+    def files(self, new: Path) -> dict[str, str]:
+        found = [path for path in new.parent.rglob("*") if path.is_file()]
+        return {path.relative_to(new.parent).as_posix(): path.read_text() for path in found}
+
+    def test_each_replaces_what_has_its_name(self, new):
+        move_entries(new, new.with_name("to"))
+        moved = {"to/a.md": "new/a.md", "to/b/b.md": "new/b/b.md", "to/c.md": "new/c.md", "to/other.md": "to/other.md"}
+        assert self.files(new) == moved
+        assert [path.name for path in new.parent.iterdir()] == ["to"]
+
+    @pytest.mark.parametrize("allowed", range(5))
+    def test_an_error_leaves_everything_where_it_was(self, new, monkeypatch, allowed):
+        before, rename, renamed = self.files(new), Path.rename, []
+
+        def fail_once(path: Path, target: Path) -> Path:
+            renamed.append(path)
+            if len(renamed) == allowed + 1:
+                raise OSError(errno.EIO, "broken")
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", fail_once)
+        with pytest.raises(OSError, match="broken"):
+            move_entries(new, new.with_name("to"))
+        assert self.files(new) == before
+        assert {path.name for path in new.parent.iterdir()} == {"new", "to"}
