@@ -5,26 +5,26 @@ The data of the stages are not in it: DVC's remote has them, by the digests in d
 
 import argparse
 import os
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
 from stages.core.archive import FILES, extract_archive, write_archive
-from stages.core.choices import CONFIG
-from stages.core.errors import InputError
-from stages.core.files import NoRoomError, file_digest, lack_of_room, remove
-from stages.core.paths import DECISIONS, LOCK_FILE, LOGS, PARAMS_FILE, PREFERENCES
+from stages.core.errors import InputError, first_line
+from stages.core.files import NoRoomError, file_digest, lack_of_room, remove, written_aside
+from stages.core.paths import CONF, DEPLOYMENTS, DVC_CONFIG, LOCK_FILE, LOGS, PARAMS_FILE, PREFERENCES
 from stages.core.run import alone
 from stages.tracking.location import ARTIFACTS, DATABASE
 
 SERVERS = Path(".servers")  # where `make server` keeps the servers' state
 DATABASES = (DATABASE, SERVERS / "mlflow/mlflow.db", SERVERS / "prefect/prefect.db")
-FOLDERS = (ARTIFACTS, SERVERS / "mlflow/artifacts", PREFERENCES)
-SINGLE = (LOCK_FILE, PARAMS_FILE, CONFIG, DECISIONS)
+FOLDERS = (ARTIFACTS, SERVERS / "mlflow/artifacts", PREFERENCES, CONF)
+SINGLE = (LOCK_FILE, PARAMS_FILE, DVC_CONFIG, DEPLOYMENTS)
 CONTENT = (*DATABASES, *FOLDERS, *SINGLE)
 CHECKPOINTS = ("artifacts", "checkpoints")  # of ended trainings: nothing needs them
 SNAPSHOTS, EXTRACTED = LOGS / "backup", LOGS / "restore"
@@ -37,7 +37,7 @@ def backup(options: argparse.Namespace) -> None:
     It waits for a stage that is at work. Servers may run.
 
     Raises:
-        InputError: there is no registry and no server's database here, or no file can have the backup's name.
+        InputError: there is no registry and no server's database here, or the file cannot be written.
         NoRoomError: the disk or a quota is full.
     """
     databases = [path for path in DATABASES if path.is_file()]
@@ -45,7 +45,7 @@ def backup(options: argparse.Namespace) -> None:
         raise InputError(f"{DATABASE}: no such file, nor a server's database in {SERVERS}: there is nothing to back up here")
     if options.file.is_dir() or not options.file.absolute().parent.is_dir():
         raise InputError(f"{options.file}: must name a file, in a folder that exists")
-    with alone("iedit backup"):
+    with alone("iedit backup"), _errors_in_one_line(options.file):
         remove(SNAPSHOTS)  # of a backup that was killed
         # Databases first: what they name was written before, and nothing prunes meanwhile.
         files = {path.as_posix(): _snapshot(path) for path in databases}
@@ -70,10 +70,11 @@ def restore(options: argparse.Namespace) -> None:
     databases come last, and what is there already has the bytes of the backup.
 
     Raises:
-        InputError: the backup is damaged, or a file of another state is in its way: nothing was restored.
+        InputError: the backup is damaged, or a file of another state is in its way: nothing was restored; or a file cannot be
+            written.
         NoRoomError: the disk or a quota is full.
     """
-    with alone("iedit restore", wait=False):
+    with alone("iedit restore", wait=False), _errors_in_one_line(options.file):
         manifest = extract_archive(options.file, EXTRACTED)
         names = sorted(manifest[FILES], key=lambda name: (Path(name) in DATABASES, name))
         if strange := [name for name in names if not any(Path(name).is_relative_to(path) for path in CONTENT)]:
@@ -83,12 +84,23 @@ def restore(options: argparse.Namespace) -> None:
             remove(EXTRACTED)
             raise InputError(f"{lost[0]}: is here already, with other content; restore into a clone in which nothing has run")
         for name in names:
-            Path(name).parent.mkdir(parents=True, exist_ok=True)
-            (EXTRACTED / name).replace(name)
+            with written_aside(Path(name)) as temporary:
+                shutil.move(EXTRACTED / name, temporary)  # EXTRACTED may lie on another disk
         remove(EXTRACTED)
     print(f"{len(names)} files, as they were at {manifest['made']}; dvc pull brings the data")
     if manifest["commit"] != _git("rev-parse", "HEAD").strip():
         print(f"the code was at commit {manifest['commit'] or 'unknown'} then, and is at another one now")
+
+
+@contextmanager
+def _errors_in_one_line(file: Path) -> Iterator[None]:
+    """Turn an error of the system, such as a missing permission, into an InputError that names the backup."""
+    try:
+        yield
+    except NoRoomError:
+        raise
+    except OSError as error:
+        raise InputError(f"{file}: {first_line(error)}") from error
 
 
 def _snapshot(database: Path) -> Path:

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from stages.core.paths import NLTK_DATA
+from stages.core.paths import DVC_CONFIG, NLTK_DATA
 
-LOCAL_FILES = (NLTK_DATA, Path(".dvc/config"), Path(".dvc/config.local"))  # WordNet, and the address of the DVC remote
+LOCAL_FILES = (NLTK_DATA, DVC_CONFIG, DVC_CONFIG.with_suffix(".local"))  # WordNet, and the address of the DVC remote
 
 
 def copy_local_files(copy: Path) -> None:

@@ -58,3 +58,5 @@ NLTK_DATA = Path("data/nltk")  # where NLTK looks for WORDNET
 CONF = Path("conf")  # what params.yaml is composed from
 DECISIONS = CONF / "review.jsonl"  # reviewers' decisions about pairs; tracked by git, read by retrieve
 DVC_FILE, LOCK_FILE, PARAMS_FILE = Path("dvc.yaml"), Path("dvc.lock"), Path("params.yaml")
+DVC_CONFIG = Path(".dvc/config")  # names the remotes; tracked by git
+DEPLOYMENTS = Path("prefect.yaml")

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -25,6 +26,9 @@ def project(registered_project, tmp_path, monkeypatch) -> Path:
     shutil.copytree(registered_project, folder)
     enter(folder, monkeypatch)
     shutil.copytree(ROOT / "conf", "conf")
+    shutil.copy(ROOT / "prefect.yaml", ".")
+    Path(".dvc").mkdir(exist_ok=True)
+    shutil.copy(ROOT / ".dvc/config", ".dvc")
     Path(".gitignore").write_text("/mlflow.db*\n/mlruns/\n/.servers/\n/logs/\n/data/\n/models/\n")
     git("init", "-q")
     commit("start")
@@ -33,6 +37,10 @@ def project(registered_project, tmp_path, monkeypatch) -> Path:
     for name in ("data/preferences/answers.jsonl", "mlruns/iedit/1/artifacts/checkpoints/last.safetensors"):
         Path(name).parent.mkdir(parents=True)
         Path(name).write_text(name)
+    shutil.copy("conf/preset/embedded.yaml", "conf/preset/mine.yaml")
+    for name in (".dvc/config", "prefect.yaml"):
+        with Path(name).open("a") as file:
+            file.write("# ours\n")
     store.connect()
     return folder
 
@@ -85,6 +93,8 @@ def test_a_lost_project_is_restored_with_its_champion(project, capsys, monkeypat
     assert Path("dvc.lock").read_text() == "schema: '2.0'\n"
     assert Path("conf/review.jsonl").read_text() == '{"key": "1"}\n'
     assert Path("data/preferences/answers.jsonl").is_file()
+    assert Path("conf/preset/mine.yaml").is_file()
+    assert all(Path(name).read_text().endswith("# ours\n") for name in (".dvc/config", "prefect.yaml"))
     assert not list(Path("mlruns").rglob("checkpoints"))
     with closing(sqlite3.connect(".servers/prefect/prefect.db")) as prefect:
         assert prefect.execute("SELECT name FROM deployment").fetchall() == [("nightly",)]
@@ -96,6 +106,23 @@ def test_a_backup_replaces_no_folder(project, capsys, target):
     Path("../backups/monday.tar").touch()
     assert iedit(capsys, "backup", target) == (2, f"error: {target}: must name a file, in a folder that exists\n")
     assert Path("../backups/monday.tar").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(project, capsys):
+    code, said = iedit(capsys, "backup", "/proc/kept.tar")
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("error: /proc/kept.tar: ")
+
+
+def test_a_project_with_logs_on_another_disk_is_restored(project, capsys, monkeypatch):
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    clone(project, "clone", monkeypatch)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as logs:
+        if Path(logs).stat().st_dev == Path().stat().st_dev:
+            pytest.skip("there is only one disk")
+        Path("logs").symlink_to(logs)
+        assert iedit(capsys, "restore", "../kept.tar")[0] == 0
+    assert registry.current_champion().metrics == {"clip_score": 61.5}
 
 
 def test_a_backup_is_for_its_owner_alone(project, capsys):
@@ -126,17 +153,16 @@ def test_an_interrupted_restore_is_repeated(project, capsys, monkeypatch):
     assert iedit(capsys, "backup", "../kept.tar")[0] == 0
     whole = content(project)
     clone(project, "clone", monkeypatch)
-    replace, moved = Path.replace, []
+    move, moved = shutil.move, []
 
-    def stop_after_three(path: Path, target: str) -> Path:
-        if "restore" in path.parts and ".partial" not in str(path):
-            moved.append(str(target))
-            if len(moved) > 3:
-                raise KeyboardInterrupt
-        return replace(path, target)
+    def stop_after_three(path: Path, target: Path) -> None:
+        moved.append(target.name)
+        move(path, target)
+        if len(moved) > 3:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", stop_after_three)
+        patch.setattr(shutil, "move", stop_after_three)
         assert iedit(capsys, "restore", "../kept.tar")[0] == 130
     assert "mlflow.db" not in moved
     assert not Path("mlflow.db").exists()

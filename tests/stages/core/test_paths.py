@@ -25,7 +25,8 @@ UNTRACKED = {  # not tracked by DVC, or only folders of tracked paths
     *("START", "ABLATION", "EXPERIMENTS", "SNAPSHOT", "DIGESTS", "EVALUATION_SEAL", "MEASURED", "NEW_REPORTS", "SCALE"),
     *("EDITED_COMPARED", "PREFERENCES"),
     *("EDITED", "EDITED_REGISTERED", "GENERATED_CASES", "EDITED_GENERATED", "EDITED_TRIALS", "EDITED_TRADEOFF"),
-    *("EDITED_ABLATION", "NLTK_DATA", "CONF", "DECISIONS", "DVC_FILE", "LOCK_FILE", "PARAMS_FILE"),
+    *("EDITED_ABLATION", "NLTK_DATA", "CONF", "DECISIONS", "DVC_FILE", "LOCK_FILE", "PARAMS_FILE", "DVC_CONFIG"),
+    "DEPLOYMENTS",
 }
 TRACKED = {value for name, value in PATHS.items() if name not in UNTRACKED}
 FOLDERS = {Path("data"), Path("models"), Path("reports"), Path("logs")}
