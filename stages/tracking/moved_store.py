@@ -5,8 +5,6 @@ of the original, which a pruned copy would remove.
 """
 
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import sqlalchemy
 from mlflow.store.db.utils import create_sqlalchemy_engine
@@ -15,6 +13,8 @@ from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel,
 from mlflow.tracking import MlflowClient
 
 from stages.tracking.location import ARTIFACTS, EXPERIMENT, own_uri, project
+
+FOLDER = "iedit.project"  # tag of the experiment: the project's folder, to which the paths in the store belong
 
 PLACES = (
     SqlExperiment.artifact_location,
@@ -27,9 +27,9 @@ PLACES = (
 
 
 def mend_paths(client: MlflowClient) -> None:
-    """Point all paths below the folder of artifacts that the store names to the one beside the store, if they differ.
+    """Point all paths below the artifacts of the project's former folder to those of its folder now, if it has moved.
 
-    Artifacts that were put elsewhere by hand stay there: nothing changes if the named folder exists and the project has none.
+    Artifacts that were put elsewhere by hand stay there.
 
     Args:
         client: a client of the project's own store.
@@ -37,13 +37,19 @@ def mend_paths(client: MlflowClient) -> None:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return
-    parts = urlsplit(str(experiment.artifact_location))
-    named, own = Path(url2pathname(parts.path)).parent, project() / ARTIFACTS
-    if parts.scheme != "file" or named == own or (named.is_dir() and not own.is_dir()):
+    former, now = experiment.tags.get(FOLDER), str(project())
+    if former == now:
         return
+    if former is not None:
+        _replace(Path(former) / ARTIFACTS, project() / ARTIFACTS)
+    client.set_experiment_tag(experiment.experiment_id, FOLDER, now)
+
+
+def _replace(former: Path, now: Path) -> None:
+    """Replace a folder by another one in all paths of the store, which are addresses or plain paths."""
     engine = create_sqlalchemy_engine(own_uri())
     with engine.begin() as connection:
-        for old, new in ((f"{named.as_uri()}/", f"{own.as_uri()}/"), (f"{named}/", f"{own}/")):
+        for old, new in ((f"{former.as_uri()}/", f"{now.as_uri()}/"), (f"{former}/", f"{now}/")):
             for place in PLACES:
                 rest = sqlalchemy.func.substr(place, len(old) + 1)
                 below = sqlalchemy.func.substr(place, 1, len(old)) == old

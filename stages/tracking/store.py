@@ -43,13 +43,13 @@ def connect(*, create: bool = True) -> MlflowClient:
         with without_retries(TIMEOUT):  # a training that cannot log must not start
             _wait_for_answer(uri)
             mlflow.set_tracking_uri(uri)
-            if uri == own_uri():
-                mend_paths(MlflowClient())
             if create:
                 experiment = ensure_experiment(MlflowClient(), EXPERIMENT)
                 mlflow.set_experiment(experiment_id=experiment)
                 # Also so that a store with a full disk is found here, and not after minutes of work.
                 MlflowClient().set_experiment_tag(experiment, KIND, SHOWS_RUNS)
+            if uri == own_uri():
+                mend_paths(MlflowClient())
     except CONNECTION_ERRORS as error:
         raise store_error(f"tracking server {uri}{' refuses' if is_refused(error) else ''}", error) from error
     return MlflowClient()

@@ -83,11 +83,16 @@ def test_pruning_a_copy_keeps_the_files_of_the_original(moved, monkeypatch):
     assert sorted(path for path in moved.rglob("*") if path.is_file()) == before
 
 
-def test_artifacts_that_lie_elsewhere_on_purpose_stay_there(client, tmp_path, monkeypatch):
-    (tmp_path / "large/mlruns/iedit").mkdir(parents=True)
+@pytest.mark.parametrize("is_mounted", [True, False])
+def test_artifacts_that_lie_elsewhere_on_purpose_stay_there(moved, tmp_path, monkeypatch, is_mounted):
+    """Also if their disk is away, the project has a folder of the same name, and moves."""
+    client, large = store.connect(), tmp_path / "large/mlruns/iedit"
     client.rename_experiment(store.experiment_id(client), "before")
-    place = (tmp_path / "large/mlruns/iedit").as_uri()
-    client.create_experiment("iedit", artifact_location=place)
-    assert not Path("mlruns").exists()
+    client.create_experiment("iedit", artifact_location=large.as_uri())
     store.connect()
-    assert client.get_experiment_by_name("iedit").artifact_location == place
+    if is_mounted:
+        large.mkdir(parents=True)
+    Path("mlruns/iedit").mkdir(parents=True, exist_ok=True)
+    assert store.connect().get_experiment_by_name("iedit").artifact_location == large.as_uri()
+    enter(moved.rename(tmp_path / "third"), monkeypatch)
+    assert store.connect().get_experiment_by_name("iedit").artifact_location == large.as_uri()
