@@ -3,7 +3,8 @@
 ``python -m tests.ops.year 365`` prints a table. Real are the flow, its commands, DVC with a remote, the stages up to the
 training set (on models of random weights), MLflow's store, the registry and the pruning. Made up are the training
 (:mod:`tests.support.stand_in_trainer`) and the clock; left out are Prefect's engine and servers. All of it lies on a small disk
-in memory, which is filled at random. On some nights, a share of all, one picture of the corpus is replaced.
+in memory, which is filled at random. On some nights, a share of all, one picture of the corpus is replaced. A night that was
+killed is called again, as the server does (flows/support/automations.py), and so is one that found the disk full.
 """
 
 import argparse
@@ -41,7 +42,8 @@ DISK = 600  # MB
 ROOM = 3_000_000  # bytes: a full disk has at most so many left
 KILLED, FULL = 0.15, 0.1  # shares of nights
 ATTEMPTS = 4  # of a night; the last two are left alone
-KEEP = 3  # versions
+IN_USE = 3  # versions that stay besides the newest: champion, challenger, and the one to roll back to
+SMALL_FILES = 0.02  # MB a night: losses and parameters of a run, which stay
 PRELOADED = "tests.support.preloaded_night"
 PLACES = {
     "DVC's cache": ".dvc/cache",
@@ -72,7 +74,8 @@ class Year:
         self.folder, self.project, self.server = folder, folder / "iedit", psutil.Process(server)
         self.environment = os.environ | {"FORKS": str(program), "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
         self.program, self.random, self.typical = program, random.Random(options.seed), 10.0
-        self.changed = options.changed
+        self.changed, self.keep = options.changed, options.keep
+        self.first: dict[str, float] = {}  # MB after the first night, which made one version
         self.log = options.output.with_suffix(".log")  # of the last attempt; not on the small disk
 
     def make_project(self) -> None:
@@ -114,7 +117,7 @@ class Year:
 
     def attempt(self, number: int, disturbance: str | None) -> bool:
         """Call the flow, and disturb it; return whether it came to its end."""
-        parameters = {"keep": KEEP, "min_free": 0.001, "prune_remote": "own"}
+        parameters = {"keep": self.keep, "min_free": 0.001, "prune_remote": "own"}
         command = [self.program, "-m", "tests.support.simulated_night", json.dumps(parameters)]
         environment = self.environment | {forks.CLOCK: str(number * DAY)}
         ballast = self.folder / "ballast"
@@ -158,6 +161,7 @@ class Year:
             self.typical = 0.8 * self.typical + 0.2 * seconds
         champion, versions = self.check_champion(), self.check_nothing_is_open()
         sizes = {name: megabytes(self.project / path) for name, path in PLACES.items()}
+        self.check_bounded(number, versions, sizes)
         return Night(
             number=number, disturbed=disturbed, champion=champion, versions=versions, megabytes=sizes, seconds=round(seconds, 1)
         )
@@ -197,6 +201,14 @@ class Year:
         assert list((self.project / "logs/tmp").glob("*")) == []
         assert self.server.children() == []
         return len(client.search_model_versions("name = 'iedit'"))
+
+    def check_bounded(self, number: int, versions: int, sizes: dict[str, float]) -> None:
+        """Check that nothing takes the disk but the versions that pruning keeps."""
+        self.first = self.first or sizes
+        assert versions <= self.keep + IN_USE
+        allowed = {name: versions * self.first[name] for name in ("DVC's cache", "remote", "MLflow's artifacts")}
+        allowed["MLflow's artifacts"] += number * SMALL_FILES
+        assert {name: most for name, most in allowed.items() if sizes[name] > most} == {}, sizes
 
 
 def stages_of_a_night() -> dict:
@@ -265,6 +277,7 @@ def main() -> None:
     parser.add_argument("nights", type=int)
     parser.add_argument("--seed", type=int, default=0, help="of the disturbances (default: %(default)s)")
     parser.add_argument("--changed", type=float, default=0.4, help="share of nights with a new picture (default: %(default)s)")
+    parser.add_argument("--keep", type=int, default=3, help="how many versions the nights keep (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("nights.jsonl"), help="default: %(default)s")
     options = parser.parse_args()
     options.output = options.output.absolute()
