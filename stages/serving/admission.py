@@ -21,7 +21,7 @@ class Limits:
     """The bounds of the service."""
 
     requests: int = 64  # in flight: at work, or waiting for the model
-    pixels: int = 150_000_000  # in flight, of the pictures sent and the results
+    pixels: int = 150_000_000  # in flight, of the pictures sent and the results; of a file that is larger, its bytes
     per_minute: int = 120  # requests of one client; 0: any number
     seconds: float = 120  # until a request is given up
 
@@ -94,18 +94,19 @@ class Admission:
         allowance.left -= share
 
     @contextmanager
-    def admit(self, *, pixels: int = 0, images: int = 0) -> Iterator[None]:
+    def admit(self, *, pixels: int = 0, images: int = 0, file_bytes: int = 0) -> Iterator[None]:
         """Let a request in for the length of the block.
 
         Args:
             pixels: the number of pixels of the uploaded picture.
             images: how many results it asks for.
+            file_bytes: the size of what was uploaded, which may be more than its pixels: it counts if it is more than all.
 
         Raises:
             BusyError: too much is in flight.
             ModelUnavailableError: the service is shutting down.
         """
-        total = _in_all(pixels, images)
+        total = max(_in_all(pixels, images), file_bytes)
         self.check_open()
         if self.pixels + total > self.limits.pixels:
             raise BusyError(f"the service is busy with {self.pixels:,} pixels", self._wait())

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from PIL import Image
@@ -14,11 +13,24 @@ from stages.editing.request import MaskMode
 DEFAULT = "default"  # the model that the service was started with
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it was sent: the file takes a fraction of the memory that its pixels would."""
+
+    file: bytes  # which was decoded once, so that it is known to be one
+    size: tuple[int, int]  # width and height, upright
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels it has."""
+        return self.size[0] * self.size[1]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EditCall:
-    """A picture and how to change it, decoded and checked."""
+    """A picture and how to change it, checked."""
 
-    image: Image.Image  # RGB, or RGBA with transparent parts; any size
+    image: Picture
     prompt: str  # describes the edited picture
     negative_prompt: str = ""  # what it must not show
     mask: Image.Image | None = None  # of the image's size, white where the picture may change; for MaskMode.GIVEN
@@ -63,10 +75,9 @@ class Edited:
     sampling: Mapping[str, Any]  # the settings that were used, the model's own included
     seconds: float
 
-    @cached_property
-    def images(self) -> tuple[Image.Image, ...]:
-        """The results, of the size and mode of the call's picture; the first use decodes them, so take it in a thread."""
-        return tuple(Image.open(io.BytesIO(file)).copy() for file in self.files)
+    def image(self, number: int) -> Image.Image:
+        """Return a result, of the size of the call's picture; decoding it takes a while."""
+        return Image.open(io.BytesIO(self.files[number])).copy()
 
 
 @dataclass(frozen=True, kw_only=True)

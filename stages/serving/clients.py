@@ -1,17 +1,33 @@
 """The client of a request: who it is, and whether it has left."""
 
 import asyncio
+import ipaddress
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+LOCAL = "this machine"
+NETWORK = 64  # leading bits of an IPv6 address; whoever has one address with them has all
 Result = TypeVar("Result")
 
 
 def name_of(request: Request) -> str:
-    """Return whom a request counts for: its address, or what a trusted proxy says it is."""
-    return request.client.host if request.client is not None else "local"
+    """Return whom a request counts for: its address, or what a trusted proxy says it is, named by :func:`client_at`."""
+    return client_at(request.client.host) if request.client is not None else LOCAL
+
+
+def client_at(host: str) -> str:
+    """Return who is at an address: one name for all addresses that a client can choose among."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name that a proxy gives
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    if address.is_loopback:
+        return LOCAL
+    return str(ipaddress.ip_network((host, NETWORK), strict=False)) if address.version == 6 else str(address)
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

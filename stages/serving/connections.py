@@ -1,26 +1,37 @@
-"""Connections: none is waited for whose request does not begin, and no client takes them all."""
+"""Connections: none is waited for whose request does not begin, no client takes them all, and there is a bound for all."""
 
 import asyncio
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from stages.serving.answers import refuse
+from stages.serving.clients import client_at
+from stages.serving.security import HEADERS, Receive, Scope, Send
+
 HEAD = 60.0  # seconds that the head of a request may take
-MAX_OF_CLIENT = 250  # connections of one address, unless it is a proxy's
+MAX_CONNECTIONS = 1000  # requests on further ones are refused
+MAX_OF_CLIENT = 250  # connections of one client, unless it is a proxy
+RETRY_SECONDS = 5
 
 
 class Connection(H11Protocol):
     """Uvicorn's connection by h11, which bounds the size of a request's head, with bounds of time and number."""
 
     _clock: asyncio.TimerHandle | None = None  # runs while a head is waited for
+    _owner: str | None = None  # the client, where one can be told from another: behind a proxy all have its address
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or break it off if its client has too many."""
         super().connection_made(transport)
+        if self.client is not None and not self.config.proxy_headers:
+            self._owner = client_at(self.client[0])
         if self._is_one_too_many():
             transport.abort()
-        else:
-            self._look_at_head()
+            return
+        if len(self.connections) > MAX_CONNECTIONS:
+            self.app = refuse_connection
+        self._look_at_head()
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
@@ -33,11 +44,10 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _is_one_too_many(self) -> bool:
-        if self.client is None or self.config.proxy_headers:  # behind a proxy all have its address
+        if self._owner is None:
             return False
-        address, _ = self.client
-        clients = (each.client for each in self.connections if isinstance(each, Connection))
-        return sum(client is not None and client[0] == address for client in clients) > MAX_OF_CLIENT
+        owners = (each._owner for each in self.connections if isinstance(each, Connection))
+        return sum(owner == self._owner for owner in owners) > MAX_OF_CLIENT
 
     def _look_at_head(self) -> None:
         """Start the clock when the head of a request begins, and stop it when it has come."""
@@ -50,3 +60,10 @@ class Connection(H11Protocol):
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
+
+
+async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request on a connection that is one too many, and close it."""
+    answer = refuse(503, f"the service has {MAX_CONNECTIONS:,} connections already", scope["path"])
+    answer.headers.update({**HEADERS, "retry-after": str(RETRY_SECONDS), "connection": "close"})
+    await answer(scope, receive, send)

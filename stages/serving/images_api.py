@@ -1,13 +1,11 @@
 """``POST /v1/images/edits`` as the clients of OpenAI's API send it, and ``GET /v1/models``."""
 
 import base64
-import json
 import time
 from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from PIL import Image
 from starlette.datastructures import FormData, UploadFile
 
 from stages.common.text import one_line
@@ -18,7 +16,7 @@ from stages.serving.calls import EditCall, Edited, EditFailedError
 from stages.serving.clients import name_of, unless_gone
 from stages.serving.edit_form import AUTO, EditForm, read_form
 from stages.serving.service import Service
-from stages.serving.uploads import decode, decode_alpha_mask, decode_picture
+from stages.serving.uploads import check_picture, decode, decode_alpha_mask
 
 MAX_FIELDS, MAX_FILES, MAX_FIELD_BYTES = 64, 4, 128 * 2**10
 IMAGE_NAMES = ("image", "image[]", "image[0]")  # of a file, and of a list of one
@@ -86,11 +84,11 @@ def _call(fields: EditForm, image_file: bytes, mask_file: bytes | None) -> EditC
         InputError: there is no prompt, or the files are not a picture and a mask of one size.
     """
     prompt = check_prompt(fields.prompt)
-    image = decode_picture(image_file, "image")
-    _check_size(fields.size, image)
+    image = check_picture(image_file, "image")
+    _check_size(fields.size, image.size)
     mask = None if mask_file is None else decode_alpha_mask(mask_file, "mask")
     if mask is not None and mask.size != image.size:
-        raise InputError(f"mask: is {_size(mask)}, the image {_size(image)}: they must have one size")
+        raise InputError(f"mask: is {_text(mask.size)}, the image {_text(image.size)}: they must have one size")
     return EditCall(
         image=image,
         prompt=prompt,
@@ -108,17 +106,17 @@ def _call(fields: EditForm, image_file: bytes, mask_file: bytes | None) -> EditC
     )
 
 
-def _check_size(size: str, image: Image.Image) -> None:
+def _check_size(asked: str, own: tuple[int, int]) -> None:
     """Raise InputError for a size of the results that is not the picture's own."""
-    if size not in (AUTO, _size(image)):
-        raise InputError(f"size = {cut(repr(size))}: results have the picture's own size, {_size(image)} or '{AUTO}'")
+    if asked not in (AUTO, _text(own)):
+        raise InputError(f"size = {cut(repr(asked))}: results have the picture's own size, {_text(own)} or '{AUTO}'")
 
 
-def _size(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"
+def _text(size: tuple[int, int]) -> str:
+    return "{}x{}".format(*size)
 
 
 def _answer(edited: Edited) -> bytes:
     """Return the results as OpenAI's API does, with the mark and the settings in each PNG file."""
-    data = [{"b64_json": base64.b64encode(file).decode("ascii")} for file in edited.files]
-    return json.dumps({"created": int(time.time()), "data": data, "output_format": "png", "background": "opaque"}).encode()
+    data = b",".join(b'{"b64_json":"%b"}' % base64.b64encode(file) for file in edited.files)
+    return b'{"created":%d,"data":[%b],"output_format":"png","background":"opaque"}' % (time.time(), data)

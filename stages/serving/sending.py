@@ -1,7 +1,7 @@
 """How answers are sent: in pieces, at a pace that the client must keep.
 
-What a client has not taken stays in memory. So an answer that is taken too slowly is given up, and a client with much of it
-may not ask for more meanwhile.
+What a client has not taken stays in memory. So an answer that is taken too slowly is given up, a client with much of it may
+not ask for more meanwhile, and nobody may while all clients together have too much.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ PIECE = 256 * 2**10  # bytes of an answer that may wait in the buffer of a conne
 PACE = 64 * 2**10  # bytes that a client must take in a second
 PATIENCE = 60  # seconds that it may be behind
 MAX_UNTAKEN = 256 * 2**20  # bytes that it may not have taken when it asks for more
+MAX_UNTAKEN_BY_ALL = 4 * MAX_UNTAKEN
 RETRY_SECONDS = 5
 
 
@@ -39,9 +40,10 @@ class AnswerLimit:
             await self._app(scope, receive, send)
             return
         client, pace = name_of(Request(scope)), _Pace()
-        if scope["method"] == "POST" and self._untaken[client] > MAX_UNTAKEN:
-            error = BusyError(f"{self._untaken[client]:,} bytes of earlier answers have not been taken yet", RETRY_SECONDS)
-            await answer_error(error, scope["path"])(scope, receive, send)
+        own, of_all = self._untaken[client], self._untaken.total()
+        if scope["method"] == "POST" and (own > MAX_UNTAKEN or of_all > MAX_UNTAKEN_BY_ALL):
+            reason = f"{own:,} bytes of earlier answers, {of_all:,} of all clients', have not been taken yet"
+            await answer_error(BusyError(reason, RETRY_SECONDS), scope["path"])(scope, receive, send)
             return
 
         async def send_at_pace(message: Message) -> None:

@@ -28,7 +28,6 @@ FINISHING = 60.0  # seconds that requests at work may take after a signal
 TICK = 0.1  # seconds between two looks whether all is finished
 CLOSING = 3  # seconds for connections that stay open, as those of pages do
 SILENCE = 60  # seconds after which a connection is broken off whose other end takes nothing of what waits for it
-MAX_CONNECTIONS = 1000
 MAX_PORT = 65_535
 PROXIES = "FORWARDED_ALLOW_IPS"  # the addresses of proxies whose X-Forwarded-For is believed
 
@@ -101,7 +100,6 @@ def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         access_log=False,
         proxy_headers=bool(proxies),  # uvicorn reads it; without a proxy a client could name any address
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=CLOSING,
     )
 

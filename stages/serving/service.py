@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
-from PIL import Image
 from starlette.requests import Request
 
 from stages.core.errors import InputError, first_line
@@ -23,6 +22,7 @@ from stages.serving.calls import (
     FoundMask,
     ModelUnavailableError,
     ModelVersion,
+    Picture,
     Progress,
     SuggestedTerm,
 )
@@ -105,7 +105,7 @@ class Service:
             answer = await self._ask(lease, "/masks", body, deadline)
             return await self.in_thread(wire.unpack_found_mask, answer)
 
-    async def suggest_terms(self, image: Image.Image, prompt: str, *, model: str = DEFAULT) -> list[SuggestedTerm]:
+    async def suggest_terms(self, image: Picture, prompt: str, *, model: str = DEFAULT) -> list[SuggestedTerm]:
         """Return the nouns of a prompt, the one that the picture shows least first."""
         words = await asyncio.get_running_loop().run_in_executor(self._language, _nouns, prompt)
         if not words:
@@ -124,11 +124,11 @@ class Service:
         """Return the status and the content of the model's answer to a request in MLflow's form.
 
         Args:
-            body: the request's body; its bytes count as pixels, because nothing has decoded it.
+            body: the request's body.
             kind: the type of the content.
         """
         deadline = asyncio.get_running_loop().time() + self._admission.limits.seconds
-        with self._admission.admit(pixels=len(body)):
+        with self._admission.admit(file_bytes=len(body)):
             async with self._models.lease(DEFAULT) as lease, self._until(deadline):
                 answer = await lease.process.ask("/invocations", body, kind)
         return answer.status_code, answer.content
@@ -156,9 +156,9 @@ class Service:
     async def _at_work(self, call: EditCall, model: str) -> AsyncIterator[tuple[Lease, float]]:
         """Let a request in and hand it a model, and the time on the event loop's clock when it is given up."""
         deadline = asyncio.get_running_loop().time() + self._admission.limits.seconds
-        pixels = call.image.width * call.image.height
+        pixels = call.image.pixels
         self._admission.check(pixels=pixels, images=call.images, steps=call.steps or 1)
-        with self._admission.admit(pixels=pixels, images=call.images):
+        with self._admission.admit(pixels=pixels, images=call.images, file_bytes=len(call.image.file)):
             async with AsyncExitStack() as stack:
                 async with self._until(deadline):  # a model may have to be loaded
                     lease = await stack.enter_async_context(self._models.lease(model))

@@ -11,7 +11,7 @@ from PIL import Image
 from stages.core.errors import InputError
 from stages.corpus.images import FORMATS, Refused, decoded, upright
 from stages.editing.pictures import MAX_PIXELS, picture_of
-from stages.serving.calls import DeadlineExceededError
+from stages.serving.calls import DeadlineExceededError, Picture
 
 MAX_BYTES = 50 * 2**20  # of a picture's file, as OpenAI's API allows
 PATIENCE = 30  # seconds until a picture must be decoded, the wait for those before it included
@@ -53,6 +53,11 @@ def decode_picture(data: bytes, name: str) -> Image.Image:
     """
     _check_size(data, name)
     return picture_of(data, name)
+
+
+def check_picture(data: bytes, name: str) -> Picture:
+    """Return a file as the picture that it is, as :func:`decode_picture` says; its pixels are not kept."""
+    return Picture(data, decode_picture(data, name).size)
 
 
 def decode_alpha_mask(data: bytes, name: str) -> Image.Image:

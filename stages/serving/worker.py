@@ -38,6 +38,7 @@ from stages.serving.clients import unless_gone
 from stages.serving.fields import EditFields, TermFields, parse
 
 PREVIEW_EVERY = 3  # steps
+PIECE = 2**20  # characters of an answer that are sent at once
 Answer = TypeVar("Answer")
 Line = dict[str, Any]
 
@@ -59,7 +60,7 @@ def make_app(sampling: Sampling, batcher: Batcher) -> FastAPI:
 
     @app.post("/edits")
     async def edits(request: Request) -> StreamingResponse:
-        lines = _encoded(_edit_lines(await request.body(), sampling, batcher))
+        lines = _encoded(_edit_lines(await _read(request), sampling, batcher))
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     @app.post("/masks")
@@ -73,6 +74,11 @@ def make_app(sampling: Sampling, batcher: Batcher) -> FastAPI:
     return app
 
 
+async def _read(request: Request) -> bytes:
+    """Return the body of a request, which does not keep it, as Starlette's would: it may have many megabytes."""
+    return b"".join([part async for part in request.stream()])
+
+
 async def _edit_lines(body: bytes, sampling: Sampling, batcher: Batcher) -> AsyncGenerator[Line]:
     """Yield the lines of an answer: the progress, then the results or an error; closing the iterator gives the edit up."""
     loop = asyncio.get_running_loop()
@@ -80,11 +86,12 @@ async def _edit_lines(body: bytes, sampling: Sampling, batcher: Batcher) -> Asyn
     request = None
     try:
         fields = await asyncio.to_thread(parse, EditFields, body)
-        end = time.monotonic() + fields.deadline
+        end, has_previews, model = time.monotonic() + fields.deadline, fields.previews, fields.model
         job = await asyncio.to_thread(fields.job, sampling)
+        del body, fields  # they hold the picture's file, which is decoded now
 
         def report(step: int, of: int, previews: Callable[[], list[Image.Image]]) -> None:
-            is_shown = fields.previews and (step % PREVIEW_EVERY == 0 or step == of)
+            is_shown = has_previews and (step % PREVIEW_EVERY == 0 or step == of)
             loop.call_soon_threadsafe(steps.put_nowait, (step, of, previews() if is_shown else []))
 
         request = batcher.submit(job, report)
@@ -95,7 +102,7 @@ async def _edit_lines(body: bytes, sampling: Sampling, batcher: Batcher) -> Asyn
             if previews:
                 line["previews"] = await asyncio.to_thread(_encode_all, previews)
             yield line
-        yield await asyncio.to_thread(_results, request.answer.result(), job, fields.model)
+        yield await asyncio.to_thread(_results, request.answer.result(), job, model)
     except Exception as error:  # noqa: BLE001 - the answer has begun, so that the error is a line of it
         yield _error(error)
     finally:
@@ -170,7 +177,11 @@ def _error(error: Exception) -> Line:
 async def _encoded(lines: AsyncGenerator[Line]) -> AsyncIterator[bytes]:
     async with aclosing(lines):
         async for line in lines:
-            yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
+            text = json.dumps(line, ensure_ascii=False)
+            del line  # it may hold large pictures, and sending takes a while
+            for start in range(0, len(text), PIECE):
+                end = "\n" if start + PIECE >= len(text) else ""
+                yield (text[start : start + PIECE] + end).encode()
 
 
 def load_app(folder: Path) -> FastAPI:

@@ -1,7 +1,8 @@
 """The service under load, on this machine: ``python -m stages.studies.load [--model MODEL]``.
 
 Clients send edits one after another, several of them at once. Meanwhile another client asks ``/health`` all the time. The
-counts and times are bounded, so that the study takes 12 minutes at most.
+counts and times are bounded, so that the study takes 12 minutes at most. It ends with an error if the service does not keep
+what it promises.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from stages.core.errors import InputError
 from stages.core.files import write_json, write_text
 from stages.core.paths import REFERENCE, REPORTS
 from stages.studies.fuzz import EDITS_PATH, draw_attempts, send
+from stages.studies.load_verdict import broken_promises
 from stages.studies.served import Served, served
 
 HEALTH_EVERY = 0.05  # seconds
@@ -156,15 +158,22 @@ async def _memory(http: httpx.AsyncClient, service: Served, plan: Plan, picture:
 
 
 async def _large(http: httpx.AsyncClient, service: Served, plan: Plan) -> dict[str, Any]:
-    """Return what several large pictures at once are answered, and the megabytes that the service takes at most."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (SIDE, SIDE), "green").save(buffer, "png")
+    """Return what several large photographs at once are answered, and the megabytes that the service takes at most."""
+    photograph = await asyncio.to_thread(_photograph, plan.seed)
     sent, peak = Clients(http), service.memory()
-    sending = asyncio.create_task(sent.send_all(plan.large, plan.large, 60, buffer.getvalue(), CHEAP))
+    sending = asyncio.create_task(sent.send_all(plan.large, plan.large, 60, photograph, CHEAP))
     while not sending.done():
         await asyncio.wait([sending], timeout=0.1)
         peak = max(peak, service.memory())
     return {"statuses": dict(sent.statuses), "peak": peak}
+
+
+def _photograph(seed: int) -> bytes:
+    """Return a file of SIDE × SIDE pixels that is about as large as one of a photograph."""
+    grain = np.random.default_rng(seed).integers(0, 256, (SIDE // 4, SIDE // 4, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(grain).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(buffer, "jpeg", quality=85)
+    return buffer.getvalue()
 
 
 async def _fuzz(http: httpx.AsyncClient, plan: Plan, picture: Image.Image) -> dict[str, Any]:
@@ -210,8 +219,8 @@ def _counts(statuses: dict[str, int]) -> str:
     return ", ".join(f"{status} × {count:,}" for status, count in sorted(statuses.items()))
 
 
-def study(model: str, plan: Plan, picture: Path, to: Path) -> None:
-    """Write ``serving.json`` and ``serving.md`` to a folder.
+def study(model: str, plan: Plan, picture: Path, to: Path) -> dict[str, Any]:
+    """Write ``serving.json`` and ``serving.md`` to a folder, and return the figures.
 
     Raises:
         InputError: the model cannot be served.
@@ -221,6 +230,7 @@ def study(model: str, plan: Plan, picture: Path, to: Path) -> None:
     write_json(to / "serving.json", found)
     write_text(to / "serving.md", describe(found))
     print(describe(found))
+    return found
 
 
 def main() -> None:
@@ -231,9 +241,11 @@ def main() -> None:
     options = parser.parse_args()
 
     try:
-        study(options.model, Plan(seconds=options.seconds), REFERENCE / "samples" / "source.png", REPORTS)
+        found = study(options.model, Plan(seconds=options.seconds), REFERENCE / "samples" / "source.png", REPORTS)
     except InputError as error:
         sys.exit(f"error: {error}")
+    if broken := broken_promises(found):
+        sys.exit(f"error: iedit serve: {'; '.join(broken)}")
 
 
 if __name__ == "__main__":

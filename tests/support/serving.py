@@ -14,7 +14,7 @@ from PIL import Image
 
 from stages.serving.admission import Admission, Limits
 from stages.serving.app import make_app
-from stages.serving.calls import DEFAULT, EditCall, UnknownModelError
+from stages.serving.calls import DEFAULT, EditCall, Picture, UnknownModelError
 from stages.serving.catalogue import Source
 from stages.serving.models import Models
 from stages.serving.security import Access
@@ -53,7 +53,7 @@ def png(image: Image.Image | None = None) -> bytes:
 
 def call(prompt: str = "a dog", **changes: object) -> EditCall:
     """A call to edit ``picture()``."""
-    return EditCall(**({"image": picture(), "prompt": prompt} | changes))
+    return EditCall(**({"image": Picture(png(), picture().size), "prompt": prompt} | changes))
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from stages.core.errors import InputError, describe_error
 from stages.editing.request import MaskMode
-from stages.serving.calls import DEFAULT, EditCall, Edited
+from stages.serving.calls import DEFAULT, EditCall, Edited, Picture
 from stages.serving.page.pictures import read_layer, rendition
 from stages.serving.page.room import needing_room
 from stages.serving.uploads import decode, decode_picture
@@ -49,7 +49,7 @@ class Settings(BaseModel, frozen=True):
         """The models to edit with."""
         return self.models or (DEFAULT,)
 
-    def call(self, image: Image.Image, mask: Image.Image | None, mode: MaskMode, term: str | None) -> EditCall:
+    def call(self, image: Picture, mask: Image.Image | None, mode: MaskMode, term: str | None) -> EditCall:
         """Return what to ask of the service for a picture; mask and term are those of the form, or what was found instead."""
         return EditCall(
             image=image,
@@ -88,10 +88,10 @@ class Photo:
     size: tuple[int, int]
     rendition: str
 
-    async def read(self, client: str, layer: object = None) -> tuple[Image.Image, Image.Image | None]:
-        """Return the picture, RGB and upright, and the mask that a painted layer shows, if there is one, for a client.
+    async def read(self, client: str, layer: object = None) -> tuple[Picture, Image.Image | None]:
+        """Return the picture, and the mask that a painted layer shows, if there is one, for a client.
 
-        Both are decoded in one go: a decoded mask that waited for its picture would count nowhere.
+        Both are read in one go, when their turn has come: a mask that waited for its picture would count nowhere.
 
         Raises:
             InputError: the layer is not one.
@@ -208,7 +208,7 @@ class Session:
     def _result(self, photo: Photo, outcome: Edited, number: int) -> Result:
         name = f"{photo.name}-{outcome.model.reference}-{number + 1}.png"
         title = f"{number + 1} · {outcome.model.reference}"
-        return Result(title=title, file=self._write(outcome.files[number], name), rendition=rendition(outcome.images[number]))
+        return Result(title=title, file=self._write(outcome.files[number], name), rendition=rendition(outcome.image(number)))
 
     def _write(self, data: bytes, name: str) -> Path:
         with needing_room():
@@ -230,6 +230,6 @@ def _look_at(read: Callable[[], bytes]) -> tuple[tuple[int, int], str]:
     return image.size, rendition(image)
 
 
-def _read(photo: Photo, layer: object) -> tuple[Image.Image, Image.Image | None]:
+def _read(photo: Photo, layer: object) -> tuple[Picture, Image.Image | None]:
     mask = None if layer is None else read_layer(layer, photo.size)
-    return decode_picture(photo.file.read_bytes(), "picture"), mask
+    return Picture(photo.file.read_bytes(), photo.size), mask

@@ -1,10 +1,11 @@
-"""Connections whose request does not begin, and clients with too many of them."""
+"""Connections whose request does not begin, clients with too many of them, and too many in all."""
 
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import httpx
 import pytest
 from fastapi import FastAPI, Request
 
@@ -77,3 +78,17 @@ def test_a_client_does_not_take_every_connection(connect, monkeypatch):
     for client in kept:
         client.sendall(BEGINNING + END)
         assert not is_cut_off(client)
+
+
+def test_beyond_all_connections_the_answer_says_when_to_come_back(connect, listening, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    kept = [connect() for _ in range(2)]
+    wait_until(lambda: len(listening.server_state.connections) == 2)
+    host, port = listening.servers[0].sockets[0].getsockname()
+    refused = httpx.get(f"http://{host}:{port}/", timeout=PATIENCE, trust_env=False)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
+    assert int(refused.headers["retry-after"]) > 0
+    assert (refused.headers["connection"], refused.headers["x-frame-options"]) == ("close", "DENY")
+    for client in kept:
+        client.sendall(BEGINNING + END)
+        assert client.recv(len(b"HTTP/1.1 200")) == b"HTTP/1.1 200"

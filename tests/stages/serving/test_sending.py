@@ -76,8 +76,11 @@ def test_an_answer_that_is_not_taken_is_given_up(monkeypatch):
         asyncio.run(AnswerLimit(answer)(scope_of("a"), receive, stuck))
 
 
-def test_a_client_with_untaken_answers_gets_no_more(monkeypatch):
-    monkeypatch.setattr(sending, "MAX_UNTAKEN", len(CONTENT) - 1)
+@pytest.mark.parametrize(
+    ("bound", "statuses"), [("MAX_UNTAKEN", [429, 200, 200, 200]), ("MAX_UNTAKEN_BY_ALL", [429, 200, 429, 200])]
+)
+def test_who_may_ask_beside_untaken_answers(monkeypatch, bound, statuses):
+    monkeypatch.setattr(sending, bound, len(CONTENT) - 1)
 
     async def run() -> dict[tuple[str, str], int]:
         limit, statuses, begun = AnswerLimit(answer), {}, asyncio.Event()
@@ -106,5 +109,4 @@ def test_a_client_with_untaken_answers_gets_no_more(monkeypatch):
         statuses["a", "POST again"] = await status_of("a", "POST")
         return statuses
 
-    statuses = asyncio.run(asyncio.wait_for(run(), LONG))
-    assert list(statuses.values()) == [429, 200, 200, 200]
+    assert list(asyncio.run(asyncio.wait_for(run(), LONG)).values()) == statuses

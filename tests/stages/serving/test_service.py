@@ -1,6 +1,7 @@
 """The service: edits with their progress, and every way in which one can end."""
 
 import asyncio
+import base64
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -22,7 +23,7 @@ from stages.serving.calls import (
 )
 from stages.serving.models import Models
 from stages.serving.service import Service
-from tests.support.serving import FREE, call, picture, settled
+from tests.support.serving import FREE, call, picture, png, settled
 
 Work = Callable[[Service], Coroutine[Any, Any, Any]]
 
@@ -51,7 +52,7 @@ async def events_of(service: Service, call: EditCall, model: str = "default") ->
 def test_an_edit_yields_its_progress_and_then_its_results(ask):
     *progress, edited = ask(lambda service: events_of(service, call(images=2, mask_mode=MaskMode.NONE)))
     assert progress == [Progress(step=step, of=4) for step in range(1, 5)]
-    assert [image.tobytes() for image in edited.images] == [ImageOps.invert(picture()).tobytes()] * 2
+    assert [edited.image(number).tobytes() for number in range(2)] == [ImageOps.invert(picture()).tobytes()] * 2
     assert (edited.mask, edited.model.reference, edited.model.name) == (None, "one", "one")
     assert edited.seconds > 0
 
@@ -77,7 +78,7 @@ def test_the_model_gets_every_word_and_number(ask):
     )
     sent = ask(lambda service: events_of(service, asked))[-1].sampling["call"]
     assert 0 < sent.pop("deadline") <= FREE.seconds
-    assert sent.pop("image")
+    assert base64.b64decode(sent.pop("image")) == png()  # the file as it came
     assert sent.pop("mask")
     assert sent == {
         "prompt": "a dog",
@@ -195,10 +196,10 @@ def test_a_mask_is_found(ask):
 
 
 def test_terms_are_the_nouns_least_shown_first(ask):
-    suggested = ask(lambda service: service.suggest_terms(picture(), "a red dog with a kite"))
+    suggested = ask(lambda service: service.suggest_terms(call().image, "a red dog with a kite"))
     assert [each.word for each in suggested] == ["kite", "dog"]
     assert [each.probability for each in suggested] == sorted(each.probability for each in suggested)
 
 
 def test_a_prompt_without_nouns_suggests_nothing(ask):
-    assert ask(lambda service: service.suggest_terms(picture(), "very red")) == []
+    assert ask(lambda service: service.suggest_terms(call().image, "very red")) == []

@@ -15,6 +15,7 @@ from tests.support.browser import needs_browser, visited
 
 pytestmark = needs_browser
 PROMPT = "a strawberry in the mountains"
+LARGE = (3000, 2100)
 FEATHER = 0.15  # of the shorter side: how far around its mask an edit may reach
 
 
@@ -26,10 +27,10 @@ def photograph(index: int = 13, size: tuple[int, int] = (420, 300)) -> Image.Ima
     )
 
 
-def as_file(image: Image.Image, name: str = "photo.png") -> dict[str, object]:
+def as_file(image: Image.Image, kind: str = "png") -> dict[str, object]:
     buffer = io.BytesIO()
-    image.save(buffer, "png")
-    return {"name": name, "mimeType": "image/png", "buffer": buffer.getvalue()}
+    image.save(buffer, kind)
+    return {"name": f"photo.{kind}", "mimeType": f"image/{kind}", "buffer": buffer.getvalue()}
 
 
 def upload(page: Page, image: Image.Image) -> None:
@@ -171,20 +172,25 @@ def test_a_prompt_of_5000_characters_is_refused(page):
     edit(page)
 
 
-def test_two_visitors_do_not_see_each_others_pictures(browser, address, page):
+def test_two_visitors_with_large_pictures_at_once_get_their_own(browser, address, page):
     with visited(browser, address) as other:
-        mine, theirs = photograph(13), photograph(10)
-        upload(page, mine)
-        upload(other, theirs)
+        files = {page: as_file(photograph(13, LARGE), "jpeg"), other: as_file(photograph(10, LARGE), "jpeg")}
+        for visitor, file in files.items():
+            visitor.set_input_files("#upload input[type=file]", file)
+        for visitor in files:
+            expect(visitor.locator("#painter canvas")).to_be_visible()
         describe(page)
         describe(other, "a bus on the road", "locomotive")
-        other.click("#edit")
-        edit(page)
-        expect(other.locator("#results .download")).to_have_count(1)
-        for visitor, photo in ((page, mine), (other, theirs)):
+        for visitor in files:
+            visitor.click("#edit")
+        assert httpx.get(f"{address}health").status_code == 200
+        for visitor, file in files.items():
+            expect(visitor.locator("#results .download")).to_have_count(1)
             result = np.asarray(Image.open(io.BytesIO(downloaded(visitor))).convert("RGB"))
-            corner = np.s_[:20, :20]
-            assert (result[corner] == np.asarray(photo)[corner]).all()
+            photo = np.asarray(Image.open(io.BytesIO(file["buffer"])))
+            assert result.shape == photo.shape
+            corner = np.s_[:150, :150]
+            assert (result[corner] == photo[corner]).all()
             expect(visitor.locator("#history button")).to_have_count(1)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from stages.core.errors import InputError
-from stages.serving.calls import Edited, ModelVersion
+from stages.serving.calls import Edited, ModelVersion, Picture
 from stages.serving.page import session as module
 from stages.serving.page.pictures import draw_layer
 from stages.serving.page.session import MAX_EDITS, Edit, Session, Settings
@@ -94,26 +94,26 @@ def test_files_are_read_when_it_is_their_turn(session, tmp_path):
     photo = asyncio.run(read_late(upload, session.open(upload.read_bytes, "first", "a")))
     assert photo.file.read_bytes() == file("green")
     photo.file.write_bytes(file("red"))
-    image, _ = asyncio.run(read_late(photo.file, photo.read("a")))
-    assert image.getpixel((0, 0)) == (0, 128, 0)
+    picture, _ = asyncio.run(read_late(photo.file, photo.read("a")))
+    assert picture.file == file("green")
 
 
-def test_a_mask_is_decoded_together_with_its_picture(session, monkeypatch):
+def test_a_mask_is_read_together_with_its_picture(session, monkeypatch):
     photo, order = asyncio.run(session.open(lambda: file("red"), "first", "a")), []
 
-    def noted(name: str, how: Callable[..., Image.Image]) -> Callable[..., Image.Image]:
+    def noted(name: str, how: Callable[..., object]) -> Callable[..., object]:
         return lambda *arguments: order.append(name) or how(*arguments)
 
-    for name in ("read_layer", "decode_picture"):
+    for name in ("read_layer", "Picture"):
         monkeypatch.setattr(module, name, noted(name, getattr(module, name)))
 
-    async def read_all() -> list[tuple[Image.Image, Image.Image | None]]:
+    async def read_all() -> list[tuple[Picture, Image.Image | None]]:
         layer = draw_layer(Image.new("L", photo.size, 255))
         return await asyncio.gather(*(photo.read("a", layer) for _ in range(3)))
 
     pairs = asyncio.run(read_all())
-    assert order == ["read_layer", "decode_picture"] * 3
-    assert [(image.getpixel((0, 0)), mask.getpixel((0, 0))) for image, mask in pairs] == [((255, 0, 0), 255)] * 3
+    assert order == ["read_layer", "Picture"] * 3
+    assert [(picture.file, mask.getpixel((0, 0))) for picture, mask in pairs] == [(file("red"), 255)] * 3
 
 
 def test_results_stay_when_another_picture_comes_meanwhile(session, monkeypatch):
