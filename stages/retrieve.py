@@ -156,7 +156,11 @@ class _ShardPairs:
 
     def digest(self, images: Pool) -> str:
         """Return a digest of everything that decides the pairs besides the edits and their candidates."""
-        chosen = [self.choice.edits.tolist(), self.choice.picks.tolist(), images.keys(self.targets)]
+        chosen = [
+            self.choice.edits.tolist(),
+            self.choice.picks.tolist(),
+            images.identity(np.append(self.sources, self.targets)),
+        ]
         mended = {str(place): texts.model_dump() for place, texts in self.mended.items()}
         return value_digest([*chosen, dict(self.choice.dropped), mended])
 
@@ -246,10 +250,23 @@ def _columns(each: _ShardPairs, aside: NDArray[np.bool_], images: Pool) -> dict[
     for place, mended in each.mended.items():
         for name, text in mended.model_dump().items():
             columns[name][place] = text
-    columns["target_key"] = images.keys(each.targets)
+    columns |= _pictures(each, images)
     columns["split"] = ["heldout" if is_aside else "training" for is_aside in aside]
     scores = read_candidates(CANDIDATES / f"{each.shard}{SUFFIX}").scores[each.choice.picks]
     return columns | dict(zip(SCORES, scores.T.tolist(), strict=True))
+
+
+def _pictures(each: _ShardPairs, images: Pool) -> dict[str, list[Any]]:
+    """Return what the corpus holds of the pictures of a shard's pairs, by columns."""
+    source, target = images.places(each.sources).T.tolist(), images.places(each.targets).T.tolist()
+    return {
+        "target_key": images.keys(each.targets),
+        "target_alt_text": images.alt_texts(each.targets),
+        "source_pixels": images.digests(each.sources),
+        "target_pixels": images.digests(each.targets),
+        **dict(zip(("source_offset", "source_length", "width", "height"), source, strict=True)),
+        **dict(zip(("target_offset", "target_length"), target, strict=False)),
+    }
 
 
 def _report_unseen(decisions: Sequence[Decision]) -> None:

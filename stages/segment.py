@@ -1,18 +1,20 @@
 """Stage segment: mask what each edit changes in source and target with CLIPSeg, and write the training set."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stages.common.parquet import read_columns
 from stages.core.errors import InputError
 from stages.core.params import OpenMojiSource, Params, Segment
 from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
 from stages.core.provenance import source_digest
 from stages.core.shards import ShardTask, StageCounts, Worker, count_samples, list_shards, map_shards, pass_on_counts
 from stages.corpus.corpus import Corpus
+from stages.corpus.shard import shard_of
 from stages.models.hub import identity
 from stages.pairing import masking, selection
-from stages.pairing.images import digest_images
 from stages.pairing.masking import MaskingWorker
 from stages.pairing.selection import SelectionWorker, Split
 
@@ -34,14 +36,14 @@ def segment(params: Params) -> None:
     config = params.segment
     if config.targets == "rendered" and not isinstance(params.ingest.source, OpenMojiSource):
         raise InputError("segment.targets = 'rendered': only the embedded world knows true targets; allowed is 'retrieved'")
-    corpus, tables = Corpus(CORPUS), list_shards(PAIRS, SUFFIX)
-    images = dict(zip(tables, digest_images(tables, corpus), strict=True))
+    corpus = Corpus(CORPUS)
     decisive = {"model": identity(config.model), "batch": config.batch, "threshold": config.threshold}
     if config.targets == "rendered":
         decisive |= {"seed": params.seed, "size": params.ingest.size}
     settings = {**decisive, "targets": config.targets, "code": source_digest(masking.__file__)}
     worker = MaskingWorker(config=config, corpus=corpus, seed=params.seed, size=params.ingest.size)
-    tasks = [_task(table, {"images": digest}) for table, digest in images.items()]
+    indexes = partial(_indexes, corpus) if config.targets == "rendered" else lambda _: ()
+    tasks = [_task(table, *indexes(table)) for table in list_shards(PAIRS, SUFFIX)]
     counts = _map("masks", tasks, MASKS, settings, worker, params)
     pass_on_counts(counts, MASKS, PAIRS)
     counts.report()
@@ -69,9 +71,14 @@ def _check_held_out(counts: StageCounts, config: Segment) -> None:
     )
 
 
-def _task(table: Path, settings: Mapping[str, Any] | None = None) -> ShardTask:
-    samples = count_samples(table, SUFFIX)
-    return ShardTask(name=table.stem, inputs=(table,), samples=samples, settings=settings or {})
+def _indexes(corpus: Corpus, table: Path) -> list[Path]:
+    """Return the indexes that say which scenes the sources of a table of pairs show."""
+    keys = read_columns(table, {"key": "string"})["key"].to_pylist()
+    return [corpus.inputs(shard)[1] for shard in sorted(set(map(shard_of, keys)))]
+
+
+def _task(table: Path, *others: Path) -> ShardTask:
+    return ShardTask(name=table.stem, inputs=(table, *others), samples=count_samples(table, SUFFIX))
 
 
 def _map(

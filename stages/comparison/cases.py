@@ -13,8 +13,9 @@ from stages.core.shards import list_shards
 from stages.corpus.corpus import Corpus
 from stages.corpus.samples import EditSample, read_edits
 from stages.pairing import training_set
+from stages.pairing.columns import PLACE_COLUMNS
 from stages.pairing.split import held_out_pairs
-from stages.pairing.training_set import edit_sample, read_pairs
+from stages.pairing.training_set import PairRow, edit_sample, read_pairs
 
 VALIDATION_PAIRS_SHARE = 1 / 3  # share of the pairs, if both splits share a folder
 
@@ -76,13 +77,17 @@ def read_shard(shard: Path, wanted: Iterable[bool] = repeat(True)) -> Iterator[C
         corpus = Corpus()
         for row in read_pairs(shard):
             if next(places):
-                facts = {name: each.hex() if isinstance(each, bytes) else each for name, each in asdict(row).items()}
-                yield Case(sample=edit_sample(row, corpus), shard=shard, digest=value_digest(facts))
+                yield Case(sample=edit_sample(row, corpus), shard=shard, digest=_digest(row))
     else:
         digest = file_digest(shard)
         for sample in read_edits(shard):
             if next(places):
                 yield Case(sample=sample, shard=shard, digest=digest)
+
+
+def _digest(row: PairRow) -> str:
+    facts = {name: each for name, each in asdict(row).items() if name not in PLACE_COLUMNS}
+    return value_digest({name: each.hex() if isinstance(each, bytes) else each for name, each in facts.items()})
 
 
 def digest_cases(cases: Sequence[Case]) -> str:

@@ -5,13 +5,11 @@ A :class:`Corpus` holds the folder's path only, so it travels to worker processe
 
 import json
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
-from threading import Lock
 from typing import IO, Any
 
 import numpy as np
@@ -30,23 +28,29 @@ from stages.corpus.parts import MAX_BYTES, SAFE_NAME, printable
 from stages.corpus.shard import INDEX_COLUMNS, PLACE_DIGITS, shard_of
 
 AHEAD = 64  # pictures decoded before they are asked for
-INDEXED, TARS = 400_000, 256  # rows of indexes and open tars that each process keeps; a row takes some 300 bytes
+INDEXES, TARS = 8, 256  # that each process keeps open; a row of an index takes some 300 bytes
 
 Version = tuple[int, int, int]  # of a file: it changes when the file is replaced
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusRow:
+class Location:
+    """Where a picture lies: all that is needed to read it."""
+
+    key: str  # names its shard
+    offset: int  # of the picture's first byte in the tar
+    length: int  # of the picture, bytes
+    width: int  # pixels
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusRow(Location):
     """What the index knows of a picture."""
 
-    key: str
     pixels: str  # digest of the pixels, in hex: equal digests mean equal pictures
     alt_text: str
     facts: str  # ``origin`` as JSON
-    width: int  # pixels
-    height: int
-    offset: int  # of the picture's first byte in the tar
-    length: int  # of the picture, bytes
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -106,7 +110,7 @@ class Corpus:
         return self.rows_of([key])[0]
 
     def rows_of(self, keys: Sequence[str]) -> list[CorpusRow]:
-        """Return the rows of pictures of any shards; each shard's index is looked up once."""
+        """Return the rows of pictures of any shards; the index of each shard is read whole, once."""
         found: dict[str, CorpusRow] = {}
         for shard, group in groupby(sorted(set(keys), key=shard_of), shard_of):
             has_index = SAFE_NAME.fullmatch(shard) and self._index_path(shard).is_file()
@@ -114,7 +118,7 @@ class Corpus:
             for key in group:
                 row = index.find(key) if index is not None and key[-PLACE_DIGITS:].isdecimal() else None
                 if row is None:
-                    raise InputError(f"the corpus has no image {printable(key)!r}; run the stages from ingest on")
+                    raise _unknown(key)
                 found[key] = row
         return [found[key] for key in keys]
 
@@ -122,15 +126,19 @@ class Corpus:
         """Return the RGB picture of ``key``."""
         return self.picture(self.row(key))
 
-    def picture(self, row: CorpusRow) -> Image.Image:
-        """Return the RGB picture of a row."""
-        path = self._tar(shard_of(row.key))
+    def picture(self, location: Location) -> Image.Image:
+        """Return the RGB picture at a location; no index is read."""
+        shard = shard_of(location.key)
+        if not SAFE_NAME.fullmatch(shard):
+            raise _unknown(location.key)
+        path = self._tar(shard)
         try:
             tar = _open_tar(path, _version_of(path))
-            data = os.pread(tar.fileno(), min(row.length, MAX_BYTES), row.offset)
-            return decode_stored(data, (row.width, row.height))
+            data = os.pread(tar.fileno(), min(location.length, MAX_BYTES), location.offset)
+            return decode_stored(data, (location.width, location.height))
         except (Refused, OSError, ValueError) as error:
-            raise InputError(f"{path}: sample {printable(row.key)}: {printable(error)}; run the stage ingest") from error
+            sample = f"{path}: sample {printable(location.key)}"
+            raise InputError(f"{sample}: {printable(error)}; run the stages from ingest on") from error
 
     def images(self, shard: str) -> Iterator[tuple[CorpusRow, Image.Image]]:
         """Yield rows with their pictures in order, duplicates left out; a thread decodes ahead."""
@@ -144,7 +152,12 @@ class Corpus:
         return self.folder / f"{shard}.parquet"
 
     def _index(self, shard: str) -> _Index:
-        return _indexes.get(self._index_path(shard))
+        path = self._index_path(shard)
+        return _read_index(path, _version_of(path))
+
+
+def _unknown(key: str) -> InputError:
+    return InputError(f"the corpus has no image {printable(key)!r}; run the stages from ingest on")
 
 
 def _version_of(path: Path) -> Version:
@@ -161,30 +174,8 @@ def _open_tar(path: Path, _version: Version) -> IO[bytes]:
     return path.open("rb")
 
 
-class _Indexes:
-    """The indexes that were used last, of at most INDEXED rows together; for several threads."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Path, Version], _Index] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, path: Path) -> _Index:
-        """Return an index, as the file is now."""
-        name = path, _version_of(path)
-        with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-            else:
-                self._kept[name] = _read_index(path)
-                while len(self._kept) > 1 and sum(len(each.places) for each in self._kept.values()) > INDEXED:
-                    self._kept.popitem(last=False)
-            return self._kept[name]
-
-
-_indexes = _Indexes()
-
-
-def _read_index(path: Path) -> _Index:
+@lru_cache(maxsize=INDEXES)
+def _read_index(path: Path, _version: Version) -> _Index:
     table = read_columns(path, INDEX_COLUMNS)
     keys = table["key"].to_pylist()
     if not all(key[-PLACE_DIGITS:].isdecimal() for key in keys):

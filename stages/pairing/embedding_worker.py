@@ -117,7 +117,7 @@ class _Embedding:
         keys = [row.key for row in rows]
         names = _as_rows([key.encode() for key in keys], max((len(key.encode()) for key in keys), default=1))
         embeddings = _joined(known_images, images_before, of_images)
-        save_file({"keys": names, "digests": pixels, "embeddings": embeddings}, files.outputs[0])
+        save_file({"keys": names, "digests": pixels, "embeddings": embeddings, **_facts(rows)}, files.outputs[0])
         embeddings = _joined(known_texts, texts_before, of_texts)
         places = _places(edits, texts, keys, task.inputs[-1])
         save_file({**places, "digests": words, "embeddings": embeddings}, files.outputs[1])
@@ -163,6 +163,17 @@ def _joined(known: NDArray[np.int64], before: Arrays, made: Halves) -> Halves:
     if (known >= 0).any():
         embeddings[known >= 0] = before["embeddings"][known[known >= 0]]
     return embeddings
+
+
+def _facts(rows: Sequence[CorpusRow]) -> dict[str, NDArray[Any]]:
+    """Return where pictures lie, and their alt texts one after another, see :func:`stages.pairing.embeddings.images_path`."""
+    places = [[row.offset, row.length, row.width, row.height] for row in rows]
+    texts = [row.alt_text.encode() for row in rows]
+    return {
+        "places": np.array(places, np.int64).reshape(-1, 4),
+        "alt_texts": np.frombuffer(b"".join(texts), np.uint8),
+        "alt_bounds": np.cumsum([0, *map(len, texts)], dtype=np.int64),
+    }
 
 
 def _as_rows(items: Sequence[bytes], length: int) -> NDArray[np.uint8]:

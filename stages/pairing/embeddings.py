@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.arrays import OPEN_FILES, map_arrays
+from stages.core.files import value_digest
+from stages.core.sidecars import read_sidecar, sidecar_of
 
 IMAGES, TEXTS = ".images.safetensors", ".texts.safetensors"
 
@@ -35,7 +37,11 @@ def single(halves: NDArray[np.float16]) -> Vectors:
 
 
 def images_path(folder: Path, shard: str) -> Path:
-    """Return the file of a shard's images: ``keys`` (n, length), ``digests`` (n, 32) of the pixels, ``embeddings`` (n, d)."""
+    """Return the file of a shard's images: ``keys`` (n, length), ``digests`` (n, 32) of the pixels, ``embeddings`` (n, d).
+
+    What pairs need of the corpus is in it too: ``places`` (n, 4), offset and length in the tar, width and height; and the alt
+    texts in UTF-8, of which that of image i lies between ``alt_bounds`` i and i + 1.
+    """
     return folder / f"{shard}{IMAGES}"
 
 
@@ -58,6 +64,13 @@ def read_digests(path: Path, rows: NDArray[np.int64]) -> list[str]:
     """Return the digests of the pixels, in hexadecimal, at some rows of a shard's file of images."""
     digests: NDArray[np.uint8] = map_arrays(path)["digests"]
     return [digest.tobytes().hex() for digest in digests[rows]]
+
+
+def read_alt_texts(path: Path, rows: NDArray[np.int64]) -> list[str]:
+    """Return the alt texts at some rows of a shard's file of images."""
+    arrays = map_arrays(path)
+    starts, ends = arrays["alt_bounds"][rows].tolist(), arrays["alt_bounds"][rows + 1].tolist()
+    return [arrays["alt_texts"][start:end].tobytes().decode() for start, end in zip(starts, ends, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,30 @@ class Pool:
     def digests(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the digests of the pixels of the images at ``rows`` (n,), in hexadecimal."""
         return self._texts(rows, read_digests)
+
+    def alt_texts(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the alt texts of the images at ``rows`` (n,)."""
+        return self._texts(rows, read_alt_texts)
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where the images at ``rows`` (n,) lie, (n, 4): offset and length in the tar, width and height."""
+        found = np.empty((len(rows), 4), np.int64)
+        for shard, among in self._by_shard(rows):
+            places = map_arrays(images_path(self.folder, self.shards[shard][0]))["places"]
+            found[among] = places[rows[among] - self.starts[shard]]
+        return found
+
+    def identity(self, rows: NDArray[np.int64]) -> str:
+        """Return a digest of which images ``rows`` (n,) are, and of what their shards' files hold; it reads no image."""
+        shards = np.searchsorted(self.starts, rows, side="right") - 1
+        return hashlib.sha256(self._marks[shards].tobytes() + (rows - self.starts[shards]).tobytes()).hexdigest()
+
+    @cached_property
+    def _marks(self) -> NDArray[np.uint8]:
+        """A digest of the name and the file of each shard, (shards, 32)."""
+        paths = [images_path(self.folder, name) for name, _ in self.shards]
+        marks = [value_digest([path.name, read_sidecar(sidecar_of(path, IMAGES)).digests[0]]) for path in paths]
+        return np.frombuffer(bytes.fromhex("".join(marks)), np.uint8).reshape(-1, 32)
 
     def _texts(self, rows: NDArray[np.int64], read: Callable[[Path, NDArray[np.int64]], list[str]]) -> list[str]:
         """Return a text for each of ``rows``; ``read`` returns those of some rows of one shard's file of images."""

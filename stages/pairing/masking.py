@@ -17,7 +17,7 @@ from stages.common.batches import padded_batches
 from stages.common.parquet import read_columns, write_columns
 from stages.core.params import Segment
 from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
-from stages.corpus.corpus import Corpus, CorpusRow
+from stages.corpus.corpus import Corpus, Location
 from stages.pairing.columns import PAIR_COLUMNS
 from stages.pairing.rendered import render_target
 from stages.pairing.training_set import ROW_COLUMNS, pack_mask
@@ -78,37 +78,39 @@ class _Masking:
         kept = pairs.take(np.array(places, np.int64))
         sources, found = [sources[place] for place in places], [target for target in targets if target is not None]
         queries = {
-            "source": list(zip((row.pixels for row in sources), kept["source_diff"].to_pylist(), strict=True)),
+            "source": list(zip(kept["source_pixels"].to_pylist(), kept["source_diff"].to_pylist(), strict=True)),
             "target": list(zip((target.pixels for target in found), kept["target_diff"].to_pylist(), strict=True)),
         }
         pictures: dict[Query, Open] = {}
-        for row, target, source_query, target_query in zip(sources, found, *queries.values(), strict=True):
-            pictures |= {source_query: partial(self.worker.corpus.picture, row), target_query: target.open}
+        for source, target, source_query, target_query in zip(sources, found, *queries.values(), strict=True):
+            pictures |= {source_query: partial(self.worker.corpus.picture, source), target_query: target.open}
         known = _known_masks(files.previous[0]) if files.previous else {}
         is_known = [all(query in known for query in pair) for pair in zip(*queries.values(), strict=True)]
         advance(len(targets) - len(places) + sum(is_known))
         missing = {query: picture for query, picture in pictures.items() if query not in known}
         masks = known | dict(self._make_masks(missing, advance))
-        _write(files.output, kept, sources, found, {side: [masks[query] for query in each] for side, each in queries.items()})
+        _write(files.output, kept, found, {side: [masks[query] for query in each] for side, each in queries.items()})
         result = ShardResult(done=len(places), reused=sum(is_known))
         if len(places) < len(targets):
             result.dropped[NO_TARGET] = len(targets) - len(places)
         return result
 
-    def _find_pictures(self, pairs: pa.Table) -> tuple[list[CorpusRow], list[Target | None]]:
+    def _find_pictures(self, pairs: pa.Table) -> tuple[list[Location], list[Target | None]]:
         """Return the source and the target of every pair; a pair that has no true target gets None."""
-        corpus = self.worker.corpus
-        sources = corpus.rows_of(pairs["key"].to_pylist())
+        corpus, rows = self.worker.corpus, pairs.to_pylist()
+        sources = [_location(row, "key", "source") for row in rows]
         if self.worker.config.targets == "rendered":
-            return sources, [self._render(*each) for each in zip(sources, pairs.to_pylist(), strict=True)]
-        rows = corpus.rows_of(pairs["target_key"].to_pylist())
+            origins = [row.origin for row in corpus.rows_of([source.key for source in sources])]
+            return sources, [self._render(*each) for each in zip(origins, rows, strict=True)]
+        places = [_location(row, "target_key", "target") for row in rows]
         return sources, [
-            Target(pixels=row.pixels, alt_text=row.alt_text, png=b"", open=partial(corpus.picture, row)) for row in rows
+            Target(pixels=row["target_pixels"], alt_text=row["target_alt_text"], png=b"", open=partial(corpus.picture, place))
+            for row, place in zip(rows, places, strict=True)
         ]
 
-    def _render(self, source: CorpusRow, pair: Mapping[str, Any]) -> Target | None:
-        """Return the true target of a pair."""
-        rendered = render_target(source.origin, pair, self.worker.seed, self.worker.size)
+    def _render(self, origin: Mapping[str, Any], pair: Mapping[str, Any]) -> Target | None:
+        """Return the true target of a pair; ``origin`` is its source's."""
+        rendered = render_target(origin, pair, self.worker.seed, self.worker.size)
         if rendered is None:
             return None
         picture, alt_text = rendered
@@ -135,17 +137,23 @@ class _Masking:
         return queries[:count], (pictures[0].height, pictures[0].width), inputs
 
 
-def _write(
-    path: Path, pairs: pa.Table, sources: Sequence[CorpusRow], targets: Sequence[Target], masks: Mapping[str, Sequence[Mask]]
-) -> None:
+def _location(pair: Mapping[str, Any], key: str, side: str) -> Location:
+    """Return where the picture of one side of a pair lies; ``key`` is the column of its key."""
+    return Location(
+        key=pair[key],
+        offset=pair[f"{side}_offset"],
+        length=pair[f"{side}_length"],
+        width=pair["width"],
+        height=pair["height"],
+    )
+
+
+def _write(path: Path, pairs: pa.Table, targets: Sequence[Target], masks: Mapping[str, Sequence[Mask]]) -> None:
     """Write a table of masked pairs, by columns."""
     columns = {name: pairs[name] for name in PAIR_COLUMNS}
     columns |= {
         "target_alt_text": [target.alt_text for target in targets],
-        "source_pixels": [row.pixels for row in sources],
         "target_pixels": [target.pixels for target in targets],
-        "width": [row.width for row in sources],
-        "height": [row.height for row in sources],
         "target_png": [target.png for target in targets],
     }
     for side, each in masks.items():

@@ -17,21 +17,17 @@ from PIL import Image
 from stages.common.parquet import read_columns, write_table
 from stages.common.text import one_line
 from stages.core.errors import InputError
-from stages.corpus.corpus import Corpus
+from stages.corpus.corpus import Corpus, Location
 from stages.corpus.images import Refused, decode_stored
 from stages.corpus.samples import MAX_PIXELS, EditSample
-from stages.pairing.columns import EDIT_COLUMNS, SCORES
+from stages.pairing.columns import EDIT_COLUMNS, PICTURE_COLUMNS, SCORES
 
 ROW_COLUMNS = {
     "key": "string",
     "target_key": "string",
     **dict.fromkeys(EDIT_COLUMNS, "string"),
     **dict.fromkeys(SCORES, "float32"),
-    "target_alt_text": "string",
-    "source_pixels": "string",
-    "target_pixels": "string",
-    "width": "int32",
-    "height": "int32",
+    **PICTURE_COLUMNS,
     **dict.fromkeys(("source_mask", "target_mask"), "binary"),
     **dict.fromkeys(("source_mask_area", "target_mask_area"), "float64"),
     "target_png": "binary",
@@ -65,11 +61,29 @@ class PairRow:
     target_pixels: str
     width: int  # of both pictures, pixels
     height: int
+    source_offset: int  # where the source lies in the tar of its shard, bytes
+    source_length: int
+    target_offset: int
+    target_length: int
     packed_source_mask: bytes  # M1, see pack_mask
     packed_target_mask: bytes  # M2
     source_mask_area: float  # share of the picture
     target_mask_area: float
     target_png: bytes  # the true target; empty if the target is a picture of the corpus
+
+    @property
+    def source(self) -> Location:
+        """Where the source lies."""
+        return Location(
+            key=self.key, offset=self.source_offset, length=self.source_length, width=self.width, height=self.height
+        )
+
+    @property
+    def target(self) -> Location:
+        """Where the target lies, if it is a picture of the corpus."""
+        return Location(
+            key=self.target_key, offset=self.target_offset, length=self.target_length, width=self.width, height=self.height
+        )
 
     @property
     def source_mask(self) -> bytes:
@@ -141,7 +155,7 @@ def target_picture(row: PairRow, corpus: Corpus) -> Image.Image:
         InputError: it cannot be read.
     """
     if not row.is_rendered:
-        return corpus.image(row.target_key)
+        return corpus.picture(row.target)
     try:
         return decode_stored(row.target_png, (row.width, row.height))
     except (Refused, OSError, ValueError) as error:
@@ -152,11 +166,9 @@ def edit_sample(row: PairRow, corpus: Corpus) -> EditSample:
     """Return a pair with its pictures and masks.
 
     Raises:
-        InputError: a picture or a mask cannot be read, or the pictures are not of one size.
+        InputError: a picture or a mask cannot be read, or is not of the pair's size.
     """
-    source, target = corpus.image(row.key), target_picture(row, corpus)
-    if {source.size, target.size} != {(row.width, row.height)}:
-        raise InputError(f"pair {row.key}: pictures of {source.size} and {target.size} pixels; run the stage segment")
+    source, target = corpus.picture(row.source), target_picture(row, corpus)
     try:
         masks = [unpack_mask(bits, row.width, row.height) for bits in (row.source_mask, row.target_mask)]
     except ValueError as error:

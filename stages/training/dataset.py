@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from stages.core.errors import InputError
 from stages.core.paths import ENCODED, TRAINING_SET
 from stages.core.shards import list_shards
-from stages.corpus.corpus import Corpus
+from stages.corpus.corpus import Corpus, Location
 from stages.diffusion.masks import shrink_mask
 from stages.pairing.training_set import SUFFIX, PairRow, read_pairs, target_picture
 from stages.training.encoder import PAIR_SUFFIXES, TEXT_SUFFIXES
@@ -119,7 +119,9 @@ class TrainingSet(Dataset[Columns]):
 
     def _target(self, corpus: Corpus, shard: str, row: Any) -> Image.Image:
         if row["target_key"]:
-            return corpus.image(row["target_key"].decode())
+            (offset, length), (height, width) = row["target"].tolist(), row["size"].tolist()
+            key = row["target_key"].decode()
+            return corpus.picture(Location(key=key, offset=offset, length=length, width=width, height=height))
         path = self._folder / f"{shard}{SUFFIX}"
         return target_picture(_read_pairs(path, _version(path))[row["number"]], corpus)
 

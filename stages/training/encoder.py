@@ -123,7 +123,7 @@ class PairWorker:
         rows_file, latents_file, masks_file, words_file = files.outputs
         numbers = drawn_rows(keys_of(task.inputs[0]), task.settings["seed"], task.settings["drawn"])
         drawn = read_pairs(task.inputs[0], numbers)
-        pictures = {pair.source_pixels: partial(self.corpus.image, pair.key) for pair in drawn}
+        pictures = {pair.source_pixels: partial(self.corpus.picture, pair.source) for pair in drawn}
         pictures |= {pair.target_pixels: partial(target_picture, pair, self.corpus) for pair in drawn}
         digests = sorted(pictures)
 
@@ -183,6 +183,7 @@ def _encoded_row(number: int, pair: PairRow, prompt: str, places: Mapping[str, i
         key=pair.key,
         number=number,
         target_key="" if pair.is_rendered else pair.target_key,
+        target=(pair.target_offset, pair.target_length),
         size=(pair.height, pair.width),
         latents=(places[pair.source_pixels], places[pair.target_pixels]),
         texts=(text_digest(prompt), text_digest(pair.target_diff)),

@@ -17,6 +17,7 @@ class EncodedRow(NamedTuple):
     key: str
     number: int  # of the row in the shard of the training set
     target_key: str  # of the target picture in the corpus; "" if the picture is in the training set itself
+    target: tuple[int, int]  # offset and length of that picture in the tar of its shard
     size: tuple[int, int]  # height and width of the pictures in pixels
     latents: tuple[int, int]  # places of source and target among the shard's latents
     texts: tuple[str, str]  # digests of prompt and diff
@@ -29,13 +30,15 @@ def write_rows(rows_file: Path, masks_file: Path, rows: Sequence[EncodedRow]) ->
         max(len(key.encode()) for key in keys) or 1 for keys in zip(*((row.key, row.target_key) for row in rows), strict=True)
     )
     keys = [(name, f"S{length}") for name, length in zip(("key", "target_key"), lengths, strict=True)]
-    fields = [("number", "<i4"), *keys, ("size", "<i4", 2), ("latents", "<i4", 2), ("texts", DIGEST, 2), ("masks", "<i8", 3)]
+    fields = [("number", "<i4"), *keys, ("target", "<i8", 2), ("size", "<i4", 2), ("latents", "<i4", 2)]
+    fields += [("texts", DIGEST, 2), ("masks", "<i8", 3)]
     masks = [mask for row in rows for mask in row.masks]
     ends = np.cumsum([0, *map(len, masks)])
     table = np.zeros(len(rows), np.dtype(fields))
     for place, row in enumerate(rows):
         bounds = ends[2 * place : 2 * place + 3]
-        table[place] = (row.number, row.key.encode(), row.target_key.encode(), row.size, row.latents, row.texts, bounds)
+        keys_of_row = row.key.encode(), row.target_key.encode()
+        table[place] = (row.number, *keys_of_row, row.target, row.size, row.latents, row.texts, bounds)
     np.save(rows_file, table)
     np.save(masks_file, np.frombuffer(b"".join(masks), np.uint8))
 

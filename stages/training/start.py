@@ -21,6 +21,7 @@ from stages.core.paths import TRAINING_SET
 from stages.core.run import run
 from stages.core.shards import list_shards
 from stages.models.hub import locate
+from stages.pairing.columns import PLACE_COLUMNS
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX
 from stages.tracking.start import UNET, Start, basis, put_start, read_start
 from stages.training.inputs import find_training_set
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from stages.tracking.registry import Registered
 
 BASE = "base"
+PAIR = {name: kind for name, kind in ROW_COLUMNS.items() if name not in PLACE_COLUMNS}
+"""The columns that decide whether a pair is the same."""
 
 
 def start(params: Params) -> None:
@@ -137,7 +140,7 @@ def _row_digests(tables: Iterable[Path]) -> NDArray[np.uint64]:
     """Return 64 bits for every row of some tables."""
     from pandas.util import hash_pandas_object
 
-    found = [hash_pandas_object(read_columns(path, ROW_COLUMNS).to_pandas(), index=False).to_numpy() for path in tables]
+    found = [hash_pandas_object(read_columns(path, PAIR).to_pandas(), index=False).to_numpy() for path in tables]
     return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 

@@ -1,6 +1,7 @@
 """Stage segment: the samples of the training set, which pairs are dropped, and what a second run remakes."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from stages.corpus.shard import shard_of
 from stages.pairing.columns import PAIR_COLUMNS, SCORES
 from stages.retrieve import retrieve
 from stages.segment import segment
+from tests.support.corpora import write_shards_of
 from tests.support.tiny_corpus import (
     SHARD_SIZE,
     contents,
@@ -25,6 +27,7 @@ from tests.support.tiny_corpus import (
     params_for,
     rows_of,
     samples_of,
+    tiny_sample,
     write_tiny_corpus,
     write_training_pairs,
     write_world,
@@ -120,10 +123,36 @@ def test_a_column_of_another_type_is_an_error(models, workplace):
 def test_a_missing_target_is_an_error(models, workplace):
     params = write_training_pairs(models, 2)
     rows = read_table(PAIRS / "00000.parquet", PAIR_COLUMNS)
-    rows[0]["target_key"] = "elsewhere"
+    rows[0] |= {"target_key": "elsewhere", "target_pixels": "another"}
     write_table(PAIRS / "00000.parquet", rows, PAIR_COLUMNS)
-    with pytest.raises(InputError, match="the corpus has no image 'elsewhere'"):
+    with pytest.raises(InputError, match=r"corpus/elsew\.tar: No such file or directory; run the stage ingest"):
         segment(params)
+
+
+def test_pictures_of_pairs_are_read_without_any_index(models, workplace):
+    write_world(2)
+    params = params_for(models)
+    retrieve(params)
+    for path in CORPUS.glob("*.parquet"):
+        path.unlink()
+    segment(params)
+    samples = samples_of(TRAINING_SET)
+    assert len(samples) == 6
+    for sample in samples:
+        assert sample.source.tobytes() == image(number_of(sample.key)).tobytes()
+        assert sample.target.tobytes() == image(number_of(sample.metadata["target_key"])).tobytes()
+
+
+def test_pictures_that_moved_in_their_tar_are_not_masked_again(models, workplace):
+    params = write_training_pairs(models, 2)
+    before = [(sample.key, sample.source.tobytes(), sample.target.tobytes()) for sample in samples_of(TRAINING_SET)]
+    shards = {f"{shard:05d}": [tiny_sample(SHARD_SIZE * shard + place) for place in range(SHARD_SIZE)] for shard in range(2)}
+    shards["00000"][0] = replace(shards["00000"][0], alt_text="long " * 1000)
+    write_shards_of(CORPUS, shards)
+    retrieve(params)
+    segment(params)
+    assert counted("masks")[:2] == (0, 6)
+    assert [(sample.key, sample.source.tobytes(), sample.target.tobytes()) for sample in samples_of(TRAINING_SET)] == before
 
 
 def test_held_out_pairs_go_to_their_own_folder(models, workplace):

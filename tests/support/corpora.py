@@ -1,15 +1,18 @@
 """Small corpora as ingest leaves them: tars with their indexes, sidecars, and the table of duplicates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
 
 from stages.core.shards import ShardFiles, ShardResult, ShardTask, StageCounts
+from stages.corpus.corpus import CorpusRow
 from stages.corpus.duplicates import write_duplicates
 from stages.corpus.shard import CorpusSample, Encoding, key_of, write_corpus
+from stages.pairing.training_set import PairRow
 from tests.support.shards import map_in_process
 
 PNG = Encoding(format="png")
@@ -59,3 +62,11 @@ def write_corpus_of(
     """Write a corpus of the pictures in each shard, and return the numbers of its duplicates by reason."""
     samples = {shard: corpus_samples(shard, pictures) for shard, pictures in shards.items()}
     return dict(write_shards_of(folder, samples, near, encoding).dropped)
+
+
+def located(row: PairRow, pictures: Iterable[CorpusRow]) -> PairRow:
+    """Return a row of a training set with the places of its pictures, which are among ``pictures``."""
+    found = {picture.key: picture for picture in pictures}
+    source, target = found[row.key], found[row.target_key]
+    places = {"source_offset": source.offset, "source_length": source.length}
+    return replace(row, **places, target_offset=target.offset, target_length=target.length)

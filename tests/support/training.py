@@ -8,7 +8,9 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from stages.core.params import Params, Train
 from stages.core.shards import SERIAL, ShardFiles, ShardResult, ShardTask, StageCounts, Work
-from stages.corpus.corpus import Corpus
+from stages.corpus.corpus import Corpus, CorpusRow
 from stages.corpus.samples import EditSample
 from stages.corpus.shard import key_of, pixel_digest
 from stages.models.clip import load_clip
@@ -37,7 +39,7 @@ from stages.training.iedit import IEdit
 from stages.training.loop import fine_tune
 from stages.training.workplace import Workplace
 from tests.support import ROOT, tiny
-from tests.support.corpora import write_corpus_of
+from tests.support.corpora import located, write_corpus_of
 from tests.support.shards import map_in_process
 
 PAIRS = 8  # in the corpus
@@ -77,8 +79,15 @@ def picture_key(place: int) -> str:
     return key_of("pictures", place)
 
 
+@cache
+def _pictures() -> list[CorpusRow]:
+    """Return the rows of the corpus of :func:`write_pictures`."""
+    with TemporaryDirectory() as folder:
+        return write_pictures(Path(folder)).rows("pictures")
+
+
 def pair_row(number: int, target: int | None = None) -> PairRow:
-    """Return the row of an edit sample in the training set, by default with its own target."""
+    """Return the row of an edit sample in the training set, by default with its own target; its pictures have no places yet."""
     sample, target = edit_sample(number), number if target is None else target
     masks = [np.asarray(mask) > 0 for mask in (sample.source_mask, sample.target_mask)]
     scores = dict.fromkeys(SCORES, 0.5)
@@ -98,6 +107,10 @@ def pair_row(number: int, target: int | None = None) -> PairRow:
         target_pixels=pixel_digest(edit_sample(target).target),
         width=32,
         height=32,
+        source_offset=0,
+        source_length=0,
+        target_offset=0,
+        target_length=0,
         packed_source_mask=pack_mask(masks[0]),
         packed_target_mask=pack_mask(masks[1]),
         source_mask_area=float(masks[0].mean()),
@@ -107,11 +120,14 @@ def pair_row(number: int, target: int | None = None) -> PairRow:
 
 
 def write_training_set(folder: Path, shards: Mapping[str, Sequence[int | PairRow]]) -> None:
-    """Write shards of pairs, by their numbers or as rows, as the stage segment writes them."""
+    """Write shards of pairs, by their numbers or as rows, as the stage segment writes them.
+
+    Pictures without a place have that of :func:`write_pictures`.
+    """
 
     def work(task: ShardTask, files: ShardFiles, advance) -> ShardResult:
         rows = [pair_row(pair) if isinstance(pair, int) else pair for pair in shards[task.name]]
-        write_pairs(files.output, rows)
+        write_pairs(files.output, [row if row.source_length else located(row, _pictures()) for row in rows])
         return ShardResult(done=len(rows))
 
     tasks = [ShardTask(name=name, inputs=(), samples=0, settings={"pairs": repr(pairs)}) for name, pairs in shards.items()]

@@ -12,7 +12,8 @@ from stages.pairing.columns import PAIR_COLUMNS
 
 
 def test_table_round_trip(tmp_path):
-    rows = [dict.fromkeys(PAIR_COLUMNS, "b") | {name: 0.5 for name, kind in PAIR_COLUMNS.items() if kind == "float32"}]
+    values = {"string": "b", "float32": 0.5, "int32": 2**31 - 1, "int64": 2**63 - 1}
+    rows = [{name: values[kind] for name, kind in PAIR_COLUMNS.items()}]
     write_table(tmp_path / "a.parquet", rows, PAIR_COLUMNS)
     assert read_table(tmp_path / "a.parquet", PAIR_COLUMNS) == rows
     assert read_table(tmp_path / "a.parquet", {"key": "string"}) == [{"key": "b"}]

@@ -33,8 +33,8 @@ def test_only_the_cases_that_are_used_are_decoded(models, workplace, monkeypatch
         retrieve={"held_out": 1.0, "max_uses": 1},
         evaluate={"cases": str(HELD_OUT), "validation": str(validation), "max_cases": 2},
     )
-    read, image = [], Corpus.image
-    monkeypatch.setattr(Corpus, "image", lambda corpus, key: read.append(key) or image(corpus, key))
+    read, picture = [], Corpus.picture
+    monkeypatch.setattr(Corpus, "picture", lambda corpus, place: read.append(place.key) or picture(corpus, place))
     cases = [case.sample for case in read_cases(params)]
     assert len(cases) == 2
     assert read == [key for case in cases for key in (case.key, case.metadata["target_key"])]
@@ -46,6 +46,11 @@ def test_cases_stay_the_same_when_others_are_added(models, workplace):
     before = read_cases(params)
     rows = read_pairs(HELD_OUT / "00000.parquet")
     write_pairs(HELD_OUT / "00000.parquet", rows[:2])
+    assert digest_cases(read_cases(params)) == digest_cases(before)
+    moved = rows[1].target
+    write_pairs(
+        HELD_OUT / "00000.parquet", [rows[0], replace(rows[1], target_offset=moved.offset, target_length=moved.length + 1)]
+    )
     assert digest_cases(read_cases(params)) == digest_cases(before)
     write_pairs(HELD_OUT / "00000.parquet", [rows[0], replace(rows[1], edit_prompt="another")])
     assert digest_cases(read_cases(params)) != digest_cases(before)

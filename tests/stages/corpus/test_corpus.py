@@ -3,6 +3,7 @@
 import io
 import pickle
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -43,14 +44,22 @@ def test_any_picture_is_found_by_its_key_after_pickling(corpus):
         assert copy.row(key).key == key
 
 
-def test_rows_of_any_shards_come_in_the_order_asked_for(corpus, monkeypatch):
-    monkeypatch.setattr(module, "INDEXED", 1)  # so that indexes are dropped and read again
+def test_rows_of_any_shards_come_in_the_order_asked_for(corpus):
     keys = ["b-20002", "a0000", "b-20000", "a0000", "a0001"]
     assert [row.key for row in corpus.rows_of(keys)] == keys
     pictures = [corpus.picture(row).tobytes() for row in corpus.rows_of(keys)]
     assert pictures == [noise(seed).tobytes() for seed in (4, 1, 3, 1, 2)]
     with pytest.raises(InputError, match="the corpus has no image 'a0002'"):
         corpus.rows_of(["a0000", "a0002", "b-20000"])
+
+
+def test_a_picture_is_read_at_its_location_without_an_index(corpus):
+    rows = corpus.rows("b-2")
+    (corpus.folder / "b-2.parquet").unlink()
+    assert [corpus.picture(row).tobytes() for row in rows] == [noise(3).tobytes(), noise(4).tobytes()]
+    for key in ("../b-20000", "b 20000", "0000"):
+        with pytest.raises(InputError, match="the corpus has no image"):
+            corpus.picture(replace(rows[0], key=key))
 
 
 def test_index_says_where_the_tar_holds_each_picture(corpus):

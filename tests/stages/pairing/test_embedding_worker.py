@@ -9,6 +9,7 @@ from stages.core.shards import ShardFiles, ShardTask
 from stages.corpus.corpus import Corpus
 from stages.models.clip import load_clip
 from stages.pairing.embedding_worker import EmbeddingWorker
+from stages.pairing.embeddings import Pool, images_path
 from tests.support.tiny_corpus import image, params_for, write_world
 
 
@@ -39,6 +40,18 @@ def test_what_stays_the_same_is_not_embedded_again(embed):
     found = load_file(second[0])["embeddings"]
     assert (found[2] == 7).all()
     np.testing.assert_array_equal(np.delete(found, 2, axis=0), np.delete(arrays["embeddings"], 2, axis=0))
+
+
+def test_files_say_what_the_corpus_holds_of_every_image(embed):
+    """The oracle is the corpus's own index."""
+    path, _ = embed("first")[0]
+    path = path.rename(images_path(path.parent, "00000"))
+    images, rows, wanted = Pool(path.parent, (("00000", 6),)), np.array([4, 0, 4, 5]), Corpus(CORPUS).rows("00000")
+    found = zip(images.keys(rows), images.digests(rows), images.alt_texts(rows), images.places(rows).tolist(), strict=True)
+    assert list(found) == [
+        (row.key, row.pixels, row.alt_text, [row.offset, row.length, row.width, row.height])
+        for row in (wanted[place] for place in rows)
+    ]
 
 
 def test_embeddings_are_the_same_in_any_company(models):

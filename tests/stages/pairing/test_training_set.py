@@ -21,6 +21,7 @@ from stages.pairing.training_set import (
     unpacked_bits,
     write_pairs,
 )
+from tests.support.corpora import located
 from tests.support.strategies import masks_of_any_size, quick
 from tests.support.tiny_corpus import image, key_for, write_tiny_corpus
 
@@ -40,6 +41,10 @@ def pair(source: int = 0, target: int = 1, **changes: object) -> PairRow:
         target_pixels="b",
         width=32,
         height=32,
+        source_offset=0,
+        source_length=0,
+        target_offset=0,
+        target_length=0,
         packed_source_mask=pack_mask(mask),
         packed_target_mask=pack_mask(mask.T),
         source_mask_area=mask.mean(),
@@ -68,7 +73,7 @@ def test_rows_come_back_in_order(tmp_path):
 
 def test_a_sample_has_the_pictures_of_the_corpus(workplace):
     write_tiny_corpus(range(4))
-    sample = edit_sample(pair(2, 3), Corpus())
+    sample = edit_sample(located(pair(2, 3), Corpus().rows("00000")), Corpus())
     assert (sample.source.tobytes(), sample.target.tobytes()) == (image(2).tobytes(), image(3).tobytes())
     source_mask, target_mask = np.asarray(sample.source_mask), np.asarray(sample.target_mask)
     assert set(np.unique(source_mask)) == {0, 255}
@@ -80,7 +85,7 @@ def test_a_rendered_target_is_in_the_row(workplace):
     write_tiny_corpus(range(2))
     buffer = io.BytesIO()
     image(9).save(buffer, "png")
-    sample = edit_sample(pair(target_png=buffer.getvalue()), Corpus())
+    sample = edit_sample(located(pair(target_png=buffer.getvalue()), Corpus().rows("00000")), Corpus())
     assert sample.target.tobytes() == image(9).tobytes()
 
 
@@ -94,14 +99,17 @@ def test_words_from_outside_stay_on_one_line(tmp_path):
     [
         ({"packed_source_mask": b"x"}, "pair 000000000: a mask is damaged, or not of 32 × 32 pixels"),
         ({"packed_target_mask": pack_mask(np.ones((8, 8), bool))}, "pair 000000000: a mask is damaged"),
-        ({"width": 16}, "pair 000000000: pictures of"),
+        ({"width": 16}, r"00000\.tar: sample 000000000: a picture is RGB of \(32, 32\) pixels, must be RGB of \(16, 32\)"),
+        ({"source_offset": 7}, r"00000\.tar: sample 000000000: truncated or damaged image; run the stages from ingest on"),
+        ({"target_length": -1}, r"00000\.tar: sample 000000001: "),
         ({"target_png": b"x"}, "the true target of 000000000 is damaged"),
-        ({"target_key": "elsewhere"}, "the corpus has no image 'elsewhere'"),
+        ({"target_key": "elsewhere"}, r"corpus/elsew\.tar: No such file or directory"),
+        ({"target_key": "../00000"}, "the corpus has no image '../00000'"),
     ],
 )
 def test_damaged_rows_are_refused(workplace, changes, complaint):
     write_tiny_corpus(range(2))
-    write_pairs(Path("a.parquet"), [pair(**changes)])
+    write_pairs(Path("a.parquet"), [replace(located(pair(), Corpus().rows("00000")), **changes)])
     with pytest.raises(InputError, match=complaint):
         edit_sample(read_pairs(Path("a.parquet"))[0], Corpus())
 

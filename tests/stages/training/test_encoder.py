@@ -21,7 +21,7 @@ from stages.training.dataset import TrainingSet
 from stages.training.encoder import PICTURES, TEXTS, encode_training_set, in_batches
 from stages.training.order import draw_ranks
 from tests.support import ROOT
-from tests.support.corpora import write_corpus_of
+from tests.support.corpora import located, write_corpus_of
 from tests.support.training import (
     DyingPairWorker,
     encode,
@@ -46,9 +46,9 @@ def recorded(monkeypatch) -> Iterator[tuple[list[str], list[str]]]:
     """Record the keys of the pictures that are decoded, and the prompts that are embedded, padding apart."""
     pictures: list[str] = []
     prompts: list[str] = []
-    image, embed = Corpus.image, PromptEncoder.embed
+    picture, embed = Corpus.picture, PromptEncoder.embed
     with monkeypatch.context() as patch:
-        patch.setattr(Corpus, "image", lambda corpus, key: pictures.append(key) or image(corpus, key))
+        patch.setattr(Corpus, "picture", lambda corpus, place: pictures.append(place.key) or picture(corpus, place))
         patch.setattr(PromptEncoder, "embed", lambda self, texts: prompts.extend(texts) or embed(self, texts))
         yield pictures, prompts
 
@@ -226,7 +226,8 @@ def test_a_drawn_pair_takes_160_kb_at_the_papers_sizes(config, tmp_path, monkeyp
         )
         for number in range(20)
     ]
-    write_training_set(tmp_path / "training", {"00000": rows})
+    places = Corpus(tmp_path / "corpus").rows("pictures")
+    write_training_set(tmp_path / "training", {"00000": [located(row, places) for row in rows]})
     monkeypatch.setattr("stages.models.latent_diffusion.load_picture_encoder", lambda _: SizedPictures())
     monkeypatch.setattr("stages.models.latent_diffusion.load_prompt_encoder", lambda _: Sized())
     monkeypatch.setattr("stages.models.clip.load_clip", lambda _: Sized())

@@ -17,6 +17,7 @@ def test_rows_and_masks_come_back(tmp_path, size):
             key=f"shard{number}",
             number=3 * number,
             target_key="" if number == 1 else f"other{10**number}",
+            target=(number << 40, 5 * number),
             size=size,
             latents=(number, number + 1),
             texts=(text_digest(f"prompt {number}"), text_digest("diff")),
@@ -32,6 +33,7 @@ def test_rows_and_masks_come_back(tmp_path, size):
             wanted.number,
             wanted.target_key,
         )
+        assert tuple(row["target"]) == wanted.target
         assert tuple(row["latents"]) == wanted.latents
         assert tuple(digest.decode() for digest in row["texts"]) == wanted.texts
         np.testing.assert_array_equal(read_masks(row, masks), pair)
