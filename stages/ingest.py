@@ -7,7 +7,7 @@ with true masks: data/validation to choose settings on, data/evaluation to compa
 import csv
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +65,9 @@ def ingest(params: Params) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestWorker:
-    """Makes a shard of the corpus from a part of the source."""
+    """Makes a shard of the corpus from a part of the source, which is the task's ``source``."""
 
     section: Ingest
-    parts: Mapping[str, Part]  # by the name of their shard
 
     def load(self) -> Work:
         """Return the function that makes shards."""
@@ -77,7 +76,7 @@ class IngestWorker:
     def _make(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         tar, index = files.outputs
         result = ShardResult()
-        samples = self._samples(self.parts[task.name], result, advance)
+        samples = self._samples(task.source, result, advance)
         result.done = write_corpus(tar, index, samples, _encoding(self.section))
         return result
 
@@ -114,7 +113,10 @@ class IngestWorker:
 
 def _write_corpus(params: Params, parts: Sequence[Part]) -> StageCounts:
     section = params.ingest
-    tasks = [ShardTask(name=part.shard, inputs=part.inputs, samples=part.samples, settings=part.settings) for part in parts]
+    tasks = [
+        ShardTask(name=part.shard, inputs=part.inputs, samples=part.samples, settings=part.settings, source=part)
+        for part in parts
+    ]
     settings = {
         **section.model_dump(include=DECIDING),
         "source": section.source.kind,
@@ -127,7 +129,7 @@ def _write_corpus(params: Params, parts: Sequence[Part]) -> StageCounts:
         folder=CORPUS,
         suffixes=(".tar", ".parquet"),
         settings=settings,
-        worker=IngestWorker(section=section, parts={part.shard: part for part in parts}),
+        worker=IngestWorker(section=section),
         execution=params.execution,
     )
 

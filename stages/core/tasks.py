@@ -15,6 +15,7 @@ class ShardTask:
     inputs: tuple[Path, ...]  # files whose bytes decide the output
     samples: int  # input samples, for the progress line
     settings: Mapping[str, Any] = field(default_factory=dict)  # other values that decide this shard's output, as JSON
+    source: Any = None  # where the worker reads the samples, if not from the inputs; inputs and settings decide what it reads
 
 
 @dataclass(frozen=True, kw_only=True)
