@@ -2,20 +2,21 @@
 
 Shard by shard it embeds images and texts, builds an index for each pool of images, and searches the candidates of every edit.
 Then one pass in the order of the corpus chooses among them, because an image may be a target only so often. What reviewers
-have dropped is not chosen, and what they have mended has their prompt.
+have dropped is not chosen, and what they have mended has their prompt. Of all pairs together, memory holds a few numbers an
+image.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.arrays import read_arrays
-from stages.common.parquet import read_columns, write_columns
+from stages.common.parquet import write_columns
 from stages.core.errors import InputError
 from stages.core.files import read_json, value_digest
 from stages.core.params import Params
@@ -37,16 +38,17 @@ from stages.core.shards import (
 from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.corpus.corpus import Corpus
 from stages.pairing import recall
-from stages.pairing.choice import Choice, Chooser
-from stages.pairing.columns import EDITS_TABLE, PAIR_COLUMNS, SCORES
-from stages.pairing.decisions import Decision, Mended, latest_decisions
+from stages.pairing.choice import Chooser
+from stages.pairing.chosen import ChosenPairs, PairRows
+from stages.pairing.columns import PAIR_COLUMNS
+from stages.pairing.decisions import Decision, latest_decisions
 from stages.pairing.embedding_worker import embed_shards
 from stages.pairing.embeddings import IMAGES, Pool, divide, images_path, texts_path
 from stages.pairing.index import INDEX, SHARDS, IndexWorker
 from stages.pairing.neighbours import SUFFIX, CandidateWorker, read_candidates
 from stages.pairing.recall import RecallWorker
 from stages.pairing.reviewed import Review
-from stages.pairing.split import held_out_rows, smallest_component
+from stages.pairing.split import Components
 
 TABLE = 500  # images whose pairs are in one table, at least: each table costs files and network batches of its own
 EMBEDDINGS = PAIRS / "embeddings"
@@ -72,16 +74,18 @@ def retrieve(params: Params) -> None:
     _search(pools, params)
 
     images = Pool(EMBEDDINGS, tuple((shard, count_samples(images_path(EMBEDDINGS, shard), IMAGES)) for shard in shards))
-    choices = _choose(pools, images, params.retrieve.max_uses, review)
-    held_out = _hold_out(choices, images, params)
-    counts = _write_pairs(choices, held_out, images, together=max(1, TABLE // params.ingest.shard_size))
+    with TemporaryDirectory() as scratch:
+        chosen = list(_choose(pools, images, params.retrieve.max_uses, review, Path(scratch)))
+        held_out = _hold_out(chosen, images, params)
+        counts = _write_pairs(chosen, held_out, images, together=max(1, TABLE // params.ingest.shard_size))
+        aside = sum(int(held_out[each.rows().sources].sum()) for each in chosen)
     counts.done, counts.reused = counts.done + counts.reused, 0
     counts.seconds = None  # only the tables were timed, the least of the work
     counts.shards_done, counts.shards_reused = embedding.shards_done, embedding.shards_reused
     counts.figures = _recall_of(pools)
     pass_on_counts(counts, PAIRS, EDITS)
     counts.report()
-    print(f"  of the pairs, {sum(each.sum() for each in held_out):,} are held out")
+    print(f"  of the pairs, {aside:,} are held out")
     _report_unseen(review.unseen())
 
 
@@ -129,7 +133,7 @@ def _search(pools: Sequence[Sequence[str]], params: Params) -> None:
     for pool in pools:
         for shard in pool:
             inputs = (*_index_of(pool), texts_path(EMBEDDINGS, shard))  # the list of the pool's shards has the images' digests
-            edits = count_samples(EDITS / f"{shard}.parquet", ".parquet")
+            edits = count_samples(_edits(shard), ".parquet")
             tasks.append(ShardTask(name=shard, inputs=inputs, samples=edits, settings={"pool": pool[0]}))
     config = params.retrieve
     names = ("text_weight", "neighbours", "near_duplicate", "min_image_image", "min_text_image", "min_directional", "text_gain")
@@ -144,91 +148,69 @@ def _search(pools: Sequence[Sequence[str]], params: Params) -> None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _ShardPairs:
-    """The pairs of a shard of edits; rows are those of all images."""
-
-    shard: str
-    choice: Choice
-    sources: NDArray[np.int64]  # (p,)
-    targets: NDArray[np.int64]  # (p,)
-    mended: dict[int, Mended]  # the pairs with another prompt, by their place among the p
-
-    def digest(self, images: Pool) -> str:
-        """Return a digest of everything that decides the pairs besides the edits and their candidates."""
-        chosen = [
-            self.choice.edits.tolist(),
-            self.choice.picks.tolist(),
-            images.identity(np.append(self.sources, self.targets)),
-        ]
-        mended = {str(place): texts.model_dump() for place, texts in self.mended.items()}
-        return value_digest([*chosen, dict(self.choice.dropped), mended])
-
-
-def _choose(pools: Sequence[Sequence[str]], images: Pool, max_uses: int, review: Review) -> list[_ShardPairs]:
-    """Choose the target of every edit, shard by shard."""
+def _choose(
+    pools: Sequence[Sequence[str]], images: Pool, max_uses: int, review: Review, scratch: Path
+) -> Iterator[ChosenPairs]:
+    """Choose the target of every edit, shard by shard; the pairs go to files in the folder ``scratch``."""
     chooser = Chooser(len(images), max_uses)
-    chosen = []
     for pool in pools:
         first = images.first_row(pool[0])
         for shard in pool:
-            candidates = read_candidates(CANDIDATES / f"{shard}{SUFFIX}")
+            candidates = read_candidates(_candidates(shard))
             sources = images.first_row(shard) + read_arrays(texts_path(EMBEDDINGS, shard))["sources"]
-            reviewed = review.of_shard(EDITS / f"{shard}.parquet", candidates, sources, first, images)
+            reviewed = review.of_shard(_edits(shard), candidates, sources, first, images)
             choice = chooser.choose(candidates, first, reviewed.dropped)
             targets = first + candidates.targets[choice.picks]
             picks = enumerate(choice.picks.tolist())
             mended = {place: reviewed.mended[pick] for place, pick in picks if pick in reviewed.mended}
-            chosen.append(
-                _ShardPairs(shard=shard, choice=choice, sources=sources[choice.edits], targets=targets, mended=mended)
-            )
-    return chosen
+            rows = PairRows(edits=choice.edits, picks=choice.picks, sources=sources[choice.edits], targets=targets)
+            yield ChosenPairs.keep(scratch / shard, shard, rows, choice.dropped, mended)
 
 
-def _hold_out(chosen: Sequence[_ShardPairs], images: Pool, params: Params) -> list[NDArray[np.bool_]]:
-    """Return for each shard which of its pairs are held out.
+def _hold_out(chosen: Sequence[ChosenPairs], images: Pool, params: Params) -> NDArray[np.bool_]:
+    """Return for each image whether its pairs are held out.
 
     Raises:
         InputError: none is, though the evaluation reads them.
     """
-    sources, targets = (np.concatenate(part) for part in zip(*((each.sources, each.targets) for each in chosen), strict=True))
-    share = params.retrieve.held_out
-    held_out = held_out_rows(sources, targets, share, params.seed, images.keys)
-    if len(sources) and not held_out.any() and params.evaluate.cases == str(HELD_OUT):
-        smallest = smallest_component(sources, targets)
-        least = math.ceil(10_000 * smallest / len(sources)) / 10_000
+    components = Components(len(images))
+    for each in chosen:
+        rows = each.rows()
+        components.join(rows.sources, rows.targets)
+    share, total = params.retrieve.held_out, components.total()
+    held_out = components.hold_out(share, params.seed, images.keys)
+    if total and not held_out.any() and params.evaluate.cases == str(HELD_OUT):
+        smallest = components.smallest()
+        least = math.ceil(10_000 * smallest / total) / 10_000
         raise InputError(
-            f"retrieve.held_out = {share}: holds out none of the {len(sources):,} pairs, but evaluate.cases = '{HELD_OUT}'"
+            f"retrieve.held_out = {share}: holds out none of the {total:,} pairs, but evaluate.cases = '{HELD_OUT}'"
             f" needs some; raise it to {least} or more: the smallest group of pairs that share images has {smallest:,} of them"
         )
-    return np.split(held_out, np.cumsum([len(each.sources) for each in chosen])[:-1])
+    return held_out
 
 
-def _write_pairs(
-    chosen: Sequence[_ShardPairs], held_out: Sequence[NDArray[np.bool_]], images: Pool, together: int
-) -> StageCounts:
+def _write_pairs(chosen: Sequence[ChosenPairs], held_out: NDArray[np.bool_], images: Pool, together: int) -> StageCounts:
     """Write a table of pairs for about ``together`` shards of edits each; only tables that change are written again."""
-    pairs = {each.shard: (each, aside) for each, aside in zip(chosen, held_out, strict=True)}
+    pairs = {each.shard: each for each in chosen}
     groups = {group[0]: group for group in divide(list(pairs), together)}
 
     def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG001
         result = ShardResult()
         columns: dict[str, list[Any]] = {name: [] for name in PAIR_COLUMNS}
         for shard in groups[task.name]:
-            each, aside = pairs[shard]
-            for name, values in _columns(each, aside, images).items():
+            for name, values in pairs[shard].columns(_edits(shard), _candidates(shard), images, held_out).items():
                 columns[name] += values
-            result.done += len(aside)
-            result.dropped += each.choice.dropped
+            result.dropped += pairs[shard].dropped
+        result.done = len(columns["key"])
         write_columns(files.output, columns, PAIR_COLUMNS)
         return result
 
     tasks = [
         ShardTask(
             name=name,
-            inputs=tuple(path for shard in group for path in (EDITS / f"{shard}.parquet", CANDIDATES / f"{shard}{SUFFIX}")),
+            inputs=tuple(path for shard in group for path in (_edits(shard), _candidates(shard))),
             samples=0,
-            settings={"chosen": [[each.digest(images), aside.tolist()] for each, aside in map(pairs.__getitem__, group)]},
+            settings={"chosen": [pairs[shard].digest(images, held_out) for shard in group]},
         )
         for name, group in groups.items()
     ]
@@ -243,30 +225,12 @@ def _write_pairs(
     )
 
 
-def _columns(each: _ShardPairs, aside: NDArray[np.bool_], images: Pool) -> dict[str, list[Any]]:
-    """Return the pairs of a shard of edits, by the columns of the table of pairs."""
-    edits = read_columns(EDITS / f"{each.shard}.parquet", EDITS_TABLE).take(each.choice.edits)
-    columns = {name: edits[name].to_pylist() for name in EDITS_TABLE}
-    for place, mended in each.mended.items():
-        for name, text in mended.model_dump().items():
-            columns[name][place] = text
-    columns |= _pictures(each, images)
-    columns["split"] = ["heldout" if is_aside else "training" for is_aside in aside]
-    scores = read_candidates(CANDIDATES / f"{each.shard}{SUFFIX}").scores[each.choice.picks]
-    return columns | dict(zip(SCORES, scores.T.tolist(), strict=True))
+def _edits(shard: str) -> Path:
+    return EDITS / f"{shard}.parquet"
 
 
-def _pictures(each: _ShardPairs, images: Pool) -> dict[str, list[Any]]:
-    """Return what the corpus holds of the pictures of a shard's pairs, by columns."""
-    source, target = images.places(each.sources).T.tolist(), images.places(each.targets).T.tolist()
-    return {
-        "target_key": images.keys(each.targets),
-        "target_alt_text": images.alt_texts(each.targets),
-        "source_pixels": images.digests(each.sources),
-        "target_pixels": images.digests(each.targets),
-        **dict(zip(("source_offset", "source_length", "width", "height"), source, strict=True)),
-        **dict(zip(("target_offset", "target_length"), target, strict=False)),
-    }
+def _candidates(shard: str) -> Path:
+    return CANDIDATES / f"{shard}{SUFFIX}"
 
 
 def _report_unseen(decisions: Sequence[Decision]) -> None:

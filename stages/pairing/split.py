@@ -1,6 +1,6 @@
 """Held-out pairs without a leak: no image of a held-out pair is in any training pair."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +9,82 @@ from scipy.sparse.csgraph import connected_components
 
 from stages.common.seeds import derive_seed
 
+BLOCK = 4096  # components whose keys are in memory at a time
+
 Rows = NDArray[np.int64]  # (n,)
 
 
+class Components:
+    """Images that pairs join, directly or through others; each component is known by its first image.
+
+    Pairs come part by part, and memory does not grow with them: it is some 40 bytes an image.
+    """
+
+    def __init__(self, images: int) -> None:
+        """Start with ``images`` images, which no pair joins."""
+        self._earlier = np.arange(images)  # an image of the same component, or the image itself if it is the first
+        self._pairs = np.zeros(images, np.int64)  # of a component, at its first image
+
+    def join(self, sources: Rows, targets: Rows) -> None:
+        """Take in pairs of images, by their rows."""
+        if not len(sources):
+            return
+        sides = self._firsts(np.concatenate([sources, targets]))
+        rows, places = np.unique(sides, return_inverse=True)
+        edges = places[: len(sources)], places[len(sources) :]
+        graph = coo_array((np.ones(len(sources), np.int8), edges), shape=(len(rows), len(rows)))
+        _, component_of = connected_components(graph, directed=False)
+        _, first = np.unique(component_of, return_index=True)
+        pairs = np.bincount(component_of[edges[0]], minlength=len(first))
+        np.add.at(pairs, component_of, self._pairs[rows])
+        self._earlier[rows], self._pairs[rows] = rows[first][component_of], 0
+        self._pairs[rows[first]] = pairs
+
+    def total(self) -> int:
+        """Return the number of all pairs."""
+        return int(self._pairs.sum())
+
+    def smallest(self) -> int:
+        """Return the number of pairs in the smallest component; there must be a pair."""
+        return int(self._pairs[self._pairs > 0].min())
+
+    def hold_out(self, share: float, seed: int, keys_of: Callable[[Rows], Sequence[str]]) -> NDArray[np.bool_]:
+        """Return for each image whether its pairs are held out.
+
+        Components are taken in random order, and held out if they still fit into ``share`` of all pairs. One that is too
+        large goes to training, so fewer pairs than ``share`` may be held out, but never more.
+
+        Args:
+            share: in [0, 1].
+            seed: decides the order; a component's place depends on the seed and the key of its first image only.
+            keys_of: returns the keys of rows.
+        """
+        firsts = np.flatnonzero(self._pairs)
+        draws = np.fromiter(_draws(firsts, seed, keys_of), np.int64, len(firsts))
+        left = int(share * self.total())
+        held_out = np.zeros(len(self._earlier), np.bool_)
+        for first in firsts[np.argsort(draws)]:
+            if self._pairs[first] <= left:
+                left -= int(self._pairs[first])
+                held_out[first] = True
+        return held_out[self._firsts(np.arange(len(held_out)))]
+
+    def _firsts(self, rows: Rows) -> Rows:
+        """Return the first image of the component of each of ``rows``, and remember it."""
+        found = self._earlier[rows]
+        while not np.array_equal(earlier := self._earlier[found], found):
+            found = earlier
+        self._earlier[rows] = found
+        return found
+
+
+def _draws(rows: Rows, seed: int, keys_of: Callable[[Rows], Sequence[str]]) -> Iterator[int]:
+    for start in range(0, len(rows), BLOCK):
+        yield from (derive_seed(seed, "held out", key) for key in keys_of(rows[start : start + BLOCK]))
+
+
 def held_out_pairs(sources: Sequence[str], targets: Sequence[str], share: float, seed: int) -> list[bool]:
-    """Return for each pair whether it is held out; see :func:`held_out_rows`.
+    """Return for each pair whether it is held out; see :meth:`Components.hold_out`.
 
     Args:
         sources: each pair's source key.
@@ -22,48 +93,7 @@ def held_out_pairs(sources: Sequence[str], targets: Sequence[str], share: float,
         seed: decides the order; a component's place depends on the seed and its smallest key only.
     """
     keys, rows = np.unique(np.array([*sources, *targets], dtype=str), return_inverse=True)
-    held_out = held_out_rows(rows[: len(sources)], rows[len(sources) :], share, seed, lambda rows: keys[rows].tolist())
-    return [bool(each) for each in held_out]
-
-
-def held_out_rows(
-    sources: Rows, targets: Rows, share: float, seed: int, keys_of: Callable[[Rows], Sequence[str]]
-) -> NDArray[np.bool_]:
-    """Return for each pair whether it is held out.
-
-    Pairs that share an image, directly or through other pairs, form a component and stay together. Components are taken
-    in random order, and held out if they still fit into ``share`` of all pairs. One that is too large goes to training,
-    so fewer pairs than ``share`` may be held out, but never more.
-
-    Args:
-        sources: each pair's source image, as a row of the corpus.
-        targets: each pair's target image.
-        share: in [0, 1].
-        seed: decides the order; a component's place depends on the seed and the key of its first image only.
-        keys_of: returns the keys of rows.
-    """
-    component, first_rows = _components(sources, targets)
-    sizes = np.bincount(component, minlength=len(first_rows)).tolist()
-    draws = [derive_seed(seed, "held out", key) for key in keys_of(first_rows)]
-    left = int(share * len(sources))
-    chosen = np.zeros(len(sizes), np.bool_)
-    for part in np.argsort(np.array(draws, np.int64)).tolist():
-        if sizes[part] <= left:
-            left -= sizes[part]
-            chosen[part] = True
-    return chosen[component]
-
-
-def smallest_component(sources: Rows, targets: Rows) -> int:
-    """Return the number of pairs in the smallest component; there must be a pair."""
-    return int(np.bincount(_components(sources, targets)[0]).min())
-
-
-def _components(sources: Rows, targets: Rows) -> tuple[Rows, Rows]:
-    """Return each pair's component, numbered from 0, and each component's first image."""
-    rows, places = np.unique(np.concatenate([sources, targets]), return_inverse=True)
-    edges = places[: len(sources)], places[len(sources) :]
-    graph = coo_array((np.ones(len(sources), np.int8), edges), shape=(len(rows), len(rows)))
-    _, component_of = connected_components(graph, directed=False)
-    _, firsts = np.unique(component_of, return_index=True)
-    return component_of[edges[0]], rows[firsts]
+    components = Components(len(keys))
+    components.join(rows[: len(sources)], rows[len(sources) :])
+    held_out = components.hold_out(share, seed, lambda firsts: keys[firsts].tolist())
+    return [bool(each) for each in held_out[rows[: len(sources)]]]

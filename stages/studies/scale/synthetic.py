@@ -29,7 +29,7 @@ from stages.pairing.embeddings import IMAGES, Pool, Vectors, images_path, single
 from stages.pairing.index import BLOCK, INDEX, SHARDS, ImageIndex, IndexWorker
 from stages.pairing.neighbours import GATHERED, SCORED, SEARCHED, CandidateWorker, mean_query, nearest, read_candidates
 from stages.pairing.recall import exact_neighbours, measure_recall, sample_edits
-from stages.pairing.split import held_out_rows
+from stages.pairing.split import Components
 
 WIDTH = 512
 SHARD = 1000  # images, each with an edit
@@ -142,14 +142,13 @@ class Trial:
     def choose(self) -> None:
         """Choose every edit's target, and the held-out pairs."""
         chooser = Chooser(SHARD * len(self.shards), self.config.max_uses)
-        sources, targets = [], []
+        pool = Pool(self.embeddings, tuple((shard, SHARD) for shard in self.shards))
+        components = Components(len(pool))
         for number, shard in enumerate(self.shards):
             candidates = read_candidates(self.candidates(shard))
             choice = chooser.choose(candidates, 0)
-            sources.append(SHARD * number + choice.edits)
-            targets.append(candidates.targets[choice.picks])
-        pool = Pool(self.embeddings, tuple((shard, SHARD) for shard in self.shards))
-        held_out_rows(np.concatenate(sources), np.concatenate(targets), self.config.held_out, 0, pool.keys)
+            components.join(SHARD * number + choice.edits, candidates.targets[choice.picks])
+        components.hold_out(self.config.held_out, 0, pool.keys)
 
     def candidates(self, shard: str) -> Path:
         """Return the file of a shard's candidates."""

@@ -1,10 +1,11 @@
 """Held-out pairs share no image with the others, and are no more than their share."""
 
 import networkx as nx
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.pairing.split import held_out_pairs
+from stages.pairing.split import Components, held_out_pairs
 
 PAIRS = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=30)
 
@@ -32,6 +33,22 @@ def test_no_component_that_would_still_fit_is_left(pairs, share):
         sides = [side for pair, side in zip(pairs, held_out, strict=True) if pair[0] in component]
         assert len(set(sides)) == 1
         assert sides[0] or len(sides) > left
+
+
+@given(pairs=PAIRS, cut=st.integers(0, 30), share=st.floats(0, 1))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_pairs_may_come_in_parts(pairs, cut, share):
+    components = Components(26)
+    for part in (pairs[:cut], pairs[cut:]):
+        sources, targets = np.array(part, np.int64).reshape(-1, 2).T
+        components.join(sources, targets)
+    held_out = components.hold_out(share, 0, lambda rows: [f"{row:02d}" for row in rows])
+    wanted = held_out_pairs([f"{one:02d}" for one, _ in pairs], [f"{other:02d}" for _, other in pairs], share, 0)
+    assert [(held_out[one], held_out[other]) for one, other in pairs] == [(each, each) for each in wanted]
+    graph = nx.Graph(pairs)
+    sizes = [sum(one in component for one, _ in pairs) for component in nx.connected_components(graph)]
+    assert components.total() == sum(sizes) == len(pairs)
+    assert not pairs or components.smallest() == min(sizes)
 
 
 def test_share_is_met_where_pairs_are_single():

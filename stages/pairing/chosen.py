@@ -1,0 +1,93 @@
+"""The pairs of a shard of edits once they are chosen; they wait in a file, because all of them could fill the memory."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common.parquet import read_columns
+from stages.core.files import value_digest
+from stages.pairing.columns import EDITS_TABLE, SCORES
+from stages.pairing.decisions import Mended
+from stages.pairing.embeddings import Pool
+from stages.pairing.neighbours import read_candidates
+
+Numbers = NDArray[np.int64]  # (p,)
+
+
+class PairRows(NamedTuple):
+    """The p pairs of a shard of edits."""
+
+    edits: Numbers  # rows of the table of edits
+    picks: Numbers  # the targets, by their rows of the candidates
+    sources: Numbers  # rows of all images
+    targets: Numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenPairs:
+    """The pairs of a shard of edits, and why its other edits have none."""
+
+    shard: str
+    file: Path  # has the PairRows
+    dropped: Counter[str]  # reason → edits
+    mended: Mapping[int, Mended]  # the pairs with another prompt, by their place among the p
+
+    @classmethod
+    def keep(cls, file: Path, shard: str, rows: PairRows, dropped: Counter[str], mended: Mapping[int, Mended]) -> Self:
+        """Write the rows to ``file``."""
+        file.write_bytes(np.stack(rows).tobytes())
+        return cls(shard=shard, file=file, dropped=dropped, mended=mended)
+
+    def rows(self) -> PairRows:
+        """Read the pairs."""
+        return PairRows(*np.fromfile(self.file, np.int64).reshape(len(PairRows._fields), -1))
+
+    def digest(self, images: Pool, held_out: NDArray[np.bool_]) -> str:
+        """Return a digest of everything that decides the pairs besides the edits and their candidates.
+
+        Args:
+            images: all images.
+            held_out: for each image whether its pairs are held out.
+        """
+        rows = self.rows()
+        chosen = [value_digest(part.tolist()) for part in (rows.edits, rows.picks, held_out[rows.sources])]
+        shown = [images.identity(part) for part in (rows.sources, rows.targets)]
+        mended = {str(place): texts.model_dump() for place, texts in self.mended.items()}
+        return value_digest([chosen, shown, dict(self.dropped), mended])
+
+    def columns(self, edits: Path, candidates: Path, images: Pool, held_out: NDArray[np.bool_]) -> dict[str, list[Any]]:
+        """Return the pairs by the columns of the table of pairs.
+
+        Args:
+            edits: the table of the shard's edits.
+            candidates: the file of their candidates.
+            images: all images.
+            held_out: for each image whether its pairs are held out.
+        """
+        rows = self.rows()
+        table = read_columns(edits, EDITS_TABLE).take(rows.edits)
+        columns = {name: table[name].to_pylist() for name in EDITS_TABLE}
+        for place, mended in self.mended.items():
+            for name, text in mended.model_dump().items():
+                columns[name][place] = text
+        columns["split"] = ["heldout" if is_aside else "training" for is_aside in held_out[rows.sources]]
+        scores = read_candidates(candidates).scores[rows.picks]
+        return columns | dict(zip(SCORES, scores.T.tolist(), strict=True)) | _pictures(rows, images)
+
+
+def _pictures(rows: PairRows, images: Pool) -> dict[str, list[Any]]:
+    """Return what the corpus holds of the pictures of some pairs, by columns."""
+    source, target = images.places(rows.sources).T.tolist(), images.places(rows.targets).T.tolist()
+    return {
+        "target_key": images.keys(rows.targets),
+        "target_alt_text": images.alt_texts(rows.targets),
+        "source_pixels": images.digests(rows.sources),
+        "target_pixels": images.digests(rows.targets),
+        **dict(zip(("source_offset", "source_length", "width", "height"), source, strict=True)),
+        **dict(zip(("target_offset", "target_length"), target[:2], strict=True)),
+    }
