@@ -43,7 +43,7 @@ def test_the_projects_folder_lies_on_the_volume(group):
         assert ".." not in path.parts
 
 
-def test_a_new_volume_gets_the_project_and_an_old_one_keeps_it():
+def test_only_a_new_volume_gets_the_project():
     (init,) = pod_of(HEAD)["initContainers"]
     folder = container_of(HEAD)["workingDir"]
     assert init["command"] == ["sh", "-c", f"test -d {folder}/.git || git clone /project {folder}"]
