@@ -94,4 +94,4 @@ def _print_plan(retention: "Retention") -> None:
         print(f"keeps      version {version}: {', '.join(reasons)}")
     print(f"versions   {', '.join(retention.dropped) or 'none'}")
     print(f"models     {len(retention.models)} without a version that stays")
-    print(f"runs       {len(retention.checkpoints)} lose their checkpoints")
+    print(f"runs       {len(retention.checkpoints)} lose their checkpoints, {len(retention.open)} that a kill left open end")

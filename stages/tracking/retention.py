@@ -16,13 +16,16 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 
+from stages.tracking import nights
 from stages.tracking.history import rollback_target
+from stages.tracking.location import EXPERIMENT
 from stages.tracking.registry import DIGEST, NAME, model_id_of
 from stages.tracking.start import PREFIX
 from stages.tracking.store import experiment_id
 from stages.tracking.training_run import CHECKPOINTS
 
 DAY = 24 * 3600 * 1000  # milliseconds
+SILENT = 7 * DAY  # encoding a large training set, before the first step, takes less
 PAGE = 100  # entries of one answer of the store
 
 Entity = TypeVar("Entity")
@@ -35,7 +38,8 @@ class Retention:
     kept: dict[str, list[str]]  # version → why it stays; newest first
     dropped: list[str]  # versions, newest first
     models: list[LoggedModel]  # those whose files belong to no kept version
-    checkpoints: list[Run]  # ended trainings that still have theirs
+    open: list[Run]  # left RUNNING by a kill that nothing resumed
+    checkpoints: list[Run]  # ended trainings, and those above, that still have theirs
 
 
 def plan_retention(client: MlflowClient, keep: int) -> Retention:
@@ -43,7 +47,7 @@ def plan_retention(client: MlflowClient, keep: int) -> Retention:
 
     Versions from which the training of one of these continued stay too, because rebuilding takes their weights. So does a
     version that this project did not register, and a model that was logged within the last day and has no version: an
-    evaluation may be about to register it.
+    evaluation may be about to register it. A run that has logged nothing for a week was killed.
 
     Args:
         client: a client of the store, whose experiment exists.
@@ -55,18 +59,20 @@ def plan_retention(client: MlflowClient, keep: int) -> Retention:
     dropped = [version for version in made if str(version.version) not in kept]
     going = {model_id_of(version) for version in dropped}
     staying = {model_id_of(version) for version in made} - going
-    yesterday = time.time() * 1000 - DAY
+    now = time.time() * 1000
     ours = [experiment_id(client)]
     logged = _pages(lambda token: client.search_logged_models(ours, max_results=PAGE, page_token=token))
-    ended = _pages(lambda token: client.search_runs(ours, "attributes.status != 'RUNNING'", max_results=PAGE, page_token=token))
+    left_open = _left_open(client, now - SILENT)
+    ended = [*_runs(client, ours, "!= 'RUNNING'"), *left_open]
     return Retention(
         kept=kept,
         dropped=[str(version.version) for version in dropped],
         models=[
             model
             for model in logged
-            if model.model_id in going or (model.model_id not in staying and model.creation_timestamp < yesterday)
+            if model.model_id in going or (model.model_id not in staying and model.creation_timestamp < now - DAY)
         ],
+        open=left_open,
         checkpoints=[run for run in ended if client.list_artifacts(run.info.run_id, CHECKPOINTS)],
     )
 
@@ -82,6 +88,8 @@ def apply_retention(client: MlflowClient, retention: Retention) -> None:
     for model in retention.models:
         get_artifact_repository(model.artifact_location).delete_artifacts()
         client.delete_logged_model(model.model_id)
+    for run in retention.open:
+        client.set_terminated(run.info.run_id, "KILLED")
     for run in retention.checkpoints:
         get_artifact_repository(str(run.info.artifact_uri)).delete_artifacts(CHECKPOINTS)
 
@@ -110,6 +118,23 @@ def _reasons(client: MlflowClient, made: list[ModelVersion], keep: int) -> dict[
         if (start := starts[number]) in reasons:
             reasons[start].append(f"version {number} continues from it")
     return {version: why for version, why in reasons.items() if why}
+
+
+def _left_open(client: MlflowClient, limit: float) -> list[Run]:
+    """Return the open runs that began before a time, in milliseconds, and have logged nothing since."""
+    found = [client.get_experiment_by_name(name) for name in (EXPERIMENT, nights.EXPERIMENT)]
+    running = _runs(client, [each.experiment_id for each in found if each is not None], "= 'RUNNING'")
+    return [run for run in running if run.info.start_time < limit and _last_metric(client, run) < limit]
+
+
+def _last_metric(client: MlflowClient, run: Run) -> int:
+    histories = (client.get_metric_history(run.info.run_id, key) for key in run.data.metrics)
+    return max((metric.timestamp for history in histories for metric in history), default=0)
+
+
+def _runs(client: MlflowClient, experiments: list[str], status: str) -> Iterator[Run]:
+    condition = f"attributes.status {status}"
+    return _pages(lambda token: client.search_runs(experiments, condition, max_results=PAGE, page_token=token))
 
 
 def _aliases(client: MlflowClient) -> dict[str, str]:

@@ -81,7 +81,11 @@ def run_for_results(trained: str | None, params: Params) -> str | None:
         return trained
     wanted = f"tags.`{EXPERIMENT}` = '{experiment}' and tags.`{ROLE}` = 'evaluate'"
     found = client.search_runs([experiment_id(client)], wanted, max_results=1)
-    return str(found[0].info.run_id) if found else create_run(client, "evaluate", params, {})
+    if found:
+        return str(found[0].info.run_id)
+    made = create_run(client, "evaluate", params, {})
+    client.set_terminated(made)  # results are added to an ended run, as to that of a training
+    return made
 
 
 def log_results(run_id: str, metrics: Mapping[str, float], artifacts: Sequence[Path] = ()) -> None:

@@ -154,6 +154,21 @@ def start_training(inputs: TrainingInputs, state_file: Path) -> Iterator[Trainin
         state_file.unlink()
 
 
+def end_open_runs(state_files: Iterable[Path]) -> None:
+    """End the runs of trainings that a kill left open; one that is resumed after all is open again.
+
+    Args:
+        state_files: those of trainings that are not at work. A damaged one names no run: ``iedit prune`` ends that.
+
+    Raises:
+        InputError: the tracking server cannot be reached.
+    """
+    client = connect()
+    with store_errors_in_one_line():
+        for state_file in state_files:
+            _end_open_run(client, state_file)
+
+
 def _open_run(client: MlflowClient, inputs: TrainingInputs, state_file: Path) -> str:
     """Return the unfinished run of this training, or a new one.
 
@@ -163,6 +178,7 @@ def _open_run(client: MlflowClient, inputs: TrainingInputs, state_file: Path) ->
     key = _training_key(inputs)
     name = _read_name(state_file, key)
     if name is None:
+        _end_open_run(client, state_file)
         name = uuid4().hex
         write_json(state_file, {"training": key, "name": name})
     elif (run_id := _unfinished_run(client, name)) is not None:
@@ -180,15 +196,26 @@ def _training_key(inputs: TrainingInputs) -> str:
 
 def _read_name(state_file: Path, key: str) -> str | None:
     """Return the name of the unfinished run, or None if there is none or it belongs to another training."""
-    if not state_file.exists():
-        return None
+    state = _read_state(state_file)
+    if state is None and state_file.exists():
+        print(f"{state_file}: damaged; the training is logged as a new run", file=sys.stderr)
+    return state[1] if state is not None and state[0] == key else None
+
+
+def _read_state(state_file: Path) -> tuple[str, str] | None:
+    """Return the key of a training and the name of its run; None if there is no file, or a damaged one."""
     try:
         state = read_json(state_file)
-        training, name = str(state["training"]), str(state["name"])
-    except (ValueError, LookupError, TypeError):
-        print(f"{state_file}: damaged; the training is logged as a new run", file=sys.stderr)
+        return str(state["training"]), str(state["name"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None
-    return name if training == key else None
+
+
+def _end_open_run(client: MlflowClient, state_file: Path) -> None:
+    state = _read_state(state_file)
+    run_id = None if state is None else _unfinished_run(client, state[1])
+    if run_id is not None and client.get_run(run_id).info.status == "RUNNING":
+        client.set_terminated(run_id, "KILLED")
 
 
 def _unfinished_run(client: MlflowClient, name: str) -> str | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stages.models.clip import Clip
     from stages.models.latent_diffusion import Diffusion
 
+STATE = ".run.json"  # how the name of a file ends that names an open MLflow run
 METHODS = Path(__file__).parent
 LOOP, MODEL_FOLDER = METHODS / "loop.py", METHODS / "model_folder.py"  # their code decides bytes
 PROCESSES = "WORLD_SIZE"  # set by torch's launcher
@@ -83,6 +84,8 @@ def run_training(params: Params, recipe: Recipe[Any]) -> None:
         _connect()
     config, processes = recipe.config, int(os.environ.get(PROCESSES, "1"))
     training = _find(recipe, processes)
+    if is_first_process():
+        _end_other_runs(training)
     done = config.steps
     if not training.is_whole or (is_first_process() and training.run.exists()):
         set_threads(params.threads)
@@ -101,6 +104,15 @@ def _connect() -> None:
     connect()
 
 
+def _end_other_runs(training: Training) -> None:
+    """End the MLflow runs of other trainings, on earlier data or settings, that a kill left open."""
+    others = [file for file in training.run.parent.glob(f"*{STATE}") if file != training.run]
+    if others:
+        with exiting_at_once():
+            from stages.tracking.training_run import end_open_runs
+        end_open_runs(others)
+
+
 def _find(recipe: Recipe[Any], processes: int) -> Training:
     """Return how far a training is; all its inputs are looked up first, because one may be missing."""
     for model in (recipe.config.base, recipe.config.clip, *recipe.models):
@@ -114,7 +126,7 @@ def _find(recipe: Recipe[Any], processes: int) -> Training:
         fingerprint=fingerprint,
         whole=whole,
         is_whole=recipe.outcome.is_whole(whole),
-        run=recipe.unfinished / f"{whole[:16]}.run.json",
+        run=recipe.unfinished / f"{whole[:16]}{STATE}",
     )
 
 

@@ -15,6 +15,7 @@ from stages.editing.editor import Editor
 from stages.editing.request import EditRequest, MaskMode
 from stages.models.latent_diffusion import load_diffusion, load_unet
 from stages.tracking import store
+from stages.tracking.retention import plan_retention
 from stages.tracking.start import Start, put_start
 from stages.tracking.training_run import TrainingRun
 from stages.train import train
@@ -165,6 +166,22 @@ def test_interrupting_another_training_leaves_the_whole_model_alone(project, mon
     assert read_json(Path("logs/train.json"))["done"] == 0
     assert files_of(project.folder / "models") == project.files
     assert [run.info.run_id for run in runs()] == [run.info.run_id for run in before]
+
+
+def test_a_killed_training_on_other_settings_is_ended(project, monkeypatch):
+    train(project.params)
+    other = project.params.model_copy(update={"train": project.params.train.model_copy(update={"seed": 2})})
+    with monkeypatch.context() as patch:
+        patch.setattr(Outcome, "write_losses", interrupt)
+        patch.setattr(TrainingRun, "end", lambda *_: None)  # a kill leaves no time for it
+        with pytest.raises(KeyboardInterrupt):
+            train(other)
+    killed = runs()[-1].info
+    assert killed.status == "RUNNING"
+    train(project.params)
+    client = store.connect()
+    assert client.get_run(killed.run_id).info.status == "KILLED"
+    assert killed.run_id in {run.info.run_id for run in plan_retention(client, 1).checkpoints}
 
 
 def continued(project, **changes) -> Params:

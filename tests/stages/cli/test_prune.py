@@ -39,7 +39,7 @@ def test_dry_run_prints_what_goes_and_keeps_it(client, capsys):
         "keeps      version 3: among the newest 1, champion",
         "versions   2, 1",
         "models     2 without a version that stays",
-        "runs       0 lose their checkpoints",
+        "runs       0 lose their checkpoints, 0 that a kill left open end",
         "data       0 objects, 0.0 MB, in the cache",
         "nothing was removed: --dry-run",
     ]

@@ -1,12 +1,13 @@
 """Which versions, models and checkpoints stay, and that nothing else does."""
 
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pytest
 
-from stages.tracking import history, registry, retention, store
+from stages.tracking import history, nights, registry, retention, store
 from stages.tracking.retention import apply_retention, plan_retention
 from tests.support.versions import register, stop
 
@@ -97,6 +98,22 @@ def test_only_ended_trainings_lose_their_checkpoints(client, folder):
     assert [len(client.list_artifacts(run, "checkpoints")) for run in runs] == [0, 0, 1]
     assert [[item.path for item in client.list_artifacts(run)] for run in runs[:2]] == [["params.yaml"]] * 2
     assert client.get_run(runs[0]).data.metrics == {"loss": 0.5}
+
+
+def test_runs_that_a_kill_left_open_are_ended(client, folder, monkeypatch):
+    """Also that of a night; one that has logged something within the last week may still be at work."""
+    experiments = [store.experiment_id(client), client.create_experiment(nights.EXPERIMENT)]
+    silent, of_a_night, at_work = (client.create_run(each).info.run_id for each in (*experiments, experiments[0]))
+    week = 7 * 24 * 3600
+    now = time.time() + week
+    client.log_metric(silent, "loss", 0.5, timestamp=int(1000 * (now - week - 60)))
+    client.log_metric(at_work, "loss", 0.5, timestamp=int(1000 * (now - week + 60)))
+    for run in (silent, at_work):
+        client.log_artifact(run, "params.yaml", "checkpoints")
+    monkeypatch.setattr(retention.time, "time", lambda: now + 30)
+    apply_retention(client, plan_retention(client, 1))
+    assert [client.get_run(run).info.status for run in (silent, of_a_night, at_work)] == ["KILLED", "KILLED", "RUNNING"]
+    assert [len(client.list_artifacts(run, "checkpoints")) for run in (silent, at_work)] == [0, 1]
 
 
 def test_an_empty_store_has_nothing_to_remove(client, folder):

@@ -20,6 +20,7 @@ def test_dvc_experiment_is_a_run_of_its_name(folder, tmp_path, monkeypatch):
     assert run_for_results(named.run_id, params) == named.run_id
     runs = [client.get_run(run_id) for run_id in (plain.run_id, own, named.run_id)]
     assert [run.info.run_name for run in runs] == ["train", "brave-owls", "brave-owls"]
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
     assert [run.data.tags.get("iedit.experiment") for run in runs] == [None, "brave-owls", "brave-owls"]
     assert [run.data.tags["iedit.role"] for run in runs] == ["train", "evaluate", "train"]
 

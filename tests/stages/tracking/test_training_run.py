@@ -72,6 +72,20 @@ def test_unfinished_run_is_resumed(folder, tmp_path):
     assert other.run_id != third.run_id
 
 
+def test_a_run_that_a_kill_left_open_ends_with_the_next_training(folder, tmp_path, monkeypatch):
+    """Here that of an experiment with the same settings, so with the same state file."""
+    client = store.connect()
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(TrainingRun, "end", lambda *_: None)
+        with train(read_params(), tmp_path) as killed:
+            raise KeyboardInterrupt
+    assert client.get_run(killed.run_id).info.status == "RUNNING"
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-owls")
+    with train(read_params(), tmp_path) as other:
+        other.finish("o" * 64)
+    assert [client.get_run(run.run_id).info.status for run in (killed, other)] == ["KILLED", "FINISHED"]
+
+
 def test_half_made_run_is_replaced(folder, tmp_path, monkeypatch):
     def stop(*_) -> None:
         raise KeyboardInterrupt
