@@ -33,7 +33,8 @@ def refresh(
         images: the number of images for the embedded world to have; None reads the source as it is.
         keep: how many of the newest versions stay in the registry, besides those in use.
         accept_data: whether to train on the data whatever they look like, and compare later nights with these only.
-        min_free: GB that should be free on the disks of the project and of DVC's cache; less is reported.
+        min_free: GB that should be free on the disks of the project, of DVC's cache and remote, and of Prefect's state; less
+            is reported.
         max_used: GB that the project's folder and DVC's cache should take at most; more is reported, and fewer versions than
             ``keep`` stay; None: any number.
         prune_remote: a remote of DVC to prune too, which only this project may push to.

@@ -1,6 +1,7 @@
-"""Facts that DVC knows: the order of the stages, which only dvc.yaml holds, and whether there is a remote."""
+"""Facts that DVC knows: the order of the stages, which only dvc.yaml holds, and its remote."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import networkx as nx
 from dvc.exceptions import DvcException
@@ -47,3 +48,11 @@ def has_remote() -> bool:
     """Return whether the project has a default remote to push to."""
     with Repo() as repo:
         return bool(repo.config["core"].get("remote"))
+
+
+def local_remote() -> Path | None:
+    """Return the folder of the default remote; None if there is no remote, or it is no folder of this machine."""
+    with Repo() as repo:
+        name = repo.config["core"].get("remote")
+        url = repo.config["remote"].get(name, {}).get("url", "")
+    return Path(url) if Path(url).is_absolute() else None

@@ -8,8 +8,10 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
+from prefect.settings import get_current_settings
 
 from flows.support.automations import UPKEEP
+from flows.support.dag import local_remote
 from stages.core.disk import GIGABYTE, used_gigabytes
 from stages.tracking.data_retention import cache_folder
 from stages.tracking.errors import store_errors_in_one_line
@@ -24,7 +26,7 @@ def check_upkeep(min_free: float, max_used: float | None, champion_days: int) ->
     It is not tried again, because the night waits for it.
 
     Args:
-        min_free: GB that the disks of the project and of DVC's cache should have free.
+        min_free: GB that should be free on the disks of the project, of DVC's cache and remote, and of Prefect's state.
         max_used: GB that the project's folder and DVC's cache should take at most; None: any number.
         champion_days: days after which a champion is old.
     """
@@ -34,7 +36,8 @@ def check_upkeep(min_free: float, max_used: float | None, champion_days: int) ->
 
 
 def _full_disks(min_free: float) -> Iterator[str]:
-    folders = {folder.stat().st_dev: folder for folder in (cache_folder(), Path.cwd()) if folder.exists()}
+    places = (get_current_settings().home, local_remote(), cache_folder(), Path.cwd())
+    folders = {place.stat().st_dev: place for place in places if place is not None and place.exists()}
     for folder in folders.values():
         free = shutil.disk_usage(folder).free / GIGABYTE
         if free < min_free:

@@ -1,6 +1,6 @@
 import pytest
 
-from flows.support.dag import PipelineError, stages_in_order
+from flows.support.dag import PipelineError, has_remote, local_remote, stages_in_order
 from tests.support.flow_project import make_dvc_project
 
 
@@ -23,3 +23,15 @@ def test_errors_name_the_stage_or_the_file(dvc_project, tmp_path, monkeypatch):
     make_dvc_project(tmp_path, "stages: {}\n")
     with pytest.raises(PipelineError, match=r"dvc\.yaml: no stages; run from the folder of the project"):
         stages_in_order()
+
+
+@pytest.mark.parametrize("url", ["", "../remote", "s3://bucket/iedit"])
+def test_a_remote_may_be_a_folder(tmp_path, monkeypatch, url):
+    make_dvc_project(tmp_path, "stages: {}\n")
+    monkeypatch.chdir(tmp_path)
+    if url:
+        (tmp_path / ".dvc/config").write_text(
+            f"[core]\n    no_scm = True\n    remote = own\n['remote \"own\"']\n    url = {url}\n"
+        )
+    assert has_remote() == bool(url)
+    assert local_remote() == (tmp_path / "remote" if url == "../remote" else None)

@@ -1,7 +1,9 @@
 """What a nightly run finds in need of care; tests/ops shows that the server sends it."""
 
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +24,8 @@ def sent(client, without_engine, monkeypatch) -> list[str]:
     without_engine(upkeep, "check_upkeep")
     monkeypatch.setattr(upkeep, "emit_event", emit)
     monkeypatch.setattr(upkeep, "cache_folder", lambda: Path(".dvc/cache"))
+    monkeypatch.setattr(upkeep, "local_remote", lambda: None)
+    monkeypatch.setattr(upkeep, "get_current_settings", lambda: SimpleNamespace(home=Path.cwd()))
     return sent
 
 
@@ -36,6 +40,20 @@ def test_a_disk_that_fills_is_sent_once(sent, tmp_path):
     (message,) = sent
     assert message.startswith(f"{tmp_path}: ")
     assert message.endswith(" GB free, should be 1,000,000,000.0; iedit prune --dry-run prints what could go")
+
+
+@pytest.mark.parametrize("place", ["remote", "state of Prefect"])
+def test_a_full_disk_of_the_remote_or_the_server_is_sent(sent, tmp_path, monkeypatch, place):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        elsewhere = Path(name)
+        if elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is only one disk")
+        if place == "remote":
+            monkeypatch.setattr(upkeep, "local_remote", lambda: elsewhere)
+        else:
+            monkeypatch.setattr(upkeep, "get_current_settings", lambda: SimpleNamespace(home=elsewhere))
+        upkeep.check_upkeep(1e9, None, 30)
+    assert sorted(message.partition(":")[0] for message in sent) == sorted((name, str(tmp_path)))
 
 
 def test_a_project_that_takes_too_much_is_sent(sent, tmp_path):
