@@ -1,7 +1,8 @@
 """How the Prefect server reacts to events of ours: ``python -m flows.support.automations`` creates or updates the automations.
 
 FAILURE_WEBHOOK is the address that gets a message for every failed run and every other alert: JSON with a ``text``, which
-Slack, Mattermost and others accept. If it is not set, they are listed among the server's events, and no message is sent.
+Slack, Mattermost and others accept. The server keeps it: without the variable it stays as it was, and an empty one removes it.
+Without an address the server lists alerts among its events, and sends no message.
 """
 
 import os
@@ -14,6 +15,7 @@ from prefect.automations import CallWebhook, ChangeFlowRunState, DoNothing, Even
 from prefect.blocks.webhook import Webhook
 from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
@@ -31,7 +33,7 @@ RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
 OURS: dict[str, str | list[str]] = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 
 
-def report_failures(webhook: str | None) -> AutomationCore:
+def report_failures(webhook: UUID | None) -> AutomationCore:
     """Return the automation that sends a message when a run failed, crashed or took too long."""
     return AutomationCore(
         name="iedit: tell failures",  # servers know it by this name; under another they would have two
@@ -49,7 +51,7 @@ def report_failures(webhook: str | None) -> AutomationCore:
     )
 
 
-def report_late_runs(webhook: str | None, lateness: timedelta = LATENESS) -> AutomationCore:
+def report_late_runs(webhook: UUID | None, lateness: timedelta = LATENESS) -> AutomationCore:
     """Return the automation that sends a message when a run that is due does not start."""
     return AutomationCore(
         name="iedit: report late runs",
@@ -59,7 +61,7 @@ def report_late_runs(webhook: str | None, lateness: timedelta = LATENESS) -> Aut
     )
 
 
-def report_no_worker(webhook: str | None) -> AutomationCore:
+def report_no_worker(webhook: UUID | None) -> AutomationCore:
     """Return the automation that sends a message when the last worker of the pool has stopped sending heartbeats."""
     return AutomationCore(
         name="iedit: report no worker",
@@ -75,7 +77,7 @@ def report_no_worker(webhook: str | None) -> AutomationCore:
     )
 
 
-def report_upkeep(webhook: str | None) -> AutomationCore:
+def report_upkeep(webhook: UUID | None) -> AutomationCore:
     """Return the automation that sends what a nightly run finds in need of care: a disk that fills, an old champion."""
     return AutomationCore(
         name="iedit: report upkeep",
@@ -129,13 +131,31 @@ def _absence(expected: set[str], *, after: str, within: timedelta) -> EventTrigg
     )
 
 
-def _send(webhook: str | None, text: str) -> CallWebhook | DoNothing:
-    """Return the action that sends a text, an expression of Jinja; without an address it does nothing."""
-    if not webhook:
+def _send(webhook: UUID | None, text: str) -> CallWebhook | DoNothing:
+    """Return the action that sends a text, an expression of Jinja; without a webhook it does nothing."""
+    if webhook is None:
         return DoNothing()
-    block = Webhook(url=SecretStr(webhook), headers=SecretDict({"Content-Type": "application/json"}))
-    saved = cast("UUID", block.save(WEBHOOK, overwrite=True))
-    return CallWebhook(block_document_id=saved, payload='{"text": {{ (' + text + ")|tojson}}}")
+    return CallWebhook(block_document_id=webhook, payload='{"text": {{ (' + text + ")|tojson}}}")
+
+
+def keep_webhook(address: str | None) -> UUID | None:
+    """Let the server keep the address of a webhook, and return the id of its block there; None if it has none.
+
+    Args:
+        address: None: the one that the server has; empty: none from now on.
+    """
+    if address:
+        block = Webhook(url=SecretStr(address), headers=SecretDict({"Content-Type": "application/json"}))
+        return cast("UUID", block.save(WEBHOOK, overwrite=True))
+    with get_client(sync_client=True) as client:
+        try:
+            kept = client.read_block_document_by_name(WEBHOOK, Webhook.get_block_type_slug(), include_secrets=False).id
+        except ObjectNotFound:
+            return None
+        if address is None:
+            return kept
+        client.delete_block_document(kept)
+        return None
 
 
 def set_up(automation: AutomationCore) -> None:
@@ -150,13 +170,13 @@ def set_up(automation: AutomationCore) -> None:
 
 def main() -> None:
     """Set up all automations, and print whether alerts are sent."""
-    webhook = os.environ.get("FAILURE_WEBHOOK")
+    webhook = keep_webhook(os.environ.get("FAILURE_WEBHOOK"))
     reports = [report(webhook) for report in (report_failures, report_late_runs, report_no_worker, report_upkeep)]
     for automation in (*reports, end_silent_runs(), repeat_crashed_runs()):
         set_up(automation)
         print(f"automation {automation.name!r} is set up")
-    if not webhook:
-        print("FAILURE_WEBHOOK is not set: failures are listed among the server's events, and no message is sent")
+    if webhook is None:
+        print("FAILURE_WEBHOOK was never set: alerts are listed among the server's events, and no message is sent")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
 import time
-from types import SimpleNamespace
 from uuid import UUID
 
-import pytest
 from prefect import get_client
-from prefect.automations import DoNothing
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Crashed, Running
 
@@ -14,30 +11,36 @@ from flows.support.automations import (
     LATENESS,
     REPEATS,
     TAG,
-    end_silent_runs,
+    keep_webhook,
     repeat_crashed_runs,
     report_failures,
-    report_late_runs,
-    report_no_worker,
-    report_upkeep,
     set_up,
 )
 
-REPORTS = (report_failures, report_late_runs, report_no_worker, report_upkeep)
-NAMES = ("iedit: tell failures", "iedit: report late runs", "iedit: report no worker", "iedit: report upkeep")
+REPORTS = ("iedit: tell failures", "iedit: report late runs", "iedit: report no worker", "iedit: report upkeep")
+OTHERS = ("iedit: end silent runs", "iedit: repeat crashed runs")
+ADDRESS = "http://127.0.0.1:9/"
 PATIENCE = 300  # seconds; the server answers within one or two
 
 
-def test_automations_exist_once_however_often_they_are_set_up(server):
-    for webhook in (None, "http://127.0.0.1:9/", "http://127.0.0.1:9/", None):
-        for report in REPORTS:
-            set_up(report(webhook))
-        set_up(end_silent_runs())
+def actions(client: SyncPrefectClient) -> dict[str, str]:
+    """The automations of the server, which has each once, with what they do."""
+    found = client.read_automations()
+    assert len(found) == len(OTHERS) + len(REPORTS)
+    return {each.name: each.actions[0].type for each in found}
+
+
+def test_the_address_of_alerts_stays_until_it_is_removed(server, monkeypatch, capsys):
+    for given, is_sent in (("", False), (ADDRESS, True), (ADDRESS, True), (None, True), ("", False), (None, False)):
+        if given is None:
+            monkeypatch.delenv("FAILURE_WEBHOOK", raising=False)
+        else:
+            monkeypatch.setenv("FAILURE_WEBHOOK", given)
+        automations.main()
+        assert ("no message is sent" in capsys.readouterr().out) is not is_sent
         with get_client(sync_client=True) as client:
-            found = {each.name: each.actions[0].type for each in client.read_automations()}
-            assert len(client.read_automations()) == 5
-        assert found.pop("iedit: end silent runs") == "change-flow-run-state"
-        assert found == dict.fromkeys(NAMES, "call-webhook" if webhook else "do-nothing")
+            expected = dict.fromkeys(REPORTS, "call-webhook" if is_sent else "do-nothing")
+            assert actions(client) == expected | dict.fromkeys(OTHERS, "change-flow-run-state")
 
 
 def test_a_night_that_waits_for_the_last_is_not_late():
@@ -49,7 +52,7 @@ def test_an_automation_that_was_switched_off_stays_off(server):
     with get_client(sync_client=True) as client:
         (found,) = client.read_automations_by_name(report_failures(None).name)
         client.pause_automation(found.id)
-        set_up(report_failures("http://127.0.0.1:9/"))
+        set_up(report_failures(keep_webhook(ADDRESS)))
         (again,) = client.read_automations_by_name(found.name)
         assert (again.enabled, again.actions[0].type) == (False, "call-webhook")
         client.delete_automation(found.id)
@@ -85,18 +88,3 @@ def test_a_run_that_crashed_starts_again_a_few_times(server):
         assert client.read_flow_run(other).state.is_crashed()
         client.delete_deployment(deployment)
         client.delete_automation(client.read_automations_by_name(repeat_crashed_runs().name)[0].id)
-
-
-@pytest.mark.parametrize(("webhook", "is_silent"), [(None, True), ("http://127.0.0.1:9/", False)])
-def test_prints_whether_failures_are_reported(monkeypatch, capsys, webhook, is_silent):
-    made = []
-    monkeypatch.setattr(automations, "set_up", made.append)
-    monkeypatch.setattr(automations, "_send", lambda *_: DoNothing())
-    monkeypatch.setattr(automations, "report_failures", lambda given: SimpleNamespace(name=str(given)))
-    if webhook is None:
-        monkeypatch.delenv("FAILURE_WEBHOOK", raising=False)
-    else:
-        monkeypatch.setenv("FAILURE_WEBHOOK", webhook)
-    automations.main()
-    assert [each.name for each in made] == [str(webhook), *NAMES[1:], "iedit: end silent runs", "iedit: repeat crashed runs"]
-    assert ("no message is sent" in capsys.readouterr().out) is is_silent
