@@ -5,7 +5,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from flows.support.corpus import grow_corpus
 from flows.support.dag import stages_in_order
-from flows.support.nights import check_data
+from flows.support.nights import check_data, log_speeds
 from flows.support.registry import champion_version, publish_decision
 from flows.support.tasks import prune, publish_results, push_data, run_stages
 from flows.support.upkeep import check_upkeep
@@ -52,6 +52,7 @@ def refresh(
     run_stages(data, forced=forced)
     check_data(accept=accept_data)
     run_stages([stage for stage in stages_in_order() if stage not in data], forced=forced)
+    log_speeds()
     publish_results()
     publish_decision(champion)
     push_data()

@@ -1,5 +1,6 @@
 """Stage evaluate: compare the trained editor with its competitors on held-out edits, report it, register it."""
 
+import time
 from collections.abc import Mapping
 
 from stages.comparison.cases import read_cases
@@ -34,7 +35,7 @@ def evaluate(params: Params) -> None:
     Raises:
         InputError: a model, a case, or a file that the report shows is missing or damaged; all are read before any edit.
     """
-    config = params.evaluate
+    config, began = params.evaluate, time.monotonic()
     judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params)
     cases = read_cases(params)
     samples = [case.sample for case in cases]
@@ -52,6 +53,7 @@ def evaluate(params: Params) -> None:
         seconds = time_edits(samples[0], {name: systems[name] for name in SYSTEMS}, models.tuned, params)
     outcome = _submit(params, comparison, models.identities["tuned"], seconds)
     move_entries(NEW_REPORTS, REPORTS)  # when the registry has them too
+    edits.counts.seconds = time.monotonic() - began
     edits.counts.report()
     print(f"  {outcome}")
     put_seal(inputs, Finished(edits=edits.counts.done + edits.counts.reused, outcome=outcome))

@@ -7,6 +7,7 @@ image.
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,6 +67,7 @@ def retrieve(params: Params) -> None:
         InputError: an input is missing or damaged, the index cannot be built, or no pair is held out though the evaluation
             reads the held-out pairs.
     """
+    began = time.monotonic()
     review = Review(latest_decisions(DECISIONS))  # before anything that takes long
     embedding = embed_shards(params.retrieve, Corpus(CORPUS), EDITS, EMBEDDINGS, params.execution)
     shards = [path.stem for path in list_shards(EDITS, ".parquet")]
@@ -80,7 +82,7 @@ def retrieve(params: Params) -> None:
         counts = _write_pairs(chosen, held_out, images, together=max(1, TABLE // params.ingest.shard_size))
         aside = sum(int(held_out[each.rows().sources].sum()) for each in chosen)
     counts.done, counts.reused = counts.done + counts.reused, 0
-    counts.seconds = None  # only the tables were timed, the least of the work
+    counts.seconds = time.monotonic() - began
     counts.shards_done, counts.shards_reused = embedding.shards_done, embedding.shards_reused
     counts.figures = _recall_of(pools)
     pass_on_counts(counts, PAIRS, EDITS)

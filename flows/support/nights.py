@@ -66,5 +66,21 @@ def check_data(*, accept: bool) -> None:
         raise InputError(f"{stopped}; nothing was trained; the run's parameter accept_data takes such data as the norm")
 
 
+@task(retry_condition_fn=is_transient, **RETRIED)
+def log_speeds() -> None:
+    """Add the speeds of the stages after the check to the night in MLflow.
+
+    Raises:
+        InputError: MLflow cannot be reached.
+    """
+    from stages.report.night import measure_speeds
+    from stages.tracking import nights
+    from stages.tracking.errors import store_errors_in_one_line
+    from stages.tracking.store import connect
+
+    with store_errors_in_one_line():
+        nights.add_to_night(connect(), measure_speeds())
+
+
 def _shown(value: float) -> float | int:
     return int(value) if value.is_integer() else round(value, 3)

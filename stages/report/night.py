@@ -27,6 +27,7 @@ from stages.pairing.columns import SCORES
 SUFFIX = ".parquet"
 FOLDERS = {"caption": CAPTIONS, "mutate": EDITS, "retrieve": PAIRS, "masks": MASKS, "segment": TRAINING_SET}
 """The name of a stage's counts → the folder of what it has made, for every stage after ingest."""
+LATER = ("train", "instruct", "evaluate")  # stages after the training set
 HELD = 1_000_000  # values in memory
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 NOT_ALLOWED = re.compile(r"[^\w. -]")  # in a part of a metric's name in MLflow
@@ -38,8 +39,7 @@ Night = dict[str, float]
 def measure_night() -> Night:
     """Return what the data of all stages up to the training set look like now.
 
-    A share is of the samples that reached the stage. A speed is in samples a second with the loading of models, for stages
-    that have made samples since the last run of ingest, and measured how long that took: all but retrieve.
+    A share is of the samples that reached the stage; for speeds see :func:`measure_speeds`.
 
     Raises:
         InputError: a stage has not run to its end, or what it wrote is damaged.
@@ -54,7 +54,7 @@ def measure_night() -> Night:
     words = pc.list_value_length(pc.utf8_split_whitespace(_column(CAPTIONS, "caption", "string")))
     night |= _quantiles("words", words.to_numpy())
     uses = pc.value_counts(_target_keys()).field("counts")
-    return night | _quantiles("uses", uses.to_numpy()) | _speeds()
+    return night | _quantiles("uses", uses.to_numpy()) | measure_speeds()
 
 
 def data_digest(night: Night, ingest: str) -> str:
@@ -130,11 +130,14 @@ def _quantiles(name: str, values: NDArray[Any]) -> Night:
     return {f"{name}/{label}": float(value) for label, value in zip(QUANTILES, found, strict=True)}
 
 
-def _speeds() -> Night:
-    """Return the speed of every stage that has made samples since ingest ended, from the counts that stages leave in logs/."""
+def measure_speeds() -> Night:
+    """Return the speed of every stage that has made samples since ingest ended, from the counts that stages leave in logs/.
+
+    It is in samples a second with the loading of models: of a training in pairs, of the evaluation in edits.
+    """
     found = {}
     night = (LOGS / "ingest.json").stat().st_mtime
-    for stage in ("ingest", *FOLDERS):
+    for stage in ("ingest", *FOLDERS, *LATER):
         path = LOGS / f"{stage}.json"
         if path.is_file() and path.stat().st_mtime >= night:
             counts = read_json(path)

@@ -16,6 +16,7 @@ REASON = "iedit.stopped"  # why the night's data were not trained on
 NORM = "iedit.norm"  # a night that was accepted by hand: earlier ones no longer count
 DATA = "iedit.data"
 INGEST = "iedit.ingest"
+LATEST_FIRST = ["start_time DESC"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,13 @@ def log_night(
     client.set_terminated(run, status)
 
 
+def add_to_night(client: MlflowClient, metrics: Mapping[str, float]) -> None:
+    """Log what was measured after the check of a night's data to the run of the latest night that passed it."""
+    experiment, now = ensure_experiment(client, EXPERIMENT), int(time.time() * 1000)
+    for run in client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=1, order_by=LATEST_FIRST):
+        client.log_batch(run.info.run_id, [Metric(key, value, now, 0) for key, value in metrics.items()], synchronous=True)
+
+
 def read_nights(client: MlflowClient, most: int) -> list[LoggedNight]:
     """Return the latest nights, newest first; a night whose logging was cut off is left out."""
     return _search(client, "attributes.status != 'RUNNING'", most)
@@ -76,7 +84,7 @@ def read_comparable(client: MlflowClient, data: str, most: int) -> list[LoggedNi
 
 def _search(client: MlflowClient, condition: str, most: int) -> list[LoggedNight]:
     experiment = ensure_experiment(client, EXPERIMENT)
-    runs = client.search_runs([experiment], condition, max_results=most, order_by=["start_time DESC"])
+    runs = client.search_runs([experiment], condition, max_results=most, order_by=LATEST_FIRST)
     return [_logged(run) for run in runs]
 
 

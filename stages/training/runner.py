@@ -4,6 +4,7 @@ Whether there is anything to do is decided here, without torch and MLflow; :mod:
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ def run_training(params: Params, recipe: Recipe[Any]) -> None:
     Raises:
         InputError: MLflow cannot be reached, or there is no pair to train on.
     """
+    began = time.monotonic()
     if is_first_process() and not recipe.outcome.seal.exists():  # a training that cannot log must not start
         _connect()
     config, processes = recipe.config, int(os.environ.get(PROCESSES, "1"))
@@ -95,7 +97,8 @@ def run_training(params: Params, recipe: Recipe[Any]) -> None:
     if is_first_process():
         remove(recipe.unfinished)
         per_step = config.batch * config.accumulation * processes
-        StageCounts(stage=recipe.stage, done=(config.steps - done) * per_step, reused=done * per_step).report()
+        made, seconds = (config.steps - done) * per_step, time.monotonic() - began
+        StageCounts(stage=recipe.stage, done=made, reused=done * per_step, seconds=seconds).report()
 
 
 def _connect() -> None:

@@ -22,6 +22,7 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(refresh, "champion_version", lambda: "3")
     monkeypatch.setattr(refresh, "stages_in_order", lambda targets=(): DATA if targets == ["segment"] else [*DATA, "train"])
     monkeypatch.setattr(refresh, "check_data", lambda accept: done.append(("check", accept)))
+    monkeypatch.setattr(refresh, "log_speeds", lambda: done.append(("speeds",)))
     monkeypatch.setattr(refresh, "publish_decision", lambda before: done.append(("decision against", before)))
     monkeypatch.setattr(refresh, "push_data", lambda: done.append(("push",)))
     monkeypatch.setattr(refresh, "prune", lambda *bounds: done.append(("prune", *bounds)))
@@ -34,7 +35,7 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
 def test_it_grows_checks_trains_decides_pushes_and_prunes(done, images):
     refresh.refresh.fn(images)
     ran = [("upkeep", 10.0, None, 30), ("run", DATA, ["ingest"]), ("check", False), ("run", ["train"], ["ingest"])]
-    ended = [("publish",), ("decision against", "3"), ("push",), ("prune", 10, None, None)]
+    ended = [("speeds",), ("publish",), ("decision against", "3"), ("push",), ("prune", 10, None, None)]
     assert done == ([] if images is None else [("grow", 7000)]) + ran + ended
 
 

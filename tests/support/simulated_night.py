@@ -14,7 +14,10 @@ from flows import refresh
 from flows.support import artifacts, nights, registry, tasks, upkeep
 
 TASKS = {
-    refresh: ("check_upkeep", "champion_version", "check_data", "publish_results", "publish_decision", "push_data", "prune"),
+    refresh: (
+        *("check_upkeep", "champion_version", "check_data", "log_speeds", "publish_results", "publish_decision", "push_data"),
+        "prune",
+    ),
     tasks: ("update_stage",),
 }
 PUBLISHING = ("create_markdown_artifact", "create_table_artifact", "create_link_artifact", "create_progress_artifact")

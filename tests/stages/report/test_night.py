@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.__main__ import STAGES
 from stages.common.parquet import write_table
 from stages.core.errors import InputError
 from stages.core.files import write_json
@@ -13,7 +14,7 @@ from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAIN
 from stages.core.sidecars import Sidecar
 from stages.pairing.columns import SCORES
 from stages.report import night as nights
-from stages.report.night import data_digest, ingest_settings, measure_night
+from stages.report.night import data_digest, ingest_settings, measure_night, measure_speeds
 
 AREAS = ("source_mask_area", "target_mask_area")
 Rows = Sequence[dict[str, object]]
@@ -50,7 +51,7 @@ def data(workplace):
     write_shard(TRAINING_SET, "a", [dict.fromkeys(AREAS, each) for each in (0.1, 0.2, 0.6)], area, {"target mask empty": 1})
     write_counts("ingest", 0, 3.0, at=100)
     write_counts("caption", 6, 3.0, at=110)
-    write_json(LOGS / "retrieve.json", {"done": 6})  # without its seconds
+    write_counts("train", 6, 3.0, at=90)
     write_counts("mutate", 6, 3.0, at=90)  # by an earlier run
 
 
@@ -78,6 +79,12 @@ def test_a_night_has_shares_quantiles_and_speeds(data):
     }
     medians = {"scores/directional/p50": 0.5, "areas/target/p50": 0.2, "words/p10": 2, "words/p90": 5, "uses/p50": 2}
     assert {name: night[name] for name in medians} == medians
+
+
+def test_speeds_are_of_every_stage_once_it_has_ended(data):
+    for number, stage in enumerate(STAGES[1:], start=1):
+        write_counts(stage, 6 * number, 3.0, at=200)
+    assert measure_speeds() == {f"speed/{stage}": 2.0 * number for number, stage in enumerate(STAGES[1:], start=1)}
 
 
 def test_a_stage_that_has_not_run_is_named(data):

@@ -4,7 +4,7 @@ import mlflow
 from mlflow.tracking import MlflowClient
 
 from stages.tracking import store
-from stages.tracking.nights import EXPERIMENT, log_night, read_comparable, read_nights
+from stages.tracking.nights import EXPERIMENT, add_to_night, log_night, read_comparable, read_nights
 
 
 def log(client: MlflowClient, metrics: dict[str, float], stopped: str | None = None, *, is_norm: bool = False) -> None:
@@ -42,6 +42,15 @@ def test_data_are_logged_again_only_when_accepted(client):
     log(client, {"words/p50": 6.0})
     logged = [(night.stopped, night.is_norm) for night in read_nights(client, 30)]
     assert logged == [("another reason", False), ("why", False), (None, True), (None, False)]
+
+
+def test_speeds_are_added_to_the_night_that_passed(client):
+    add_to_night(client, {"speed/train": 1.0})  # before the first night
+    log(client, {"words/p50": 6.0})
+    log(client, {"words/p50": 6.5})
+    log(client, {"words/p50": 20.0}, "drift.max_ratio = 2.0: …")
+    add_to_night(client, {"speed/train": 2.0})
+    assert [night.metrics.get("speed/train") for night in read_nights(client, 30)] == [None, 2.0, None]
 
 
 def test_the_first_page_of_both_experiments_shows_runs(client):
