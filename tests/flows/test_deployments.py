@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import yaml
@@ -83,3 +84,14 @@ def test_every_schedule_has_a_slug_of_its_own():
     slugs = [schedule.get("slug") for deployment in deployments for schedule in deployment.get("schedules", [])]
     assert all(slugs)
     assert len(slugs) == len(set(slugs)) > 0
+
+
+def test_the_server_of_the_makefile_forgets_old_runs(tmp_path):
+    code = "v = get_current_settings().server.services.db_vacuum; print(v.enabled_vacuum_types, v.retention_period.days)"
+    recipe = f"shown:; @python -c 'from prefect.settings import get_current_settings; {code}'"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PREFECT_HOME": str(tmp_path)}
+    command = ["make", "--silent", f"--eval={recipe}", "shown"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    kinds, _, days = done.stdout.strip().rpartition(" ")
+    assert ("'flow_runs'" in kinds, days) == (True, "90")

@@ -128,6 +128,11 @@ def test_scores_and_times_are_logged_to_the_training_run(inside):
     assert logged["evaluate/iedit_m/seconds_per_edit"] == seconds["iedit_m"]
 
 
+def test_every_stage_measures_its_seconds(inside):
+    for stage in ("retrieve", "segment", "train", "instruct", "evaluate"):
+        assert read_json(LOGS / f"{stage}.json")["seconds"] > 0
+
+
 def test_every_report_is_written_and_nothing_else(inside):
     assert {path.relative_to(REPORTS).as_posix() for path in REPORTS.rglob("*") if path.is_file()} == REPORTED
     assert read_json(REPORTS / "samples/edit.json")["prompt"] == samples_of(TRAINING_SET)[0].edit_prompt
