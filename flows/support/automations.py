@@ -176,7 +176,7 @@ def main() -> None:
         set_up(automation)
         print(f"automation {automation.name!r} is set up")
     if webhook is None:
-        print("FAILURE_WEBHOOK was never set: alerts are listed among the server's events, and no message is sent")
+        print("no message is sent, because FAILURE_WEBHOOK names no address: alerts are listed among the server's events")
 
 
 if __name__ == "__main__":
