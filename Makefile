@@ -83,7 +83,9 @@ upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.
 	@mkdir -p logs; flock --nonblock logs/lock true || { echo "a stage is at work: $$(cat logs/lock)"; exit 1; }
 	iedit configure
 	git restore params.yaml
-	git merge --autostash $(RELEASE) && $(MAKE) .venv/installed; result=$$?; iedit configure --compose && exit $$result
+	git merge --autostash $(RELEASE) || { iedit configure --compose; exit 1; }
+	$(MAKE) .venv/installed || { iedit configure --compose; exit 1; }
+	iedit configure --compose
 
 # One run at a time changes the project, because DVC locks it; the queue `tables` has room for one besides.
 deploy: .venv/installed ## register the deployments of prefect.yaml and the automations

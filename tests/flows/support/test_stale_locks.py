@@ -56,7 +56,7 @@ def test_a_lock_is_released_whose_holder_started_after_it(dvc_project):
 
 
 @pytest.mark.parametrize("words", [["-m", "holder"], ["-m", "held"], ["{}/holder.py"], ["-X", "utf8", "-m", "held.inner"]])
-def test_a_lock_of_a_living_command_in_a_spaced_folder_stays(dvc_project, tmp_path, words):
+def test_a_lock_held_in_a_spaced_folder_stays(dvc_project, tmp_path, words):
     FILE.unlink(missing_ok=True)
     folder = tmp_path / "My Project"
     (folder / "held").mkdir(parents=True)

@@ -43,7 +43,7 @@ def test_a_disk_that_fills_is_sent_once(sent, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["remote", "state of Prefect"])
-def test_a_full_disk_of_the_remote_or_the_server_is_sent(sent, tmp_path, monkeypatch, place):
+def test_a_full_disk_elsewhere_is_sent(sent, tmp_path, monkeypatch, place):
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         elsewhere = Path(name)
         if elsewhere.stat().st_dev == tmp_path.stat().st_dev:
