@@ -95,20 +95,20 @@ def remove(path: Path) -> None:
 def move_entries(folder: Path, to: Path) -> None:
     """Move all files and folders of ``folder`` into ``to``, where each replaces what has its name; others stay.
 
-    After an error everything is where it was. Nothing but renames lies between the first and the last entry, so only a kill
-    within these leaves some old ones among the new, until the move is repeated.
+    After an error ``to`` is as it was. Nothing but renames lies between the first and the last entry, so only a kill within
+    these leaves some old ones among the new, until the move is repeated.
 
     Args:
-        folder: on the file system of ``to``; removed.
+        folder: removed; it may lie on another disk, as a volume of a container does.
         to: made if it is missing.
     """
-    old = aside_of(folder)
-    remove(old)
-    old.mkdir()
-    to.mkdir(parents=True, exist_ok=True)
+    aside = to / f".{folder.name}{TEMPORARY_SUFFIX}"
+    new, old = aside / "new", aside / "old"
+    remove(aside)
+    old.mkdir(parents=True)
+    shutil.move(folder, new)
     with ExitStack() as undo:
-        undo.callback(old.rmdir)
-        for entry in sorted(folder.iterdir()):
+        for entry in sorted(new.iterdir()):
             place, replaced = to / entry.name, old / entry.name
             if place.exists():
                 place.rename(replaced)
@@ -116,8 +116,7 @@ def move_entries(folder: Path, to: Path) -> None:
             entry.rename(place)
             undo.callback(place.rename, entry)
         undo.pop_all()
-    remove(old)
-    folder.rmdir()
+    remove(aside)
 
 
 def write_json(path: Path, value: Any, attempt: int = 0) -> None:

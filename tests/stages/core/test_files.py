@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,7 @@ class TestMoveEntries:
         return tmp_path / "new"
 
     def files(self, new: Path) -> dict[str, str]:
-        found = [path for path in new.parent.rglob("*") if path.is_file()]
+        found = [path for path in new.parent.rglob("*") if path.is_file() and ".new.partial" not in path.parts]
         return {path.relative_to(new.parent).as_posix(): path.read_text() for path in found}
 
     def test_each_replaces_what_has_its_name(self, new):
@@ -84,10 +86,21 @@ class TestMoveEntries:
         moved = {"to/a.md": "new/a.md", "to/b/b.md": "new/b/b.md", "to/c.md": "new/c.md", "to/other.md": "to/other.md"}
         assert self.files(new) == moved
         assert [path.name for path in new.parent.iterdir()] == ["to"]
+        assert {path.name for path in new.with_name("to").iterdir()} == {"a.md", "b", "c.md", "other.md"}
+
+    def test_the_folders_may_lie_on_different_disks(self, new):
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+            if Path(elsewhere).stat().st_dev == new.stat().st_dev:
+                pytest.skip("there is only one disk")
+            shutil.move(new, Path(elsewhere, "new"))
+            move_entries(Path(elsewhere, "new"), new.with_name("to"))
+            assert not Path(elsewhere, "new").exists()
+        assert self.files(new)["to/b/b.md"] == "new/b/b.md"
 
     @pytest.mark.parametrize("allowed", range(5))
-    def test_an_error_leaves_everything_where_it_was(self, new, monkeypatch, allowed):
-        before, rename, renamed = self.files(new), Path.rename, []
+    def test_an_error_leaves_the_old_ones(self, new, monkeypatch, allowed):
+        before = {name: text for name, text in self.files(new).items() if name.startswith("to/")}
+        rename, renamed = Path.rename, []
 
         def fail_once(path: Path, target: Path) -> Path:
             renamed.append(path)
@@ -99,4 +112,3 @@ class TestMoveEntries:
         with pytest.raises(OSError, match="broken"):
             move_entries(new, new.with_name("to"))
         assert self.files(new) == before
-        assert {path.name for path in new.parent.iterdir()} == {"new", "to"}
