@@ -72,7 +72,7 @@ def test_unfinished_run_is_resumed(folder, tmp_path):
     assert other.run_id != third.run_id
 
 
-def test_a_run_that_a_kill_left_open_ends_with_the_next_training(folder, tmp_path, monkeypatch):
+def test_a_killed_run_ends_with_the_next_training(folder, tmp_path, monkeypatch):
     """Here that of an experiment with the same settings, so with the same state file."""
     client = store.connect()
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
