@@ -63,12 +63,13 @@ def _prune_to(client: "MlflowClient", keep: int, options: argparse.Namespace, *,
         again: whether more versions were kept just now, so that without a version to drop nothing is left to do.
     """
     from stages.tracking.data_retention import find_unneeded
+    from stages.tracking.record import read_local_records
     from stages.tracking.retention import apply_retention, plan_retention
 
     retention = plan_retention(client, keep)
     if again and not retention.dropped:
         return
-    records = list(_records(client, retention.kept))
+    records = [*_records(client, retention.kept), *read_local_records({model.model_id for model in retention.models})]
     _print_plan(retention)
     for place in find_unneeded(records, options.remote, remove=not options.dry_run):  # first: if it raises, all versions stay
         print(f"data       {place.objects:,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")

@@ -10,6 +10,7 @@ from stages.core.errors import InputError
 
 DATABASE = Path("mlflow.db")  # in the project's folder, MLflow's own default
 ARTIFACTS = Path("mlruns")  # beside it
+SERVER_ARTIFACTS = Path(".servers/mlflow/artifacts")  # of the server that `make server` starts
 EXPERIMENT = "iedit"
 KIND, SHOWS_RUNS = "mlflow.experimentKind", "custom_model_development"
 """The tag of an experiment by which MLflow's first page of it shows runs, and not the traces of a language model."""

@@ -7,7 +7,7 @@ of train, because they are registered even if dvc.lock is out of date.
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from stages.core.paths import CORPUS, DVC_FILE, LOCK_FILE, METRICS_FILE, PARAMS_
 from stages.core.yaml_file import read_yaml
 from stages.corpus.corpus import Corpus
 from stages.tracking.lineage import COMMIT, changed_files, git_tags, libraries, outs_of, read_stages
+from stages.tracking.location import ARTIFACTS, SERVER_ARTIFACTS, project
 from stages.tracking.registry import NAME, Registered
 
 FOLDER = "lineage"  # a folder of the logged model
@@ -87,6 +88,26 @@ def fetch_record(client: MlflowClient, version: Registered, folder: Path) -> Pat
         InputError: there is no record, or a kill while it was written left it incomplete.
     """
     return _fetch(client.get_model_version_download_uri(NAME, version.version), version.model_id, folder)
+
+
+def read_local_records(going: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the records of all logged models whose files lie in the project's folder, whichever store they belong to.
+
+    A project may have two: its own, in which ``make run`` registers, and that of ``make server``, for the nights.
+
+    Args:
+        going: the ids of models to leave out, because they are about to be removed.
+
+    Raises:
+        InputError: a record is damaged.
+    """
+    for folder in (ARTIFACTS, SERVER_ARTIFACTS):
+        for path in sorted(project().joinpath(folder).glob(f"*/models/*/artifacts/{FOLDER}/{RECORD}")):
+            if path.parents[2].name not in going:
+                try:
+                    yield read_json(path)
+                except ValueError as error:
+                    raise InputError(f"{path}: damaged, so the data that its version needs are unknown: {error}") from error
 
 
 def _fetch(location: str, model_id: str, folder: Path) -> Path:

@@ -51,6 +51,37 @@ def test_what_is_not_kept_is_removed(client, capsys):
     assert [version.version for version in client.search_model_versions("name = 'iedit'")] in ([3], ["3"])
 
 
+def objects() -> set[Path]:
+    return {path for path in Path(".dvc/cache/files").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("place", ["mlruns/iedit", ".servers/mlflow/artifacts/1"])
+def test_data_that_versions_of_another_store_name_stay(client, empty_store, capsys, monkeypatch, place):
+    """One store is that of `make run`, the other that of the nights."""
+    Path("dvc.lock").unlink()  # now the record of version 3 alone names the data
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    Path("mlruns/iedit").rename(place)
+    before = objects()
+    shutil.copy(empty_store, "other.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path('other.db').absolute()}")
+    code, lines, _ = prune(capsys, "prune", "--keep", "1")
+    assert (code, lines[-1], objects()) == (0, "removed", before)
+    (record,) = Path(place).rglob("lineage.json")
+    record.write_bytes(record.read_bytes()[:-9])
+    code, _, error = prune(capsys, "prune", "--keep", "1")
+    assert (code, objects()) == (2, before)
+    assert error.startswith(f"error: {record.absolute()}: damaged, so the data that its version needs are unknown: ")
+
+
+def test_data_of_a_version_that_goes_go_with_it(client, capsys):
+    Path("dvc.lock").unlink()
+    for _ in range(2):
+        history.promote(register(client).version, "for the test")
+    assert objects()
+    assert prune(capsys, "prune", "--keep", "1")[0] == 0
+    assert objects() == set()
+
+
 def test_nothing_is_removed_if_what_is_needed_is_unknown(client, capsys, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise FileMissingError("data/pairs.dir")
