@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
@@ -17,6 +16,7 @@ from flows.support import artifacts
 from flows.support.dag import has_remote
 from flows.support.process import CommandError, run_command
 from flows.support.stale_locks import release_stale_locks
+from flows.support.upkeep import warn
 from stages.core.errors import InputError
 from stages.core.params_file import read_params
 
@@ -92,8 +92,8 @@ def push_data() -> None:
 def prune(keep: int, max_used: float | None, remote: str | None) -> None:
     """Remove what no version, branch or experiment needs any more; the options are those of ``iedit prune``.
 
-    Where DVC cannot determine what is needed, for example because a branch names data that are in no cache, nothing is removed,
-    and the page of the run has a warning: the night's work is done, and the next night tries again.
+    Where DVC cannot determine what is needed, for example because a branch names data that are in no cache, nothing is removed
+    and an alert is sent: the night's work is done, but until somebody mends this, nothing goes any more.
     """
     given = {"--keep": keep, "--max-used": max_used, "--remote": remote}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
@@ -103,9 +103,7 @@ def prune(keep: int, max_used: float | None, remote: str | None) -> None:
         reason = UNDETERMINED.search(str(error))
         if reason is None or TRANSIENT.search(str(error)):
             raise
-        warning = f"Nothing was removed: {reason[0]}"
-        get_run_logger().warning(warning)
-        create_markdown_artifact(key="not-pruned", markdown=warning, description="Old data and versions stay")
+        warn(f"nothing was pruned: {reason[0]}")
 
 
 def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) -> None:

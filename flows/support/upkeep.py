@@ -21,7 +21,7 @@ PROJECT = {"prefect.resource.id": "iedit.project", "prefect.resource.name": "ied
 
 @task(cache_policy=NO_CACHE)
 def check_upkeep(min_free: float, max_used: float | None, champion_days: int) -> None:
-    """Log what is in need of care, and send each as an event, for which the server has an automation.
+    """Warn of what is in need of care.
 
     It is not tried again, because the night waits for it.
 
@@ -31,8 +31,13 @@ def check_upkeep(min_free: float, max_used: float | None, champion_days: int) ->
         champion_days: days after which a champion is old.
     """
     for message in (*_full_disks(min_free), *_overuse(max_used), *_old_champion(champion_days)):
-        get_run_logger().warning(message)
-        emit_event(UPKEEP, resource=PROJECT, payload={"message": message})
+        warn(message)
+
+
+def warn(message: str) -> None:
+    """Log what a person should look at, and send it as an event, for which the server has an automation."""
+    get_run_logger().warning(message)
+    emit_event(UPKEEP, resource=PROJECT, payload={"message": message})
 
 
 def _full_disks(min_free: float) -> Iterator[str]:

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from prefect import flow
 from requests import HTTPError
 
-from flows.support import tasks
+from flows.support import tasks, upkeep
 from flows.support.process import CommandError
 from flows.support.tasks import TRANSIENT, is_transient, push_data, update_stage
 from stages.core.errors import InputError
@@ -147,18 +147,18 @@ def test_push_without_a_remote_says_so(dvc_project, monkeypatch, caplog):
 
 @pytest.fixture
 def pruned(monkeypatch) -> Callable[[str], list[str]]:
-    """A function that prunes while `iedit prune` fails with a message, and returns the warnings on the run's page."""
+    """A function that prunes while `iedit prune` fails with a message, and returns the alerts."""
 
     def prune(message: str) -> list[str]:
         def fail(*_: object) -> None:
             raise CommandError(f"prune --keep 10: exit code 2; its last lines:\nerror: {message}")
 
-        shown: list[str] = []
+        sent: list[str] = []
         monkeypatch.setattr(tasks, "run_logged", fail)
-        monkeypatch.setattr(tasks, "get_run_logger", logging.getLogger)
-        monkeypatch.setattr(tasks, "create_markdown_artifact", lambda key, markdown, **_: shown.append(markdown))
+        monkeypatch.setattr(upkeep, "get_run_logger", logging.getLogger)
+        monkeypatch.setattr(upkeep, "emit_event", lambda event, payload, **_: sent.append(f"{event}: {payload['message']}"))
         tasks.prune.fn(10, None, None)
-        return shown
+        return sent
 
     return prune
 
@@ -174,9 +174,9 @@ def test_bounds_are_passed_to_pruning(monkeypatch, bounds, options):
     assert [command[-len(options) - 1 :] for command in commands] == [["prune", *options]]
 
 
-def test_what_cannot_be_pruned_is_a_warning(pruned):
+def test_what_cannot_be_pruned_is_an_alert(pruned):
     reason = "DVC cannot determine what is needed: failed to load directory: not in the cache"
-    assert pruned(reason) == [f"Nothing was removed: {reason}"]
+    assert pruned(reason) == [f"iedit.upkeep: nothing was pruned: {reason}"]
 
 
 @pytest.mark.parametrize("message", ["DVC cannot determine what is needed: Unable to acquire lock", "iedit prune: no store"])
