@@ -1,7 +1,7 @@
 """The objects of DVC's cache that nothing needs any more.
 
-Needed is what the workspace, a sandbox, a branch, a tag or an experiment names, and what the records of registered versions
-name, because ``iedit reproduce`` pulls it and compares with it.
+Needed is what the workspace, a sandbox, a branch, a tag or an experiment names, also one that is queued or at work, and what
+the records of registered versions name, because ``iedit reproduce`` pulls it and compares with it.
 """
 
 import logging
@@ -22,6 +22,7 @@ from stages.core.errors import InputError, first_line
 from stages.core.paths import SANDBOXES
 
 EVERYWHERE = {"all_branches": True, "all_tags": True, "all_experiments": True}
+EXPERIMENTS = Path(".dvc/tmp/exps")  # in folders here, or one level below, DVC runs the experiments of its queue
 
 Record = Mapping[str, Any]  # the content of a version's lineage.json
 
@@ -48,12 +49,12 @@ def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool
             files is in no cache: nothing was removed. Or DVC cannot remove it: a part may be gone.
     """
     needed = {HashInfo("md5", md5) for record in records for md5 in _digests(record)}
-    with _in_one_line("DVC cannot determine what is needed"), _locked_repositories() as (repo, *sandboxes):
+    with _in_one_line("DVC cannot determine what is needed"), _locked_repositories() as (repo, *copies):
         places = _places(repo, remote)
-        flags = {} if isinstance(repo.scm, NoSCM) else EVERYWHERE
+        flags = {} if isinstance(repo.scm, NoSCM) else EVERYWHERE | {"revs": list(repo.experiments.stash_revs)}
         with _without_warnings():
-            needed = needed.union(*repo.used_objs(**flags).values())
-        needed = needed.union(*(used for each in sandboxes for used in each.used_objs().values()))
+            used = [repo.used_objs(**flags), *(each.used_objs() for each in copies)]
+        needed = needed.union(*(objects for each in used for objects in each.values()))
         found = [_measure(place, odb, needed) for place, odb in places.items()]
         if remove:
             with _in_one_line("DVC cannot remove what nothing needs"):
@@ -75,9 +76,10 @@ def cache_folder() -> Path:
 
 @contextmanager
 def _locked_repositories() -> Iterator[list[Repo]]:
-    """Yield the project and its sandboxes, none of which adds to the cache within the block; a command that tries fails."""
+    """Yield the project and its copies, none of which adds to the cache within the block; a command that tries fails."""
+    copies = [*SANDBOXES, *sorted(EXPERIMENTS.glob("*")), *sorted(EXPERIMENTS.glob("*/*"))]
     with ExitStack() as stack:
-        folders = [Path(), *(folder for folder in SANDBOXES if (folder / ".dvc").is_dir())]
+        folders = [Path(), *(folder for folder in copies if (folder / ".dvc").is_dir())]
         repositories = [stack.enter_context(Repo(str(folder))) for folder in folders]
         for each in repositories:
             stack.enter_context(each.lock)
@@ -115,6 +117,8 @@ def _digests(record: Record) -> Iterator[str]:
 def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
     places = {"cache": repo.cache.local}
     if remote is not None:
+        if remote not in (known := repo.config["remote"]):
+            raise InputError(f"--remote {remote}: no remote of DVC; there are {', '.join(known) or 'none'}")
         places[remote] = repo.cloud.get_remote_odb(remote, "prune", hash_name="md5")
     return places
 

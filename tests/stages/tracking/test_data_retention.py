@@ -15,6 +15,7 @@ from stages.core.errors import InputError
 from stages.core.paths import SNAPSHOT
 from stages.tracking.data_retention import find_unneeded
 from stages.tracking.record import hash_out
+from tests.support.harness import wait_for
 from tests.support.recorded_project import commit, git
 
 OBJECTS = Path(".dvc/cache/files/md5")
@@ -43,6 +44,8 @@ def project(tmp_path, monkeypatch) -> Path:
     """A repository with a remote of its own, whose first commit has made its outs."""
     monkeypatch.chdir(tmp_path)
     git("init", "--quiet")
+    for name, value in (("user.name", "t"), ("user.email", "t@localhost")):  # for the commits of experiments
+        git("config", name, value)
     dvc("init", "--quiet")
     dvc("remote", "add", "--default", "own", str(tmp_path / "remote"))
     Path("dvc.yaml").write_text(yaml.safe_dump(STAGES))
@@ -108,6 +111,42 @@ def test_what_a_sandbox_names_is_kept(project):
     assert objects() == of_the_workspace
 
 
+def test_what_a_queued_experiment_starts_from_is_kept(project):
+    commit("first")
+    queued = make("queued")
+    commit("second")
+    dvc("exp", "run", "--queue")
+    git("reset", "--quiet", "--hard", "HEAD~1")
+    of_the_workspace = make("current")
+    find_unneeded([], None, remove=True)
+    assert objects() == queued | of_the_workspace
+    dvc("queue", "remove", "--all")
+    find_unneeded([], None, remove=True)
+    assert objects() == of_the_workspace
+
+
+def test_what_an_experiment_at_work_has_made_is_kept(project, tmp_path_factory):
+    """DVC runs it in a copy of the project, which has no name in git yet."""
+    signals = tmp_path_factory.mktemp("signals")
+    wait = f"touch {signals}/ready; while [ ! -e {signals}/go ]; do sleep 0.1; done; cp first.txt second.txt"
+    first = {"cmd": "echo made > first.txt", "outs": ["first.txt"]}
+    second = {"cmd": wait, "deps": ["first.txt"], "outs": ["second.txt"]}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"first": first, "second": second}}))
+    commit("first")
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp"]
+    with subprocess.Popen(command, env=os.environ | {"DVC_NO_ANALYTICS": "1"}) as experiment:
+        try:
+            wait_for((signals / "ready").exists)
+            made = objects()
+            find_unneeded([], None, remove=True)
+            left = objects()
+        finally:
+            (signals / "go").touch()
+    assert experiment.returncode == 0
+    assert len(made) == 1
+    assert left == made == objects()
+
+
 def test_a_list_of_files_that_is_lost_stops_it(project):
     made = make("committed")
     commit("first")
@@ -124,6 +163,6 @@ def test_an_unknown_remote_removes_nothing(project):
     make("forgotten")
     make("current")
     left = objects()
-    with pytest.raises(InputError, match=r"^DVC cannot determine what is needed: .*remote 'typo' doesn't exist$"):
+    with pytest.raises(InputError, match=r"^--remote typo: no remote of DVC; there are own$"):
         find_unneeded([], "typo", remove=True)
     assert objects() == left
