@@ -173,7 +173,7 @@ def scoring_digest() -> str:
 
 def params_digest(params: Params) -> str:
     """Return a digest of the parameters but for those that change no byte: who makes shards, and the bounds of a night."""
-    return value_digest(params.model_dump(mode="json", exclude={"execution", "drift"}))
+    return value_digest(params.model_dump(mode="json", exclude={"execution", "drift", "upkeep"}))
 
 
 def main() -> int:

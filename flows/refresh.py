@@ -1,7 +1,7 @@
 """The nightly run: take in new images, check the data, train, promote a better model, push the data, prune."""
 
 from prefect import flow
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 
 from flows.support.corpus import grow_corpus
 from flows.support.dag import stages_in_order
@@ -15,36 +15,22 @@ LIMIT_SECONDS = 23 * 3600  # the next night's run waits for this one
 
 
 @flow(timeout_seconds=LIMIT_SECONDS)
-def refresh(
-    images: PositiveInt | None = None,
-    keep: PositiveInt = 10,
-    *,
-    accept_data: bool = False,
-    min_free: PositiveFloat = 10.0,
-    max_used: PositiveFloat | None = None,
-    prune_remote: str | None = None,
-    champion_days: PositiveInt = 30,
-) -> None:
+def refresh(images: PositiveInt | None = None, *, accept_data: bool = False) -> None:
     """Take in new images, bring every stage up to date, publish who is champion, push the data, and prune.
 
-    Nothing is trained on data that have drifted too far from those of earlier nights: the run fails.
+    Nothing is trained on data that have drifted too far from those of earlier nights: the run fails. What is pruned and what
+    is reported is in the section ``upkeep`` of params.yaml.
 
     Args:
         images: the number of images for the embedded world to have; None reads the source as it is.
-        keep: how many of the newest versions stay in the registry, besides those in use.
         accept_data: whether to train on the data whatever they look like, and compare later nights with these only.
-        min_free: GB that should be free on the disks of the project, of DVC's cache and remote, and of Prefect's state; less
-            is reported.
-        max_used: GB that the project's folder and DVC's cache should take at most; more is reported, and fewer versions than
-            ``keep`` stay; None: any number.
-        prune_remote: a remote of DVC to prune too, which only this project may push to.
-        champion_days: a champion that is older is reported.
     """
     check_composed()  # not what an upgrade that was interrupted, or a hand, has left in params.yaml
     if images is not None:
         grow_corpus(images)
-    check_upkeep(min_free, max_used, champion_days, return_state=True)  # the night goes on if this fails
+    check_upkeep(return_state=True)  # the night goes on if this fails
     champion = champion_version()
+    prune(return_state=True)  # what earlier nights left that did not get as far as the end
     forced = ["ingest"]  # DVC does not see that a folder of images has grown
     if champion is None:
         forced.append("evaluate")  # registers the model, even one that is up to date but registered elsewhere
@@ -56,4 +42,4 @@ def refresh(
     publish_results()
     publish_decision(champion)
     push_data()
-    prune(keep, max_used, prune_remote)
+    prune()

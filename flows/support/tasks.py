@@ -89,16 +89,14 @@ def push_data() -> None:
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)
-def prune(keep: int, max_used: float | None, remote: str | None) -> None:
-    """Remove what no version, branch or experiment needs any more; the options are those of ``iedit prune``.
+def prune() -> None:
+    """Remove what no version, branch or experiment needs any more, as params.yaml says.
 
     Where DVC cannot determine what is needed, for example because a branch names data that are in no cache, nothing is removed
     and an alert is sent: the night's work is done, but until somebody mends this, nothing goes any more.
     """
-    given = {"--keep": keep, "--max-used": max_used, "--remote": remote}
-    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     try:
-        run_logged([sys.executable, "-m", "stages.cli.main", "prune", *options])
+        run_logged([sys.executable, "-m", "stages.cli.main", "prune"])
     except CommandError as error:
         reason = UNDETERMINED.search(str(error))
         if reason is None or TRANSIENT.search(str(error)):

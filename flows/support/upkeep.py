@@ -13,6 +13,7 @@ from prefect.settings import get_current_settings
 from flows.support.automations import UPKEEP
 from flows.support.dag import local_remote
 from stages.core.disk import GIGABYTE, used_gigabytes
+from stages.core.params_file import read_params
 from stages.tracking.data_retention import cache_folder
 from stages.tracking.errors import store_errors_in_one_line
 
@@ -20,17 +21,13 @@ PROJECT = {"prefect.resource.id": "iedit.project", "prefect.resource.name": "ied
 
 
 @task(cache_policy=NO_CACHE)
-def check_upkeep(min_free: float, max_used: float | None, champion_days: int) -> None:
-    """Warn of what is in need of care.
+def check_upkeep() -> None:
+    """Warn of what is in need of care, by the bounds of params.yaml.
 
     It is not tried again, because the night waits for it.
-
-    Args:
-        min_free: GB that should be free on the disks of the project, of DVC's cache and remote, and of Prefect's state.
-        max_used: GB that the project's folder and DVC's cache should take at most; None: any number.
-        champion_days: days after which a champion is old.
     """
-    for message in (*_full_disks(min_free), *_overuse(max_used), *_old_champion(champion_days)):
+    bounds = read_params().upkeep
+    for message in (*_full_disks(bounds.min_free), *_overuse(bounds.max_used), *_old_champion(bounds.champion_days)):
         warn(message)
 
 

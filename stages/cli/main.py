@@ -100,16 +100,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_prune_options(prune: argparse.ArgumentParser) -> None:
     prune.add_argument(
-        "--keep", type=int, default=10, help="newest versions to keep, besides those in use (default: %(default)s)"
+        "--keep", type=int, help="newest versions to keep, besides those in use (default: upkeep.keep of params.yaml)"
     )
     prune.add_argument("--dry-run", action="store_true", help="print what would go, and remove nothing")
     prune.add_argument(
         "--max-used",
         type=float,
         metavar="GB",
-        help="keep fewer versions while the project's folder and DVC's cache take more than this (default: no bound)",
+        help="keep fewer versions while the project's folder and DVC's cache take more than this (default: upkeep.max_used)",
     )
-    prune.add_argument("--remote", help="a remote of DVC to clean too; only one that no other project pushes to")
+    prune.add_argument(
+        "--remote", help="a remote of DVC to clean too; only one that no other project pushes to (default: upkeep.prune_remote)"
+    )
 
 
 def _add_plan_options(plan: argparse.ArgumentParser) -> None:

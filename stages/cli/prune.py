@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stages.core.disk import used_gigabytes
 from stages.core.errors import InputError
 from stages.core.files import read_json
+from stages.core.params_file import read_params
 from stages.core.run import alone
 from stages.tracking.location import check_store
 
@@ -24,14 +25,15 @@ MEGABYTE = 1_000_000
 def prune(options: argparse.Namespace) -> None:
     """Remove unneeded data, old versions, the files of models without a version, and checkpoints; print what goes.
 
-    With ``--max-used``, fewer versions stay than ``--keep`` as long as the project takes more of the disk, down to one
-    besides those in use.
+    What no option says, the section ``upkeep`` of params.yaml does. Fewer versions stay than ``keep`` as long as the project
+    takes more of the disk than ``max_used``, down to one besides those in use.
 
     Raises:
         InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote, or what is needed cannot
             be determined: nothing was removed. Or DVC cannot remove the data: a part may be gone.
+        ParameterError: params.yaml is invalid.
     """
-    if options.keep < 1:
+    if options.keep is not None and options.keep < 1:
         raise InputError(f"--keep {options.keep}: at least 1 version is kept")
     check_store()  # before the slow imports
 
@@ -39,53 +41,64 @@ def prune(options: argparse.Namespace) -> None:
     from stages.tracking.errors import store_errors_in_one_line
     from stages.tracking.store import connect
 
+    upkeep = read_params().upkeep
+    newest = options.keep or upkeep.keep
+    most = upkeep.max_used if options.max_used is None else options.max_used
+    remote = options.remote or upkeep.prune_remote
     folders = [Path.cwd(), cache_folder()]
     with alone("iedit prune", wait=False), store_errors_in_one_line():
-        client = connect()
-        for keep in range(options.keep, 0, -1):
-            _prune_to(client, keep, options, again=keep < options.keep)
-            used = 0.0 if options.max_used is None else used_gigabytes(folders)
-            if options.dry_run or options.max_used is None or used <= options.max_used:
+        client = connect(create=False)  # a store whose disk is full can be read
+        for keep in range(newest, 0, -1):
+            _prune_to(client, keep, remote, remove=not options.dry_run, again=keep < newest)
+            used = 0.0 if most is None else used_gigabytes(folders)
+            if options.dry_run or most is None or used <= most:
                 break
     print("nothing was removed: --dry-run" if options.dry_run else "removed")
-    if options.max_used is not None and used > options.max_used:
+    if most is not None and used > most:
         more = "fewer versions would stay" if options.dry_run else "nothing more may go"
-        print(f"the project and DVC's cache take {used:,.1f} GB, should take {options.max_used:,.1f} at most: {more}")
+        print(f"the project and DVC's cache take {used:,.1f} GB, should take {most:,.1f} at most: {more}")
 
 
-def _prune_to(client: "MlflowClient", keep: int, options: argparse.Namespace, *, again: bool) -> None:
+def _prune_to(client: "MlflowClient", keep: int, remote: str | None, *, remove: bool, again: bool) -> None:
     """Remove everything but the newest ``keep`` versions and what they need.
 
     Args:
         client: a client of the store.
         keep: at least 1.
-        options: those of the command.
+        remote: a remote of DVC to clean too.
+        remove: whether to remove it, or only to print it.
         again: whether more versions were kept just now, so that without a version to drop nothing is left to do.
     """
     from stages.tracking.data_retention import find_unneeded
-    from stages.tracking.record import read_local_records
     from stages.tracking.retention import apply_retention, plan_retention
 
     retention = plan_retention(client, keep)
     if again and not retention.dropped:
         return
-    records = [*_records(client, retention.kept), *read_local_records({model.model_id for model in retention.models})]
+    records = list(_records(client, retention))
     _print_plan(retention)
-    for place in find_unneeded(records, options.remote, remove=not options.dry_run):  # first: if it raises, all versions stay
+    for place in find_unneeded(records, remote, remove=remove):  # first: if it raises, all versions stay
         print(f"data       {place.objects:,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
-    if not options.dry_run:
+    if remove:
         apply_retention(client, plan_retention(client, keep))  # that search is long: an alias may have moved meanwhile
 
 
-def _records(client: "MlflowClient", versions: Iterable[str]) -> Iterable[dict[str, Any]]:
-    """Yield the records of versions; one without a record is named, because nothing protects its data."""
-    from stages.tracking.record import RECORD, fetch_record
+def _records(client: "MlflowClient", retention: "Retention") -> Iterable[dict[str, Any]]:
+    """Yield the records of all models that stay, of this store and of another one in this folder.
+
+    A version without a record is named, because nothing protects its data.
+    """
+    from stages.tracking.record import RECORD, fetch_record, read_local_records
     from stages.tracking.registry import find_version
 
-    for number in versions:
+    local, going = read_local_records(), {model.model_id for model in retention.models}
+    yield from (record for model, record in local.items() if model not in going)
+    for number in retention.kept:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                yield read_json(fetch_record(client, find_version(number), Path(folder)) / RECORD)
+                version = find_version(number)
+                if version.model_id not in local:
+                    yield read_json(fetch_record(client, version, Path(folder)) / RECORD)
             except InputError as error:
                 print(f"version {number}: its data are not kept: {error}", file=sys.stderr)
 

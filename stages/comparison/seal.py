@@ -20,7 +20,7 @@ from stages.models.hub import identity
 from stages.tracking.location import dvc_experiment, store_identity
 
 STAGE = ROOT / "stages/evaluate.py"
-UNDECISIVE = {"execution", "threads", "drift"}
+UNDECISIVE = {"execution", "threads", "drift", "upkeep"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.core.params_drift import Drift
 from stages.core.params_training import Continuation, Losses
+from stages.core.params_upkeep import Upkeep
 from stages.core.section import Cosine, Count, Guidance, Name, Section, Share
 
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
@@ -260,6 +261,7 @@ class Params(Section):
     evaluate: Evaluate
     generated: Generated
     drift: Drift
+    upkeep: Upkeep
 
     @model_validator(mode="after")
     def _set_model_keys(self) -> Self:

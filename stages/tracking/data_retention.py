@@ -118,7 +118,7 @@ def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
     places = {"cache": repo.cache.local}
     if remote is not None:
         if remote not in (known := repo.config["remote"]):
-            raise InputError(f"--remote {remote}: no remote of DVC; there are {', '.join(known) or 'none'}")
+            raise InputError(f"{remote}: no remote of DVC; there are {', '.join(known) or 'none'}")
         places[remote] = repo.cloud.get_remote_odb(remote, "prune", hash_name="md5")
     return places
 

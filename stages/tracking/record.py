@@ -7,7 +7,7 @@ of train, because they are registered even if dvc.lock is out of date.
 
 import hashlib
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,24 +90,22 @@ def fetch_record(client: MlflowClient, version: Registered, folder: Path) -> Pat
     return _fetch(client.get_model_version_download_uri(NAME, version.version), version.model_id, folder)
 
 
-def read_local_records(going: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield the records of all logged models whose files lie in the project's folder, whichever store they belong to.
+def read_local_records() -> dict[str, dict[str, Any]]:
+    """Return the records of all logged models whose files lie in the project's folder, by the models' ids.
 
-    A project may have two: its own, in which ``make run`` registers, and that of ``make server``, for the nights.
-
-    Args:
-        going: the ids of models to leave out, because they are about to be removed.
+    They may belong to two stores: the project's own, in which ``make run`` registers, and that of ``make server``.
 
     Raises:
         InputError: a record is damaged.
     """
+    found = {}
     for folder in (ARTIFACTS, SERVER_ARTIFACTS):
         for path in sorted(project().joinpath(folder).glob(f"*/models/*/artifacts/{FOLDER}/{RECORD}")):
-            if path.parents[2].name not in going:
-                try:
-                    yield read_json(path)
-                except ValueError as error:
-                    raise InputError(f"{path}: damaged, so the data that its version needs are unknown: {error}") from error
+            try:
+                found[path.parents[2].name] = read_json(path)
+            except ValueError as error:
+                raise InputError(f"{path}: damaged, so the data that its version needs are unknown: {error}") from error
+    return found
 
 
 def _fetch(location: str, model_id: str, folder: Path) -> Path:

@@ -7,6 +7,7 @@ files of models, and checkpoints.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from mlflow.entities import LoggedModel, Run
@@ -21,7 +22,6 @@ from stages.tracking.history import rollback_target
 from stages.tracking.location import EXPERIMENT
 from stages.tracking.registry import DIGEST, NAME, model_id_of
 from stages.tracking.start import PREFIX
-from stages.tracking.store import experiment_id
 from stages.tracking.training_run import CHECKPOINTS
 
 DAY = 24 * 3600 * 1000  # milliseconds
@@ -50,7 +50,7 @@ def plan_retention(client: MlflowClient, keep: int) -> Retention:
     evaluation may be about to register it. A run that has logged nothing for a week was killed.
 
     Args:
-        client: a client of the store, whose experiment exists.
+        client: a client of the store.
         keep: at least 1.
     """
     found = list(_pages(lambda token: client.search_model_versions(f"name = '{NAME}'", max_results=PAGE, page_token=token)))
@@ -60,8 +60,8 @@ def plan_retention(client: MlflowClient, keep: int) -> Retention:
     going = {model_id_of(version) for version in dropped}
     staying = {model_id_of(version) for version in made} - going
     now = time.time() * 1000
-    ours = [experiment_id(client)]
-    logged = _pages(lambda token: client.search_logged_models(ours, max_results=PAGE, page_token=token))
+    ours = _experiments(client, EXPERIMENT)
+    logged = _pages(lambda token: client.search_logged_models(ours, max_results=PAGE, page_token=token)) if ours else []
     left_open = _left_open(client, now - SILENT)
     ended = [*_runs(client, ours, "!= 'RUNNING'"), *left_open]
     return Retention(
@@ -122,8 +122,7 @@ def _reasons(client: MlflowClient, made: list[ModelVersion], keep: int) -> dict[
 
 def _left_open(client: MlflowClient, limit: float) -> list[Run]:
     """Return the open runs that began before a time, in milliseconds, and have logged nothing since."""
-    found = [client.get_experiment_by_name(name) for name in (EXPERIMENT, nights.EXPERIMENT)]
-    running = _runs(client, [each.experiment_id for each in found if each is not None], "= 'RUNNING'")
+    running = _runs(client, _experiments(client, EXPERIMENT, nights.EXPERIMENT), "= 'RUNNING'")
     return [run for run in running if run.info.start_time < limit and _last_metric(client, run) < limit]
 
 
@@ -132,9 +131,16 @@ def _last_metric(client: MlflowClient, run: Run) -> int:
     return max((metric.timestamp for history in histories for metric in history), default=0)
 
 
+def _experiments(client: MlflowClient, *names: str) -> list[str]:
+    """Return the ids of those experiments that there are."""
+    found = map(client.get_experiment_by_name, names)
+    return [str(experiment.experiment_id) for experiment in found if experiment is not None]
+
+
 def _runs(client: MlflowClient, experiments: list[str], status: str) -> Iterator[Run]:
     condition = f"attributes.status {status}"
-    return _pages(lambda token: client.search_runs(experiments, condition, max_results=PAGE, page_token=token))
+    search = partial(client.search_runs, experiments, condition, max_results=PAGE)
+    return _pages(lambda token: search(page_token=token)) if experiments else iter(())
 
 
 def _aliases(client: MlflowClient) -> dict[str, str]:

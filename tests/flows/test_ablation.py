@@ -109,7 +109,7 @@ def test_what_changes_no_byte_starts_nothing_over(work, run, monkeypatch):
     monkeypatch.setattr(ablation, "CONFIGURATIONS", ["paper"])
     monkeypatch.setattr(ablation, "publish_ablation", lambda *_: None)
     run()
-    work.choose("execution.engine=serial", "execution.workers=3", "drift.max_ratio=3.0")
+    work.choose("execution.engine=serial", "execution.workers=3", "drift.max_ratio=3.0", "upkeep.keep=3")
     with Path("conf/ablation/paper.yaml").open("a") as file:
         file.write("# a remark\n")
     work.status = git("status", "--porcelain")

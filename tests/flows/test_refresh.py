@@ -18,14 +18,14 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     done: list[tuple[object, ...]] = []
     monkeypatch.setattr(refresh, "check_composed", lambda: None)
     monkeypatch.setattr(refresh, "grow_corpus", lambda images: done.append(("grow", images)))
-    monkeypatch.setattr(refresh, "check_upkeep", lambda *bounds, return_state: done.append(("upkeep", *bounds)))
+    monkeypatch.setattr(refresh, "check_upkeep", lambda return_state: done.append(("upkeep",)))
     monkeypatch.setattr(refresh, "champion_version", lambda: "3")
     monkeypatch.setattr(refresh, "stages_in_order", lambda targets=(): DATA if targets == ["segment"] else [*DATA, "train"])
     monkeypatch.setattr(refresh, "check_data", lambda accept: done.append(("check", accept)))
     monkeypatch.setattr(refresh, "log_speeds", lambda: done.append(("speeds",)))
     monkeypatch.setattr(refresh, "publish_decision", lambda before: done.append(("decision against", before)))
     monkeypatch.setattr(refresh, "push_data", lambda: done.append(("push",)))
-    monkeypatch.setattr(refresh, "prune", lambda *bounds: done.append(("prune", *bounds)))
+    monkeypatch.setattr(refresh, "prune", lambda return_state=False: done.append(("prune",)))
     monkeypatch.setattr(refresh, "run_stages", lambda names, forced: done.append(("run", names, forced)))
     monkeypatch.setattr(refresh, "publish_results", lambda: done.append(("publish",)))
     return done
@@ -34,8 +34,8 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("images", [None, 7000])
 def test_it_grows_checks_trains_decides_pushes_and_prunes(done, images):
     refresh.refresh.fn(images)
-    ran = [("upkeep", 10.0, None, 30), ("run", DATA, ["ingest"]), ("check", False), ("run", ["train"], ["ingest"])]
-    ended = [("speeds",), ("publish",), ("decision against", "3"), ("push",), ("prune", 10, None, None)]
+    ran = [("upkeep",), ("prune",), ("run", DATA, ["ingest"]), ("check", False), ("run", ["train"], ["ingest"])]
+    ended = [("speeds",), ("publish",), ("decision against", "3"), ("push",), ("prune",)]
     assert done == ([] if images is None else [("grow", 7000)]) + ran + ended
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_trained_on_data_that_have_drifted(done, monkeypatch):
     monkeypatch.setattr(refresh, "check_data", refuse)
     with pytest.raises(InputError, match="words/p50"):
         refresh.refresh.fn()
-    assert done[1:] == [("run", DATA, ["ingest"])]
+    assert done[1:] == [("prune",), ("run", DATA, ["ingest"])]
 
 
 def test_without_a_champion_the_model_is_registered(done, monkeypatch):

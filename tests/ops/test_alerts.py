@@ -33,9 +33,11 @@ UPKEEP = """
 from contextlib import suppress
 from pathlib import Path
 from flows.refresh import refresh
+from stages.core.composition import apply_choices
+apply_choices(["upkeep.min_free=1e9"])
 Path("dvc.yaml").rename("no pipeline")  # so that the night ends before it runs a stage
 with suppress(Exception):
-    refresh(min_free=1e9)
+    refresh()
 Path("no pipeline").rename("dvc.yaml")
 """
 

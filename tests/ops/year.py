@@ -102,6 +102,7 @@ class Year:
         )
         set_params(self.project, tiny | {"ingest": {"size": 32, "shard_size": SHARD_SIZE, "min_side": 8, "max_refused": 1.0}})
         set_params(self.project, {"drift": {"max_difference": None, "max_ratio": None}, "threads": 1})
+        set_params(self.project, {"upkeep": {"keep": self.keep, "min_free": 0.001, "prune_remote": "own"}})
         for command in (("git", "init", "-q"), ("dvc", "init", "-q"), ("dvc", "remote", "add", "-d", "own", "../remote")):
             run(self.project, *command)
         commit(self.project, "start")
@@ -118,8 +119,7 @@ class Year:
 
     def attempt(self, number: int, disturbance: str | None) -> bool:
         """Call the flow, and disturb it; return whether it came to its end."""
-        parameters = {"keep": self.keep, "min_free": 0.001, "prune_remote": "own"}
-        command = [self.program, "-m", "tests.support.simulated_night", json.dumps(parameters)]
+        command = [self.program, "-m", "tests.support.simulated_night"]
         environment = self.environment | {forks.CLOCK: str(number * DAY)}
         ballast = self.folder / "ballast"
         if disturbance == "full disk":

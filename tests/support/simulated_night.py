@@ -3,7 +3,6 @@
 tests/ops/test_prefect.py runs the flow on the servers; the clock is the one that :mod:`tests.support.forks` has moved.
 """
 
-import json
 import logging
 import sys
 import time
@@ -64,4 +63,4 @@ def without_engine() -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     without_engine()
-    refresh.refresh.fn(**json.loads(sys.argv[1]))
+    refresh.refresh.fn()

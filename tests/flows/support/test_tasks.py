@@ -157,21 +157,10 @@ def pruned(monkeypatch) -> Callable[[str], list[str]]:
         monkeypatch.setattr(tasks, "run_logged", fail)
         monkeypatch.setattr(upkeep, "get_run_logger", logging.getLogger)
         monkeypatch.setattr(upkeep, "emit_event", lambda event, payload, **_: sent.append(f"{event}: {payload['message']}"))
-        tasks.prune.fn(10, None, None)
+        tasks.prune.fn()
         return sent
 
     return prune
-
-
-@pytest.mark.parametrize(
-    ("bounds", "options"),
-    [((10, None, None), ["--keep", "10"]), ((3, 50.0, "own"), ["--keep", "3", "--max-used", "50.0", "--remote", "own"])],
-)
-def test_bounds_are_passed_to_pruning(monkeypatch, bounds, options):
-    commands: list[list[str]] = []
-    monkeypatch.setattr(tasks, "run_logged", commands.append)
-    tasks.prune.fn(*bounds)
-    assert [command[-len(options) - 1 :] for command in commands] == [["prune", *options]]
 
 
 def test_what_cannot_be_pruned_is_an_alert(pruned):

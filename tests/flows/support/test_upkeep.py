@@ -6,10 +6,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from flows.support import upkeep
 from flows.support.automations import UPKEEP
 from stages.tracking import history
+from tests.support.composed import composed
+
+
+def check(**bounds: object) -> None:
+    """Check with bounds that nothing exceeds but for those given."""
+    values = composed()
+    values["upkeep"] |= {"min_free": 1e-9, "max_used": None, **bounds}
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    upkeep.check_upkeep()
 
 
 @pytest.fixture
@@ -30,13 +40,13 @@ def sent(client, without_engine, monkeypatch) -> list[str]:
 
 
 def test_a_healthy_project_sends_nothing(sent):
-    upkeep.check_upkeep(1e-9, None, 30)
+    check()
     assert sent == []
 
 
 def test_a_disk_that_fills_is_sent_once(sent, tmp_path):
     Path(".dvc/cache").mkdir(parents=True)  # on the disk of the project
-    upkeep.check_upkeep(1e9, None, 30)
+    check(min_free=1e9)
     (message,) = sent
     assert message.startswith(f"{tmp_path}: ")
     assert message.endswith(" GB free, should be 1,000,000,000.0; iedit prune --dry-run prints what could go")
@@ -52,15 +62,15 @@ def test_a_full_disk_elsewhere_is_sent(sent, tmp_path, monkeypatch, place):
             monkeypatch.setattr(upkeep, "local_remote", lambda: elsewhere)
         else:
             monkeypatch.setattr(upkeep, "get_current_settings", lambda: SimpleNamespace(home=elsewhere))
-        upkeep.check_upkeep(1e9, None, 30)
+        check(min_free=1e9)
     assert sorted(message.partition(":")[0] for message in sent) == sorted((name, str(tmp_path)))
 
 
 def test_a_project_that_takes_too_much_is_sent(sent, tmp_path):
     (tmp_path / "data").write_bytes(bytes(3_000_000))
-    upkeep.check_upkeep(1e-9, 10.0, 30)
+    check(max_used=10.0)
     assert sent == []
-    upkeep.check_upkeep(1e-9, 0.002, 30)
+    check(max_used=0.002)
     (message,) = sent
     assert message.startswith(f"{tmp_path}: takes 0.0 GB with DVC's cache, should take 0.0 at most; ")
 
@@ -69,5 +79,5 @@ def test_a_project_that_takes_too_much_is_sent(sent, tmp_path):
 def test_an_old_champion_is_sent(sent, monkeypatch, days, is_old):
     since = datetime.now(UTC) - timedelta(days=days, minutes=1)
     monkeypatch.setattr(history, "champion_since", lambda _: ("3", since))
-    upkeep.check_upkeep(1e-9, None, 30)
+    check()
     assert sent == ["models:/iedit@champion: version 3 is 31 days old, should be 30 at most"] * is_old

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc.exceptions import FileMissingError
 from dvc.repo import Repo
 
@@ -136,6 +137,27 @@ def test_dry_run_with_a_bound_keeps_everything(client, capsys):
         "the project and DVC's cache take 0.0 GB, should take 0.0 at most: fewer versions would stay",
     ]
     assert len(client.search_model_versions("name = 'iedit'")) == 3
+
+
+def choose(**bounds: object) -> None:
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["upkeep"] |= bounds
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+
+
+def test_choices_hold_where_no_option_is_given(client, capsys):
+    choose(keep=2, max_used=0.0000001, prune_remote="typo")
+    chosen = ("prune", "--dry-run", "--keep", "1", "--max-used", "50", "--remote", "own")
+    assert prune(capsys, *chosen)[2] == "error: own: no remote of DVC; there are none\n"
+    assert prune(capsys, "prune")[2].endswith("error: typo: no remote of DVC; there are none\n")
+    choose(prune_remote=None)
+    _, lines, _ = prune(capsys, "prune", "--dry-run")
+    assert lines[:3] == [
+        "keeps      version 3: among the newest 2, champion",
+        "keeps      version 2: among the newest 2",
+        "versions   1",
+    ]
+    assert lines[-1].endswith("should take 0.0 at most: fewer versions would stay")
 
 
 def test_fewer_than_one_version_is_refused(client, capsys):

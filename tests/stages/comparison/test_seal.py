@@ -38,8 +38,8 @@ def test_a_finished_evaluation_is_found_and_reported(params, capsys):
 
 def test_speed_settings_do_not_count(params):
     assert find_finished(params.model_copy(update={"threads": 7})) == FINISHED
-    drift = params.drift.model_copy(update={"nights": 3})
-    assert find_finished(params.model_copy(update={"drift": drift})) == FINISHED
+    drift, upkeep = params.drift.model_copy(update={"nights": 3}), params.upkeep.model_copy(update={"keep": 3})
+    assert find_finished(params.model_copy(update={"drift": drift, "upkeep": upkeep})) == FINISHED
 
 
 @pytest.mark.parametrize(

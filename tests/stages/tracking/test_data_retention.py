@@ -163,6 +163,6 @@ def test_an_unknown_remote_removes_nothing(project):
     make("forgotten")
     make("current")
     left = objects()
-    with pytest.raises(InputError, match=r"^--remote typo: no remote of DVC; there are own$"):
+    with pytest.raises(InputError, match=r"^typo: no remote of DVC; there are own$"):
         find_unneeded([], "typo", remove=True)
     assert objects() == left
