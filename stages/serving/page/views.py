@@ -13,9 +13,10 @@ MAX_WORDS = 40  # of a prompt, to choose the term from
 
 
 def model_title(model: ModelVersion) -> str:
-    """Return what a model is called on the page: "champion (version 3)"."""
-    is_number = model.version is None or model.reference == model.version
-    return model.reference if is_number else f"{model.reference} (version {model.version})"
+    """Return what a model is called on the page: "champion (version 3)", or "version 3"."""
+    if model.reference.isdecimal():
+        return f"version {model.reference}"
+    return model.reference if model.version is None else f"{model.reference} (version {model.version})"
 
 
 def words_of(prompt: str) -> list[str]:
