@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -27,7 +28,8 @@ def check_upkeep() -> None:
     It is not tried again, because the night waits for it.
     """
     bounds = read_params().upkeep
-    for message in (*_full_disks(bounds.min_free), *_overuse(bounds.max_used), *_old_champion(bounds.champion_days)):
+    # One after another: a full disk is sent even if it keeps MLflow from answering.
+    for message in chain(_full_disks(bounds.min_free), _overuse(bounds.max_used), _old_champion(bounds.champion_days)):
         warn(message)
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from flows.support import upkeep
 from flows.support.automations import UPKEEP
+from stages.core.errors import InputError
 from stages.tracking import history
 from tests.support.composed import composed
 
@@ -50,6 +51,13 @@ def test_a_disk_that_fills_is_sent_once(sent, tmp_path):
     (message,) = sent
     assert message.startswith(f"{tmp_path}: ")
     assert message.endswith(" GB free, should be 1,000,000,000.0; iedit prune --dry-run prints what could go")
+
+
+def test_a_full_disk_is_sent_though_mlflow_fails(sent, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+    with pytest.raises(InputError, match="tracking server"):
+        check(min_free=1e9)
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("place", ["remote", "state of Prefect"])
