@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from stages.common.ahead import call_ahead
 from stages.common.batches import padded_batches
-from stages.common.parquet import read_table, write_table
+from stages.common.parquet import read_columns, read_table, write_table
 from stages.common.text import one_line
+from stages.core.earlier import Hashes, hashes_of
 from stages.core.params import Caption, Params
 from stages.core.paths import CAPTIONS, CORPUS
 from stages.core.provenance import source_digest
@@ -56,12 +58,14 @@ class _Captioning:
     corpus: Corpus
 
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
-        """Write a table of captions in the order of the shard, and keep the earlier captions of the same pixels.
+        """Write a table of captions in the order of the shard, and keep earlier captions of the same pixels.
 
         Images whose caption is empty count as dropped; their rows stay, so that they are not captioned again.
         """
         rows = self.corpus.rows(task.name)
-        known = {row["pixels"]: row["caption"] for path in files.previous for row in read_table(path, COLUMNS)}
+        wanted, known = {row.pixels for row in rows}, dict[str, str]()
+        for (path,) in files.earlier.holding(hashes_of([row.pixels for row in rows])):
+            known |= {row["pixels"]: row["caption"] for row in read_table(path, COLUMNS) if row["pixels"] in wanted}
         new = [row for row in rows if row.pixels not in known]
         captions = self._captions(new, advance)
         advance(len(rows) - len(new))
@@ -92,6 +96,11 @@ class _Captioning:
         return self.captioner.prepare(pictures + pictures[-1:] * (len(rows) - count)), count
 
 
+def _contents(outputs: tuple[Path, ...]) -> Hashes:
+    """Return the hashes of the pictures whose captions a shard holds."""
+    return hashes_of(read_columns(outputs[0], {"pixels": "string"})["pixels"].to_pylist())
+
+
 def caption(params: Params) -> None:
     """Write ``data/captions/NAME.parquet`` (key, pixels, caption) for every shard of the corpus."""
     config, corpus = params.caption, Corpus(CORPUS)
@@ -106,6 +115,7 @@ def caption(params: Params) -> None:
         settings=settings,
         worker=CaptionWorker(config=config),
         execution=params.execution,
+        contents=_contents,
     )
     pass_on_counts(counts, CAPTIONS, CORPUS)
     counts.report()

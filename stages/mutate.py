@@ -1,10 +1,14 @@
 """Stage mutate: turn captions into edit prompts."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from stages.common.parquet import read_table, write_table
+from stages.common.parquet import read_columns, read_table, write_table
 from stages.common.seeds import derive_seed
 from stages.common.text import one_line
+from stages.core.earlier import Hashes, hashes_of_texts
 from stages.core.files import file_digest
 from stages.core.params import Mutate, Params
 from stages.core.paths import CAPTIONS, EDITS
@@ -48,21 +52,22 @@ class _Editing:
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write a table of edits in the order of the captions; captions without an edit are dropped.
 
-        An edit depends on its key and caption, so those in the earlier table are kept. The stage caption has counted images
+        An edit depends on its key and caption, so those in earlier tables are kept. The stage caption has counted images
         without a caption.
         """
         from stages.language.captions import mend_caption  # these read the dictionary, which takes seconds
         from stages.language.mutation import Mutation, mutate_caption
 
         result = ShardResult()
-        earlier = [row for path in files.previous for row in read_table(path, EDITS_TABLE)]
-        kept = {(row["key"], row["caption"]): row for row in earlier}
+        captions = read_table(task.inputs[0], CAPTIONS_TABLE)
+        wanted = [(row["key"], mend_caption(one_line(row["caption"]))) for row in captions if row["caption"]]
+        kept: dict[tuple[str, str], dict[str, Any]] = {}
+        for (path,) in files.earlier.holding(_hashes(wanted)):
+            kept |= {(row["key"], row["caption"]): row for row in read_table(path, EDITS_TABLE)}
+        advance(len(captions) - len(wanted))
         rows = []
-        for row in read_table(task.inputs[0], CAPTIONS_TABLE):
+        for key, caption in wanted:
             advance(1)
-            if not row["caption"]:
-                continue
-            key, caption = row["key"], mend_caption(one_line(row["caption"]))
             if (key, caption) in kept:
                 rows.append(kept[key, caption])
                 result.reused += 1
@@ -75,6 +80,17 @@ class _Editing:
         result.done = len(rows)
         write_table(files.output, rows, EDITS_TABLE)
         return result
+
+
+def _hashes(edits: Iterable[tuple[str, str]]) -> Hashes:
+    """Return the hashes of edits, given by their key and caption."""
+    return hashes_of_texts(f"{key}\0{caption}" for key, caption in edits)
+
+
+def _contents(outputs: tuple[Path, ...]) -> Hashes:
+    """Return the hashes of the edits that a shard holds."""
+    edits = read_columns(outputs[0], CAPTIONS_TABLE)
+    return _hashes(zip(edits["key"].to_pylist(), edits["caption"].to_pylist(), strict=True))
 
 
 def mutate(params: Params) -> None:
@@ -96,6 +112,7 @@ def mutate(params: Params) -> None:
         settings=settings,
         worker=MutationWorker(config=params.mutate, seed=params.seed),
         execution=params.execution,
+        contents=_contents,
     )
     pass_on_counts(counts, EDITS, CAPTIONS)
     counts.report()

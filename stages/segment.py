@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.parquet import read_columns
+from stages.core.earlier import Contents
 from stages.core.errors import InputError
 from stages.core.params import OpenMojiSource, Params, Segment
 from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
@@ -15,7 +16,7 @@ from stages.corpus.corpus import Corpus
 from stages.corpus.shard import shard_of
 from stages.models.hub import identity
 from stages.pairing import masking, selection
-from stages.pairing.masking import MaskingWorker
+from stages.pairing.masking import MaskingWorker, hashes_of_masks
 from stages.pairing.selection import SelectionWorker, Split
 
 SUFFIX = ".parquet"
@@ -27,7 +28,7 @@ def segment(params: Params) -> None:
     """Write ``data/masks/NAME.parquet``, all pairs, and from these ``data/training`` and ``data/heldout``, the usable ones.
 
     A mask is made once for a picture and a phrase: a pair whose images and words are what they were is never masked again,
-    whether or not its masks are usable, and in whichever of the two it stands.
+    whether or not its masks are usable, and whatever shard and whichever of the two it stands in.
 
     Raises:
         InputError: ``segment.targets`` is 'rendered', but the corpus has no true targets; or no held-out pair is usable though
@@ -44,7 +45,7 @@ def segment(params: Params) -> None:
     worker = MaskingWorker(config=config, corpus=corpus, seed=params.seed, size=params.ingest.size)
     indexes = partial(_indexes, corpus) if config.targets == "rendered" else lambda _: ()
     tasks = [_task(table, *indexes(table)) for table in list_shards(PAIRS, SUFFIX)]
-    counts = _map("masks", tasks, MASKS, settings, worker, params)
+    counts = _map("masks", tasks, MASKS, settings, worker, params, hashes_of_masks)
     pass_on_counts(counts, MASKS, PAIRS)
     counts.report()
     limits = {"min_area": config.min_area, "max_area": config.max_area}
@@ -82,7 +83,13 @@ def _task(table: Path, *others: Path) -> ShardTask:
 
 
 def _map(
-    stage: str, tasks: list[ShardTask], folder: Path, settings: Mapping[str, Any], worker: Worker, params: Params
+    stage: str,
+    tasks: list[ShardTask],
+    folder: Path,
+    settings: Mapping[str, Any],
+    worker: Worker,
+    params: Params,
+    contents: Contents | None = None,
 ) -> StageCounts:
     return map_shards(
         stage=stage,
@@ -92,4 +99,5 @@ def _map(
         settings=settings,
         worker=worker,
         execution=params.execution,
+        contents=contents,
     )

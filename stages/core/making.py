@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from stages.core.earlier import NO_SHARDS, Earlier
 from stages.core.errors import InputError
 from stages.core.files import NoRoomError, aside_of, file_digest, lack_of_room, remove, write_json, written_aside
 from stages.core.sidecars import Sidecar
@@ -27,7 +28,7 @@ class Job:
     sidecar: Path
     fingerprint: str
     settings: str  # digest of the settings that all shards of the stage share
-    has_previous: bool  # whether the outputs are whole and were made with these settings
+    earlier: Earlier = NO_SHARDS  # that the worker may take contents from
     attempt: int = 0  # counts those whose worker was lost
 
     def discard(self) -> None:
@@ -104,14 +105,10 @@ def threads_restored() -> Iterator[None]:
 
 
 def make_shard(work: Work, job: Job, advance: Advance) -> Made:
-    """Make the outputs of a job and its sidecar.
-
-    The earlier outputs stay whole until the new ones are, so that nothing of them is lost by a kill.
-    """
+    """Make the outputs of a job and its sidecar; outputs that are there stay whole until the new ones are."""
     with ExitStack() as stack:
         outputs = tuple(stack.enter_context(written_aside(path, job.attempt)) for path in job.outputs)
-        files = ShardFiles(outputs=outputs, previous=job.outputs if job.has_previous else ())
-        result = work(job.task, files, advance)
+        result = work(job.task, ShardFiles(outputs=outputs, earlier=job.earlier), advance)
         digests = tuple(file_digest(path) for path in outputs)
         job.sidecar.unlink(missing_ok=True)
     record = Sidecar(

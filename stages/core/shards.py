@@ -2,25 +2,26 @@
 
 A stage is a plan (tasks), a worker, and a record. A task's outputs are written aside and renamed; the sidecar, written last,
 holds the fingerprint of the inputs and settings and the digests of the outputs. A shard with a matching sidecar is not
-remade, and one without a sidecar never counts as whole.
+remade, and one without a sidecar never counts as whole. What earlier shards hold of it is taken from them.
 """
 
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stages.core.counts import COUNTS_FILE, StageCounts, pass_on_counts, read_counts
 from stages.core.digests import Digests
+from stages.core.earlier import FOLDER, TABLE, Contents, drop, put_back, set_aside, write_table
 from stages.core.errors import InputError
 from stages.core.executors import execute
 from stages.core.executors.record import Record
 from stages.core.files import TEMPORARY_SUFFIX, remove, value_digest
 from stages.core.making import Job
 from stages.core.params import Execution
-from stages.core.sidecars import SIDECAR_SUFFIX, find_sidecar, read_sidecar, sidecar_of
+from stages.core.sidecars import SIDECAR_SUFFIX, Sidecar, find_sidecar, read_sidecar, sidecar_of
 from stages.core.tasks import Advance, InProcess, ShardFiles, ShardResult, ShardTask, Work, Worker
 
 __all__ = [
@@ -57,6 +58,7 @@ def map_shards(
     settings: Mapping[str, Any],
     worker: Worker,
     execution: Execution,
+    contents: Contents | None = None,
 ) -> StageCounts:
     """Make ``folder/NAME + suffix`` for every task whose fingerprint changed, and remove shards that no task names.
 
@@ -69,6 +71,7 @@ def map_shards(
             digest of the code.
         worker: makes the shards; it is loaded only if there is one to make.
         execution: who makes them; it decides no byte.
+        contents: finds what the outputs of a shard hold, for workers that take it from earlier shards; None: they do not.
 
     Raises:
         InputError: an input cannot be read or used, or a worker died repeatedly.
@@ -76,15 +79,20 @@ def map_shards(
         WorkerError: a worker in another process met any other error.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_strangers(folder, suffixes, (task.name for task in tasks))
+    if contents is not None:
+        put_back(folder, suffixes)
     counts, began = StageCounts(stage=stage), time.monotonic()
     with Digests() as digests:
         record = Record(counts, digests, sum(task.samples for task in tasks))
         plan = _Plan(folder=folder, suffixes=suffixes, settings=dict(settings), digests=digests, record=record)
         try:
-            execute(worker, plan.jobs(tasks), execution, record)
+            jobs = plan.jobs(tasks) if contents is None else plan.jobs_with_earlier(tasks, contents)
+            _remove_strangers(folder, suffixes, (task.name for task in tasks))
+            execute(worker, jobs, execution, record)
         finally:
             record.close()
+    if contents is not None:
+        drop(folder)
     counts.seconds = time.monotonic() - began
     return counts
 
@@ -105,22 +113,53 @@ class _Plan:
         for task in tasks:
             inputs = [self._digest(path) for path in task.inputs]
             fingerprint = value_digest({"inputs": inputs, "settings": [self.settings, dict(task.settings)]})
-            outputs = tuple(self.folder / f"{task.name}{suffix}" for suffix in self.suffixes)
-            path = self.folder / f"{task.name}{SIDECAR_SUFFIX}"
-            sidecar = find_sidecar(path, outputs)
-            if sidecar is not None and sidecar.digests != [self._digest(output) for output in outputs]:
-                sidecar = None
+            path, outputs = self.folder / f"{task.name}{SIDECAR_SUFFIX}", self._outputs(self.folder, task.name)
+            sidecar = self._find_sidecar(path, outputs)
             if sidecar is not None and sidecar.fingerprint == fingerprint:
                 self.record.reused(task, sidecar)
-                continue
-            yield Job(
-                task=task,
-                outputs=outputs,
-                sidecar=path,
-                fingerprint=fingerprint,
-                settings=shared,
-                has_previous=sidecar is not None and sidecar.settings == shared,
-            )
+            else:
+                yield Job(task=task, outputs=outputs, sidecar=path, fingerprint=fingerprint, settings=shared)
+
+    def jobs_with_earlier(self, tasks: Sequence[ShardTask], contents: Contents) -> Iterator[Job]:
+        """Return an iterator over the jobs, which know the earlier shards if there are any; those they replace lie aside."""
+        places = (self.folder, self.folder / FOLDER)
+        if not any(any(place.glob(f"*{SIDECAR_SUFFIX}")) for place in places):
+            return self.jobs(tasks)
+        jobs = list(self.jobs(tasks))  # all, because the first may use what the last replaces
+        if not jobs:
+            return iter(())
+        staying = {task.name for task in tasks}.difference(job.task.name for job in jobs)
+        earlier = write_table(self.folder / FOLDER / TABLE, self._gather(staying), contents)
+        return (replace(job, earlier=earlier) for job in jobs)
+
+    def _gather(self, staying: set[str]) -> list[tuple[Path, ...]]:
+        """Return the outputs of all whole shards of these settings; all but those that stay are set aside before."""
+        shards = []
+        for path, outputs, sidecar in self._whole_shards(self.folder):
+            if path.name.removesuffix(SIDECAR_SUFFIX) in staying:
+                shards.append(outputs)
+            else:
+                for output, digest in zip(set_aside(path, outputs, sidecar.fingerprint), sidecar.digests, strict=True):
+                    self.digests.learn(output, digest)
+        return shards + [outputs for _, outputs, _ in self._whole_shards(self.folder / FOLDER)]
+
+    def _whole_shards(self, folder: Path) -> Iterator[tuple[Path, tuple[Path, ...], Sidecar]]:
+        """Yield the sidecar's path, the outputs and the sidecar of each whole shard of a folder that has these settings."""
+        shared = value_digest(self.settings)
+        for path in sorted(folder.glob(f"*{SIDECAR_SUFFIX}")):
+            outputs = self._outputs(folder, path.name.removesuffix(SIDECAR_SUFFIX))
+            sidecar = self._find_sidecar(path, outputs)
+            if sidecar is not None and sidecar.settings == shared:
+                yield path, outputs, sidecar
+
+    def _outputs(self, folder: Path, name: str) -> tuple[Path, ...]:
+        return tuple(folder / f"{name}{suffix}" for suffix in self.suffixes)
+
+    def _find_sidecar(self, path: Path, outputs: Sequence[Path]) -> Sidecar | None:
+        """Return the sidecar of a shard that is whole, or None."""
+        sidecar = find_sidecar(path, outputs)
+        is_whole = sidecar is not None and sidecar.digests == [self._digest(output) for output in outputs]
+        return sidecar if is_whole else None
 
     def _digest(self, path: Path) -> str:
         try:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from stages.core.earlier import NO_SHARDS, Earlier
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
@@ -23,8 +25,7 @@ class ShardFiles:
     """The files of one shard as its worker sees them."""
 
     outputs: tuple[Path, ...]  # to write, one a suffix
-    previous: tuple[Path, ...] = ()
-    """The shard's whole earlier outputs, one a suffix, if they were made with the same settings from other inputs; else ()."""
+    earlier: Earlier = NO_SHARDS  # the shards of earlier runs that were made with the same settings
 
     @property
     def output(self) -> Path:
@@ -37,7 +38,7 @@ class ShardResult:
     """The outcome of making one shard."""
 
     done: int = 0  # samples in the outputs
-    reused: int = 0  # of these, the samples that were taken from the shard's earlier outputs
+    reused: int = 0  # of these, the samples that were taken from earlier shards
     dropped: Counter[str] = field(default_factory=Counter)  # reason → samples
     notes: list[dict[str, Any]] = field(default_factory=list)  # kept in the sidecar, for example the refused images
 

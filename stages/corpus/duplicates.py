@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.parquet import read_columns, read_table, write_table
+from stages.core.buckets import MOST, Buckets
 from stages.core.errors import InputError
 from stages.core.files import remove, written_aside
-from stages.corpus.buckets import MOST, Buckets
 from stages.corpus.shard import MAX_SAMPLES, PLACE_DIGITS, key_of
 
 FOLDER = "duplicates"  # below the corpus

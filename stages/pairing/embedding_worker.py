@@ -4,7 +4,7 @@ An image that stays the same keeps its embedding, known by the digest of its pix
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from stages.common.ahead import call_ahead
 from stages.common.arrays import map_arrays
 from stages.common.batches import padded_batches
 from stages.common.parquet import read_columns
+from stages.core.earlier import Hashes
 from stages.core.errors import InputError
 from stages.core.params import Execution, Retrieve
 from stages.core.provenance import source_digest
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from stages.models.clip import Clip
 
 Item = TypeVar("Item")
-Arrays = Mapping[str, NDArray[Any]]
 Halves = NDArray[np.float16]  # (n, d), rows of unit length
 
 BATCHES_AHEAD = 2  # are prepared while the model is busy
@@ -66,7 +66,18 @@ def embed_shards(config: Retrieve, corpus: Corpus, edits: Path, folder: Path, ex
         settings={"clip": identity(config.clip), "batch": config.batch, "code": source_digest(__file__)},
         worker=EmbeddingWorker(config=config, corpus=corpus),
         execution=execution,
+        contents=hashes_of_embeddings,
     )
+
+
+def hashes_of_embeddings(outputs: tuple[Path, ...]) -> Hashes:
+    """Return the hashes of the images and texts whose embeddings a shard holds."""
+    return np.concatenate([_hashes(map_arrays(path)["digests"]) for path in outputs])
+
+
+def _hashes(digests: NDArray[np.uint8]) -> Hashes:
+    """Return the hashes, (n,), of digests (n, 32)."""
+    return np.ascontiguousarray(digests[:, :8]).view(">u8")[:, 0].astype(np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +111,15 @@ class _Embedding:
 
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write both files of a shard; the last of ``task.inputs`` is the table of its edits."""
-        images_before, texts_before = [map_arrays(path) for path in files.previous] or [{}, {}]
         rows, edits = self.corpus.rows(task.name), read_columns(task.inputs[-1], EDITS_TABLE)
         texts = sorted({text for column in TEXT_COLUMNS for text in edits[column].to_pylist()})
         pixels = _as_rows([bytes.fromhex(row.pixels) for row in rows], 32)
         words = _as_rows([hashlib.sha256(text.encode()).digest() for text in texts], 32)
-        known_images, known_texts = _find_known(pixels, images_before), _find_known(words, texts_before)
+        known_images = _find_known(pixels, (images for images, _ in files.earlier.holding(_hashes(pixels))))
+        known_texts = _find_known(words, (texts for _, texts in files.earlier.holding(_hashes(words))))
 
-        new_texts = self._batches([texts[place] for place in np.flatnonzero(known_texts < 0)], self.clip.tokenizer)
-        new_images = self._batches([rows[place] for place in np.flatnonzero(known_images < 0)], self._read)
+        new_texts = self._batches([text for place, text in enumerate(texts) if place not in known_texts], self.clip.tokenizer)
+        new_images = self._batches([row for place, row in enumerate(rows) if place not in known_images], self._read)
         # Texts come first: they are read in no time, and pictures are decoded while the model is busy with them.
         with closing(call_ahead((batch.prepare for batch in (*new_texts, *new_images)), BATCHES_AHEAD)) as prepared:
             of_texts = self._embed(prepared, new_texts, self.clip.embed_tokens)
@@ -116,12 +127,12 @@ class _Embedding:
 
         keys = [row.key for row in rows]
         names = _as_rows([key.encode() for key in keys], max((len(key.encode()) for key in keys), default=1))
-        embeddings = _joined(known_images, images_before, of_images)
+        embeddings = _joined(known_images, of_images)
         save_file({"keys": names, "digests": pixels, "embeddings": embeddings, **_facts(rows)}, files.outputs[0])
-        embeddings = _joined(known_texts, texts_before, of_texts)
+        embeddings = _joined(known_texts, of_texts)
         places = _places(edits, texts, keys, task.inputs[-1])
         save_file({**places, "digests": words, "embeddings": embeddings}, files.outputs[1])
-        return ShardResult(done=len(keys), reused=int((known_images >= 0).sum()))
+        return ShardResult(done=len(keys), reused=len(known_images))
 
     def _batches(self, items: Sequence[Item], prepare: Callable[[list[Item]], "Tensor"]) -> list[_Batch]:
         """Return batches of items, none of them prepared yet."""
@@ -150,18 +161,26 @@ class _Embedding:
         return stacked([pictures[row.key] for row in rows])
 
 
-def _find_known(digests: NDArray[np.uint8], before: Arrays) -> NDArray[np.int64]:
-    """Return for each digest (n, 32) its row in a shard's earlier file, (n,); -1 if the file, or all of it, is missing."""
-    row_of = {digest.tobytes(): row for row, digest in enumerate(before.get("digests", ()))}
-    return np.array([row_of.get(digest.tobytes(), -1) for digest in digests], np.int64)
+def _find_known(digests: NDArray[np.uint8], earlier: Iterable[Path]) -> dict[int, Halves]:
+    """Return the embeddings that earlier files have of some digests (n, 32): place among the n → embedding, (d,)."""
+    places = {digest.tobytes(): place for place, digest in enumerate(digests)}
+    known: dict[int, Halves] = {}
+    for path in earlier:
+        arrays = map_arrays(path)
+        for row, digest in enumerate(arrays["digests"]):
+            place = places.get(digest.tobytes())
+            if place is not None:
+                known[place] = arrays["embeddings"][row]
+    return known
 
 
-def _joined(known: NDArray[np.int64], before: Arrays, made: Halves) -> Halves:
-    """Return embeddings (n, d): those that an earlier file has, see :func:`_find_known`, and the new ones in their order."""
-    embeddings = np.empty((len(known), made.shape[1]), np.float16)
-    embeddings[known < 0] = made
-    if (known >= 0).any():
-        embeddings[known >= 0] = before["embeddings"][known[known >= 0]]
+def _joined(known: Mapping[int, Halves], made: Halves) -> Halves:
+    """Return embeddings (n, d): the known ones in their places, see :func:`_find_known`, and between them the new ones."""
+    count = len(known) + len(made)
+    embeddings = np.empty((count, made.shape[1]), np.float16)
+    embeddings[[place for place in range(count) if place not in known]] = made
+    for place, embedding in known.items():
+        embeddings[place] = embedding
     return embeddings
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image
 from stages.common.ahead import call_ahead
 from stages.common.batches import padded_batches
 from stages.common.parquet import read_columns, write_columns
+from stages.core.earlier import Hashes, hashes_of_texts
 from stages.core.params import Segment
 from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
 from stages.corpus.corpus import Corpus, Location
@@ -50,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingWorker:
-    """Masks the pairs of a table; masks that its earlier output has are taken from there."""
+    """Masks the pairs of a table; masks that earlier tables have are taken from there."""
 
     modules: ClassVar = ("stages.models.segmenter",)
     config: Segment
@@ -84,7 +85,9 @@ class _Masking:
         pictures: dict[Query, Open] = {}
         for source, target, source_query, target_query in zip(sources, found, *queries.values(), strict=True):
             pictures |= {source_query: partial(self.worker.corpus.picture, source), target_query: target.open}
-        known = _known_masks(files.previous[0]) if files.previous else {}
+        known: dict[Query, Mask] = {}
+        for (path,) in files.earlier.holding(_hashes(pictures)):
+            known |= _known_masks(path, pictures)
         is_known = [all(query in known for query in pair) for pair in zip(*queries.values(), strict=True)]
         advance(len(targets) - len(places) + sum(is_known))
         missing = {query: picture for query, picture in pictures.items() if query not in known}
@@ -161,15 +164,35 @@ def _write(path: Path, pairs: pa.Table, targets: Sequence[Target], masks: Mappin
     write_columns(path, columns, MASKED_COLUMNS)
 
 
-def _known_masks(table: Path) -> dict[Query, Mask]:
-    """Return the masks in a table that :class:`MaskingWorker` has written."""
-    columns = {name: MASKED_COLUMNS[name] for side in SIDES for name in (f"{side}_{part}" for part in PARTS)}
-    found = read_columns(table, columns)
+def hashes_of_masks(outputs: tuple[Path, ...]) -> Hashes:
+    """Return the hashes of the queries whose masks a shard of :class:`MaskingWorker` holds."""
+    found = read_columns(outputs[0], {name: MASKED_COLUMNS[name] for side in SIDES for name in _columns(side)[:2]})
+    return _hashes(query for side in SIDES for query in _queries(found, side))
+
+
+def _known_masks(table: Path, wanted: Collection[Query]) -> dict[Query, Mask]:
+    """Return those of the wanted masks that a table of :class:`MaskingWorker` has."""
+    found = read_columns(table, {name: MASKED_COLUMNS[name] for side in SIDES for name in _columns(side)})
     known: dict[Query, Mask] = {}
     for side in SIDES:
-        pixels, phrases, masks, areas = (found[f"{side}_{part}"].to_pylist() for part in PARTS)
-        known |= zip(zip(pixels, phrases, strict=True), zip(masks, areas, strict=True), strict=True)
+        rows = [row for row, query in enumerate(_queries(found, side)) if query in wanted]
+        chosen = found.take(np.array(rows, np.int64))
+        masks, areas = (chosen[name].to_pylist() for name in _columns(side)[2:])
+        known |= zip(_queries(chosen, side), zip(masks, areas, strict=True), strict=True)
     return known
+
+
+def _queries(table: pa.Table, side: str) -> list[Query]:
+    pixels, phrases = (table[name].to_pylist() for name in _columns(side)[:2])
+    return list(zip(pixels, phrases, strict=True))
+
+
+def _columns(side: str) -> list[str]:
+    return [f"{side}_{part}" for part in PARTS]
+
+
+def _hashes(queries: Iterable[Query]) -> Hashes:
+    return hashes_of_texts(f"{pixels} {phrase}" for pixels, phrase in queries)
 
 
 def _png(picture: Image.Image) -> bytes:

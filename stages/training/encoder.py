@@ -12,9 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+import numpy as np
+
 from stages.common.ahead import call_ahead
 from stages.common.batches import padded_batches
 from stages.common.parquet import read_table
+from stages.core.earlier import hashes_of
 from stages.core.files import read_json
 from stages.core.params import Execution, ModelName, Train
 from stages.core.paths import ENCODED, TRAINING_SET
@@ -24,7 +27,7 @@ from stages.corpus.corpus import Corpus
 from stages.models.hub import identity
 from stages.pairing.training_set import SUFFIX, PairRow, read_pairs, target_picture
 from stages.training.order import count_drawn, drawn_rows
-from stages.training.records import text_digest, write_records
+from stages.training.records import hashes_of_records, text_digest, write_records
 from stages.training.rows import EncodedRow, write_rows
 
 if TYPE_CHECKING:
@@ -86,6 +89,7 @@ def encode_training_set(
         settings={"base": identity(config.base), "code": code},
         worker=PairWorker(base=config.base, corpus=corpus or Corpus()),
         execution=execution,
+        contents=lambda outputs: hashes_of_records(outputs[1]),
     )
     words = tuple(pairs / f"{task.name}.words.json" for task in tasks)
     map_shards(
@@ -96,6 +100,7 @@ def encode_training_set(
         settings={"base": identity(config.base), "clip": identity(config.clip), "code": code},
         worker=TextWorker(base=config.base, clip=config.clip),
         execution=execution,
+        contents=lambda outputs: np.concatenate([hashes_of_records(path) for path in outputs]),
     )
     return counts
 
@@ -132,7 +137,8 @@ class PairWorker:
             return in_batches(images, PICTURES, encoder.encode_images, advance)
 
         shape = encoder.shape(drawn[0].width, drawn[0].height)
-        encoded = write_records(latents_file, digests, shape, files.previous[1] if files.previous else None, encode)
+        earlier = (outputs[1] for outputs in files.earlier.holding(hashes_of(digests)))
+        encoded = write_records(latents_file, digests, shape, earlier, encode)
         prompts = [pair.edit_prompt if task.settings["prompts"] == "edit" else pair.target_alt_text for pair in drawn]
         places = {digest: place for place, digest in enumerate(digests)}
         rows = [
@@ -170,8 +176,9 @@ class TextWorker:
             def encode(missing: Sequence[str]) -> Iterator["Tensor"]:
                 return in_batches((texts[digest] for digest in missing), TEXTS, embed, advance)
 
-            previous = files.previous[place] if files.previous else None
-            return write_records(files.outputs[place], sorted(texts), shape, previous, encode)
+            digests = sorted(texts)
+            earlier = (outputs[place] for outputs in files.earlier.holding(hashes_of(digests)))
+            return write_records(files.outputs[place], digests, shape, earlier, encode)
 
         encoded = write(0, prompts, encoder.shape, encoder.embed) | write(1, words, (clip.width,), clip.embed_texts)
         return ShardResult(done=len(words), reused=len(words) - len(encoded))

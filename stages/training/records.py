@@ -13,6 +13,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from stages.core.earlier import Hashes, hashes_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -34,6 +36,11 @@ def open_records(path: Path) -> Records:
     return records
 
 
+def hashes_of_records(path: Path) -> Hashes:
+    """Return the hashes, (n,), of the digests of a file's records."""
+    return hashes_of(open_records(path)["digest"].astype(str).tolist())
+
+
 def find_records(records: Records, digests: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the place of every digest among the records, (n,), and whether it is there, (n,)."""
     known, wanted = records["digest"], np.array(digests, DIGEST)
@@ -44,27 +51,27 @@ def find_records(records: Records, digests: Sequence[str]) -> tuple[NDArray[np.i
 
 
 def write_records(
-    path: Path, digests: Sequence[str], shape: tuple[int, ...], previous: Path | None, encode: Encode
+    path: Path, digests: Sequence[str], shape: tuple[int, ...], earlier: Iterable[Path], encode: Encode
 ) -> set[str]:
-    """Write a record for every digest, and return those that were encoded; what an earlier file has is copied from it.
+    """Write a record for every digest, and return those that were encoded; what earlier files have is copied.
 
     Args:
         path: the file.
         digests: sorted, without repetitions.
         shape: the shape of a value.
-        previous: an earlier file, with values of the same shape.
-        encode: makes the values that the earlier file lacks.
+        earlier: earlier files, with values of the same shape.
+        encode: makes the values that no earlier file has.
     """
     dtype = np.dtype([("digest", DIGEST), ("value", "<f2", shape)])
     records = open_memmap(path, mode="w+", dtype=dtype, shape=(len(digests),))
     records["digest"] = digests
-    missing = np.arange(len(digests))
-    if previous is not None:
-        earlier = open_records(previous)
-        places, found = find_records(earlier, digests)
-        for row in np.flatnonzero(found):
-            records[row] = earlier[places[row]]
-        missing = np.flatnonzero(~found)
+    is_missing = np.ones(len(digests), bool)
+    for known in map(open_records, earlier):
+        places, found = find_records(known, digests)
+        for row in np.flatnonzero(found & is_missing):
+            records[row] = known[places[row]]
+        is_missing &= ~found
+    missing = np.flatnonzero(is_missing)
     encoded, done = [digests[row] for row in missing.tolist()], 0
     for values in encode(encoded):
         records["value"][missing[done : done + len(values)]] = values.cpu().numpy()

@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
+from stages.core.earlier import Contents
 from stages.core.shards import SERIAL, InProcess, ShardTask, StageCounts, Work, map_shards
 
 
 def map_in_process(
-    work: Work, tasks: list[ShardTask], folder: Path, suffix: str | tuple[str, ...], settings: dict | None = None
+    work: Work,
+    tasks: list[ShardTask],
+    folder: Path,
+    suffix: str | tuple[str, ...],
+    settings: dict | None = None,
+    contents: Contents | None = None,
 ) -> StageCounts:
     """Make shards by a function."""
     return map_shards(
@@ -17,4 +23,5 @@ def map_in_process(
         settings=settings or {},
         worker=InProcess(work),
         execution=SERIAL,
+        contents=contents,
     )

@@ -65,7 +65,7 @@ def edit_row(number: int) -> dict[str, str]:
     return row
 
 
-def write_shards(folder: Path, suffix: str, shards: int, write) -> None:
+def write_shards(folder: Path, suffix: str, shards: int, write, pictures: Sequence[int] = ()) -> None:
     """Write shards of six samples with sidecars and counts; ``write`` gets a path and the numbers of the shard's samples."""
 
     def work(task: ShardTask, files: ShardFiles, advance) -> ShardResult:
@@ -77,7 +77,7 @@ def write_shards(folder: Path, suffix: str, shards: int, write) -> None:
             name=f"{shard:05d}",
             inputs=(),
             samples=SHARD_SIZE,
-            settings={"numbers": list(range(shard * SHARD_SIZE, (shard + 1) * SHARD_SIZE))},
+            settings={"numbers": list(range(shard * SHARD_SIZE, (shard + 1) * SHARD_SIZE)), "pictures": list(pictures)},
         )
         for shard in range(shards)
     ]
@@ -100,15 +100,19 @@ def write_tiny_corpus(numbers: Iterable[int], pictures: Sequence[int] | None = N
     pass_on_counts(counts, CORPUS)
 
 
-def write_world(shards: int) -> None:
-    """Write a corpus, and an edit of every second image, below the working directory."""
-    write_tiny_corpus(range(shards * SHARD_SIZE))
+def write_world(shards: int, pictures: Sequence[int] | None = None) -> None:
+    """Write a corpus, and an edit of every second picture, below the working directory.
+
+    ``pictures``, by number, replace those of the samples; each keeps its edit.
+    """
+    found = pictures or range(shards * SHARD_SIZE)
+    write_tiny_corpus(range(shards * SHARD_SIZE), found)
 
     def write_edits(path, numbers):
-        rows = [edit_row(number) for number in numbers if number % 2 == 0]
+        rows = [edit_row(found[number]) | {"key": key_for(number)} for number in numbers if found[number] % 2 == 0]
         write_table(path, rows, EDITS_TABLE)
 
-    write_shards(EDITS, ".parquet", shards, write_edits)
+    write_shards(EDITS, ".parquet", shards, write_edits, found)
 
 
 def write_training_pairs(models: SimpleNamespace, shards: int = 1, **changes) -> Params:

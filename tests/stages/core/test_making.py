@@ -25,7 +25,7 @@ def whole(during=lambda: None) -> Work:
 def test_an_attempt_that_lives_on_spoils_nothing(tmp_path, lost_ends_first):
     output, sidecar = tmp_path / "a.out", tmp_path / f"a{SIDECAR_SUFFIX}"
     task = ShardTask(name="a", inputs=(), samples=1)
-    lost = Job(task=task, outputs=(output,), sidecar=sidecar, fingerprint="f", settings="s", has_previous=False)
+    lost = Job(task=task, outputs=(output,), sidecar=sidecar, fingerprint="f", settings="s")
     inner, outer = (lost, lost.again()) if lost_ends_first else (lost.again(), lost)
     make_shard(whole(lambda: make_shard(whole(), inner, print)), outer, print)
     assert output.read_text() == "whole"
@@ -40,7 +40,6 @@ def test_all_attempts_are_discarded(tmp_path):
         sidecar=tmp_path / f"a{SIDECAR_SUFFIX}",
         fingerprint="f",
         settings="s",
-        has_previous=False,
     )
     for name in ("a.out.partial", "a.out.1.partial", f"a{SIDECAR_SUFFIX}.1.partial"):
         (tmp_path / name).mkdir()

@@ -236,24 +236,6 @@ class TestCounts:
             read_counts(tmp_path)
 
 
-def test_samples_from_earlier_outputs_count_as_reused(stage):
-    def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
-        known = set(files.previous[0].read_text().split()) if files.previous else set()
-        words = task.inputs[0].read_text().split()
-        files.output.write_text(" ".join(words))
-        return ShardResult(done=len(words), reused=len(known.intersection(words)))
-
-    def run() -> tuple[int, int, int]:
-        tasks = [ShardTask(name="0", inputs=(stage.inputs / "0.txt",), samples=2)]
-        counts = map_in_process(work, tasks, stage.outputs, ".out")
-        return counts.done, counts.reused, count_samples(stage.outputs / "0.out", ".out")
-
-    assert run() == (2, 0, 2)
-    stage.inputs.joinpath("0.txt").write_text("text and more")
-    assert run() == (2, 1, 3)
-    assert run() == (0, 3, 3)
-
-
 def test_driver_keeps_neither_samples_nor_notes(tmp_path, monkeypatch):
     """Per shard it may keep the digests of some files, but not the hundred kilobytes of notes."""
     monkeypatch.chdir(tmp_path)

@@ -84,6 +84,9 @@ CHANGES = {
     "a pair less": ({**SHARDS, "00000": [0, 2]}, []),
     "another target": ({**SHARDS, "00000": [0, pair_row(1, target=7), 2]}, [15]),
     "a target known in its shard": ({**SHARDS, "00000": [0, pair_row(1, target=2), 2]}, []),
+    "a target known in another shard": ({**SHARDS, "00000": [0, pair_row(1, target=3), 2]}, []),
+    "shards renamed": ({"00004": SHARDS["00000"], "00005": SHARDS["00002"], "00006": SHARDS["00001"]}, []),
+    "shards merged": ({"00000": [place for places in SHARDS.values() for place in places]}, []),
     "another prompt": ({**SHARDS, "00000": [0, replace(pair_row(1), edit_prompt="a pig"), 2]}, []),
 }
 
