@@ -81,7 +81,6 @@ def retrieve(params: Params) -> None:
         held_out = _hold_out(chosen, images, params)
         counts = _write_pairs(chosen, held_out, images, together=max(1, TABLE // params.ingest.shard_size))
         aside = sum(int(held_out[each.rows().sources].sum()) for each in chosen)
-    counts.done, counts.reused = counts.done + counts.reused, 0
     counts.seconds = time.monotonic() - began
     counts.shards_done, counts.shards_reused = embedding.shards_done, embedding.shards_reused
     counts.figures = _recall_of(pools)
