@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass
 from itertools import islice, repeat
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stages.common.parquet import read_columns
 from stages.core.errors import InputError
 from stages.core.files import file_digest, value_digest
@@ -47,11 +50,8 @@ def read_cases(params: Params, split: CaseSplit = "evaluation") -> list[Case]:
     shards = _list_shards(Path(folder))
     wanted: Iterable[bool] = repeat(True)
     if config.cases == config.validation:
-        pairs = [pair for shard in shards for pair in _read_keys(shard)]
-        aside = held_out_pairs(
-            [source for source, _ in pairs], [target for _, target in pairs], VALIDATION_PAIRS_SHARE, params.seed
-        )
-        wanted = (is_aside == (split == "validation") for is_aside in aside)
+        keys = np.concatenate([_read_keys(shard) for shard in shards])
+        wanted = held_out_pairs(keys, VALIDATION_PAIRS_SHARE, params.seed) == (split == "validation")
     places = iter(wanted)
     cases = list(islice((case for shard in shards for case in read_shard(shard, places)), config.max_cases))
     if not cases:
@@ -101,9 +101,12 @@ def _list_shards(folder: Path) -> list[Path]:
     return list_shards(folder, training_set.SUFFIX if has_tables else ".tar")
 
 
-def _read_keys(shard: Path) -> list[tuple[str, str]]:
-    """Return the keys of source and target of every case in a shard."""
+def _read_keys(shard: Path) -> NDArray[np.bytes_]:
+    """Return the keys of source and target of every case in a shard, in UTF-8, (n, 2)."""
+    pairs: Iterable[tuple[str, str]]
     if shard.suffix == training_set.SUFFIX:
         table = read_columns(shard, {"key": "string", "target_key": "string"})
-        return list(zip(table["key"].to_pylist(), table["target_key"].to_pylist(), strict=True))
-    return [(case.key, str(case.metadata.get("target_key"))) for case in read_edits(shard)]
+        pairs = zip(table["key"].to_pylist(), table["target_key"].to_pylist(), strict=True)
+    else:
+        pairs = ((case.key, str(case.metadata.get("target_key"))) for case in read_edits(shard))
+    return np.array([[key.encode() for key in pair] for pair in pairs], np.bytes_).reshape(-1, 2)

@@ -83,17 +83,16 @@ def _draws(rows: Rows, seed: int, keys_of: Callable[[Rows], Sequence[str]]) -> I
         yield from (derive_seed(seed, "held out", key) for key in keys_of(rows[start : start + BLOCK]))
 
 
-def held_out_pairs(sources: Sequence[str], targets: Sequence[str], share: float, seed: int) -> list[bool]:
-    """Return for each pair whether it is held out; see :meth:`Components.hold_out`.
+def held_out_pairs(keys: NDArray[np.bytes_], share: float, seed: int) -> NDArray[np.bool_]:
+    """Return for each pair, (n,), whether it is held out; see :meth:`Components.hold_out`.
 
     Args:
-        sources: each pair's source key.
-        targets: each pair's target key.
+        keys: of each pair's source and target, in UTF-8, (n, 2).
         share: in [0, 1].
         seed: decides the order; a component's place depends on the seed and its smallest key only.
     """
-    keys, rows = np.unique(np.array([*sources, *targets], dtype=str), return_inverse=True)
-    components = Components(len(keys))
-    components.join(rows[: len(sources)], rows[len(sources) :])
-    held_out = components.hold_out(share, seed, lambda firsts: keys[firsts].tolist())
-    return [bool(each) for each in held_out[rows[: len(sources)]]]
+    images, rows = np.unique(keys, return_inverse=True)
+    components = Components(len(images))
+    components.join(rows[:, 0], rows[:, 1])
+    held_out = components.hold_out(share, seed, lambda firsts: [key.decode() for key in images[firsts].tolist()])
+    return held_out[rows[:, 0]]
