@@ -1,7 +1,6 @@
 """Stage segment: mask what each edit changes in source and target with CLIPSeg, and write the training set."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +33,16 @@ def segment(params: Params) -> None:
         InputError: ``segment.targets`` is 'rendered', but the corpus has no true targets; or no held-out pair is usable though
             the evaluation reads them.
     """
-    config = params.segment
-    if config.targets == "rendered" and not isinstance(params.ingest.source, OpenMojiSource):
+    config, is_rendered = params.segment, params.segment.targets == "rendered"
+    if is_rendered and not isinstance(params.ingest.source, OpenMojiSource):
         raise InputError("segment.targets = 'rendered': only the embedded world knows true targets; allowed is 'retrieved'")
     corpus = Corpus(CORPUS)
     decisive = {"model": identity(config.model), "batch": config.batch, "threshold": config.threshold}
-    if config.targets == "rendered":
+    if is_rendered:
         decisive |= {"seed": params.seed, "size": params.ingest.size}
     settings = {**decisive, "targets": config.targets, "code": source_digest(masking.__file__)}
     worker = MaskingWorker(config=config, corpus=corpus, seed=params.seed, size=params.ingest.size)
-    indexes = partial(_indexes, corpus) if config.targets == "rendered" else lambda _: ()
-    tasks = [_task(table, *indexes(table)) for table in list_shards(PAIRS, SUFFIX)]
+    tasks = [_task(table, *(_indexes(corpus, table) if is_rendered else ())) for table in list_shards(PAIRS, SUFFIX)]
     counts = _map("masks", tasks, MASKS, settings, worker, params, hashes_of_masks)
     pass_on_counts(counts, MASKS, PAIRS)
     counts.report()
