@@ -84,6 +84,8 @@ upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.
 	iedit configure
 	git restore params.yaml
 	git merge --autostash $(RELEASE) || { iedit configure --compose; exit 1; }
+	@files=$$(git diff --name-only --diff-filter=U | paste -sd ' '); [ -z "$$files" ] || \
+	  { echo "error: $$files: the release changes what you have changed; resolve the marks in it, then iedit configure --compose"; exit 1; }
 	$(MAKE) .venv/installed || { iedit configure --compose; exit 1; }
 	iedit configure --compose
 

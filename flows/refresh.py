@@ -38,8 +38,8 @@ def refresh(images: PositiveInt | None = None, *, accept_data: bool = False) -> 
     run_stages(data, forced=forced)
     check_data(accept=accept_data)
     run_stages([stage for stage in stages_in_order() if stage not in data], forced=forced)
-    log_speeds()
     publish_results()
     publish_decision(champion)
     push_data()
+    log_speeds(return_state=True)  # charts are no reason to lose a night
     prune()

@@ -28,6 +28,7 @@ TRANSIENT = re.compile(
     r"|is being blocked by"  # DVC: another of its commands reads or writes the same files
     r"|is at work in this folder"  # `iedit prune`: somebody runs a stage or promotes a version by hand
     r"|tracking (server was not back|(server http\S+|store): (?!database or disk is full))"  # MLflow cannot be reached
+    r"|exited with -9\b"  # the stage was killed, as where memory is short; it resumes
     r"|the hub did not deliver it: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
 UNDETERMINED = re.compile(r"DVC cannot determine what is needed: .*")  # by `iedit prune`, which has removed nothing

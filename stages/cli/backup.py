@@ -47,13 +47,16 @@ def backup(options: argparse.Namespace) -> None:
         raise InputError(f"{options.file}: must name a file, in a folder that exists")
     with alone("iedit backup"), _errors_in_one_line(options.file):
         remove(SNAPSHOTS)  # of a backup that was killed
-        # Databases first: what they name was written before, and nothing prunes meanwhile.
-        files = {path.as_posix(): _snapshot(path) for path in databases}
-        kept = [path for path in SINGLE if path.is_file()] + [path for folder in FOLDERS for path in _files_in(folder)]
-        files |= {path.as_posix(): path for path in kept}
-        facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": _git("rev-parse", "HEAD").strip()}
-        write_archive(options.file, files, facts)
-        remove(SNAPSHOTS)
+        SNAPSHOTS.mkdir(mode=0o700, parents=True)  # databases hold secrets
+        try:
+            # Databases first: what they name was written before, and nothing prunes meanwhile.
+            files = {path.as_posix(): _snapshot(path) for path in databases}
+            kept = [path for path in SINGLE if path.is_file()] + [path for folder in FOLDERS for path in _files_in(folder)]
+            files |= {path.as_posix(): path for path in kept}
+            facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": _git("rev-parse", "HEAD").strip()}
+            write_archive(options.file, files, facts)
+        finally:
+            remove(SNAPSHOTS)
     for path in CONTENT:
         found = [name for name in files if Path(name).is_relative_to(path)]
         if found:

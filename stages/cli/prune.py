@@ -4,10 +4,11 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.disk import used_gigabytes
+from stages.core.disk import GIGABYTE, used_gigabytes
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.params_file import read_params
@@ -26,7 +27,7 @@ def prune(options: argparse.Namespace) -> None:
     """Remove unneeded data, old versions, the files of models without a version, and checkpoints; print what goes.
 
     What no option says, the section ``upkeep`` of params.yaml does. Fewer versions stay than ``keep`` as long as the project
-    takes more of the disk than ``max_used``, down to one besides those in use.
+    takes more of the disk than ``max_used``, down to one besides those in use; none goes if all that may go would not suffice.
 
     Raises:
         InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote, or what is needed cannot
@@ -48,18 +49,47 @@ def prune(options: argparse.Namespace) -> None:
     folders = [Path.cwd(), cache_folder()]
     with alone("iedit prune", wait=False), store_errors_in_one_line():
         client = connect(create=False)  # a store whose disk is full can be read
-        for keep in range(newest, 0, -1):
-            _prune_to(client, keep, remote, remove=not options.dry_run, again=keep < newest)
-            used = 0.0 if most is None else used_gigabytes(folders)
-            if options.dry_run or most is None or used <= most:
+        _prune_to(client, newest, remote, remove=not options.dry_run)
+        excess = 0.0 if most is None else used_gigabytes(folders) - most
+        spare = _spare(client, newest) if excess > 0 else Spare(versions=[], gigabytes=0.0)
+        for keep in range(newest - 1, 0, -1):
+            if options.dry_run or not 0 < excess <= spare.gigabytes:
                 break
+            _prune_to(client, keep, remote, remove=True)
+            excess = used_gigabytes(folders) - most if most is not None else 0.0
     print("nothing was removed: --dry-run" if options.dry_run else "removed")
-    if most is not None and used > most:
-        more = "fewer versions would stay" if options.dry_run else "nothing more may go"
-        print(f"the project and DVC's cache take {used:,.1f} GB, should take {most:,.1f} at most: {more}")
+    if excess > 0 and most is not None:
+        print(f"the project and DVC's cache take {most + excess:,.1f} GB, should take {most:,.1f} at most: {spare}")
 
 
-def _prune_to(client: "MlflowClient", keep: int, remote: str | None, *, remove: bool, again: bool) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Spare:
+    """What may still go where the disk is short: all versions but the newest one and those in use."""
+
+    versions: list[str]
+    gigabytes: float  # of the project's folder and DVC's cache that they alone need
+
+    def __str__(self) -> str:
+        """Return what may go in words."""
+        names = f"versions {', '.join(self.versions)} may go" if self.versions else "no version may go"
+        return f"{names}, which alone need {self.gigabytes:,.1f} GB" if self.versions else names
+
+
+def _spare(client: "MlflowClient", keep: int) -> Spare:
+    """Return what may go of the newest ``keep`` versions."""
+    from stages.tracking.data_retention import find_unneeded
+    from stages.tracking.record import local_folders
+    from stages.tracking.retention import plan_retention
+
+    least = plan_retention(client, 1)
+    if keep == 1 or not least.dropped:
+        return Spare(versions=[], gigabytes=0.0)
+    (cache,) = find_unneeded(list(_records(client, least)), None, remove=False)
+    models = local_folders([model.model_id for model in least.models])
+    return Spare(versions=least.dropped, gigabytes=cache.bytes / GIGABYTE + used_gigabytes(models))
+
+
+def _prune_to(client: "MlflowClient", keep: int, remote: str | None, *, remove: bool) -> None:
     """Remove everything but the newest ``keep`` versions and what they need.
 
     Args:
@@ -67,14 +97,11 @@ def _prune_to(client: "MlflowClient", keep: int, remote: str | None, *, remove: 
         keep: at least 1.
         remote: a remote of DVC to clean too.
         remove: whether to remove it, or only to print it.
-        again: whether more versions were kept just now, so that without a version to drop nothing is left to do.
     """
     from stages.tracking.data_retention import find_unneeded
     from stages.tracking.retention import apply_retention, plan_retention
 
     retention = plan_retention(client, keep)
-    if again and not retention.dropped:
-        return
     records = list(_records(client, retention))
     _print_plan(retention)
     for place in find_unneeded(records, remote, remove=remove):  # first: if it raises, all versions stay

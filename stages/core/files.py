@@ -108,6 +108,7 @@ def move_entries(folder: Path, to: Path) -> None:
     old.mkdir(parents=True)
     shutil.move(folder, new)
     with ExitStack() as undo:
+        undo.callback(remove, aside)
         for entry in sorted(new.iterdir()):
             place, replaced = to / entry.name, old / entry.name
             if place.exists():

@@ -60,7 +60,7 @@ def add_to_night(client: MlflowClient, metrics: Mapping[str, float]) -> None:
 
 def read_nights(client: MlflowClient, most: int) -> list[LoggedNight]:
     """Return the latest nights, newest first; a night whose logging was cut off is left out."""
-    return _search(client, "attributes.status != 'RUNNING'", most)
+    return _search(client, "attributes.status != 'RUNNING' and attributes.status != 'KILLED'", most)
 
 
 def read_comparable(client: MlflowClient, data: str, most: int) -> list[LoggedNight]:

@@ -7,7 +7,7 @@ of train, because they are registered even if dvc.lock is out of date.
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,16 @@ def read_local_records() -> dict[str, dict[str, Any]]:
             except ValueError as error:
                 raise InputError(f"{path}: damaged, so the data that its version needs are unknown: {error}") from error
     return found
+
+
+def local_folders(models: Sequence[str]) -> list[Path]:
+    """Return the folders of those logged models whose files lie in the project's folder.
+
+    Args:
+        models: their ids.
+    """
+    places = [project() / folder for folder in (ARTIFACTS, SERVER_ARTIFACTS)]
+    return [found for place in places for model in models for found in place.glob(f"*/models/{model}")]
 
 
 def _fetch(location: str, model_id: str, folder: Path) -> Path:

@@ -22,7 +22,7 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(refresh, "champion_version", lambda: "3")
     monkeypatch.setattr(refresh, "stages_in_order", lambda targets=(): DATA if targets == ["segment"] else [*DATA, "train"])
     monkeypatch.setattr(refresh, "check_data", lambda accept: done.append(("check", accept)))
-    monkeypatch.setattr(refresh, "log_speeds", lambda: done.append(("speeds",)))
+    monkeypatch.setattr(refresh, "log_speeds", lambda return_state: done.append(("speeds",)))
     monkeypatch.setattr(refresh, "publish_decision", lambda before: done.append(("decision against", before)))
     monkeypatch.setattr(refresh, "push_data", lambda: done.append(("push",)))
     monkeypatch.setattr(refresh, "prune", lambda return_state=False: done.append(("prune",)))
@@ -35,7 +35,7 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
 def test_it_grows_checks_trains_decides_pushes_and_prunes(done, images):
     refresh.refresh.fn(images)
     ran = [("upkeep",), ("prune",), ("run", DATA, ["ingest"]), ("check", False), ("run", ["train"], ["ingest"])]
-    ended = [("speeds",), ("publish",), ("decision against", "3"), ("push",), ("prune",)]
+    ended = [("publish",), ("decision against", "3"), ("push",), ("speeds",), ("prune",)]
     assert done == ([] if images is None else [("grow", 7000)]) + ran + ended
 
 

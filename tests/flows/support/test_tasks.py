@@ -1,6 +1,7 @@
 """Which failures are retried, because they may pass by themselves."""
 
 import fcntl
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,10 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
+from dvc.exceptions import ReproductionError
 from dvc.fs import localfs
 from dvc.lock import Lock, LockError
+from dvc.repo import Repo
 from dvc.rwlock import rwlock
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
@@ -95,6 +98,16 @@ def test_an_absent_mlflow_server_is_transient(monkeypatch):
     with pytest.raises(InputError, match="was not back") as gone:
         box.empty()
     assert TRANSIENT.search(str(gone.value))
+
+
+@pytest.mark.parametrize(("signal", "passes"), [(9, True), (11, False)])
+def test_a_stage_killed_from_outside_is_transient(signal, passes, tmp_path, monkeypatch):
+    """The kernel kills what takes too much memory; a stage that crashes has a defect."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text(json.dumps({"stages": {"train": {"cmd": f"kill -{signal} $$"}}}))
+    with Repo.init(no_scm=True) as repo, pytest.raises(ReproductionError) as ended:
+        repo.reproduce()
+    assert bool(TRANSIENT.search(f"{ended.value}: {ended.value.__cause__}")) is passes
 
 
 @pytest.mark.parametrize("store", ["store", "server http://127.0.0.1:5000"])

@@ -26,6 +26,15 @@ def test_nights_come_back_newest_first(client):
     assert client.search_runs([store.experiment_id(client)]) == []
 
 
+def test_a_night_whose_logging_was_cut_off_is_left_out(client):
+    log(client, {"words/p50": 6.0})
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    for status in ("RUNNING", "KILLED"):  # pruning ends what a kill has left open
+        run = client.create_run(experiment.experiment_id).info.run_id
+        client.update_run(run, status)
+    assert [night.metrics for night in read_nights(client, 30)] == [{"words/p50": 6.0}]
+
+
 def test_a_night_is_compared_with_those_since_the_norm(client):
     for words, stopped, is_norm in [(1.0, None, False), (2.0, None, True), (3.0, "why", False), (4.0, None, False)]:
         log(client, {"words/p50": words}, stopped, is_norm=is_norm)
