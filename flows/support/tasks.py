@@ -31,7 +31,8 @@ TRANSIENT = re.compile(
     r"|exited with -9\b"  # the stage was killed, as where memory is short; it resumes
     r"|the hub did not deliver it: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
-UNDETERMINED = re.compile(r"DVC cannot determine what is needed: .*")  # by `iedit prune`, which has removed nothing
+# By `iedit prune`, which has removed nothing then.
+UNDETERMINED = re.compile(r"(?:error: )?(.*(?:DVC cannot determine what is needed: |so the data that it).*)")
 
 
 def is_transient(_: Task[..., object], __: TaskRun, state: State[object]) -> bool:
@@ -102,7 +103,7 @@ def prune() -> None:
         reason = UNDETERMINED.search(str(error))
         if reason is None or TRANSIENT.search(str(error)):
             raise
-        warn(f"nothing was pruned: {reason[0]}")
+        warn(f"nothing was pruned: {reason[1]}")
 
 
 def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) -> None:

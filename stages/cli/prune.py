@@ -114,8 +114,11 @@ def _records(client: "MlflowClient", retention: "Retention") -> Iterable[dict[st
     """Yield the records of all models that stay, of this store and of another one in this folder.
 
     A version without a record is named, because nothing protects its data.
+
+    Raises:
+        InputError: a record is damaged, or a version's files are not there: the disk may be away that has its record.
     """
-    from stages.tracking.record import RECORD, fetch_record, read_local_records
+    from stages.tracking.record import RECORD, fetch_record, has_files, read_local_records
     from stages.tracking.registry import find_version
 
     local, going = read_local_records(), {model.model_id for model in retention.models}
@@ -127,6 +130,10 @@ def _records(client: "MlflowClient", retention: "Retention") -> Iterable[dict[st
                 if version.model_id not in local:
                     yield read_json(fetch_record(client, version, Path(folder)) / RECORD)
             except InputError as error:
+                if not has_files(client, number):
+                    raise InputError(
+                        f"version {number}: its files are not there, so the data that it needs are unknown"
+                    ) from error
                 print(f"version {number}: its data are not kept: {error}", file=sys.stderr)
 
 

@@ -90,6 +90,16 @@ def fetch_record(client: MlflowClient, version: Registered, folder: Path) -> Pat
     return _fetch(client.get_model_version_download_uri(NAME, version.version), version.model_id, folder)
 
 
+def has_files(client: MlflowClient, number: str) -> bool:
+    """Return whether there is any file of a version, with or without a record.
+
+    Args:
+        client: a client of the store.
+        number: the version's.
+    """
+    return bool(mlflow.artifacts.list_artifacts(artifact_uri=client.get_model_version_download_uri(NAME, number)))
+
+
 def read_local_records() -> dict[str, dict[str, Any]]:
     """Return the records of all logged models whose files lie in the project's folder, by the models' ids.
 

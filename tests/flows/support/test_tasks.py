@@ -176,8 +176,15 @@ def pruned(monkeypatch) -> Callable[[str], list[str]]:
     return prune
 
 
-def test_what_cannot_be_pruned_is_an_alert(pruned):
-    reason = "DVC cannot determine what is needed: failed to load directory: not in the cache"
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "DVC cannot determine what is needed: failed to load directory: not in the cache",
+        "version 3: its files are not there, so the data that it needs are unknown",
+        "lineage.json: damaged, so the data that its version needs are unknown: Unterminated string",
+    ],
+)
+def test_what_cannot_be_pruned_is_an_alert(pruned, reason):
     assert pruned(reason) == [f"iedit.upkeep: nothing was pruned: {reason}"]
 
 

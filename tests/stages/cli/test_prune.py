@@ -17,10 +17,12 @@ from tests.support.versions import keep_record, register
 
 @pytest.fixture
 def client(recorded_project, empty_store):
-    """A project with three versions, the last of which is champion and has a record."""
+    """A project with three versions that have files, the last of which is champion and has a record too."""
     shutil.copy(empty_store, recorded_project)
     client = store.connect()
     versions = [register(client) for _ in range(3)]
+    for version in versions:
+        client.log_model_artifact(version.model_id, "params.yaml")
     keep_record(versions[-1])
     history.promote("3", "for the test")
     return client
@@ -77,7 +79,9 @@ def test_data_that_versions_of_another_store_name_stay(client, empty_store, caps
 def test_data_of_a_version_that_goes_go_with_it(client, capsys):
     Path("dvc.lock").unlink()
     for _ in range(2):
-        history.promote(register(client).version, "for the test")
+        made = register(client)
+        client.log_model_artifact(made.model_id, "params.yaml")
+        history.promote(made.version, "for the test")
     assert objects()
     assert prune(capsys, "prune", "--keep", "1")[0] == 0
     assert objects() == set()
@@ -110,6 +114,17 @@ def test_a_version_without_a_record_is_named(client, capsys):
     code, lines, error = prune(capsys, "prune", "--keep", "2")
     assert (code, lines[-1]) == (0, "removed")
     assert error.startswith("version 2: its data are not kept: logged model ")
+
+
+def test_data_of_a_version_whose_files_are_away_stay(client, capsys):
+    """A disk that is not mounted is an empty folder."""
+    Path("dvc.lock").unlink()
+    Path("mlruns/iedit").rename("away")
+    before = objects()
+    code, lines, error = prune(capsys, "prune", "--keep", "1")
+    assert (code, lines, objects()) == (2, [], before)
+    assert error == "error: version 3: its files are not there, so the data that it needs are unknown\n"
+    assert len(client.search_model_versions("name = 'iedit'")) == 3
 
 
 def test_fewer_versions_stay_where_the_disk_is_short(client, capsys):
