@@ -45,6 +45,8 @@ class Preference:
 
     def __str__(self) -> str:
         """Return share, interval and numbers as words."""
+        if not self.decided:
+            return f"no preference in {self.answers} answers"
         low, high = self.interval
         return f"{self.share:.0%} [{low:.0%}, {high:.0%}] of {self.decided} that prefer one, {self.answers} in all"
 
