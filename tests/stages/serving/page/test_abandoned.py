@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from types import SimpleNamespace
 
+import gradio as gr
 import httpx
 import pytest
 from playwright.sync_api import expect
@@ -14,7 +15,7 @@ from stages.serving.models import Models
 from stages.serving.page import abandoned
 from stages.serving.page.abandoned import JOIN, STREAM, AbandonedCalls
 from tests.support.browser import needs_browser, open_page
-from tests.support.serving import png, served, wait_until
+from tests.support.serving import png, served, settled, wait_until
 
 
 class Page:
@@ -68,7 +69,15 @@ def address(shelf, tmp_path, monkeypatch):
 
 
 def test_an_edit_that_nobody_listens_to_is_given_up(address, shelf, monkeypatch):
-    monkeypatch.setattr(abandoned, "SECONDS", 0.5)
+    look = AbandonedCalls._look
+
+    async def look_later(calls: AbandonedCalls, session: str, page: gr.Blocks) -> None:
+        """Look once the model is at work, however slow the machine is."""
+        await settled(lambda: shelf.notes("one") == ["began"])
+        await look(calls, session, page)
+
+    monkeypatch.setattr(AbandonedCalls, "_look", look_later)
+    monkeypatch.setattr(abandoned, "SECONDS", 0)
     with httpx.Client(base_url=address, timeout=300) as client:
         shown = client.get("/config").json()
         parts = {each["id"]: each["props"] for each in shown["components"]}
@@ -76,7 +85,7 @@ def test_an_edit_that_nobody_listens_to_is_given_up(address, shelf, monkeypatch)
         (path,) = client.post("/gradio_api/upload", files={"files": ("photo.png", png())}).json()
         given = {
             "upload": {"path": path, "meta": {"_type": "gradio.FileData"}},
-            "prompt": "long",
+            "prompt": "endless",
             "Edit the whole picture, without a mask": True,
             "models": [],
         }
