@@ -87,9 +87,13 @@ class Shelf:
         return self.sources[name]
 
     def forget(self) -> None:
-        """Remove all notes."""
-        for notes in self.folder.glob("*/notes"):
-            notes.unlink()
+        """Remove all notes, and hold edits again."""
+        for left in [*self.folder.glob("*/notes"), *self.folder.glob("*/released")]:
+            left.unlink()
+
+    def release(self, name: str) -> None:
+        """Let a stand-in do the edits that it holds."""
+        self.folder.joinpath(name, "released").touch()
 
     def notes(self, name: str) -> list[str]:
         """What happened in a stand-in's process."""

@@ -1,6 +1,7 @@
 """A process that speaks as a model's does, without a model: it inverts colours, and waits as long as the prompt says.
 
-The prompt of an edit is the name of a way to behave, for example "slow"; any other is edited at once.
+The prompt of an edit is the name of a way to behave, for example "slow"; any other is edited at once. One that is "held" waits
+until the test releases it.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,11 @@ def note(word: str) -> None:
         notes.write(f"{word}\n")
 
 
+def wait_for_release() -> None:
+    while not Path(sys.argv[1], "released").exists():
+        time.sleep(0.02)
+
+
 @app.get("/info")
 async def info() -> dict[str, Any]:
     return {"sampling": SAMPLING}
@@ -63,6 +70,8 @@ async def edits(request: Request) -> StreamingResponse:
         note("began")
         try:
             *steps, last = lines_of(call)
+            if call["prompt"] == "held":
+                await asyncio.to_thread(wait_for_release)
             for line in steps:
                 yield f"{json.dumps(line)}\n"
                 await asyncio.sleep(SECONDS.get(call["prompt"], 0) / len(steps))

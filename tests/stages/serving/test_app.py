@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -78,15 +79,14 @@ def test_an_unknown_error_is_one_line(app, idle):
 
 
 def test_beyond_the_bound_clients_are_told_when_to_return(shelf, tmp_path):
-    with served(Models(shelf, tmp_path), Limits(requests=2, per_minute=0)) as address:
-        answers: list[httpx.Response] = []
-        senders = [threading.Thread(target=lambda: answers.append(edit(address, "slow"))) for _ in range(6)]
-        for sender in senders:
-            sender.start()
-        for sender in senders:
-            sender.join()
-    assert sorted(answer.status_code for answer in answers) == [200] * 2 + [429] * 4
-    refused = next(answer for answer in answers if answer.status_code == 429)
+    with served(Models(shelf, tmp_path), Limits(requests=2, per_minute=0)) as address, ThreadPoolExecutor() as pool:
+        held = [pool.submit(edit, address, "held") for _ in range(2)]
+        wait_until(lambda: shelf.notes("one") == ["began", "began"])
+        answers = [edit(address) for _ in range(4)]
+        shelf.release("one")
+    assert [answer.status_code for answer in answers] == [429] * 4
+    assert [each.result().status_code for each in held] == [200, 200]
+    refused = answers[0]
     assert refused.json()["error"]["code"] == "rate_limit_exceeded"
     assert int(refused.headers["retry-after"]) >= 1
 
@@ -214,12 +214,13 @@ def test_a_signal_lets_what_runs_finish_and_nothing_else_begin(command, temporar
     address, process = command()
     (child,) = children_of(process.pid)
     answers = []
-    sender = threading.Thread(target=lambda: answers.append(edit(address, "slow")))
+    sender = threading.Thread(target=lambda: answers.append(edit(address, "held")))
     sender.start()
     wait_until(lambda: shelf.notes("one") == ["began"])
     process.send_signal(signal.SIGTERM)
     wait_until(lambda: not is_ready(address))
     assert edit(address).status_code == 503
+    shelf.release("one")
     sender.join()
     assert process.wait(60) == 0
     assert [answer.status_code for answer in answers] == [200]

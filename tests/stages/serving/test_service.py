@@ -167,9 +167,11 @@ def test_no_trace_is_left_of_what_ended(ask):
     assert ask(work) == (0, 0)
 
 
-def test_beyond_the_bound_requests_are_turned_away(ask):
+def test_beyond_the_bound_requests_are_turned_away(ask, shared_shelf):
     async def work(service: Service) -> list[type]:
-        edits = (events_of(service, call("slow")) for _ in range(5))
+        edits = [asyncio.create_task(events_of(service, call("held"))) for _ in range(5)]
+        await settled(lambda: sum(edit.done() for edit in edits) == 3)
+        shared_shelf.release("one")
         answers = await asyncio.gather(*edits, return_exceptions=True)
         return sorted(type(answer).__name__ for answer in answers)
 
