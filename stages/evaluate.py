@@ -22,7 +22,7 @@ from stages.report.evaluation import Comparison, write_evaluation
 from stages.report.story import read_story
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.promotion import consider
-from stages.tracking.registry import NAME
+from stages.tracking.registry import NAME, Registered
 from stages.tracking.runs import find_run
 from stages.tracking.submission import keep_with_version, log_evaluation, log_seconds, register_evaluated
 
@@ -51,16 +51,17 @@ def evaluate(params: Params) -> None:
     seconds = None
     if edits.counts.done:
         seconds = time_edits(samples[0], {name: systems[name] for name in SYSTEMS}, models.tuned, params)
-    outcome = _submit(params, comparison, models.identities["tuned"], seconds)
-    move_entries(NEW_REPORTS, REPORTS)  # when the registry has them too
+    version = _register(params, comparison, models.identities["tuned"], seconds)
+    move_entries(NEW_REPORTS, REPORTS)  # when the registry has them too, and before the version's record, which names them
+    outcome = _judge(params, comparison, version)
     edits.counts.seconds = time.monotonic() - began
     edits.counts.report()
     print(f"  {outcome}")
     put_seal(inputs, Finished(edits=edits.counts.done + edits.counts.reused, outcome=outcome))
 
 
-def _submit(params: Params, comparison: Comparison, digest: str, seconds: Mapping[str, float] | None) -> str:
-    """Log an evaluation, register the model, and let it challenge the champion; return the outcome in one line.
+def _register(params: Params, comparison: Comparison, digest: str, seconds: Mapping[str, float] | None) -> Registered:
+    """Log an evaluation, register the model, and return its version.
 
     Args:
         params: all of params.yaml.
@@ -80,6 +81,12 @@ def _submit(params: Params, comparison: Comparison, digest: str, seconds: Mappin
         )
         if seconds is not None:
             log_seconds(seconds, NAMES, run_id)
+    return version
+
+
+def _judge(params: Params, comparison: Comparison, version: Registered) -> str:
+    """Keep the record of a version with it, and let it challenge the champion; return the outcome in one line."""
+    with store_errors_in_one_line():
         standard = current_standard(params)
         keep_with_version(version, standard, comparison.scores["iedit_m"].per_case, params)
         decision = consider(version, standard)

@@ -170,7 +170,7 @@ def test_a_second_run_edits_nothing_and_reports_the_same(copied, evaluated):
 
 
 @pytest.mark.parametrize(
-    "failing", ["stages.evaluate.edit_cases", "stages.report.evaluation.write_report", "stages.evaluate.consider"]
+    "failing", ["stages.evaluate.edit_cases", "stages.report.evaluation.write_report", "stages.evaluate.register_evaluated"]
 )
 def test_an_evaluation_that_fails_leaves_the_last_results(copied, monkeypatch, failing):
     def fail(*_, **__):
@@ -300,3 +300,8 @@ class TestDamagedInput:
         params = pairs.model_copy(update={"evaluate": pairs.evaluate.model_copy(update={"cases": str(EVALUATION)})})
         with pytest.raises(InputError, match=r"^data/evaluation/00000\.tar: sample 000000000: metadata has no relation$"):
             evaluate(params)
+
+
+def test_the_record_of_a_version_has_its_scores(inside):
+    (kept,) = Path("mlruns").rglob("lineage/metrics.json")
+    assert kept.read_bytes() == (REPORTS / "metrics.json").read_bytes()
