@@ -19,7 +19,7 @@ class Connection(H11Protocol):
     """Uvicorn's connection by h11, which bounds the size of a request's head, with bounds of time and number."""
 
     _clock: asyncio.TimerHandle | None = None  # runs while a head is waited for
-    _owner: str | None = None  # the client, where one can be told from another: behind a proxy all have its address
+    _owner: str | None = None  # the client's name; None behind a proxy, whose address all clients share
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or break it off if its client has too many."""
