@@ -1,28 +1,31 @@
 """The objects of DVC's cache that nothing needs any more.
 
 Needed is what the workspace, a sandbox, a branch, a tag or an experiment names, also one that is queued or at work, and what
-the records of registered versions name, because ``iedit reproduce`` pulls it and compares with it.
+the records of registered versions name, because ``iedit reproduce`` pulls it and compares with it. In a remote, other clones'
+branches need theirs too, as far as git has fetched them.
+
+A search takes minutes, in which experiments end and people work. So folders are locked only to read them, and all that may
+have changed is looked at again before each batch of objects goes.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc.scm import NoSCM
+from dvc.repo.experiments.utils import exp_commits
+from dvc.scm import Git, NoSCM
 from dvc_data.hashfile.db import HashFileDB, get_index
-from dvc_data.hashfile.gc import gc
-from dvc_data.hashfile.hash_info import HashInfo
 
 from stages.core.errors import InputError, first_line
-from stages.core.paths import SANDBOXES
+from stages.tracking.workspaces import locked_workspaces
 
-EVERYWHERE = {"all_branches": True, "all_tags": True, "all_experiments": True}
-EXPERIMENTS = Path(".dvc/tmp/exps")  # in folders here, or one level below, DVC runs the experiments of its queue
+BRANCHES, TAGS, FETCHED = "refs/heads/", "refs/tags/", "refs/remotes/"  # where git names commits
+BATCH = 1_000  # objects that are removed, in a second or so, while no experiment can end
 
 Record = Mapping[str, Any]  # the content of a version's lineage.json
 
@@ -48,19 +51,20 @@ def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool
         InputError: there is no such remote, or what is needed cannot be determined, for example because a commit's list of
             files is in no cache: nothing was removed. Or DVC cannot remove it: a part may be gone.
     """
-    needed = {HashInfo("md5", md5) for record in records for md5 in _digests(record)}
-    with _in_one_line("DVC cannot determine what is needed"), _locked_repositories() as (repo, *copies):
+    needed = {md5 for record in records for md5 in _digests(record)}
+    with _in_one_line("DVC cannot determine what is needed"), Repo() as repo:
         places = _places(repo, remote)
-        flags = {} if isinstance(repo.scm, NoSCM) else EVERYWHERE | {"revs": list(repo.experiments.stash_revs)}
-        with _without_warnings():
-            used = [repo.used_objs(**flags), *(each.used_objs() for each in copies)]
-        needed = needed.union(*(objects for each in used for objects in each.values()))
-        found = [_measure(place, odb, needed) for place, odb in places.items()]
+        with _needed_by_workspaces() as named:
+            needed |= named
+        commits = _commits(repo)  # after the workspaces: an experiment that has ended meanwhile is among these
+        others = set() if remote is None else _fetched(repo, remote)
+        needed |= _used(repo, [*commits, *others])
+        unneeded = {place: _list(odb, needed) for place, odb in places.items()}
+        found = [_measure(place, odb, unneeded[place]) for place, odb in places.items()]
         if remove:
             with _in_one_line("DVC cannot remove what nothing needs"):
-                for odb in places.values():
-                    gc(odb, needed)
-                    get_index(odb).clear()  # DVC remembers there what a remote has
+                for place, odb in places.items():
+                    _remove(odb, unneeded[place], commits)
     return found
 
 
@@ -72,18 +76,6 @@ def cache_folder() -> Path:
     """
     with _in_one_line("DVC has no cache here"), Repo() as repo:
         return Path(repo.cache.local_cache_dir)
-
-
-@contextmanager
-def _locked_repositories() -> Iterator[list[Repo]]:
-    """Yield the project and its copies, none of which adds to the cache within the block; a command that tries fails."""
-    copies = [*SANDBOXES, *sorted(EXPERIMENTS.glob("*")), *sorted(EXPERIMENTS.glob("*/*"))]
-    with ExitStack() as stack:
-        folders = [Path(), *(folder for folder in copies if (folder / ".dvc").is_dir())]
-        repositories = [stack.enter_context(Repo(str(folder))) for folder in folders]
-        for each in repositories:
-            stack.enter_context(each.lock)
-        yield repositories
 
 
 @contextmanager
@@ -106,6 +98,52 @@ def _in_one_line(what: str) -> Iterator[None]:
         raise InputError(": ".join([what, *(first_line(each) for each in (error, error.__cause__) if each)])) from error
 
 
+def _commits(repo: Repo) -> set[str]:
+    """Return the commits of all branches, tags and experiments, also of those that wait in a queue."""
+    scm = repo.scm
+    if isinstance(scm, NoSCM):
+        return set()
+    return {*_named(scm, BRANCHES), *_named(scm, TAGS), *exp_commits(scm), *repo.experiments.stash_revs}
+
+
+def _fetched(repo: Repo, remote: str) -> set[str]:
+    """Return the commits of the branches that git has fetched from other repositories.
+
+    Raises:
+        InputError: git has fetched none of a repository that it knows, so what a remote of DVC has may be needed there.
+    """
+    scm = repo.scm
+    if isinstance(scm, NoSCM):
+        return set()
+    for other in scm.gitpython.repo.remotes:
+        if not _named(scm, f"{FETCHED}{other.name}/"):
+            reason = f"no branch of git's remote {other.name} was fetched, which may need what {remote} has; git fetch"
+            raise InputError(f"DVC cannot determine what is needed: {reason}")
+    return _named(scm, FETCHED)
+
+
+def _named(scm: Git, place: str) -> set[str]:
+    """Return the commits that git has names for in a place such as refs/tags/."""
+    return {commit for name in scm.iter_refs(place) if (commit := scm.get_ref(name)) is not None}
+
+
+def _used(repo: Repo, revs: Sequence[str] = ()) -> set[str]:
+    """Return the digests of all data that the workspace and some commits name."""
+    with _without_warnings():
+        return {str(each.value) for objects in repo.used_objs(revs=revs).values() for each in objects}
+
+
+@contextmanager
+def _needed_by_workspaces() -> Iterator[set[str]]:
+    """Yield the digests of what the project's folder and its copies need; none adds to the cache within the block."""
+    with locked_workspaces() as workspaces:
+        needed: set[str] = set()
+        for each in workspaces:
+            with _in_one_line(f"DVC cannot determine what is needed: {each.root_dir}"):
+                needed |= _used(each)
+        yield needed
+
+
 def _digests(record: Record) -> Iterator[str]:
     """Yield the digests of all outs in a record, and of the files in those that are folders."""
     for outs in record["stages"].values():
@@ -123,7 +161,29 @@ def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
     return places
 
 
-def _measure(place: str, odb: HashFileDB, needed: set[HashInfo]) -> Unneeded:
-    values = {each.value for each in needed}
-    paths = [odb.oid_to_path(digest) for digest in odb.all() if digest not in values]
-    return Unneeded(place=place, objects=len(paths), bytes=sum(int(odb.fs.size(path) or 0) for path in paths))
+def _list(odb: HashFileDB, needed: set[str]) -> list[str]:
+    """Return the digests of what is not needed, lists of folders first, so that none is ever left without its files."""
+    return sorted((md5 for md5 in odb.all() if md5 not in needed), key=lambda md5: not md5.endswith(".dir"))
+
+
+def _measure(place: str, odb: HashFileDB, unneeded: list[str]) -> Unneeded:
+    sizes = [int(odb.fs.size(odb.oid_to_path(md5)) or 0) for md5 in unneeded]
+    return Unneeded(place=place, objects=len(sizes), bytes=sum(sizes))
+
+
+def _remove(odb: HashFileDB, unneeded: list[str], commits: set[str]) -> None:
+    """Remove objects, but for those that have come to be needed since they were found.
+
+    Args:
+        odb: the cache, or a remote.
+        unneeded: their digests.
+        commits: what was known when they were found.
+    """
+    for start in range(0, len(unneeded), BATCH):
+        with _needed_by_workspaces() as named, Repo() as repo:
+            new = _commits(repo) - commits
+            needed = named | (_used(repo, list(new)) if new else set())
+            going = [odb.oid_to_path(md5) for md5 in unneeded[start : start + BATCH] if md5 not in needed]
+            if going:
+                odb.fs.remove(going)
+    get_index(odb).clear()  # DVC remembers there what a remote has

@@ -1,10 +1,14 @@
 """What is removed from DVC's cache and remote is what nothing names."""
 
+import hashlib
 import logging
 import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +17,10 @@ from dvc.repo import Repo
 
 from stages.core.errors import InputError
 from stages.core.paths import SNAPSHOT
+from stages.tracking import data_retention
 from stages.tracking.data_retention import find_unneeded
 from stages.tracking.record import hash_out
+from stages.tracking.workspaces import left_over
 from tests.support.harness import wait_for
 from tests.support.recorded_project import commit, git
 
@@ -29,6 +35,10 @@ def dvc(*words: str) -> None:
 
 def objects(folder: Path = OBJECTS) -> set[str]:
     return {path.parent.name + path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def md5_of(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
 
 
 def make(text: str) -> set[str]:
@@ -125,10 +135,10 @@ def test_what_a_queued_experiment_starts_from_is_kept(project):
     assert objects() == of_the_workspace
 
 
-def test_what_an_experiment_at_work_has_made_is_kept(project, tmp_path_factory):
-    """DVC runs it in a copy of the project, which has no name in git yet."""
-    signals = tmp_path_factory.mktemp("signals")
-    wait = f"touch {signals}/ready; while [ ! -e {signals}/go ]; do sleep 0.1; done; cp first.txt second.txt"
+@contextmanager
+def experiment_at_work(signals: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an experiment in a copy of the project, which has no name in git yet, until its second stage waits for signals/go."""
+    wait = f"touch {signals}/ready; while [ ! -e {signals}/go ]; do sleep 0.1; done; echo forgotten > second.txt"
     first = {"cmd": "echo made > first.txt", "outs": ["first.txt"]}
     second = {"cmd": wait, "deps": ["first.txt"], "outs": ["second.txt"]}
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"first": first, "second": second}}))
@@ -137,14 +147,94 @@ def test_what_an_experiment_at_work_has_made_is_kept(project, tmp_path_factory):
     with subprocess.Popen(command, env=os.environ | {"DVC_NO_ANALYTICS": "1"}) as experiment:
         try:
             wait_for((signals / "ready").exists)
-            made = objects()
-            find_unneeded([], None, remove=True)
-            left = objects()
+            yield experiment
         finally:
             (signals / "go").touch()
+
+
+def test_what_an_experiment_at_work_has_made_is_kept(project, tmp_path_factory):
+    with experiment_at_work(tmp_path_factory.mktemp("signals")) as experiment:
+        made = objects()
+        find_unneeded([], None, remove=True)
+        left = objects()
     assert experiment.returncode == 0
     assert len(made) == 1
-    assert left == made == objects()
+    assert left == made
+
+
+def test_an_experiment_may_end_during_the_search(project, tmp_path_factory, monkeypatch):
+    """It adds what it has made, or finds it in the cache, where the search has seen it while nothing needed it."""
+    signals = tmp_path_factory.mktemp("signals")
+    forgotten = make("forgotten")
+    Path("dvc.lock").unlink()
+    with experiment_at_work(signals) as experiment:
+
+        def measure_long(*arguments: object) -> data_retention.Unneeded:
+            (signals / "go").touch()
+            wait_for(lambda: experiment.poll() is not None)
+            return measure(*arguments)
+
+        measure = data_retention._measure
+        monkeypatch.setattr(data_retention, "_measure", measure_long)
+        find_unneeded([], None, remove=True)
+    assert experiment.returncode == 0
+    assert objects() == {md5_of("made\n"), md5_of("forgotten\n")}
+    assert len(forgotten) == 4
+
+
+def leave_copy(name: str, content: str) -> None:
+    """Leave a copy of the project, as a kill leaves that of an experiment, which a dvc.lock of this content made."""
+    copy = Path(".dvc/tmp/exps", name)
+    git("clone", "--quiet", ".", str(copy))
+    (copy / "dvc.lock").write_text(content)
+    dvc("--cd", str(copy), "cache", "dir", "--local", str(Path(".dvc/cache").absolute()))
+
+
+def test_what_an_experiment_left_stays_a_week(project):
+    """From then on it is surely dead; that a search has read it does not count."""
+    commit("first")
+    of_the_copy = make("killed")
+    leave_copy("standalone/killed", Path("dvc.lock").read_text())
+    leave_copy("torn", "{")
+    of_the_workspace = make("current")
+    with pytest.raises(InputError, match=r"^DVC cannot determine what is needed: .*\.dvc/tmp/exps/torn: "):
+        find_unneeded([], None, remove=True)
+    shutil.rmtree(".dvc/tmp/exps/torn")
+    find_unneeded([], None, remove=True)
+    assert objects() == of_the_copy | of_the_workspace
+    week_ago = time.time() - 8 * 24 * 3600
+    for path in Path(".dvc/tmp/exps").rglob("*"):
+        if ".dvc" not in path.parts[3:]:  # where reading a copy leaves a lock
+            os.utime(path, (week_ago, week_ago))
+    assert left_over() == [Path(".dvc/tmp/exps/standalone/killed")]
+    find_unneeded([], None, remove=True)
+    assert objects() == of_the_workspace
+
+
+def test_a_remote_keeps_what_fetched_branches_name(project, tmp_path_factory):
+    """A fresh clone has one branch of its own."""
+    commit("first")
+    git("checkout", "--quiet", "-b", "theirs")
+    theirs = make("theirs")
+    commit("theirs")
+    dvc("push", "--quiet")
+    git("checkout", "--quiet", "-")
+    clone = tmp_path_factory.mktemp("clones") / "clone"
+    git("clone", "--quiet", ".", str(clone))
+    os.chdir(clone)
+    ours = make("ours")
+    dvc("push", "--quiet")
+    find_unneeded([], "own", remove=True)
+    remote = project / "remote/files/md5"
+    assert objects(remote) == theirs | ours
+    git("update-ref", "-d", "refs/remotes/origin/theirs")
+    git("remote", "add", "unfetched", str(project))
+    with pytest.raises(InputError, match="no branch of git's remote unfetched was fetched, which may need what own has"):
+        find_unneeded([], "own", remove=True)
+    assert objects(remote) == theirs | ours
+    git("remote", "remove", "unfetched")
+    find_unneeded([], "own", remove=True)
+    assert objects(remote) == ours
 
 
 def test_a_list_of_files_that_is_lost_stops_it(project):

@@ -1,0 +1,65 @@
+"""The folders that add to the project's cache of DVC: its own, and copies in which tables are made and experiments run."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from stages.core.errors import InputError, first_line
+from stages.core.paths import SANDBOXES
+
+EXPERIMENTS = Path(".dvc/tmp/exps")  # in folders here, or one level below, DVC runs experiments; it removes them afterwards
+SILENT = 7 * 24 * 3600  # seconds; a training writes checkpoints more often
+
+
+def left_over() -> list[Path]:
+    """Return the copies of experiments that a kill has left: nothing was written there for a week."""
+    return [copy for copy in _experiments() if not _is_at_work(copy)]
+
+
+@contextmanager
+def locked_workspaces() -> Iterator[list[Repo]]:
+    """Yield the project and all copies but those that are left over, none of which adds to the cache within the block.
+
+    A command of DVC waits three seconds for the lock of its folder and fails then, at the end of a training too.
+
+    Raises:
+        InputError: DVC cannot read a folder, or a command is at work there just now.
+    """
+    with ExitStack() as stack:
+        copies = [*(copy for copy in SANDBOXES if (copy / Repo.DVC_DIR).is_dir()), *filter(_is_at_work, _experiments())]
+        yield [repo for folder in (Path(), *copies) if (repo := _lock(folder, stack)) is not None]
+
+
+def _lock(folder: Path, stack: ExitStack) -> Repo | None:
+    """Return the repository in a folder, locked until the stack ends, or None if an experiment has ended there meanwhile."""
+    try:
+        repo = stack.enter_context(Repo(str(folder)))
+        stack.enter_context(repo.lock)
+    except (DvcException, FileNotFoundError) as error:
+        if not folder.exists():
+            return None
+        raise InputError(f"DVC cannot determine what is needed: {folder.absolute()}: {first_line(error)}") from error
+    return repo
+
+
+def _experiments() -> list[Path]:
+    found = [*EXPERIMENTS.glob("*"), *EXPERIMENTS.glob("*/*")]
+    return sorted(copy for copy in found if (copy / Repo.DVC_DIR).is_dir())
+
+
+def _is_at_work(copy: Path) -> bool:
+    """Return whether anything was written in a copy lately, apart from what reading it with DVC writes."""
+    limit = time.time() - SILENT
+    for place, folders, names in os.walk(copy):
+        if Repo.DVC_DIR in folders:
+            folders.remove(Repo.DVC_DIR)
+        for path in (Path(place), *(Path(place, name) for name in names)):
+            with suppress(FileNotFoundError):
+                if path.lstat().st_mtime > limit:
+                    return True
+    return False
