@@ -57,6 +57,18 @@ def test_the_champion_of_a_moved_project_loads_and_edits(moved):
     assert registry.fetch_model(client, "models:/iedit@champion").is_relative_to(moved)
 
 
+@pytest.mark.parametrize("original_stays", [False, True])
+def test_a_store_older_than_the_tag_follows_its_folder(moved, original_stays):
+    """It names its folder only in the paths."""
+    engine = sqlalchemy.create_engine("sqlite:///mlflow.db")
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DELETE FROM experiment_tags WHERE key = 'iedit.project'"))
+    engine.dispose()
+    if original_stays:
+        shutil.copytree(moved, moved.with_name("first"))
+    test_no_path_leads_to_the_old_folder(moved)
+
+
 def test_no_path_leads_to_the_old_folder(moved):
     old = str(moved.with_name("first"))
     assert any(text.removeprefix("file://").startswith(f"{old}/mlruns") for text in places())
