@@ -77,11 +77,11 @@ mlflow-server: .venv/installed
 	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
 # Nights change params.yaml and conf/config.yaml, which git tracks: the choices are merged, and params.yaml is composed anew,
-# also where merging or installing fails.
+# also where merging or installing fails. An upgrade that was killed leaves params.yaml as git has it, and can be repeated.
 upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.2.0; stop the worker first
 	$(if $(RELEASE),,$(error RELEASE: name the release to go to, as in make upgrade RELEASE=v0.2.0))
 	@mkdir -p logs; flock --nonblock logs/lock true || { echo "a stage is at work: $$(cat logs/lock)"; exit 1; }
-	iedit configure
+	git diff --quiet HEAD -- params.yaml || iedit configure
 	git restore params.yaml
 	git merge --autostash $(RELEASE) || { iedit configure --compose; exit 1; }
 	@files=$$(git diff --name-only --diff-filter=U | paste -sd ' '); [ -z "$$files" ] || \

@@ -118,6 +118,22 @@ def test_a_release_that_cannot_be_installed_keeps_the_choices(releases):
     assert (params(project)["train"]["steps"], params(project)["drift"]["nights"]) == (5, 16)
 
 
+def test_an_upgrade_that_was_killed_can_be_repeated(releases):
+    """Before, or after, it has merged the release, when params.yaml is still as git has it."""
+    project, _ = releases
+    choose(project, "train.steps=5")
+    git(project, "restore", "params.yaml")
+    run(project, "make", "upgrade", "RELEASE=v2")
+    assert (params(project)["train"]["steps"], params(project)["drift"]["nights"]) == (5, 15)
+    git(project, "restore", "params.yaml")
+    run(project, "make", "upgrade", "RELEASE=v2")
+    assert (params(project)["train"]["steps"], params(project)["drift"]["nights"]) == (5, 15)
+    values = params(project)
+    values["train"]["steps"] = 7
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    assert "train.steps = 7" in refused(project, "make", "upgrade", "RELEASE=v2")
+
+
 def test_a_choice_that_the_release_changes_too_is_shown(releases):
     """Nothing is composed until a person has decided."""
     project, upstream = releases
