@@ -52,11 +52,27 @@ def _has_ended(holder: Mapping[str, Any], written: float) -> bool:
     """
     try:
         process = psutil.Process(holder["pid"])
-        return process.create_time() > written + CLOCK_DIFFERENCE or not _runs(process.cmdline(), holder["cmd"])
+        if process.create_time() > written + CLOCK_DIFFERENCE:
+            return True
+        words, command = process.cmdline(), holder["cmd"]
+        return not (_is_nameless(words, command) or _runs(words, command))
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:  # a process of another user, about which nothing is known
         return False
+
+
+def _is_nameless(words: Sequence[str], command: str) -> bool:
+    """Return whether a process, or the holder of a lock, ran code that its command line does not name.
+
+    The code may have been typed, or given with ``-c``, as to the processes of ``multiprocessing``, whose ``sys.argv`` is that
+    of their parent.
+
+    Args:
+        words: of the process's command line.
+        command: the holder's.
+    """
+    return "-c" in words or not command or command.startswith("-")
 
 
 def _runs(words: Sequence[str], command: str) -> bool:

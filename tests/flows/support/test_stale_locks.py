@@ -36,7 +36,7 @@ def hold(pid: int, command: str) -> None:
 
 
 def test_a_lock_is_released_whose_process_id_another_has(dvc_project):
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
         hold(other.pid, "/usr/bin/dvc repro train")
         with pytest.raises(LockError), rwlock(".dvc/tmp", localfs, "dvc repro", ["data"], [], hardlink=False):
             pass
@@ -71,6 +71,26 @@ def test_a_lock_held_in_a_spaced_folder_stays(dvc_project, tmp_path, words):
         other.kill()
     (holder,) = release_stale_locks()
     assert holder.startswith(f"process {other.pid}, {folder}/")
+
+
+def test_a_lock_held_by_code_without_a_name_stays(dvc_project):
+    FILE.unlink(missing_ok=True)
+    command = [sys.executable, "-c", HOLDER, "repro", "train"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        assert json.loads(FILE.read_text())["write"]["data"]["cmd"] == "-c repro train"
+        assert release_stale_locks() == []
+        other.kill()
+    assert release_stale_locks() == [f"process {other.pid}, -c repro train"]
+
+
+def test_a_lock_of_a_child_of_multiprocessing_stays(dvc_project):
+    """Its command is noted as that of its parent."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        hold(child.pid, "/srv/tool.py --all")
+        assert release_stale_locks() == []
+        child.communicate(b"\n")
+    assert release_stale_locks() == [f"process {child.pid}, /srv/tool.py --all"]
 
 
 def test_a_lock_of_a_living_command_stays(dvc_project):
