@@ -105,10 +105,10 @@ def move_entries(folder: Path, to: Path) -> None:
     aside = to / f".{folder.name}{TEMPORARY_SUFFIX}"
     new, old = aside / "new", aside / "old"
     remove(aside)
-    old.mkdir(parents=True)
-    shutil.move(folder, new)
     with ExitStack() as undo:
         undo.callback(remove, aside)
+        old.mkdir(parents=True)
+        shutil.move(folder, new)
         for entry in sorted(new.iterdir()):
             place, replaced = to / entry.name, old / entry.name
             if place.exists():

@@ -78,7 +78,7 @@ class TestMoveEntries:
         return tmp_path / "new"
 
     def files(self, new: Path) -> dict[str, str]:
-        found = [path for path in new.parent.rglob("*") if path.is_file() and ".new.partial" not in path.parts]
+        found = [path for path in new.parent.rglob("*") if path.is_file()]
         return {path.relative_to(new.parent).as_posix(): path.read_text() for path in found}
 
     def test_each_replaces_what_has_its_name(self, new):
@@ -96,6 +96,19 @@ class TestMoveEntries:
             move_entries(Path(elsewhere, "new"), new.with_name("to"))
             assert not Path(elsewhere, "new").exists()
         assert self.files(new)["to/b/b.md"] == "new/b/b.md"
+
+    def test_a_copy_to_a_full_disk_leaves_all_as_it_was(self, new, monkeypatch):
+        before = self.files(new)
+
+        def fill(source: Path, target: Path) -> None:
+            target.mkdir()
+            shutil.copy(source / "a.md", target)
+            raise OSError(errno.ENOSPC, "full")
+
+        monkeypatch.setattr(shutil, "move", fill)
+        with pytest.raises(OSError, match="full"):
+            move_entries(new, new.with_name("to"))
+        assert self.files(new) == before
 
     @pytest.mark.parametrize("allowed", range(5))
     def test_an_error_leaves_the_old_ones(self, new, monkeypatch, allowed):
