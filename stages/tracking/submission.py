@@ -11,6 +11,7 @@ from stages.corpus.samples import EditSample
 from stages.editing.request import EditRequest
 from stages.models.hub import describe_models
 from stages.tracking.evaluations import Scores, save_scores
+from stages.tracking.last_store import note_store
 from stages.tracking.promotion import Standard
 from stages.tracking.record import save_record
 from stages.tracking.registration import register
@@ -79,6 +80,7 @@ def log_seconds(seconds: Mapping[str, float], names: Mapping[str, str], run_id: 
 def keep_with_version(version: Registered, standard: Standard, scores: Scores, params: Params) -> None:
     """Keep a version's scores on every case, and the record of its making, with the version."""
     client = connect()
+    note_store(version.model_id)
     save_scores(client, version.model_id, standard.evaluation_set, standard.cases, scores)
     save_record(client, version, params, describe_models(params))
 

@@ -19,6 +19,7 @@ UNTRACKED = {  # not tracked by DVC, or only folders of tracked paths
         "IEDIT_UNFINISHED",
         "INSTRUCT_PIX2PIX_UNFINISHED",
         "LOGS",
+        "LAST_STORE",
         "LOCK",
         "TEMPORARY",
     ),

@@ -8,6 +8,7 @@ from PIL import Image
 
 from stages.core.files import read_json
 from stages.core.params_file import read_params
+from stages.core.paths import LAST_STORE
 from stages.tracking import submission
 from stages.tracking.registry import CASES
 from tests.support.registered import train
@@ -50,6 +51,14 @@ def test_version_gets_the_scores_of_the_served_system(monkeypatch):
     assert given["metrics"] == {"iedit_m/clip_score": 61.5}
     assert given["tags"] == {CASES: "c" * 64}
     assert (given["run_id"], given["example"].term, given["example"].source_term) == ("r", "dog", "cat")
+
+
+def test_the_store_of_a_version_is_noted_with_its_record(folder, monkeypatch):
+    for name in ("save_scores", "save_record", "describe_models"):
+        monkeypatch.setattr(submission, name, lambda *_: {})
+    version, standard = SimpleNamespace(model_id="m-1"), SimpleNamespace(evaluation_set="a" * 64, cases=[])
+    submission.keep_with_version(version, standard, {}, read_params())
+    assert read_json(LAST_STORE) == {"store": "mlflow.db", "model": "m-1"}
 
 
 def test_seconds_are_printed_kept_and_logged(client, folder, trained, capsys):
