@@ -28,11 +28,13 @@ TRANSIENT = re.compile(
     r"|is being blocked by"  # DVC: another of its commands reads or writes the same files
     r"|is at work in this folder"  # `iedit prune`: somebody runs a stage or promotes a version by hand
     r"|tracking (server was not back|(server http\S+|store): (?!database or disk is full))"  # MLflow cannot be reached
-    r"|exited with -9\b"  # the stage was killed, as where memory is short; it resumes
+    r"|exit(ed with| code) (-9|137)\b"  # the stage, its shell or DVC was killed, as where memory is short; it resumes
     r"|the hub did not deliver it: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
 # By `iedit prune`, which has removed nothing then.
 UNDETERMINED = re.compile(r"(?:error: )?(.*(?:DVC cannot determine what is needed: |so the data that it).*)")
+
+TOO_LARGE = re.compile(r".* should take \S+ at most: .*")  # by `iedit prune`, of what it has left of the project
 
 
 def is_transient(_: Task[..., object], __: TaskRun, state: State[object]) -> bool:
@@ -94,16 +96,20 @@ def push_data() -> None:
 def prune() -> None:
     """Remove what no version, branch or experiment needs any more, as params.yaml says.
 
-    Where DVC cannot determine what is needed, for example because a branch names data that are in no cache, nothing is removed
-    and an alert is sent: the night's work is done, but until somebody mends this, nothing goes any more.
+    An alert is sent where the project takes more of the disk than it should even then. So it is where what is needed cannot be
+    determined, for example because a branch names data that are in no cache. Nothing is removed then: the night's work is
+    done, but until somebody mends this, nothing goes any more.
     """
+    printed: list[str] = []
     try:
-        run_logged([sys.executable, "-m", "stages.cli.main", "prune"])
+        run_logged([sys.executable, "-m", "stages.cli.main", "prune"], printed.append)
     except CommandError as error:
         reason = UNDETERMINED.search(str(error))
         if reason is None or TRANSIENT.search(str(error)):
             raise
         warn(f"nothing was pruned: {reason[1]}")
+    for line in filter(TOO_LARGE.fullmatch, printed):
+        warn(line)
 
 
 def run_dvc(*arguments: str, on_line: Callable[[str], object] = lambda _: None) -> None:

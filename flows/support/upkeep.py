@@ -13,7 +13,7 @@ from prefect.settings import get_current_settings
 
 from flows.support.automations import UPKEEP
 from flows.support.dag import local_remote
-from stages.core.disk import GIGABYTE, used_gigabytes
+from stages.core.disk import GIGABYTE
 from stages.core.params_file import read_params
 from stages.tracking.data_retention import cache_folder
 from stages.tracking.errors import store_errors_in_one_line
@@ -29,7 +29,7 @@ def check_upkeep() -> None:
     """
     bounds = read_params().upkeep
     # One after another: a full disk is sent even if it keeps MLflow from answering.
-    for message in chain(_full_disks(bounds.min_free), _overuse(bounds.max_used), _old_champion(bounds.champion_days)):
+    for message in chain(_full_disks(bounds.min_free), _old_champion(bounds.champion_days)):
         warn(message)
 
 
@@ -46,17 +46,6 @@ def _full_disks(min_free: float) -> Iterator[str]:
         free = shutil.disk_usage(folder).free / GIGABYTE
         if free < min_free:
             yield f"{folder}: {free:,.1f} GB free, should be {min_free:,.1f}; iedit prune --dry-run prints what could go"
-
-
-def _overuse(most: float | None) -> Iterator[str]:
-    if most is None:
-        return
-    used = used_gigabytes((Path.cwd(), cache_folder()))
-    if used > most:
-        yield (
-            f"{Path.cwd()}: takes {used:,.1f} GB with DVC's cache, should take {most:,.1f} at most; the night prunes further,"
-            " and what is left then may not go: data of the workspace and of commits, and versions in use"
-        )
 
 
 def _old_champion(days: int) -> Iterator[str]:

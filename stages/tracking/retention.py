@@ -53,8 +53,7 @@ def plan_retention(client: MlflowClient, keep: int) -> Retention:
         client: a client of the store.
         keep: at least 1.
     """
-    found = list(_pages(lambda token: client.search_model_versions(f"name = '{NAME}'", max_results=PAGE, page_token=token)))
-    made = sorted(found, key=lambda version: int(version.version), reverse=True)
+    made = sorted(_versions(client), key=lambda version: int(version.version), reverse=True)
     kept = _reasons(client, made, keep)
     dropped = [version for version in made if str(version.version) not in kept]
     going = {model_id_of(version) for version in dropped}
@@ -81,11 +80,14 @@ def apply_retention(client: MlflowClient, retention: Retention) -> None:
     """Remove what a plan drops.
 
     A version goes before its files, so that no version is ever without them. A kill in between leaves files of a model
-    without a version, which a later plan finds.
+    without a version, which a later plan finds. What has come into use since the plan stays: nothing keeps a person from
+    promoting or rolling back meanwhile.
     """
     for version in retention.dropped:
-        client.delete_model_version(NAME, version)
-    for model in retention.models:
+        if version not in _in_use(client):
+            client.delete_model_version(NAME, version)
+    staying = {model_id_of(version) for version in _versions(client)}
+    for model in [model for model in retention.models if model.model_id not in staying]:
         get_artifact_repository(model.artifact_location).delete_artifacts()
         client.delete_logged_model(model.model_id)
     for run in retention.open:
@@ -105,19 +107,26 @@ def _reasons(client: MlflowClient, made: list[ModelVersion], keep: int) -> dict[
     reasons: dict[str, list[str]] = {str(version.version): [] for version in made}
     for version in made[:keep]:
         reasons[str(version.version)].append(f"among the newest {keep}")
-    for alias, number in _aliases(client).items():
-        reasons[number].append(alias)
+    for number, why in _in_use(client).items():
+        reasons.get(number, []).extend(why)
     for version in made:
         if DIGEST not in version.tags:
             reasons[str(version.version)].append("registered by others")
-    target = rollback_target(client)
-    if target is not None and target.version in reasons:
-        reasons[target.version].append("to roll back to")
     starts = {str(version.version): version.tags.get(f"{PREFIX}version") for version in made}
     for number in [number for number, why in reasons.items() if why]:
         if (start := starts[number]) in reasons:
             reasons[start].append(f"version {number} continues from it")
     return {version: why for version, why in reasons.items() if why}
+
+
+def _in_use(client: MlflowClient) -> dict[str, list[str]]:
+    """Return version → its aliases, and whether it is the one to roll back to."""
+    used: dict[str, list[str]] = {}
+    for alias, number in _aliases(client).items():
+        used.setdefault(number, []).append(alias)
+    if (target := rollback_target(client)) is not None:
+        used.setdefault(target.version, []).append("to roll back to")
+    return used
 
 
 def _left_open(client: MlflowClient, limit: float) -> list[Run]:
@@ -135,6 +144,10 @@ def _experiments(client: MlflowClient, *names: str) -> list[str]:
     """Return the ids of those experiments that there are."""
     found = map(client.get_experiment_by_name, names)
     return [str(experiment.experiment_id) for experiment in found if experiment is not None]
+
+
+def _versions(client: MlflowClient) -> Iterator[ModelVersion]:
+    return _pages(lambda token: client.search_model_versions(f"name = '{NAME}'", max_results=PAGE, page_token=token))
 
 
 def _runs(client: MlflowClient, experiments: list[str], status: str) -> Iterator[Run]:

@@ -21,8 +21,9 @@ from prefect import flow
 from requests import HTTPError
 
 from flows.support import tasks, upkeep
-from flows.support.process import CommandError
+from flows.support.process import CommandError, run_command
 from flows.support.tasks import TRANSIENT, is_transient, push_data, update_stage
+from stages.cli.prune import Spare
 from stages.core.errors import InputError
 from stages.core.params import ModelName, Params
 from stages.core.paths import LOCK
@@ -100,14 +101,20 @@ def test_an_absent_mlflow_server_is_transient(monkeypatch):
     assert TRANSIENT.search(str(gone.value))
 
 
-@pytest.mark.parametrize(("signal", "passes"), [(9, True), (11, False)])
-def test_a_stage_killed_from_outside_is_transient(signal, passes, tmp_path, monkeypatch):
-    """The kernel kills what takes too much memory; a stage that crashes has a defect."""
+@pytest.mark.parametrize(("command", "passes"), [("kill -9 $$", True), ("exit 137", True), ("kill -11 $$", False)])
+def test_a_stage_killed_from_outside_is_transient(command, passes, tmp_path, monkeypatch):
+    """The kernel kills what takes too much memory, which a shell passes on as 137; a stage that crashes has a defect."""
     monkeypatch.chdir(tmp_path)
-    Path("dvc.yaml").write_text(json.dumps({"stages": {"train": {"cmd": f"kill -{signal} $$"}}}))
+    Path("dvc.yaml").write_text(json.dumps({"stages": {"train": {"cmd": command}}}))
     with Repo.init(no_scm=True) as repo, pytest.raises(ReproductionError) as ended:
         repo.reproduce()
     assert bool(TRANSIENT.search(f"{ended.value}: {ended.value.__cause__}")) is passes
+
+
+def test_dvc_killed_from_outside_is_transient():
+    with pytest.raises(CommandError) as ended:
+        run_command(["sh", "-c", "kill -9 $$"], print)
+    assert TRANSIENT.search(str(ended.value))
 
 
 @pytest.mark.parametrize("store", ["store", "server http://127.0.0.1:5000"])
@@ -159,21 +166,40 @@ def test_push_without_a_remote_says_so(dvc_project, monkeypatch, caplog):
 
 
 @pytest.fixture
-def pruned(monkeypatch) -> Callable[[str], list[str]]:
+def sent(monkeypatch) -> list[str]:
+    """The alerts that are sent."""
+    sent: list[str] = []
+    monkeypatch.setattr(upkeep, "get_run_logger", logging.getLogger)
+    monkeypatch.setattr(upkeep, "emit_event", lambda event, payload, **_: sent.append(f"{event}: {payload['message']}"))
+    return sent
+
+
+@pytest.fixture
+def pruned(sent, monkeypatch) -> Callable[[str], list[str]]:
     """A function that prunes while `iedit prune` fails with a message, and returns the alerts."""
 
     def prune(message: str) -> list[str]:
         def fail(*_: object) -> None:
             raise CommandError(f"prune --keep 10: exit code 2; its last lines:\nerror: {message}")
 
-        sent: list[str] = []
         monkeypatch.setattr(tasks, "run_logged", fail)
-        monkeypatch.setattr(upkeep, "get_run_logger", logging.getLogger)
-        monkeypatch.setattr(upkeep, "emit_event", lambda event, payload, **_: sent.append(f"{event}: {payload['message']}"))
         tasks.prune.fn()
         return sent
 
     return prune
+
+
+@pytest.mark.parametrize("versions", [[], ["2", "1"]])
+def test_what_is_too_large_after_pruning_is_an_alert(sent, monkeypatch, versions):
+    spare = Spare(excess=10.0, most=1000.0, versions=versions, gigabytes=0.5)
+
+    def print_lines(_: object, on_line: Callable[[str], object]) -> None:
+        for line in ("keeps      version 3: champion", "removed", str(spare)):
+            on_line(line)
+
+    monkeypatch.setattr(tasks, "run_logged", print_lines)
+    tasks.prune.fn()
+    assert sent == [f"iedit.upkeep: {spare}"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.support.composed import composed
 def check(**bounds: object) -> None:
     """Check with bounds that nothing exceeds but for those given."""
     values = composed()
-    values["upkeep"] |= {"min_free": 1e-9, "max_used": None, **bounds}
+    values["upkeep"] |= {"min_free": 1e-9, **bounds}
     Path("params.yaml").write_text(yaml.safe_dump(values))
     upkeep.check_upkeep()
 
@@ -72,15 +72,6 @@ def test_a_full_disk_elsewhere_is_sent(sent, tmp_path, monkeypatch, place):
             monkeypatch.setattr(upkeep, "get_current_settings", lambda: SimpleNamespace(home=elsewhere))
         check(min_free=1e9)
     assert sorted(message.partition(":")[0] for message in sent) == sorted((name, str(tmp_path)))
-
-
-def test_a_project_that_takes_too_much_is_sent(sent, tmp_path):
-    (tmp_path / "data").write_bytes(bytes(3_000_000))
-    check(max_used=10.0)
-    assert sent == []
-    check(max_used=0.002)
-    (message,) = sent
-    assert message.startswith(f"{tmp_path}: takes 0.0 GB with DVC's cache, should take 0.0 at most; ")
 
 
 @pytest.mark.parametrize(("days", "is_old"), [(30, False), (31, True)])

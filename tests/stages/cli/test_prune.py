@@ -10,8 +10,10 @@ from dvc.exceptions import FileMissingError
 from dvc.repo import Repo
 
 from stages.cli import main as cli
+from stages.cli import prune as cli_prune
 from stages.core.paths import LOCK
 from stages.tracking import data_retention, history, store
+from stages.tracking.last_store import note_store
 from tests.support.versions import keep_record, register
 
 
@@ -76,6 +78,18 @@ def test_data_that_versions_of_another_store_name_stay(client, empty_store, caps
     assert error.startswith(f"error: {record.absolute()}: damaged, so the data that its version needs are unknown: ")
 
 
+def test_another_registry_than_that_of_the_last_version_is_refused(client, empty_store, capsys, monkeypatch):
+    """Its server keeps the files, so that only its address leads to what they need."""
+    Path("dvc.lock").unlink()
+    note_store("m-0123")
+    before = objects()
+    shutil.copy(empty_store, "other.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path('other.db').absolute()}")
+    code, lines, error = prune(capsys, "prune", "--keep", "1")
+    assert (code, lines, objects()) == (2, [], before)
+    assert "this project registered its last version in mlflow.db, whose versions need data too" in error
+
+
 def test_data_of_a_version_that_goes_go_with_it(client, capsys):
     Path("dvc.lock").unlink()
     for _ in range(2):
@@ -116,6 +130,14 @@ def test_a_version_without_a_record_is_named(client, capsys):
     assert error.startswith("version 2: its data are not kept: logged model ")
 
 
+def test_a_version_that_others_registered_stops_nothing(client, capsys):
+    """Its files may lie anywhere, and it has no record."""
+    client.create_model_version("iedit", "file:///elsewhere")
+    code, lines, error = prune(capsys, "prune", "--keep", "1")
+    assert (code, lines[-1]) == (0, "removed")
+    assert error == "version 4: its data are not kept: models:/iedit/4: was not registered by the stage evaluate\n"
+
+
 def test_data_of_a_version_whose_files_are_away_stay(client, capsys):
     """A disk that is not mounted is an empty folder."""
     Path("dvc.lock").unlink()
@@ -138,20 +160,28 @@ def test_fewer_versions_stay_where_the_disk_is_short(client, capsys):
     assert [str(version.version) for version in client.search_model_versions("name = 'iedit'")] == ["3", "2"]
 
 
+def test_what_stays_above_the_bound_is_reported_without_gone_versions(client, capsys, monkeypatch):
+    """Here 1 frees less than it seemed to."""
+    measured = iter([9.0] * 4)
+    monkeypatch.setattr(cli_prune, "used_gigabytes", lambda folders: next(measured) if Path.cwd() in folders else 5.0)
+    lines = prune(capsys, "prune", "--keep", "3", "--max-used", "6")[1]
+    takes = "takes 9.0 GB with DVC's cache, should take 6.0 at most"
+    assert lines[-2:] == ["removed", f"{Path.cwd()}: {takes}: no version may go"]
+    assert [str(version.version) for version in client.search_model_versions("name = 'iedit'")] == ["3"]
+
+
 def test_a_bound_that_cannot_be_met_is_reported(client, capsys):
     code, lines, _ = prune(capsys, "prune", "--keep", "3", "--max-used", "0.0000001")
     assert (code, lines[-2]) == (0, "removed")
-    said = "the project and DVC's cache take 0.0 GB, should take 0.0 at most: versions 2, 1 may go, which alone need 0.0 GB"
-    assert lines[-1] == said
+    takes = "takes 0.0 GB with DVC's cache, should take 0.0 at most"
+    assert lines[-1] == f"{Path.cwd()}: {takes}: versions 2, 1 may go, which alone need 0.0 GB"
     assert len(client.search_model_versions("name = 'iedit'")) == 3  # dropping them would not have been enough
 
 
 def test_dry_run_with_a_bound_keeps_everything(client, capsys):
     lines = prune(capsys, "prune", "--dry-run", "--max-used", "0.0000001")[1]
-    assert lines[-2:] == [
-        "nothing was removed: --dry-run",
-        "the project and DVC's cache take 0.0 GB, should take 0.0 at most: versions 2, 1 may go, which alone need 0.0 GB",
-    ]
+    assert lines[-2] == "nothing was removed: --dry-run"
+    assert lines[-1].endswith("should take 0.0 at most: versions 2, 1 may go, which alone need 0.0 GB")
     assert len(client.search_model_versions("name = 'iedit'")) == 3
 
 

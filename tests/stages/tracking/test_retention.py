@@ -60,6 +60,23 @@ def test_a_version_that_a_kept_one_continues_stays(client, seven):
     assert plan.dropped == ["1"]
 
 
+def test_a_version_that_comes_into_use_meanwhile_stays(client, seven):
+    """While 6 goes, 1 and then 5 become champion, so 1 is the one to roll back to."""
+    plan = plan_retention(client, 1)
+    assert plan.dropped == ["6", "5", "1"]
+    delete = client.delete_model_version
+
+    def delete_slowly(name: str, version: str) -> None:
+        delete(name, version)
+        history.promote("1", "for the test")
+        history.promote("5", "for the test")
+
+    client.delete_model_version = delete_slowly
+    apply_retention(client, plan)
+    assert numbers(client) == set("123457")
+    assert all((folder_of(client, seven[int(number) - 1]) / "lineage/params.yaml").is_file() for number in ("5", "1"))
+
+
 def test_a_second_plan_drops_nothing(client, seven):
     apply_retention(client, plan_retention(client, 2))
     plan = plan_retention(client, 2)
