@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,13 +104,19 @@ class Platform:
         os.killpg(process.pid, signum)
         until(lambda: process.poll() is not None and not _alive(process.pid), 60)
 
-    def kill(self, target: str) -> None:
-        """Kill the processes of a make target and all their children, whatever their process groups."""
+    def kill(self, target: str, signum: int = signal.SIGKILL) -> None:
+        """Send a signal to the processes of a make target and all their children, whatever their process groups.
+
+        Those that are left after a minute are killed, as systemd does it.
+        """
         process = self._running.pop(target)
         started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
         for each in started:
-            each.kill()
-        psutil.wait_procs(started, 60)
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(signum)
+        for left in psutil.wait_procs(started, 60)[1]:
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
         process.wait()
 
     def stop_all(self) -> None:

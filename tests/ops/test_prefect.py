@@ -263,6 +263,15 @@ def test_the_run_of_a_killed_worker_resumes(platform):
     check_resumed(platform, run_id, 242)
 
 
+def test_the_run_of_a_worker_stopped_by_systemd_resumes(platform):
+    """All processes of its unit get SIGTERM: the worker, the run, DVC and the stage."""
+    run_id = train_long(platform, 244)
+    platform.kill("worker", signal.SIGTERM)
+    assert not platform.processes("-m stages")
+    platform.start("worker")
+    check_resumed(platform, run_id, 244)
+
+
 def test_the_run_of_a_lost_machine_resumes(platform):
     code = "import datetime, flows.support.automations as a; a.set_up(a.end_silent_runs(datetime.timedelta(seconds=60)))"
     environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
