@@ -77,7 +77,7 @@ class Year:
         self.program, self.random, self.typical = program, random.Random(options.seed), 10.0
         self.changed, self.keep = options.changed, options.keep
         self.first: dict[str, float] = {}  # MB after the first night, which made one version
-        self.log = options.output.with_suffix(".log")  # of the last attempt; not on the small disk
+        self.log = options.output.with_suffix(".attempt.log")  # not on the small disk
 
     def make_project(self) -> None:
         for name in ("stages", "conf"):
@@ -160,7 +160,7 @@ class Year:
         seconds = time.monotonic() - started
         if not disturbed:
             self.typical = 0.8 * self.typical + 0.2 * seconds
-        champion, versions = self.check_champion(), self.check_nothing_is_open()
+        champion, versions = self.check_champion(), self.check_nothing_is_open(number)
         sizes = {name: megabytes(self.project / path) for name, path in PLACES.items()}
         self.check_bounded(number, versions, sizes)
         return Night(
@@ -183,10 +183,15 @@ class Year:
             assert folder_digest(Path(folder)) == champion.digest
         return champion.version
 
-    def check_nothing_is_open(self) -> int:
-        """Check what holds after a night that ended; return how many versions there are."""
+    def check_nothing_is_open(self, number: int) -> int:
+        """Check what holds after a night that ended; return how many versions there are.
+
+        A kill between the beginning of a run and the file that names it leaves a run that pruning ends when it was silent for
+        a week.
+        """
         from stages.tracking import registry, store
         from stages.tracking.nights import EXPERIMENT
+        from stages.tracking.retention import SILENT
 
         client = store.connect(create=False)
         latest = registry.latest_version()
@@ -194,7 +199,9 @@ class Year:
         trained_on = client.get_run(latest.run_id).data.tags["iedit.dataset_digest"]
         assert trained_on == folder_digest(self.project / TRAINING_SET), "the night's data were not trained on"
         experiments = [client.get_experiment_by_name(name).experiment_id for name in ("iedit", EXPERIMENT)]
-        assert client.search_runs(experiments, "attributes.status = 'RUNNING'") == []
+        week_ago = 1000 * (time.time() + (number - 1) * DAY) - SILENT
+        open_runs = client.search_runs(experiments, "attributes.status = 'RUNNING'")
+        assert [run.info.run_name for run in open_runs if run.info.start_time < week_ago] == []
         locks = self.project / ".dvc/tmp/rwlock"
         assert not locks.is_file() or not any(read_json(locks).values())
         left = [path for path in self.project.rglob("*.partial") if ".git" not in path.parts]
