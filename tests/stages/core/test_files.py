@@ -97,7 +97,7 @@ class TestMoveEntries:
             assert not Path(elsewhere, "new").exists()
         assert self.files(new)["to/b/b.md"] == "new/b/b.md"
 
-    def test_a_copy_to_a_full_disk_leaves_all_as_it_was(self, new, monkeypatch):
+    def test_a_copy_to_a_full_disk_changes_nothing(self, new, monkeypatch):
         before = self.files(new)
 
         def fill(source: Path, target: Path) -> None:
