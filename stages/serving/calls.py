@@ -35,7 +35,7 @@ class EditCall:
     negative_prompt: str = ""  # what it must not show
     mask: Image.Image | None = None  # of the image's size, white where the picture may change; for MaskMode.GIVEN
     mask_mode: MaskMode = MaskMode.PREDICTED
-    term: str | None = None  # the words of the prompt to find the mask by; None: all of it
+    term: str | None = None  # the words to find the mask by; None: the prompt's noun that the picture shows least
     source_term: str | None = None  # what to find the mask by if the picture does not show the term
     context: float | None = None  # how much around a mask the model sees, as a share of it; 0.25 to 8
     images: int = 1  # how many results, 1 to 16
@@ -86,14 +86,6 @@ class FoundMask:
 
     found: Image.Image  # where the term or the source term was found in the picture, widened as the edit would
     draft: Image.Image | None  # what a draft of the edit adds to it
-
-
-@dataclass(frozen=True, kw_only=True)
-class SuggestedTerm:
-    """A noun of a prompt, and how likely the picture shows it already."""
-
-    word: str
-    probability: float  # the highest that CLIPSeg gives to any pixel, 0 to 1
 
 
 class UnknownModelError(InputError):

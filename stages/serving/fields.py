@@ -12,8 +12,8 @@ from stages.editing.job import EditJob
 from stages.editing.pictures import decode_mask, decode_picture
 from stages.editing.request import CONTEXT, EditRequest, MaskMode
 from stages.editing.settings import adjust_sampling, check_images, check_prompt, check_steps
+from stages.serving.wire import MAX_WORDS
 
-MAX_WORDS = 64
 Asked = TypeVar("Asked", bound="Fields")
 
 

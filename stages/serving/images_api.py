@@ -49,7 +49,7 @@ def images_api(service: Service) -> APIRouter:
 
 async def _edit(service: Service, client: str, fields: EditForm, image: bytes, mask: bytes | None) -> Edited:
     call = await decode(client, _call, fields, image, mask)
-    async with aclosing(service.edit(call, model=fields.model)) as events:
+    async with aclosing(service.edit(call, model=fields.model, client=client)) as events:
         async for event in events:
             if isinstance(event, Edited):
                 return event

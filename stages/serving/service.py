@@ -6,11 +6,13 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from stages.core.errors import InputError, first_line
+from stages.editing.request import MaskMode
 from stages.serving import wire
 from stages.serving.admission import Admission
 from stages.serving.calls import (
@@ -24,13 +26,14 @@ from stages.serving.calls import (
     ModelVersion,
     Picture,
     Progress,
-    SuggestedTerm,
 )
-from stages.serving.clients import name_of
+from stages.serving.clients import LOCAL, name_of
 from stages.serving.metrics import Metrics
 from stages.serving.models import Lease, Models
+from stages.serving.turns import Turns
 
 PICTURE_THREADS = 2  # that decode and encode, so that the event loop is free
+TERM_WITHIN = 500  # characters at the beginning of a prompt, where its term is looked for; models read about as many
 
 Result = TypeVar("Result")
 
@@ -54,36 +57,40 @@ class Service:
         self.metrics = Metrics(admission, models)
         self._models, self._admission = models, admission
         self._pictures = ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="pictures")
-        self._language = ThreadPoolExecutor(1, thread_name_prefix="language")  # NLTK's reader is for one thread
+        self._language = Turns("language")  # NLTK's reader is for one thread
 
     async def start(self) -> None:
         """Begin to load the default model."""
         await self._models.start()
 
     def prepare_terms(self) -> None:
-        """Load what :meth:`suggest_terms` needs, so that its first caller does not wait for it."""
-        self._language.submit(_nouns, "a dog")
+        """Load what :meth:`suggest_term` needs, so that its first caller does not wait for it."""
+        self._language.prepare(_nouns, "a dog")
 
     async def stop(self) -> None:
         """End the processes of all models."""
         await self._models.stop()
         self._pictures.shutdown(wait=False, cancel_futures=True)
-        self._language.shutdown(wait=False, cancel_futures=True)
+        self._language.stop()
 
     @property
     def state(self) -> str:
         """What the service does: "loading", "ready" to edit, or "shutting down"."""
         return "shutting down" if self._admission.is_closed else "loading" if self._models.default is None else "ready"
 
-    async def edit(self, call: EditCall, *, model: str = DEFAULT) -> AsyncGenerator[Progress | Edited, None]:
+    async def edit(
+        self, call: EditCall, *, model: str = DEFAULT, client: str = LOCAL
+    ) -> AsyncGenerator[Progress | Edited, None]:
         """Yield the progress of an edit, and at last its results; closing the iterator gives the edit up.
 
         Args:
-            call: what to edit, and how.
+            call: what to edit, and how; without a term for a predicted mask, the suggested one is taken.
             model: the reference of a model.
+            client: whose turn it is where clients take turns.
         """
         start = time.monotonic()
         async with self._at_work(call, model) as (lease, deadline):
+            call = await self._with_term(call, client, lease, deadline)
             body = await self._pack(call, lease, deadline)
             async with aclosing(self._lines(lease, "/edits", body, deadline)) as lines:
                 async for line in lines:
@@ -98,23 +105,26 @@ class Service:
                     return
         raise EditFailedError("the edit ended without a result; see the log")
 
-    async def find_mask(self, call: EditCall, *, model: str = DEFAULT) -> FoundMask:
-        """Return where an edit would take place."""
+    async def find_mask(self, call: EditCall, *, model: str = DEFAULT, client: str = LOCAL) -> FoundMask:
+        """Return where an edit would take place; the arguments are those of :meth:`edit`."""
         async with self._at_work(call, model) as (lease, deadline):
+            call = await self._with_term(call, client, lease, deadline)
             body = await self._pack(call, lease, deadline)
             answer = await self._ask(lease, "/masks", body, deadline)
             return await self.in_thread(wire.unpack_found_mask, answer)
 
-    async def suggest_terms(self, image: Picture, prompt: str, *, model: str = DEFAULT) -> list[SuggestedTerm]:
-        """Return the nouns of a prompt, the one that the picture shows least first."""
-        words = await asyncio.get_running_loop().run_in_executor(self._language, _nouns, prompt)
-        if not words:
-            return []
-        async with self._at_work(EditCall(image=image, prompt=prompt), model) as (lease, deadline):
-            body = await self.in_thread(wire.pack_words, image, words)
-            answer = await self._ask(lease, "/terms", body, deadline)
-        found = {word: float(answer["probabilities"][word]) for word in words}
-        return [SuggestedTerm(word=word, probability=found[word]) for word in sorted(words, key=found.__getitem__)]
+    async def suggest_term(self, image: Picture, prompt: str, *, model: str = DEFAULT, client: str = LOCAL) -> str | None:
+        """Return the noun of a prompt that the picture shows least; None if the prompt has none.
+
+        Args:
+            image: the picture.
+            prompt: what it shall show; only the first 500 characters count.
+            model: the reference of a model.
+            client: whose turn it is where clients take turns.
+        """
+        call = EditCall(image=image, prompt=prompt)
+        async with self._at_work(call, model) as (lease, deadline):
+            return (await self._with_term(call, client, lease, deadline)).term
 
     def models(self) -> list[ModelVersion]:
         """Return the models that a request may name, the default first; of those not loaded yet only the reference is known."""
@@ -180,6 +190,18 @@ class Service:
             seconds = self._admission.limits.seconds
             raise DeadlineExceededError(f"the request was not done within {seconds:g} seconds, and was given up") from error
 
+    async def _with_term(self, call: EditCall, client: str, lease: Lease, deadline: float) -> EditCall:
+        """Return a call with the term that its mask is found by, unless it has one, needs none, or its prompt has no noun."""
+        if call.term is not None or call.mask_mode is not MaskMode.PREDICTED:
+            return call
+        async with self._until(deadline):
+            words = await self._language.run(client, _nouns, call.prompt[:TERM_WITHIN])
+        if not words:
+            return call
+        body = await self.in_thread(wire.pack_words, call.image, words)
+        found = (await self._ask(lease, "/terms", body, deadline))["probabilities"]
+        return replace(call, term=min(words, key=lambda word: float(found[word])))
+
     async def _pack(self, call: EditCall, lease: Lease, deadline: float) -> bytes:
         return await self.in_thread(wire.pack_call, call, deadline - asyncio.get_running_loop().time(), lease.model)
 
@@ -231,7 +253,7 @@ def _nouns(prompt: str) -> list[str]:
 
     try:
         units = find_units(prompt)
-        return [units[place].word for place in find_nouns(units)]
+        return [units[place].word for place in find_nouns(units)][: wire.MAX_WORDS]
     except InputError as error:
         logger.warning("terms cannot be suggested: %s", error)
         raise ModelUnavailableError("terms cannot be suggested: WordNet is missing", retry_after=60) from error

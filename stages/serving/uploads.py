@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from PIL import Image
 
@@ -12,31 +10,26 @@ from stages.core.errors import InputError
 from stages.corpus.images import FORMATS, Refused, decoded, upright
 from stages.editing.pictures import MAX_PIXELS, picture_of
 from stages.serving.calls import DeadlineExceededError, Picture
+from stages.serving.turns import Turns
 
 MAX_BYTES = 50 * 2**20  # of a picture's file, as OpenAI's API allows
 PATIENCE = 30  # seconds until a picture must be decoded, the wait for those before it included
 OPAQUE = 128  # of an alpha channel: below it a pixel counts as transparent
 Result = TypeVar("Result")
 
-_decoder = ThreadPoolExecutor(1, thread_name_prefix="uploads")
-"""One thread: Pillow's limit of pixels is shared by all, and no more than one hostile picture is unpacked at a time."""
-
-_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-"""Client → held while a picture of it waits for the decoder, so that no client has more than one in the queue."""
+_decoder = Turns("uploads")
+"""No more than one hostile picture is unpacked at a time."""
 
 
 async def decode(client: str, how: Callable[..., Result], *arguments: Any) -> Result:
-    """Return ``how(*arguments)``, which decodes what a client sent, without keeping the event loop from its work.
-
-    Clients take turns: however many pictures one of them sends, the others wait for one of these at a time.
+    """Return ``how(*arguments)``, which decodes what a client sent, when its turn has come.
 
     Raises:
         DeadlineExceededError: the decoder does not get to it in time.
     """
-    turn = _turns.setdefault(client, asyncio.Lock())
     try:
-        async with asyncio.timeout(PATIENCE), turn:
-            return await asyncio.get_running_loop().run_in_executor(_decoder, how, *arguments)
+        async with asyncio.timeout(PATIENCE):
+            return await _decoder.run(client, how, *arguments)
     except TimeoutError as error:
         raise DeadlineExceededError(f"the picture was not decoded within {PATIENCE} seconds") from error
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from stages.serving.calls import EditCall, FoundMask, ModelVersion, Picture, Progress
 
+MAX_WORDS = 64  # that are looked for in a picture at once
 LEAST = 0.001  # seconds
 QUICK = 1  # zlib's level: the mask goes to a process of this machine
 

@@ -133,7 +133,7 @@ class Actions:
             self._service.charge(client)
             with session.hold(photo):
                 call = await self._call(photo, settings, None, client)
-            finding = asyncio.create_task(self._service.find_mask(call, model=settings.references[0]))
+            finding = asyncio.create_task(self._service.find_mask(call, model=settings.references[0], client=client))
             try:
                 while not (await asyncio.wait([finding], timeout=LOOK_SECONDS))[0]:
                     yield {self._layout.status: busy("Looking for the place")}
@@ -173,7 +173,7 @@ class Actions:
         failure: Exception | None = None
         try:
             for model in settings.references:
-                async with aclosing(self._service.edit(call, model=model)) as steps:
+                async with aclosing(self._service.edit(call, model=model, client=client)) as steps:
                     async for step in steps:
                         if isinstance(step, Progress):
                             yield self._progress(photo, step, model)
@@ -261,8 +261,7 @@ class Actions:
     async def _suggested(self, photo: Photo, prompt: str, client: str) -> str | None:
         self._service.charge(client)
         image, _ = await photo.read(client)
-        terms = await self._service.suggest_terms(image, prompt)
-        return terms[0].word if terms else None
+        return await self._service.suggest_term(image, prompt, client=client)
 
     def _progress(self, photo: Photo, step: Progress, model: str) -> Changes:
         title = "" if model == DEFAULT else f"{model}: "

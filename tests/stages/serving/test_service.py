@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from threading import Event
 from typing import Any
 
 import pytest
@@ -11,18 +12,22 @@ from PIL import Image, ImageOps
 
 from stages.core.errors import InputError
 from stages.editing.request import MaskMode
+from stages.serving import service as services
 from stages.serving.admission import Admission, Limits
 from stages.serving.calls import (
+    BusyError,
     DeadlineExceededError,
     EditCall,
     Edited,
     EditFailedError,
     ModelUnavailableError,
+    Picture,
     Progress,
     UnknownModelError,
 )
 from stages.serving.models import Models
 from stages.serving.service import Service
+from tests.support.harness import PATIENCE
 from tests.support.serving import FREE, call, picture, png, settled
 
 Work = Callable[[Service], Coroutine[Any, Any, Any]]
@@ -132,6 +137,15 @@ def test_a_picture_too_large_is_refused_not_put_off(ask):
         ask(lambda service: events_of(service, call(images=4)), Limits(per_minute=0, pixels=5000))
 
 
+def test_the_file_of_a_picture_counts_while_it_is_edited(ask):
+    async def work(service: Service) -> int:
+        async with aclosing(service.edit(call("endless", image=Picture(png() + bytes(5000), (40, 30))))) as events:
+            await anext(events)
+            return service._admission.pixels
+
+    assert ask(work) == len(png()) + 5000
+
+
 def test_an_edit_that_takes_too_long_is_given_up(ask, shared_shelf, monkeypatch):
     async def work(service: Service) -> None:
         loop = asyncio.get_running_loop()
@@ -197,11 +211,72 @@ def test_a_mask_is_found(ask):
     assert found.found.tobytes() == found.draft.tobytes() == picture().convert("L").tobytes()
 
 
-def test_terms_are_the_nouns_least_shown_first(ask):
-    suggested = ask(lambda service: service.suggest_terms(call().image, "a red dog with a kite"))
-    assert [each.word for each in suggested] == ["kite", "dog"]
-    assert [each.probability for each in suggested] == sorted(each.probability for each in suggested)
+@pytest.mark.parametrize(
+    ("prompt", "term"),
+    [
+        ("a red dog with a kite", "kite"),  # the stand-in shows short words
+        ("very red", None),
+        ("a red dog" + " and very red" * 800 + " with a kite", "dog"),
+    ],
+    ids=["nouns", "none", "long"],
+)
+def test_the_noun_least_shown_is_suggested(ask, prompt, term):
+    assert ask(lambda service: service.suggest_term(call().image, prompt)) == term
 
 
-def test_a_prompt_without_nouns_suggests_nothing(ask):
-    assert ask(lambda service: service.suggest_terms(call().image, "very red")) == []
+@pytest.mark.parametrize(
+    ("changes", "term"),
+    [
+        ({}, "kite"),
+        ({"term": "dog"}, "dog"),
+        ({"mask_mode": MaskMode.NONE}, None),
+        ({"mask_mode": MaskMode.GIVEN, "mask": Image.new("L", (40, 30), 255)}, None),
+    ],
+    ids=["no term", "a term", "no mask", "a mask"],
+)
+def test_an_edit_takes_the_suggested_term_where_it_needs_one(ask, changes, term):
+    edited = ask(lambda service: events_of(service, call("a dog with a kite", **changes)))[-1]
+    assert edited.sampling["call"].get("term") == term
+
+
+@pytest.fixture
+def reading(monkeypatch):
+    """What lets prompts be read, which are not before; and those that were."""
+    free, prompts = Event(), []
+
+    def read(prompt: str) -> list[str]:
+        free.wait(PATIENCE)
+        prompts.append(prompt)
+        return []
+
+    monkeypatch.setattr(services, "_nouns", read)
+    yield free, prompts
+    free.set()
+
+
+def test_suggestions_count_among_the_requests_in_flight(ask, reading):
+    async def work(service: Service) -> None:
+        first = asyncio.create_task(service.suggest_term(call().image, "a dog"))
+        await settled(lambda: service._admission.requests == 1)
+        with pytest.raises(BusyError):
+            await service.suggest_term(call().image, "a dog")
+        reading[0].set()
+        assert await first is None
+
+    ask(work, Limits(requests=1, per_minute=0))
+
+
+def test_a_suggestion_that_takes_too_long_is_given_up(ask, reading):
+    with pytest.raises(DeadlineExceededError):
+        ask(lambda service: service.suggest_term(call().image, "a dog"), Limits(per_minute=0, seconds=0.5))
+
+
+def test_clients_take_turns_with_their_prompts(ask, reading):
+    async def work(service: Service) -> None:
+        suggestions = [asyncio.create_task(service.suggest_term(call().image, name, client=name)) for name in "aaaabac"]
+        await settled(lambda: service._language._thread._work_queue.qsize() == 2)  # of b and c, while the first of a is read
+        reading[0].set()
+        await asyncio.gather(*suggestions)
+
+    ask(work)
+    assert "".join(reading[1]) == "abcaaaa"

@@ -129,7 +129,7 @@ def test_a_mask_is_checked_as_a_picture_is():
 def test_a_picture_does_not_wait_for_the_decoder_for_ever(monkeypatch):
     monkeypatch.setattr(uploads, "PATIENCE", 0.05)
     free = Event()
-    busy = uploads._decoder.submit(free.wait, PATIENCE)
+    busy = uploads._decoder._thread.submit(free.wait, PATIENCE)
     with pytest.raises(DeadlineExceededError, match=r"not decoded within 0\.05 seconds"):
         asyncio.run(decode("a", decode_picture, file_of(picture()), "image"))
     assert not busy.done()
