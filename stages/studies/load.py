@@ -25,7 +25,7 @@ from stages.core.errors import InputError
 from stages.core.files import write_json, write_text
 from stages.core.paths import REFERENCE, REPORTS
 from stages.studies.fuzz import EDITS_PATH, draw_attempts, send
-from stages.studies.load_verdict import broken_promises
+from stages.studies.load_verdict import broken_promises, counts
 from stages.studies.served import Served, served
 
 HEALTH_EVERY = 0.05  # seconds
@@ -97,6 +97,9 @@ async def measure(service: Served, plan: Plan, picture: bytes) -> dict[str, Any]
         service: what is measured.
         plan: how much is sent.
         picture: a file of what the edits edit.
+
+    Raises:
+        InputError: none of the edits of some clients is done.
     """
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=service.address, timeout=600, limits=limits, trust_env=False) as http:
@@ -116,6 +119,8 @@ async def _round(http: httpx.AsyncClient, clients: int, plan: Plan, picture: byt
     async with _health(http) as health:
         await sent.send_all(clients, plan.edits, plan.seconds, picture, EDIT)
     seconds = time.perf_counter() - start
+    if not sent.times:
+        raise InputError(f"iedit serve: edits of {clients} clients: answers {counts(sent.statuses)}, none is 200")
     return Round(
         clients=clients,
         seconds=seconds,
@@ -208,22 +213,18 @@ def _sentences(found: dict[str, Any]) -> Iterator[str]:
     yield f"- Edits of many clients, in batches: {found['throughput_gain']:.2f} times as many a second as of one client."
     yield (
         f"- Memory of all processes over {plan['cheap']:,} edits of two steps: {memory['start']:.0f} MB after a tenth of them,"
-        f" {memory['end']:.0f} MB at the end; answers {_counts(memory['statuses'])}."
+        f" {memory['end']:.0f} MB at the end; answers {counts(memory['statuses'])}."
     )
-    answers = _counts(large["statuses"])
+    answers = counts(large["statuses"])
     yield f"- {plan['large']} pictures of 49 megapixels at once: answers {answers}; {large['peak']:.0f} MB at most."
-    yield f"- {plan['fuzzed']:,} hostile requests: {fuzz.get('500', 0)} answers of 500; all answers: {_counts(fuzz)}."
-
-
-def _counts(statuses: dict[str, int]) -> str:
-    return ", ".join(f"{status} × {count:,}" for status, count in sorted(statuses.items()))
+    yield f"- {plan['fuzzed']:,} hostile requests: {fuzz.get('500', 0)} answers of 500; all answers: {counts(fuzz)}."
 
 
 def study(model: str, plan: Plan, picture: Path, to: Path) -> dict[str, Any]:
     """Write ``serving.json`` and ``serving.md`` to a folder, and return the figures.
 
     Raises:
-        InputError: the model cannot be served.
+        InputError: the model cannot be served, or edits nothing.
     """
     with served(model) as service:
         found = asyncio.run(measure(service, plan, picture.read_bytes()))
