@@ -8,6 +8,7 @@ from stages.serving import sending
 from stages.serving.security import Message, Receive, Scope, Send
 from stages.serving.sending import PACE, PATIENCE, PIECE, AnswerLimit
 from tests.support.harness import PATIENCE as LONG
+from tests.support.serving import settled
 
 CONTENT = bytes(10 * PIECE + 1)
 
@@ -28,6 +29,12 @@ async def receive() -> Message:
 async def stuck(message: Message) -> None:
     """Take nothing."""
     await asyncio.Event().wait()
+
+
+async def stuck_at_its_body(message: Message) -> None:
+    """Take the head alone."""
+    if message["type"] == "http.response.body":
+        await stuck(message)
 
 
 def taken(seconds: float) -> list[Message]:
@@ -76,22 +83,13 @@ def test_an_answer_that_is_not_taken_is_given_up(monkeypatch):
         asyncio.run(AnswerLimit(answer)(scope_of("a"), receive, stuck))
 
 
-@pytest.mark.parametrize(
-    ("bound", "statuses"), [("MAX_UNTAKEN", [429, 200, 200, 200]), ("MAX_UNTAKEN_BY_ALL", [429, 200, 429, 200])]
-)
-def test_who_may_ask_beside_untaken_answers(monkeypatch, bound, statuses):
-    monkeypatch.setattr(sending, bound, len(CONTENT) - 1)
+def test_who_has_untaken_answers_may_not_ask(monkeypatch):
+    monkeypatch.setattr(sending, "MAX_UNTAKEN", len(CONTENT) - 1)
 
     async def run() -> dict[tuple[str, str], int]:
-        limit, statuses, begun = AnswerLimit(answer), {}, asyncio.Event()
-
-        async def stuck_at_its_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                begun.set()
-                await stuck(message)
-
+        limit, statuses = AnswerLimit(answer), {}
         first = asyncio.create_task(limit(scope_of("a"), receive, stuck_at_its_body))
-        await begun.wait()
+        await settled(lambda: any(each.size for each in limit._untaken))
 
         async def status_of(client: str, method: str) -> int:
             found = []
@@ -109,4 +107,25 @@ def test_who_may_ask_beside_untaken_answers(monkeypatch, bound, statuses):
         statuses["a", "POST again"] = await status_of("a", "POST")
         return statuses
 
-    assert list(asyncio.run(asyncio.wait_for(run(), LONG)).values()) == statuses
+    assert list(asyncio.run(asyncio.wait_for(run(), LONG)).values()) == [429, 200, 200, 200]
+
+
+def test_beyond_the_memory_for_all_the_costliest_answer_is_given_up(monkeypatch):
+    monkeypatch.setattr(sending, "MAX_UNTAKEN_BY_ALL", 3 * len(CONTENT))
+
+    async def run() -> None:
+        loop, limit, takers, passed = asyncio.get_running_loop(), AnswerLimit(answer), [], 0.0
+        real = loop.time
+        loop.time = lambda: real() + passed
+        for client in "abcd":  # there is room for three
+            takers.append(asyncio.create_task(limit(scope_of(client), receive, stuck_at_its_body)))
+            await settled(lambda: any(each.client == client and each.size for each in limit._untaken))  # noqa: B023 - used here
+            passed += 1
+        await asyncio.wait(takers, return_when=asyncio.FIRST_COMPLETED)
+        assert [taker.done() for taker in takers] == [True, False, False, False]
+        assert isinstance(takers[0].exception(), TimeoutError)
+        for taker in takers[1:]:
+            taker.cancel()
+        await asyncio.wait(takers)
+
+    asyncio.run(asyncio.wait_for(run(), LONG))
