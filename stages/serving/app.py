@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from stages.serving.answers import FORMS, MLFLOW, answer_error
 from stages.serving.bodies import BodyLimit
 from stages.serving.clients import unless_gone
+from stages.serving.connections import ConnectionLimit
 from stages.serving.images_api import images_api
 from stages.serving.metrics import CONTENT_TYPE, Measured
 from stages.serving.security import Access, Gate
@@ -41,6 +42,7 @@ def make_app(service: Service, access: Access) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerLimit)
     app.add_middleware(Gate, access=access)
+    app.add_middleware(ConnectionLimit)
     app.add_middleware(Measured, metrics=service.metrics)
     return app
 

@@ -3,34 +3,37 @@
 import asyncio
 
 import h11
+from starlette.datastructures import MutableHeaders
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stages.serving.answers import refuse
 from stages.serving.clients import client_at
-from stages.serving.security import HEADERS, Receive, Scope, Send
+from stages.serving.security import HEADERS, OPEN_PATHS, App, Message, Receive, Scope, Send
 
 HEAD = 60.0  # seconds that the head of a request may take
-MAX_CONNECTIONS = 1000  # requests on further ones are refused
+MAX_CONNECTIONS = 1000  # requests on further ones are refused, but for those of what watches the service
 MAX_OF_CLIENT = 250  # connections of one client, unless it is a proxy
 RETRY_SECONDS = 5
+EXTRA = "is_extra_connection"  # in the state of a request that comes on one that is beyond all that are allowed
 
 
 class Connection(H11Protocol):
     """Uvicorn's connection by h11, which bounds the size of a request's head, with bounds of time and number."""
 
     _clock: asyncio.TimerHandle | None = None  # runs while a head is waited for
-    _owner: str | None = None  # the client's name; None behind a proxy, whose address all clients share
+    _owner: str | None = None  # the client; None for a proxy, whose clients all have its address
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or break it off if its client has too many."""
         super().connection_made(transport)
-        if self.client is not None and not self.config.proxy_headers:
+        if self.client is not None and not self._is_proxy(self.client[0]):
             self._owner = client_at(self.client[0])
         if self._is_one_too_many():
             transport.abort()
             return
         if len(self.connections) > MAX_CONNECTIONS:
-            self.app = refuse_connection
+            self.app_state = self.app_state | {EXTRA: True}
         self._look_at_head()
 
     def data_received(self, data: bytes) -> None:
@@ -42,6 +45,11 @@ class Connection(H11Protocol):
         """Forget a connection that has ended."""
         self._stop_clock()
         super().connection_lost(exc)
+
+    def _is_proxy(self, address: str) -> bool:
+        """Return whether what an address says of its clients is believed."""
+        believed = self.config.loaded_app
+        return isinstance(believed, ProxyHeadersMiddleware) and address in believed.trusted_hosts
 
     def _is_one_too_many(self) -> bool:
         if self._owner is None:
@@ -62,8 +70,27 @@ class Connection(H11Protocol):
             self._clock = None
 
 
-async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request on a connection that is one too many, and close it."""
-    answer = refuse(503, f"the service has {MAX_CONNECTIONS:,} connections already", scope["path"])
-    answer.headers.update({**HEADERS, "retry-after": str(RETRY_SECONDS), "connection": "close"})
-    await answer(scope, receive, send)
+class ConnectionLimit:
+    """An ASGI application around another one: refuses what comes on a connection that is one too many, and closes that."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or EXTRA not in scope.get("state", ()):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        if scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send_and_close)
+            return
+
+        answer = refuse(503, f"the service has {MAX_CONNECTIONS:,} connections already", scope["path"])
+        answer.headers.update({**HEADERS, "retry-after": str(RETRY_SECONDS)})
+        await answer(scope, receive, send_and_close)

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 
 from stages.serving import connections
 from stages.serving.admission import Admission
+from stages.serving.connections import ConnectionLimit
 from stages.serving.server import Server, configure
 from tests.support.serving import wait_until
 
@@ -19,9 +20,16 @@ BEGINNING, END = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", b"y\r\n\r\n"
 
 
 @pytest.fixture
-def listening() -> Iterator[Server]:
+def proxies(request, monkeypatch) -> None:
+    """The addresses of trusted proxies: none, unless a test has others."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", getattr(request, "param", ""))
+
+
+@pytest.fixture
+def listening(proxies) -> Iterator[Server]:
     """A server that answers whether the clock of the asking connection runs."""
     app = FastAPI()
+    app.add_middleware(ConnectionLimit)
     server = Server(configure(app, "127.0.0.1", 0), Admission())
 
     @app.get("/")
@@ -71,11 +79,20 @@ def test_the_clock_stops_when_the_head_has_come(connect):
             answer += part
 
 
+@pytest.mark.parametrize("proxies", ["", "10.9.9.9"], indirect=True)
 def test_a_client_does_not_take_every_connection(connect, monkeypatch):
     monkeypatch.setattr(connections, "MAX_OF_CLIENT", 2)
     kept = [connect() for _ in range(2)]
     assert is_cut_off(connect())
     for client in kept:
+        client.sendall(BEGINNING + END)
+        assert not is_cut_off(client)
+
+
+@pytest.mark.parametrize("proxies", ["10.9.9.9, 127.0.0.1"], indirect=True)
+def test_a_trusted_proxy_connects_for_many_clients(connect, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_OF_CLIENT", 2)
+    for client in [connect() for _ in range(4)]:
         client.sendall(BEGINNING + END)
         assert not is_cut_off(client)
 
