@@ -66,7 +66,7 @@ class Ingest(Section):
     size: Annotated[int, Field(ge=16, le=2048, multiple_of=8)]  # pixels a side; images are cropped to a square
     shard_size: Annotated[int, Field(gt=0, le=10_000)]  # samples per shard; a key has four digits for them
     min_side: Count  # pixels; smaller images are refused
-    max_pixels: Count  # before decoding; larger images are refused
+    max_pixels: Annotated[int, Field(gt=0, le=178_956_970)]  # larger images are refused; beyond it, by Pillow itself
     format: Literal["png", "webp", "jpeg"]  # of the pictures in the corpus
     quality: Annotated[int, Field(ge=1, le=100)]  # of webp and jpeg
     near_duplicates: Annotated[int, Field(ge=0, le=7)] | None  # bits of 64 in which perceptual hashes may differ

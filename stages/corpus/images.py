@@ -38,6 +38,7 @@ UPRIGHT = {
 }
 """EXIF orientation → the transposition that makes the picture upright."""
 
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about sizes and metadata, which are judged here
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE  # of the compressed chunks :func:`strip` leaves only profiles to Pillow
 
 
@@ -101,11 +102,11 @@ def decoded(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Iterator[
     if not data:
         raise Refused("empty file")
     try:
-        with _pixel_limit(max_pixels), Image.open(io.BytesIO(strip(data)), formats=formats) as image:
+        with Image.open(io.BytesIO(strip(data)), formats=formats) as image:
             _check_pixels(image, max_pixels)
             image.load()
             yield image
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise Refused(f"more than {max_pixels:,} pixels") from error
     except UnidentifiedImageError as error:
         raise Refused(f"not an image ({', '.join(formats)})") from error
@@ -159,24 +160,11 @@ def _orientation(image: Image.Image) -> object:
     return None
 
 
-@contextmanager
-def _pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Make Pillow reject larger images by their header, regardless of its own limit, and silence its other warnings."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
-    """Check the header once more, because Pillow's limit is shared by all threads and ignores TIFF tiles.
+    """Raise DecompressionBombError if an image whose header was read is too large to be decoded.
 
-    A TIFF tile is decoded as a whole, and may be larger than the image that is cut from it.
+    Pillow's own limit is one for all threads, and stays as it is. A TIFF tile is decoded as a whole, and may be larger than
+    the image that is cut from it.
     """
     size = image.size
     if isinstance(image, TiffImagePlugin.TiffImageFile):

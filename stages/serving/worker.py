@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -41,6 +41,9 @@ PREVIEW_EVERY = 3  # steps
 PIECE = 2**20  # characters of an answer that are sent at once
 Answer = TypeVar("Answer")
 Line = dict[str, Any]
+
+_decoder = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+"""No more than one hostile picture is unpacked at a time."""
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ async def _edit_lines(body: bytes, sampling: Sampling, batcher: Batcher) -> Asyn
     try:
         fields = await asyncio.to_thread(parse, EditFields, body)
         end, has_previews, model = time.monotonic() + fields.deadline, fields.previews, fields.model
-        job = await asyncio.to_thread(fields.job, sampling)
+        job = await _in_turn(fields.job, sampling)
         del body, fields  # they hold the picture's file, which is decoded now
 
         def report(step: int, of: int, previews: Callable[[], list[Image.Image]]) -> None:
@@ -112,7 +115,7 @@ async def _edit_lines(body: bytes, sampling: Sampling, batcher: Batcher) -> Asyn
 
 async def _find_masks(body: bytes, sampling: Sampling, batcher: Batcher) -> Line:
     fields = await asyncio.to_thread(parse, EditFields, body)
-    job = replace(await asyncio.to_thread(fields.job, sampling), mask_mode=MaskMode.PREDICTED)
+    job = replace(await _in_turn(fields.job, sampling), mask_mode=MaskMode.PREDICTED)
     left = Event()
 
     def give_up(_: object) -> None:
@@ -129,9 +132,14 @@ async def _find_masks(body: bytes, sampling: Sampling, batcher: Batcher) -> Line
 
 async def _find_terms(body: bytes, batcher: Batcher) -> Line:
     fields = await asyncio.to_thread(parse, TermFields, body)
-    picture = await asyncio.to_thread(fields.picture)
+    picture = await _in_turn(fields.picture)
     found = await _within(fields.deadline, batcher.call(partial(probabilities, picture=picture, words=fields.words)))
     return {"probabilities": found}
+
+
+async def _in_turn(decode: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Return ``decode(*arguments)``, done once the pictures of earlier requests are decoded."""
+    return await asyncio.get_running_loop().run_in_executor(_decoder, decode, *arguments)
 
 
 async def _within(seconds: float, future: Future[Answer]) -> Answer:

@@ -1,6 +1,10 @@
 """Decoding: which image files are refused and why, and how every mode, orientation and size becomes an RGB square."""
 
+import os
 import struct
+import subprocess
+import sys
+import warnings
 import zlib
 
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from stages.corpus import images
+from tests.support import ROOT
 from tests.support.samples import encoded, noise
 
 
@@ -78,10 +83,30 @@ def test_tile_within_the_limit_is_decoded():
     assert _load(_tiff_with_tile(96)).size == (16, 16)
 
 
-def test_pixel_limit_overrides_pillows_own(monkeypatch, recwarn):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert _load(PNG).size == (32, 32)
-    assert not recwarn
+def test_what_all_threads_share_stays_as_it_is():
+    before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    with images.decoded(PNG, ("PNG",), 10_000):
+        assert (Image.MAX_IMAGE_PIXELS, warnings.filters) == before
+
+
+def test_pillow_does_not_warn_of_what_is_refused():
+    code = """
+import sys
+from stages.corpus import images
+try:
+    images.load(sys.stdin.buffer.read(), max_pixels=10_000)
+except images.Refused as reason:
+    print(reason)
+"""
+    size = 12_000, 8_000  # more than Pillow warns of, fewer than it refuses
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        input=_png_header(*size),
+        capture_output=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (said.stdout, said.stderr) == (b"more than 10,000 pixels\n", b"")
 
 
 MODES = {

@@ -27,7 +27,7 @@ from stages.diffusion.sampling import Step
 from stages.editing.editor import Editor
 from stages.editing.job import EditJob
 from stages.editing.pictures import decode_picture, encode_picture
-from stages.serving import worker
+from stages.serving import fields, worker
 from stages.serving.batching import Batcher, GivenUpError, Request
 from stages.serving.worker import load_app, make_app
 from stages.tracking import registry, store
@@ -210,6 +210,27 @@ class TestMistakes:
     def test_mistakes_in_other_questions_have_a_status(self, app):
         assert call(app, "/masks", ASKED | {"prompt": ""}).status_code == 400
         assert call(app, "/terms", {"image": ASKED["image"], "words": []}).status_code == 400
+
+
+def test_one_picture_is_decoded_at_a_time(app, monkeypatch):
+    decoding, at_once = [], []
+
+    def decode(text: str) -> Image.Image:
+        decoding.append(text)
+        at_once.append(len(decoding))
+        time.sleep(0.05)  # others would begin meanwhile
+        decoding.pop()
+        return photo()
+
+    async def ask_all() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker") as client:
+            asked = {"image": "", "words": ["dog"]}
+            await asyncio.gather(*(client.post("/terms", json=asked) for _ in range(6)))
+
+    monkeypatch.setattr(fields, "decode_picture", decode)
+    monkeypatch.setattr(worker, "probabilities", lambda *_, **__: {})
+    asyncio.run(ask_all())
+    assert at_once == [1] * 6
 
 
 def test_the_edit_ends_when_its_client_has_gone(app, monkeypatch):
