@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from stages.serving import admission
 from stages.serving.models import Models
 from tests.support.serving import Shelf, served
 
@@ -31,6 +33,12 @@ def address(shared_shelf, tmp_path_factory):
     """Where a service of the stand-ins listens."""
     with served(Models(shared_shelf, tmp_path_factory.mktemp("s"))) as address:
         yield address
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch):
+    """Let no time pass for admission: however slow the test is, no client may send more."""
+    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 @pytest.fixture(scope="module")

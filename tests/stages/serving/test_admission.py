@@ -43,6 +43,18 @@ def test_pixels_of_picture_and_results_are_bounded_together():
     assert admission.pixels == 0
 
 
+@pytest.mark.parametrize(("file_bytes", "counted"), [(95, 95), (79, 80)])
+def test_a_file_counts_where_it_is_larger_than_its_pixels(file_bytes, counted):
+    admission = Admission(Limits(pixels=100, per_minute=0))
+    with admission.admit(pixels=20, images=3, file_bytes=file_bytes):
+        assert admission.pixels == counted
+        with pytest.raises(BusyError, match="pixels"), admission.admit(file_bytes=101 - counted):
+            pass
+        with admission.admit(file_bytes=100 - counted):
+            assert admission.pixels == 100
+    assert admission.pixels == 0
+
+
 def test_a_failed_request_leaves_nothing_behind():
     admission = Admission(Limits(per_minute=0))
     with pytest.raises(ZeroDivisionError), admission.admit(pixels=5, images=5):

@@ -10,6 +10,7 @@ import openai
 import pytest
 from PIL import Image, ImageOps
 
+from tests.support.harness import PATIENCE
 from tests.support.serving import picture, png, settled, wait_until
 
 FORM = "multipart/form-data; boundary=b"
@@ -127,7 +128,7 @@ def test_mistakes_are_errors_of_openais_client(client, arguments, kind, message)
     ],
 )
 def test_what_no_client_sends_is_refused_in_a_line(address, request_, message):
-    answer = httpx.post(f"{address}/v1/images/edits", timeout=60, **request_)
+    answer = httpx.post(f"{address}/v1/images/edits", timeout=PATIENCE, **request_)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["message"].startswith(message)
     assert answer.json()["error"]["type"] == "invalid_request_error"
@@ -147,7 +148,7 @@ def test_an_edit_whose_client_leaves_is_given_up(address, shared_shelf):
 
 
 def test_answers_are_small_lines_of_json(address):
-    answer = httpx.get(f"{address}/v1/nothing")
+    answer = httpx.get(f"{address}/v1/nothing", timeout=PATIENCE)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
     assert json.loads(answer.text)["error"]["code"] == "not_found"
     assert "server" not in answer.headers

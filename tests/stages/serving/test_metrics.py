@@ -7,6 +7,7 @@ from stages.serving.admission import Admission
 from stages.serving.calls import ModelVersion
 from stages.serving.metrics import CONTENT_TYPE, Metrics
 from stages.serving.models import Models
+from tests.support.harness import PATIENCE
 
 MODEL = ModelVersion(reference="champion", name="iedit", version="3")
 
@@ -38,8 +39,8 @@ def test_requests_and_edits_are_counted(shelf, tmp_path):
 
 def test_a_service_reports_its_model_and_every_route(address):
     for path in ("/health", "/health", "/ready", "/v1/models", "/some/page", "/another"):
-        httpx.get(address + path)
-    answer = httpx.get(f"{address}/metrics")
+        httpx.get(address + path, timeout=PATIENCE)
+    answer = httpx.get(f"{address}/metrics", timeout=PATIENCE)
     assert answer.headers["content-type"] == CONTENT_TYPE
     found = numbers(answer.text)
     assert found["iedit_model_info", "one", ""] == 1

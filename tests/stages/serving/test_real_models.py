@@ -12,6 +12,7 @@ from PIL import Image
 
 from stages.serving.catalogue import RegistryCatalogue
 from stages.serving.models import Models
+from tests.support.harness import PATIENCE
 from tests.support.serving import picture, png, served
 
 
@@ -59,10 +60,10 @@ def test_the_seed_decides_the_result_and_the_file_says_so(client):
 def test_mlflows_protocol_is_served_beside_it(address):
     row = {"image": base64.b64encode(png()).decode(), "prompt": "a red dog"}
     body = {"dataframe_records": [row], "params": {"mask_mode": "none", "num_images": 2}}
-    answer = httpx.post(f"{address}/invocations", json=body, timeout=60)
+    answer = httpx.post(f"{address}/invocations", json=body, timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
     assert [(edit["row"], edit["number"]) for edit in answer.json()["predictions"]] == [(0, 0), (0, 1)]
-    wrong = httpx.post(f"{address}/invocations", json=body | {"params": {"num_images": 99}}, timeout=60)
+    wrong = httpx.post(f"{address}/invocations", json=body | {"params": {"num_images": 99}}, timeout=PATIENCE)
     assert wrong.json()["message"] == "number of images = 99: allowed is 1 to 16"
 
 
@@ -84,6 +85,6 @@ def test_requests_of_many_clients_share_a_batch(address, client):
         sender.start()
     for sender in senders:
         sender.join()
-    lines = httpx.get(f"{address}/metrics").text.splitlines()
+    lines = httpx.get(f"{address}/metrics", timeout=PATIENCE).text.splitlines()
     numbers = dict(line.rsplit(" ", 1) for line in lines if line.startswith("iedit_batch_pictures_"))
     assert float(numbers["iedit_batch_pictures_sum"]) > float(numbers["iedit_batch_pictures_count"])

@@ -146,6 +146,7 @@ def test_uploads_need_room(client, folder, monkeypatch):
     assert client.post("/gradio_api/upload", files=files).status_code == 200
 
 
+@pytest.mark.usefixtures("stopped_clock")
 def test_uploads_count_for_their_client(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / UPLOADS))
     client = serve(tmp_path, Limits(per_minute=2))
@@ -263,6 +264,7 @@ def test_what_is_no_origin_is_foreign(client, origin):
     assert client.get("/", headers={"origin": origin}).status_code == 403
 
 
+@pytest.mark.usefixtures("stopped_clock")
 def test_calls_of_the_page_count_a_tenth(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / UPLOADS))
     client = serve(tmp_path, Limits(per_minute=1))
