@@ -13,6 +13,7 @@ from tests.support.real_service import real_service
 
 FOLDER = ROOT / "docs" / "images"
 COLOURS = 256  # of a picture's palette: with more a file is too large for a repository
+TINTS = (124, 92, 255, 255, 149, 0)  # two colours of the palette: those of the mask, which few pixels have
 WIDE, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 1180}
 
 
@@ -44,6 +45,7 @@ def photograph_phone(browser: Browser, address: str) -> None:
         begin(page, 1)
         page.click("#edit")
         expect(page.locator("#results .download")).to_have_count(1)
+        page.evaluate("scrollTo(0, 0)")
         write(page.screenshot(), "phone.png")
 
 
@@ -57,7 +59,10 @@ def begin(page: Page, example: int) -> None:
 def write(screenshot: bytes, name: str) -> None:
     """Write a picture with few colours."""
     image = Image.open(io.BytesIO(screenshot)).convert("RGB")
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(FOLDER / name, optimize=True)
+    others = image.quantize(COLOURS - len(TINTS) // 3).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*others, *TINTS])
+    image.quantize(palette=palette, dither=Image.Dither.NONE).save(FOLDER / name, optimize=True)
 
 
 if __name__ == "__main__":

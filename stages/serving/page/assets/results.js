@@ -39,6 +39,7 @@ function load() {
   list.toggleAttribute("data-one", cards.length === 1);
   list.toggleAttribute("data-many", cards.length > 1 && columns === 1);
   list.replaceChildren(...cards.map((card, index) => show(before, card, index)));
+  if (cards.length && !cards[0].preview) requestAnimationFrame(() => list.firstElementChild?.scrollIntoView({ block: "nearest" }));
 }
 
 watch("value", load);

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from stages.corpus.held_out import render_case
 from tests.support.browser import needs_browser, visited
+from tests.support.harness import PATIENCE
 
 pytestmark = needs_browser
 PROMPT = "a strawberry in the mountains"
@@ -183,7 +184,6 @@ def test_two_visitors_with_large_pictures_at_once_get_their_own(browser, address
         describe(other, "a bus on the road", "locomotive")
         for visitor in files:
             visitor.click("#edit")
-        assert httpx.get(f"{address}health").status_code == 200
         for visitor, file in files.items():
             expect(visitor.locator("#results .download")).to_have_count(1)
             result = np.asarray(Image.open(io.BytesIO(downloaded(visitor))).convert("RGB"))
@@ -212,6 +212,14 @@ def test_everything_can_be_done_with_the_keyboard(page):
     assert page.locator(".compare").evaluate("node => node.style.getPropertyValue('--cut')") == "51%"
 
 
+def test_on_a_phone_the_first_result_comes_into_view(browser, address):
+    with visited(browser, address, viewport={"width": 390, "height": 844}) as page:
+        page.locator("#examples button").first.click()
+        expect(page.locator("#term label.selected")).to_be_visible()
+        edit(page)
+        expect(page.locator("#results .card").first).to_be_in_viewport()
+
+
 def test_the_history_brings_settings_and_results_back(page):
     upload(page, photograph())
     describe(page)
@@ -227,12 +235,29 @@ def test_the_history_brings_settings_and_results_back(page):
     expect(page.locator("#results .download")).to_have_count(1)
 
 
+def row_lengths(page: Page, selector: str) -> list[int]:
+    """How many elements stand side by side, in each row; one below the last of a row begins the next."""
+    expect(page.locator(selector).first).to_be_visible()
+    rows: list[int] = []
+    end = -1.0
+    for top, bottom in page.locator(selector).evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect()).map(box => [box.top, box.bottom])"
+    ):
+        if top >= end:
+            rows.append(0)
+        rows[-1] += 1
+        end = bottom
+    return rows
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 820])
 def test_the_page_fits_small_screens(browser, address, width, scheme):
     with visited(browser, address, viewport={"width": width, "height": 844}, color_scheme=scheme) as page:
+        assert row_lengths(page, "#examples button") == [2, 2]
         page.locator("#examples button").first.click()
         expect(page.locator("#painter canvas")).to_be_visible()
+        assert len(row_lengths(page, ".painter .tools > *")) == 1
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
 
@@ -241,4 +266,4 @@ def test_the_page_fits_small_screens(browser, address, width, scheme):
     "path", ["/etc/passwd", "pyproject.toml", "nano/models/diffusion/model_index.json", "http://127.0.0.1:1/"]
 )
 def test_no_file_is_served_by_its_path(address, path):
-    assert httpx.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
+    assert httpx.get(f"{address}gradio_api/file={path}", timeout=PATIENCE).status_code in (403, 404)
