@@ -22,7 +22,7 @@ def serve(page: gr.Blocks, port: int, *, wait: bool = True) -> str:
 
     Args:
         page: the page.
-        port: 1 to 65535.
+        port: 1 to 65535; 0 is a free one.
         wait: return when the page is interrupted, not when it answers.
 
     Returns:

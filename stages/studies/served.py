@@ -1,7 +1,7 @@
 """``iedit serve`` as a process of its own, for the studies that measure it, and the memory that it takes."""
 
 import os
-import socket
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import httpx
 
@@ -16,6 +17,7 @@ from stages.core.errors import InputError
 
 LOADING = 300  # seconds
 ENDING = 90  # seconds
+ADDRESS = re.compile(r"running on (http://[\d.:]+)")  # as uvicorn logs it
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Served:
     """A running service."""
 
     address: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
 
     def memory(self) -> float:
         """Return the resident memory of the service and the processes of its models, in megabytes."""
@@ -37,12 +39,11 @@ def served(model: str) -> Iterator[Served]:
     Raises:
         InputError: the service ends before its model is loaded, or loads it for too long.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = ["--model", model, "--port", str(port), "--requests-per-minute", "0", "--deadline", "300"]
-    process = subprocess.Popen([sys.executable, "-m", "stages.cli.main", "serve", *options], env=os.environ)
+    options = ["--model", model, "--port", "0", "--requests-per-minute", "0", "--deadline", "300"]
+    command = [sys.executable, "-m", "stages.cli.main", "serve", *options]
+    process = subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True)
     try:
-        service = Served(f"http://127.0.0.1:{port}", process)
+        service = Served(address_of(process), process)
         _wait_until_ready(service)
         yield service
     finally:
@@ -51,6 +52,24 @@ def served(model: str) -> Iterator[Served]:
             process.wait(ENDING)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def address_of(process: subprocess.Popen[str]) -> str:
+    """Return the address at which a service listens, from its log, which is passed on for as long as it runs.
+
+    Args:
+        process: of the service, with its standard error as a pipe.
+
+    Raises:
+        InputError: it ends before it listens.
+    """
+    assert process.stderr is not None
+    for line in process.stderr:
+        sys.stderr.write(line)
+        if found := ADDRESS.search(line):
+            Thread(target=sys.stderr.writelines, args=[process.stderr], daemon=True).start()
+            return found[1]
+    raise InputError("iedit serve: it ended before it listened")
 
 
 def _wait_until_ready(service: Served) -> None:

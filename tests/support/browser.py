@@ -1,7 +1,6 @@
 """A real browser for the tests of pages: Debian's Chromium without a window."""
 
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -58,9 +57,3 @@ def open_page(address: str, **context: object) -> Iterator[Page]:
     """Open an address in a browser of its own, as :func:`visited` does."""
     with launched() as browser, visited(browser, address, **context) as page:
         yield page
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from stages.studies.served import address_of
 from tests.support import ROOT
-from tests.support.browser import free_port
 
 MODEL = ROOT / "nano" / "models" / "diffusion"
 PATIENCE = 300  # seconds; the machine may be slow and busy
@@ -28,7 +28,7 @@ def real_service(model: Path = MODEL) -> Iterator[str]:
 @contextmanager
 def real_process(
     model: Path = MODEL, *options: str, temporary: str | None = None
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Yield the address and the process of the service once the model is loaded.
 
     Args:
@@ -36,12 +36,11 @@ def real_process(
         options: of ``iedit serve``.
         temporary: the folder for its temporary files; None: the system's.
     """
-    port = free_port()
-    command = [sys.executable, "-m", "stages.cli.main", "serve", "--model", str(model), "--port", str(port), *options]
+    command = [sys.executable, "-m", "stages.cli.main", "serve", "--model", str(model), "--port", "0", *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"TMPDIR": temporary} if temporary else {})
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
-    address = f"http://127.0.0.1:{port}/"
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     try:
+        address = f"{address_of(process)}/"
         wait_until_ready(process, address)
         yield address, process
     finally:
@@ -49,7 +48,7 @@ def real_process(
         process.wait(PATIENCE)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
+def wait_until_ready(process: subprocess.Popen[str], address: str) -> None:
     """Wait until the service can edit; raise RuntimeError if it ends or takes too long."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:

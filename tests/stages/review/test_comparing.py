@@ -8,7 +8,7 @@ from PIL import Image
 from stages.core.errors import InputError
 from stages.review.comparing import Comparing, Turn, count_preferences
 from stages.review.look import serve
-from tests.support.browser import free_port, needs_browser, open_page
+from tests.support.browser import needs_browser, open_page
 
 CASES = [
     SimpleNamespace(key=f"{n}", source_caption="a dog", edit_prompt="a cat", source=Image.new("RGB", (8, 8))) for n in range(40)
@@ -104,7 +104,7 @@ def test_arrow_keys_answer_and_nothing_names_the_versions(tmp_path):
 
     each = comparing(tmp_path, cases=2)
     blocks = compare_page(each)
-    address = serve(blocks, free_port(), wait=False)
+    address = serve(blocks, 0, wait=False)
     try:
         with open_page(address) as page:
             page.wait_for_selector(".question")

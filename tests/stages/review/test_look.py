@@ -11,7 +11,7 @@ import pytest
 
 from stages.review.look import serve
 from tests.support import ROOT
-from tests.support.browser import free_port
+from tests.support.harness import PATIENCE
 
 REVIEWED = """
 import argparse, sys, types
@@ -32,8 +32,8 @@ def client():
     with gr.Blocks() as page:
         box = gr.Textbox()
         box.submit(lambda words: words, [box], [box])
-    address = serve(page, free_port(), wait=False)
-    with httpx.Client(base_url=address) as client:
+    address = serve(page, 0, wait=False)
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         yield client
     page.close()
 

@@ -10,7 +10,7 @@ from stages.pairing.decisions import read_decisions
 from stages.review.cards import changes_html
 from stages.review.look import serve
 from stages.review.pair_page import open_pair_page
-from tests.support.browser import free_port, needs_browser, open_page
+from tests.support.browser import needs_browser, open_page
 from tests.support.tiny_corpus import params_for
 
 FACTS = "document.querySelector('.facts')?.innerText"
@@ -20,7 +20,7 @@ FACTS = "document.querySelector('.facts')?.innerText"
 def pages(models, **context):
     """The page of the current folder's pairs in a browser."""
     blocks = open_pair_page(params_for(models, mutate={"vocabulary": None}), "direction", "Ann")
-    address = serve(blocks, free_port(), wait=False)
+    address = serve(blocks, 0, wait=False)
     try:
         with open_page(address, **context) as page:
             page.wait_for_function(f"{FACTS} !== undefined")

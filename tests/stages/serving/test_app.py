@@ -20,13 +20,15 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from stages.serving import bodies, folder, server
+from stages.serving import bodies, connections, folder, server
 from stages.serving.admission import Admission, Limits
 from stages.serving.app import make_app
 from stages.serving.models import Models
 from stages.serving.security import Access
 from stages.serving.service import Service
+from stages.studies.served import address_of
 from tests.support import ROOT
+from tests.support.harness import PATIENCE
 from tests.support.serving import FREE, png, served, wait_until
 
 FORM = {"files": {"image": png()}, "data": {"prompt": "a dog"}}
@@ -34,7 +36,8 @@ FORM = {"files": {"image": png()}, "data": {"prompt": "a dog"}}
 
 def edit(address: str, prompt: str = "a dog", **options: object) -> httpx.Response:
     """Send an edit."""
-    return httpx.post(f"{address}/v1/images/edits", files={"image": png()}, data={"prompt": prompt}, timeout=60, **options)
+    fields = {"prompt": prompt, "term": "dog"}
+    return httpx.post(f"{address}/v1/images/edits", files={"image": png()}, data=fields, timeout=PATIENCE, **options)
 
 
 @pytest.fixture
@@ -50,10 +53,20 @@ def idle(app):
 
 
 def test_health_and_readiness(address, idle):
-    assert httpx.get(f"{address}/health").json() == {"status": "alive"}
-    assert httpx.get(f"{address}/ready").json() == {"status": "ready"}
+    assert httpx.get(f"{address}/health", timeout=PATIENCE).json() == {"status": "alive"}
+    assert httpx.get(f"{address}/ready", timeout=PATIENCE).json() == {"status": "ready"}
     assert idle.get("/health").status_code == 200
     assert (idle.get("/ready").status_code, idle.get("/ready").json()) == (503, {"status": "loading"})
+
+
+def test_beyond_all_connections_health_is_answered_and_refusals_count(address, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(connections, "MAX_CONNECTIONS", 0)
+        answers = [httpx.get(address + path, timeout=PATIENCE) for path in ("/health", "/ready", "/v1/models")]
+    assert [answer.status_code for answer in answers] == [200, 200, 503]
+    assert {(answer.headers["connection"], answer.headers["x-frame-options"]) for answer in answers} == {("close", "DENY")}
+    numbers = httpx.get(f"{address}/metrics", timeout=PATIENCE).text
+    assert 'iedit_http_requests_total{route="/v1/models",status="503"} 1.0' in numbers
 
 
 def test_while_no_model_is_loaded_edits_are_503(idle):
@@ -91,14 +104,16 @@ def test_beyond_the_bound_clients_are_told_when_to_return(shelf, tmp_path):
     assert int(refused.headers["retry-after"]) >= 1
 
 
+@pytest.mark.usefixtures("stopped_clock")
 def test_one_client_may_send_so_many_requests_a_minute(shelf, tmp_path):
     with served(Models(shelf, tmp_path), Limits(per_minute=3)) as address:
-        assert httpx.post(f"{address}/v1/images/edits").status_code == 400  # what is refused counts too
-        assert httpx.post(f"{address}/invocations", json={}).status_code == 200
+        assert httpx.post(f"{address}/v1/images/edits", timeout=PATIENCE).status_code == 400  # what is refused counts too
+        assert httpx.post(f"{address}/invocations", json={}, timeout=PATIENCE).status_code == 200
         assert [edit(address).status_code for _ in range(2)] == [200, 429]
 
 
 @pytest.mark.parametrize(("proxies", "statuses"), [("127.0.0.1", [200, 200]), ("10.0.0.1", [200, 429]), ("", [200, 429])])
+@pytest.mark.usefixtures("stopped_clock")
 def test_clients_behind_a_trusted_proxy_are_told_apart(shelf, tmp_path, monkeypatch, proxies, statuses):
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
     with served(Models(shelf, tmp_path), Limits(per_minute=1)) as address:
@@ -145,10 +160,10 @@ def test_a_body_that_takes_too_long_is_not_waited_for(address, monkeypatch):
 
 
 def test_mlflows_form_is_passed_to_the_model(address):
-    answer = httpx.post(f"{address}/invocations", json={"dataframe_records": []})
+    answer = httpx.post(f"{address}/invocations", json={"dataframe_records": []}, timeout=PATIENCE)
     assert (answer.status_code, answer.json()) == (200, {"dataframe_records": []})
-    assert httpx.post(f"{address}/invocations", json={"wrong": 1}).status_code == 400
-    assert sorted(httpx.get(f"{address}/invocations").json()) == ["error_code", "message"]
+    assert httpx.post(f"{address}/invocations", json={"wrong": 1}, timeout=PATIENCE).status_code == 400
+    assert sorted(httpx.get(f"{address}/invocations", timeout=PATIENCE).json()) == ["error_code", "message"]
 
 
 @pytest.fixture
@@ -164,24 +179,22 @@ def command(shelf, temporary):
     started = []
 
     def start() -> tuple[str, subprocess.Popen[str]]:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
         code = (
             "import sys; from pathlib import Path; from stages.serving import catalogue, server;"
             "from stages.serving.admission import Limits; from stages.serving.security import Access;"
             "folder = Path(sys.argv[1]); catalogue.OWN_CODE = folder / 'code';"
-            "server.serve(str(folder), Access('127.0.0.1'), int(sys.argv[2]), Limits(per_minute=0))"
+            "server.serve(str(folder), Access('127.0.0.1'), 0, Limits(per_minute=0))"
         )
         environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
         process = subprocess.Popen(
-            [sys.executable, "-c", code, str(shelf.folder / "one"), str(port)],
+            [sys.executable, "-c", code, str(shelf.folder / "one")],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
             cwd=shelf.folder,
         )
         started.append(process)
-        address = f"http://127.0.0.1:{port}"
+        address = address_of(process)
         wait_until(lambda: is_ready(address))
         return address, process
 
@@ -189,7 +202,6 @@ def command(shelf, temporary):
     for process in started:
         process.kill()
         process.wait()
-        process.stderr.close()
 
 
 def is_ready(address: str) -> bool:
@@ -235,8 +247,8 @@ def test_the_end_waits_for_answers_on_their_way(shelf, tmp_path, monkeypatch):
 
     def read() -> None:
         """Read the answer late; it is larger than what sockets hold."""
-        files = {"image": png(noise)}
-        with httpx.stream("POST", f"{address}/v1/images/edits", files=files, data={"prompt": "a dog"}, timeout=60) as answer:
+        form = {"files": {"image": png(noise)}, "data": {"prompt": "a dog"}, "timeout": PATIENCE}
+        with httpx.stream("POST", f"{address}/v1/images/edits", **form) as answer:
             begun.set()
             time.sleep(1)
             contents.append(json.loads(answer.read()))

@@ -77,5 +77,5 @@ def test_a_killed_worker_is_replaced(temporary):
         killed = workers_of(process.pid)
         os.kill(*killed, signal.SIGKILL)
         wait_until(lambda: workers_of(process.pid) not in (killed, []))
-        wait_until(lambda: httpx.get(f"{address}ready").is_success)
+        wait_until(lambda: httpx.get(f"{address}ready", timeout=PATIENCE).is_success)
         assert edit(address, QUICK) == 200

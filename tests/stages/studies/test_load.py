@@ -38,5 +38,5 @@ def test_a_seed_draws_the_same_requests():
 def test_a_model_that_cannot_be_served_is_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["load", "--model", "nowhere"])
-    with pytest.raises(SystemExit, match="error: iedit serve: its model was not loaded"):
+    with pytest.raises(SystemExit, match="error: iedit serve: it ended before it listened"):
         load.main()
