@@ -206,7 +206,7 @@ def command(shelf, temporary):
 
 def is_ready(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/ready").is_success
+        return httpx.get(f"{address}/ready", timeout=PATIENCE).is_success
     except httpx.TransportError:
         return False
 
