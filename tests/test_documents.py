@@ -13,6 +13,7 @@ import pytest
 from stages.cli.main import _parser
 from stages.core.params import Params
 from stages.report.captions import NAMES
+from stages.studies.load import describe
 from tests.support import ROOT
 from tests.support.composed import composed
 
@@ -140,6 +141,12 @@ def test_results_are_those_of_the_committed_evaluation():
         shown = [float(cell) for cell in row.split("|")[2:-1]]
         digits = [len(cell.strip().partition(".")[2]) for cell in row.split("|")[2:-1]]
         assert shown == [round(scores[column], places) for column, places in zip(COLUMNS, digits, strict=True)]
+
+
+def test_load_table_is_that_of_the_committed_study():
+    reported = (ROOT / "reports" / "serving.md").read_text()
+    assert reported == describe(json.loads((ROOT / "reports" / "serving.json").read_text()))
+    assert reported.partition("\n\n")[0] in (ROOT / "docs" / "serving.md").read_text()
 
 
 def test_python_example_is_valid():
