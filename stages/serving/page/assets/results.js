@@ -1,5 +1,6 @@
 // The results: a card each, with a slider between before and after, and a button that downloads it.
 const list = element.querySelector(".cards");
+let isDone = false; // whether the first card was a result when they were last shown
 
 function make(name, properties = {}, children = []) {
   const node = Object.assign(document.createElement(name), properties);
@@ -39,7 +40,10 @@ function load() {
   list.toggleAttribute("data-one", cards.length === 1);
   list.toggleAttribute("data-many", cards.length > 1 && columns === 1);
   list.replaceChildren(...cards.map((card, index) => show(before, card, index)));
-  if (cards.length && !cards[0].preview) requestAnimationFrame(() => list.firstElementChild?.scrollIntoView({ block: "nearest" }));
+
+  const wasDone = isDone;
+  isDone = cards.length > 0 && !cards[0].preview;
+  if (isDone && !wasDone) requestAnimationFrame(() => list.firstElementChild?.scrollIntoView({ block: "nearest" }));
 }
 
 watch("value", load);
