@@ -110,7 +110,7 @@ def test_who_has_untaken_answers_may_not_ask(monkeypatch):
     assert list(asyncio.run(asyncio.wait_for(run(), LONG)).values()) == [429, 200, 200, 200]
 
 
-def test_beyond_the_memory_for_all_the_costliest_answer_is_given_up(monkeypatch):
+def test_beyond_the_bound_for_all_the_costliest_answer_ends(monkeypatch):
     monkeypatch.setattr(sending, "MAX_UNTAKEN_BY_ALL", 3 * len(CONTENT))
 
     async def run() -> None:

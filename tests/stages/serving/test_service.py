@@ -241,12 +241,12 @@ def test_an_edit_takes_the_suggested_term_where_it_needs_one(ask, changes, term)
 
 @pytest.fixture
 def reading(monkeypatch):
-    """What lets prompts be read, which are not before; and those that were."""
+    """What lets prompts be read, which are not before; and those whose reading has begun."""
     free, prompts = Event(), []
 
     def read(prompt: str) -> list[str]:
-        free.wait(PATIENCE)
         prompts.append(prompt)
+        free.wait(PATIENCE)
         return []
 
     monkeypatch.setattr(services, "_nouns", read)
@@ -274,7 +274,8 @@ def test_a_suggestion_that_takes_too_long_is_given_up(ask, reading):
 def test_clients_take_turns_with_their_prompts(ask, reading):
     async def work(service: Service) -> None:
         suggestions = [asyncio.create_task(service.suggest_term(call().image, name, client=name)) for name in "aaaabac"]
-        await settled(lambda: service._language._thread._work_queue.qsize() == 2)  # of b and c, while the first of a is read
+        waiting = service._language._thread._work_queue
+        await settled(lambda: reading[1] == ["a"] and waiting.qsize() == 2)  # those of b and c
         reading[0].set()
         await asyncio.gather(*suggestions)
 
