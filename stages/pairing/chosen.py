@@ -82,12 +82,15 @@ class ChosenPairs:
 
 def _pictures(rows: PairRows, images: Pool) -> dict[str, list[Any]]:
     """Return what the corpus holds of the pictures of some pairs, by columns."""
-    source, target = images.places(rows.sources).T.tolist(), images.places(rows.targets).T.tolist()
+    facts = images.facts(np.concatenate([rows.sources, rows.targets]))
+    sources, targets = facts[: len(rows.sources)], facts[len(rows.sources) :]
     return {
-        "target_key": images.keys(rows.targets),
-        "target_alt_text": images.alt_texts(rows.targets),
-        "source_pixels": images.digests(rows.sources),
-        "target_pixels": images.digests(rows.targets),
-        **dict(zip(("source_offset", "source_length", "width", "height"), source, strict=True)),
-        **dict(zip(("target_offset", "target_length"), target[:2], strict=True)),
+        "target_key": [each.key for each in targets],
+        "target_alt_text": [each.alt_text for each in targets],
+        "source_pixels": [each.pixels for each in sources],
+        "target_pixels": [each.pixels for each in targets],
+        "width": [each.width for each in sources],
+        "height": [each.height for each in sources],
+        **{f"source_{name}": [getattr(each, name) for each in sources] for name in ("offset", "length")},
+        **{f"target_{name}": [getattr(each, name) for each in targets] for name in ("offset", "length")},
     }

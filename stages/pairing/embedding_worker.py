@@ -22,6 +22,7 @@ from stages.common.batches import padded_batches
 from stages.common.parquet import read_columns
 from stages.core.earlier import Hashes
 from stages.core.errors import InputError
+from stages.core.files import value_digest
 from stages.core.params import Execution, Retrieve
 from stages.core.provenance import source_digest
 from stages.core.shards import (
@@ -37,7 +38,7 @@ from stages.core.shards import (
 )
 from stages.corpus.corpus import Corpus, CorpusRow
 from stages.pairing.columns import EDITS_TABLE, TEXT_COLUMNS
-from stages.pairing.embeddings import IMAGES, TEXTS
+from stages.pairing.embeddings import FACTS, IMAGES, TEXTS, Facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +63,7 @@ def embed_shards(config: Retrieve, corpus: Corpus, edits: Path, folder: Path, ex
         stage="embed",
         tasks=tasks,
         folder=folder,
-        suffixes=(IMAGES, TEXTS),
+        suffixes=(IMAGES, TEXTS, FACTS),
         settings={"clip": identity(config.clip), "batch": config.batch, "code": source_digest(__file__)},
         worker=EmbeddingWorker(config=config, corpus=corpus),
         execution=execution,
@@ -72,7 +73,8 @@ def embed_shards(config: Retrieve, corpus: Corpus, edits: Path, folder: Path, ex
 
 def hashes_of_embeddings(outputs: tuple[Path, ...]) -> Hashes:
     """Return the hashes of the images and texts whose embeddings a shard holds."""
-    return np.concatenate([_hashes(map_arrays(path)["digests"]) for path in outputs])
+    images, texts, _ = outputs
+    return np.concatenate([_hashes(map_arrays(path)["digests"]) for path in (images, texts)])
 
 
 def _hashes(digests: NDArray[np.uint8]) -> Hashes:
@@ -110,13 +112,13 @@ class _Embedding:
     corpus: Corpus
 
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
-        """Write both files of a shard; the last of ``task.inputs`` is the table of its edits."""
+        """Write the files of a shard; the last of ``task.inputs`` is the table of its edits."""
         rows, edits = self.corpus.rows(task.name), read_columns(task.inputs[-1], EDITS_TABLE)
         texts = sorted({text for column in TEXT_COLUMNS for text in edits[column].to_pylist()})
         pixels = _as_rows([bytes.fromhex(row.pixels) for row in rows], 32)
         words = _as_rows([hashlib.sha256(text.encode()).digest() for text in texts], 32)
-        known_images = _find_known(pixels, (images for images, _ in files.earlier.holding(_hashes(pixels))))
-        known_texts = _find_known(words, (texts for _, texts in files.earlier.holding(_hashes(words))))
+        known_images = _find_known(pixels, (images for images, _, _ in files.earlier.holding(_hashes(pixels))))
+        known_texts = _find_known(words, (texts for _, texts, _ in files.earlier.holding(_hashes(words))))
 
         new_texts = self._batches([text for place, text in enumerate(texts) if place not in known_texts], self.clip.tokenizer)
         new_images = self._batches([row for place, row in enumerate(rows) if place not in known_images], self._read)
@@ -128,10 +130,11 @@ class _Embedding:
         keys = [row.key for row in rows]
         names = _as_rows([key.encode() for key in keys], max((len(key.encode()) for key in keys), default=1))
         embeddings = _joined(known_images, of_images)
-        save_file({"keys": names, "digests": pixels, "embeddings": embeddings, **_facts(rows)}, files.outputs[0])
+        save_file({"keys": names, "digests": pixels, "embeddings": embeddings}, files.outputs[0])
         embeddings = _joined(known_texts, of_texts)
         places = _places(edits, texts, keys, task.inputs[-1])
         save_file({**places, "digests": words, "embeddings": embeddings}, files.outputs[1])
+        save_file(_facts(rows), files.outputs[2])
         return ShardResult(done=len(keys), reused=len(known_images))
 
     def _batches(self, items: Sequence[Item], prepare: Callable[[list[Item]], "Tensor"]) -> list[_Batch]:
@@ -185,11 +188,13 @@ def _joined(known: Mapping[int, Halves], made: Halves) -> Halves:
 
 
 def _facts(rows: Sequence[CorpusRow]) -> dict[str, NDArray[Any]]:
-    """Return where pictures lie, and their alt texts one after another, see :func:`stages.pairing.embeddings.images_path`."""
-    places = [[row.offset, row.length, row.width, row.height] for row in rows]
+    """Return the arrays of the file of facts, see :func:`stages.pairing.embeddings.facts_path`."""
+    facts = [Facts(row.key, row.pixels, row.alt_text, row.offset, row.length, row.width, row.height) for row in rows]
     texts = [row.alt_text.encode() for row in rows]
+    marks = b"".join(bytes.fromhex(value_digest(each))[:8] for each in facts)
     return {
-        "places": np.array(places, np.int64).reshape(-1, 4),
+        "marks": np.frombuffer(marks, np.int64),
+        "places": np.array([each[3:] for each in facts], np.int64).reshape(-1, 4),
         "alt_texts": np.frombuffer(b"".join(texts), np.uint8),
         "alt_bounds": np.cumsum([0, *map(len, texts)], dtype=np.int64),
     }

@@ -1,23 +1,24 @@
 """The files of CLIP embeddings in half precision, and the pools of images that edits find their targets in.
 
-Each shard has ``NAME.images.safetensors`` and ``NAME.texts.safetensors``.
+Each shard has ``NAME.images.safetensors``, ``NAME.texts.safetensors``, and ``NAME.facts.safetensors`` with what else pairs hold
+of its images. An index is built over the images alone, so no fact that changes rebuilds it.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.arrays import OPEN_FILES, map_arrays
-from stages.core.files import value_digest
-from stages.core.sidecars import read_sidecar, sidecar_of
 
-IMAGES, TEXTS = ".images.safetensors", ".texts.safetensors"
+IMAGES, TEXTS, FACTS = ".images.safetensors", ".texts.safetensors", ".facts.safetensors"
 
+Item = TypeVar("Item")
 Vectors = NDArray[np.float32]  # (n, d)
 
 _REBIAS = np.float32(2.0**112)  # 2 to the difference of the exponents' biases, 127 and 15
@@ -37,11 +38,7 @@ def single(halves: NDArray[np.float16]) -> Vectors:
 
 
 def images_path(folder: Path, shard: str) -> Path:
-    """Return the file of a shard's images: ``keys`` (n, length), ``digests`` (n, 32) of the pixels, ``embeddings`` (n, d).
-
-    What pairs need of the corpus is in it too: ``places`` (n, 4), offset and length in the tar, width and height; and the alt
-    texts in UTF-8, of which that of image i lies between ``alt_bounds`` i and i + 1.
-    """
+    """Return the file of a shard's images: ``keys`` (n, length), ``digests`` (n, 32) of the pixels, ``embeddings`` (n, d)."""
     return folder / f"{shard}{IMAGES}"
 
 
@@ -52,6 +49,15 @@ def texts_path(folder: Path, shard: str) -> Path:
     its image among the shard's, ``sources`` (m,), and the rows of its texts, ``captions`` and ``prompts`` (m,).
     """
     return folder / f"{shard}{TEXTS}"
+
+
+def facts_path(folder: Path, shard: str) -> Path:
+    """Return the file of what else the corpus holds of a shard's images, and pairs with it.
+
+    That is ``places`` (n, 4): offset and length in the tar, width and height; and the alt texts in UTF-8, of which that of
+    image i lies between ``alt_bounds`` i and i + 1. ``marks`` (n,) has 64 bits of a digest of all this and of key and pixels.
+    """
+    return folder / f"{shard}{FACTS}"
 
 
 def read_keys(path: Path, rows: NDArray[np.int64]) -> list[str]:
@@ -66,11 +72,16 @@ def read_digests(path: Path, rows: NDArray[np.int64]) -> list[str]:
     return [digest.tobytes().hex() for digest in digests[rows]]
 
 
-def read_alt_texts(path: Path, rows: NDArray[np.int64]) -> list[str]:
-    """Return the alt texts at some rows of a shard's file of images."""
-    arrays = map_arrays(path)
-    starts, ends = arrays["alt_bounds"][rows].tolist(), arrays["alt_bounds"][rows + 1].tolist()
-    return [arrays["alt_texts"][start:end].tobytes().decode() for start, end in zip(starts, ends, strict=True)]
+class Facts(NamedTuple):
+    """What pairs hold of one image."""
+
+    key: str
+    pixels: str  # digest, in hexadecimal
+    alt_text: str
+    offset: int  # in the tar, bytes
+    length: int
+    width: int  # pixels
+    height: int
 
 
 @dataclass(frozen=True)
@@ -132,44 +143,32 @@ class Pool:
 
     def keys(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the keys of the images at ``rows`` (n,)."""
-        return self._texts(rows, read_keys)
+        return self._collect(rows, lambda shard, part: read_keys(images_path(self.folder, shard), part))
 
     def digests(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the digests of the pixels of the images at ``rows`` (n,), in hexadecimal."""
-        return self._texts(rows, read_digests)
+        return self._collect(rows, lambda shard, part: read_digests(images_path(self.folder, shard), part))
 
-    def alt_texts(self, rows: NDArray[np.int64]) -> list[str]:
-        """Return the alt texts of the images at ``rows`` (n,)."""
-        return self._texts(rows, read_alt_texts)
-
-    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where the images at ``rows`` (n,) lie, (n, 4): offset and length in the tar, width and height."""
-        found = np.empty((len(rows), 4), np.int64)
-        for shard, among in self._by_shard(rows):
-            places = map_arrays(images_path(self.folder, self.shards[shard][0]))["places"]
-            found[among] = places[rows[among] - self.starts[shard]]
-        return found
+    def facts(self, rows: NDArray[np.int64]) -> list[Facts]:
+        """Return what pairs hold of the images at ``rows`` (n,); each shard is visited once."""
+        return self._collect(rows, partial(_read_facts, self.folder))
 
     def identity(self, rows: NDArray[np.int64]) -> str:
-        """Return a digest of which images ``rows`` (n,) are, and of what their shards' files hold; it reads no image."""
-        shards = np.searchsorted(self.starts, rows, side="right") - 1
-        return hashlib.sha256(self._marks[shards].tobytes() + (rows - self.starts[shards]).tobytes()).hexdigest()
+        """Return a digest of what :meth:`facts` returns, without reading it."""
+        return hashlib.sha256(self._marks[rows].tobytes()).hexdigest()
 
     @cached_property
-    def _marks(self) -> NDArray[np.uint8]:
-        """A digest of the name and the file of each shard, (shards, 32)."""
-        paths = [images_path(self.folder, name) for name, _ in self.shards]
-        marks = [value_digest([path.name, read_sidecar(sidecar_of(path, IMAGES)).digests[0]]) for path in paths]
-        return np.frombuffer(bytes.fromhex("".join(marks)), np.uint8).reshape(-1, 32)
+    def _marks(self) -> NDArray[np.int64]:
+        """The marks of all images, see :func:`facts_path`."""
+        parts = [map_arrays(facts_path(self.folder, name))["marks"] for name, _ in self.shards]
+        return np.concatenate([np.empty(0, np.int64), *parts])
 
-    def _texts(self, rows: NDArray[np.int64], read: Callable[[Path, NDArray[np.int64]], list[str]]) -> list[str]:
-        """Return a text for each of ``rows``; ``read`` returns those of some rows of one shard's file of images."""
-        found = [""] * len(rows)
+    def _collect(self, rows: NDArray[np.int64], read: Callable[[str, NDArray[np.int64]], Iterable[Item]]) -> list[Item]:
+        """Return an item for each of ``rows`` (n,); ``read`` takes a shard's name and some of its rows."""
+        found: dict[int, Item] = {}
         for shard, places in self._by_shard(rows):
-            texts = read(images_path(self.folder, self.shards[shard][0]), rows[places] - self.starts[shard])
-            for place, text in zip(places.tolist(), texts, strict=True):
-                found[place] = text
-        return found
+            found.update(zip(places.tolist(), read(self.shards[shard][0], rows[places] - self.starts[shard]), strict=True))
+        return [found[place] for place in range(len(rows))]
 
     def _by_shard(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Yield each shard that holds some of ``rows``, and the places of these."""
@@ -177,6 +176,16 @@ class Pool:
         order = np.argsort(shards, kind="stable")
         numbers, firsts = np.unique(shards[order], return_index=True)
         yield from zip(numbers.tolist(), np.split(order, firsts[1:]), strict=False)
+
+
+def _read_facts(folder: Path, shard: str, rows: NDArray[np.int64]) -> Iterator[Facts]:
+    """Yield what pairs hold of the images at some rows of a shard."""
+    images, facts = images_path(folder, shard), map_arrays(facts_path(folder, shard))
+    bounds = np.stack([facts["alt_bounds"][rows], facts["alt_bounds"][rows + 1]], axis=1).tolist()
+    alt_texts = (facts["alt_texts"][start:end].tobytes().decode() for start, end in bounds)
+    keys, pixels, places = read_keys(images, rows), read_digests(images, rows), facts["places"][rows].tolist()
+    for key, digest, alt_text, place in zip(keys, pixels, alt_texts, places, strict=True):
+        yield Facts(key, digest, alt_text, *place)
 
 
 def divide(shards: Sequence[str], pool_shards: int | None) -> list[tuple[str, ...]]:

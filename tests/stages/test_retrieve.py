@@ -1,6 +1,8 @@
 """Stage retrieve: the pairs it writes, why edits are dropped, and what a second run remakes."""
 
 import shutil
+from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import open_clip
@@ -11,12 +13,13 @@ from safetensors.numpy import load_file
 
 from stages.core.errors import InputError
 from stages.core.files import read_json
-from stages.core.paths import EDITS, HELD_OUT, LOGS, PAIRS, TRAINING_SET
+from stages.core.paths import CORPUS, EDITS, HELD_OUT, LOGS, PAIRS, TRAINING_SET
 from stages.core.shards import read_counts
 from stages.corpus.shard import shard_of
 from stages.pairing.embeddings import divide
 from stages.retrieve import TABLE, retrieve
 from stages.segment import segment
+from tests.support.corpora import write_shards_of
 from tests.support.tiny_corpus import (
     SHARD_SIZE,
     contents,
@@ -29,10 +32,13 @@ from tests.support.tiny_corpus import (
     params_for,
     rows_of,
     samples_of,
+    tiny_sample,
     write_edit_rows,
     write_tiny_corpus,
     write_world,
 )
+
+KINDS = ("images", "texts", "facts")  # files of a shard's embeddings; one that changes makes all of its shard anew
 
 
 def test_pairs_carry_their_edit_and_their_cosines(models, workplace):
@@ -101,6 +107,28 @@ def test_a_second_run_embeds_only_a_new_shard(models, workplace):
     assert done >= 3
     assert contents(PAIRS).items() >= embeddings.items()
     assert len(rows_of(PAIRS)) == 9
+
+
+def test_another_alt_text_changes_the_tables_of_its_picture_alone(models, workplace):
+    """The text is in no embedding and in no index; and it is the last of its tar, so no other picture moves."""
+    params, numbers = params_for(models, retrieve={"max_uses": 1}), range(4 * SHARD_SIZE)
+    write_world(4)
+    retrieve(params)
+    before, rows = contents(PAIRS), rows_of(PAIRS)
+    target = max(row["target_key"] for row in rows if number_of(row["target_key"]) % SHARD_SIZE == SHARD_SIZE - 1)
+    samples = [tiny_sample(number) for number in numbers]
+    samples = [replace(each, alt_text="another") if each.key == target else each for each in samples]
+    write_shards_of(CORPUS, {shard: list(each) for shard, each in groupby(samples, lambda each: shard_of(each.key))})
+    retrieve(params)
+    after = contents(PAIRS)
+    changed = {name for name in after if after[name] != before[name] and not name.endswith(".done.json")}
+    (pair,) = (row for row in rows if row["target_key"] == target)
+    assert changed == {f"embeddings/{shard_of(target)}.{kind}.safetensors" for kind in KINDS} | {
+        f"{shard_of(pair['key'])}.parquet"
+    }
+    shutil.rmtree(PAIRS)
+    retrieve(params)
+    assert {name: each for name, (each, _) in contents(PAIRS).items()} == {name: each for name, (each, _) in after.items()}
 
 
 def test_edits_without_a_target_are_counted_by_reason(models, workplace):

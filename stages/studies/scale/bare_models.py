@@ -17,7 +17,7 @@ from stages.core.paths import CORPUS, EDITS, PAIRS
 from stages.core.shards import ShardFiles, ShardTask, Work, list_shards
 from stages.corpus.corpus import Corpus
 from stages.pairing.embedding_worker import EmbeddingWorker
-from stages.pairing.embeddings import IMAGES, TEXTS
+from stages.pairing.embeddings import FACTS, IMAGES, TEXTS
 from stages.pairing.masking import MaskingWorker
 from stages.studies.scale.figures import ratio
 from stages.studies.scale.growth import new_project
@@ -59,7 +59,7 @@ def _compare_all(params: Params) -> dict[str, Any]:
     clip = embed.clip.model  # type: ignore[attr-defined]
     return {
         "caption": _compare(caption, pictures, 1, [(caption.captioner.model, "generate")]),  # type: ignore[attr-defined]
-        "embed": _compare(embed, edits, len((IMAGES, TEXTS)), [(clip, "encode_image"), (clip, "encode_text")]),
+        "embed": _compare(embed, edits, len((IMAGES, TEXTS, FACTS)), [(clip, "encode_image"), (clip, "encode_text")]),
         "segment": _compare(segment, pairs, 1, [(segment.segmenter.model, "forward")]),  # type: ignore[attr-defined]
     }
 

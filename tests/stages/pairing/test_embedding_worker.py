@@ -12,7 +12,7 @@ from stages.core.shards import SERIAL, ShardFiles, ShardTask
 from stages.corpus.corpus import Corpus
 from stages.models.clip import load_clip
 from stages.pairing.embedding_worker import EmbeddingWorker, embed_shards, hashes_of_embeddings
-from stages.pairing.embeddings import Pool, images_path
+from stages.pairing.embeddings import Pool, facts_path, images_path
 from tests.support.tiny_corpus import image, params_for, write_world
 from tests.support.workers import PROCESSES, RAY
 
@@ -21,12 +21,12 @@ ENGINES = [SERIAL, *(pytest.param(each, marks=pytest.mark.exhaustive) for each i
 
 @pytest.fixture
 def embed(models, workplace):
-    """Embeds the first shard of a small world; gives both files, the result, and what CLIP was asked to embed."""
+    """Embeds the first shard of a small world; gives its files, the result, and what CLIP was asked to embed."""
     write_world(1)
     work = EmbeddingWorker(config=params_for(models).retrieve, corpus=Corpus(CORPUS)).load()
 
     def run(name: str, *earlier):
-        outputs = tuple(workplace / f"{name}.{kind}" for kind in ("images", "texts"))
+        outputs = tuple(workplace / f"{name}.{kind}" for kind in ("images", "texts", "facts"))
         task = ShardTask(name="00000", inputs=(EDITS / "00000.parquet",), samples=6)
         table = write_table(workplace / "table", earlier, hashes_of_embeddings)
         result = work(task, ShardFiles(outputs=outputs, earlier=table), lambda _: None)
@@ -51,14 +51,16 @@ def test_what_stays_the_same_is_not_embedded_again(embed):
 
 def test_files_say_what_the_corpus_holds_of_every_image(embed):
     """The oracle is the corpus's own index."""
-    path, _ = embed("first")[0]
-    path = path.rename(images_path(path.parent, "00000"))
-    images, rows, wanted = Pool(path.parent, (("00000", 6),)), np.array([4, 0, 4, 5]), Corpus(CORPUS).rows("00000")
-    found = zip(images.keys(rows), images.digests(rows), images.alt_texts(rows), images.places(rows).tolist(), strict=True)
-    assert list(found) == [
-        (row.key, row.pixels, row.alt_text, [row.offset, row.length, row.width, row.height])
+    images_file, _, facts_file = embed("first")[0]
+    folder = images_file.parent
+    images_file.rename(images_path(folder, "00000"))
+    facts_file.rename(facts_path(folder, "00000"))
+    images, rows, wanted = Pool(folder, (("00000", 6),)), np.array([4, 0, 4, 5]), Corpus(CORPUS).rows("00000")
+    assert images.facts(rows) == [
+        (row.key, row.pixels, row.alt_text, row.offset, row.length, row.width, row.height)
         for row in (wanted[place] for place in rows)
     ]
+    assert images.identity(rows) == images.identity(rows.copy()) != images.identity(rows[::-1])
 
 
 @pytest.mark.parametrize("execution", ENGINES)
