@@ -25,7 +25,7 @@ from stages.core.shards import list_shards
 from stages.corpus.duplicates import duplicates_path, read_duplicates
 from stages.corpus.images import Refused, decode_stored
 from stages.corpus.parts import MAX_BYTES, SAFE_NAME, printable
-from stages.corpus.shard import INDEX_COLUMNS, PLACE_DIGITS, shard_of
+from stages.corpus.shard import INDEX_COLUMNS, PLACE_DIGITS, picture_digest, shard_of
 
 AHEAD = 64  # pictures decoded before they are asked for
 INDEXES, TARS = 8, 256  # that each process keeps open; a row of an index takes some 300 bytes
@@ -42,13 +42,13 @@ class Location:
     length: int  # of the picture, bytes
     width: int  # pixels
     height: int
+    pixels: str  # digest, see :func:`stages.corpus.shard.picture_digest`: equal digests mean equal pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusRow(Location):
     """What the index knows of a picture."""
 
-    pixels: str  # digest of the pixels, in hex: equal digests mean equal pictures
     alt_text: str
     facts: str  # ``origin`` as JSON
 
@@ -127,7 +127,11 @@ class Corpus:
         return self.picture(self.row(key))
 
     def picture(self, location: Location) -> Image.Image:
-        """Return the RGB picture at a location; no index is read."""
+        """Return the RGB picture at a location; no index is read.
+
+        Raises:
+            InputError: no picture lies there, or another one, because the corpus has changed since the location was found.
+        """
         shard = shard_of(location.key)
         if not SAFE_NAME.fullmatch(shard):
             raise _unknown(location.key)
@@ -135,7 +139,7 @@ class Corpus:
         try:
             tar = _open_tar(path, _version_of(path))
             data = os.pread(tar.fileno(), min(location.length, MAX_BYTES), location.offset)
-            return decode_stored(data, (location.width, location.height))
+            return _decode(data, location)
         except (Refused, OSError, ValueError) as error:
             sample = f"{path}: sample {printable(location.key)}"
             raise InputError(f"{sample}: {printable(error)}; run the stages from ingest on") from error
@@ -158,6 +162,18 @@ class Corpus:
 
 def _unknown(key: str) -> InputError:
     return InputError(f"the corpus has no image {printable(key)!r}; run the stages from ingest on")
+
+
+def _decode(data: bytes, location: Location) -> Image.Image:
+    """Return the picture whose file ``data`` should be.
+
+    Raises:
+        Refused: it is not.
+    """
+    picture = decode_stored(data, (location.width, location.height))
+    if picture_digest(picture, data) != location.pixels:
+        raise Refused("another picture lies in its place")
+    return picture
 
 
 def _version_of(path: Path) -> Version:

@@ -25,13 +25,14 @@ INDEX_COLUMNS = {
     "length": "int64",  # of the picture, bytes
     "width": "int32",  # pixels
     "height": "int32",
-    "pixels": "string",  # SHA-256 in hex: equal digests mean equal pictures, see :meth:`Encoding.digest`
+    "pixels": "string",  # SHA-256 in hex: equal digests mean equal pictures, see :func:`picture_digest`
     "perceptual_hash": "uint64",
     "alt_text": "string",
     "origin": "string",  # JSON
 }
 PLACE_DIGITS = 4  # at the end of a key: the sample's place in its part of the source
 MAX_SAMPLES = 10**PLACE_DIGITS  # per shard
+PNG = b"\x89PNG\r\n\x1a\n"  # how such a file begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +57,6 @@ class Encoding:
         buffer = io.BytesIO()
         image.save(buffer, self.format, **options[self.format])
         return buffer.getvalue()
-
-    def digest(self, image: Image.Image, encoded: bytes) -> str:
-        """Return a digest that decides the pixels that a reader of the shard sees.
-
-        It is that of the RGB bytes or, where the encoding is lossy, that of the file.
-        """
-        return pixel_digest(image) if self.format == "png" else hashlib.sha256(encoded).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +85,14 @@ def pixel_digest(image: Image.Image) -> str:
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
+def picture_digest(image: Image.Image, encoded: bytes) -> str:
+    """Return a digest that decides the pixels that a reader of the shard sees.
+
+    It is that of the RGB bytes or, where the encoding is not PNG and so lossy, that of the file.
+    """
+    return pixel_digest(image) if encoded.startswith(PNG) else hashlib.sha256(encoded).hexdigest()
+
+
 def write_corpus(tar: Path, index: Path, samples: Iterable[CorpusSample], encoding: Encoding) -> int:
     """Write corpus samples to a tar and its index, and return how many."""
     import webdataset  # with it comes torch, which readers do without
@@ -106,7 +108,7 @@ def write_corpus(tar: Path, index: Path, samples: Iterable[CorpusSample], encodi
                 "length": len(picture),
                 "width": sample.image.width,
                 "height": sample.image.height,
-                "pixels": encoding.digest(sample.image, picture),
+                "pixels": picture_digest(sample.image, picture),
                 "perceptual_hash": perceptual_hash(sample.image),
                 "alt_text": sample.alt_text,
                 "origin": _json(sample.origin),

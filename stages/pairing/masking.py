@@ -148,6 +148,7 @@ def _location(pair: Mapping[str, Any], key: str, side: str) -> Location:
         length=pair[f"{side}_length"],
         width=pair["width"],
         height=pair["height"],
+        pixels=pair[f"{side}_pixels"],
     )
 
 

@@ -75,14 +75,24 @@ class PairRow:
     def source(self) -> Location:
         """Where the source lies."""
         return Location(
-            key=self.key, offset=self.source_offset, length=self.source_length, width=self.width, height=self.height
+            key=self.key,
+            offset=self.source_offset,
+            length=self.source_length,
+            width=self.width,
+            height=self.height,
+            pixels=self.source_pixels,
         )
 
     @property
     def target(self) -> Location:
         """Where the target lies, if it is a picture of the corpus."""
         return Location(
-            key=self.target_key, offset=self.target_offset, length=self.target_length, width=self.width, height=self.height
+            key=self.target_key,
+            offset=self.target_offset,
+            length=self.target_length,
+            width=self.width,
+            height=self.height,
+            pixels=self.target_pixels,
         )
 
     @property

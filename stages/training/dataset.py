@@ -114,14 +114,15 @@ class TrainingSet(Dataset[Columns]):
             "clip_diff": _find_text(self._texts, diff, TEXT_SUFFIXES[1]),
         }
         if self._pictures is not None:
-            sample["target"] = np.asarray(self._target(self._pictures, name, row)).transpose(2, 0, 1)
+            sample["target"] = np.asarray(self._target(self._pictures, name, row, latents)).transpose(2, 0, 1)
         return sample
 
-    def _target(self, corpus: Corpus, shard: str, row: Any) -> Image.Image:
+    def _target(self, corpus: Corpus, shard: str, row: Any, latents: Records) -> Image.Image:
         if row["target_key"]:
             (offset, length), (height, width) = row["target"].tolist(), row["size"].tolist()
-            key = row["target_key"].decode()
-            return corpus.picture(Location(key=key, offset=offset, length=length, width=width, height=height))
+            key, pixels = row["target_key"].decode(), latents[row["latents"][1]]["digest"].decode()
+            location = Location(key=key, offset=offset, length=length, width=width, height=height, pixels=pixels)
+            return corpus.picture(location)
         path = self._folder / f"{shard}{SUFFIX}"
         return target_picture(_read_pairs(path, _version(path))[row["number"]], corpus)
 

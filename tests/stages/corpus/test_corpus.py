@@ -107,6 +107,18 @@ def test_replaced_shard_is_read_anew(corpus):
     assert corpus.image("a0000").tobytes() == noise(8).tobytes()
 
 
+@pytest.mark.parametrize("kind", ["png", "webp", "jpeg"])
+def test_another_picture_in_the_same_place_is_refused(tmp_path, kind):
+    """A table that was written before ingest ran again names the picture that lay there."""
+    rows = []
+    for number in (1, 2):
+        write_corpus_of(tmp_path, {"a": [noise(number, 64)]}, encoding=Encoding(format=kind))
+        rows.append(Corpus(tmp_path).row("a0000"))
+    complaint = r"a\.tar: sample a0000: another picture lies in its place; run the stages from ingest on$"
+    with pytest.raises(InputError, match=complaint):
+        Corpus(tmp_path).picture(replace(rows[1], pixels=rows[0].pixels))
+
+
 @pytest.mark.parametrize("key", ["a0002", "c0000", "", "0000", "a00", "a000x", "../a0000", "a\x00b0000", "a²000"])
 def test_unknown_key_is_one_line(corpus, key):
     with pytest.raises(InputError, match="the corpus has no image") as error:
