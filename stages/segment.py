@@ -55,14 +55,14 @@ def segment(params: Params) -> None:
         pass_on_counts(counts, folder, MASKS)
         counts.report()
         if folder == HELD_OUT and params.evaluate.cases == str(HELD_OUT):
-            _check_held_out(counts, config)
+            check_held_out(counts, config)
 
 
-def _check_held_out(counts: StageCounts, config: Segment) -> None:
+def check_held_out(counts: StageCounts, config: Segment) -> None:
     """Raise InputError if every held-out pair was dropped."""
     if counts.done + counts.reused or not counts.dropped:
         return
-    reason = max(counts.dropped, key=counts.dropped.__getitem__)
+    reason, _ = min(counts.dropped.items(), key=lambda item: (-item[1], item[0]))
     values = ", ".join(f"segment.{name} = {getattr(config, name)}" for name in ("min_area", "max_area", "threshold"))
     raise InputError(
         f"segment drops all {sum(counts.dropped.values()):,} held-out pairs, most because of '{reason}', but evaluate.cases ="

@@ -1,6 +1,7 @@
 """Stage segment: the samples of the training set, which pairs are dropped, and what a second run remakes."""
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from stages.common.parquet import read_table, write_table
 from stages.core.errors import InputError
 from stages.core.paths import CORPUS, EVALUATION, HELD_OUT, MASKS, PAIRS, TRAINING_SET
-from stages.core.shards import read_counts
+from stages.core.shards import StageCounts, read_counts
 from stages.pairing.columns import PAIR_COLUMNS, SCORES
 from stages.retrieve import retrieve
-from stages.segment import segment
+from stages.segment import check_held_out, segment
+from stages.training.inputs import find_training_set
 from tests.support.corpora import write_shards_of
 from tests.support.tiny_corpus import (
     SHARD_SIZE,
@@ -108,6 +110,17 @@ def test_held_out_pairs_that_are_all_dropped_are_refused(models, workplace, case
     for _ in range(2):  # also where the shards are reused
         with pytest.raises(InputError, match=message):
             segment(params)
+
+
+def test_the_reason_of_a_tie_is_the_same_whoever_counted(models):
+    """Workers end in any order, and each adds its own reasons."""
+    said = set()
+    for reasons in (("b", "a"), ("a", "b")):
+        counts = StageCounts(stage="segment held out", dropped=Counter(dict.fromkeys(reasons, 2)))
+        with pytest.raises(InputError, match="most because of 'a'") as error:
+            check_held_out(counts, params_for(models).segment)
+        said.add(str(error.value))
+    assert len(said) == 1
 
 
 def test_a_column_of_another_type_is_an_error(models, workplace):
