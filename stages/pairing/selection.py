@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stages.common.parquet import read_columns
 from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
 from stages.pairing.masking import MASKED_COLUMNS
-from stages.pairing.training_set import ROW_COLUMNS
+from stages.pairing.training_set import write_pairs_table
 
 Split = Literal["training", "heldout"]
 
@@ -39,9 +38,9 @@ class SelectionWorker:
             dropped[f"{side} mask empty or below segment.min_area"] += int(small.sum())
             dropped[f"{side} mask full or above segment.max_area"] += int(large.sum())
             rows = rows[~(small | large)]
-        pq.write_table(table.take(rows).select(list(ROW_COLUMNS)), files.output, compression="zstd")
+        note = write_pairs_table(files.output, table.take(rows))
         advance(task.samples)
-        return ShardResult(done=len(rows), dropped=+dropped)
+        return ShardResult(done=len(rows), dropped=+dropped, notes=[note])
 
 
 def unusable(areas: NDArray[np.float64], least: float, most: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

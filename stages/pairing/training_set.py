@@ -4,6 +4,7 @@ A table holds texts, scores, digests, and both masks at one bit a pixel. Only a 
 table itself.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,16 +12,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common.parquet import read_columns, write_table
+from stages.common.parquet import read_columns
 from stages.common.text import one_line
 from stages.core.errors import InputError
+from stages.core.sidecars import Sidecar
 from stages.corpus.corpus import Corpus, Location
 from stages.corpus.images import Refused, decode_stored
 from stages.corpus.samples import MAX_PIXELS, EditSample
-from stages.pairing.columns import EDIT_COLUMNS, PICTURE_COLUMNS, SCORES
+from stages.pairing.columns import EDIT_COLUMNS, PICTURE_COLUMNS, PLACE_COLUMNS, SCORES
 
 ROW_COLUMNS = {
     "key": "string",
@@ -35,6 +38,7 @@ ROW_COLUMNS = {
 """Columns of a table of the training set: column → type; see :class:`PairRow`."""
 
 SUFFIX = ".parquet"
+PAIRS_DIGEST = "pairs"  # the note of a table's sidecar with a digest of its pairs
 ZSTD = pa.Codec("zstd", compression_level=9)
 
 
@@ -141,10 +145,32 @@ def unpack_mask(bits: bytes, width: int, height: int) -> NDArray[np.bool_]:
     return found.reshape(height, width)
 
 
-def write_pairs(path: Path, rows: Sequence[PairRow]) -> None:
-    """Write a table of the training set."""
+def write_pairs(path: Path, rows: Sequence[PairRow]) -> dict[str, str]:
+    """Write rows as :func:`write_pairs_table` writes a table."""
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in ROW_COLUMNS.items()])
     records = [{column: getattr(row, name) for name, column in _FIELDS.items()} for row in rows]
-    write_table(path, records, ROW_COLUMNS)
+    return write_pairs_table(path, pa.Table.from_pylist(records, schema))
+
+
+def write_pairs_table(path: Path, table: pa.Table) -> dict[str, str]:
+    """Write a table of the training set, and return a note for its sidecar: the digest of its pairs.
+
+    Where their pictures lie in the corpus is in the table and not in the digest.
+
+    Args:
+        path: the file to write.
+        table: it has ROW_COLUMNS, and perhaps others.
+    """
+    chosen = table.select(list(ROW_COLUMNS))
+    pq.write_table(chosen, path, compression="zstd")
+    with pa.BufferOutputStream() as placeless:
+        pq.write_table(chosen.drop_columns(list(PLACE_COLUMNS)), placeless, compression="zstd")
+        return {PAIRS_DIGEST: hashlib.sha256(placeless.getvalue()).hexdigest()}
+
+
+def pairs_digest(sidecar: Sidecar) -> str | None:
+    """Return the digest of a table's pairs from its sidecar; None if it was written before there were any."""
+    return next((str(note[PAIRS_DIGEST]) for note in sidecar.notes if PAIRS_DIGEST in note), None)
 
 
 def read_pairs(path: Path, places: Sequence[int] | None = None) -> list[PairRow]:

@@ -162,8 +162,11 @@ def test_pictures_that_moved_in_their_tar_are_not_masked_again(models, workplace
     shards["00000"][0] = replace(shards["00000"][0], alt_text="long " * 1000)
     write_shards_of(CORPUS, shards)
     retrieve(params)
+    training, rows = find_training_set(), rows_of(TRAINING_SET)
     segment(params)
     assert counted("masks")[:2] == (0, 6)
+    assert rows_of(TRAINING_SET) != rows
+    assert find_training_set() == training  # so no model is trained anew
     assert [(sample.key, sample.source.tobytes(), sample.target.tobytes()) for sample in samples_of(TRAINING_SET)] == before
 
 

@@ -127,8 +127,8 @@ def write_training_set(folder: Path, shards: Mapping[str, Sequence[int | PairRow
 
     def work(task: ShardTask, files: ShardFiles, advance) -> ShardResult:
         rows = [pair_row(pair) if isinstance(pair, int) else pair for pair in shards[task.name]]
-        write_pairs(files.output, [row if row.source_length else located(row, _pictures()) for row in rows])
-        return ShardResult(done=len(rows))
+        placed = [row if row.source_length else located(row, _pictures()) for row in rows]
+        return ShardResult(done=len(rows), notes=[write_pairs(files.output, placed)])
 
     tasks = [ShardTask(name=name, inputs=(), samples=0, settings={"pairs": repr(pairs)}) for name, pairs in shards.items()]
     map_in_process(work, tasks, folder, ".parquet")
