@@ -6,7 +6,7 @@ training. Otherwise the training starts from the base. Either way the reason is 
 
 import filecmp
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,10 @@ from stages.core.params import Params, Train
 from stages.core.paths import TRAINING_SET
 from stages.core.run import run
 from stages.core.shards import list_shards
+from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
 from stages.models.hub import locate
 from stages.pairing.columns import PLACE_COLUMNS
-from stages.pairing.training_set import ROW_COLUMNS, SUFFIX
+from stages.pairing.training_set import ROW_COLUMNS, SUFFIX, pairs_digest
 from stages.tracking.start import UNET, Start, basis, put_start, read_start
 from stages.training.inputs import find_training_set
 from stages.training.model_folder import PICKLED
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 BASE = "base"
 PAIR = {name: kind for name, kind in ROW_COLUMNS.items() if name not in PLACE_COLUMNS}
 """The columns that decide whether a pair is the same."""
+
+Tables = Mapping[Path, Sidecar]
+"""The tables of a training set, with their sidecars."""
 
 
 def start(params: Params) -> None:
@@ -99,8 +103,10 @@ def _check(config: Train, client: "MlflowClient", champion: "Registered", model:
     files = cached_files(record, TRAINING_SET)
     if files is None:
         raise InputError(f"the training set of version {champion.version} is not in DVC's cache")
-    before = [path for name, path in files.items() if name.endswith(SUFFIX)]
-    changed = changed_share(before, list_shards(TRAINING_SET, SUFFIX))
+    tables = [name for name in files if name.endswith(SUFFIX)]
+    before = {files[name]: read_sidecar(files[str(sidecar_of(Path(name), SUFFIX))]) for name in tables}
+    now = {path: read_sidecar(sidecar_of(path, SUFFIX)) for path in list_shards(TRAINING_SET, SUFFIX)}
+    changed = changed_share(before, now)
     why = f"{changed:.2%} of the pairs came or went since version {champion.version}"
     if changed > config.continuation.max_changed:
         raise InputError(f"{why}, more than train.continuation.max_changed = {config.continuation.max_changed:g}")
@@ -122,25 +128,31 @@ def _is_equal(path: Path, other: Path) -> bool:
     return other.is_file() and filecmp.cmp(path, other, shallow=False)
 
 
-def changed_share(before: Iterable[Path], now: Iterable[Path]) -> float:
+def changed_share(before: Tables, now: Tables) -> float:
     """Return the share of the pairs now that are new, or the share of those before that are gone, if that is larger.
 
-    A pair with another picture, prompt, mask or score is another pair.
+    A pair with another picture, prompt, mask or score is another pair. Tables that both have are not read.
 
     Args:
-        before: the tables of a training set.
-        now: the tables of another one.
+        before: a training set.
+        now: another one.
     """
-    old, new = _row_digests(before), _row_digests(now)
-    shares = [1 - np.isin(some, others).mean() for some, others in ((new, old), (old, new)) if len(some)]
+    same = {pairs_digest(each) for each in before.values()} & {pairs_digest(each) for each in now.values()} - {None}
+    old, new = _row_digests(before, same), _row_digests(now, same)
+    shares = [
+        np.isin(some, others, invert=True).sum() / sum(sidecar.done for sidecar in tables.values())
+        for tables, some, others in ((now, new, old), (before, old, new))
+        if len(some)
+    ]
     return float(max(shares, default=0.0))
 
 
-def _row_digests(tables: Iterable[Path]) -> NDArray[np.uint64]:
-    """Return 64 bits for every row of some tables."""
+def _row_digests(tables: Tables, left_out: Collection[str | None]) -> NDArray[np.uint64]:
+    """Return 64 bits for every row of some tables; those whose pairs have one of the digests ``left_out`` are left out."""
     from pandas.util import hash_pandas_object
 
-    found = [hash_pandas_object(read_columns(path, PAIR).to_pandas(), index=False).to_numpy() for path in tables]
+    read = [read_columns(path, PAIR).to_pandas() for path, sidecar in tables.items() if pairs_digest(sidecar) not in left_out]
+    found = [hash_pandas_object(table, index=False).to_numpy() for table in read]
     return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 

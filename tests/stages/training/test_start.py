@@ -11,6 +11,8 @@ from stages.core.files import folder_digest, remove
 from stages.core.params import Params
 from stages.core.params_file import read_params
 from stages.core.paths import START, TRAINING_SET
+from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
+from stages.pairing.training_set import SUFFIX
 from stages.tracking import record, registry, store
 from stages.tracking.start import FILE, Start
 from stages.training.start import changed_share, differing_file, start
@@ -58,6 +60,10 @@ def params(registered, monkeypatch) -> Params:
     write_training_set(TRAINING_SET, AFTER)
     shutil.copytree(MODEL, "base", ignore=shutil.ignore_patterns("iedit.json"))
     return params_for(registered, continue_from="champion", continuation={"steps_share": 0.5, "max_changed": 0.2})
+
+
+def tables_of(folder: Path) -> dict[Path, Sidecar]:
+    return {path: read_sidecar(sidecar_of(path, SUFFIX)) for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
 def chosen() -> Start:
@@ -139,12 +145,23 @@ def test_changed_share_is_of_what_came_or_went(tmp_path):
     sets = {"none": [], "four": [0, 1, 2, 3], "two": [1, 2], "six": [0, 1, 2, 3, 4, 5]}
     for name, pairs in sets.items():
         write_training_set(tmp_path / name, {"00000": pairs})
-    tables = {name: sorted((tmp_path / name).glob("*.parquet")) for name in sets}
+    tables = {name: tables_of(tmp_path / name) for name in sets}
     assert changed_share(tables["four"], tables["four"]) == 0
     assert changed_share(tables["four"], tables["six"]) == pytest.approx(2 / 6)
     assert changed_share(tables["four"], tables["two"]) == 0.5
-    assert changed_share(tables["four"], tables["none"]) == changed_share([], tables["four"]) == 1
-    assert changed_share([], []) == 0
+    assert changed_share(tables["four"], tables["none"]) == changed_share({}, tables["four"]) == 1
+    assert changed_share({}, {}) == 0
+
+
+def test_tables_that_both_have_are_not_read(tmp_path):
+    """A table that is known by its digest may be damaged; one from before there were digests is read."""
+    for name, last in (("before", [4, 5]), ("now", [4, 6])):
+        write_training_set(tmp_path / name, {"00000": [0, 1, 2, 3], "00001": last})
+    before, now = tables_of(tmp_path / "before"), tables_of(tmp_path / "now")
+    without = {path: sidecar.model_copy(update={"notes": []}) for path, sidecar in before.items()}
+    assert changed_share(before, now) == changed_share(without, now) == pytest.approx(1 / 6)
+    (tmp_path / "before/00000.parquet").write_bytes(b"damaged")
+    assert changed_share(before, now) == pytest.approx(1 / 6)
 
 
 def test_only_weights_of_the_unet_may_differ(tmp_path):
