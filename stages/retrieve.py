@@ -51,7 +51,7 @@ from stages.pairing.recall import RecallWorker
 from stages.pairing.reviewed import Review
 from stages.pairing.split import Components
 
-TABLE = 500  # images whose pairs are in one table, at least: each table costs files and network batches of its own
+TABLE = 500  # images whose pairs are in one table, about, or more: each costs files and network batches of its own
 EMBEDDINGS = PAIRS / "embeddings"
 INDEXES = PAIRS / "indexes"
 RECALL = PAIRS / "recall"
@@ -79,7 +79,7 @@ def retrieve(params: Params) -> None:
     with TemporaryDirectory() as scratch:
         chosen = list(_choose(pools, images, params.retrieve.max_uses, review, Path(scratch)))
         held_out = _hold_out(chosen, images, params)
-        counts = _write_pairs(chosen, held_out, images, together=max(1, TABLE // params.ingest.shard_size))
+        counts = _write_pairs(chosen, held_out, images, together=-(-TABLE // params.ingest.shard_size))
         aside = sum(int(held_out[each.rows().sources].sum()) for each in chosen)
     counts.seconds = time.monotonic() - began
     counts.shards_done, counts.shards_reused = embedding.shards_done, embedding.shards_reused
