@@ -76,5 +76,23 @@ def test_a_long_chain_is_one_component():
     assert hold_out(pairs, 1.0) == [True] * 10
 
 
+def test_a_chain_of_merges_is_followed_in_few_rounds():
+    """Each pair joins what came before it to an earlier image, so that the way from the last image to the first is longest."""
+
+    class Counted(np.ndarray):
+        reads = 0
+
+        def __getitem__(self, rows):
+            Counted.reads += 1
+            return np.asarray(self)[rows]
+
+    components = Components(1025)
+    for image in range(1023, -1, -1):
+        components.join(np.array([image]), np.array([image + 1]))
+    components._earlier = components._earlier.view(Counted)
+    assert components.hold_out(1.0, 0, lambda rows: [str(row) for row in rows]).all()
+    assert 0 < Counted.reads < 50  # link by link it would be a thousand
+
+
 def test_keys_of_other_scripts_are_keys():
     assert hold_out([("ä", "ö"), ("ö", "ü"), ("a", "b")], 0.5) == [False, False, True]
