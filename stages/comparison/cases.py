@@ -21,6 +21,7 @@ from stages.pairing.split import held_out_pairs
 from stages.pairing.training_set import PairRow, edit_sample, read_pairs
 
 VALIDATION_PAIRS_SHARE = 1 / 3  # share of the pairs, if both splits share a folder
+DIVIDED = 10  # pairs of a shared folder that are divided for each case; the others are not read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,8 @@ class Case:
 def read_cases(params: Params, split: CaseSplit = "evaluation") -> list[Case]:
     """Return the first cases of a split, at most ``evaluate.max_cases``; no others are decoded.
 
-    If params.yaml names one folder for both splits, a third of its pairs go to validation, in whole connected components so
-    that no image is in both.
+    If params.yaml names one folder for both splits, a third of its first pairs go to validation, in whole connected components
+    so that no image is in both.
 
     Args:
         params: the folders of both splits, the number of cases, and the seed.
@@ -50,7 +51,7 @@ def read_cases(params: Params, split: CaseSplit = "evaluation") -> list[Case]:
     shards = _list_shards(Path(folder))
     wanted: Iterable[bool] = repeat(True)
     if config.cases == config.validation:
-        keys = np.concatenate([_read_keys(shard) for shard in shards])
+        shards, keys = _first_pairs(shards, DIVIDED * config.max_cases)
         wanted = held_out_pairs(keys, VALIDATION_PAIRS_SHARE, params.seed) == (split == "validation")
     places = iter(wanted)
     cases = list(islice((case for shard in shards for case in read_shard(shard, places)), config.max_cases))
@@ -99,6 +100,16 @@ def _list_shards(folder: Path) -> list[Path]:
     """Return the shards of a folder: tables of pairs, if there are any, else tars."""
     has_tables = any(folder.glob(f"*{training_set.SUFFIX}"))
     return list_shards(folder, training_set.SUFFIX if has_tables else ".tar")
+
+
+def _first_pairs(shards: Sequence[Path], enough: int) -> tuple[list[Path], NDArray[np.bytes_]]:
+    """Return the first shards that together have enough pairs, or all, and their keys as :func:`_read_keys` does."""
+    found: list[NDArray[np.bytes_]] = []
+    for shard in shards:
+        found.append(_read_keys(shard))
+        if sum(map(len, found)) >= enough:
+            break
+    return list(shards[: len(found)]), np.concatenate(found)
 
 
 def _read_keys(shard: Path) -> NDArray[np.bytes_]:

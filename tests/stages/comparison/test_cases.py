@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stages.comparison.cases import digest_cases, read_cases
+from stages.comparison.cases import DIVIDED, digest_cases, read_cases
 from stages.core.paths import EVALUATION, HELD_OUT
 from stages.corpus.corpus import Corpus
 from stages.pairing.training_set import read_pairs, write_pairs
@@ -23,6 +23,17 @@ def test_a_shared_folder_is_split_without_a_common_image(models, workplace):
         cases = [case.sample for case in read_cases(params, split)]
         images[split] = {key for case in cases for key in (case.key, case.metadata["target_key"])}
     assert images["evaluation"].isdisjoint(images["validation"])
+
+
+def test_pairs_beyond_those_that_are_divided_are_not_read(models, workplace):
+    folders = {"cases": str(HELD_OUT), "validation": str(HELD_OUT), "max_cases": 1}
+    params = write_training_pairs(models, shards=6, retrieve={"held_out": 1.0, "max_uses": 1}, evaluate=folders)
+    *few, last = sorted(HELD_OUT.glob("*.parquet"))
+    assert sum(len(read_pairs(table)) for table in few) >= DIVIDED
+    cases = [read_cases(params, split) for split in ("evaluation", "validation")]
+    last.write_bytes(b"damaged")
+    assert [read_cases(params, split) for split in ("evaluation", "validation")] == cases
+    assert all(len(each) == 1 for each in cases)
 
 
 @pytest.mark.parametrize("validation", [HELD_OUT, EVALUATION])
