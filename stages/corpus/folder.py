@@ -1,7 +1,8 @@
 """A folder of images as a source: Hugging Face's imagefolder, with metadata.csv or metadata.jsonl beside the images.
 
 File names are untrusted: nothing outside the folder is ever read. The rows are divided into content-defined chunks, so
-that a picture that comes, goes or changes costs its own shard.
+that a picture that comes, goes or changes costs its own shard. The stage itself lists the folder and looks up each file, so
+beyond some million images a source is better packed into tars.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""What the driver of ingest holds and sends: it does not grow with the images, and a worker gets the part that it reads."""
+"""What the driver of ingest holds and sends: a worker gets the part that it reads, and with tars memory does not grow.
+
+A folder's files are listed by the driver, some hundred bytes each.
+"""
 
 import pickle
 from pathlib import Path
