@@ -4,9 +4,10 @@ Of pictures with the same pixels the first is kept. A picture that looks like on
 perceptual hashes differ in at most ``ingest.near_duplicates`` bits. Both stand in one table, a part for each shard, so
 that a later stage's shard depends on its own part only.
 
-Memory is flat and time linear: the digests are divided by their first bits into buckets on disk, each of which fits into
-memory. Two hashes that differ in at most k of 64 bits agree in at least one of k + 1 bands, so only hashes that share a
-band are compared, each once however many pictures have it; with n of them that is n² / 2^(64 / (k + 1)) comparisons.
+The digests are divided by their first bits into buckets on disk, which are read one after another: memory grows by a tenth
+of a byte an image, and exact duplicates take linear time. Near duplicates do not: two hashes that differ in at most k of
+64 bits agree in at least one of k + 1 bands, so only hashes that share a band are compared, each once however many
+pictures have it; with n of them that is n² / 2^(64 / (k + 1)) comparisons.
 """
 
 from collections import Counter

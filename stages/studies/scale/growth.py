@@ -140,19 +140,25 @@ def _measure_increment(project: Project, runs: Mapping[int, Costs], start: Costs
     costs = _resize(project, GROWN)
     changed = _pairs(project) - known
     regrown = _resize(project, sizes[-1])
-    added = sum(costs[stage].cpu - start[stage].cpu for stage in STAGES)
-    whole = sum(on_line(GROWN, sizes, [runs[size][stage].cpu for size in sizes]) - start[stage].cpu for stage in STAGES)
+    starts = {stage: start[stage].cpu for stage in STAGES}
+    added = beyond_start({stage: costs[stage].cpu for stage in STAGES}, starts)
+    on = {stage: on_line(GROWN, sizes, [runs[size][stage].cpu for size in sizes]) for stage in STAGES}
     return {
         "images": INCREMENT_ON * SHARD,
         "added": SHARD,
         "stages": {stage: cost.as_json() for stage, cost in costs.items()},
         "constant": round(sum(start[stage].cpu for stage in STAGES), 3),
-        "share": round(added / whole, 4),
+        "share": round(added / beyond_start(on, starts), 4),
         "pairs_new_or_changed": len(changed),
         "pairs_masked": costs["segment"].done,
         "regrown": {stage: cost.as_json() for stage, cost in regrown.items()},
         "same_bytes": _digests(project) == before,
     }
+
+
+def beyond_start(costs: Mapping[str, float], starts: Mapping[str, float]) -> float:
+    """Return what stages cost together beyond their starts; one that chanced to be faster than its start costs nothing."""
+    return sum(max(0.0, cost - starts[stage]) for stage, cost in costs.items())
 
 
 def _resize(project: Project, images: int) -> dict[str, Cost]:
