@@ -1,34 +1,27 @@
 """Stage retrieve: find a pseudo-target for every edit with CLIP embeddings and FAISS (section 3.1).
 
 Shard by shard it embeds images and texts, builds an index for each pool of images, and searches the candidates of every edit.
-Then one pass in the order of the corpus chooses among them, because an image may be a target only so often. What reviewers
-have dropped is not chosen, and what they have mended has their prompt. Of all pairs together, memory holds a few numbers an
-image.
+Then one pass in the order of the corpus chooses among them, because an image may be a target only so often; what reviewers have
+dropped is not chosen, and what they have mended has their prompt. Of all pairs together, memory holds a few numbers an image.
+Last, the tables of pairs are written.
 """
 
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.arrays import read_arrays
-from stages.common.parquet import write_columns
 from stages.core.errors import InputError
-from stages.core.files import read_json, value_digest
+from stages.core.files import read_json, remove, value_digest
 from stages.core.params import Params
 from stages.core.paths import CORPUS, DECISIONS, EDITS, HELD_OUT, PAIRS
 from stages.core.provenance import source_digest
 from stages.core.shards import (
-    SERIAL,
-    Advance,
-    InProcess,
-    ShardFiles,
-    ShardResult,
     ShardTask,
     StageCounts,
     count_samples,
@@ -40,8 +33,7 @@ from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.corpus.corpus import Corpus
 from stages.pairing import recall
 from stages.pairing.choice import Chooser
-from stages.pairing.chosen import ChosenPairs, PairRows
-from stages.pairing.columns import PAIR_COLUMNS
+from stages.pairing.chosen import ChosenPairs, PairRows, PairTableWorker
 from stages.pairing.decisions import Decision, latest_decisions
 from stages.pairing.embedding_worker import embed_shards
 from stages.pairing.embeddings import IMAGES, Pool, divide, images_path, texts_path
@@ -56,6 +48,7 @@ EMBEDDINGS = PAIRS / "embeddings"
 INDEXES = PAIRS / "indexes"
 RECALL = PAIRS / "recall"
 CANDIDATES = PAIRS / "candidates"
+CHOSEN = PAIRS / "chosen"  # pairs whose tables are not written yet, where workers on other machines see them
 
 
 def retrieve(params: Params) -> None:
@@ -76,10 +69,10 @@ def retrieve(params: Params) -> None:
     _search(pools, params)
 
     images = Pool(EMBEDDINGS, tuple((shard, count_samples(images_path(EMBEDDINGS, shard), IMAGES)) for shard in shards))
-    with TemporaryDirectory() as scratch:
-        chosen = list(_choose(pools, images, params.retrieve.max_uses, review, Path(scratch)))
+    with _scratch() as scratch:
+        chosen = list(_choose(pools, images, params.retrieve.max_uses, review, scratch))
         held_out = _hold_out(chosen, images, params)
-        counts = _write_pairs(chosen, held_out, images, together=-(-TABLE // params.ingest.shard_size))
+        counts = _write_pairs(chosen, held_out, images, params, scratch)
         aside = sum(int(held_out[each.rows().sources].sum()) for each in chosen)
     counts.seconds = time.monotonic() - began
     counts.shards_done, counts.shards_reused = embedding.shards_done, embedding.shards_reused
@@ -190,30 +183,22 @@ def _hold_out(chosen: Sequence[ChosenPairs], images: Pool, params: Params) -> ND
     return held_out
 
 
-def _write_pairs(chosen: Sequence[ChosenPairs], held_out: NDArray[np.bool_], images: Pool, together: int) -> StageCounts:
-    """Write a table of pairs for about ``together`` shards of edits each; only tables that change are written again."""
+def _write_pairs(
+    chosen: Sequence[ChosenPairs], held_out: NDArray[np.bool_], images: Pool, params: Params, scratch: Path
+) -> StageCounts:
+    """Write a table of pairs for the shards of edits of about TABLE images each; only tables that change are written again."""
     pairs = {each.shard: each for each in chosen}
-    groups = {group[0]: group for group in divide(list(pairs), together)}
-
-    def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG001
-        result = ShardResult()
-        columns: dict[str, list[Any]] = {name: [] for name in PAIR_COLUMNS}
-        for shard in groups[task.name]:
-            for name, values in pairs[shard].columns(_edits(shard), _candidates(shard), images, held_out).items():
-                columns[name] += values
-            result.dropped += pairs[shard].dropped
-        result.done = len(columns["key"])
-        write_columns(files.output, columns, PAIR_COLUMNS)
-        return result
-
+    file = scratch / "held_out.npy"
+    np.save(file, held_out)
     tasks = [
         ShardTask(
-            name=name,
+            name=group[0],
             inputs=tuple(path for shard in group for path in (_edits(shard), _candidates(shard))),
             samples=0,
             settings={"chosen": [pairs[shard].digest(images, held_out) for shard in group]},
+            source=[pairs[shard] for shard in group],
         )
-        for name, group in groups.items()
+        for group in divide(list(pairs), -(-TABLE // params.ingest.shard_size))
     ]
     return map_shards(
         stage="retrieve",
@@ -221,9 +206,20 @@ def _write_pairs(chosen: Sequence[ChosenPairs], held_out: NDArray[np.bool_], ima
         folder=PAIRS,
         suffixes=(".parquet",),
         settings={"code": source_digest(__file__)},
-        worker=InProcess(work),
-        execution=SERIAL,
+        worker=PairTableWorker(images=images, held_out=file, edits=EDITS, candidates=CANDIDATES),
+        execution=params.execution,
     )
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Make the folder CHOSEN for a while, and remove what a run that was killed has left there."""
+    remove(CHOSEN)
+    CHOSEN.mkdir()
+    try:
+        yield CHOSEN
+    finally:
+        remove(CHOSEN)
 
 
 def _edits(shard: str) -> Path:

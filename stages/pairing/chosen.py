@@ -1,20 +1,25 @@
-"""The pairs of a shard of edits once they are chosen; they wait in a file, because all of them could fill the memory."""
+"""The pairs of a shard of edits once they are chosen, and their tables.
+
+They wait in a file, because all of them could fill the memory, and workers write their tables.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.common.parquet import read_columns
+from stages.common.parquet import read_columns, write_columns
 from stages.core.files import value_digest
-from stages.pairing.columns import EDITS_TABLE, SCORES
+from stages.core.shards import Advance, ShardFiles, ShardResult, ShardTask, Work
+from stages.pairing.columns import EDITS_TABLE, PAIR_COLUMNS, SCORES
 from stages.pairing.decisions import Mended
 from stages.pairing.embeddings import Pool
-from stages.pairing.neighbours import read_candidates
+from stages.pairing.neighbours import SUFFIX, read_candidates
 
 Numbers = NDArray[np.int64]  # (p,)
 
@@ -78,6 +83,32 @@ class ChosenPairs:
         columns["split"] = ["heldout" if is_aside else "training" for is_aside in held_out[rows.sources]]
         scores = read_candidates(candidates).scores[rows.picks]
         return columns | dict(zip(SCORES, scores.T.tolist(), strict=True)) | _pictures(rows, images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTableWorker:
+    """Writes tables of pairs; ``task.source`` lists the :class:`ChosenPairs` of one."""
+
+    images: Pool  # all
+    held_out: Path  # a NumPy file: for each image whether its pairs are held out
+    edits: Path  # folders
+    candidates: Path
+
+    def load(self) -> Work:
+        """Return the work; of what is held out it reads its own images."""
+        return partial(self._write, np.load(self.held_out, mmap_mode="r"))
+
+    def _write(self, held_out: NDArray[np.bool_], task: ShardTask, files: ShardFiles, _: Advance) -> ShardResult:
+        result = ShardResult()
+        columns: dict[str, list[Any]] = {name: [] for name in PAIR_COLUMNS}
+        for chosen in task.source:
+            edits, candidates = self.edits / f"{chosen.shard}.parquet", self.candidates / f"{chosen.shard}{SUFFIX}"
+            for name, values in chosen.columns(edits, candidates, self.images, held_out).items():
+                columns[name] += values
+            result.dropped += chosen.dropped
+        result.done = len(columns["key"])
+        write_columns(files.output, columns, PAIR_COLUMNS)
+        return result
 
 
 def _pictures(rows: PairRows, images: Pool) -> dict[str, list[Any]]:

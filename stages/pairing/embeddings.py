@@ -91,6 +91,10 @@ class Pool:
     folder: Path
     shards: tuple[tuple[str, int], ...]  # name and number of images
 
+    def __reduce__(self) -> tuple[type["Pool"], tuple[Path, tuple[tuple[str, int], ...]]]:
+        """Pickle the fields alone: what was read and is kept stays in its process."""
+        return Pool, (self.folder, self.shards)
+
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """The first row of each shard, and behind the last one the number of rows."""

@@ -37,6 +37,7 @@ from tests.support.tiny_corpus import (
     write_tiny_corpus,
     write_world,
 )
+from tests.support.workers import PROCESSES, RAY
 
 KINDS = ("images", "texts", "facts")  # files of a shard's embeddings; one that changes makes all of its shard anew
 
@@ -130,6 +131,19 @@ def test_another_alt_text_changes_the_tables_of_its_picture_alone(models, workpl
     shutil.rmtree(PAIRS)
     retrieve(params)
     assert {name: each for name, (each, _) in contents(PAIRS).items()} == {name: each for name, (each, _) in after.items()}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("execution", [PROCESSES, RAY], ids=["processes", "ray"])
+def test_every_engine_writes_the_same_bytes(models, workplace, execution):
+    params = params_for(models, retrieve={"held_out": 0.5, "max_uses": 1})
+    write_world(4)
+    retrieve(params)
+    alone, counts = contents(PAIRS), counted("retrieve")
+    shutil.rmtree(PAIRS)
+    retrieve(params.model_copy(update={"execution": execution}))
+    assert {name: each for name, (each, _) in contents(PAIRS).items()} == {name: each for name, (each, _) in alone.items()}
+    assert counted("retrieve") == counts
 
 
 def test_edits_without_a_target_are_counted_by_reason(models, workplace):

@@ -1,5 +1,7 @@
 """The embeddings of several shards read as one array, and how shards are divided into pools."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,15 @@ def test_rows_are_those_of_all_shards_in_order(pool):
     assert read.gather(np.zeros((0, 5), np.int64)).shape == (0, 5, 4)
     assert read.keys(np.array([8, 2, 3])) == ["000030000", "000000002", "000020000"]
     assert [read.first_row(f"{number:05d}") for number in range(5)] == [0, 3, 3, 8, 9]
+
+
+def test_what_a_pool_has_read_does_not_travel(pool):
+    read, vectors = pool
+    alone = pickle.dumps(read)
+    read.gather(np.array([8, 0]))
+    read.keys(np.array([3]))
+    assert pickle.dumps(read) == alone
+    np.testing.assert_array_equal(single(pickle.loads(alone).gather(np.array([8, 0]))), vectors[[8, 0]])
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
