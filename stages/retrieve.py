@@ -158,7 +158,7 @@ def _choose(
             picks = enumerate(choice.picks.tolist())
             mended = {place: reviewed.mended[pick] for place, pick in picks if pick in reviewed.mended}
             rows = PairRows(edits=choice.edits, picks=choice.picks, sources=sources[choice.edits], targets=targets)
-            yield ChosenPairs.keep(scratch / shard, shard, rows, choice.dropped, mended)
+            yield ChosenPairs.keep(scratch / f"{shard}.pairs", shard, rows, choice.dropped, mended)
 
 
 def _hold_out(chosen: Sequence[ChosenPairs], images: Pool, params: Params) -> NDArray[np.bool_]:

@@ -95,7 +95,7 @@ class PairTableWorker:
     candidates: Path
 
     def load(self) -> Work:
-        """Return the work; of what is held out it reads its own images."""
+        """Return the work, with the file of what is held out mapped."""
         return partial(self._write, np.load(self.held_out, mmap_mode="r"))
 
     def _write(self, held_out: NDArray[np.bool_], task: ShardTask, files: ShardFiles, _: Advance) -> ShardResult:

@@ -151,8 +151,8 @@ def _row_digests(tables: Tables, left_out: Collection[str | None]) -> NDArray[np
     """Return 64 bits for every row of some tables; those whose pairs have one of the digests ``left_out`` are left out."""
     from pandas.util import hash_pandas_object
 
-    read = [read_columns(path, PAIR).to_pandas() for path, sidecar in tables.items() if pairs_digest(sidecar) not in left_out]
-    found = [hash_pandas_object(table, index=False).to_numpy() for table in read]
+    wanted = [path for path, sidecar in tables.items() if pairs_digest(sidecar) not in left_out]
+    found = [hash_pandas_object(read_columns(path, PAIR).to_pandas(), index=False).to_numpy() for path in wanted]
     return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 

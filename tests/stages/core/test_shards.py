@@ -246,7 +246,7 @@ def test_driver_keeps_neither_samples_nor_notes(tmp_path, monkeypatch):
         return ShardResult(done=1, notes=notes)
 
     def make(shards: int) -> None:
-        tasks = [ShardTask(name=f"{number:05d}", inputs=(), samples=10_000) for number in range(shards)]
+        tasks = [ShardTask(name=f"{number:05d}", inputs=(), samples=1000) for number in range(shards)]
         shutil.rmtree("out", ignore_errors=True)
         map_in_process(work, tasks, Path("out"), ".out")
 
