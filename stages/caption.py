@@ -92,7 +92,7 @@ class _Captioning:
 
     def _prepare(self, rows: list[CorpusRow], count: int) -> tuple["Tensor", int]:
         """Return a batch of pictures as BLIP reads them, and how many of them are not padding."""
-        pictures = [self.corpus.picture(row) for row in rows[:count]]
+        pictures = [self.corpus.picture_of(row) for row in rows[:count]]
         return self.captioner.prepare(pictures + pictures[-1:] * (len(rows) - count)), count
 
 

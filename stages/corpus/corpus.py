@@ -5,7 +5,7 @@ A :class:`Corpus` holds the folder's path only, so it travels to worker processe
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from itertools import groupby
@@ -124,14 +124,21 @@ class Corpus:
 
     def image(self, key: str) -> Image.Image:
         """Return the RGB picture of ``key``."""
-        return self.picture(self.row(key))
+        return self.picture_of(self.row(key))
 
     def picture(self, location: Location) -> Image.Image:
-        """Return the RGB picture at a location; no index is read.
+        """Return the RGB picture at a location that was found at any time; no index is read.
 
         Raises:
-            InputError: no picture lies there, or another one, because the corpus has changed since the location was found.
+            InputError: no picture lies there, or another one, because the corpus has changed since.
         """
+        return self._read(location, _decode_checked)
+
+    def picture_of(self, row: CorpusRow) -> Image.Image:
+        """Return the RGB picture of a row that was just read; index and tar are written together, so nothing is compared."""
+        return self._read(row, _decode)
+
+    def _read(self, location: Location, decode: Callable[[bytes, Location], Image.Image]) -> Image.Image:
         shard = shard_of(location.key)
         if not SAFE_NAME.fullmatch(shard):
             raise _unknown(location.key)
@@ -139,7 +146,7 @@ class Corpus:
         try:
             tar = _open_tar(path, _version_of(path))
             data = os.pread(tar.fileno(), min(location.length, MAX_BYTES), location.offset)
-            return _decode(data, location)
+            return decode(data, location)
         except (Refused, OSError, ValueError) as error:
             sample = f"{path}: sample {printable(location.key)}"
             raise InputError(f"{sample}: {printable(error)}; run the stages from ingest on") from error
@@ -147,7 +154,7 @@ class Corpus:
     def images(self, shard: str) -> Iterator[tuple[CorpusRow, Image.Image]]:
         """Yield rows with their pictures in order, duplicates left out; a thread decodes ahead."""
         rows = self.rows(shard)
-        yield from zip(rows, call_ahead((partial(self.picture, row) for row in rows), AHEAD), strict=True)
+        yield from zip(rows, call_ahead((partial(self.picture_of, row) for row in rows), AHEAD), strict=True)
 
     def _tar(self, shard: str) -> Path:
         return self.folder / f"{shard}.tar"
@@ -165,12 +172,17 @@ def _unknown(key: str) -> InputError:
 
 
 def _decode(data: bytes, location: Location) -> Image.Image:
+    """Return the picture whose file is ``data``."""
+    return decode_stored(data, (location.width, location.height))
+
+
+def _decode_checked(data: bytes, location: Location) -> Image.Image:
     """Return the picture whose file ``data`` should be.
 
     Raises:
         Refused: it is not.
     """
-    picture = decode_stored(data, (location.width, location.height))
+    picture = _decode(data, location)
     if picture_digest(picture, data) != location.pixels:
         raise Refused("another picture lies in its place")
     return picture

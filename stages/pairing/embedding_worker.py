@@ -160,7 +160,7 @@ class _Embedding:
         """Return the pictures of some rows as bytes, (n, h, w, 3); rows that fill a batch up are decoded once."""
         from stages.models.tensors import stacked
 
-        pictures = {key: self.corpus.picture(row) for key, row in {row.key: row for row in rows}.items()}
+        pictures = {key: self.corpus.picture_of(row) for key, row in {row.key: row for row in rows}.items()}
         return stacked([pictures[row.key] for row in rows])
 
 

@@ -117,6 +117,7 @@ def test_another_picture_in_the_same_place_is_refused(tmp_path, kind):
     complaint = r"a\.tar: sample a0000: another picture lies in its place; run the stages from ingest on$"
     with pytest.raises(InputError, match=complaint):
         Corpus(tmp_path).picture(replace(rows[1], pixels=rows[0].pixels))
+    assert Corpus(tmp_path).picture(rows[1]) == Corpus(tmp_path).picture_of(rows[1])
 
 
 @pytest.mark.parametrize("key", ["a0002", "c0000", "", "0000", "a00", "a000x", "../a0000", "a\x00b0000", "a²000"])
