@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from stages.core.errors import InputError
 from stages.corpus.corpus import Corpus
+from stages.corpus.shard import pixel_digest
 from stages.pairing.training_set import (
     PairRow,
     edit_sample,
@@ -37,8 +38,8 @@ def pair(source: int = 0, target: int = 1, **changes: object) -> PairRow:
         **{name: f"a {name}" for name in words},
         **dict.fromkeys(scores, 0.5),
         target_alt_text="IMG",
-        source_pixels="a",
-        target_pixels="b",
+        source_pixels=pixel_digest(image(source)),
+        target_pixels=pixel_digest(image(target)),
         width=32,
         height=32,
         source_offset=0,
