@@ -31,11 +31,7 @@ class Clip:
 
         Pictures are resized to the model's input by antialiased bicubic interpolation.
         """
-        if pictures.shape[-2:] != (self.size, self.size):
-            size = [self.size, self.size]
-            pictures = transforms.resize(pictures, size, interpolation=transforms.InterpolationMode.BICUBIC, antialias=True)
-        features = self.model.encode_image(transforms.normalize(pictures, list(self.mean), list(self.std)))
-        return nn.functional.normalize(features.float(), dim=-1)
+        return self._embed(pictures)
 
     @cached_property
     def width(self) -> int:
@@ -49,7 +45,15 @@ class Clip:
     @torch.no_grad()
     def embed_bytes(self, pixels: Tensor) -> Tensor:
         """Return embeddings (n, d) of pictures of bytes, (n, h, w, 3), see :func:`stages.models.tensors.stacked`."""
-        return self.embed_pictures(from_bytes(pixels))
+        return self._embed(from_bytes(pixels), inplace=True)
+
+    def _embed(self, pictures: Tensor, *, inplace: bool = False) -> Tensor:
+        """Return embeddings as :meth:`embed_pictures` does, which may be normalised where they lie if ``inplace``."""
+        if pictures.shape[-2:] != (self.size, self.size):
+            size = [self.size, self.size]
+            pictures = transforms.resize(pictures, size, interpolation=transforms.InterpolationMode.BICUBIC, antialias=True)
+        features = self.model.encode_image(transforms.normalize(pictures, list(self.mean), list(self.std), inplace=inplace))
+        return nn.functional.normalize(features.float(), dim=-1)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return embeddings (n, d) of texts; tokens beyond the model's context are cut off."""
