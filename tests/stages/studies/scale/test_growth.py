@@ -6,7 +6,7 @@ from stages.studies.scale.growth import beyond_start
 from stages.studies.scale.rates import read_figures
 
 
-def test_a_stage_faster_than_its_start_does_not_pay_for_others():
+def test_a_stage_faster_than_its_start_costs_nothing():
     assert beyond_start({"caption": 5.5, "segment": 9.0}, {"caption": 6.0, "segment": 7.0}) == 2.0
 
 
