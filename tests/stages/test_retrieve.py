@@ -74,17 +74,16 @@ def test_pairs_carry_their_edit_and_their_cosines(models, workplace):
     assert (embeddings.shape[0], embeddings.dtype) == (SHARD_SIZE, np.float16)
 
 
-@pytest.mark.parametrize(("size", "together"), [(TABLE // 3 + 1, 3), (TABLE - 1, 2)])
-def test_pairs_of_small_shards_share_tables(models, workplace, size, together):
+def test_pairs_of_small_shards_share_tables(models, workplace):
     write_world(9)
     retrieve(params_for(models))
     apart = rows_of(PAIRS)
     assert len(list(PAIRS.glob("*.parquet"))) == 9
     for _ in range(2):  # the second time nothing is written
-        retrieve(params_for(models, ingest={"shard_size": size}))
+        retrieve(params_for(models, ingest={"shard_size": TABLE - 1}))
         assert rows_of(PAIRS) == apart
         tables = [path.stem for path in sorted(PAIRS.glob("*.parquet"))]
-        assert tables == [group[0] for group in divide([f"{number:05d}" for number in range(9)], together)]
+        assert tables == [group[0] for group in divide([f"{number:05d}" for number in range(9)], 2)]
         assert 1 < len(tables) < 9
     segment(params_for(models))
     assert [sample.key for sample in samples_of(TRAINING_SET)] == [row["key"] for row in apart]
