@@ -1,6 +1,6 @@
 """What the driver of ingest holds and sends: a worker gets the part that it reads, and with tars memory does not grow.
 
-A folder's files are listed by the driver, some hundred bytes each.
+A folder's files are listed by the driver, some 300 bytes each.
 """
 
 import pickle
