@@ -220,6 +220,16 @@ def test_on_a_phone_the_first_result_comes_into_view(browser, address):
         expect(page.locator("#results .card").first).to_be_in_viewport()
 
 
+def test_the_picture_stays_in_view_beside_long_settings(browser, address):
+    with visited(browser, address, viewport={"width": 820, "height": 860}) as page:
+        page.locator("#examples button").first.click()
+        expect(page.locator("#term label.selected")).to_be_visible()
+        page.click("#settings button")
+        page.get_by_label("Edit the whole picture, without a mask").scroll_into_view_if_needed()
+        assert page.evaluate("scrollY") > 100
+        expect(page.locator("#painter .stage")).to_be_in_viewport(ratio=1)
+
+
 def test_the_history_brings_settings_and_results_back(page):
     upload(page, photograph())
     describe(page)
