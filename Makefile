@@ -104,7 +104,7 @@ worker: .venv/installed wordnet ## run whatever is due
 serve: .venv/installed ## serve the champion as a web page and over REST
 	iedit serve
 
-load: .venv/installed ## measure the service under load (12 minutes)
+load: .venv/installed ## measure the service under load (12 minutes); reports/latest/serving.md
 	python -m stages.studies.load
 
 scale: .venv/installed .venv/img2dataset/installed wordnet ## measure how the cost grows with the corpus (an hour); reports/scale.md
