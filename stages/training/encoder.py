@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from stages.common.ahead import call_ahead
 from stages.common.batches import padded_batches
@@ -44,6 +45,7 @@ PARTS = "0123456789abcdef"  # a text lies in the part that its digest begins wit
 # Samples per forward pass. Every pass is padded to them, so small ones waste little where a shard has few new samples; on one
 # core a larger batch of pictures is not faster.
 PICTURES, TEXTS = 4, 8
+BATCHES_AHEAD = 4  # are read while the model is busy
 
 
 def encode_training_set(
@@ -133,8 +135,10 @@ class PairWorker:
         digests = sorted(pictures)
 
         def encode(missing: Sequence[str]) -> Iterator["Tensor"]:
-            images = call_ahead(pictures[digest] for digest in missing)
-            return in_batches(images, PICTURES, encoder.encode_images, advance)
+            batches = padded_batches([pictures[digest] for digest in missing], PICTURES)
+            for images, count in call_ahead((partial(_open, *batch) for batch in batches), BATCHES_AHEAD):
+                yield encoder.encode_images(images)[:count]
+                advance(count)
 
         shape = encoder.shape(drawn[0].width, drawn[0].height)
         earlier = (outputs[1] for outputs in files.earlier.holding(hashes_of(digests)))
@@ -182,6 +186,12 @@ class TextWorker:
 
         encoded = write(0, prompts, encoder.shape, encoder.embed) | write(1, words, (clip.width,), clip.embed_texts)
         return ShardResult(done=len(words), reused=len(words) - len(encoded))
+
+
+def _open(batch: Sequence[Callable[[], Image.Image]], count: int) -> tuple[list[Image.Image], int]:
+    """Return the pictures of a batch and ``count``, how many of them are not padding, which is not read again."""
+    images = [open_picture() for open_picture in batch[:count]]
+    return images + images[-1:] * (len(batch) - count), count
 
 
 def _encoded_row(number: int, pair: PairRow, prompt: str, places: Mapping[str, int]) -> EncodedRow:
