@@ -112,6 +112,7 @@ def test_a_file_that_cannot_be_written_is_named(project, capsys):
     code, said = iedit(capsys, "backup", "/proc/kept.tar")
     assert (code, said.count("\n")) == (2, 1)
     assert said.startswith("error: /proc/kept.tar: ")
+    assert not backup.SNAPSHOTS.exists()
 
 
 def test_a_project_with_logs_on_another_disk_is_restored(project, capsys, monkeypatch):
@@ -125,9 +126,18 @@ def test_a_project_with_logs_on_another_disk_is_restored(project, capsys, monkey
     assert registry.current_champion().metrics == {"clip_score": 61.5}
 
 
-def test_a_backup_is_for_its_owner_alone(project, capsys):
+def test_a_backup_is_for_its_owner_alone(project, capsys, monkeypatch):
+    """So are the copies of databases that it is made from, which do not stay."""
+    modes = []
+
+    def write(*arguments: object) -> None:
+        modes.append(backup.SNAPSHOTS.stat().st_mode & 0o777)
+        write_archive(*arguments)
+
+    monkeypatch.setattr(backup, "write_archive", write)
     assert iedit(capsys, "backup", "../kept.tar")[0] == 0
-    assert Path("../kept.tar").stat().st_mode & 0o777 == 0o600
+    assert [*modes, Path("../kept.tar").stat().st_mode & 0o777] == [0o700, 0o600]
+    assert not backup.SNAPSHOTS.exists()
 
 
 def test_another_state_is_not_overwritten(project, capsys, monkeypatch):
@@ -207,6 +217,7 @@ def test_a_damaged_database_is_named(workplace, capsys):
     code, said = iedit(capsys, "backup", "kept.tar")
     assert (code, said) == (2, "error: mlflow.db: cannot be copied: file is not a database\n")
     assert not Path("kept.tar").exists()
+    assert not backup.SNAPSHOTS.exists()
 
 
 def test_state_and_servers_lie_where_the_makefile_puts_them():
