@@ -263,8 +263,18 @@ def test_the_run_of_a_killed_worker_resumes(platform):
     check_resumed(platform, run_id, 242)
 
 
+def end_runs_after_a_minutes_silence(platform: Platform) -> None:
+    code = "import datetime, flows.support.automations as a; a.set_up(a.end_silent_runs(datetime.timedelta(seconds=60)))"
+    environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
+    subprocess.run([sys.executable, "-c", code], cwd=platform.project, env=environment, check=True)
+
+
 def test_the_run_of_a_worker_stopped_by_systemd_resumes(platform):
-    """All processes of its unit get SIGTERM: the worker, the run, DVC and the stage."""
+    """All processes of its unit get SIGTERM: the worker, the run, DVC and the stage.
+
+    If the worker ends first, the run cannot write that it has crashed, and ends without reporting it: its silence does.
+    """
+    end_runs_after_a_minutes_silence(platform)
     run_id = train_long(platform, 244)
     platform.kill("worker", signal.SIGTERM)
     assert not platform.processes("-m stages")
@@ -273,9 +283,7 @@ def test_the_run_of_a_worker_stopped_by_systemd_resumes(platform):
 
 
 def test_the_run_of_a_lost_machine_resumes(platform):
-    code = "import datetime, flows.support.automations as a; a.set_up(a.end_silent_runs(datetime.timedelta(seconds=60)))"
-    environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
-    subprocess.run([sys.executable, "-c", code], cwd=platform.project, env=environment, check=True)
+    end_runs_after_a_minutes_silence(platform)
     run_id = train_long(platform, 243)
     platform.kill("worker")
     assert not platform.processes("-m stages")
