@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import socket
 from typing import TYPE_CHECKING
 
 from stages.common.own_folder import own_folder
@@ -25,6 +26,8 @@ def review(options: argparse.Namespace) -> None:
     """
     if len(options.reviewer) > MOST_NAME:
         raise InputError(f"--reviewer: has {len(options.reviewer):,} characters, allowed are {MOST_NAME}")
+    if not options.table and not options.result:
+        _check_port(options.port)
     params = read_params()
     if options.table:
         from stages.review.agreement import agreement_lines
@@ -74,5 +77,21 @@ def _serve(page: "gr.Blocks", port: int) -> None:
 
     try:
         serve(page, port)
-    except (OSError, OverflowError) as error:
-        raise InputError(f"--port {port}: {error}") from error
+    except OSError as error:
+        raise InputError(f"--port {port}: has been taken meanwhile; choose another one") from error
+
+
+def _check_port(port: int) -> None:
+    """Check that a page could listen, before seconds of imports and minutes of edits.
+
+    Raises:
+        InputError: another program listens there, or it is no port that may be used.
+    """
+    try:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an ended page may linger
+            trial.bind(("127.0.0.1", port))
+    except OverflowError as error:
+        raise InputError(f"--port {port}: must be at least 0 and at most 65535") from error
+    except OSError as error:
+        raise InputError(f"--port {port}: {error.strerror}; choose another one") from error

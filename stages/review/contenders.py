@@ -1,7 +1,7 @@
 """Whose edits are compared: registered versions, or systems whose edits the stage evaluate has left.
 
 ``python -m stages.review.contenders VERSION`` makes the edits of a version, in a process of its own: models leave the memory
-with it.
+with it. The process ends with its standard input, which whoever started it holds open.
 """
 
 import os
@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import stages
+from stages.common.standard_input import end_with_standard_input
 from stages.comparison.cases import read_cases
 from stages.comparison.edits import SUFFIX
 from stages.comparison.standard import SERVED, edit_as_served
@@ -96,7 +97,9 @@ def _folder(version: Registered) -> Path:
 def _make_edits(version: Registered) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(stages.__file__).parents[1])}
     command = [sys.executable, "-P", "-m", "stages.review.contenders", version.version]
-    if subprocess.run(command, env=environment, check=False).returncode:
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process:  # it ends with this one
+        code = process.wait()
+    if code:
         raise InputError(f"the edits of models:/{NAME}/{version.version} could not be made, for the reason above")
 
 
@@ -115,4 +118,5 @@ def main(number: str) -> int:
 
 
 if __name__ == "__main__":
+    end_with_standard_input()
     sys.exit(main(sys.argv[1]))

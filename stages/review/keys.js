@@ -13,11 +13,12 @@ document.addEventListener("keydown", (event) => {
     else if (event.key === "Enter" && field.closest("#prompt")) setTimeout(() => field.blur());  // after it is submitted
     return;
   }
-  const button = (BUTTONS[event.key] ?? []).map((name) => document.getElementById(name)).find(Boolean);
-  const text = document.querySelector(`#${FIELDS[event.key]} textarea, #${FIELDS[event.key]} input`);
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;  // with caps lock too
+  const button = (BUTTONS[key] ?? []).map((name) => document.getElementById(name)).find(Boolean);
+  const text = document.querySelector(`#${FIELDS[key]} textarea, #${FIELDS[key]} input`);
   if (button) button.click();
   else if (text) { text.focus(); text.select(); }
-  else if (event.key === "m") document.body.classList.toggle("bare");
+  else if (key === "m") document.body.classList.toggle("bare");
   else return;
   event.preventDefault();
 });

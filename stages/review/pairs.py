@@ -25,7 +25,7 @@ class Pairs:
     """All pairs by their place; only their scores are kept in memory, a pair itself is read when it is asked for.
 
     Raises:
-        InputError: there is no pair, or a table is damaged.
+        InputError: there is no pair, or a table is damaged or of older code.
     """
 
     def __init__(self, folders: Sequence[Path] = (TRAINING_SET, HELD_OUT)) -> None:
@@ -37,6 +37,7 @@ class Pairs:
         if not len(self):
             raise InputError(f"{' and '.join(map(str, folders))}: hold no pair; run the stage segment")
         self._read = lru_cache(maxsize=TABLES)(read_pairs)
+        self.row(0)  # needs every column, the order only some: tables of older code are reported before a page opens
 
     def __len__(self) -> int:
         """Return the number of pairs."""

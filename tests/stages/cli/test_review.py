@@ -1,6 +1,7 @@
 """``iedit review``: which page opens, and what is printed and logged."""
 
 import shutil
+import socket
 from types import SimpleNamespace
 
 import numpy as np
@@ -49,9 +50,20 @@ def test_a_folder_without_pairs_is_reported(tmp_path, monkeypatch, served, capsy
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "nltk").symlink_to(ROOT / "data" / "nltk")
-    assert cli.main(["review", "--reviewer", "Ann"]) == 2
+    assert cli.main(["review", "--reviewer", "Ann", "--port", "0"]) == 2
     assert capsys.readouterr().err == "error: data/training: no .parquet shards; run the stage that writes them\n"
     assert served == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["--compare", "1", "2"]])
+def test_a_port_in_use_is_reported_before_anything_else(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)  # without params.yaml
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert cli.main(["review", "--port", str(port), *arguments]) == 2
+    assert capsys.readouterr().err == f"error: --port {port}: Address already in use; choose another one\n"
+    assert cli.main(["review", "--port", "65536", *arguments]) == 2
+    assert capsys.readouterr().err == "error: --port 65536: must be at least 0 and at most 65535\n"
 
 
 def test_the_table_says_what_it_lacks(tmp_path, monkeypatch, capsys):
@@ -74,20 +86,20 @@ def test_a_comparison_opens_its_page_and_logs_the_result(client, versions, serve
 
     monkeypatch.setattr(compare_page, "open_compare_page", open_page)
     monkeypatch.setattr(standard, "current_standard", lambda _: SimpleNamespace(evaluation_set="a" * 64))
-    assert cli.main(["review", "--compare", "3", "models:/iedit@champion", "--reviewer", "Ann", "--port", "7999"]) == 0
-    assert served == [(["models:/iedit/3", "models:/iedit/1"], 7999)]
+    assert cli.main(["review", "--compare", "3", "models:/iedit@champion", "--reviewer", "Ann", "--port", "0"]) == 0
+    assert served == [(["models:/iedit/3", "models:/iedit/1"], 0)]
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].endswith("models:/iedit/3 over models:/iedit/1: 100% [3%, 100%] of 1 that prefer one, 1 in all")
+    assert lines[0].endswith("models:/iedit/3 over models:/iedit/1: 100% [3%, 100%] of 1 with a preference; cases seen: 1")
     found = read_preferences(client, "1", "3", "a" * 64)
-    assert found["follows"] == Preference(preferred=0, decided=1, answers=1)
+    assert found["follows"] == Preference(preferred=0, decided=1, cases=1)
     assert cli.main(["review", "--result", "3", "models:/iedit@champion"]) == 0
     assert capsys.readouterr().out.splitlines() == lines
     assert cli.main(["review", "--result", "1", "3"]) == 0  # the same answers, seen from the other side
-    assert "models:/iedit/1 over models:/iedit/3: 0% [0%, 98%] of 1 that prefer one" in capsys.readouterr().out
+    assert "models:/iedit/1 over models:/iedit/3: 0% [0%, 98%] of 1 with a preference" in capsys.readouterr().out
     assert read_preferences(client, "1", "3", "a" * 64) == found
     monkeypatch.setattr(standard, "current_standard", lambda _: SimpleNamespace(evaluation_set="b" * 64))
     assert cli.main(["review", "--result", "3", "1"]) == 0
-    assert "no preference in 0 answers" in capsys.readouterr().out.splitlines()[0]  # nobody saw edits of these cases
+    assert "no preference; cases seen: 0" in capsys.readouterr().out.splitlines()[0]  # nobody saw edits of these cases
 
 
 @pytest.mark.parametrize(
@@ -100,7 +112,7 @@ def test_a_comparison_opens_its_page_and_logs_the_result(client, versions, serve
     ],
 )
 def test_refusals_are_one_line(versions, served, capsys, arguments, said):
-    assert cli.main(["review", *arguments]) == 2
+    assert cli.main(["review", "--port", "0", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {said}")
     assert len(error.splitlines()) == 1

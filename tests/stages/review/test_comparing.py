@@ -53,13 +53,29 @@ def test_every_case_gets_both_questions(tmp_path):
 
 
 def test_answers_count_for_the_version_and_not_the_side(tmp_path):
-    ann, ben = comparing(tmp_path), comparing(tmp_path, tester="Ben")
+    ann = comparing(tmp_path)
     for who in ("first", "second", "first", None, "first"):  # follows, keeps, follows, keeps, follows
         prefer(ann, who)
-    prefer(ben, "second")
     found = count_preferences(tmp_path / "answers.jsonl")
-    assert vars(found["follows"]) == {"preferred": 3, "decided": 4, "answers": 4}
-    assert vars(found["keeps"]) == {"preferred": 0, "decided": 1, "answers": 2}
+    assert vars(found["follows"]) == {"preferred": 3, "decided": 3, "cases": 3}
+    assert vars(found["keeps"]) == {"preferred": 0, "decided": 1, "cases": 2}
+
+
+@pytest.mark.parametrize(
+    ("answers", "counted"),
+    [
+        (["first"] * 5, (1, 1)),
+        (["first", "second", "second"], (0, 1)),
+        (["first", None, None], (1, 1)),
+        (["first", "second", None], (0, 0)),
+        ([None], (0, 0)),
+    ],
+)
+def test_a_case_has_one_verdict_however_many_testers(tmp_path, answers, counted):
+    for number, who in enumerate(answers):
+        prefer(comparing(tmp_path, tester=f"tester {number}", cases=1), who)
+    found = count_preferences(tmp_path / "answers.jsonl")["follows"]
+    assert (found.preferred, found.decided, found.cases) == (*counted, 1)
 
 
 def test_an_answer_taken_back_is_asked_again(tmp_path):
@@ -69,7 +85,7 @@ def test_an_answer_taken_back_is_asked_again(tmp_path):
     assert each.next_turn() == Turn(turn.case, "keeps")
     each.undo(turn)
     assert each.next_turn() == turn
-    assert count_preferences(tmp_path / "answers.jsonl")["follows"].answers == 0
+    assert count_preferences(tmp_path / "answers.jsonl")["follows"].cases == 0
     assert comparing(tmp_path).next_turn() == turn
 
 
@@ -117,4 +133,4 @@ def test_arrow_keys_answer_and_nothing_names_the_versions(tmp_path):
     finally:
         blocks.close()
     found = count_preferences(tmp_path / "answers.jsonl")
-    assert (found["follows"].decided, found["keeps"].decided, found["keeps"].answers) == (2, 1, 2)
+    assert (found["follows"].decided, found["keeps"].decided, found["keeps"].cases) == (2, 1, 2)

@@ -46,7 +46,7 @@ def test_keys_decide_and_undo(models, folder):
     with pages(models) as page:
         first = page.evaluate(FACTS)
         second = press(page, "k")
-        third = press(page, "d")
+        third = press(page, "D")  # caps lock
         assert len({first, second, third}) == 3
         assert press(page, "u") == second
         assert press(page, "ArrowLeft") == first

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 
 from stages.core.errors import InputError
@@ -102,6 +103,13 @@ def test_tables_that_changed_are_reported(reviewing):
     os.utime(path, ns=(1, 1))
     with pytest.raises(InputError, match=rf"{path}: has changed since this page was started; start it again"):
         reviewing.pairs.row(0)
+
+
+def test_tables_of_older_code_are_reported_at_once(folder):
+    path = min(TRAINING_SET.glob("*.parquet"))
+    pq.write_table(pq.read_table(path).drop_columns(["source_offset"]), path)
+    with pytest.raises(InputError, match=rf"^{path}: has no column source_offset"):
+        Pairs()
 
 
 def test_folders_without_a_pair_are_reported(folder):

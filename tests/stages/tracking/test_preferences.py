@@ -22,7 +22,7 @@ from tests.support.versions import Judge, register, scores
     ],
 )
 def test_interval_is_the_exact_one(preferred, decided, interval):
-    found = Preference(preferred=preferred, decided=decided, answers=decided + 3)
+    found = Preference(preferred=preferred, decided=decided, cases=decided + 3)
     assert found.interval == pytest.approx(interval, abs=1e-4)
     assert found.reversed().interval == pytest.approx((1 - interval[1], 1 - interval[0]), abs=1e-4)
     if 0 < preferred < decided:  # at either limit, so many or more (or fewer) answers have a probability of 2.5 %
@@ -31,7 +31,7 @@ def test_interval_is_the_exact_one(preferred, decided, interval):
 
 
 def answers(follows: int, keeps: int, of: int = 100) -> dict[str, Preference]:
-    return {name: Preference(preferred=n, decided=of, answers=of + 9) for name, n in (("follows", follows), ("keeps", keeps))}
+    return {name: Preference(preferred=n, decided=of, cases=of + 9) for name, n in (("follows", follows), ("keeps", keeps))}
 
 
 @pytest.mark.parametrize(
