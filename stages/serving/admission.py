@@ -13,6 +13,7 @@ from stages.editing.settings import check_images, check_steps
 from stages.serving.calls import BusyError, ModelUnavailableError
 
 REMEMBERED = 10_000  # clients; those unseen for longest are forgotten
+ANSWERING = 10.0  # seconds beyond the deadline that answers may take when the service ends
 LONGEST_WAIT = 30.0  # seconds; the most that a client is asked to wait before it tries again
 
 
@@ -132,11 +133,11 @@ class Admission:
             self.answers -= 1
             self._look_if_idle()
 
-    async def close(self, seconds: float) -> None:
-        """Let no further request in, and wait until those in flight are answered, for ``seconds`` at most."""
+    async def close(self) -> None:
+        """Let no further request in, and wait until those in flight are answered, at most until all are given up."""
         self.is_closed = True
         if self.requests or self.answers:
-            await asyncio.wait([asyncio.create_task(self._idle.wait())], timeout=seconds)
+            await asyncio.wait([asyncio.create_task(self._idle.wait())], timeout=self.limits.seconds + ANSWERING)
 
     def _look_if_idle(self) -> None:
         if self.requests == self.answers == 0:

@@ -119,7 +119,9 @@ class RegistryCatalogue:
             folder = fetch_model(client, f"{REGISTRY}{name}/{version}")
         code = folder / "code"
         if not code.joinpath(*MODULE.split(".")).with_suffix(".py").is_file():
-            raise UnknownModelError(f"model = {reference}: its code is older than the service; `mlflow models serve` runs it")
+            raise UnknownModelError(
+                f"model = {reference}: its code is older than the service: name a newer version, or use `mlflow models serve`"
+            )
         return Source(reference=reference, name=name, version=version, folder=folder, code=code)
 
 

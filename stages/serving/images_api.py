@@ -119,4 +119,4 @@ def _text(size: tuple[int, int]) -> str:
 def _answer(edited: Edited) -> bytes:
     """Return the results as OpenAI's API does, with the mark and the settings in each PNG file."""
     data = b",".join(b'{"b64_json":"%b"}' % base64.b64encode(file) for file in edited.files)
-    return b'{"created":%d,"data":[%b],"output_format":"png","background":"opaque"}' % (time.time(), data)
+    return b'{"created":%d,"data":[%b],"output_format":"png"}' % (time.time(), data)

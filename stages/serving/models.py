@@ -19,7 +19,8 @@ from stages.serving.process import ModelProcess
 MOST = 3  # loaded models, the default included; one more while a new default takes over from those that are all at work
 INTERVAL = 3.0  # seconds between two looks at the registry
 IDLE = 600.0  # seconds after which a model that nobody asks for, and that is not the default, is ended
-PATIENCE = 5.0  # seconds between two attempts to load the default model; also when to ask for it again
+PATIENCE = 5.0  # seconds from a failed attempt to load the default model to the next; also when to ask for it again
+LONGEST_PATIENCE = 60.0  # after several failures: each attempt may cost half a minute of a core
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +181,7 @@ class Models:
 
     async def _follow(self) -> None:
         """Keep the default the model that it should be, and end models that nobody uses."""
+        patience = PATIENCE
         while True:
             try:
                 await self._revive_default()
@@ -188,10 +190,12 @@ class Models:
                 await self._end_idle()
                 with suppress(BusyError):  # the one too many is ended when its requests are
                     await self._make_room(MOST)
+                patience = PATIENCE
             except Exception as error:  # whatever it is, the next look may find it mended
                 is_known = isinstance(error, InputError | ParameterError | NoRoomError | UnavailableError)
                 logger.warning("the model cannot be looked up or loaded: %s", error, exc_info=not is_known)
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(patience)
+                patience = min(2 * patience, LONGEST_PATIENCE)
             await self._pause()
 
     async def _revive_default(self) -> None:

@@ -24,7 +24,6 @@ from stages.serving.models import Models
 from stages.serving.security import Access
 from stages.serving.service import Service
 
-FINISHING = 60.0  # seconds that requests at work may take after a signal
 TICK = 0.1  # seconds between two looks whether all is finished
 CLOSING = 3  # seconds for connections that stay open, as those of pages do
 SILENCE = 60  # seconds after which a connection is broken off whose other end takes nothing of what waits for it
@@ -48,7 +47,7 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Serve until a signal comes, then finish."""
         await super().main_loop()
-        finishing = asyncio.create_task(self._admission.close(FINISHING))
+        finishing = asyncio.create_task(self._admission.close())
         while not finishing.done() and not self.force_exit:  # noqa: ASYNC110 - uvicorn sets a flag, it has no event
             await asyncio.sleep(TICK)
 
@@ -63,14 +62,14 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
         limits: how much work is accepted at once.
 
     Raises:
-        InputError: there is no such model or port, or every proxy is trusted.
+        InputError: there is no such model or port, the port is taken, or every proxy is trusted.
     """
     if not 0 <= port <= MAX_PORT:
         raise InputError(f"port = {port}: must be at least 0 and at most {MAX_PORT}")
     catalogue, admission = open_catalogue(model), Admission(limits)
     catalogue.find(DEFAULT)  # a mistake in the name is reported before anything listens
     signal.signal(signal.SIGTERM, _exit)  # uvicorn handles it meanwhile, and sends it once more at its end
-    with own_folder(PREFIX) as folder:
+    with _bind(access.host, port) as bound, own_folder(PREFIX) as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(folder / UPLOADS)  # read when Gradio is imported, and by components
 
         from stages.serving.page.page import mount_page
@@ -79,7 +78,7 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
         service.prepare_terms()
         app = make_app(service, access)
         mount_page(app, service, folder)
-        Server(configure(app, access.host, port), admission).run()
+        Server(configure(app, access.host, port), admission).run([bound])
 
 
 def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
@@ -102,6 +101,22 @@ def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=CLOSING,
     )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a socket of an address, for the server to listen on.
+
+    Raises:
+        InputError: the port is taken, or the address is not one of this machine.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise InputError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    return bound
 
 
 def _is_everyone(proxy: str) -> bool:

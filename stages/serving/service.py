@@ -248,7 +248,7 @@ def _nouns(prompt: str) -> list[str]:
     Raises:
         ModelUnavailableError: WordNet is missing.
     """
-    from stages.language.phrases import find_nouns  # slow to import, and only the page suggests terms
+    from stages.language.phrases import find_nouns  # slow to import, and not every request needs it
     from stages.language.units import find_units
 
     try:

@@ -32,12 +32,13 @@ from stages.editing.job import EditJob
 from stages.editing.loading import load_folder
 from stages.editing.metadata import describe
 from stages.editing.pictures import encode_picture
-from stages.editing.request import MaskMode
+from stages.editing.request import MaskMode, NothingToMaskError
 from stages.serving.batching import Batcher, Edited, GivenUpError
 from stages.serving.clients import unless_gone
 from stages.serving.fields import EditFields, TermFields, parse
 
 PREVIEW_EVERY = 3  # steps
+HELP = "say what stands there now (source_term) or where (a mask), or edit everywhere (mask_mode none)"
 PIECE = 2**20  # characters of an answer that are sent at once
 Answer = TypeVar("Answer")
 Line = dict[str, Any]
@@ -172,6 +173,8 @@ def _encode_all(pictures: list[Image.Image]) -> list[str]:
 def _error(error: Exception) -> Line:
     """Return an error as a line without traceback or path; what is not the request's fault goes to the log."""
     match error:
+        case NothingToMaskError():
+            return {"error": f"{error}: {HELP}", "kind": "refused"}
         case InputError():
             return {"error": str(error), "kind": "refused"}
         case TimeoutError():

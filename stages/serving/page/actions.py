@@ -103,22 +103,27 @@ class Actions:
         return {self._layout.term: gr.update(choices=words, value=term if term in words else None, visible=bool(words))}
 
     async def suggest(self, data: Data, request: gr.Request) -> Changes:
-        """Choose a term where none is chosen."""
-        session = self._session(data)
+        """Find a term where none is chosen; :meth:`take_suggestion` chooses it."""
+        session, nothing = self._session(data), {self._layout.suggested: None}
         if session is None or session.photo is None:
-            return self._nothing()
+            return nothing
         try:
             settings = self._settings(data)
             if settings.term or not settings.prompt.strip():
-                return self._nothing()
+                return nothing
             with session.hold(session.photo):
                 term = await self._suggested(session.photo, settings.prompt, client_of(request))
         except EXPECTED as error:
-            return {self._layout.status: complaint(error)}
+            return nothing | {self._layout.status: complaint(error)}
         words = words_of(settings.prompt)
         if term is None or not words:
-            return self._nothing()
-        return {self._layout.term: gr.update(choices=words if term in words else [*words, term], value=term)}
+            return nothing
+        choices = words if term in words else [*words, term]
+        return {self._layout.suggested: term, self._layout.term: gr.update(choices=choices)}
+
+    def take_suggestion(self, term: Any, suggested: str | None) -> Changes:
+        """Choose the suggested term, unless the visitor has chosen one meanwhile."""
+        return self._nothing() if term or suggested is None else {self._layout.term: suggested}
 
     async def find_mask(self, data: Data, request: gr.Request) -> AsyncIterator[Changes]:
         """Show where the edit would take place."""
@@ -144,7 +149,8 @@ class Actions:
             yield {self._layout.status: complaint(error)}
             return
         layer = await asyncio.to_thread(draw_layer, mask.found, mask.draft)
-        yield {self._layout.painter: painted(photo, layer), self._layout.status: note("Paint or erase, then edit.")}
+        shown = painted(photo, layer, drafted=mask.draft is not None)
+        yield {self._layout.painter: shown, self._layout.status: note("Paint or erase, then edit.")}
 
     async def edit(self, data: Data, request: gr.Request) -> AsyncIterator[Changes]:
         """Edit the picture with every chosen model, one after the other."""
@@ -229,6 +235,7 @@ class Actions:
         words = words_of(edit.settings.prompt)
         return self._show(edit.photo) | {
             **form,
+            self._layout.models: list(edit.settings.models),  # a tuple is one choice to Gradio
             self._layout.term: gr.update(choices=words, value=edit.settings.term, visible=bool(words)),
             self._layout.painter: painted(edit.photo, edit.layer, mended=edit.mended),
             self._layout.results: finished(edit),

@@ -15,7 +15,7 @@ def make_painter(**options: Any) -> gr.HTML:
     """Return the picture with its mask to paint on.
 
     The value holds ``rendition``, the picture; ``width`` and ``height`` of the layer; ``layer``, the mask as the data URI of
-    a PNG, or None; and ``mended``, whether the visitor painted on it.
+    a PNG, or None; ``mended``, whether the visitor painted on it; and ``drafted``, whether it shows what a draft adds.
     """
     return _scripted("painter", **options)
 

@@ -32,6 +32,7 @@ class Layout:
     painter: gr.HTML
     prompt: gr.Textbox
     term: gr.Radio
+    suggested: gr.State  # a term
     source_term: gr.Textbox
     whole_picture: gr.Checkbox
     strength: gr.Slider
@@ -137,6 +138,7 @@ def _form() -> dict[str, Any]:
     return {
         "prompt": prompt,
         "term": term,
+        "suggested": gr.State(None),
         "source_term": source_term,
         "edit": edit,
         "stop": stop,

@@ -23,6 +23,7 @@ from stages.serving.uploads import MAX_BYTES
 UPLOAD_SECONDS = 600  # that uploads, and copies of results that are being fetched, are kept
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 TAKE_PASTED = (ASSETS / "paste.js").read_text()
+FOCUS_PICTURE = "() => setTimeout(() => document.querySelector('#painter canvas').focus({preventScroll: true}), 100)"
 CLICK_DOWNLOAD = "() => setTimeout(() => document.querySelector('#download').click(), 100)"
 
 
@@ -123,14 +124,15 @@ def _wire(page: gr.Blocks, layout: Layout, actions: Actions) -> None:
     page.load(None, js=TAKE_PASTED, **quiet)
     gr.on([page.load, layout.loading.tick], actions.greet, None, out, **quiet)
     shown = layout.upload.change(actions.open_picture, {layout.upload, layout.session}, out, **quiet)
-    layout.examples.choose(actions.choose_example, {layout.session}, out, **quiet)
+    chosen = layout.examples.choose(actions.choose_example, {layout.session}, out, **quiet)
+    chosen.then(None, js=FOCUS_PICTURE, **quiet)  # what had the focus is hidden now
     layout.other.click(actions.other_picture, None, out, **quiet)
 
     suggestion: dict[str, Any] = {"fn": actions.suggest, "inputs": {*form, layout.session}, "outputs": out, **quiet}
     words = [layout.prompt, layout.term]
     layout.prompt.change(actions.list_words, words, [layout.term], trigger_mode="always_last", **quiet)
-    layout.prompt.blur(**suggestion)
-    shown.then(**suggestion)
+    for suggested in (layout.prompt.blur(**suggestion), shown.then(**suggestion)):
+        suggested.then(actions.take_suggestion, [layout.term, layout.suggested], out, **quiet)
 
     layout.find.click(actions.find_mask, everything, out, **queued)
     editing = gr.on([layout.edit.click, layout.prompt.submit], actions.edit, everything, out, **queued)

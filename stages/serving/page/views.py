@@ -7,7 +7,7 @@ import gradio as gr
 from stages.language.units import STOP_WORDS, TOKEN
 from stages.serving.calls import ModelVersion, Progress
 from stages.serving.page.pictures import layer_size, rendition
-from stages.serving.page.session import MAX_TEXT, Edit, Photo, Session, Settings
+from stages.serving.page.session import MAX_TEXT, Edit, Photo, Session
 
 MAX_WORDS = 40  # of a prompt, to choose the term from
 
@@ -25,17 +25,18 @@ def words_of(prompt: str) -> list[str]:
     return list(dict.fromkeys(words))[:MAX_WORDS]
 
 
-def painted(photo: Photo, layer: str | None, *, mended: bool = False) -> dict[str, Any]:
+def painted(photo: Photo, layer: str | None, *, mended: bool = False, drafted: bool = False) -> dict[str, Any]:
     """Return the update of the painter that shows a picture and its mask.
 
     Args:
         photo: the picture.
         layer: the mask, from :func:`~stages.serving.page.pictures.draw_layer` or from the painter.
         mended: whether the visitor painted it.
+        drafted: whether it shows in another tint what a draft adds.
     """
     width, height = layer_size(photo.size)
-    value = {"rendition": photo.rendition, "width": width, "height": height, "layer": layer, "mended": mended}
-    return gr.update(value=value)
+    flags = {"mended": mended, "drafted": drafted}
+    return gr.update(value={"rendition": photo.rendition, "width": width, "height": height, "layer": layer, **flags})
 
 
 def previews(photo: Photo, progress: Progress) -> dict[str, Any]:
@@ -56,13 +57,18 @@ def finished(edit: Edit) -> dict[str, Any]:
 def history(session: Session) -> list[dict[str, str]]:
     """Return the edits of a session for the strip, the newest first."""
     return [
-        {"rendition": edit.results[0].rendition, "title": edit.settings.prompt, "detail": _describe(edit.settings)}
+        {"rendition": edit.results[0].rendition, "title": edit.settings.prompt, "detail": _describe(edit)}
         for edit in reversed(session.edits)
     ]
 
 
-def _describe(settings: Settings) -> str:
-    return f"seed {settings.seed} · strength {settings.strength:g} · guidance {settings.guidance_scale:g}"
+def _describe(edit: Edit) -> str:
+    """Return what tells an edit from others of the same prompt."""
+    settings = edit.settings
+    parts = [f"seed {settings.seed}", f"strength {settings.strength:g}", f"guidance {settings.guidance_scale:g}"]
+    parts += [f"{settings.images} results"] if settings.images > 1 else []
+    parts += ["own mask"] if edit.mended else ["no mask"] if settings.whole_picture else []
+    return " · ".join([*parts, *settings.models])
 
 
 def _cards(photo: Photo, cards: list[dict[str, Any]], columns: int = 1) -> dict[str, Any]:

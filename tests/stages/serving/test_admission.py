@@ -130,7 +130,7 @@ def test_closing_waits_for_work_and_answers(begin):
 
         working = asyncio.create_task(work())
         await asyncio.sleep(0)
-        await admission.close(60)
+        await admission.close()
         events.append("closed")
         with pytest.raises(ModelUnavailableError, match="shutting down"), admission.admit():
             pass
@@ -140,11 +140,13 @@ def test_closing_waits_for_work_and_answers(begin):
     assert asyncio.run(run()) == ["done", "closed"]
 
 
-def test_closing_does_not_wait_for_ever():
+def test_closing_does_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(admissions, "ANSWERING", 0.01)
+
     async def run() -> int:
-        admission = Admission()
+        admission = Admission(Limits(seconds=0.01))
         with admission.admit():
-            await admission.close(0.01)
+            await admission.close()
             return admission.requests
 
     assert asyncio.run(run()) == 1

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Response
 from stages.core.errors import InputError
 from stages.serving import server
 from stages.serving.admission import Admission
+from stages.serving.security import Access
 from stages.serving.server import Server, configure
 from tests.support import ROOT
 from tests.support.serving import wait_until
@@ -22,7 +23,7 @@ import os, tempfile
 from pathlib import Path
 from stages.serving import server
 from stages.serving.security import Access
-server.Server.run = lambda _: print([name[:12] for name in os.listdir(tempfile.gettempdir())])
+server.Server.run = lambda *_: print([name[:12] for name in os.listdir(tempfile.gettempdir())])
 server.serve("nano/models/diffusion", Access("127.0.0.1"), 0, server.Limits())
 print(os.listdir(tempfile.gettempdir()))
 """
@@ -35,6 +36,14 @@ def test_no_folder_of_other_programs_is_used():
         command = [sys.executable, "-c", STARTED]
         said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert said.stdout.splitlines() == ["['iedit-serve-']", "[]"]
+
+
+def test_a_port_that_is_taken_is_reported_in_one_line(monkeypatch):
+    monkeypatch.setattr(server.signal, "signal", lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"^cannot listen on 127.0.0.1, port {port}: Address already in use$"):
+            server.serve("nano/models/diffusion", Access("127.0.0.1"), port, server.Limits())
 
 
 @pytest.mark.parametrize("proxies", ["*", "10.0.0.1,*", "0.0.0.0/0", "10.0.0.1, ::/0"])

@@ -20,13 +20,14 @@ function isBlank() {
 }
 
 function describe() {
-  const { layer, mended } = props.value ?? {};
+  const { layer, mended, drafted } = props.value ?? {};
   hint.textContent = mended
     ? "Your mask: the picture changes only here."
     : layer
       ? "Where the words were found. Paint to mend it."
       : "The place is found by the words. Paint to say it yourself.";
   element.dataset.layer = mended ? "mended" : layer ? "found" : "none";
+  element.toggleAttribute("data-drafted", Boolean(drafted));
   undo.disabled = past.length === 0;
   clear.disabled = !layer;
 }
@@ -99,7 +100,10 @@ canvas.addEventListener("pointerleave", () => showRing(null));
 canvas.addEventListener("blur", () => showRing(null));
 
 canvas.addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key === "z") return undo.click();
+  if ((event.ctrlKey || event.metaKey) && event.key === "z") {
+    event.preventDefault(); // the browser would take back what was typed last, in the prompt
+    return undo.click();
+  }
   const step = event.shiftKey ? 40 : 10;
   const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
   if (!(event.key in moves) && event.key !== " ") return;

@@ -80,6 +80,17 @@ def test_an_edit_shows_its_steps_with_previews(act, layout, session):
         assert [(card["title"], card["preview"]) for card in cards] == [(f"{n}, on its way", True) for n in (1, 2)]
 
 
+def test_a_suggestion_does_not_replace_the_word_that_was_clicked(act, layout, session):
+    async def suggest(actions: Actions) -> Any:
+        suggested = (await actions.suggest(data_of(layout, session, term=None), REQUEST))[layout.suggested]
+        return suggested, actions.take_suggestion("clicked", suggested), actions.take_suggestion(None, suggested)
+
+    suggested, clicked, unclicked = act(suggest)
+    assert suggested is not None
+    assert unclicked == {layout.term: suggested}
+    assert layout.term not in clicked
+
+
 @pytest.mark.parametrize("action", ["suggest", "find_mask", "edit"])
 def test_another_picture_may_come_before_the_first_is_read(act, layout, session, monkeypatch, action):
     decode = session_module.decode

@@ -158,8 +158,11 @@ def test_a_click_on_a_word_makes_it_the_term(page):
     upload(page, photograph())
     describe(page)
     expect(page.locator("#term label.selected")).to_have_text("strawberry")
-    page.click("#term label:has-text('mountains')")
+    page.fill("#prompt textarea", "a banana in the mountains")
+    expect(page.locator("#term label:has-text('banana')")).to_be_visible()
+    page.click("#term label:has-text('mountains')")  # the prompt has lost the focus, so a term is being suggested, too
     edit(page)
+    expect(page.locator("#term label.selected")).to_have_text("mountains")
     assert re.findall(rb"<iedit:term>(.*?)<", downloaded(page)) == [b"mountains"]
 
 
@@ -197,13 +200,18 @@ def test_two_visitors_with_large_pictures_at_once_get_their_own(browser, address
 def test_everything_can_be_done_with_the_keyboard(page):
     page.locator("#examples button").first.focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#painter canvas")).to_be_visible()
+    expect(page.locator("#painter canvas")).to_be_focused()
+    page.focus("#prompt textarea")
+    page.keyboard.press("End")
+    page.keyboard.type("!")
+    prompt = page.input_value("#prompt textarea")
     page.focus("#painter canvas")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Space")
     expect(page.locator("#painter .hint")).to_contain_text("Your mask")
     page.keyboard.press("Control+z")
     expect(page.locator("#painter .hint")).to_contain_text("found by the words")
+    assert page.input_value("#prompt textarea") == prompt
     page.focus("#prompt textarea")
     page.keyboard.press("Enter")
     expect(page.locator("#results .download")).to_have_count(1)
@@ -243,6 +251,8 @@ def test_the_history_brings_settings_and_results_back(page):
     expect(page.locator("#prompt textarea")).to_have_value(PROMPT)
     expect(page.locator("#seed input")).to_have_value("0")
     expect(page.locator("#results .download")).to_have_count(1)
+    page.click("#edit")
+    expect(page.locator("#history button")).to_have_count(3)
 
 
 def row_lengths(page: Page, selector: str) -> list[int]:
