@@ -66,10 +66,11 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
     """
     if not 0 <= port <= MAX_PORT:
         raise InputError(f"port = {port}: must be at least 0 and at most {MAX_PORT}")
+    _check_free(access.host, port)
     catalogue, admission = open_catalogue(model), Admission(limits)
     catalogue.find(DEFAULT)  # a mistake in the name is reported before anything listens
     signal.signal(signal.SIGTERM, _exit)  # uvicorn handles it meanwhile, and sends it once more at its end
-    with _bind(access.host, port) as bound, own_folder(PREFIX) as folder:
+    with own_folder(PREFIX) as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(folder / UPLOADS)  # read when Gradio is imported, and by components
 
         from stages.serving.page.page import mount_page
@@ -78,7 +79,7 @@ def serve(model: str, access: Access, port: int, limits: Limits) -> None:
         service.prepare_terms()
         app = make_app(service, access)
         mount_page(app, service, folder)
-        Server(configure(app, access.host, port), admission).run([bound])
+        Server(configure(app, access.host, port), admission).run()
 
 
 def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
@@ -103,20 +104,14 @@ def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
     )
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """Return a socket of an address, for the server to listen on.
-
-    Raises:
-        InputError: the port is taken, or the address is not one of this machine.
-    """
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise InputError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    return bound
+def _check_free(host: str, port: int) -> None:
+    """Raise InputError, before anything is loaded, if a port is taken or an address is not one of this machine."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+        except OSError as error:
+            raise InputError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
 
 
 def _is_everyone(proxy: str) -> bool:
