@@ -7,7 +7,6 @@ ends with its standard input, which whoever started it holds open.
 import asyncio
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
@@ -16,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any, TypeVar
 
 import uvicorn
@@ -25,6 +24,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 from starlette.requests import ClientDisconnect
 
+from stages.common.standard_input import end_with_standard_input
 from stages.core.errors import InputError
 from stages.core.params import Sampling
 from stages.editing.finding import find_masks, probabilities
@@ -212,14 +212,7 @@ def load_app(folder: Path) -> FastAPI:
     return app
 
 
-def _end_with_standard_input() -> None:
-    """End this process when its standard input ends: its other end is gone with whoever started it, however that died."""
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    os._exit(1)
-
-
 if __name__ == "__main__":
-    Thread(target=_end_with_standard_input, daemon=True).start()
+    end_with_standard_input()
     model_folder, socket = sys.argv[1:]
     uvicorn.run(load_app(Path(model_folder)), uds=socket, access_log=False, log_level="warning")
