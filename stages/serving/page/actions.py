@@ -235,7 +235,6 @@ class Actions:
         words = words_of(edit.settings.prompt)
         return self._show(edit.photo) | {
             **form,
-            self._layout.models: list(edit.settings.models),  # a tuple is one choice to Gradio
             self._layout.term: gr.update(choices=words, value=edit.settings.term, visible=bool(words)),
             self._layout.painter: painted(edit.photo, edit.layer, mended=edit.mended),
             self._layout.results: finished(edit),

@@ -42,12 +42,12 @@ class Settings(BaseModel, frozen=True):
     guidance_scale: Annotated[float, Field(ge=1, le=100)]
     images: Annotated[int, Field(ge=1, le=MAX_RESULTS)]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
-    models: Annotated[tuple[str, ...], Field(max_length=MAX_MODELS)]
+    models: Annotated[list[str], Field(max_length=MAX_MODELS)]  # a tuple would be one choice to Gradio
 
     @property
     def references(self) -> tuple[str, ...]:
         """The models to edit with."""
-        return self.models or (DEFAULT,)
+        return tuple(self.models) or (DEFAULT,)
 
     def call(self, image: Picture, mask: Image.Image | None, mode: MaskMode, term: str | None) -> EditCall:
         """Return what to ask of the service for a picture; mask and term are those of the form, or what was found instead."""
