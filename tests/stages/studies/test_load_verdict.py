@@ -1,12 +1,14 @@
 """The verdict of the study of the service under load: each bound, kept and broken."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
 
 from stages.studies import load
 from stages.studies.load_verdict import broken_promises
+from tests.support import ROOT
 
 KEPT: dict[str, Any] = {
     "rounds": [
@@ -53,6 +55,10 @@ def changed(place: tuple[str | int, ...], value: object) -> dict[str, Any]:
 
 def test_figures_on_the_bounds_are_kept():
     assert broken_promises(KEPT) == []
+
+
+def test_the_committed_figures_keep_every_bound():
+    assert broken_promises(json.loads((ROOT / "reports" / "serving.json").read_text())) == []
 
 
 @pytest.mark.parametrize(("place", "value", "line"), BROKEN)
