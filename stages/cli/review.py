@@ -2,10 +2,10 @@
 
 import argparse
 import os
-import socket
 from typing import TYPE_CHECKING
 
 from stages.common.own_folder import own_folder
+from stages.common.ports import try_port
 from stages.core.errors import InputError
 from stages.core.params import Params
 from stages.core.params_file import read_params
@@ -88,9 +88,7 @@ def _check_port(port: int) -> None:
         InputError: another program listens there, or it is no port that may be used.
     """
     try:
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an ended page may linger
-            trial.bind(("127.0.0.1", port))
+        try_port("127.0.0.1", port)
     except OverflowError as error:
         raise InputError(f"--port {port}: must be at least 0 and at most 65535") from error
     except OSError as error:

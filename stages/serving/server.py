@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from stages.common.own_folder import own_folder
+from stages.common.ports import try_port
 from stages.core.errors import InputError
 from stages.serving.admission import Admission, Limits
 from stages.serving.app import make_app
@@ -106,12 +107,10 @@ def configure(app: FastAPI, host: str, port: int) -> uvicorn.Config:
 
 def _check_free(host: str, port: int) -> None:
     """Raise InputError, before anything is loaded, if a port is taken or an address is not one of this machine."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as bound:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind((host, port))
-        except OSError as error:
-            raise InputError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    try:
+        try_port(host, port)
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
 
 
 def _is_everyone(proxy: str) -> bool:
