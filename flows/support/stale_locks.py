@@ -69,8 +69,8 @@ def _is_nameless(words: Sequence[str], command: str) -> bool:
     of their parent.
 
     Args:
-        words: of the process's command line.
-        command: the holder's.
+        words: the process's command line, split into words.
+        command: the lock holder's command line.
     """
     return "-c" in words or not command or command.startswith("-")
 

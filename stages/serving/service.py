@@ -33,7 +33,7 @@ from stages.serving.models import Lease, Models
 from stages.serving.turns import Turns
 
 PICTURE_THREADS = 2  # that decode and encode, so that the event loop is free
-TERM_WITHIN = 500  # characters at the beginning of a prompt, where its term is looked for; models read about as many
+TERM_WITHIN = 500  # the term is chosen among the nouns in so many first characters; models read about as many
 
 Result = TypeVar("Result")
 

@@ -15,7 +15,7 @@ class Turns:
     However much one of them asks for, the others wait for one piece of that at a time.
 
     Args:
-        name: of the thread.
+        name: the thread's name.
     """
 
     def __init__(self, name: str) -> None:

@@ -58,7 +58,7 @@ def address_of(process: subprocess.Popen[str]) -> str:
     """Return the address at which a service listens, from its log, which is passed on for as long as it runs.
 
     Args:
-        process: of the service, with its standard error as a pipe.
+        process: the running service; its standard error is a pipe.
 
     Raises:
         InputError: it ends before it listens.

@@ -4,8 +4,8 @@ Needed is what the workspace, a sandbox, a branch, a tag or an experiment names,
 the records of registered versions name, because ``iedit reproduce`` pulls it and compares with it. In a remote, other clones'
 branches need theirs too, as far as git has fetched them.
 
-A search takes minutes, in which experiments end and people work. So folders are locked only to read them, and all that may
-have changed is looked at again before each batch of objects goes.
+A search takes minutes, in which experiments end and people work. So folders are locked only while they are read, and what may
+have changed is read again before each batch of objects is removed.
 """
 
 import logging

@@ -63,7 +63,7 @@ def history(session: Session) -> list[dict[str, str]]:
 
 
 def _describe(edit: Edit) -> str:
-    """Return what tells an edit from others of the same prompt."""
+    """Return the settings that distinguish an edit from others with the same prompt."""
     settings = edit.settings
     parts = [f"seed {settings.seed}", f"strength {settings.strength:g}", f"guidance {settings.guidance_scale:g}"]
     parts += [f"{settings.images} results"] if settings.images > 1 else []
