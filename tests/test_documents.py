@@ -41,6 +41,8 @@ RUN_BY = {
         "stages/cli/test_configure.py",
         "configure execution.engine=ray execution.address=10.0.0.1:6379",
     ),
+    "iedit configure caption.model.revision": ("stages/cli/test_models.py", "configure caption.model.revision=refs/pr/7"),
+    "iedit models": ("stages/cli/test_models.py", "models --fetch"),
     "ray start --head": ("stages/core/executors/test_ray_actors.py", "start --head --port"),
     "ray start --address": ("stages/core/executors/test_ray_actors.py", "start --address"),
     "iedit prune --dry-run": ("stages/cli/test_prune.py", "prune --dry-run"),

@@ -29,7 +29,6 @@ TRANSIENT = re.compile(
     r"|is at work in this folder"  # `iedit prune`: somebody runs a stage or promotes a version by hand
     r"|tracking (server was not back|(server http\S+|store): (?!database or disk is full))"  # MLflow cannot be reached
     r"|exit(ed with| code) (-9|137)\b"  # the stage, its shell or DVC was killed, as where memory is short; it resumes
-    r"|the hub did not deliver it: Got: (?!\w*NotFound)"  # the model hub cannot be reached
 )
 # By `iedit prune`, which has removed nothing then.
 UNDETERMINED = re.compile(r"(?:error: )?(.*(?:DVC cannot determine what is needed: |so the data that it).*)")

@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         " keys (default: print what is chosen)",
     )
     configure.add_argument("--compose", action="store_true", help="compose params.yaml again, without a new choice")
+    models = add("models", "models:models", "list the models that params.yaml names, with sizes and licences")
+    text = "download those of the hub, only the files that are loaded, check them, and pin their commits in params.yaml"
+    models.add_argument("--fetch", action="store_true", help=text)
     add("summary", "summary:summary", "print the results of the last run, the registered model, and a command to try")
 
     _add_serve_options(add("serve", "serve:serve", "serve a model as a web page, over REST and with MLflow's protocol"))

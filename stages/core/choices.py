@@ -16,6 +16,8 @@ CONFIG = CONF / "config.yaml"
 DEFAULTS = "defaults"  # Hydra's list of the files to compose
 OPTIONAL = "ablation"  # the only group that may be left out; composed last
 BELONGING = {"source": "ingest.source"}  # group → the section that only makes sense with the file chosen before
+PRESET = "preset"  # names models, to which the revisions belong that were chosen before
+NAME, REVISION = ".name", ".revision"  # how the keys of a model end
 
 
 class Choices:
@@ -79,6 +81,8 @@ class Choices:
             self._choose_file(key, _value(choice))
         else:
             for each, value in flat({key: _value(choice)}).items():
+                if each.endswith(NAME):
+                    _forget(self._content, each.removesuffix(NAME) + REVISION)
                 self._put(each, value)
 
     def _choose_file(self, group: str, name: Any) -> None:
@@ -88,6 +92,11 @@ class Choices:
         entry = next(entry for entry in self._content[DEFAULTS] if isinstance(entry, dict) and group in entry)
         if entry[group] != name and group in BELONGING:
             _forget(self._content, BELONGING[group])
+        if entry[group] != name and group == PRESET:
+            chosen = self.values()
+            for key in chosen:
+                if key.endswith(REVISION) and key.removesuffix(REVISION) + NAME not in chosen:
+                    _forget(self._content, key)
         entry[group] = name
 
     def _put(self, key: str, value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from stages.core.choices import CONFIG, OPTIONAL, Choices, flat, in_quotes, shown
+from stages.core.choices import CONFIG, NAME, OPTIONAL, Choices, flat, in_quotes, shown
 from stages.core.errors import InputError, cut, first_line
 from stages.core.files import written_aside
 from stages.core.params import Params
@@ -30,7 +30,7 @@ def apply_choices(words: Sequence[str]) -> list[str]:
 
     Args:
         words: ``preset=paper``, ``train.steps=800`` or, to forget a single value, ``~train.steps``. Files of groups are
-            chosen first, whatever the order, because another source forgets the values of the last.
+            chosen first, then names of models, whatever the order, because what belongs to the last ones is forgotten.
 
     Raises:
         InputError: a choice is refused, or the result is not allowed; nothing is written then.
@@ -42,7 +42,8 @@ def apply_choices(words: Sequence[str]) -> list[str]:
 
 def _apply(words: Sequence[str]) -> list[str]:
     choices = Choices.read()
-    for word in sorted(words, key=lambda word: word.partition("=")[0] not in choices.files()):
+    keys = {word: word.partition("=")[0] for word in words}
+    for word in sorted(words, key=lambda word: (keys[word] not in choices.files(), not keys[word].endswith(NAME))):
         choices.choose(word)
     before = _read(PARAMS_FILE)
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ class ModelName(Section):
     """A pretrained model: a hub id with the commit to take, or a local folder in the hub's layout."""
 
     name: Name
-    revision: Name | None = None  # a commit, tag or branch of the hub; null for a local folder, which is digested
+    revision: Name | None = None  # of the hub: a commit, or a branch until it is fetched; null for a local folder
     _key: str = PrivateAttr("")
 
     @property

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 CODE = Path("data/code")  # digests of each stage's code, which DVC compares instead of the text
+MODELS = Path("data/models")  # digests of each model that params.yaml names, for the same purpose
 
 # Data, in the order in which the stages write them.
 WORDNET = Path("data/nltk/corpora/wordnet")

@@ -1,10 +1,12 @@
-"""Where pretrained models come from: a local folder or a snapshot of the hub, safetensors only.
+"""Where pretrained models lie: in a local folder or a snapshot of the hub, safetensors only.
 
-A model's folder is untrusted data; one that asks for its own code to run is refused. Nothing here needs torch, because a stage
-with nothing to do asks for identities only; :mod:`stages.models.loading` loads the weights.
+Nothing is downloaded here, so that a stage needs no network: ``iedit models --fetch`` does that, see
+:mod:`stages.models.fetching`. A model's folder is untrusted data; one that asks for its own code to run is refused. Nothing
+here needs torch, because a stage with nothing to do asks for identities only; :mod:`stages.models.loading` loads the weights.
 """
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 from stages.core.errors import InputError, first_line
 from stages.core.files import folder_digest
 from stages.core.params import ModelName, Params, named_models
+from stages.models.layout import PICKLED, needed_files
 
-PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 RUNS_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")  # configuration keys that ask for it
+COMMIT = re.compile(r"[0-9a-f]{40}")
+FETCH = "iedit models --fetch"
 
 
 class ModelError(InputError):
@@ -24,24 +28,28 @@ class ModelError(InputError):
         super().__init__(f"{model.key}.name = {model.name!r}: {reason}" if model.key else f"{model.name}: {reason}")
 
 
-@cache
-def locate(model: ModelName) -> Path:
-    """Return the folder of a model: a local one, or a snapshot of the hub at the model's revision.
+def is_local(model: ModelName) -> bool:
+    """Return whether a model is a folder of this machine, rather than one of the hub.
 
     Raises:
-        ModelError: the folder is missing, holds no safetensors, or asks for code to be run.
+        ModelError: it is neither a folder nor a hub id with a revision.
     """
-    folder = Path(model.name)
-    if not folder.is_dir():
-        if model.name.count("/") != 1 or model.revision is None:
-            raise ModelError(model, "neither a folder nor a hub id (owner/name) with a revision")
-        from huggingface_hub import snapshot_download
+    if Path(model.name).is_dir():
+        return True
+    if model.name.count("/") != 1 or model.revision is None:
+        raise ModelError(model, "neither a folder nor a hub id (owner/name) with a revision")
+    return False
 
-        patterns = ["*.safetensors", "*.json", "*.txt"]
-        try:
-            folder = Path(snapshot_download(model.name, revision=model.revision, allow_patterns=patterns))
-        except (OSError, ValueError) as error:
-            raise ModelError(model, f"no such folder, and the hub did not deliver it: {first_line(error)}") from error
+
+@cache
+def locate(model: ModelName) -> Path:
+    """Return the folder of a model: a local one, or the snapshot of the hub that was fetched at the model's commit.
+
+    Raises:
+        ModelError: the folder is missing, holds no safetensors, or asks for code to be run; a model of the hub has no commit
+            as its revision, or was not fetched.
+    """
+    folder = Path(model.name) if is_local(model) else _snapshot(model)
     if not any(folder.rglob("*.safetensors")):
         found = [path.name for path in sorted(folder.rglob("*")) if path.suffix in PICKLED]
         reason = f"only pickled weights ({found[0]}), which are never loaded" if found else "no .safetensors file"
@@ -49,6 +57,21 @@ def locate(model: ModelName) -> Path:
     for path in sorted(folder.rglob("*.json")):
         _refuse_code(model, path, path.relative_to(folder).as_posix())
     return folder
+
+
+def _snapshot(model: ModelName) -> Path:
+    """Return the folder of a fetched model, in which every file that the loaders read is there."""
+    if not COMMIT.fullmatch(str(model.revision)):
+        raise ModelError(model, f"revision {model.revision!r} is no commit, so its weights may change; {FETCH} pins one")
+    from huggingface_hub import get_cached_repo_tree, snapshot_download
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        files = needed_files(file.path for file in get_cached_repo_tree(model.name, revision=model.revision))
+        found = snapshot_download(model.name, revision=model.revision, allow_patterns=files, local_files_only=True)
+    except (CachedRepoTreeNotFoundError, OSError, ValueError) as error:
+        raise ModelError(model, f"is not on this machine, or not whole; {FETCH} downloads it") from error
+    return Path(found)
 
 
 def _refuse_code(model: ModelName, path: Path, name: str) -> None:
@@ -70,30 +93,22 @@ def _refuse_code(model: ModelName, path: Path, name: str) -> None:
 
 @cache
 def identity(model: ModelName) -> str:
-    """Return a name for the exact weights: the commit of the hub's snapshot, or the digest of a local folder's files.
+    """Return a name for the exact weights: the commit of a model of the hub, or the digest of a local folder's files.
 
     Raises:
-        ModelError: the folder is missing, holds no safetensors, or asks for code to be run.
+        ModelError: the model cannot be located, see :func:`locate`.
     """
     folder = locate(model)
-    return folder_digest(folder) if Path(model.name).is_dir() else folder.name
-
-
-def known_identity(model: ModelName) -> str:
-    """Return :func:`identity` without downloading: for a model of the hub that is not on this machine, its revision."""
-    if Path(model.name).is_dir():
-        return identity(model)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model.name, revision=model.revision, local_files_only=True)).name
-    except (OSError, ValueError):
-        return str(model.revision)
+    return folder_digest(folder) if is_local(model) else folder.name
 
 
 def describe_models(params: Params) -> dict[str, dict[str, str | None]]:
     """Return key in params.yaml → name, revision and identity, for every model that params.yaml names."""
     return {
-        model.key: {"name": model.name, "revision": model.revision, "identity": known_identity(model)}
+        model.key: {
+            "name": model.name,
+            "revision": model.revision,
+            "identity": identity(model) if is_local(model) else model.revision,  # one that no stage loads may not be there
+        }
         for model in named_models(params)
     }

@@ -221,11 +221,11 @@ class Year:
 
 
 def stages_of_a_night() -> dict:
-    """The stages of dvc.yaml without models of files and without WordNet, and the stand-in for training and evaluation."""
+    """The stages of dvc.yaml without digests of models and without WordNet, and the stand-in for training and evaluation."""
     stages = read_stages(ROOT)
     made: dict = {}
     for name in ("code", "ingest", "caption", "mutate", "retrieve", "segment"):
-        deps = [dep for dep in stages[name]["deps"] if not dep.startswith(("nano/models", "data/nltk"))]
+        deps = [dep for dep in stages[name]["deps"] if not dep.startswith(("data/models", "data/nltk"))]
         made[name] = stages[name] | {"deps": deps}
     stand_in = "python -m tests.support.stand_in_trainer"
     kept = {"persist": True}

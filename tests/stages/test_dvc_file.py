@@ -5,14 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import reduce
-from operator import getitem
+from pathlib import Path
 
 import yaml
 from dvc.repo import Repo
 
 from stages.__main__ import STAGES
-from stages.core.paths import WORDNET
+from stages.core.params import named_models
+from stages.core.params_file import read_params
+from stages.core.paths import MODELS, WORDNET
 from tests.support import ROOT
 from tests.support.flow_project import make_dvc_project
 
@@ -21,7 +22,7 @@ PIPELINE = FILE["stages"]
 
 
 def test_every_stage_depends_on_its_own_code():
-    assert tuple(name for name in PIPELINE if name not in ("code", "wordnet")) == STAGES
+    assert tuple(name for name in PIPELINE if name not in ("code", "models", "wordnet")) == STAGES
     assert PIPELINE["code"]["cmd"].split()[3:] == [f"stages.{name}" for name in STAGES]
     for name in STAGES:
         assert PIPELINE[name]["cmd"] == f"python -m stages {name}"
@@ -29,16 +30,34 @@ def test_every_stage_depends_on_its_own_code():
         assert code == [f"data/code/{name}.json"]
 
 
-def test_every_stage_depends_on_every_file_of_its_models():
-    """File by file, because DVC does not look into folders of nano/, a DVC project of its own."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+def test_every_stage_depends_on_the_digests_of_its_models():
+    params = read_params(ROOT / "params.yaml")
+    keys = {model.key for model in named_models(params)}
     for name in STAGES:
-        sections = [reduce(getitem, key.split("."), params) for key in PIPELINE[name].get("params", [])]
-        loaded = [model for section in sections for model in models_named(section)]
-        files = {path for model in loaded for path in (ROOT / model).rglob("*") if path.is_file()}
-        assert {dep for dep in PIPELINE[name]["deps"] if dep.startswith("nano/models/")} == {
-            path.relative_to(ROOT).as_posix() for path in files
-        }, name
+        named = PIPELINE[name].get("params", [])
+        loaded = {key for key in keys if any(f"{key}.".startswith(f"{part}.") for part in named)}
+        found = {Path(dep).name.removesuffix(".json") for dep in PIPELINE[name]["deps"] if Path(dep).parent == MODELS}
+        assert found == loaded, name
+
+
+def test_other_bytes_of_a_model_remake_what_depends_on_it(tmp_path, monkeypatch):
+    """Under the same name: a folder that params.yaml names is no dependency of DVC's own."""
+    models = tmp_path / "own"
+    for name in ("captioner", "clip", "segmenter", "vgg", "diffusion", "judge", "referee"):
+        (models / name).mkdir(parents=True)
+        (models / name / "model.safetensors").write_bytes(name.encode())
+    stages = {"models": PIPELINE["models"], "caption": {"cmd": "true", "deps": ["data/models/caption.model.json"]}}
+    stages["train"] = {"cmd": "true", "deps": ["data/models/train.vgg.json"]}
+    make_dvc_project(tmp_path, yaml.safe_dump({"stages": stages}))
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace("nano/models", "own"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    with Repo() as repo:
+        assert {stage.name for stage in repo.reproduce()} == {"models", "caption", "train"}
+        assert [stage.name for stage in repo.reproduce()] == ["models"]
+        (models / "vgg" / "model.safetensors").write_bytes(b"other")
+        assert [stage.name for stage in repo.reproduce()] == ["models", "train"]
 
 
 def test_no_output_is_removed_before_its_stage_runs():
@@ -100,10 +119,3 @@ def test_compiled_files_are_no_code():
     with Repo(ROOT) as repo:
         assert repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus/__pycache__"))
         assert not repo.dvcignore.is_ignored_dir(str(ROOT / "stages/corpus"))
-
-
-def models_named(value) -> list[str]:
-    """The models that a part of params.yaml is, or holds."""
-    if not isinstance(value, dict):
-        return []
-    return [value["name"]] if "name" in value else [name for part in value.values() for name in models_named(part)]

@@ -3,6 +3,7 @@
 They share nothing with the nano family but the classes, so a stage that runs on them knows nothing of it.
 """
 
+import json
 from pathlib import Path
 
 import open_clip
@@ -37,6 +38,15 @@ def _clip_tokenizer() -> CLIPTokenizer:
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: number for number, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=vocab, merges=[], pad_token="<|endoftext|>", model_max_length=CONTEXT)
+
+
+def split_tokenizer(folder: Path) -> None:
+    """Replace tokenizer.json by the files that the hub's repositories of Stable Diffusion have instead."""
+    content = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "tokenizer.json").unlink()
+    write_json(folder / "vocab.json", content["vocab"])
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in content["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
 
 
 def tiny_captioner(folder: Path) -> ModelName:

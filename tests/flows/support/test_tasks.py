@@ -25,10 +25,9 @@ from flows.support.process import CommandError, run_command
 from flows.support.tasks import TRANSIENT, is_transient, push_data, update_stage
 from stages.cli.prune import Spare
 from stages.core.errors import InputError
-from stages.core.params import ModelName, Params
+from stages.core.params import Params
 from stages.core.paths import LOCK
 from stages.core.run import alone
-from stages.models.hub import ModelError, locate
 from stages.tracking import outbox, store
 from stages.tracking.errors import store_errors_in_one_line
 from tests.support.composed import composed
@@ -145,17 +144,6 @@ def test_a_busy_mlflow_server_is_transient(status):
     with pytest.raises(InputError, match=r"^tracking store: ") as busy, store_errors_in_one_line():
         raise HTTPError("later", response=SimpleNamespace(status_code=status))
     assert TRANSIENT.search(str(busy.value))
-
-
-@pytest.mark.parametrize(("reason", "passes"), [("ConnectError: no route", True), ("RepositoryNotFoundError: 404", False)])
-def test_an_absent_hub_is_transient_but_not_a_model(monkeypatch, reason, passes):
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(f"Got: {reason}")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    with pytest.raises(ModelError) as error:
-        locate(ModelName(name=f"owner/transient-{passes}", revision="main"))
-    assert bool(TRANSIENT.search(str(error.value))) is passes
 
 
 def test_push_without_a_remote_says_so(dvc_project, monkeypatch, caplog):

@@ -42,6 +42,18 @@ def test_another_source_forgets_the_values_of_the_last():
     assert read_params().ingest.source.kind == "openmoji"
 
 
+def test_another_model_forgets_the_revision_of_the_last():
+    pin = f'"{"0" * 40}"'
+    apply_choices(["preset=paper", f"train.base.revision={pin}", f"train.vgg.revision={pin}"])
+    apply_choices([f"train.clip.revision={pin}", "train.clip.name=a/clip", "train.base.name=a/model"])
+    params = read_params()
+    assert (params.train.base.revision, params.train.clip.revision, params.train.vgg.revision) == ("main", "0" * 40, "0" * 40)
+    apply_choices(["preset=embedded"])
+    params = read_params()
+    assert params.train.vgg.revision is None  # the preset's
+    assert (params.train.clip.name, params.train.clip.revision) == ("a/clip", "0" * 40)
+
+
 @pytest.mark.parametrize(
     ("word", "shown"),
     [

@@ -4,7 +4,7 @@ import pytest
 
 from stages.core.params import ModelName, Params
 from stages.core.params_file import read_params
-from stages.models.hub import describe_models, identity, known_identity, locate
+from stages.models.hub import describe_models, identity, locate
 from tests.support import ROOT, tiny
 
 
@@ -12,20 +12,6 @@ from tests.support import ROOT, tiny
 def empty_caches():
     locate.cache_clear()
     identity.cache_clear()
-
-
-def test_a_hub_model_is_identified_by_its_commit(monkeypatch, tmp_path):
-    asked = {}
-
-    def download(name: str, *, revision: str, allow_patterns: list[str]) -> str:
-        asked.update(name=name, revision=revision, patterns=allow_patterns)
-        tiny.tiny_vgg(tmp_path / "c0ffee")
-        return str(tmp_path / "c0ffee")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert identity(ModelName(name="owner/vgg", revision="v1")) == "c0ffee"
-    assert (asked["name"], asked["revision"]) == ("owner/vgg", "v1")
-    assert not any(pattern.endswith((".bin", ".pt", ".py")) for pattern in asked["patterns"])
 
 
 def test_a_folder_is_identified_by_all_its_files(tmp_path):
@@ -39,8 +25,12 @@ def test_a_folder_is_identified_by_all_its_files(tmp_path):
     assert len(seen) == 1 + len(files)
 
 
-def test_an_absent_hub_model_is_identified_by_its_revision():
-    assert known_identity(ModelName(name="nobody/nothing", revision="0" * 40)) == "0" * 40
+def test_an_absent_hub_model_is_described_by_its_commit(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params = read_params()
+    absent = ModelName(name="nobody/nothing", revision="0" * 40)
+    params = params.model_copy(update={"generated": params.generated.model_copy(update={"referee": absent})})
+    assert "0" * 40 in {model["identity"] for model in describe_models(params).values()}
 
 
 def test_every_model_of_the_parameters_is_described(monkeypatch):

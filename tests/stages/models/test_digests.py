@@ -1,0 +1,38 @@
+"""The digests of models that DVC compares; tests/stages/test_dvc_file.py has DVC compare them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.core.files import file_digest, read_json
+from stages.core.params import named_models
+from stages.core.params_file import read_params
+from stages.models.digests import models
+from stages.models.hub import ModelError, locate
+from tests.support import ROOT
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch) -> Path:
+    """The current folder, with params.yaml and the models that it names."""
+    locate.cache_clear()
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "nano/models", tmp_path / "nano/models")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_model_has_a_file_of_its_digests():
+    params = read_params()
+    models(params)
+    assert {path.stem for path in Path("data/models").iterdir()} == {model.key for model in named_models(params)}
+    name = "open_clip_model.safetensors"
+    assert read_json(Path("data/models/train.clip.json"))[name] == file_digest(Path("nano/models/clip") / name)
+
+
+def test_a_model_of_the_hub_has_to_be_pinned():
+    local, hub = "name: nano/models/vgg\n    revision: null", "name: a/vgg\n    revision: main"
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace(local, hub))
+    with pytest.raises(ModelError, match=r"^train\.vgg\.name = 'a/vgg': revision 'main' is no commit"):
+        models(read_params())
