@@ -22,8 +22,9 @@ from flows.support.tasks import RETRIED, is_transient
 from stages.core.composition import check_composed, compose_params
 from stages.core.errors import InputError
 from stages.core.files import read_json, value_digest, write_json, write_text
-from stages.core.params import OpenMojiSource, Params
+from stages.core.params import Params
 from stages.core.params_file import read_params
+from stages.core.params_ingest import OpenMojiSource
 from stages.core.params_training import Losses
 from stages.core.paths import ABLATION, EXPERIMENTS, IEDIT, REPORTS, SNAPSHOT
 from stages.core.provenance import ROOT, source_digest

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from stages.core.errors import InputError
 from stages.core.files import written_aside
-from stages.core.params import CaseSplit, Ingest, OpenMojiSource, Params
+from stages.core.params import CaseSplit, Params
+from stages.core.params_ingest import Ingest, OpenMojiSource
 from stages.core.paths import CORPUS, EVALUATION, HELD_OUT, VALIDATION
 from stages.core.provenance import source_digest
 from stages.core.shards import (
@@ -27,7 +28,7 @@ from stages.core.shards import (
     pass_on_counts,
     shard_notes,
 )
-from stages.corpus import images, sources
+from stages.corpus import filters, images, sources
 from stages.corpus.duplicates import write_duplicates
 from stages.corpus.held_out import render_case
 from stages.corpus.images import Refused
@@ -38,7 +39,7 @@ from stages.corpus.shard import MAX_SAMPLES, CorpusSample, Encoding, key_of, wri
 CASES: dict[CaseSplit, Path] = {"evaluation": EVALUATION, "validation": VALIDATION}
 REFUSED = CORPUS / "refused.csv"
 
-DECIDING = {"size", "min_side", "max_pixels", "format", "quality"}  # the parameters that decide every shard
+DECIDING = {"filters", "size", "min_side", "max_pixels", "format", "quality"}  # the parameters that decide every shard
 NO_CASES = (
     "This source has no held-out cases. Set retrieve.held_out above 0, and evaluate.cases and evaluate.validation to "
     f"{HELD_OUT}; if both name that folder, its pairs are divided between them.\n"
@@ -89,7 +90,8 @@ class IngestWorker:
                 sample = self._admit(raw, key_of(part.shard, place))
             except Refused as refused:
                 result.dropped[refused.reason] += 1
-                result.notes.append({"origin": raw.origin, "reason": str(refused)})
+                if not refused.reason.startswith(filters.PREFIX):
+                    result.notes.append({"origin": raw.origin, "reason": str(refused)})
             else:
                 yield sample
             advance(1)
@@ -98,14 +100,16 @@ class IngestWorker:
         """Return the sample as it goes into the corpus.
 
         Raises:
-            Refused: its alt text says nothing, or its picture cannot be used.
+            Refused: a filter leaves it out, its alt text says nothing, or its picture cannot be used.
         """
         if isinstance(raw.picture, Refused):
             raise raw.picture
+        filters.check_metadata(self.section.filters, raw.columns)
         objection = objection_to(raw.alt_text)
         if objection is not None:
             raise Refused(objection)
         whole = images.load(raw.picture, max_pixels=self.section.max_pixels) if isinstance(raw.picture, bytes) else raw.picture
+        filters.check_sides(self.section.filters, raw.columns, whole.size)
         image = images.fit(whole, size=self.section.size, min_side=self.section.min_side)
         origin = {"name": raw.origin} | raw.facts
         return CorpusSample(key=key, image=image, alt_text=raw.alt_text, origin=origin, original_size=whole.size)
@@ -146,17 +150,28 @@ def _write_refused() -> None:
 
 
 def _check_share(counts: StageCounts, duplicates: Counter[str], limit: float) -> None:
-    """Complain about a source without samples, or with too many that were refused; a duplicate is not the source's fault."""
-    written, refused = counts.done + counts.reused, counts.dropped.total()
+    """Complain about a source without samples, or with too many that were refused.
+
+    What a filter leaves out, and a duplicate, is not the source's fault.
+    """
+    faults = Counter({reason: n for reason, n in counts.dropped.items() if not reason.startswith(filters.PREFIX)})
+    written, refused = counts.done + counts.reused, faults.total()
     total = written + refused
+    if not total and counts.dropped:
+        reason, count = _commonest(counts.dropped)
+        raise InputError(f"ingest.filters: leave out all {counts.dropped.total()} samples, {count} of them for: {reason}")
     if not total:
         raise InputError("ingest.source: has no samples")
     if written == duplicates.total() or refused / total > limit:
-        reason, count = min(counts.dropped.items(), key=lambda item: (-item[1], item[0]))
+        reason, count = _commonest(faults)
         raise InputError(
             f"ingest.max_refused = {limit}: {refused} of {total} samples were refused ({refused / total:.1%}), "
             f"{count} of them for: {reason}; all are listed in {REFUSED}"
         )
+
+
+def _commonest(reasons: Counter[str]) -> tuple[str, int]:
+    return min(reasons.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _write_cases(params: Params) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from stages.common.parquet import read_columns
 from stages.core.earlier import Contents
 from stages.core.errors import InputError
-from stages.core.params import OpenMojiSource, Params, Segment
+from stages.core.params import Params, Segment
+from stages.core.params_ingest import OpenMojiSource
 from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
 from stages.core.provenance import source_digest
 from stages.core.shards import ShardTask, StageCounts, Worker, count_samples, list_shards, map_shards, pass_on_counts

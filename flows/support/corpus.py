@@ -2,8 +2,8 @@
 
 from stages.core.composition import apply_choices
 from stages.core.errors import InputError
-from stages.core.params import OpenMojiSource
 from stages.core.params_file import read_params
+from stages.core.params_ingest import OpenMojiSource
 
 
 def grow_corpus(images: int) -> None:

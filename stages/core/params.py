@@ -7,6 +7,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from pydantic_core import PydanticCustomError
 
 from stages.core.params_drift import Drift
+from stages.core.params_ingest import Ingest
 from stages.core.params_training import Continuation, Losses
 from stages.core.params_upkeep import Upkeep
 from stages.core.section import Cosine, Count, Guidance, Name, Section, Share
@@ -35,42 +36,6 @@ class Execution(Section):
     workers: Count | None  # null: as many as are of use
     gpus_per_worker: Annotated[float, Field(gt=0, le=1)]  # of workers with a model, where there are GPUs
     address: Name | None  # of a Ray cluster; null: that of RAY_ADDRESS or, without it, a cluster of this machine
-
-
-class OpenMojiSource(Section):
-    """The embedded world, drawn from OpenMoji artwork."""
-
-    kind: Literal["openmoji"]
-    images: Count  # for training
-    cases: Count  # held-out edits with true masks
-
-
-class FolderSource(Section):
-    """A folder of images with metadata.csv or metadata.jsonl, in the layout of Hugging Face's imagefolder."""
-
-    kind: Literal["folder"]
-    path: Name
-
-
-class WebDatasetSource(Section):
-    """Tar files as img2dataset writes them: a local glob, or any glob that fsspec understands (s3://bucket/*.tar)."""
-
-    kind: Literal["webdataset"]
-    path: Name
-
-
-class Ingest(Section):
-    """The corpus: where images come from, and which are accepted."""
-
-    source: OpenMojiSource | FolderSource | WebDatasetSource = Field(discriminator="kind")
-    size: Annotated[int, Field(ge=16, le=2048, multiple_of=8)]  # pixels a side; images are cropped to a square
-    shard_size: Annotated[int, Field(gt=0, le=10_000)]  # samples per shard; a key has four digits for them
-    min_side: Count  # pixels; smaller images are refused
-    max_pixels: Annotated[int, Field(gt=0, le=178_956_970)]  # larger images are refused; beyond it, by Pillow itself
-    format: Literal["png", "webp", "jpeg"]  # of the pictures in the corpus
-    quality: Annotated[int, Field(ge=1, le=100)]  # of webp and jpeg
-    near_duplicates: Annotated[int, Field(ge=0, le=7)] | None  # bits of 64 in which perceptual hashes may differ
-    max_refused: Share  # share of refused images above which the stage fails
 
 
 class Caption(Section):

@@ -7,13 +7,14 @@ beyond some million images a source is better packed into tars.
 
 import os
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from stages.core.errors import InputError
 from stages.core.files import value_digest
-from stages.core.params import FolderSource
+from stages.core.params_ingest import FolderSource
 from stages.corpus.chunks import chunked
 from stages.corpus.images import Refused
 from stages.corpus.metadata import NAMES, Metadata, Row
@@ -24,7 +25,7 @@ CAPTION_FILES = (".txt", ".caption")
 TABLE_SUFFIXES = tuple(Path(name).suffix for name in NAMES)
 
 
-def folder_parts(source: FolderSource, shard_size: int) -> list[Part]:
+def folder_parts(source: FolderSource, shard_size: int, filtered: AbstractSet[str] = frozenset()) -> list[Part]:
     """Return the parts of a folder: chunks of at most ``shard_size`` metadata rows, in file order.
 
     Raises:
@@ -34,7 +35,7 @@ def folder_parts(source: FolderSource, shard_size: int) -> list[Part]:
     folder = Path(resolve(source.path))
     if not folder.is_dir():
         raise InputError(f"ingest.source.path = {source.path!r}: no such folder{missing(source.path)}")
-    metadata = Metadata(_find_metadata(folder, source.path))
+    metadata = Metadata(_find_metadata(folder, source.path), filtered)
     columns: set[str] = set()
     parts: dict[str, Part] = {}
     for rows in chunked(metadata.rows(), shard_size, lambda row: short_digest(str(row.file_name))):
@@ -104,13 +105,17 @@ def _read_rows(folder: Path, metadata: Metadata, start: int, end: int, listing: 
             picture=place if isinstance(place, Refused) else _read(place),
             alt_text=row.text,
             facts=row.facts,
+            columns=row.filtered,
         )
 
 
 def _listing(rows: Sequence[Row], places: Sequence[Path | Refused]) -> str:
     """Return a digest of the rows, and of the reasons for which their files are refused."""
     reasons = [str(place) if isinstance(place, Refused) else "" for place in places]
-    return value_digest([[str(row.file_name), row.text, row.facts, reason] for row, reason in zip(rows, reasons, strict=True)])
+    said = [
+        [str(row.file_name), row.text, row.facts, {name: str(value) for name, value in row.filtered.items()}] for row in rows
+    ]
+    return value_digest([[*row, reason] for row, reason in zip(said, reasons, strict=True)])
 
 
 def _find(root: Path, name: object) -> Path | Refused:

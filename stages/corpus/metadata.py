@@ -29,6 +29,7 @@ class Row:
     file_name: object  # untrusted; None if the row has none
     text: str
     facts: dict[str, Any]
+    filtered: dict[str, Any]  # the columns that the filters look at
     start: int
     end: int
 
@@ -49,8 +50,8 @@ class Metadata:
     Its methods raise InputError if the file cannot be read, or a row is malformed or has two different texts.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, filtered: AbstractSet[str] = frozenset()) -> None:
+        self.path, self.filtered = path, filtered
 
     def rows(self, start: int = 0, end: int | None = None) -> Iterator[Row]:
         """Yield the rows between two places in the file: the start of one row, and the end of another.
@@ -92,6 +93,7 @@ class Metadata:
             file_name=values.get("file_name"),
             text=texts[0] if texts else "",
             facts=facts_of(values),
+            filtered={name: values[name] for name in sorted(self.filtered.intersection(values))},
             start=record.start,
             end=record.end,
         )

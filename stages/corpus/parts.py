@@ -29,6 +29,7 @@ class RawSample:
     picture: bytes | Image.Image | Refused  # Refused: the source itself rejects the sample
     alt_text: str
     facts: dict[str, Any] = field(default_factory=dict)  # further data from the source; no stage depends on it
+    columns: Mapping[str, Any] = field(default_factory=dict)  # untrusted metadata for the filters, by names in lower case
 
 
 @dataclass(frozen=True, kw_only=True)

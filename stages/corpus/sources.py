@@ -5,9 +5,11 @@ from functools import partial
 from itertools import pairwise
 
 from stages.core.errors import InputError
-from stages.core.params import FolderSource, OpenMojiSource, Params, WebDatasetSource
+from stages.core.params import Params
+from stages.core.params_ingest import FolderSource, OpenMojiSource, WebDatasetSource
 from stages.corpus import world
 from stages.corpus.drawing import render
+from stages.corpus.filters import columns_of
 from stages.corpus.folder import folder_parts
 from stages.corpus.parts import Part, RawSample
 from stages.corpus.webdataset import tar_parts
@@ -32,7 +34,7 @@ def _parts(params: Params) -> list[Part]:
         case OpenMojiSource(images=images):
             return _world_parts(images, section.shard_size, params.seed, section.size)
         case FolderSource() as source:
-            return folder_parts(source, section.shard_size)
+            return folder_parts(source, section.shard_size, columns_of(section.filters))
         case WebDatasetSource() as source:
             return tar_parts(source, section.shard_size)
 

@@ -8,7 +8,7 @@ import json
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -18,8 +18,9 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from stages.core.errors import InputError
-from stages.core.params import WebDatasetSource
+from stages.core.params_ingest import WebDatasetSource
 from stages.corpus.archives import members, open_tar
+from stages.corpus.filters import SIDES
 from stages.corpus.globs import common_folder, expand
 from stages.corpus.images import Refused
 from stages.corpus.parts import MAX_BYTES, MAX_TEXT_BYTES, Part, RawSample, facts_of, printable, shard_name, text_of
@@ -160,15 +161,15 @@ def _read_sample(origin: str, tar: tarfile.TarFile, sample: _Sample) -> RawSampl
         file = tar.extractfile(member)
         contents[slot] = b"" if file is None else file.read()
     try:
-        alt_text, facts = _words(contents)
+        alt_text, record = _words(contents)
     except Refused as reason:
         return RawSample(origin=origin, picture=reason, alt_text="")
     picture = contents.get("image", Refused("no image in the sample"))
-    return RawSample(origin=origin, picture=picture, alt_text=alt_text, facts=facts)
+    return RawSample(origin=origin, picture=picture, alt_text=alt_text, facts=facts_of(record), columns=_measured(record))
 
 
 def _words(contents: dict[str, bytes]) -> tuple[str, dict[str, Any]]:
-    """Return the alt text and the facts in the JSON.
+    """Return the alt text, and the values of the JSON by their names in lower case.
 
     The alt text is the text member, else the JSON's caption, else its text: the first that is not empty. Likewise of names
     in the JSON that differ in case only, the first counts whose value is not empty.
@@ -180,6 +181,11 @@ def _words(contents: dict[str, bytes]) -> tuple[str, dict[str, Any]]:
         raise Refused("text or json cannot be read") from error
     if not isinstance(record, dict):
         raise Refused("text or json cannot be read")
-    facts = {name.strip().lower(): value for name, value in reversed(record.items()) if value not in EMPTY}
-    texts = map(text_of, (text, facts.get("caption"), facts.get("text")))
-    return next(filter(None, texts), ""), facts_of(facts)
+    values = {name.strip().lower(): value for name, value in reversed(record.items()) if value not in EMPTY}
+    texts = map(text_of, (text, values.get("caption"), values.get("text")))
+    return next(filter(None, texts), ""), values
+
+
+def _measured(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with the sides that img2dataset found when it downloaded the picture, instead of those after resizing."""
+    return {**record, **{side: record[f"original_{side}"] for side in SIDES if f"original_{side}" in record}}

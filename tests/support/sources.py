@@ -5,8 +5,9 @@ import io
 import tarfile
 from pathlib import Path
 
-from stages.core.params import Ingest, Params
+from stages.core.params import Params
 from stages.core.params_file import read_params
+from stages.core.params_ingest import Ingest
 from stages.core.shards import SERIAL
 from stages.corpus.corpus import Corpus, CorpusRow
 from tests.support import ROOT
@@ -18,7 +19,7 @@ SIZE = 64  # sides of a corpus image, pixels
 def params_for(source: dict, **changes: object) -> Params:
     """Return the project's parameters with a small ingest section for ``source``."""
     section = {"size": SIZE, "shard_size": 8, "min_side": 16, "max_pixels": 100_000, "max_refused": 1.0}
-    section |= {"format": "png", "quality": 90, "near_duplicates": None}
+    section |= {"format": "png", "quality": 90, "near_duplicates": None, "filters": {}}
     section |= {"source": source} | changes
     return read_params(ROOT / "params.yaml").model_copy(update={"ingest": Ingest.model_validate(section), "execution": SERIAL})
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stages.cli.main import main
-from stages.core.params import FolderSource, WebDatasetSource
 from stages.core.params_file import read_params
+from stages.core.params_ingest import FolderSource, WebDatasetSource
 from stages.core.paths import LOCK
 from tests.support import ROOT
 from tests.support.composed import copy_conf

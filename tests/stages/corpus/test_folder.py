@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.core.errors import InputError
-from stages.core.params import FolderSource
+from stages.core.params_ingest import FolderSource
 from stages.corpus import folder
 from stages.corpus.folder import folder_parts
 from stages.ingest import ingest

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from stages.core.errors import InputError
-from stages.core.params import WebDatasetSource
+from stages.core.params_ingest import WebDatasetSource
 from stages.corpus import webdataset
 from stages.corpus.duplicates import read_duplicates
 from stages.corpus.globs import expand
