@@ -1,16 +1,17 @@
-"""Stage caption: describe every image of the corpus with BLIP."""
+"""Stage caption: describe every image of the corpus with BLIP, or take its own caption."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stages.common.ahead import call_ahead
 from stages.common.batches import padded_batches
 from stages.common.parquet import read_columns, read_table, write_table
 from stages.common.text import one_line
 from stages.core.earlier import Hashes, hashes_of
+from stages.core.errors import InputError
 from stages.core.params import Caption, Params
 from stages.core.paths import CAPTIONS, CORPUS
 from stages.core.provenance import source_digest
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from stages.models.captioner import Captioner
 
+LONGEST = 1000  # characters of a caption that is given; models read some 77 tokens
 BATCHES_AHEAD = 2  # are prepared while the model is busy
 COLUMNS = {"key": "string", "pixels": "string", "caption": "string"}
 
@@ -96,15 +98,45 @@ class _Captioning:
         return self.captioner.prepare(pictures + pictures[-1:] * (len(rows) - count)), count
 
 
+@dataclass(frozen=True, kw_only=True)
+class GivenWorker:
+    """Takes the captions that shards of the corpus have themselves."""
+
+    def load(self) -> Work:
+        """Return the function that copies captions."""
+        return self._copy
+
+    def _copy(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
+        """Write a table of captions in the order of the shard; a text of more than LONGEST characters is no caption."""
+        table, result = [], ShardResult()
+        for row in Corpus(CORPUS).rows(task.name):
+            caption = row.alt_text if len(row.alt_text) <= LONGEST else ""
+            table.append({"key": row.key, "pixels": row.pixels, "caption": caption})
+            if caption:
+                result.done += 1
+            else:
+                result.dropped["given caption too long" if row.alt_text else "no caption given"] += 1
+            advance(1)
+        write_table(files.output, table, COLUMNS)
+        return result
+
+
 def _contents(outputs: tuple[Path, ...]) -> Hashes:
     """Return the hashes of the pictures whose captions a shard holds."""
     return hashes_of(read_columns(outputs[0], {"pixels": "string"})["pixels"].to_pylist())
 
 
 def caption(params: Params) -> None:
-    """Write ``data/captions/NAME.parquet`` (key, pixels, caption) for every shard of the corpus."""
+    """Write ``data/captions/NAME.parquet`` (key, pixels, caption) for every shard of the corpus.
+
+    Raises:
+        InputError: the captions are to be those of the corpus, which has none.
+    """
     config, corpus = params.caption, Corpus(CORPUS)
-    settings = {"caption": config.model_dump(), "model": identity(config.model), "code": source_digest(__file__)}
+    is_given = config.use == "given"
+    settings: dict[str, Any] = {"use": config.use, "code": source_digest(__file__)}
+    if not is_given:
+        settings |= {"caption": config.model_dump(), "model": identity(config.model)}
     paths = list_shards(CORPUS, ".tar")
     tasks = [ShardTask(name=path.stem, inputs=corpus.inputs(path.stem), samples=count_samples(path, ".tar")) for path in paths]
     counts = map_shards(
@@ -113,9 +145,13 @@ def caption(params: Params) -> None:
         folder=CAPTIONS,
         suffixes=(".parquet",),
         settings=settings,
-        worker=CaptionWorker(config=config),
+        worker=GivenWorker() if is_given else CaptionWorker(config=config),
         execution=params.execution,
         contents=_contents,
     )
+    if is_given and not counts.done + counts.reused:
+        raise InputError(
+            "caption.use = given: no image of the corpus has a caption; set ingest.source.text, or caption.use = blip"
+        )
     pass_on_counts(counts, CAPTIONS, CORPUS)
     counts.report()

@@ -32,7 +32,7 @@ from stages.corpus import filters, images, sources
 from stages.corpus.duplicates import write_duplicates
 from stages.corpus.held_out import render_case
 from stages.corpus.images import Refused
-from stages.corpus.parts import Part, RawSample, objection_to
+from stages.corpus.parts import Part, RawSample, meaningful
 from stages.corpus.samples import EditSample, write_edits
 from stages.corpus.shard import MAX_SAMPLES, CorpusSample, Encoding, key_of, write_corpus
 
@@ -100,19 +100,16 @@ class IngestWorker:
         """Return the sample as it goes into the corpus.
 
         Raises:
-            Refused: a filter leaves it out, its alt text says nothing, or its picture cannot be used.
+            Refused: a filter leaves it out, or its picture cannot be used.
         """
         if isinstance(raw.picture, Refused):
             raise raw.picture
         filters.check_metadata(self.section.filters, raw.columns)
-        objection = objection_to(raw.alt_text)
-        if objection is not None:
-            raise Refused(objection)
         whole = images.load(raw.picture, max_pixels=self.section.max_pixels) if isinstance(raw.picture, bytes) else raw.picture
         filters.check_sides(self.section.filters, raw.columns, whole.size)
         image = images.fit(whole, size=self.section.size, min_side=self.section.min_side)
         origin = {"name": raw.origin} | raw.facts
-        return CorpusSample(key=key, image=image, alt_text=raw.alt_text, origin=origin, original_size=whole.size)
+        return CorpusSample(key=key, image=image, alt_text=meaningful(raw.alt_text), origin=origin, original_size=whole.size)
 
 
 def _write_corpus(params: Params, parts: Sequence[Part]) -> StageCounts:

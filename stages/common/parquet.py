@@ -1,7 +1,8 @@
 """Parquet tables with a fixed schema, so that equal rows give equal bytes and readers can rely on the columns."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from contextlib import contextmanager
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.core.errors import InputError, first_line
+
+BUFFER = 2**20  # bytes of a column that are read at once
 
 Item = TypeVar("Item")
 
@@ -74,6 +77,54 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = read_columns(path, columns).to_pylist()
     return rows
+
+
+def read_rows(
+    path: Path, columns: Sequence[str], start: int = 0, stop: int | None = None, *, batch: int = 1000
+) -> Iterator[dict[str, Any]]:
+    """Yield rows of an untrusted Parquet file in their order, with a page of each column in memory.
+
+    Args:
+        path: the file to read.
+        columns: those that the rows are reduced to.
+        start: the first row.
+        stop: the row after the last; None: the file's end.
+        batch: rows that become Python objects at once.
+
+    Raises:
+        InputError: the file is not Parquet, or damaged.
+    """
+    with _untrusted(path) as file:
+        counts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        stop = sum(counts) if stop is None else stop
+        ends = list(accumulate(counts))
+        groups = [number for number, end in enumerate(ends) if end > start and end - counts[number] < stop]
+        place = ends[groups[0]] - counts[groups[0]] if groups else 0
+        for rows in file.iter_batches(batch, row_groups=groups, columns=list(columns), use_threads=False):
+            first, last = max(start - place, 0), min(stop - place, len(rows))
+            place += len(rows)
+            if first < last:
+                yield from rows.slice(first, last - first).to_pylist()
+
+
+def read_schema(path: Path) -> tuple[pa.Schema, int]:
+    """Return the columns of an untrusted Parquet file, and how many rows it has.
+
+    Raises:
+        InputError: the file is not Parquet, or damaged.
+    """
+    with _untrusted(path) as file:
+        return file.schema_arrow, file.metadata.num_rows
+
+
+@contextmanager
+def _untrusted(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file that is read in pieces of BUFFER bytes, not by whole columns."""
+    try:
+        with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
+            yield file
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: damaged, or not Parquet: {first_line(error)}") from error
 
 
 def _damaged(path: Path, error: Exception) -> InputError:

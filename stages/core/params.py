@@ -39,8 +39,9 @@ class Execution(Section):
 
 
 class Caption(Section):
-    """Captioning with BLIP."""
+    """Captioning with BLIP, or the corpus's own captions."""
 
+    use: Literal["blip", "given"]  # given: an image without a caption of its own is dropped, and the model is not loaded
     model: ModelName
     batch: Count
     max_tokens: Count

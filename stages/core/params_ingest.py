@@ -17,10 +17,11 @@ class OpenMojiSource(Section):
 
 
 class FolderSource(Section):
-    """A folder of images with metadata.csv or metadata.jsonl, in the layout of Hugging Face's imagefolder."""
+    """A folder of images, alone or with their tables and texts; see :mod:`stages.corpus.folder`."""
 
     kind: Literal["folder"]
     path: Name
+    text: Name | None  # the column of the captions; null: text or caption
 
 
 class WebDatasetSource(Section):

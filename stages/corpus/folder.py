@@ -1,150 +1,146 @@
-"""A folder of images as a source: Hugging Face's imagefolder, with metadata.csv or metadata.jsonl beside the images.
+"""A folder of images as a source, in the layouts of Hugging Face's datasets and of whoever just has photographs.
 
-File names are untrusted: nothing outside the folder is ever read. The rows are divided into content-defined chunks, so
-that a picture that comes, goes or changes costs its own shard. The stage itself lists the folder and looks up each file, so
-beyond some million images a source is better packed into tars.
+- Tables named metadata.csv, metadata.jsonl or metadata.parquet, in the folder or in folders below it; each names pictures
+  that lie below its own folder.
+- Parquet files with the pictures in them, see :mod:`stages.corpus.image_tables`.
+- Pictures alone, in any folders, each with a caption in a text file of its name, or without one.
+
+The rows are divided into content-defined chunks, so that a picture that comes, goes or changes costs its own shard. The stage
+itself lists the folder and looks up each file, so beyond some million images a source is better packed into tars.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from stages.core.errors import InputError
-from stages.core.files import value_digest
 from stages.core.params_ingest import FolderSource
 from stages.corpus.chunks import chunked
-from stages.corpus.images import Refused
-from stages.corpus.metadata import NAMES, Metadata, Row
-from stages.corpus.parts import MAX_BYTES, Part, RawSample, printable, short_digest
+from stages.corpus.image_tables import image_table_parts
+from stages.corpus.listing import Folder, Listed, digest_of, listed_part
+from stages.corpus.metadata import NAMES, Metadata
+from stages.corpus.parts import PICTURE_SUFFIXES, Part, printable
 from stages.corpus.places import missing, resolve
 
-CAPTION_FILES = (".txt", ".caption")
-TABLE_SUFFIXES = tuple(Path(name).suffix for name in NAMES)
+TEXT_SUFFIXES = (".txt", ".caption")
+SPLITS = ("train", "test", "validation", "valid", "val", "dev")  # names that datasets are divided by
+PARQUET = ".parquet"
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What a folder holds, by names below it, sorted folder by folder."""
+
+    tables: list[str] = field(default_factory=list)  # metadata files
+    parquet: list[str] = field(default_factory=list)  # other Parquet files
+    pictures: list[tuple[str, str | None]] = field(default_factory=list)  # and the text file beside each
 
 
 def folder_parts(source: FolderSource, shard_size: int, filtered: AbstractSet[str] = frozenset()) -> list[Part]:
-    """Return the parts of a folder: chunks of at most ``shard_size`` metadata rows, in file order.
+    """Return the parts of a folder: runs of at most ``shard_size`` pictures.
+
+    Args:
+        source: the folder, and the column of its captions.
+        shard_size: the most pictures in a part.
+        filtered: columns of the tables that filters look at, in lower case.
 
     Raises:
-        InputError: the folder is missing, it does not hold exactly one metadata file, or that file cannot be read or
-            lacks a column.
+        InputError: the folder is missing, holds no pictures or several splits, or a table cannot be read or lacks a column.
     """
-    folder = Path(resolve(source.path))
-    if not folder.is_dir():
-        raise InputError(f"ingest.source.path = {source.path!r}: no such folder{missing(source.path)}")
-    metadata = Metadata(_find_metadata(folder, source.path), filtered)
-    columns: set[str] = set()
-    parts: dict[str, Part] = {}
-    for rows in chunked(metadata.rows(), shard_size, lambda row: short_digest(str(row.file_name))):
-        columns.update(*(row.columns for row in rows))
-        part = _part(folder, metadata, rows, source.path, taken=parts)
-        parts[part.shard] = part
-    metadata.check_columns(columns)
-    return list(parts.values())
+    root, shown = Path(resolve(source.path)), source.path
+    if not root.is_dir():
+        raise InputError(f"ingest.source.path = {shown!r}: no such folder{missing(shown)}")
+    found = _survey(root)
+    _check_splits(root, found, shown)
+    if found.tables:
+        return _table_parts(root, found.tables, source, shard_size, filtered)
+    if found.parquet:
+        return image_table_parts(root, found.parquet, source, shard_size, filtered)
+    _check_tables(root, shown)
+    if not found.pictures:
+        raise InputError(f"{shown}: has no pictures, no {' or '.join(NAMES)}, and no Parquet files")
+    return _picture_parts(Folder(path=root, prefix="", shown=shown), found.pictures, shard_size)
 
 
-def _find_metadata(folder: Path, shown: str) -> Path:
-    found = [path for path in (folder / name for name in NAMES) if path.is_file()]
-    if len(found) == 1:
-        return found[0]
-    hint = "" if found else _hint(folder, shown)
-    raise InputError(f"{shown}: has {len(found)} of {' and '.join(NAMES)}, must have exactly one{hint}")
+def _survey(root: Path) -> _Found:
+    """Return what a folder holds; a table in the folder itself speaks for all of it. Hidden files and folders do not count."""
+    found = _Found()
+    found.tables = [name for name in NAMES if (root / name).is_file()]
+    if found.tables:
+        return found
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        prefix = "" if Path(folder) == root else f"{Path(folder).relative_to(root).as_posix()}/"
+        names = {name for name in files if not name.startswith(".")}
+        for name in sorted(names):
+            stem, suffix = Path(name).stem, Path(name).suffix.lower()
+            if name in NAMES:
+                found.tables.append(prefix + name)
+            elif suffix == PARQUET:
+                found.parquet.append(prefix + name)
+            elif suffix in PICTURE_SUFFIXES:
+                text = next((prefix + stem + each for each in TEXT_SUFFIXES if stem + each in names), None)
+                found.pictures.append((prefix + name, text))
+    return found
 
 
-def _hint(folder: Path, shown: str) -> str:
-    """Return what else a folder without metadata seems to be, and what to do about it."""
-    splits = sorted({path.parent.name for name in NAMES for path in folder.glob(f"*/{name}")})
-    if splits:
-        chosen = "train" if "train" in splits else printable(splits[0]) if len(splits) == 1 else "ONE-OF-THEM"
-        return f"; found it in {', '.join(map(printable, splits))}: set ingest.source.path = {shown}/{chosen}"
-    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
+def _check_splits(root: Path, found: _Found, shown: str) -> None:
+    """Refuse a data set with several splits: what it keeps for a test should not be trained on unasked.
+
+    A split is a folder, as in ``train/0.png``, or how a Parquet file's name begins, as in ``train-00000-of-00002.parquet``.
+    """
+    names = found.tables or found.parquet or [name for name, _ in found.pictures]
+    splits = {PurePosixPath(name).parts[0] for name in names}
+    splits.update(PurePosixPath(name).name.partition("-")[0] for name in found.parquet)
+    several = sorted(splits.intersection(SPLITS))
+    if len(several) > 1:
+        chosen = "train" if "train" in several else "ONE-OF-THEM"
+        how = f"set ingest.source.path = {shown}/{chosen}"
+        if not (root / several[0]).is_dir():
+            how = "put the files of one into a folder of its own"
+        raise InputError(f"{shown}: has the splits {', '.join(several)}; {how}")
+
+
+def _check_tables(root: Path, shown: str) -> None:
+    """Refuse to overlook a table of the pictures that is named in another way."""
+    endings = {Path(name).suffix for name in NAMES}
+    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in endings and path.is_file())
     if tables:
         names = ", ".join(printable(path.name) for path in tables)
-        return f"; has {names}: rename the table of the pictures to metadata{printable(tables[0].suffix.lower())}"
-    texts = next((path for path in folder.rglob("*") if path.suffix.lower() in CAPTION_FILES), None)
-    if texts is not None and any(path.suffix != texts.suffix for path in texts.parent.glob(f"{texts.stem}.*")):
-        pack = f"tar -cf photos.tar -C {shown} ."
-        return f"; texts beside the pictures, such as {printable(texts.name)}, are read from tars: {pack}, source=webdataset"
-    return ""
-
-
-def _part(folder: Path, metadata: Metadata, rows: Sequence[Row], shown: str, taken: dict[str, Part]) -> Part:
-    root = folder.resolve()
-    first = short_digest(str(rows[0].file_name))
-    shard = next(name for name in chain([first], (f"{first}-{n}" for n in count())) if name not in taken)
-    places = [_find(root, row.file_name) for row in rows]
-    listing = _listing(rows, places)
-    read = partial(_read_rows, folder, metadata, rows[0].start, rows[-1].end, listing)
-    return Part(
-        shard=shard,
-        name=f"{shown} {printable(rows[0].file_name)} to {printable(rows[-1].file_name)}",
-        samples=len(rows),
-        read=read,
-        inputs=tuple(place for place in places if isinstance(place, Path)),
-        settings={"rows": listing},
-    )
-
-
-def _read_rows(folder: Path, metadata: Metadata, start: int, end: int, listing: str) -> Iterator[RawSample]:
-    """Yield the samples of the rows between two places in the metadata file.
-
-    Raises:
-        InputError: rows or files are not those that were listed, whose digests decided that the shard is to be made.
-    """
-    root = folder.resolve()
-    rows = list(metadata.rows(start, end))
-    places = [_find(root, row.file_name) for row in rows]
-    if _listing(rows, places) != listing:
-        raise InputError(f"{folder}: has changed since its files were listed; run again")
-    for row, place in zip(rows, places, strict=True):
-        yield RawSample(
-            origin=printable("" if row.file_name is None else row.file_name),
-            picture=place if isinstance(place, Refused) else _read(place),
-            alt_text=row.text,
-            facts=row.facts,
-            columns=row.filtered,
+        ending = printable(tables[0].suffix.lower())
+        raise InputError(
+            f"{shown}: has none of {', '.join(NAMES)}, but {names}: rename the table of the pictures to metadata{ending}"
         )
 
 
-def _listing(rows: Sequence[Row], places: Sequence[Path | Refused]) -> str:
-    """Return a digest of the rows, and of the reasons for which their files are refused."""
-    reasons = [str(place) if isinstance(place, Refused) else "" for place in places]
-    said = [
-        [str(row.file_name), row.text, row.facts, {name: str(value) for name, value in row.filtered.items()}] for row in rows
-    ]
-    return value_digest([[*row, reason] for row, reason in zip(said, reasons, strict=True)])
+def _table_parts(
+    root: Path, tables: Iterable[str], source: FolderSource, shard_size: int, filtered: AbstractSet[str]
+) -> list[Part]:
+    parts: dict[str, Part] = {}
+    folders: set[PurePosixPath] = set()
+    for table in map(PurePosixPath, tables):
+        prefix = "" if table.parent == PurePosixPath() else f"{table.parent}/"
+        folder = Folder(path=root / table.parent, prefix=prefix, shown=source.path)
+        if table.parent in folders:
+            raise InputError(f"{source.path}/{prefix}: has more than one of {', '.join(NAMES)}, must have exactly one")
+        folders.add(table.parent)
+        metadata = Metadata(root / table, text=source.text, filtered=filtered)
+        columns: set[str] = set()
+        for rows in chunked(metadata.rows(), shard_size, partial(digest_of, folder)):
+            columns.update(*(row.columns for row in rows))
+            part = listed_part(folder, rows, partial(metadata.rows, rows[0].start, rows[-1].end), taken=parts)
+            parts[part.shard] = part
+        metadata.check_columns(columns)
+    return list(parts.values())
 
 
-def _find(root: Path, name: object) -> Path | Refused:
-    """Return the file ``name`` below ``root``, a resolved path; or why it is missing, outside, unreadable or too large."""
-    outside = Refused("file name outside the folder")
-    if not isinstance(name, str) or not name:
-        return Refused("no file name")
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        return outside
-    try:
-        path = (root / name).resolve(strict=True)
-        size = path.stat().st_size
-    except (OSError, ValueError, RuntimeError):  # missing; name too long or invalid; circular links
-        return Refused("no such file")
-    if not path.is_relative_to(root):
-        return outside
-    if not path.is_file() or not os.access(path, os.R_OK):
-        return Refused("not a readable file")
-    return path if size <= MAX_BYTES else Refused(f"file larger than {MAX_BYTES:,} bytes")
-
-
-def _read(path: Path) -> bytes:
-    """Return the bytes of a file that existed when the folder was listed.
-
-    Raises:
-        InputError: the file is gone. Refusing the sample instead would record the refusal under a fingerprint that
-            was taken of the file's bytes.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{printable(path)}: can no longer be read: {error.strerror}; run again") from error
+def _picture_parts(folder: Folder, pictures: Iterable[tuple[str, str | None]], shard_size: int) -> list[Part]:
+    parts: dict[str, Part] = {}
+    listed = (Listed(file_name=name, text_file=text) for name, text in pictures)
+    for rows in chunked(listed, shard_size, partial(digest_of, folder)):
+        part = listed_part(folder, rows, partial(iter, rows), taken=parts)
+        parts[part.shard] = part
+    return list(parts.values())

@@ -1,6 +1,7 @@
-"""The table beside a folder of images, metadata.csv or metadata.jsonl, read row by row from any place in the file.
+"""The table beside a folder of images, metadata.csv, .jsonl or .parquet, read row by row from any place in it.
 
-Columns, in any case: ``file_name``, and ``text`` or ``caption``. A row may have both only if they say the same.
+Columns, in any case: ``file_name``, and for captions ``text`` or ``caption``, or the one that ``ingest.source.text`` names. A
+row may have both only if they say the same, and may have none.
 """
 
 import csv
@@ -11,25 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from stages.common.parquet import read_rows, read_schema
 from stages.core.errors import InputError
-from stages.corpus.parts import facts_of, printable, text_of
+from stages.corpus.listing import Listed
+from stages.corpus.parts import FACTS, facts_of, printable, text_of
 
-NAMES = ("metadata.csv", "metadata.jsonl")
+NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 TEXT_COLUMNS = ("text", "caption")
-LOOKALIKES = {"file_name": ("filename", "file", "image", "image_path", "path", "name"), "text": ("alt_text", "alt", "title")}
-"""Column → names that people give it."""
+LOOKALIKES = ("filename", "file", "image", "image_path", "path", "name")  # names that people give to file_name
+TEXT_LOOKALIKES = ("alt_text", "alt", "title")  # and to text
 BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A row of the table, and the bytes that it takes up in the file."""
+class Row(Listed):
+    """A row of the table, and its place: the bytes that it takes up in the file, or its number in Parquet."""
 
     columns: frozenset[str]  # in lower case
-    file_name: object  # untrusted; None if the row has none
-    text: str
-    facts: dict[str, Any]
-    filtered: dict[str, Any]  # the columns that the filters look at
     start: int
     end: int
 
@@ -39,7 +38,7 @@ class _Record:
     """A row as the file has it."""
 
     values: Mapping[str, Any]  # by column, in lower case
-    line: int  # number of its last line
+    where: str  # it ends, for messages: "line 3"
     start: int
     end: int
 
@@ -50,14 +49,26 @@ class Metadata:
     Its methods raise InputError if the file cannot be read, or a row is malformed or has two different texts.
     """
 
-    def __init__(self, path: Path, filtered: AbstractSet[str] = frozenset()) -> None:
+    def __init__(self, path: Path, *, text: str | None = None, filtered: AbstractSet[str] = frozenset()) -> None:
+        """Make a reader of a file.
+
+        Args:
+            path: the file; its suffix says what it is.
+            text: the column of the captions; None: one of TEXT_COLUMNS.
+            filtered: the columns that filters look at, in lower case.
+        """
         self.path, self.filtered = path, filtered
+        self.texts = TEXT_COLUMNS if text is None else (text.strip().lower(),)
+        self._is_chosen = text is not None
 
     def rows(self, start: int = 0, end: int | None = None) -> Iterator[Row]:
         """Yield the rows between two places in the file: the start of one row, and the end of another.
 
         Line numbers in messages count from ``start``.
         """
+        if self.path.suffix == ".parquet":
+            yield from map(self._row, self._parquet(start, end))
+            return
         read = self._csv if self.path.suffix == ".csv" else self._jsonl
         try:
             with self.path.open("rb") as file:
@@ -68,32 +79,36 @@ class Metadata:
             raise InputError(f"{self.path}: cannot be read: {error.strerror}") from error
 
     def check_columns(self, columns: AbstractSet[str]) -> None:
-        """Refuse a table without rows, file names or texts; ``columns`` are those of all its rows together."""
+        """Refuse a table without rows or file names, or whose captions stand in a column of another name.
+
+        Args:
+            columns: those of all its rows together.
+        """
         if not columns:
             raise InputError(f"{self.path}: has no rows")
-        missing = {"file_name": "file_name" not in columns, "text": columns.isdisjoint(TEXT_COLUMNS)}
-        if any(missing.values()):
-            found = ", ".join(map(printable, sorted(columns)))
-            renames = [
-                f"rename {name} to {column}"
-                for column, is_missing in missing.items()
-                for name in LOOKALIKES[column]
-                if is_missing and name in columns
-            ]
-            hint = f" ({' and '.join(renames)})" if renames else ""
-            raise InputError(f"{self.path}: has the columns {found}; must have file_name, and text or caption{hint}")
+        similar = [name for name in LOOKALIKES if name in columns]
+        found = f"{self.path}: has the columns {', '.join(map(printable, sorted(columns)))}"
+        if "file_name" not in columns:
+            hint = f" (rename {similar[0]} to file_name)" if similar else ""
+            raise InputError(f"{found}; must have file_name{hint}")
+        if columns.isdisjoint(self.texts):
+            titles = [name for name in TEXT_LOOKALIKES if name in columns]
+            if self._is_chosen:
+                raise InputError(f"{found}; ingest.source.text = {self.texts[0]!r} is none of them")
+            if titles:
+                raise InputError(f"{found}; set ingest.source.text = {titles[0]} if that is the caption, or remove it")
 
     def _row(self, record: _Record) -> Row:
         values = record.values
-        texts = [text for text in (text_of(values.get(name)) for name in TEXT_COLUMNS) if text]
+        texts = [text for text in (text_of(values.get(name)) for name in self.texts) if text]
         if len(set(texts)) > 1:
-            raise InputError(f"{self.path} line {record.line}: text and caption differ; remove one of them")
+            raise InputError(f"{self.path} {record.where}: text and caption differ; remove one of them")
         return Row(
             columns=frozenset(values),
             file_name=values.get("file_name"),
             text=texts[0] if texts else "",
             facts=facts_of(values),
-            filtered={name: values[name] for name in sorted(self.filtered.intersection(values))},
+            filtered={name: values[name] for name in sorted(self.filtered & values.keys())},
             start=record.start,
             end=record.end,
         )
@@ -101,7 +116,7 @@ class Metadata:
     def _csv(self, lines: "_Lines", start: int) -> Iterator[_Record]:
         reader = csv.reader(lines)
         try:
-            columns = self._lower_case(next(reader, []), 1)
+            columns = self._lower_case(next(reader, []), "line 1")
             if len(columns) == 1 and any(sign in columns[0] for sign in ";\t"):
                 raise InputError(f"{self.path}: has one column, {printable(columns[0])}; separate columns with commas")
             lines.skip_to(start)
@@ -111,7 +126,7 @@ class Metadata:
                     raise InputError(f"{self.path} line {reader.line_num}: more fields than columns; quote texts with commas")
                 if fields:
                     values = dict(zip(columns, fields, strict=False))
-                    yield _Record(values=values, line=reader.line_num, start=place, end=lines.place)
+                    yield _Record(values=values, where=f"line {reader.line_num}", start=place, end=lines.place)
                 place = lines.place
         except csv.Error as error:
             raise InputError(f"{self.path} line {reader.line_num}: not CSV: {error}") from error
@@ -127,16 +142,25 @@ class Metadata:
                     raise InputError(f"{self.path} line {number}: not JSON") from error
                 if not isinstance(values, dict):
                     raise InputError(f"{self.path} line {number}: not a JSON object")
-                columns = self._lower_case(values, number)
+                columns = self._lower_case(values, f"line {number}")
                 record = dict(zip(columns, values.values(), strict=True))
-                yield _Record(values=record, line=number, start=place, end=lines.place)
+                yield _Record(values=record, where=f"line {number}", start=place, end=lines.place)
             place = lines.place
 
-    def _lower_case(self, names: Iterable[str], line: int) -> list[str]:
+    def _parquet(self, start: int, end: int | None) -> Iterator[_Record]:
+        schema, _ = read_schema(self.path)
+        column_of = dict(zip(schema.names, self._lower_case(schema.names, "its schema"), strict=True))
+        wanted = {"file_name", *self.texts, *TEXT_LOOKALIKES, *LOOKALIKES, *FACTS, *self.filtered}
+        names = [name for name, column in column_of.items() if column in wanted]
+        for number, row in enumerate(read_rows(self.path, names, start, end), start):
+            values = {column_of[name]: value for name, value in row.items()}
+            yield _Record(values=values, where=f"row {number + 1}", start=number, end=number + 1)
+
+    def _lower_case(self, names: Iterable[str], where: str) -> list[str]:
         columns = [name.strip().lower() for name in names]
         twice = next((name for name in columns if name and columns.count(name) > 1), None)
         if twice is not None:
-            raise InputError(f"{self.path} line {line}: more than one column {printable(twice)} (case does not count)")
+            raise InputError(f"{self.path} {where}: more than one column {printable(twice)} (case does not count)")
         return columns
 
 

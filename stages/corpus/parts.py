@@ -15,6 +15,8 @@ from stages.corpus.images import Refused
 MAX_BYTES = 128 * 2**20  # per image file
 MAX_TEXT_BYTES = 2**20  # per text or JSON file
 MAX_NAME = 500  # characters kept of a name or fact
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".bmp", ".gif", ".tif", ".tiff")
+"""How the names of pictures end, in any case."""
 FACTS = ("url", "license", "nsfw")
 """Fields that are kept if a source has them, in any case, so that an image's origin and rights can be traced."""
 MIN_REPEATS = 10  # of one character, from which a text is no word or number
@@ -72,13 +74,9 @@ def text_of(value: object) -> str:
     return next((line for line in map(one_line, texts) if line), "")
 
 
-def objection_to(alt_text: str) -> str | None:
-    """Return why an alt text says nothing at all, or None; what it says is for later stages to judge."""
-    if not alt_text:
-        return "no alt text"
-    if len(alt_text) >= MIN_REPEATS and len(set(alt_text.replace(" ", ""))) == 1:
-        return "alt text repeats one character"
-    return None
+def meaningful(alt_text: str) -> str:
+    """Return an alt text, or "" if it only repeats one character; what it says is for later stages to judge."""
+    return "" if len(alt_text) >= MIN_REPEATS and len(set(alt_text.replace(" ", ""))) == 1 else alt_text
 
 
 def facts_of(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,11 +23,20 @@ from stages.corpus.archives import members, open_tar
 from stages.corpus.filters import SIDES
 from stages.corpus.globs import common_folder, expand
 from stages.corpus.images import Refused
-from stages.corpus.parts import MAX_BYTES, MAX_TEXT_BYTES, Part, RawSample, facts_of, printable, shard_name, text_of
+from stages.corpus.parts import (
+    MAX_BYTES,
+    MAX_TEXT_BYTES,
+    PICTURE_SUFFIXES,
+    Part,
+    RawSample,
+    facts_of,
+    printable,
+    shard_name,
+    text_of,
+)
 from stages.corpus.places import missing, resolve
 
-IMAGES = ("jpg", "jpeg", "jfif", "png", "webp", "avif", "heic", "heif", "bmp", "gif", "tif", "tiff")
-SLOTS = dict.fromkeys(IMAGES, "image") | {"txt": "text", "caption": "text", "json": "json"}
+SLOTS = {suffix.removeprefix("."): "image" for suffix in PICTURE_SUFFIXES} | {"txt": "text", "caption": "text", "json": "json"}
 """Extension → the slot that the member fills in its sample."""
 EMPTY: tuple[object, ...] = (None, "", [])  # values in JSON that say nothing
 MAX_KEYS = 100_000  # names in a tar that could be samples

@@ -1,14 +1,18 @@
 """Stage caption: BLIP's captions, what is dropped, and what a second run remakes."""
 
 import shutil
+from dataclasses import replace
 
+import pytest
 import torch
 from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from stages.caption import caption
-from stages.core.paths import CAPTIONS
-from stages.core.shards import read_counts
+from stages.core.errors import InputError
+from stages.core.paths import CAPTIONS, CORPUS
+from stages.core.shards import pass_on_counts, read_counts
 from stages.models.captioner import Captioner, load_captioner
+from tests.support.corpora import write_shards_of
 from tests.support.samples import ESCAPES, HOSTILE
 from tests.support.tiny_corpus import (
     SHARD_SIZE,
@@ -19,6 +23,7 @@ from tests.support.tiny_corpus import (
     key_for,
     params_for,
     rows_of,
+    tiny_sample,
     write_tiny_corpus,
     write_world,
 )
@@ -102,6 +107,41 @@ def test_only_new_images_of_a_shard_are_captioned(models, workplace, monkeypatch
     shutil.rmtree(CAPTIONS)
     caption(params_for(models))
     assert {name: data for name, (data, _) in contents(CAPTIONS).items()} == {name: data for name, (data, _) in kept.items()}
+
+
+def write_texts(texts: list[str]) -> None:
+    """Write a corpus of one shard with these texts."""
+    samples = [replace(tiny_sample(number), alt_text=text) for number, text in enumerate(texts)]
+    pass_on_counts(write_shards_of(CORPUS, {"00000": samples}), CORPUS)
+
+
+def test_given_captions_are_taken_and_no_model_is_loaded(models, workplace, monkeypatch):
+    monkeypatch.setattr("stages.models.captioner.load_captioner", None)
+    given = params_for(models, caption={"use": "given"})
+    write_texts(["a red car", "", "a cat on a mat", "x " * 600])
+    caption(given)
+    assert [row["caption"] for row in rows_of(CAPTIONS)] == ["a red car", "", "a cat on a mat", ""]
+    assert dropped("caption") == {"no caption given": 1, "given caption too long": 1}
+    assert counted("caption")[0] == 2
+    write_texts(["a blue car", "", "a cat on a mat", "a dog"])
+    caption(given)
+    assert [row["caption"] for row in rows_of(CAPTIONS)] == ["a blue car", "", "a cat on a mat", "a dog"]
+
+
+def test_a_corpus_without_captions_cannot_give_them(models, workplace):
+    write_texts(["", ""])
+    with pytest.raises(InputError, match=r"^caption\.use = given: no image of the corpus has a caption; set "):
+        caption(params_for(models, caption={"use": "given"}))
+
+
+def test_captions_of_blip_and_given_ones_do_not_mix(models, workplace):
+    write_texts(["a red car", "a blue car"])
+    caption(params_for(models))
+    by_blip = rows_of(CAPTIONS)
+    caption(params_for(models, caption={"use": "given"}))
+    assert [row["caption"] for row in rows_of(CAPTIONS)] == ["a red car", "a blue car"]
+    caption(params_for(models))
+    assert rows_of(CAPTIONS) == by_blip
 
 
 def test_any_engine_writes_the_same_bytes(models, workplace):

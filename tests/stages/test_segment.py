@@ -62,7 +62,7 @@ def test_samples_hold_their_pair_and_its_masks(models, workplace):
 
 
 def test_rendered_targets_need_the_embedded_world(models):
-    folder = {"kind": "folder", "path": "photos"}
+    folder = {"kind": "folder", "path": "photos", "text": None}
     with pytest.raises(InputError, match=r"^segment\.targets = 'rendered': .*allowed is 'retrieved'$"):
         segment(params_for(models, segment={"targets": "rendered"}, ingest={"source": folder}))
 

@@ -14,6 +14,7 @@ from tests.support import ROOT
 from tests.support.samples import encoded, noise
 
 SIZE = 64  # sides of a corpus image, pixels
+FOLDER = {"kind": "folder", "path": "photos", "text": None}
 
 
 def params_for(source: dict, **changes: object) -> Params:
@@ -33,7 +34,7 @@ def write_folder(rows: list[tuple[str, str, bytes | None]]) -> dict:
     for name, _, data in rows:
         if data is not None:
             (folder / name).write_bytes(data)
-    return {"kind": "folder", "path": "photos"}
+    return FOLDER
 
 
 def numbered_folder(seeds: list[int]) -> dict:

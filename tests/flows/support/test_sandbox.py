@@ -73,7 +73,7 @@ def test_an_experiment_keeps_preset_source_and_values(project):
         other = trained_with(sandbox.folder)
     assert other == composed(*CHOICES, "ablation=paper", "train.seed=0")
     assert row == composed(*CHOICES, "ablation=guided", "train.seed=1")
-    assert row["ingest"]["source"] == {"kind": "folder", "path": "photos"}
+    assert row["ingest"]["source"] == {"kind": "folder", "path": "photos", "text": None}
     assert row["train"]["base"]["name"] == "CompVis/stable-diffusion-v1-4"
     assert (row["train"]["losses"]["noise"], row["train"]["losses"]["guidance_scale"]) == ("guided", 7.5)
     assert experiments() == ["guided", "paper"]

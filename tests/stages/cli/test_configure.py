@@ -36,7 +36,7 @@ def test_it_prints_choices_and_changed_values(project, capsys):
 
 def test_both_sources_of_own_images_are_chosen(project):
     assert main(["configure", "preset=paper", "source=folder", "ingest.source.path=photos"]) == 0
-    assert read_params().ingest.source == FolderSource(kind="folder", path="photos")
+    assert read_params().ingest.source == FolderSource(kind="folder", path="photos", text=None)
     assert main(["configure", "preset=paper", "source=webdataset", 'ingest.source.path="corpus/*.tar"']) == 0
     assert read_params().ingest.source == WebDatasetSource(kind="webdataset", path="corpus/*.tar")
     assert read_params().ingest.size == 384
@@ -120,7 +120,7 @@ def test_errors_are_one_line_and_write_nothing(project, capsys, choices, message
 
 def test_the_source_comes_first_whatever_the_order(project):
     assert main(["configure", "ingest.source.path=pictures", "source=folder", "preset=paper"]) == 0
-    assert read_params().ingest.source == FolderSource(kind="folder", path="pictures")
+    assert read_params().ingest.source == FolderSource(kind="folder", path="pictures", text=None)
 
 
 @pytest.mark.parametrize("path", ["a (1)/b=c", "it's, here", "010", "yes", "1e-4", "2001-01-01", "é"])

@@ -14,10 +14,8 @@ from stages.corpus.filters import check_metadata
 from stages.corpus.images import FORMATS, Refused
 from stages.ingest import ingest
 from tests.support.samples import encoded, noise
-from tests.support.sources import corpus_files, kept, params_for, refused, tar_of
+from tests.support.sources import FOLDER, corpus_files, kept, params_for, refused, tar_of
 from tests.support.strategies import quick
-
-FOLDER = {"kind": "folder", "path": "photos"}
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -76,16 +74,16 @@ def test_each_filter_is_counted_and_nothing_is_decoded_for_it():
 def test_sides_come_from_the_metadata_or_else_from_the_picture():
     rows = [
         {"file_name": "broken-wide.png", "width": 640, "height": 64},
-        {"file_name": "broken-small.png", "width": 63, "height": 640},
+        {"file_name": "broken-small.png", "width": 31, "height": 40},
         {"file_name": "said.png", "width": 640, "height": 400},
         {"file_name": "silent.png"},
         {"file_name": "wide.png"},
     ]
     write(rows)
     Path("photos/wide.png").write_bytes(encoded(noise(9).resize((256, 64))))
-    ingest(params_for(FOLDER, filters={"Width": {"min": 64}, "aspect": {"max": 2}}, max_refused=0.0))
+    ingest(params_for(FOLDER, filters={"Width": {"min": 32}, "aspect": {"max": 2}}, max_refused=0.0))
     assert names() == ["said.png", "silent.png"]
-    assert dropped() == {"ingest.filters.Width: below 64": 1, "ingest.filters.aspect: above 2": 2}
+    assert dropped() == {"ingest.filters.Width: below 32": 1, "ingest.filters.aspect: above 2": 2}
 
 
 def test_tars_are_filtered_by_their_json():

@@ -8,11 +8,11 @@ import pytest
 
 from stages.core.errors import InputError
 from stages.core.params_ingest import FolderSource
-from stages.corpus import folder
+from stages.corpus import listing
 from stages.corpus.folder import folder_parts
 from stages.ingest import ingest
 from tests.support.samples import encoded, noise
-from tests.support.sources import kept, params_for, refused, write_folder
+from tests.support.sources import FOLDER, kept, params_for, refused, write_folder
 
 PNG = encoded(noise(0))
 
@@ -43,18 +43,17 @@ def test_folder_refuses_hostile_and_missing_files():
     Path("photos/circle").symlink_to("circle")
     Path("photos/sub").mkdir()
     ingest(params_for(source))
-    assert [(row.key[-4:], row.alt_text) for row in kept()] == [("0000", "noise")]
+    assert {row.origin["name"]: row.alt_text for row in kept()} == {"good.png": "noise", "silent.png": ""}
     reasons = refused()
-    assert len(reasons) == len(rows) - 1
+    assert len(reasons) == len(rows) - 2
     outside = "file name outside the folder"
     assert reasons["../secret.png"] == reasons[rows[2][0]] == reasons["link.png"] == outside
     assert reasons["missing.png"] == reasons["nul\\x00.png"] == reasons["circle"] == "no such file"
     assert reasons["new\\nline\\x1b[2J.png"] == "no such file"
     assert reasons["sub"] == reasons["pipe.png"] == "not a readable file"
-    assert reasons["silent.png"] == "no alt text"
     assert reasons[""] == "no file name"
     assert reasons["tiny.png"] == "shorter side below ingest.min_side = 16: 15 x 15 pixels"
-    assert len(Path("data/corpus/refused.csv").read_text().splitlines()) == len(rows)
+    assert len(Path("data/corpus/refused.csv").read_text().splitlines()) == len(rows) - 1
 
 
 CAPTIONS = {
@@ -71,19 +70,18 @@ CAPTIONS = {
     "<script>alert(1)</script>{{ 7 * 7 }}": "<script>alert(1)</script>{{ 7 * 7 }}",
     "\ud800 half a letter": "half a letter",  # valid in JSON
 }
-"""Alt text of the web → the text that is kept, or None if the sample is refused."""
+"""Alt text of the web → the text that is kept, or None if it says nothing."""
 
 
-def test_any_caption_becomes_a_clean_line_or_is_counted(tmp_path, capsys):
+def test_any_caption_becomes_a_clean_line(tmp_path, capsys):
     Path("photos").mkdir()
     rows = [{"file_name": f"{n}.png", "text": text} for n, text in enumerate(CAPTIONS)]
     for n, row in enumerate(rows):
         Path("photos", row["file_name"]).write_bytes(encoded(noise(n)))
     Path("photos/metadata.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    ingest(params_for({"kind": "folder", "path": "photos"}, shard_size=20))
-    assert [sample.alt_text for sample in kept()] == [text for text in CAPTIONS.values() if text]
-    assert refused() == dict.fromkeys(["0.png", "1.png"], "no alt text")
-    assert json.loads(Path("logs/ingest.json").read_text())["dropped"] == {"no alt text": 2}
+    ingest(params_for(FOLDER, shard_size=20))
+    assert [sample.alt_text for sample in kept()] == [text or "" for text in CAPTIONS.values()]
+    assert refused() == {}
     out, err = capsys.readouterr()
     assert "\x1b" not in out
     assert "\x1b" not in err
@@ -119,14 +117,14 @@ def test_parts_that_begin_alike_have_shards_of_their_own():
     Path("photos").mkdir()
     Path("photos/a.png").write_bytes(PNG)
     Path("photos/metadata.csv").write_text("file_name,text\n" + "a.png,a\n" * 3)
-    first, *others = (part.shard for part in folder_parts(FolderSource(kind="folder", path="photos"), 1))
+    first, *others = (part.shard for part in folder_parts(FolderSource(kind="folder", path="photos", text=None), 1))
     assert others == [f"{first}-0", f"{first}-1"]
 
 
 def test_large_file_and_folder_are_refused(monkeypatch):
     source = write_folder([("a.png", "a", PNG), ("b.png", "b", PNG + bytes(1000)), ("c", "c", None)])
     Path("photos/c").mkdir()
-    monkeypatch.setattr(folder, "MAX_BYTES", len(PNG))
+    monkeypatch.setattr(listing, "MAX_BYTES", len(PNG))
     ingest(params_for(source))
     assert refused() == {"b.png": f"file larger than {len(PNG):,} bytes", "c": "not a readable file"}
 
@@ -136,7 +134,7 @@ def test_folder_reads_jsonl_with_captions_and_facts():
     Path("photos/a.png").write_bytes(PNG)
     rows = [{"file_name": "a.png", "caption": "noise", "license": "CC0", "other": 1}, {"caption": "no name"}]
     Path("photos/metadata.jsonl").write_text("\n \n\n".join(json.dumps(row) for row in rows))
-    ingest(params_for({"kind": "folder", "path": "photos"}))
+    ingest(params_for(FOLDER))
     (sample,) = kept()
     assert sample.alt_text == "noise"
     assert sample.origin == {"name": "a.png", "license": "CC0"}
@@ -146,8 +144,8 @@ def test_folder_reads_jsonl_with_captions_and_facts():
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("metadata.csv", b"file_name,title\na.png,x\n", "columns file_name, title; must have file_name, and text or caption"),
-        ("metadata.csv", b"name,text\na.png,x\n", "columns name, text"),
+        ("metadata.csv", b"file_name,title\na.png,x\n", "columns file_name, title; set ingest.source.text = title if that"),
+        ("metadata.csv", b"name,text\na.png,x\n", r"columns name, text; must have file_name \(rename name to file_name\)"),
         ("metadata.csv", b"file_name,text\n", "has no rows"),
         ("metadata.csv", b"file_name,text\na.png,red, or blue\n", "line 2: more fields"),
         ("metadata.csv", b"file_name,text\na.png,\xff\n", "not UTF-8"),
@@ -155,7 +153,7 @@ def test_folder_reads_jsonl_with_captions_and_facts():
         ("metadata.jsonl", b'{"file_name": "a.png", "text": "x"}\n{', "line 2: not JSON"),
         ("metadata.jsonl", b"[" * 100_000, "line 1: not JSON"),
         ("metadata.jsonl", b"[]", "line 1: not a JSON object"),
-        ("other.csv", b"", "has 0 of metadata.csv and metadata.jsonl, must have exactly one"),
+        ("other.csv", b"", "has none of metadata.csv, metadata.jsonl, metadata.parquet, but other.csv"),
     ],
     ids=range(10),
 )
@@ -163,5 +161,5 @@ def test_bad_metadata_is_one_line(name, content, message):
     Path("photos").mkdir()
     (Path("photos") / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
-        ingest(params_for({"kind": "folder", "path": "photos"}))
+        ingest(params_for(FOLDER))
     assert "\n" not in str(error.value)

@@ -7,7 +7,7 @@ import pytest
 from stages.core.errors import InputError
 from stages.corpus.places import resolve
 from stages.ingest import ingest
-from tests.support.sources import kept, numbered_folder, params_for
+from tests.support.sources import FOLDER, kept, numbered_folder, params_for
 
 
 def test_relative_path_in_a_queue_is_the_projects(monkeypatch, tmp_path):
@@ -29,4 +29,4 @@ def test_queued_ingest_reads_the_projects_untracked_folder(workplace, monkeypatc
     ingest(params_for(source))
     assert len(kept()) == 2
     with pytest.raises(InputError, match=r"'nowhere': no such folder; .* copy of the project"):
-        ingest(params_for({"kind": "folder", "path": "nowhere"}))
+        ingest(params_for(FOLDER | {"path": "nowhere"}))

@@ -15,7 +15,7 @@ from stages.corpus import world
 from stages.corpus.drawing import render
 from stages.ingest import ingest
 from tests.support.samples import encoded
-from tests.support.sources import SIZE, params_for, tar_of, write_folder
+from tests.support.sources import FOLDER, SIZE, params_for, tar_of, write_folder
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -38,7 +38,7 @@ def test_all_sources_give_the_same_shards():
     written = []
     for source in (
         {"kind": "openmoji", "images": 20, "cases": 1},
-        {"kind": "folder", "path": "photos"},
+        FOLDER,
         {"kind": "webdataset", "path": "*.tar"},
     ):
         ingest(params_for(source))
@@ -60,7 +60,7 @@ def _shards() -> dict[str, int]:
     return {path.name: path.stat().st_ino for path in Path("data/corpus").glob("*.tar")}
 
 
-@pytest.mark.parametrize("source", [{"kind": "folder", "path": "photos"}, {"kind": "webdataset", "path": "*.tar"}])
+@pytest.mark.parametrize("source", [FOLDER, {"kind": "webdataset", "path": "*.tar"}])
 def test_an_unchanged_source_is_known_without_its_bytes(source, monkeypatch):
     _export_world(20)
     monkeypatch.setattr(digests, "SETTLED", 0.0)
@@ -77,24 +77,26 @@ def test_an_unchanged_source_is_known_without_its_bytes(source, monkeypatch):
     assert _shards() == shards
 
 
-@pytest.mark.parametrize("kind", ["folder", "webdataset"])
-def test_a_source_that_moves_remakes_nothing(kind):
+TARS = {"kind": "webdataset", "path": "tars/*.tar"}
+
+
+@pytest.mark.parametrize(("source", "after"), [(FOLDER, "moved"), (TARS, "moved/*.tar")], ids=["folder", "webdataset"])
+def test_a_source_that_moves_remakes_nothing(source, after):
     _export_world(20)
     Path("tars").mkdir()
     for tar in Path().glob("*.tar"):
         tar.rename("tars" / tar)
-    before, after = {"folder": ("photos", "moved"), "webdataset": ("tars/*.tar", "moved/*.tar")}[kind]
-    ingest(params_for({"kind": kind, "path": before}))
+    ingest(params_for(source))
     shards = _shards()
-    Path(before.partition("/")[0]).rename("moved")
-    ingest(params_for({"kind": kind, "path": after}))
+    Path(source["path"].partition("/")[0]).rename("moved")
+    ingest(params_for(source | {"path": after}))
     assert _shards() == shards
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"kind": "folder", "path": "nowhere"}, "ingest.source.path = 'nowhere': no such folder"),
+        (FOLDER | {"path": "nowhere"}, "ingest.source.path = 'nowhere': no such folder"),
         ({"kind": "webdataset", "path": "nowhere/*.tar"}, r"ingest.source.path = 'nowhere/\*.tar': no such file"),
         ({"kind": "webdataset", "path": "nosuch://a/*.tar"}, "ingest.source.path = .*nosuch"),
     ],
