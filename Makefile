@@ -73,19 +73,25 @@ mlflow-server: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 mlflow-server: export MLFLOW_BACKEND_STORE_URI ?= sqlite:///$(SERVERS)/mlflow/mlflow.db
 mlflow-server: export MLFLOW_ARTIFACTS_DESTINATION ?= $(SERVERS)/mlflow/artifacts
 mlflow-server: .venv/installed
-	mkdir -p $(SERVERS)/mlflow
+	mkdir -p "$(SERVERS)/mlflow"
 	mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1
 
 # Nights change params.yaml and conf/config.yaml, which git tracks: the choices are merged, and params.yaml is composed anew,
 # also where merging or installing fails. An upgrade that was killed leaves params.yaml as git has it, and can be repeated.
+# While git merges, all changes lie in its autostash alone. Of a merge that was killed, or failed, they are taken back from there.
+TAKE_BACK := ! git rev-parse --quiet --verify MERGE_AUTOSTASH >/dev/null || \
+  { git stash apply --quiet MERGE_AUTOSTASH && git update-ref -d MERGE_AUTOSTASH; }
 upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.2.0; stop the worker first
 	$(if $(RELEASE),,$(error RELEASE: name the release to go to, as in make upgrade RELEASE=v0.2.0))
 	@mkdir -p logs; flock --nonblock logs/lock true || { echo "a stage is at work: $$(cat logs/lock)"; exit 1; }
+	@! git rev-parse --quiet --verify MERGE_HEAD >/dev/null || { echo "error: a merge is under way: git merge --abort"; exit 1; }
+	@$(TAKE_BACK)
 	git diff --quiet HEAD -- params.yaml || iedit configure
-	git restore params.yaml
-	git merge --autostash $(RELEASE) || { iedit configure --compose; exit 1; }
-	@files=$$(git diff --name-only --diff-filter=U | paste -sd ' '); [ -z "$$files" ] || \
-	  { echo "error: $$files: the release changes what you have changed; resolve the marks in it, then iedit configure --compose"; exit 1; }
+	git restore --staged --worktree params.yaml
+	@git merge --autostash $(RELEASE) || { git merge --abort 2>/dev/null; $(TAKE_BACK); iedit configure --compose; \
+	  echo "error: $(RELEASE) was not merged, and nothing is changed; merge it by hand, then make upgrade again"; exit 1; }
+	@files=$$(git diff --name-only --diff-filter=U | paste -sd ' '); [ -z "$$files" ] || { git reset --quiet; \
+	  echo "error: $$files: the release changes what you have changed; resolve the marks there, then make upgrade again"; exit 1; }
 	$(MAKE) .venv/installed || { iedit configure --compose; exit 1; }
 	iedit configure --compose
 
@@ -97,8 +103,10 @@ deploy: .venv/installed ## register the deployments of prefect.yaml and the auto
 	prefect work-queue set-concurrency-limit tables 1 --pool iedit
 	prefect work-pool clear-concurrency-limit iedit
 	python -m flows.support.automations
+	python -m flows.support.reminders
 
 worker: .venv/installed wordnet ## run whatever is due
+	python -m flows.support.reminders
 	prefect worker start --pool iedit
 
 serve: .venv/installed ## serve the champion as a web page and over REST

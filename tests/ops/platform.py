@@ -69,7 +69,7 @@ class Platform:
         self.environment = environment_of(project) | {
             "PREFECT_PORT": self.prefect.rpartition(":")[2],
             "MLFLOW_PORT": self.mlflow.rpartition(":")[2],
-            "SERVERS": str(project.parent / "servers"),
+            "SERVERS": str(project.parent / "all servers"),
         }
         for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
             self.environment.pop(name, None)

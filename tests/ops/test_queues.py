@@ -20,7 +20,7 @@ def {name}(seeds: int = 3):
 
 @pytest.fixture
 def platform(tmp_path) -> Iterator[Platform]:
-    folder = tmp_path / "iedit"
+    folder = tmp_path / "my project"
     make_project(folder)
     for name in ("pipeline", "refresh", "tables", "ablation"):
         (folder / "flows" / f"{name}.py").write_text(WAITS.format(name=name))

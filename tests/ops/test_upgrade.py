@@ -143,7 +143,7 @@ def test_a_choice_that_the_release_changes_too_is_shown(releases):
     git(project, "fetch", "--quiet", str(upstream), "HEAD:refs/tags/v3")
     assert "error: conf/config.yaml" in refused(project, "make", "upgrade", "RELEASE=v3")
     assert "<<<<<<<" in (project / "conf" / "config.yaml").read_text()
-    git(project, "checkout", "--theirs", "conf/config.yaml")  # as stashed: the project's own
-    run(project, sys.executable, "-m", "stages.cli.main", "configure", "--compose")
+    git(project, "checkout", "stash@{0}", "--", "conf/config.yaml")  # the project's own
+    run(project, "make", "upgrade", "RELEASE=v3")
     assert params(project)["train"]["steps"] == 5
     assert params(project)["drift"]["nights"] == 15
