@@ -24,6 +24,8 @@ POOL = "iedit"
 WEBHOOK = "iedit-failures"
 UPKEEP = "iedit.upkeep"  # an event of flows/support/upkeep.py
 HEARTBEAT, STATE = "prefect.flow-run.heartbeat", "prefect.flow-run."
+TAKEN, AT_WORK = {f"{STATE}Pending"}, {f"{STATE}Running", HEARTBEAT}  # from the worker; from the run itself
+REMINDER = "iedit.run."  # and a state: events of flows/support/reminders.py, in case the server has forgotten those before
 FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
 REPEATS = 3  # how often a run that crashes is started again
 SILENCE = timedelta(minutes=15)  # longer than a restart of the server takes; prefect.yaml asks for heartbeats
@@ -56,7 +58,7 @@ def report_late_runs(webhook: UUID | None, lateness: timedelta = LATENESS) -> Au
     return AutomationCore(
         name="iedit: report late runs",
         description=f"A run of iedit has not started within {lateness} of its time.",
-        trigger=_absence({STATE + state for state in ("Pending", "Running", *ENDED)}, after=f"{STATE}Late", within=lateness),
+        trigger=_absence(TAKEN | AT_WORK, after={f"{STATE}Late", f"{REMINDER}Late"}, within=lateness),
         actions=[_send(webhook, f'{RUN} ~ "has not started within {lateness} of its time"')],
     )
 
@@ -93,8 +95,24 @@ def end_silent_runs(silence: timedelta = SILENCE) -> AutomationCore:
     return AutomationCore(
         name="iedit: end silent runs",
         description="A run of iedit has stopped sending heartbeats: its process was killed, or its machine is gone.",
-        trigger=_absence({HEARTBEAT, *(STATE + state for state in ENDED)}, after=HEARTBEAT, within=silence),
+        trigger=_absence(AT_WORK, after=AT_WORK | {f"{REMINDER}Running"}, within=silence),
         actions=[crashed],
+    )
+
+
+def repeat_lost_runs(silence: timedelta = SILENCE) -> AutomationCore:
+    """Return the automation that schedules a run again whose worker was lost before the run began.
+
+    Such a run has crashed without having run, as one has whose code cannot be imported; only this one may be repeated.
+    """
+    again = ChangeFlowRunState(
+        name="AwaitingRetry", state=StateType.SCHEDULED, message=f"Did not begin within {silence}", force=False
+    )
+    return AutomationCore(
+        name="iedit: repeat lost runs",
+        description="A worker took a run of iedit and did not begin it: it was killed, or its machine is gone.",
+        trigger=_absence(TAKEN | AT_WORK, after=TAKEN | {f"{REMINDER}Pending"}, within=silence),
+        actions=[again],
     )
 
 
@@ -117,11 +135,11 @@ def repeat_crashed_runs() -> AutomationCore:
     )
 
 
-def _absence(expected: set[str], *, after: str, within: timedelta) -> EventTrigger:
-    """Return the trigger that fires when none of the expected events of a run of ours follows another one in time."""
+def _absence(expected: set[str], *, after: set[str], within: timedelta) -> EventTrigger:
+    """Return the trigger that fires when neither an expected event nor the end of a run of ours follows another one in time."""
     return EventTrigger(
-        after={after},
-        expect=expected,
+        after=after,
+        expect=expected | {STATE + state for state in ENDED},
         match=RUNS,
         match_related=OURS,
         for_each={"prefect.resource.id"},
@@ -159,20 +177,25 @@ def keep_webhook(address: str | None) -> UUID | None:
 
 
 def set_up(automation: AutomationCore) -> None:
-    """Create an automation, or update the one of the same name; one that was switched off by hand stays off."""
+    """Create an automation, or update the one of the same name; one that was switched off by hand stays off.
+
+    One that is as it should be is left alone, because an update makes the server forget which runs the automation waits for.
+    """
     with get_client(sync_client=True) as client:
         found = client.read_automations_by_name(automation.name)
-        if found:
-            client.update_automation(found[0].id, automation.model_copy(update={"enabled": found[0].enabled}))
-        else:
+        if not found:
             client.create_automation(automation)
+            return
+        kept = automation.model_copy(update={"enabled": found[0].enabled})
+        if found[0].model_dump(include=set(AutomationCore.model_fields)) != kept.model_dump():
+            client.update_automation(found[0].id, kept)
 
 
 def main() -> None:
     """Set up all automations, and print whether alerts are sent."""
     webhook = keep_webhook(os.environ.get("FAILURE_WEBHOOK"))
     reports = [report(webhook) for report in (report_failures, report_late_runs, report_no_worker, report_upkeep)]
-    for automation in (*reports, end_silent_runs(), repeat_crashed_runs()):
+    for automation in (*reports, end_silent_runs(), repeat_lost_runs(), repeat_crashed_runs()):
         set_up(automation)
         print(f"automation {automation.name!r} is set up")
     if webhook is None:

@@ -27,8 +27,9 @@ LATE_SOON = """
 import datetime, os
 from flows.support import automations
 webhook = automations.keep_webhook(os.environ["FAILURE_WEBHOOK"])
-automations.set_up(automations.report_late_runs(webhook, datetime.timedelta(seconds=15)))
+automations.set_up(automations.report_late_runs(webhook, datetime.timedelta(seconds={seconds})))
 """
+REMIND = "from flows.support import reminders; reminders.remind()"
 UPKEEP = """
 from contextlib import suppress
 from pathlib import Path
@@ -78,9 +79,19 @@ def message(webhook) -> Callable[[str], str]:
 
 
 def test_a_run_that_nobody_starts_is_reported(platform, message):
-    run_code(platform, LATE_SOON)
+    run_code(platform, LATE_SOON.format(seconds=15))
     run_id = platform.order("pipeline/on-demand")
     assert message("has not started within 0:00:15 of its time").startswith("pipeline/")
+    platform.ask(f"flow_runs/{run_id}", method="DELETE")
+
+
+def test_a_late_run_is_reported_though_the_automation_changed(platform, message):
+    """The server forgets then that it waits for the run."""
+    run_id = platform.order("pipeline/on-demand")
+    until(lambda: platform.state(run_id) == "Late")
+    run_code(platform, LATE_SOON.format(seconds=16))
+    run_code(platform, REMIND)
+    assert message("has not started within 0:00:16 of its time").startswith("pipeline/")
     platform.ask(f"flow_runs/{run_id}", method="DELETE")
 
 

@@ -122,8 +122,9 @@ def test_the_page_asks_its_own_server(platform):
 def test_deploying_again_changes_nothing(platform):
     kinds = ("automations", "deployments", "work_pools", "block_documents")
     before = {kind: sorted(each["name"] or "" for each in platform.all_of(kind)) for kind in kinds}
-    ours = ("end silent runs", "repeat crashed runs", "report late runs", "report no worker", "report upkeep", "tell failures")
-    assert before["automations"] == [f"iedit: {name}" for name in ours]
+    ours = ("end silent runs", "repeat crashed runs", "repeat lost runs")
+    reports = ("report late runs", "report no worker", "report upkeep", "tell failures")
+    assert before["automations"] == [f"iedit: {name}" for name in (*ours, *reports)]
     assert before["deployments"] == ["nightly", "on-demand", "on-demand", "weekly"]
     paused = platform.deployment("tables/weekly")
     place = f"deployments/{paused['id']}/schedules/{paused['schedules'][0]['id']}"

@@ -1,26 +1,37 @@
 import time
-from uuid import UUID
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import UUID, uuid4
 
+import pytest
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.states import Crashed, Running
+from prefect.events.schemas.automations import AutomationCore
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Crashed, Pending, Running, State
 
 from flows import refresh
-from flows.support import automations
+from flows.support import automations, reminders
 from flows.support.automations import (
     LATENESS,
     REPEATS,
     TAG,
+    end_silent_runs,
     keep_webhook,
     repeat_crashed_runs,
+    repeat_lost_runs,
     report_failures,
+    report_late_runs,
+    report_no_worker,
+    report_upkeep,
     set_up,
 )
 
 REPORTS = ("iedit: tell failures", "iedit: report late runs", "iedit: report no worker", "iedit: report upkeep")
-OTHERS = ("iedit: end silent runs", "iedit: repeat crashed runs")
+OTHERS = ("iedit: end silent runs", "iedit: repeat crashed runs", "iedit: repeat lost runs")
 ADDRESS = "http://127.0.0.1:9/"
 PATIENCE = 300  # seconds; the server answers within one or two
+SILENCE = timedelta(seconds=10)
 
 
 def actions(client: SyncPrefectClient) -> dict[str, str]:
@@ -88,3 +99,75 @@ def test_a_run_that_crashed_starts_again_a_few_times(server):
         assert client.read_flow_run(other).state.is_crashed()
         client.delete_deployment(deployment)
         client.delete_automation(client.read_automations_by_name(repeat_crashed_runs().name)[0].id)
+
+
+@pytest.fixture
+def client(server) -> Iterator[SyncPrefectClient]:
+    """A client of the server, which has no automations of other tests."""
+    with get_client(sync_client=True) as client:
+        for automation in client.read_automations():
+            client.delete_automation(automation.id)
+        yield client
+        for automation in client.read_automations():
+            client.delete_automation(automation.id)
+
+
+def order(client: SyncPrefectClient, state: State) -> UUID:
+    """Order a run, and let it be in a state without any process; return its id."""
+    deployment = client.create_deployment(client.create_flow_from_name("lost"), f"lost {uuid4()}")
+    run = client.create_flow_run_from_deployment(deployment, tags=[TAG]).id
+    client.set_flow_run_state(run, state, force=True)
+    return run
+
+
+def wait_for(client: SyncPrefectClient, run: UUID, name: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while client.read_flow_run(run).state.name != name:
+        assert time.monotonic() < end, client.read_flow_run(run).state
+        time.sleep(0.2)
+
+
+ALL = [
+    *(report(uuid4()) for report in (report_failures, report_late_runs, report_no_worker, report_upkeep)),
+    *(end_silent_runs(), repeat_lost_runs(), repeat_crashed_runs(), report_upkeep(None)),
+]
+
+
+@pytest.mark.parametrize("automation", ALL, ids=lambda each: each.name)
+def test_an_automation_as_it_should_be_is_left_alone(client, monkeypatch, automation: AutomationCore):
+    """An update would make the server forget which runs it waits for."""
+    set_up(automation)
+    updated: list[UUID] = []
+    monkeypatch.setattr(SyncPrefectClient, "update_automation", lambda _, found, __: updated.append(found))
+    set_up(automation)
+    assert updated == []
+    set_up(automation.model_copy(update={"description": "another"}))
+    assert len(updated) == 1
+
+
+def test_a_run_lost_before_it_began_starts_again(client):
+    """Its worker was killed; it must not keep its place in the pool."""
+    set_up(repeat_lost_runs(SILENCE))
+    wait_for(client, order(client, Pending()), "AwaitingRetry")
+
+
+def test_a_run_killed_before_its_first_heartbeat_ends(client):
+    set_up(end_silent_runs(SILENCE))
+    wait_for(client, order(client, Running()), "Crashed")
+
+
+@pytest.mark.parametrize(("state", "ends"), [(Running(), "Crashed"), (Pending(), "AwaitingRetry")])
+def test_a_reminder_ends_a_forgotten_run(client, state, ends):
+    """The automations know nothing of a run that fell silent before they were set up."""
+    run = order(client, state)
+    set_up(end_silent_runs(SILENCE))
+    set_up(repeat_lost_runs(SILENCE))
+    reminders.remind()
+    wait_for(client, run, ends)
+
+
+def test_a_reminder_to_no_server_is_one_line():
+    nowhere = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0})
+    with nowhere, pytest.raises(SystemExit) as left:
+        reminders.main()
+    assert str(left.value).startswith("error: Prefect's server at http://127.0.0.1:9/api: ")

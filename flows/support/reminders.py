@@ -1,0 +1,48 @@
+"""Remind the server of the runs that are late or should be at work: ``python -m flows.support.reminders``.
+
+An automation waits for the next sign of a run since the last one. The server forgets this when the automation changes, and when
+it starts after the time was over, as after a power cut. A run that was lost then would keep its place in the pool for ever.
+"""
+
+import sys
+
+from httpx import TransportError
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName, FlowRunFilterTags
+from prefect.events import emit_event
+from prefect.settings import PREFECT_API_URL
+
+from flows.support.automations import REMINDER, TAG
+from stages.core.errors import first_line
+
+STATES = ["Late", "Pending", "Running"]
+
+
+def remind() -> None:
+    """Send an event for every run of ours in one of STATES, from which the automations wait unless they do already."""
+    wanted = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[TAG]), state=FlowRunFilterState(name=FlowRunFilterStateName(any_=STATES))
+    )
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=wanted)
+    for run in runs:
+        emit_event(
+            f"{REMINDER}{run.state_name}",
+            resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"},
+            related=[
+                {"prefect.resource.id": f"prefect.flow.{run.flow_id}", "prefect.resource.role": "flow"},
+                {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"},
+            ],
+        )
+
+
+def main() -> None:
+    """Remind the server, or exit with one line if it does not answer."""
+    try:
+        remind()
+    except TransportError as error:
+        sys.exit(f"error: Prefect's server at {PREFECT_API_URL.value()}: {first_line(error)}")
+
+
+if __name__ == "__main__":
+    main()
