@@ -10,6 +10,7 @@ from prefect import flow
 
 from flows.support.command import exit_code_of, run
 from flows.support.dag import stages_in_order
+from flows.support.record import put_aside_damaged_record
 from flows.support.tasks import publish_results, run_stages
 
 LIMIT_SECONDS = 7 * 24 * 3600
@@ -26,6 +27,7 @@ def pipeline(force: bool = False, targets: list[str] | None = None) -> list[str]
     Returns:
         The names of the stages, in their order.
     """
+    put_aside_damaged_record()
     names = stages_in_order(targets or ())
     run_stages(names, forced=names if force else ())
     publish_results()

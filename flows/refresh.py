@@ -6,6 +6,7 @@ from pydantic import PositiveInt
 from flows.support.corpus import grow_corpus
 from flows.support.dag import stages_in_order
 from flows.support.nights import check_data, log_speeds
+from flows.support.record import put_aside_damaged_record
 from flows.support.registry import champion_version, publish_decision
 from flows.support.tasks import prune, publish_results, push_data, run_stages
 from flows.support.upkeep import check_upkeep
@@ -26,6 +27,7 @@ def refresh(images: PositiveInt | None = None, *, accept_data: bool = False) -> 
         accept_data: whether to train on the data whatever they look like, and compare later nights with these only.
     """
     check_composed()  # not what an upgrade that was interrupted, or a hand, has left in params.yaml
+    put_aside_damaged_record()
     if images is not None:
         grow_corpus(images)
     check_upkeep(return_state=True)  # the night goes on if this fails

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 from dvc.fs import localfs
 from dvc.repo import Repo
-from dvc.rwlock import RWLOCK_FILE, _edit_rwlock
+from dvc.rwlock import RWLOCK_FILE, RWLockFileCorruptedError, RWLockFileFormatError, _edit_rwlock
 
 # In seconds. A process starts before it writes its lock; the clocks of processes and files differ by less than this.
 CLOCK_DIFFERENCE = 2
@@ -21,11 +21,13 @@ def release_stale_locks() -> list[str]:
     container, would block every run until somebody removed the file of locks. The id belongs to another process if that
     one started after the file was written last, or runs another command than the one that took the lock.
 
+    So would a damaged file, which DVC leaves when it is killed, or the disk is full, while it writes there. It is removed.
+
     Returns:
         A line for each holder: its process id and its command.
 
     Raises:
-        DvcException: the file of locks is damaged, or another command edits it and does not end.
+        LockError: another command edits the file of locks and does not end.
     """
     with Repo() as repo:
         folder, hardlink = str(repo.tmp_dir), bool(repo.config["core"].get("hardlink_lock"))
@@ -33,14 +35,24 @@ def release_stale_locks() -> list[str]:
     if not file.is_file():
         return []
     written = file.stat().st_mtime
-    with _edit_rwlock(folder, localfs, hardlink) as locks:
-        holders = [*locks["write"].values(), *(holder for readers in locks["read"].values() for holder in readers)]
-        stale = [holder for holder in holders if _has_ended(holder, written)]
-        if stale:
-            locks["write"] = {path: holder for path, holder in locks["write"].items() if holder not in stale}
-            kept = {path: [each for each in readers if each not in stale] for path, readers in locks["read"].items()}
-            locks["read"] = {path: readers for path, readers in kept.items() if readers}
+    try:
+        with _edit_rwlock(folder, localfs, hardlink) as locks:
+            stale = _release(locks, written)
+    except (RWLockFileCorruptedError, RWLockFileFormatError):
+        file.unlink()
+        return [f"unknown, because {file} was damaged"]
     return sorted({f"process {holder['pid']}, {holder['cmd']}" for holder in stale})
+
+
+def _release(locks: dict[str, Any], written: float) -> list[Mapping[str, Any]]:
+    """Remove the locks whose holders have ended from the content of the file of locks, and return these holders."""
+    holders = [*locks["write"].values(), *(holder for readers in locks["read"].values() for holder in readers)]
+    stale = [holder for holder in holders if _has_ended(holder, written)]
+    if stale:
+        locks["write"] = {path: holder for path, holder in locks["write"].items() if holder not in stale}
+        kept = {path: [each for each in readers if each not in stale] for path, readers in locks["read"].items()}
+        locks["read"] = {path: readers for path, readers in kept.items() if readers}
+    return stale
 
 
 def _has_ended(holder: Mapping[str, Any], written: float) -> bool:

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from prefect.artifacts import Artifact
 
 import flows
@@ -63,3 +64,14 @@ def test_the_lock_of_a_killed_run_is_ignored(dvc_project, server):
     (dvc_project / ".dvc/tmp").mkdir(exist_ok=True)
     (dvc_project / ".dvc/tmp/rwlock").write_text(held)
     assert pipeline(targets=["first"], force=True) == ["first"]
+
+
+@pytest.mark.parametrize("content", ["", "schema: '2.0'\nstages:\n  first: {cmd: ["])
+def test_a_record_cut_short_stops_no_run(dvc_project, server, content, caplog):
+    """As DVC leaves it when it is killed, or the disk is full, while it writes there."""
+    Path("dvc.lock").write_text(content)
+    with caplog.at_level(logging.WARNING, logger="prefect"):
+        assert pipeline(targets=["third"]) == ["first", "second", "third"]
+    assert Path("dvc.lock.damaged").read_text() == content
+    assert any(record.getMessage().startswith("dvc.lock: damaged") for record in caplog.records)
+    assert set(yaml.safe_load(Path("dvc.lock").read_text())["stages"]) == {"first", "second", "third"}

@@ -17,6 +17,7 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     """The steps of the flow, in their order."""
     done: list[tuple[object, ...]] = []
     monkeypatch.setattr(refresh, "check_composed", lambda: None)
+    monkeypatch.setattr(refresh, "put_aside_damaged_record", lambda: None)
     monkeypatch.setattr(refresh, "grow_corpus", lambda images: done.append(("grow", images)))
     monkeypatch.setattr(refresh, "check_upkeep", lambda return_state: done.append(("upkeep",)))
     monkeypatch.setattr(refresh, "champion_version", lambda: "3")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dvc.exceptions import DvcException
 from dvc.fs import localfs
 from dvc.lock import LockError
 from dvc.rwlock import rwlock
@@ -99,3 +100,13 @@ def test_a_lock_of_a_living_command_stays(dvc_project):
     with rwlock(".dvc/tmp", localfs, OURS, [], ["data"], hardlink=False):
         assert release_stale_locks() == []
         assert "data" in json.loads(FILE.read_text())["write"]
+
+
+@pytest.mark.parametrize("content", ["", '{"write": {"data": {"pid":', '{"write": []}'])
+def test_a_file_of_locks_cut_short_is_removed(dvc_project, content):
+    FILE.write_text(content)
+    with pytest.raises(DvcException), rwlock(".dvc/tmp", localfs, "dvc repro", [], ["data"], hardlink=False):
+        pass
+    assert release_stale_locks() == [f"unknown, because {FILE.absolute()} was damaged"]
+    with rwlock(".dvc/tmp", localfs, "dvc repro", [], ["data"], hardlink=False):
+        pass
