@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from stages.core.section import Count, Section
 
@@ -14,3 +15,11 @@ class Drift(Section):
     min_nights: Count  # earlier nights from which on there is a norm
     max_difference: Annotated[float, Field(gt=0)] | None  # of shares, cosines and mask areas, either way; null: off
     max_ratio: Annotated[float, Field(gt=1)] | None  # of words in a caption and uses of a target, either way; null: off
+
+    @field_validator("min_nights")
+    @classmethod
+    def _is_not_above_nights(cls, value: int, info: ValidationInfo) -> int:
+        most = info.data.get("nights", value)
+        if value > most:  # there would never be a norm
+            raise PydanticCustomError("order", "must not be above nights = {most}", {"most": most})
+        return value

@@ -40,9 +40,14 @@ class Event:
     back_to: str | None  # the id of the event that a rollback returns to
 
     @property
+    def moment(self) -> int:
+        """The time of the event, in nanoseconds since the epoch."""
+        return int(self.id.partition("-")[0])
+
+    @property
     def when(self) -> datetime:
         """The time of the event, UTC."""
-        return datetime.fromtimestamp(int(self.id.partition("-")[0]) / 1e9, UTC)
+        return datetime.fromtimestamp(self.moment / 1e9, UTC)
 
 
 def read_events(client: MlflowClient) -> list[Event]:
@@ -145,8 +150,12 @@ def _champion_and_its_event(client: MlflowClient) -> tuple[str | None, Event | N
 
 
 def _record_event(client: MlflowClient, **facts: str | None) -> Event:
-    """Write an event, then move the alias to its version; a "found" event has its alias already."""
-    event = Event(id=f"{time.time_ns():020d}-{uuid4().hex[:8]}", **facts)  # type: ignore[arg-type]
+    """Write an event, then move the alias to its version; a "found" event has its alias already.
+
+    It is later than all others, also where the clock was set back: a rollback must not come before what it takes back.
+    """
+    moment = max([time.time_ns(), *(event.moment + 1 for event in read_events(client))])
+    event = Event(id=f"{moment:020d}-{uuid4().hex[:8]}", **facts)  # type: ignore[arg-type]
     content = {name: value for name, value in asdict(event).items() if name != "id"}
     try:
         client.get_model_version(NAME, event.version)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from mlflow.entities import Metric, Run, RunStatus
 from mlflow.tracking import MlflowClient
@@ -37,16 +37,20 @@ def log_night(
     """Log a night as a run, which has failed if its data are not to be trained on; see :class:`LoggedNight`.
 
     A run that starts again, or finds the data as the last one left them, logs nothing: no state of the data counts twice.
+    Nights are read in the order of their starts, so each starts after the one before it, also where the clock was set back.
     """
     status = RunStatus.to_string(RunStatus.FINISHED if stopped is None else RunStatus.FAILED)
     for last in _search(client, f"attributes.status = '{status}'", 1):
         if (last.data, last.stopped) == (data, stopped) and (last.is_norm or not is_norm):
             return
-    now = int(time.time() * 1000)
-    name = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    started = datetime.fromtimestamp(time.time(), UTC)
+    for last in read_nights(client, 1):
+        started = max(started, last.started + timedelta(seconds=1))
+    now = int(started.timestamp() * 1000)
     tags = {DATA: data, INGEST: ingest}
     tags |= ({} if stopped is None else {REASON: stopped}) | ({NORM: "true"} if is_norm else {})
-    run = client.create_run(ensure_experiment(client, EXPERIMENT), run_name=name, tags=tags).info.run_id
+    experiment, name = ensure_experiment(client, EXPERIMENT), f"{started:%Y-%m-%d %H:%M}"
+    run = client.create_run(experiment, start_time=now, run_name=name, tags=tags).info.run_id
     client.log_batch(run, [Metric(key, value, now, 0) for key, value in metrics.items()], synchronous=True)
     client.set_terminated(run, status)
 

@@ -60,6 +60,7 @@ def section_of(params: dict, key: str) -> tuple[dict, str]:
         ("sampling.strength", 0.03, "sampling.strength = 0.03: with steps = 12 no step is left"),
         ("segment.threshold", 1.5, "segment.threshold = 1.5: must be a number, at least 0 and at most 1"),
         ("segment.max_area", 0.001, "segment.max_area = 0.001: must not be below min_area = 0.01"),
+        ("drift.min_nights", 15, "drift.min_nights = 15: must not be above nights = 14"),
         ("ingest.size", 65, "ingest.size = 65: must be a whole number, at least 16 and at most 2,048 and a multiple of 8"),
         ("evaluate.cases", "", "evaluate.cases = '': must not be empty"),
         (

@@ -1,5 +1,6 @@
 """Promotions, rollbacks, and the history of champions, on a real store."""
 
+import time
 from contextlib import suppress
 
 import pytest
@@ -43,6 +44,19 @@ def test_rolled_back_version_returns_by_hand_only(client):
     assert champion_number() == "1"
     assert consider(second, judge.standard(), by_hand=True).passes
     assert champion_number() == "2"
+
+
+def test_a_clock_set_back_does_not_undo_a_rollback(client, monkeypatch):
+    """The version was promoted while the clock was a day ahead."""
+    first, second, judge = register(client), register(client), Judge(v1=0, v2=1)
+    now = time.time_ns()
+    consider(first, judge.standard())
+    monkeypatch.setattr(history.time, "time_ns", lambda: now + 24 * 3600 * 10**9)
+    assert consider(second, judge.standard()).passes
+    monkeypatch.setattr(history.time, "time_ns", lambda: now + 10**9)
+    history.roll_back("bad")
+    assert not consider(second, judge.standard()).passes
+    assert champion_number() == "1"
 
 
 def test_rollback_reaches_a_champion_made_by_other_means(client):

@@ -1,5 +1,7 @@
 """Nights as runs: what is logged comes back, and which nights a new one is compared with."""
 
+import time
+
 import mlflow
 from mlflow.tracking import MlflowClient
 
@@ -67,3 +69,15 @@ def test_the_first_page_of_both_experiments_shows_runs(client):
     client.set_experiment_tag(mlflow.create_experiment("other"), "mlflow.experimentKind", "no_inferred_type")
     kinds = {each.name: each.tags.get("mlflow.experimentKind") for each in client.search_experiments()}
     assert kinds[store.EXPERIMENT] == kinds[EXPERIMENT] == "custom_model_development"
+
+
+def test_a_clock_set_back_does_not_mix_up_nights(client, monkeypatch):
+    """A night that was logged while the clock was a year ahead is not the latest for a year."""
+    now = time.time()
+    for words, ahead, is_norm in [(1.0, 0, False), (2.0, 365 * 86400, True), (3.0, 0, False), (4.0, 86400, False)]:
+        monkeypatch.setattr(time, "time", lambda ahead=ahead: now + ahead)
+        log(client, {"words/p50": words}, is_norm=is_norm)
+    add_to_night(client, {"speed/train": 1.0})
+    assert [night.metrics["words/p50"] for night in read_nights(client, 30)] == [4.0, 3.0, 2.0, 1.0]
+    assert [night.metrics["words/p50"] for night in read_comparable(client, "other data", 30)] == [4.0, 3.0, 2.0]
+    assert read_nights(client, 1)[0].metrics["speed/train"] == 1.0
