@@ -108,7 +108,7 @@ def describe_models(params: Params) -> dict[str, dict[str, str | None]]:
         model.key: {
             "name": model.name,
             "revision": model.revision,
-            "identity": identity(model) if is_local(model) else model.revision,  # one that no stage loads may not be there
+            "identity": identity(model) if Path(model.name).is_dir() else model.revision,  # what no stage loads may be absent
         }
         for model in named_models(params)
     }
