@@ -1,4 +1,4 @@
-"""The nightly run: take in new images, check the data, train, promote a better model, push the data, prune."""
+"""The nightly run: fetch and take in new images, check the data, train, promote a better model, push the data, prune."""
 
 from prefect import flow
 from pydantic import PositiveInt
@@ -8,7 +8,7 @@ from flows.support.dag import stages_in_order
 from flows.support.nights import check_data, log_speeds
 from flows.support.record import put_aside_damaged_record
 from flows.support.registry import champion_version, publish_decision
-from flows.support.tasks import prune, publish_results, push_data, run_stages
+from flows.support.tasks import download_pictures, prune, publish_results, push_data, run_stages
 from flows.support.upkeep import check_upkeep
 from stages.core.composition import check_composed
 
@@ -19,6 +19,7 @@ LIMIT_SECONDS = 23 * 3600  # the next night's run waits for this one
 def refresh(images: PositiveInt | None = None, *, accept_data: bool = False) -> None:
     """Take in new images, bring every stage up to date, publish who is champion, push the data, and prune.
 
+    Where params.yaml names lists of URLs, the pictures of new ones are fetched first.
     Nothing is trained on data that have drifted too far from those of earlier nights: the run fails. What is pruned and what
     is reported is in the section ``upkeep`` of params.yaml.
 
@@ -33,6 +34,7 @@ def refresh(images: PositiveInt | None = None, *, accept_data: bool = False) -> 
     check_upkeep(return_state=True)  # the night goes on if this fails
     champion = champion_version()
     prune(return_state=True)  # what earlier nights left that did not get as far as the end
+    download_pictures()
     forced = ["ingest"]  # DVC does not see that a folder of images has grown
     if champion is None:
         forced.append("evaluate")  # registers the model, even one that is up to date but registered elsewhere

@@ -37,6 +37,20 @@ RUN_BY = {
         "stages/cli/test_configure.py",
         'configure preset=paper source=webdataset ingest.source.path="corpus/*.tar"',
     ),
+    "iedit configure source=folder": (
+        "stages/cli/test_configure.py",
+        "configure source=folder ingest.source.path=photos ingest.source.text=title",
+    ),
+    "iedit configure ingest.filters.similarity.min=0.3": (
+        "stages/cli/test_configure.py",
+        "configure ingest.filters.similarity.min=0.3 ingest.filters.punsafe.max=0.1 ingest.filters.language.any=[en,de]",
+    ),
+    "iedit configure caption.use=given": ("stages/cli/test_configure.py", "configure caption.use=given"),
+    "iedit configure source=webdataset": (
+        "stages/cli/test_configure.py",
+        'configure source=webdataset ingest.source.path="downloads/*/*.tar" download.metadata="laion/*.parquet"',
+    ),
+    "iedit download": ("stages/cli/test_download.py", "download"),
     "iedit configure execution.engine=ray": (
         "stages/cli/test_configure.py",
         "configure execution.engine=ray execution.address=10.0.0.1:6379",
@@ -157,7 +171,16 @@ def test_python_example_is_valid():
 
 
 DEPLOYMENTS = re.findall(r"entrypoint: flows/\w+\.py:(\w+)", (ROOT / "prefect.yaml").read_text())
-ELSEWHERE = ("data/", "models/", "logs/", "reports/latest/", ".venv/", "metadata.csv", *(f"{flow}/" for flow in DEPLOYMENTS))
+ELSEWHERE = (
+    "data/",
+    "downloads/",
+    "models/",
+    "logs/",
+    "reports/latest/",
+    ".venv/",
+    "metadata.csv",
+    *(f"{flow}/" for flow in DEPLOYMENTS),
+)
 """Paths that a run or a user makes, and names of deployments, which look like paths."""
 
 

@@ -63,6 +63,15 @@ def run_stages(names: Sequence[str], forced: Collection[str] = ()) -> None:
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)
+def download_pictures() -> None:
+    """Fetch the pictures of new lists of URLs into tars, if params.yaml names lists; publish what came and what did not."""
+    if read_params().download.metadata is not None:
+        started = time.time()
+        run_logged([sys.executable, "-m", "stages.cli.main", "download"])
+        artifacts.publish_counts("download", started)
+
+
+@task(retry_condition_fn=is_transient, **RETRIED)
 def choose_start() -> None:
     """Choose where the training starts: from the champion, where the data changed little, or from the base."""
     run_logged([sys.executable, "-m", "stages.training.start"])

@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     models = add("models", "models:models", "list the models that params.yaml names, with sizes and licences")
     text = "download those of the hub, only the files that are loaded, check them, and pin their commits in params.yaml"
     models.add_argument("--fetch", action="store_true", help=text)
+    text = "fetch the pictures of lists of URLs (download.metadata in params.yaml) into tars, with img2dataset"
+    add("download", "download:download", text)
     add("summary", "summary:summary", "print the results of the last run, the registered model, and a command to try")
 
     _add_serve_options(add("serve", "serve:serve", "serve a model as a web page, over REST and with MLflow's protocol"))

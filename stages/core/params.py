@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from stages.core.params_download import Download
 from stages.core.params_drift import Drift
 from stages.core.params_ingest import Ingest
 from stages.core.params_training import Continuation, Losses
@@ -228,6 +229,7 @@ class Params(Section):
     generated: Generated
     drift: Drift
     upkeep: Upkeep
+    download: Download
 
     @model_validator(mode="after")
     def _set_model_keys(self) -> Self:

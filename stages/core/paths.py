@@ -57,6 +57,8 @@ TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a ki
 NEW_REPORTS = LOGS / "reports"  # of an evaluation that writes them; they replace those of the last one together
 NLTK_DATA = Path("data/nltk")  # where NLTK looks for WORDNET
 
+IMG2DATASET = Path(".venv/img2dataset")  # an environment of its own: it needs other versions of the same libraries
+
 CONF = Path("conf")  # what params.yaml is composed from
 DECISIONS = CONF / "review.jsonl"  # reviewers' decisions about pairs; tracked by git, read by retrieve
 DVC_FILE, LOCK_FILE, PARAMS_FILE = Path("dvc.yaml"), Path("dvc.lock"), Path("params.yaml")

@@ -21,6 +21,7 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(refresh, "grow_corpus", lambda images: done.append(("grow", images)))
     monkeypatch.setattr(refresh, "check_upkeep", lambda return_state: done.append(("upkeep",)))
     monkeypatch.setattr(refresh, "champion_version", lambda: "3")
+    monkeypatch.setattr(refresh, "download_pictures", lambda: done.append(("download",)))
     monkeypatch.setattr(refresh, "stages_in_order", lambda targets=(): DATA if targets == ["segment"] else [*DATA, "train"])
     monkeypatch.setattr(refresh, "check_data", lambda accept: done.append(("check", accept)))
     monkeypatch.setattr(refresh, "log_speeds", lambda return_state: done.append(("speeds",)))
@@ -35,7 +36,7 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("images", [None, 7000])
 def test_it_grows_checks_trains_decides_pushes_and_prunes(done, images):
     refresh.refresh.fn(images)
-    ran = [("upkeep",), ("prune",), ("run", DATA, ["ingest"]), ("check", False), ("run", ["train"], ["ingest"])]
+    ran = [("upkeep",), ("prune",), ("download",), ("run", DATA, ["ingest"]), ("check", False), ("run", ["train"], ["ingest"])]
     ended = [("publish",), ("decision against", "3"), ("push",), ("speeds",), ("prune",)]
     assert done == ([] if images is None else [("grow", 7000)]) + ran + ended
 
@@ -47,7 +48,7 @@ def test_nothing_is_trained_on_data_that_have_drifted(done, monkeypatch):
     monkeypatch.setattr(refresh, "check_data", refuse)
     with pytest.raises(InputError, match="words/p50"):
         refresh.refresh.fn()
-    assert done[1:] == [("prune",), ("run", DATA, ["ingest"])]
+    assert done[1:] == [("prune",), ("download",), ("run", DATA, ["ingest"])]
 
 
 def test_without_a_champion_the_model_is_registered(done, monkeypatch):

@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
         *("report", "stage"),
     },
     "cli": {
-        *("core", "common", "models", "metrics", "editing", "tracking", "serving", "comparison", "report", "review"),
+        *("core", "common", "models", "corpus", "metrics", "editing", "tracking", "serving", "comparison", "report", "review"),
         "studies",
     },
     "flows/support": {"core", "tracking", "report"},

@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import BlipImageProcessor
 
 from stages.core.errors import InputError
-from stages.core.paths import CORPUS
+from stages.core.paths import CORPUS, IMG2DATASET
 from stages.corpus.corpus import Corpus
 from stages.studies.scale.figures import ratio
 from stages.studies.scale.project import ROOT, Project
@@ -34,7 +34,7 @@ PICTURES = (
 SIZE = 384  # pixels a side, as in the paper
 SIZES = (40, 440)  # photographs; the difference of their times leaves the stage's start out
 ROUNDS = 5
-COMPETITOR = ROOT / ".venv/img2dataset/bin/python"
+COMPETITOR = ROOT / IMG2DATASET / "bin" / "python"
 COMPETITOR_SCRIPT = Path(__file__).with_name("img2dataset_resizer.py")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from stages.cli.main import main
 from stages.core.params_file import read_params
-from stages.core.params_ingest import FolderSource, WebDatasetSource
+from stages.core.params_ingest import Filter, FolderSource, WebDatasetSource
 from stages.core.paths import LOCK
 from tests.support import ROOT
 from tests.support.composed import copy_conf
@@ -40,6 +40,28 @@ def test_both_sources_of_own_images_are_chosen(project):
     assert main(["configure", "preset=paper", "source=webdataset", 'ingest.source.path="corpus/*.tar"']) == 0
     assert read_params().ingest.source == WebDatasetSource(kind="webdataset", path="corpus/*.tar")
     assert read_params().ingest.size == 384
+
+
+def test_filters_and_captions_are_chosen_and_forgotten(project):
+    numbers = ["configure", "ingest.filters.similarity.min=0.3", "ingest.filters.punsafe.max=0.1"]
+    assert main([*numbers, "ingest.filters.language.any=[en,de]"]) == 0
+    assert read_params().ingest.filters == {
+        "similarity": Filter(min=0.3),
+        "punsafe": Filter(max=0.1),
+        "language": Filter(any=["en", "de"]),
+    }
+    assert main(["configure", "~ingest.filters.punsafe", "~ingest.filters.language"]) == 0
+    assert read_params().ingest.filters == {"similarity": Filter(min=0.3)}
+    assert main(["configure", "caption.use=given"]) == 0
+    assert read_params().caption.use == "given"
+
+
+def test_columns_and_lists_of_urls_are_chosen(project):
+    assert main(["configure", "source=folder", "ingest.source.path=photos", "ingest.source.text=title"]) == 0
+    assert read_params().ingest.source == FolderSource(kind="folder", path="photos", text="title")
+    words = ["configure", "source=webdataset", 'ingest.source.path="downloads/*/*.tar"', 'download.metadata="laion/*.parquet"']
+    assert main(words) == 0
+    assert read_params().download.metadata == "laion/*.parquet"
 
 
 def test_a_cluster_is_chosen(project):

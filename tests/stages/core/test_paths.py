@@ -28,6 +28,7 @@ UNTRACKED = {  # not tracked by DVC, or only folders of tracked paths
     *("EDITED", "EDITED_REGISTERED", "GENERATED_CASES", "EDITED_GENERATED", "EDITED_TRIALS", "EDITED_TRADEOFF"),
     *("EDITED_ABLATION", "NLTK_DATA", "CONF", "DECISIONS", "DVC_FILE", "LOCK_FILE", "PARAMS_FILE", "DVC_CONFIG"),
     "DEPLOYMENTS",
+    "IMG2DATASET",
 }
 TRACKED = {value for name, value in PATHS.items() if name not in UNTRACKED}
 FOLDERS = {Path("data"), Path("models"), Path("reports"), Path("logs")}

@@ -1,0 +1,29 @@
+"""What became of URLs, from the statistics of img2dataset's shards."""
+
+import json
+from collections import Counter
+
+from stages.corpus.fetched import OTHER, SHOWN_REASONS, gather
+
+
+def test_failures_are_counted_by_kind(tmp_path):
+    shards = [
+        {"success": 5, "HTTP Error 404: Not Found": 2, "HTTP Error 404: \x1b[2JGone fishing": 1, "a\nb 17 of 20": 1},
+        {"success": 1, "HTTP Error 503: Later": 1, "a\nb 3 of 20": 1},
+    ]
+    for number, reasons in enumerate(shards):
+        record = {"count": sum(reasons.values()), "successes": reasons["success"], "status_dict": reasons}
+        (tmp_path / f"{number:05d}_stats.json").write_text(json.dumps(record))
+    found = gather(tmp_path, Counter({"no URL": 3}))
+    assert (found.urls, found.pictures, found.left_out) == (12, 6, {"no URL": 3})
+    assert found.failed == {"HTTP Error 404": 3, "a\\nb … of …": 2, "HTTP Error 503": 1}
+
+
+def test_rare_reasons_are_counted_together(tmp_path):
+    reasons = {"success": 1} | {f"reason {'x' * n}": 100 - n for n in range(SHOWN_REASONS + 5)}
+    record = {"count": sum(reasons.values()), "successes": 1, "status_dict": reasons}
+    (tmp_path / "00000_stats.json").write_text(json.dumps(record))
+    found = gather(tmp_path, Counter())
+    assert len(found.failed) == SHOWN_REASONS + 1
+    assert found.failed[OTHER] == sum(100 - n for n in range(SHOWN_REASONS, SHOWN_REASONS + 5))
+    assert found.pictures + sum(found.failed.values()) == found.urls
