@@ -41,7 +41,7 @@ def commit(folder: Path, name: str, tag: str | None = None) -> None:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
-    """A project at v1; v2 has another default, and v3 another number of images too."""
+    """A project at v1; v2 has another default, beside the number of images in params.yaml, and v3 chooses that number too."""
     folder = tmp_path_factory.mktemp("upgrade") / "my project"
     folder.mkdir()
     copy_conf(folder)
@@ -49,8 +49,8 @@ def repository(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, folder)
     git(folder, "init", "--quiet", "--initial-branch", "main")
     commit(folder, "one", "v1")
-    base = folder / "conf/base.yaml"
-    base.write_text(re.sub(r"  nights: \d+ #", "  nights: 15 #", base.read_text()))
+    source = folder / "conf/source/openmoji.yaml"
+    source.write_text(re.sub(r"  cases: \d+ #", "  cases: 200 #", source.read_text()))
     choose(folder)
     commit(folder, "two", "v2")
     choose(folder, "ingest.source.images=9000")
@@ -81,15 +81,15 @@ def upgrade(project: Path, release: str) -> str:
 
 
 def chosen(project: Path) -> tuple[int, int]:
-    """The number of images, which was chosen, and the number of nights, which is the release's."""
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    return params["ingest"]["source"]["images"], params["drift"]["nights"]
+    """The number of images, which was chosen, and that of cases, which is the release's."""
+    source = yaml.safe_load((project / "params.yaml").read_text())["ingest"]["source"]
+    return source["images"], source["cases"]
 
 
 def test_a_choice_that_is_staged_is_kept(project):
     git(project, "add", "--all")
     assert upgrade(project, "v2") == ""
-    assert chosen(project) == (7000, 15)
+    assert chosen(project) == (7000, 200)
 
 
 @pytest.mark.parametrize("reached", ["v1", "v2"])
@@ -100,7 +100,7 @@ def test_a_merge_that_is_killed_keeps_the_choices(project, reached):
     git(project, "reset", "--quiet", "--hard", reached)
     (project / ".git/MERGE_AUTOSTASH").write_text(f"{aside}\n")
     assert upgrade(project, "v2") == ""
-    assert chosen(project) == (7000, 15)
+    assert chosen(project) == (7000, 200)
     assert git(project, "status", "--porcelain").split() == ["M", "conf/config.yaml", "M", "params.yaml"]
 
 
@@ -112,31 +112,32 @@ def test_a_merge_that_cannot_be_committed_changes_nothing(project):
     for key in IDENTITY:
         git(project, "config", "--unset", key)
     git(project, "config", "user.useConfigOnly", "true")
-    nights = chosen(project)[1]
     assert upgrade(project, "v2").startswith("error: v2 was not merged, and nothing is changed")
-    assert chosen(project) == (7000, nights)
+    assert chosen(project) == (7000, 300)
     for key, value in IDENTITY.items():
         git(project, "config", key, value)
     assert upgrade(project, "v2") == ""
-    assert chosen(project) == (7000, 15)
+    assert chosen(project) == (7000, 200)
 
 
 def test_commits_that_the_release_contradicts_are_kept(project):
     """They conflict in params.yaml too, and must not end as a params.yaml without the choices."""
     commit(project, "own")
     (project / "requirements.lock").write_text("changed\n")
-    nights = chosen(project)[1]
     assert upgrade(project, "v3").startswith("error: v3 was not merged, and nothing is changed")
-    assert chosen(project) == (7000, nights)
+    assert chosen(project) == (7000, 300)
     assert git(project, "status", "--porcelain") == "M requirements.lock"
 
 
-def test_a_choice_that_the_release_changes_is_decided_once(project):
-    """After that, tables can be made from the changed files, and the upgrade repeated."""
+@pytest.mark.parametrize("has_commits", [False, True])
+def test_a_choice_that_the_release_changes_is_decided_once(project, has_commits):
+    """After that, tables can be made from the changed files, and the upgrade repeated; also where git has to merge commits."""
+    if has_commits:
+        git(project, "commit", "--quiet", "--allow-empty", "--message", "own")
     assert upgrade(project, "v3").startswith("error: conf/config.yaml: the release changes what you have changed")
     config = project / "conf/config.yaml"
     assert "<<<<<<<" in config.read_text()
     config.write_text(re.sub(r"<<<<<<<.*?=======\n(.*?)>>>>>>> [^\n]*\n", r"\1", config.read_text(), flags=re.DOTALL))
     git(project, "stash", "create")  # as flows/support/sandbox.py does
     assert upgrade(project, "v3") == ""
-    assert chosen(project) == (7000, 15)
+    assert chosen(project) == (7000, 200)

@@ -83,7 +83,7 @@ def report_upkeep(webhook: UUID | None) -> AutomationCore:
     """Return the automation that sends what a nightly run finds in need of care, such as a disk that fills."""
     return AutomationCore(
         name="iedit: report upkeep",
-        description="A disk fills, nothing can be pruned, or the champion is old.",
+        description="A disk fills, nothing can be pruned, dvc.lock was damaged, or the champion is old.",
         trigger=EventTrigger(expect={UPKEEP}, posture=Posture.Reactive, threshold=1, within=timedelta(0)),
         actions=[_send(webhook, "event.payload.message")],
     )
