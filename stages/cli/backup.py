@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -17,15 +18,16 @@ from pathlib import Path
 from stages.core.archive import FILES, extract_archive, write_archive
 from stages.core.errors import InputError, first_line
 from stages.core.files import NoRoomError, file_digest, lack_of_room, remove, written_aside
-from stages.core.paths import CONF, DEPLOYMENTS, DVC_CONFIG, LOCK_FILE, LOGS, PARAMS_FILE, PREFERENCES
+from stages.core.paths import CONF, DEPLOYMENTS, DVC_CONFIG, LAST_STORE, LOCK_FILE, LOGS, PARAMS_FILE, PREFERENCES
 from stages.core.run import alone
 from stages.tracking.location import ARTIFACTS, DATABASE
 
 SERVERS = Path(".servers")  # where `make server` keeps the servers' state
 DATABASES = (DATABASE, SERVERS / "mlflow/mlflow.db", SERVERS / "prefect/prefect.db")
 FOLDERS = (ARTIFACTS, SERVERS / "mlflow/artifacts", PREFERENCES, CONF)
-SINGLE = (LOCK_FILE, PARAMS_FILE, DVC_CONFIG, DEPLOYMENTS)
+SINGLE = (LOCK_FILE, PARAMS_FILE, DVC_CONFIG, DEPLOYMENTS, LAST_STORE)
 CONTENT = (*DATABASES, *FOLDERS, *SINGLE)
+BESIDE = ("-journal", "-wal", "-shm")  # suffixes of files that SQLite would apply to a database of that name
 CHECKPOINTS = ("artifacts", "checkpoints")  # of ended trainings: nothing needs them
 SNAPSHOTS, EXTRACTED = LOGS / "backup", LOGS / "restore"
 MEGABYTE = 1_000_000
@@ -34,10 +36,11 @@ MEGABYTE = 1_000_000
 def backup(options: argparse.Namespace) -> None:
     """Write registry and state of the project in this folder to one file, and print what is in it.
 
-    It waits for a stage that is at work. Servers may run.
+    It waits for a stage that is at work. Servers may run. What lies behind a symbolic link is in it too.
 
     Raises:
-        InputError: there is no registry and no server's database here, or the file cannot be written.
+        InputError: there is no registry and no server's database here, a link leads nowhere, or the file cannot be written, or
+            is there already and no backup.
         NoRoomError: the disk or a quota is full.
     """
     databases = [path for path in DATABASES if path.is_file()]
@@ -45,7 +48,10 @@ def backup(options: argparse.Namespace) -> None:
         raise InputError(f"{DATABASE}: no such file, nor a server's database in {SERVERS}: there is nothing to back up here")
     if options.file.is_dir() or not options.file.absolute().parent.is_dir():
         raise InputError(f"{options.file}: must name a file, in a folder that exists")
+    if options.file.exists() and not _may_be_replaced(options.file):
+        raise InputError(f"{options.file}: is there already, and no backup that this one could replace")
     with alone("iedit backup"), _errors_in_one_line(options.file):
+        _check_links()
         remove(SNAPSHOTS)  # of a backup that was killed
         SNAPSHOTS.mkdir(mode=0o700, parents=True)  # databases hold secrets
         try:
@@ -95,6 +101,10 @@ def restore(options: argparse.Namespace) -> None:
         print(f"the code was at commit {manifest['commit'] or 'unknown'} then, and is at another one now")
 
 
+def _may_be_replaced(path: Path) -> bool:
+    return path.is_file() and (path.stat().st_size == 0 or tarfile.is_tarfile(path))
+
+
 @contextmanager
 def _errors_in_one_line(file: Path) -> Iterator[None]:
     """Turn an error of the system, such as a missing permission, into an InputError that names the backup."""
@@ -119,20 +129,48 @@ def _snapshot(database: Path) -> Path:
     return copy
 
 
+def _check_links() -> None:
+    """Check that no link leads nowhere: the disk may be away that holds what belongs into the backup."""
+    for path in CONTENT:
+        for each in (path, *_walk(path)):
+            if each.is_symlink() and not each.exists():
+                raise InputError(f"{each}: leads to {each.readlink()}, which is not there, so a backup would lack it")
+
+
 def _files_in(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not path.is_symlink() and CHECKPOINTS not in pairwise(parts):
+    for path in _walk(folder):
+        if path.is_file() and CHECKPOINTS not in pairwise(path.relative_to(folder).parts):
             yield path
 
 
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield what lies below a folder, apart from folders; links are followed, but none to a folder that it lies in."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        folders[:] = sorted(name for name in folders if not (here / name).is_symlink() or not _leads_back(here / name))
+        yield from (here / name for name in sorted(names))
+
+
+def _leads_back(link: Path) -> bool:
+    """Return whether a link leads to a folder in which it lies, seen from either side of the links on the way to it."""
+    around = {folder for each in link.parents for folder in (each.resolve(), *each.resolve().parents)}
+    return link.resolve() in around
+
+
 def _would_be_lost(names: Sequence[str]) -> list[str]:
-    """Return the files that are here with other content than in EXTRACTED, and not as the commit has them."""
+    """Return the files that are here with other content than in EXTRACTED, and not as the commit has them.
+
+    So are those that SQLite has left beside a database that was removed: it would apply them to the one that comes.
+    """
+    applied = [f"{path}{suffix}" for path in DATABASES if path.as_posix() in names for suffix in BESIDE]
+    if found := [name for name in applied if Path(name).exists()]:
+        return found
     here = [name for name in names if Path(name).exists() and file_digest(Path(name)) != file_digest(EXTRACTED / name)]
     if not here:
         return []
-    known = set(_git("ls-files", "--", *here).splitlines()) - set(_git("diff", "HEAD", "--name-only", "--", *here).splitlines())
-    return [name for name in here if name not in known]
+    tracked = _git("ls-files", "-z", "--", *here).split("\0")
+    changed = _git("diff", "HEAD", "-z", "--name-only", "--relative", "--", *here).split("\0")
+    return sorted(set(here) - (set(tracked) - set(changed)))
 
 
 def _git(*arguments: str) -> str:

@@ -13,7 +13,9 @@ import pytest
 from stages.cli import backup
 from stages.cli import main as cli
 from stages.core.archive import write_archive
+from stages.core.paths import LAST_STORE
 from stages.tracking import history, registry, store
+from stages.tracking.last_store import note_store
 from tests.support import ROOT
 from tests.support.recorded_project import commit, git
 from tests.support.stores import forget_places
@@ -138,6 +140,93 @@ def test_a_backup_is_for_its_owner_alone(project, capsys, monkeypatch):
     assert iedit(capsys, "backup", "../kept.tar")[0] == 0
     assert [*modes, Path("../kept.tar").stat().st_mode & 0o777] == [0o700, 0o600]
     assert not backup.SNAPSHOTS.exists()
+
+
+def test_what_lies_behind_links_is_backed_up(project, capsys, monkeypatch, tmp_path):
+    """As where the models have been moved to a larger disk; a link that leads back is no way to more."""
+    large = tmp_path / "large"
+    large.mkdir()
+    models, database = Path("mlruns/iedit/models"), Path("mlflow.db")
+    for path in (models, database, Path("data/preferences/answers.jsonl")):
+        path.rename(large / path.name)
+        path.symlink_to(large / path.name)
+    (large / "models/back").symlink_to(project / "mlruns")
+    before = registry.fetch_model(store.connect(), registry.CHAMPION_URI)
+    weights = {path.relative_to(before): path.read_bytes() for path in before.rglob("*") if path.is_file()}
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    clone(project, "clone", monkeypatch)
+    shutil.rmtree(large)
+    code, said = iedit(capsys, "restore", "../kept.tar")
+    assert code == 0, said
+    after = registry.fetch_model(store.connect(), registry.CHAMPION_URI)
+    assert {path.relative_to(after): path.read_bytes() for path in after.rglob("*") if path.is_file()} == weights
+    assert Path("data/preferences/answers.jsonl").is_file()
+
+
+@pytest.mark.parametrize("path", ["mlruns", "mlruns/iedit/models", "data/preferences/answers.jsonl"])
+def test_a_link_that_leads_nowhere_is_named(project, capsys, path):
+    """The disk may be away that has the models."""
+    shutil.move(path, "../away")
+    Path(path).symlink_to("/nowhere/at/all")
+    code, said = iedit(capsys, "backup", "../kept.tar")
+    assert (code, said) == (
+        2,
+        f"error: {path}: leads to /nowhere/at/all, which is not there, so a backup would lack it\n",
+    )
+    assert not Path("../kept.tar").exists()
+
+
+def test_which_store_was_used_last_is_kept(project, capsys, monkeypatch):
+    """Without it a restored project would prune by whichever store is current."""
+    note_store("m-0123")
+    noted = LAST_STORE.read_bytes()
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    clone(project, "clone", monkeypatch)
+    assert iedit(capsys, "restore", "../kept.tar")[0] == 0
+    assert LAST_STORE.read_bytes() == noted
+
+
+@pytest.mark.parametrize("path", ["mlflow.db", "params.yaml"])
+def test_a_backup_replaces_nothing_but_a_backup(project, capsys, path):
+    before = content(project)
+    code, said = iedit(capsys, "backup", path)
+    assert (code, said) == (2, f"error: {path}: is there already, and no backup that this one could replace\n")
+    assert content(project) == before
+    Path("../kept.tar").touch()  # as mktemp does
+    assert [iedit(capsys, "backup", "../kept.tar")[0] for _ in range(2)] == [0, 0]
+
+
+@pytest.mark.parametrize("suffix", ["-journal", "-wal"])
+def test_what_sqlite_left_is_not_applied_to_a_restored_database(project, capsys, monkeypatch, suffix):
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    clone(project, "clone", monkeypatch)
+    Path(f"mlflow.db{suffix}").write_bytes(b"of another database")
+    code, said = iedit(capsys, "restore", "../kept.tar")
+    assert code == 2
+    assert said.startswith(f"error: mlflow.db{suffix}: is here already")
+    assert not Path("mlflow.db").exists()
+
+
+def test_choices_in_a_folder_of_a_repository_are_not_overwritten(project, capsys, monkeypatch):
+    """Names are compared as git has them below that folder, whatever letters they have."""
+    shutil.move("conf/preset/mine.yaml", "conf/preset/größe.yaml")
+    commit("a preset")
+    Path("conf/preset/größe.yaml").write_text("train: {}\n")
+    assert iedit(capsys, "backup", "../kept.tar")[0] == 0
+    repository = project.with_name("repository")
+    shutil.copytree(project, repository / "iedit", ignore=shutil.ignore_patterns(".git", "logs", "mlruns", "mlflow.db", "data"))
+    enter(repository, monkeypatch)
+    git("init", "--quiet")
+    commit("a project in a folder")
+    enter(repository / "iedit", monkeypatch)
+    Path("conf/preset/größe.yaml").write_text("train: {steps: 1}\n")
+    code, said = iedit(capsys, "restore", "../../kept.tar")
+    assert (code, said.partition(": is here")[0]) == (2, "error: conf/preset/größe.yaml")
+    git("checkout", "--quiet", ".")
+    Path("conf/preset/größe.yaml").write_text("")
+    commit("git has it")
+    assert iedit(capsys, "restore", "../../kept.tar")[0] == 0
+    assert Path("conf/preset/größe.yaml").read_text() == "train: {}\n"
 
 
 def test_another_state_is_not_overwritten(project, capsys, monkeypatch):
