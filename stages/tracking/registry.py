@@ -4,8 +4,11 @@ The alias ``champion`` names the version to use, ``challenger`` the newest one t
 :mod:`stages.tracking.history` records how each became champion.
 """
 
+import fcntl
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -192,13 +195,33 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
         if not folder.is_dir():
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = caches / "iedit" / model_id_of(made)
-    if not cache.is_dir():
-        with written_aside(cache) as temporary:
-            fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it
-            Path(fetched).rename(temporary)
+    cache = cached_copy(model_id_of(made))
+    if cache.is_dir():
+        return cache
+    with _locked(cache.parent):  # a server and a night may both fetch a new champion
+        if not cache.is_dir():
+            with written_aside(cache) as temporary:
+                fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it
+                Path(fetched).rename(temporary)
     return cache
+
+
+def cached_copy(model_id: str) -> Path:
+    """Return where the files of a logged model of a remote store are kept on this machine, if they have been fetched."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "iedit" / model_id
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let no other process into such a block within it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _find(client: MlflowClient, uri: str) -> ModelVersion:

@@ -1,6 +1,8 @@
 """Versions, aliases, and the files of a registered model."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
@@ -32,6 +34,31 @@ def test_remote_model_is_downloaded_once(champion, tmp_path, monkeypatch):
     assert fetched == [remote]
     assert folder_digest(first) == folder_digest(there)
     assert [path.name for path in (tmp_path / "iedit").iterdir()] == [first.name]
+
+
+def test_two_that_fetch_a_model_at_once_get_it_whole(champion, tmp_path, monkeypatch):
+    client, there = store.connect(), registry.fetch_model(store.connect(), registry.CHAMPION_URI)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(client, "get_model_version_download_uri", lambda *_: "mlflow-artifacts:/models/1")
+    fetching, second = threading.Event(), threading.Event()
+
+    def download(_: str, dst_path: str) -> str:
+        (second if fetching.is_set() else fetching).set()
+        place = Path(dst_path) / "artifacts"
+        for number, path in enumerate(sorted(path for path in there.rglob("*") if path.is_file())):
+            copy = place / path.relative_to(there)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            if number == 0:
+                second.wait(1)  # for one that does not wait for this one
+        return str(place)
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(registry.fetch_model, client, registry.CHAMPION_URI)
+        fetching.wait()
+        other = pool.submit(registry.fetch_model, client, registry.CHAMPION_URI)
+        assert {folder_digest(first.result()), folder_digest(other.result())} == {folder_digest(there)}
 
 
 def test_moved_model_files_are_reported(champion, monkeypatch):
