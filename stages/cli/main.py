@@ -8,7 +8,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from stages.core.errors import InputError
-from stages.core.files import NoRoomError
+from stages.core.files import NoRoomError, lack_of_room
 from stages.core.params_file import ParameterError
 
 CHAMPION_URI = "models:/iedit@champion"
@@ -40,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
         return 141
+    except OSError as error:
+        if lack_of_room(error) is None:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return code
 
 

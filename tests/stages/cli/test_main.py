@@ -1,5 +1,6 @@
 """The command ``iedit`` as a whole: exit codes, errors, and what it imports."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -34,6 +35,15 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(Editor, "load", interrupt)
     assert cli.main(["edit", "photo.png", "a dog", "--model", "model"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted"
+
+
+def test_full_disk_is_one_line(monkeypatch, capsys):
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "edited.png")
+
+    monkeypatch.setattr(Editor, "load", fill)
+    assert cli.main(["edit", "photo.png", "a dog", "--model", "model"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: [Errno 28] No space left on device: 'edited.png'"
 
 
 def test_closed_output_ends_the_command_silently(folder):
