@@ -2,22 +2,23 @@
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stages.core.disk import GIGABYTE, used_gigabytes
 from stages.core.errors import InputError
-from stages.core.files import read_json
 from stages.core.params_file import read_params
 from stages.core.run import alone
 from stages.tracking.location import check_store
 
 if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
+    from stages.tracking.data_retention import Search
+    from stages.tracking.record import Record
     from stages.tracking.retention import Retention
 
 MEGABYTE = 1_000_000
@@ -30,35 +31,38 @@ def prune(options: argparse.Namespace) -> None:
     takes more of the disk than ``max_used``, down to one besides those in use; none goes if all that may go would not suffice.
 
     Raises:
-        InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote, the last version is in
-            another store, or what is needed cannot be determined: nothing was removed. Or DVC cannot remove the data: a part
-            may be gone.
+        InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote or clones push to it, the
+            last version is in another store, or what is needed cannot be determined: nothing was removed. Or DVC cannot remove
+            the data: a part may be gone.
         ParameterError: params.yaml is invalid.
     """
     if options.keep is not None and options.keep < 1:
         raise InputError(f"--keep {options.keep}: at least 1 version is kept")
     check_store()  # before the slow imports
 
+    from stages.tracking.data_retention import search
     from stages.tracking.errors import store_errors_in_one_line
     from stages.tracking.last_store import check_store_is_last
-    from stages.tracking.retention import plan_retention
     from stages.tracking.store import connect
     from stages.tracking.workspaces import left_over
 
     upkeep = read_params().upkeep
     newest = options.keep or upkeep.keep
     most = upkeep.max_used if options.max_used is None else options.max_used
-    remote = options.remote or upkeep.prune_remote
     check_store_is_last()
     with alone("iedit prune", wait=False), store_errors_in_one_line():
         client = connect(create=False)  # a store whose disk is full can be read
         for copy in left_over():
             print(f"{copy}: a killed experiment has left it; its data are not kept, remove the folder", file=sys.stderr)
-        _apply(client, plan_retention(client, newest), remote, remove=not options.dry_run)
-        spare = _find_spare(client, most)
-        if spare is not None and not options.dry_run and spare.excess <= spare.gigabytes:
-            spare = _make_room(client, newest, most, remote)
-    print("nothing was removed: --dry-run" if options.dry_run else "removed")
+        data = search(options.remote or upkeep.prune_remote, own_cache=upkeep.own_cache)  # slow, so before a plan is made
+        for line in data.left:
+            print(f"data       {line}")
+        has_gone = _apply(client, data, newest, remove=not options.dry_run)
+        spare = _find_spare(client, data, newest, most)
+        while spare is not None and spare.keep is not None and not options.dry_run:
+            has_gone |= _apply(client, data, spare.keep, remove=True)
+            spare = _find_spare(client, data, spare.keep, most)  # what went may take less than it seemed
+    print("nothing was removed: --dry-run" if options.dry_run else "removed" if has_gone else "there was nothing to remove")
     if spare is not None:
         print(spare)
 
@@ -71,6 +75,7 @@ class Spare:
     most: float  # GB, the bound
     versions: list[str]
     gigabytes: float  # of the folder and the cache that the versions alone need
+    keep: int | None  # how many of the newest versions may stay if the bound is to be met; None: not even one
 
     def __str__(self) -> str:
         """Return it as a line, which flows/support/tasks.py sends as an alert."""
@@ -79,63 +84,82 @@ class Spare:
         return f"{Path.cwd()}: {takes}: {may_go if self.versions else 'no version may go'}"
 
 
-def _excess(most: float | None) -> float:
-    """Return how many GB the project's folder and DVC's cache take above ``most``."""
-    from stages.tracking.data_retention import cache_folder
-
-    return 0.0 if most is None else used_gigabytes([Path.cwd(), cache_folder()]) - most
-
-
-def _find_spare(client: "MlflowClient", most: float | None) -> Spare | None:
-    """Return what may still go, or None if the project takes ``most`` GB at most."""
-    from stages.tracking.data_retention import find_unneeded
-    from stages.tracking.record import local_folders
-    from stages.tracking.retention import plan_retention
-
-    if most is None or (excess := _excess(most)) <= 0:
-        return None
-    least, gigabytes = plan_retention(client, 1), 0.0
-    if least.dropped:
-        (cache,) = find_unneeded(list(_records(client, least)), None, remove=False)
-        gigabytes = cache.bytes / GIGABYTE + used_gigabytes(local_folders([model.model_id for model in least.models]))
-    return Spare(excess=excess, most=most, versions=least.dropped, gigabytes=gigabytes)
-
-
-def _make_room(client: "MlflowClient", newest: int, most: float | None, remote: str | None) -> Spare | None:
-    """Keep one version less after another until the project takes ``most`` GB, or return what it takes with one."""
-    from stages.tracking.retention import plan_retention
-
-    for keep in range(newest - 1, 0, -1):
-        retention = plan_retention(client, keep)
-        if retention.dropped:
-            _apply(client, retention, remote, remove=True)
-            if _excess(most) <= 0:
-                return None
-    return _find_spare(client, most)
-
-
-def _apply(client: "MlflowClient", retention: "Retention", remote: str | None, *, remove: bool) -> None:
-    """Remove what a plan drops, and the data that nothing needs then.
+def _find_spare(client: "MlflowClient", data: "Search", keep: int, most: float | None) -> Spare | None:
+    """Return what may still go besides what has gone, or None if the project takes ``most`` GB at most.
 
     Args:
         client: a client of the store.
-        retention: the plan.
-        remote: a remote of DVC to clean too.
-        remove: whether to remove it, or only to print it.
+        data: what DVC's cache and remote have that only versions may need.
+        keep: how many of the newest versions stay so far.
+        most: the bound; None: any number.
     """
-    from stages.tracking.data_retention import find_unneeded
-    from stages.tracking.retention import apply_retention
+    from stages.tracking.data_retention import CACHE, cache_folder
+    from stages.tracking.record import digests_of, local_folders
+    from stages.tracking.registry import model_id_of
+    from stages.tracking.retention import read_stock
 
-    records = list(_records(client, retention))
+    folders = [Path.cwd(), cache_folder()] if CACHE in data.unnamed else [Path.cwd()]
+    if most is None or (excess := used_gigabytes(folders) - most) <= 0:
+        return None
+    stock = read_stock(client)
+    records = _read_records(client, stock.split(keep)[0])
+
+    def going(keep: int) -> list[str]:
+        return [model_id_of(version) for version in stock.split(keep)[1]]
+
+    def staying(keep: int) -> "list[Record]":
+        gone = going(keep)
+        return [record for model, record in records.items() if model not in gone]
+
+    sizes = {md5: size for place in data.unneeded(staying(1)) if place.place == CACHE for md5, size in place.sizes.items()}
+
+    def freed(keep: int) -> float:
+        needed = {md5 for record in staying(keep) for md5 in digests_of(record)}
+        unneeded = sum(size for md5, size in sizes.items() if md5 not in needed)
+        return unneeded / GIGABYTE + used_gigabytes(local_folders(going(keep)))
+
+    return Spare(
+        excess=excess,
+        most=most,
+        versions=[str(version.version) for version in stock.split(1)[1]],
+        gigabytes=freed(1),
+        keep=next((fewer for fewer in range(keep - 1, 0, -1) if freed(fewer) >= excess), None),
+    )
+
+
+def _apply(client: "MlflowClient", data: "Search", keep: int, *, remove: bool) -> bool:
+    """Remove all versions but the newest ``keep`` and those that are needed, and the data that nothing needs then.
+
+    Args:
+        client: a client of the store.
+        data: what DVC's cache and remote have that only versions may need.
+        keep: how many of the newest versions stay.
+        remove: whether to remove it, or only to print it.
+
+    Returns:
+        Whether anything was removed.
+    """
+    from stages.tracking.last_store import check_store_has_versions
+    from stages.tracking.retention import apply_retention, plan_retention
+
+    retention = plan_retention(client, keep)
+    check_store_has_versions(retention.staying)
+    going = {model.model_id for model in retention.models}
+    records = _read_records(client, retention.staying)
+    unneeded = data.unneeded(record for model, record in records.items() if model not in going)
     _print_plan(retention)
-    for place in find_unneeded(records, remote, remove=remove):  # first: if it raises, all versions stay
-        print(f"data       {place.objects:,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
     if remove:
-        apply_retention(client, retention)
+        unneeded = data.remove(unneeded)  # first: if it raises, all versions stay
+    for place in unneeded:
+        print(f"data       {len(place.sizes):,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
+    if not remove:
+        return False
+    gone = apply_retention(client, retention)
+    return gone > 0 or any(place.sizes for place in unneeded)
 
 
-def _records(client: "MlflowClient", retention: "Retention") -> Iterable[dict[str, Any]]:
-    """Yield the records of all models that stay, of this store and of another one in this folder.
+def _read_records(client: "MlflowClient", versions: "Iterable[ModelVersion]") -> dict[str, "Record"]:
+    """Return the records of versions, and of all models in the project's folder, also of another store, by their models.
 
     A version without a record, such as one that others have registered, is named, because nothing protects its data.
 
@@ -143,24 +167,21 @@ def _records(client: "MlflowClient", retention: "Retention") -> Iterable[dict[st
         InputError: a record is damaged, or the files of a version of ours are not there: the disk may be away that has its
             record.
     """
-    from stages.tracking.record import RECORD, fetch_record, has_files, read_local_records
-    from stages.tracking.registry import find_version
+    from stages.tracking.record import read_local_records, read_record
+    from stages.tracking.registry import DIGEST, model_id_of
 
-    local, going = read_local_records(), {model.model_id for model in retention.models}
-    yield from (record for model, record in local.items() if model not in going)
-    for number in retention.kept:
-        version = None
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                version = find_version(number)
-                if version.model_id not in local:
-                    yield read_json(fetch_record(client, version, Path(folder)) / RECORD)
-            except InputError as error:
-                if version is not None and not has_files(client, number):  # others register what lies anywhere
-                    raise InputError(
-                        f"version {number}: its files are not there, so the data that it needs are unknown"
-                    ) from error
-                print(f"version {number}: its data are not kept: {error}", file=sys.stderr)
+    records = read_local_records()
+    for version in versions:
+        model = model_id_of(version)
+        if model in records:
+            continue
+        record = read_record(client, version) if DIGEST in version.tags else None  # others register what lies anywhere
+        if record is None:
+            why = "has no record" if DIGEST in version.tags else "was not registered by the stage evaluate"
+            print(f"version {version.version}: its data are not kept: it {why}", file=sys.stderr)
+        else:
+            records[model] = record
+    return records
 
 
 def _print_plan(retention: "Retention") -> None:

@@ -14,6 +14,7 @@ class Upkeep(Section):
 
     keep: Count  # newest versions that stay, besides those in use
     max_used: Gigabytes | None  # of the project's folder and DVC's cache; above it fewer versions stay; null: any number
+    own_cache: bool  # whether a cache of DVC outside of the project's folder is this project's alone; if not, it is not pruned
     prune_remote: Name | None  # a remote of DVC to prune too, which only this project pushes to; null: none
     min_free: Gigabytes  # on every disk that a night writes to; less is reported
     champion_days: Count  # an older champion is reported

@@ -1,71 +1,124 @@
 """The objects of DVC's cache that nothing needs any more.
 
-Needed is what the workspace, a sandbox, a branch, a tag or an experiment names, also one that is queued or at work, and what
-the records of registered versions name, because ``iedit reproduce`` pulls it and compares with it. In a remote, other clones'
-branches need theirs too, as far as git has fetched them.
+Needed is what a workspace, a sandbox, a branch, a tag, a stash, the HEAD of a worktree or an experiment names, also one that is
+queued or at work, and what the records of registered versions name, because ``iedit reproduce`` pulls it and compares with it.
+In a remote, other clones' branches need theirs too, as far as git has fetched them.
+
+Of other projects nothing is known here. So a cache outside of the project's folder is left as it is, unless params.yaml says
+that it is this project's alone, and from a remote nothing goes that this project's cache does not have.
 
 A search takes minutes, in which experiments end and people work. So folders are locked only while they are read, and what may
 have changed is read again before each batch of objects is removed.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc.repo.experiments.utils import exp_commits
-from dvc.scm import Git, NoSCM
 from dvc_data.hashfile.db import HashFileDB, get_index
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
+from dvc_objects.errors import ObjectFormatError
+from ruamel.yaml import YAML
 
 from stages.core.errors import InputError, first_line
+from stages.core.files import NoRoomError, lack_of_room
+from stages.tracking.named_commits import UNKNOWN, fetched_commits, named_commits, stashed_files
+from stages.tracking.record import Record, digests_of
 from stages.tracking.workspaces import locked_workspaces
 
-BRANCHES, TAGS, FETCHED = "refs/heads/", "refs/tags/", "refs/remotes/"  # where git names commits
+CACHE = "cache"  # as a place; all others are remotes
+DEFECTS = ("builtins", "stages")  # modules whose errors are none of a library
 BATCH = 1_000  # objects that are removed, in a second or so, while no experiment can end
-
-Record = Mapping[str, Any]  # the content of a version's lineage.json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unneeded:
     """Objects that nothing needs, in one place."""
 
-    place: str  # "cache", or the name of a remote
-    objects: int
-    bytes: int
+    place: str  # CACHE, or the name of a remote
+    sizes: dict[str, int]  # digest → bytes
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes they take."""
+        return sum(self.sizes.values())
 
 
-def find_unneeded(records: Iterable[Record], remote: str | None, *, remove: bool) -> list[Unneeded]:
-    """Return how much of DVC's cache, and of a remote, nothing needs any more; remove it if asked.
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What was found: the objects that only a record may need, in all places that are this project's."""
+
+    remote: str | None
+    left: list[str]  # what is not searched or not removed, and why, a line each
+    commits: set[str]  # those that were known
+    unnamed: dict[str, set[str]]  # place → digests that neither a workspace nor a commit names
+
+    def unneeded(self, records: Iterable[Record]) -> list[Unneeded]:
+        """Return the objects that nothing needs.
+
+        Args:
+            records: those of the versions that stay.
+        """
+        needed = {md5 for record in records for md5 in digests_of(record)}
+        with _in_one_line(UNKNOWN), Repo() as repo:
+            places = _places(repo, self.remote)
+            return [_measure(name, places[name], unnamed - needed) for name, unnamed in self.unnamed.items()]
+
+    def remove(self, unneeded: Iterable[Unneeded]) -> list[Unneeded]:
+        """Remove objects, but for those that have come to be needed since they were found; return what is removed.
+
+        Raises:
+            InputError: DVC cannot remove them, or not determine any more what is needed: a part may be gone.
+        """
+        removed = []
+        with _in_one_line("DVC cannot remove what nothing needs"), Repo() as repo:
+            places = _places(repo, self.remote)
+            # The cache last: what it does not have stays in the remote.
+            for found in sorted(unneeded, key=lambda each: each.place == CACHE):
+                removed.append(_remove(places[found.place], found, self.commits))
+                self.unnamed[found.place].difference_update(removed[-1].sizes)
+            for odb in places.values():  # now that there is room on a full disk
+                get_index(odb).clear()  # where DVC remembers what a remote has
+        return removed[::-1]
+
+
+def search(remote: str | None = None, *, own_cache: bool = False) -> Search:
+    """Search DVC's cache, and a remote, for objects that neither a workspace nor a commit needs.
 
     Args:
-        records: the records of the versions to keep.
-        remote: a remote to search besides, which only this project may push to; None searches the cache alone.
-        remove: whether to remove it.
+        remote: a remote to search besides; None searches the cache alone.
+        own_cache: whether a cache that lies outside of the project's folder is this project's alone.
 
     Raises:
-        InputError: there is no such remote, or what is needed cannot be determined, for example because a commit's list of
-            files is in no cache: nothing was removed. Or DVC cannot remove it: a part may be gone.
+        InputError: there is no such remote, clones push to it, or what is needed cannot be determined, for example because a
+            commit's list of files is in no cache.
     """
-    needed = {md5 for record in records for md5 in _digests(record)}
-    with _in_one_line("DVC cannot determine what is needed"), Repo() as repo:
+    with _in_one_line(UNKNOWN), Repo() as repo:
         places = _places(repo, remote)
+        if not own_cache and not _is_inside(repo):
+            why = "it lies outside of the project's folder, where other projects may use it; see upkeep.own_cache"
+            left = [f"the cache {repo.cache.local.path} is left: {why}"]
+            if remote is not None:
+                left.append(f"the remote {remote} is left: without the cache, nothing tells what in it is this project's")
+            return Search(remote=remote, left=left, commits=set(), unnamed={})
         with _needed_by_workspaces() as named:
-            needed |= named
-        commits = _commits(repo)  # after the workspaces: an experiment that has ended meanwhile is among these
-        others = set() if remote is None else _fetched(repo, remote)
-        needed |= _used(repo, [*commits, *others])
-        unneeded = {place: _list(odb, needed) for place, odb in places.items()}
-        found = [_measure(place, odb, unneeded[place]) for place, odb in places.items()]
-        if remove:
-            with _in_one_line("DVC cannot remove what nothing needs"):
-                for place, odb in places.items():
-                    _remove(odb, unneeded[place], commits)
-    return found
+            needed = set(named)
+        commits = named_commits(repo)  # after the workspaces: an experiment that has ended meanwhile is among these
+        others = set() if remote is None else fetched_commits(repo, remote)
+        needed |= _used(repo, [*commits, *others]) | _stashed(repo)
+        stored = {name: set(odb.all()) for name, odb in places.items()}
+    unnamed = {name: digests & stored[CACHE] - needed for name, digests in stored.items()}
+    left = []
+    if remote is not None and (foreign := stored[remote] - stored[CACHE] - needed):
+        left.append(
+            f"{len(foreign):,} objects in {remote} are left: this cache does not have them, so others may have pushed them"
+        )
+    return Search(remote=remote, left=left, commits=commits, unnamed=unnamed)
 
 
 def cache_folder() -> Path:
@@ -76,6 +129,11 @@ def cache_folder() -> Path:
     """
     with _in_one_line("DVC has no cache here"), Repo() as repo:
         return Path(repo.cache.local_cache_dir)
+
+
+def _is_inside(repo: Repo) -> bool:
+    """Return whether DVC's cache lies in the project's folder, links followed."""
+    return Path(repo.cache.local.path).resolve().is_relative_to(Path(repo.root_dir).resolve())
 
 
 @contextmanager
@@ -92,39 +150,19 @@ def _without_warnings() -> Iterator[None]:
 
 @contextmanager
 def _in_one_line(what: str) -> Iterator[None]:
-    try:
-        yield
-    except DvcException as error:
-        raise InputError(": ".join([what, *(first_line(each) for each in (error, error.__cause__) if each)])) from error
-
-
-def _commits(repo: Repo) -> set[str]:
-    """Return the commits of all branches, tags and experiments, also of those that wait in a queue."""
-    scm = repo.scm
-    if isinstance(scm, NoSCM):
-        return set()
-    return {*_named(scm, BRANCHES), *_named(scm, TAGS), *exp_commits(scm), *repo.experiments.stash_revs}
-
-
-def _fetched(repo: Repo, remote: str) -> set[str]:
-    """Return the commits of the branches that git has fetched from other repositories.
+    """Name what could not be done in front of the reason.
 
     Raises:
-        InputError: git has fetched none of a repository that it knows, so what a remote of DVC has may be needed there.
+        NoRoomError: the disk or a quota is full.
+        InputError: for any other error of the system, of DVC, or of the library by which it reaches a remote.
     """
-    scm = repo.scm
-    if isinstance(scm, NoSCM):
-        return set()
-    for other in scm.gitpython.repo.remotes:
-        if not _named(scm, f"{FETCHED}{other.name}/"):
-            reason = f"no branch of git's remote {other.name} was fetched, which may need what {remote} has; git fetch"
-            raise InputError(f"DVC cannot determine what is needed: {reason}")
-    return _named(scm, FETCHED)
-
-
-def _named(scm: Git, place: str) -> set[str]:
-    """Return the commits that git has names for in a place such as refs/tags/."""
-    return {commit for name in scm.iter_refs(place) if (commit := scm.get_ref(name)) is not None}
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] in DEFECTS:
+            raise
+        message = ": ".join([what, *(first_line(each) for each in (error, error.__cause__) if each)])
+        raise (InputError if lack_of_room(error) is None else NoRoomError)(message) from error
 
 
 def _used(repo: Repo, revs: Sequence[str] = ()) -> set[str]:
@@ -133,27 +171,40 @@ def _used(repo: Repo, revs: Sequence[str] = ()) -> set[str]:
         return {str(each.value) for objects in repo.used_objs(revs=revs).values() for each in objects}
 
 
+def _stashed(repo: Repo) -> set[str]:
+    """Return the digests of all data that the untracked files in stashes name.
+
+    Raises:
+        InputError: one of the files is damaged, or a list of files that it names is not in the cache.
+    """
+    needed: set[str] = set()
+    for name, text in stashed_files(repo):
+        try:
+            content: dict[str, Any] = YAML(typ="safe").load(text)
+            entries = [content, *content.get("stages", {}).values()]
+            digests = [str(out["md5"]) for entry in entries for out in entry.get("outs", [])]
+            needed.update(digests)
+            for folder in filter(lambda md5: md5.endswith(".dir"), digests):
+                tree = Tree.load(repo.cache.local, HashInfo("md5", folder))
+                needed.update(str(entry["md5"]) for entry in tree.as_list())
+        except (LookupError, TypeError, AttributeError, ValueError, OSError, ObjectFormatError) as error:
+            raise InputError(f"{UNKNOWN}: the stash {name}: {first_line(error)}") from error
+    return needed
+
+
 @contextmanager
 def _needed_by_workspaces() -> Iterator[set[str]]:
     """Yield the digests of what the project's folder and its copies need; none adds to the cache within the block."""
     with locked_workspaces() as workspaces:
         needed: set[str] = set()
         for each in workspaces:
-            with _in_one_line(f"DVC cannot determine what is needed: {each.root_dir}"):
+            with _in_one_line(f"{UNKNOWN}: {each.root_dir}"):
                 needed |= _used(each)
         yield needed
 
 
-def _digests(record: Record) -> Iterator[str]:
-    """Yield the digests of all outs in a record, and of the files in those that are folders."""
-    for outs in record["stages"].values():
-        for out in outs.values():
-            yield out["md5"]
-            yield from out.get("files", {}).values()
-
-
 def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
-    places = {"cache": repo.cache.local}
+    places = {CACHE: repo.cache.local}
     if remote is not None:
         if remote not in (known := repo.config["remote"]):
             raise InputError(f"{remote}: no remote of DVC; there are {', '.join(known) or 'none'}")
@@ -161,29 +212,29 @@ def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
     return places
 
 
-def _list(odb: HashFileDB, needed: set[str]) -> list[str]:
-    """Return the digests of what is not needed, lists of folders first, so that none is ever left without its files."""
-    return sorted((md5 for md5 in odb.all() if md5 not in needed), key=lambda md5: not md5.endswith(".dir"))
+def _measure(place: str, odb: HashFileDB, unneeded: Iterable[str]) -> Unneeded:
+    sizes = {md5: int(odb.fs.size(odb.oid_to_path(md5)) or 0) for md5 in unneeded}
+    return Unneeded(place=place, sizes=sizes)
 
 
-def _measure(place: str, odb: HashFileDB, unneeded: list[str]) -> Unneeded:
-    sizes = [int(odb.fs.size(odb.oid_to_path(md5)) or 0) for md5 in unneeded]
-    return Unneeded(place=place, objects=len(sizes), bytes=sum(sizes))
+def _remove(odb: HashFileDB, found: Unneeded, commits: set[str]) -> Unneeded:
+    """Remove objects, but for those that have come to be needed since they were found; return what is removed.
 
-
-def _remove(odb: HashFileDB, unneeded: list[str], commits: set[str]) -> None:
-    """Remove objects, but for those that have come to be needed since they were found.
+    Lists of folders go first, so that none is ever left without its files.
 
     Args:
         odb: the cache, or a remote.
-        unneeded: their digests.
+        found: the objects.
         commits: what was known when they were found.
     """
-    for start in range(0, len(unneeded), BATCH):
+    removed: dict[str, int] = {}
+    waiting = sorted(found.sizes, key=lambda md5: not md5.endswith(".dir"))
+    for start in range(0, len(waiting), BATCH):
         with _needed_by_workspaces() as named, Repo() as repo:
-            new = _commits(repo) - commits
-            needed = named | (_used(repo, list(new)) if new else set())
-            going = [odb.oid_to_path(md5) for md5 in unneeded[start : start + BATCH] if md5 not in needed]
+            new = named_commits(repo) - commits
+            needed = named | (_used(repo, list(new)) | _stashed(repo) if new else set())
+            going = [md5 for md5 in waiting[start : start + BATCH] if md5 not in needed]
             if going:
-                odb.fs.remove(going)
-    get_index(odb).clear()  # DVC remembers there what a remote has
+                odb.fs.remove([odb.oid_to_path(md5) for md5 in going])
+                removed |= {md5: found.sizes[md5] for md5 in going}
+    return Unneeded(place=found.place, sizes=removed)

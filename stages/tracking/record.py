@@ -6,8 +6,9 @@ of train, because they are registered even if dvc.lock is out of date.
 """
 
 import hashlib
+import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.errors import ObjectFormatError
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from stages.core.errors import InputError
+from stages.core.errors import InputError, first_line
 from stages.core.files import file_digest, read_json, write_json
 from stages.core.params import Params
 from stages.core.paths import CORPUS, DVC_FILE, LOCK_FILE, METRICS_FILE, PARAMS_FILE
@@ -36,6 +38,8 @@ RECORD = "lineage.json"
 KEPT_FILES = (PARAMS_FILE, LOCK_FILE, METRICS_FILE)  # kept beside the record, without their folders
 FILES = "files"  # in the record: the digests of the files that are kept beside it
 HASHED_HERE = ("train", "evaluate")
+
+Record = Mapping[str, Any]  # the content of RECORD
 
 
 def save_record(
@@ -90,17 +94,27 @@ def fetch_record(client: MlflowClient, version: Registered, folder: Path) -> Pat
     return _fetch(client.get_model_version_download_uri(NAME, version.version), version.model_id, folder)
 
 
-def has_files(client: MlflowClient, number: str) -> bool:
-    """Return whether there is any file of a version, with or without a record.
+def read_record(client: MlflowClient, made: ModelVersion) -> Record | None:
+    """Return the record of a version, also one whose KEPT_FILES a kill left incomplete; None if it has none.
 
     Args:
         client: a client of the store.
-        number: the version's.
+        made: the version.
+
+    Raises:
+        InputError: the record is damaged, or there is no file of the version at all: the disk may be away that has its record.
     """
-    return bool(mlflow.artifacts.list_artifacts(artifact_uri=client.get_model_version_download_uri(NAME, number)))
+    location = client.get_model_version_download_uri(made.name, made.version)
+    found = mlflow.artifacts.list_artifacts(artifact_uri=f"{location}/{FOLDER}")
+    if any(Path(item.path).name == RECORD for item in found):
+        place = f"{location}/{FOLDER}/{RECORD}"
+        return _parse(mlflow.artifacts.load_text(place), place)
+    if not mlflow.artifacts.list_artifacts(artifact_uri=location):
+        raise InputError(f"version {made.version}: its files are not there, so the data that it needs are unknown")
+    return None
 
 
-def read_local_records() -> dict[str, dict[str, Any]]:
+def read_local_records() -> dict[str, Record]:
     """Return the records of all logged models whose files lie in the project's folder, by the models' ids.
 
     They may belong to two stores: the project's own, in which ``make run`` registers, and that of ``make server``.
@@ -111,11 +125,16 @@ def read_local_records() -> dict[str, dict[str, Any]]:
     found = {}
     for folder in (ARTIFACTS, SERVER_ARTIFACTS):
         for path in sorted(project().joinpath(folder).glob(f"*/models/*/artifacts/{FOLDER}/{RECORD}")):
-            try:
-                found[path.parents[2].name] = read_json(path)
-            except ValueError as error:
-                raise InputError(f"{path}: damaged, so the data that its version needs are unknown: {error}") from error
+            found[path.parents[2].name] = _parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
     return found
+
+
+def digests_of(record: Record) -> Iterator[str]:
+    """Yield the digests of all outs in a record, and of the files in those that are folders."""
+    for outs in record["stages"].values():
+        for out in outs.values():
+            yield out["md5"]
+            yield from out.get("files", {}).values()
 
 
 def local_folders(models: Sequence[str]) -> list[Path]:
@@ -126,6 +145,16 @@ def local_folders(models: Sequence[str]) -> list[Path]:
     """
     places = [project() / folder for folder in (ARTIFACTS, SERVER_ARTIFACTS)]
     return [found for place in places for model in models for found in place.glob(f"*/models/{model}")]
+
+
+def _parse(text: str, place: str) -> Record:
+    try:
+        record: Record = json.loads(text)
+        list(digests_of(record))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        why = first_line(error)
+        raise InputError(f"{place}: damaged, so the data that its version needs are unknown: {why}") from error
+    return record
 
 
 def _fetch(location: str, model_id: str, folder: Path) -> Path:

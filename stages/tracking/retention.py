@@ -17,12 +17,15 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 
+from stages.core.files import remove
 from stages.tracking import nights
 from stages.tracking.history import rollback_target
+from stages.tracking.last_store import last_model
 from stages.tracking.location import EXPERIMENT
-from stages.tracking.registry import DIGEST, NAME, model_id_of
+from stages.tracking.registry import DIGEST, NAME, cached_copy, model_id_of
+from stages.tracking.runs import ROLE
 from stages.tracking.start import PREFIX
-from stages.tracking.training_run import CHECKPOINTS
+from stages.tracking.training_run import CHECKPOINTS, TRAINING
 
 DAY = 24 * 3600 * 1000  # milliseconds
 SILENT = 7 * DAY  # encoding a large training set, before the first step, takes less
@@ -32,91 +35,133 @@ Entity = TypeVar("Entity")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stock:
+    """The versions of the registered model, and which of them stay whatever their age."""
+
+    versions: list[ModelVersion]  # newest first
+    needed: dict[str, list[str]]  # version → why it stays
+
+    def kept(self, keep: int) -> dict[str, list[str]]:
+        """Return version → why it stays, newest first.
+
+        Versions from which the training of one of these continued stay too, because rebuilding takes their weights.
+
+        Args:
+            keep: how many of the newest stay.
+        """
+        reasons: dict[str, list[str]] = {str(version.version): [] for version in self.versions}
+        for number in list(reasons)[:keep]:
+            reasons[number].append(f"among the newest {keep}")
+        for number, why in self.needed.items():
+            reasons.get(number, []).extend(why)
+        starts = {str(version.version): version.tags.get(f"{PREFIX}version") for version in self.versions}
+        for number in [number for number, why in reasons.items() if why]:
+            if (start := starts[number]) in reasons:
+                reasons[start].append(f"version {number} continues from it")
+        return {version: why for version, why in reasons.items() if why}
+
+    def split(self, keep: int) -> tuple[list[ModelVersion], list[ModelVersion]]:
+        """Return the versions that stay and those that go, newest first, if the newest ``keep`` stay."""
+        kept = self.kept(keep)
+        staying = [version for version in self.versions if str(version.version) in kept]
+        return staying, [version for version in self.versions if str(version.version) not in kept]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Retention:
     """What stays in the tracking store and what goes."""
 
     kept: dict[str, list[str]]  # version → why it stays; newest first
+    staying: list[ModelVersion]  # the same
     dropped: list[str]  # versions, newest first
-    models: list[LoggedModel]  # those whose files belong to no kept version
+    models: list[LoggedModel]  # those of this project whose files belong to no version that stays
     open: list[Run]  # left RUNNING by a kill that nothing resumed
     checkpoints: list[Run]  # ended trainings, and those above, that still have theirs
 
 
-def plan_retention(client: MlflowClient, keep: int) -> Retention:
-    """Return what goes if the newest ``keep`` versions stay, all that have an alias, and the one to roll back to.
+def read_stock(client: MlflowClient) -> Stock:
+    """Return the versions of the registered model.
 
-    Versions from which the training of one of these continued stay too, because rebuilding takes their weights. So does a
-    version that this project did not register, and a model that was logged within the last day and has no version: an
-    evaluation may be about to register it. A run that has logged nothing for a week was killed.
+    All stay that have an alias, the one to roll back to, the last one that was registered from this folder, and those that this
+    project did not register or whose files a version of another registered model has too.
+
+    Args:
+        client: a client of the store.
+    """
+    versions = sorted(_versions(client), key=lambda version: int(version.version), reverse=True)
+    needed = _in_use(client)
+    others = _models_of_others(client)
+    latest = last_model()
+    for version in versions:
+        why = needed.setdefault(str(version.version), [])
+        model = model_id_of(version)
+        if model == latest:
+            why.append("registered last from here")
+        if DIGEST not in version.tags:
+            why.append("registered by others")
+        if model in others:
+            why.append(f"{others[model]} has its files")
+    return Stock(versions=versions, needed=needed)
+
+
+def plan_retention(client: MlflowClient, keep: int) -> Retention:
+    """Return what goes if the newest ``keep`` versions stay and those of :class:`Stock` that are needed.
+
+    A model of this project stays that was logged within the last day and has no version: an evaluation may be about to register
+    it. What others have logged stays, and so does what a version of another registered model has. A run that has logged
+    nothing for a week was killed.
 
     Args:
         client: a client of the store.
         keep: at least 1.
     """
-    made = sorted(_versions(client), key=lambda version: int(version.version), reverse=True)
-    kept = _reasons(client, made, keep)
-    dropped = [version for version in made if str(version.version) not in kept]
+    stock = read_stock(client)
+    staying, dropped = stock.split(keep)
     going = {model_id_of(version) for version in dropped}
-    staying = {model_id_of(version) for version in made} - going
+    used = {model_id_of(version) for version in staying} | _models_of_others(client).keys()
     now = time.time() * 1000
     ours = _experiments(client, EXPERIMENT)
     logged = _pages(lambda token: client.search_logged_models(ours, max_results=PAGE, page_token=token)) if ours else []
     left_open = _left_open(client, now - SILENT)
     ended = [*_runs(client, ours, "!= 'RUNNING'"), *left_open]
     return Retention(
-        kept=kept,
+        kept=stock.kept(keep),
+        staying=staying,
         dropped=[str(version.version) for version in dropped],
         models=[
             model
             for model in logged
-            if model.model_id in going or (model.model_id not in staying and model.creation_timestamp < now - DAY)
+            if model.model_id not in used
+            and (model.model_id in going or (DIGEST in model.tags and model.creation_timestamp < now - DAY))
         ],
         open=left_open,
-        checkpoints=[run for run in ended if client.list_artifacts(run.info.run_id, CHECKPOINTS)],
+        checkpoints=[run for run in ended if TRAINING in run.data.tags and client.list_artifacts(run.info.run_id, CHECKPOINTS)],
     )
 
 
-def apply_retention(client: MlflowClient, retention: Retention) -> None:
-    """Remove what a plan drops.
+def apply_retention(client: MlflowClient, retention: Retention) -> int:
+    """Remove what a plan drops, and return how many versions, models, checkpoints and open runs that were.
 
     A version goes before its files, so that no version is ever without them. A kill in between leaves files of a model
     without a version, which a later plan finds. What has come into use since the plan stays: nothing keeps a person from
     promoting or rolling back meanwhile.
     """
+    gone = 0
     for version in retention.dropped:
-        if version not in _in_use(client):
+        if not read_stock(client).needed.get(version):
             client.delete_model_version(NAME, version)
-    staying = {model_id_of(version) for version in _versions(client)}
+            gone += 1
+    staying = {model_id_of(version) for version in _versions(client)} | _models_of_others(client).keys()
     for model in [model for model in retention.models if model.model_id not in staying]:
         get_artifact_repository(model.artifact_location).delete_artifacts()
         client.delete_logged_model(model.model_id)
+        remove(cached_copy(model.model_id))
+        gone += 1
     for run in retention.open:
         client.set_terminated(run.info.run_id, "KILLED")
     for run in retention.checkpoints:
         get_artifact_repository(str(run.info.artifact_uri)).delete_artifacts(CHECKPOINTS)
-
-
-def _reasons(client: MlflowClient, made: list[ModelVersion], keep: int) -> dict[str, list[str]]:
-    """Return version → why it stays.
-
-    Args:
-        client: a client of the store.
-        made: all versions, newest first.
-        keep: how many of the newest stay.
-    """
-    reasons: dict[str, list[str]] = {str(version.version): [] for version in made}
-    for version in made[:keep]:
-        reasons[str(version.version)].append(f"among the newest {keep}")
-    for number, why in _in_use(client).items():
-        reasons.get(number, []).extend(why)
-    for version in made:
-        if DIGEST not in version.tags:
-            reasons[str(version.version)].append("registered by others")
-    starts = {str(version.version): version.tags.get(f"{PREFIX}version") for version in made}
-    for number in [number for number, why in reasons.items() if why]:
-        if (start := starts[number]) in reasons:
-            reasons[start].append(f"version {number} continues from it")
-    return {version: why for version, why in reasons.items() if why}
+    return gone + len(retention.open) + len(retention.checkpoints)
 
 
 def _in_use(client: MlflowClient) -> dict[str, list[str]]:
@@ -129,10 +174,27 @@ def _in_use(client: MlflowClient) -> dict[str, list[str]]:
     return used
 
 
+def _models_of_others(client: MlflowClient) -> dict[str, str]:
+    """Return the ids of the logged models whose files a version of another registered model has, and that version.
+
+    Its source is a logged model, a version of ours that it was copied from, or the place of a model's files. All other parts of
+    such places are among the ids too, where they do no harm.
+    """
+    copied = {f"models:/{NAME}/{version.version}": model_id_of(version) for version in _versions(client)}
+    found = {}
+    for version in _pages(lambda token: client.search_model_versions(max_results=PAGE, page_token=token)):
+        if version.name != NAME:
+            source = str(version.source)
+            for part in (copied.get(source, ""), *source.split("/")):
+                found[part] = f"models:/{version.name}/{version.version}"
+    return found
+
+
 def _left_open(client: MlflowClient, limit: float) -> list[Run]:
-    """Return the open runs that began before a time, in milliseconds, and have logged nothing since."""
+    """Return this project's open runs that began before a time, in milliseconds, and have logged nothing since."""
     running = _runs(client, _experiments(client, EXPERIMENT, nights.EXPERIMENT), "= 'RUNNING'")
-    return [run for run in running if run.info.start_time < limit and _last_metric(client, run) < limit]
+    ours = [run for run in running if ROLE in run.data.tags or nights.DATA in run.data.tags]
+    return [run for run in ours if run.info.start_time < limit and _last_metric(client, run) < limit]
 
 
 def _last_metric(client: MlflowClient, run: Run) -> int:

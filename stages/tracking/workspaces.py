@@ -1,6 +1,7 @@
-"""The folders that add to the project's cache of DVC: its own, and copies in which tables are made and experiments run."""
+"""The folders that add to the project's cache of DVC: its own, git's other worktrees, and copies for tables and experiments."""
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,6 +14,7 @@ from stages.core.errors import InputError, first_line
 from stages.core.paths import SANDBOXES
 
 EXPERIMENTS = Path(".dvc/tmp/exps")  # in folders here, or one level below, DVC runs experiments; it removes them afterwards
+WORKTREE = b"worktree "  # in front of its folder, where git lists it
 SILENT = 7 * 24 * 3600  # seconds; a training writes checkpoints more often
 
 
@@ -23,7 +25,7 @@ def left_over() -> list[Path]:
 
 @contextmanager
 def locked_workspaces() -> Iterator[list[Repo]]:
-    """Yield the project and all copies but those that are left over, none of which adds to the cache within the block.
+    """Yield the project, its worktrees and all copies but those that are left over; none adds to the cache within the block.
 
     A command of DVC waits three seconds for the lock of its folder and fails then, at the end of a training too.
 
@@ -31,8 +33,9 @@ def locked_workspaces() -> Iterator[list[Repo]]:
         InputError: DVC cannot read a folder, or a command is at work there just now.
     """
     with ExitStack() as stack:
-        copies = [*(copy for copy in SANDBOXES if (copy / Repo.DVC_DIR).is_dir()), *filter(_is_at_work, _experiments())]
-        yield [repo for folder in (Path(), *copies) if (repo := _lock(folder, stack)) is not None]
+        copies = [*SANDBOXES, *_worktrees(), *filter(_is_at_work, _experiments())]
+        folders = [Path(), *filter(_is_of_dvc, copies)]
+        yield [repo for folder in folders if (repo := _lock(folder, stack)) is not None]
 
 
 def _lock(folder: Path, stack: ExitStack) -> Repo | None:
@@ -47,9 +50,25 @@ def _lock(folder: Path, stack: ExitStack) -> Repo | None:
     return repo
 
 
+def _is_of_dvc(folder: Path) -> bool:
+    return (folder / Repo.DVC_DIR).is_dir()
+
+
+def _worktrees() -> list[Path]:
+    """Return the project's folder in git's other worktrees; one whose disk is away is left out."""
+    lines = subprocess.run(["git", "worktree", "list", "--porcelain"], capture_output=True, check=False).stdout.split(b"\n")
+    places = [Path(os.fsdecode(line.removeprefix(WORKTREE))) for line in lines if line.startswith(WORKTREE)]
+    here = Path.cwd().resolve()
+    around = [place for place in places if here.is_relative_to(place.resolve())]
+    if not around:  # no repository of git
+        return []
+    own = max(around, key=lambda place: len(place.parts))  # one may lie in another
+    return [place / here.relative_to(own.resolve()) for place in places if place != own]
+
+
 def _experiments() -> list[Path]:
     found = [*EXPERIMENTS.glob("*"), *EXPERIMENTS.glob("*/*")]
-    return sorted(copy for copy in found if (copy / Repo.DVC_DIR).is_dir())
+    return sorted(filter(_is_of_dvc, found))
 
 
 def _is_at_work(copy: Path) -> bool:

@@ -19,8 +19,9 @@ from tests.support.small_project import commit, make_project, run
 REGISTER = "from pathlib import Path; from tests.support.registered import make_registered_project as m; m(Path.cwd())"
 PRUNABLE = """
 from stages.tracking import store
+from stages.tracking.training_run import TRAINING
 client = store.connect()
-run = client.create_run(store.experiment_id(client)).info.run_id
+run = client.create_run(store.experiment_id(client), tags={TRAINING: "a name"}).info.run_id
 client.log_artifact(run, "params.yaml", "checkpoints")
 client.set_terminated(run)
 """

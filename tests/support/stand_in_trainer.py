@@ -93,7 +93,7 @@ def register(digest: str) -> Registered:
     found = client.search_model_versions(f"name = '{NAME}' and tags.`{DIGEST}` = '{digest}'")
     if found:
         return read_version(client, client.get_model_version(NAME, found[0].version))
-    model = client.create_logged_model(experiment_id(client), name=NAME, source_run_id=find_run(digest))
+    model = client.create_logged_model(experiment_id(client), name=NAME, source_run_id=find_run(digest), tags={DIGEST: digest})
     client.log_model_artifacts(model.model_id, str(IEDIT))
     if not client.search_registered_models(f"name = '{NAME}'"):
         client.create_registered_model(NAME)

@@ -4,6 +4,7 @@ import fcntl
 import shutil
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
 from dvc.exceptions import FileMissingError
@@ -11,10 +12,11 @@ from dvc.repo import Repo
 
 from stages.cli import main as cli
 from stages.cli import prune as cli_prune
+from stages.core.errors import InputError
 from stages.core.paths import LOCK
-from stages.tracking import data_retention, history, store
+from stages.tracking import data_retention, history, record, registry, retention, store
 from stages.tracking.last_store import note_store
-from tests.support.versions import keep_record, register
+from tests.support.versions import fail, keep_record, register
 
 
 @pytest.fixture
@@ -54,6 +56,7 @@ def test_dry_run_prints_what_goes_and_keeps_it(client, capsys):
 def test_what_is_not_kept_is_removed(client, capsys):
     assert prune(capsys, "prune", "--keep", "1")[1][-1] == "removed"
     assert [version.version for version in client.search_model_versions("name = 'iedit'")] in ([3], ["3"])
+    assert prune(capsys, "prune", "--keep", "1")[1][-1] == "there was nothing to remove"
 
 
 def objects() -> set[Path]:
@@ -70,7 +73,7 @@ def test_data_that_versions_of_another_store_name_stay(client, empty_store, caps
     shutil.copy(empty_store, "other.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path('other.db').absolute()}")
     code, lines, _ = prune(capsys, "prune", "--keep", "1")
-    assert (code, lines[-1], objects()) == (0, "removed", before)
+    assert (code, lines[-1], objects()) == (0, "there was nothing to remove", before)
     (record,) = Path(place).rglob("lineage.json")
     record.write_bytes(record.read_bytes()[:-9])
     code, _, error = prune(capsys, "prune", "--keep", "1")
@@ -112,22 +115,28 @@ def test_nothing_is_removed_if_what_is_needed_is_unknown(client, capsys, monkeyp
 
 
 def test_a_version_that_becomes_champion_meanwhile_stays(client, capsys, monkeypatch):
-    search = data_retention.find_unneeded
+    """So do its data."""
+    Path("dvc.lock").unlink()  # now the record of version 3 alone names the data
+    client.log_model_artifact(register(client).model_id, "params.yaml")
+    search, before = data_retention.search, objects()
 
     def search_long(*arguments, **options):
-        found = list(search(*arguments, **options))
+        found = search(*arguments, **options)
+        for number in ("1", "3"):
+            client.set_registered_model_alias("iedit", f"favourite-{number}", number)
         client.set_registered_model_alias("iedit", "champion", "1")
         return found
 
-    monkeypatch.setattr(data_retention, "find_unneeded", search_long)
+    monkeypatch.setattr(data_retention, "search", search_long)
     assert prune(capsys, "prune", "--keep", "1")[0] == 0
-    assert [str(version.version) for version in client.search_model_versions("name = 'iedit'")] == ["3", "1"]
+    assert [str(version.version) for version in client.search_model_versions("name = 'iedit'")] == ["4", "3", "1"]
+    assert objects() == before
 
 
 def test_a_version_without_a_record_is_named(client, capsys):
     code, lines, error = prune(capsys, "prune", "--keep", "2")
     assert (code, lines[-1]) == (0, "removed")
-    assert error.startswith("version 2: its data are not kept: logged model ")
+    assert error == "version 2: its data are not kept: it has no record\n"
 
 
 def test_a_version_that_others_registered_stops_nothing(client, capsys):
@@ -135,7 +144,7 @@ def test_a_version_that_others_registered_stops_nothing(client, capsys):
     client.create_model_version("iedit", "file:///elsewhere")
     code, lines, error = prune(capsys, "prune", "--keep", "1")
     assert (code, lines[-1]) == (0, "removed")
-    assert error == "version 4: its data are not kept: models:/iedit/4: was not registered by the stage evaluate\n"
+    assert error == "version 4: its data are not kept: it was not registered by the stage evaluate\n"
 
 
 def test_data_of_a_version_whose_files_are_away_stay(client, capsys):
@@ -160,6 +169,79 @@ def test_fewer_versions_stay_where_the_disk_is_short(client, capsys):
     assert [str(version.version) for version in client.search_model_versions("name = 'iedit'")] == ["3", "2"]
 
 
+def test_as_few_plans_are_made_as_the_bound_takes(client, capsys, monkeypatch):
+    """However many versions go for it, the store and DVC's cache are read for the newest and for those that stay then."""
+    plans, searches = [], []
+    plan, search = retention.plan_retention, data_retention.search
+    monkeypatch.setattr(retention, "plan_retention", lambda client, keep: plans.append(keep) or plan(client, keep))
+    monkeypatch.setattr(data_retention, "search", lambda *given, **options: searches.append(given) or search(*given, **options))
+    measured = iter([9.0, 5.0])
+    monkeypatch.setattr(
+        cli_prune, "used_gigabytes", lambda folders: next(measured) if Path.cwd() in folders else 2.0 * len(folders)
+    )
+    for number in range(4, 11):
+        made = register(client)
+        client.log_model_artifact(made.model_id, "params.yaml")
+        assert made.version == str(number)
+    assert prune(capsys, "prune", "--keep", "9", "--max-used", "5")[0] == 0
+    assert (plans, len(searches)) == ([9, 6], 1)  # 2 and 4 take 2 GB each
+    assert len(client.search_model_versions("name = 'iedit'")) == 7  # six, and the champion
+
+
+def test_a_cache_of_others_is_left_and_not_counted(client, capsys, tmp_path_factory, monkeypatch):
+    Path("dvc.lock").unlink()
+    elsewhere = tmp_path_factory.mktemp("shared") / "cache"
+    Path(".dvc/cache").rename(elsewhere)
+    Path(".dvc/config.local").write_text(f"[cache]\n    dir = {elsewhere}\n")
+    measured: list[Path] = []
+    monkeypatch.setattr(cli_prune, "used_gigabytes", lambda folders: measured.extend(folders) or 0.0)
+    code, lines, _ = prune(capsys, "prune", "--keep", "1")
+    assert (code, lines[-1], measured) == (0, "removed", [Path.cwd()])
+    assert lines[0].startswith(f"data       the cache {elsewhere}/files/md5 is left: it lies outside of the project's folder")
+    assert [path for path in elsewhere.rglob("*") if path.is_file()]
+
+
+def test_data_stay_while_the_store_gives_no_answer(client, capsys, monkeypatch):
+    """A record that cannot be read now is not a record that is not there."""
+    Path("dvc.lock").unlink()
+    monkeypatch.setattr(record, "read_local_records", dict)  # as where a server keeps the files
+    before = objects()
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.artifacts, "list_artifacts", fail)
+        code, lines, error = prune(capsys, "prune", "--keep", "1")
+    assert (code, lines, error) == (2, [], "error: tracking store: gone\n")
+
+    def find_nothing(number: str) -> None:
+        raise InputError(f"tracking server http://localhost:5000: no answer, for version {number}")
+
+    monkeypatch.setattr(registry, "find_version", find_nothing)
+    assert prune(capsys, "prune", "--keep", "1")[0] == 0
+    assert objects() == before
+
+
+def test_data_of_a_version_whose_record_is_half_replaced_stay(client, capsys, monkeypatch):
+    """A kill came between its files and the record itself, which is still the former one."""
+    Path("dvc.lock").unlink()
+    (kept,) = Path("mlruns").rglob("lineage/params.yaml")
+    kept.write_text("of a later evaluation")
+    monkeypatch.setattr(record, "read_local_records", dict)
+    before = objects()
+    assert prune(capsys, "prune", "--keep", "1")[0] == 0
+    assert objects() == before
+
+
+def test_a_registry_that_has_become_empty_is_refused(client, empty_store, capsys):
+    """A server may come up with another database at its old address."""
+    Path("dvc.lock").unlink()
+    Path("mlruns").rename("of-a-server")
+    note_store("m-0123")
+    shutil.copy(empty_store, "mlflow.db")
+    before = objects()
+    code, lines, error = prune(capsys, "prune", "--keep", "1")
+    assert (code, lines, objects()) == (2, [], before)
+    assert error.startswith("error: mlflow.db: has no version, though this project registered one there")
+
+
 def test_what_stays_above_the_bound_is_reported_without_gone_versions(client, capsys, monkeypatch):
     """Here 1 frees less than it seemed to."""
     measured = iter([9.0] * 4)
@@ -172,7 +254,7 @@ def test_what_stays_above_the_bound_is_reported_without_gone_versions(client, ca
 
 def test_a_bound_that_cannot_be_met_is_reported(client, capsys):
     code, lines, _ = prune(capsys, "prune", "--keep", "3", "--max-used", "0.0000001")
-    assert (code, lines[-2]) == (0, "removed")
+    assert (code, lines[-2]) == (0, "there was nothing to remove")
     takes = "takes 0.0 GB with DVC's cache, should take 0.0 at most"
     assert lines[-1] == f"{Path.cwd()}: {takes}: versions 2, 1 may go, which alone need 0.0 GB"
     assert len(client.search_model_versions("name = 'iedit'")) == 3  # dropping them would not have been enough

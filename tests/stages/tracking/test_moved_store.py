@@ -11,6 +11,7 @@ from PIL import Image
 
 from stages.editing.pictures import decode_picture, encode_picture
 from stages.tracking import registry, retention, store
+from stages.tracking.training_run import TRAINING
 from tests.support.stores import forget_places
 
 
@@ -84,7 +85,7 @@ def test_pruning_a_copy_keeps_the_files_of_the_original(moved, monkeypatch):
     before = sorted(path for path in moved.rglob("*") if path.is_file())
     enter(copy, monkeypatch)
     client = store.connect()
-    run = client.create_run(store.experiment_id(client)).info.run_id
+    run = client.create_run(store.experiment_id(client), tags={TRAINING: "a name"}).info.run_id
     client.log_artifact(run, "params.yaml", "checkpoints")
     client.set_terminated(run)
     registry.set_alias(client, registry.CHAMPION, "1")

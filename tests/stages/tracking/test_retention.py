@@ -7,9 +7,13 @@ from urllib.request import url2pathname
 
 import pytest
 
-from stages.tracking import history, nights, registry, retention, store
+from stages.tracking import history, nights, registry, retention, runs, store
+from stages.tracking.last_store import note_store
 from stages.tracking.retention import apply_retention, plan_retention
+from stages.tracking.training_run import TRAINING
 from tests.support.versions import register, stop
+
+TRAINED = {runs.ROLE: "train", TRAINING: "a name"}
 
 
 @pytest.fixture
@@ -103,24 +107,68 @@ def test_versions_of_others_stay(client, seven):
     assert plan_retention(client, 1).kept[str(made.version)] == ["registered by others"]
 
 
+def test_copies_of_what_goes_go_too(client, seven, monkeypatch, tmp_path_factory):
+    """This machine has fetched them from a server."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+    for version in seven:
+        registry.cached_copy(version.model_id).mkdir(parents=True)
+    apply_retention(client, plan_retention(client, 2))
+    assert {version.version for version in seven if registry.cached_copy(version.model_id).exists()} == numbers(client)
+
+
+def test_what_another_registered_model_has_stays(client, seven):
+    """Registered from the same model, copied from a version, or by the place of its files."""
+    client.create_registered_model("production")
+    client.create_model_version("production", f"models:/{seven[0].model_id}", model_id=seven[0].model_id)
+    client.copy_model_version("models:/iedit/5", "production")
+    client.create_model_version("production", f"{folder_of(client, seven[5]).as_uri()}")
+    apply_retention(client, plan_retention(client, 1))
+    assert numbers(client) == set("1234567")
+    assert plan_retention(client, 1).kept["5"] == ["models:/production/2 has its files"]
+    assert all((folder_of(client, seven[int(number) - 1]) / "lineage/params.yaml").is_file() for number in ("1", "5", "6"))
+
+
+def test_models_and_runs_of_others_stay(client, folder, monkeypatch):
+    """People log what they like to the same experiment."""
+    model = client.create_logged_model(store.experiment_id(client), name="theirs")
+    client.log_model_artifact(model.model_id, "params.yaml")
+    ended, at_work = (client.create_run(store.experiment_id(client)).info.run_id for _ in range(2))
+    client.log_artifact(ended, "params.yaml", "checkpoints")
+    client.set_terminated(ended)
+    monkeypatch.setattr(retention.time, "time", lambda: 4e9)
+    plan = plan_retention(client, 1)
+    assert (plan.models, plan.checkpoints, plan.open) == ([], [], [])
+    assert apply_retention(client, plan) == 0
+    assert client.get_run(at_work).info.status == "RUNNING"
+
+
+def test_the_version_that_was_registered_last_from_here_stays(client, seven):
+    """A training that gives an old version again is that version."""
+    note_store(seven[0].model_id)
+    assert plan_retention(client, 1).kept["1"] == ["registered last from here"]
+
+
 def test_only_ended_trainings_lose_their_checkpoints(client, folder):
-    runs = [client.create_run(store.experiment_id(client)).info.run_id for _ in range(3)]
-    for run in runs:
+    made = [client.create_run(store.experiment_id(client), tags=TRAINED).info.run_id for _ in range(3)]
+    for run in made:
         client.log_artifact(run, "params.yaml", "checkpoints")
         client.log_artifact(run, "params.yaml")
         client.log_metric(run, "loss", 0.5)
-    client.set_terminated(runs[0], "FINISHED")
-    client.set_terminated(runs[1], "FAILED")
+    client.set_terminated(made[0], "FINISHED")
+    client.set_terminated(made[1], "FAILED")
     apply_retention(client, plan_retention(client, 1))
-    assert [len(client.list_artifacts(run, "checkpoints")) for run in runs] == [0, 0, 1]
-    assert [[item.path for item in client.list_artifacts(run)] for run in runs[:2]] == [["params.yaml"]] * 2
-    assert client.get_run(runs[0]).data.metrics == {"loss": 0.5}
+    assert [len(client.list_artifacts(run, "checkpoints")) for run in made] == [0, 0, 1]
+    assert [[item.path for item in client.list_artifacts(run)] for run in made[:2]] == [["params.yaml"]] * 2
+    assert client.get_run(made[0]).data.metrics == {"loss": 0.5}
 
 
 def test_runs_that_a_kill_left_open_are_ended(client, folder, monkeypatch):
     """Also that of a night; one that has logged something within the last week may still be at work."""
     experiments = [store.experiment_id(client), client.create_experiment(nights.EXPERIMENT)]
-    silent, of_a_night, at_work = (client.create_run(each).info.run_id for each in (*experiments, experiments[0]))
+    silent, of_a_night, at_work = (
+        client.create_run(each, tags=tags).info.run_id
+        for each, tags in zip((*experiments, experiments[0]), (TRAINED, {nights.DATA: "d"}, TRAINED), strict=True)
+    )
     week = 7 * 24 * 3600
     now = time.time() + week
     client.log_metric(silent, "loss", 0.5, timestamp=int(1000 * (now - week - 60)))
