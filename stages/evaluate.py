@@ -17,7 +17,7 @@ from stages.core.paths import EDITED, IEDIT, NEW_REPORTS, REPORTS
 from stages.models.clip import load_clip
 from stages.models.hub import identity, locate
 from stages.models.vgg import load_vgg
-from stages.report.captions import NAMES
+from stages.report.captions import wording_of
 from stages.report.evaluation import Comparison, write_evaluation
 from stages.report.story import read_story
 from stages.tracking.errors import store_errors_in_one_line
@@ -80,7 +80,7 @@ def _register(params: Params, comparison: Comparison, digest: str, seconds: Mapp
             case=comparison.cases[0],
         )
         if seconds is not None:
-            log_seconds(seconds, NAMES, run_id)
+            log_seconds(seconds, wording_of(comparison.metrics).names, run_id)
     return version
 
 

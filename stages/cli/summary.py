@@ -26,9 +26,11 @@ def summary(_: argparse.Namespace) -> None:
         raise InputError(f"{METRICS_FILE}: no such file; run the pipeline from the folder of the project first")
 
     from stages.cli.agreement import read_metrics
+    from stages.report.captions import wording_of
     from stages.report.formats import summary_table
 
-    print(summary_table(read_metrics(METRICS_FILE)))
+    metrics = read_metrics(METRICS_FILE)
+    print(summary_table(metrics, wording_of(metrics).names))
     print(f"\ntables    {TABLE} and others beside it")
     print(f"report    {REPORT}")
     _print_agreement()

@@ -1,6 +1,7 @@
 """The summary of a comparison: the value of metrics.json."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from stages.comparison.cases import Case, digest_cases
 from stages.comparison.edits import Edits
 from stages.comparison.systems import SYSTEMS, Models
 from stages.core.params import ModelName, Params
-from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
+from stages.core.paths import EVALUATION, IEDIT, INSTRUCT_PIX2PIX, VALIDATION
 from stages.corpus.samples import EditSample
 from stages.metrics.scores import SystemScores
 from stages.metrics.summary import summarise
@@ -37,29 +38,33 @@ def summarise_comparison(
     named = _compared_models(params, models)
     metrics = summarise(shown, resamples=params.evaluate.bootstrap, seed=params.seed, models=named)
     metrics["cases_digest"] = digest_cases(cases)
-    metrics["predicted_masks"] = mask_quality([case.sample for case in cases], edits.masks)
+    are_true = Path(params.evaluate.cases) in (EVALUATION, VALIDATION)  # only the embedded world knows what it has drawn
+    metrics["predicted_masks"] = mask_quality([case.sample for case in cases], edits.masks, "true" if are_true else "given")
+    if not are_true:
+        metrics["masks"] = "segmented"
     return metrics
 
 
-def mask_quality(cases: Sequence[EditSample], masks: Tensor) -> dict[str, float]:
-    """Return how well predicted masks fit the true ones.
+def mask_quality(cases: Sequence[EditSample], masks: Tensor, kind: str) -> dict[str, float]:
+    """Return how well predicted masks fit those of the cases.
 
     Args:
-        cases: n, with their true masks.
+        cases: n, with their masks.
         masks: the predicted masks, (n, 1, h, w), 0 or 1.
+        kind: what the masks of the cases are, in a word.
 
     Returns:
         ``miou``, the mean intersection over union; ``not_found``, how many predicted masks are empty; ``area`` and
-        ``true_area``, the mean shares of the picture, in [0, 1].
+        ``KIND_area``, the mean shares of the picture, in [0, 1].
     """
-    true = mask_to_tensor([case.source_mask for case in cases]).cpu() > 0.5
+    given = mask_to_tensor([case.source_mask for case in cases]).cpu() > 0.5
     found = masks > 0.5
-    overlap = (true & found).flatten(1).sum(dim=1) / (true | found).flatten(1).sum(dim=1)
+    overlap = (given & found).flatten(1).sum(dim=1) / (given | found).flatten(1).sum(dim=1)
     return {
         "miou": overlap.mean().item(),
         "not_found": int((~found.flatten(1).any(dim=1)).sum()),
         "area": found.float().mean().item(),
-        "true_area": true.float().mean().item(),
+        f"{kind}_area": given.float().mean().item(),
     }
 
 

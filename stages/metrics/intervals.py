@@ -11,6 +11,12 @@ from stages.core.errors import InputError
 
 Values = NDArray[np.float64]
 GROUPS = 50  # in the jackknife, which evaluates the statistic once per group
+MIN_CASES = 20
+"""Results of fewer cases show no interval, mark no best, judge no claim, and promote no version over another.
+
+Of simulated means, normal or exponential, percentile intervals hold the true one in 91 % of the draws with 20 cases, in 86 to
+90 % with 10, and in 76 to 80 % with 4, where they should in 95 %.
+"""
 NAN = float("nan")
 
 

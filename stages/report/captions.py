@@ -1,4 +1,10 @@
-"""How systems are named, and the definitions in the caption of every table."""
+"""How reports speak: the names of systems and masks, and the definitions in the caption of every table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stages.metrics.intervals import MIN_CASES
 
 NAMES = {
     "sdedit": "SDEdit",
@@ -17,4 +23,36 @@ DRAFT = (
     "A draft is a first edit of the whole picture; where it shows the target term is added to a predicted mask"
     " (`sampling.mask_draft`)."
 )
+CREDITS = "Artwork of the embedded world: OpenMoji (openmoji.org), CC BY-SA 4.0."
 DEFINITIONS = f"{JUDGE} {EDIT_SUCCESS} {DRAFT}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wording:
+    """What a comparison calls its systems and the masks of its cases."""
+
+    names: Mapping[str, str]  # system → its name
+    mask: str  # heading of a column of masks
+    note: str = ""  # one more sentence for the captions
+
+
+TRUE_MASKS = Wording(names=NAMES, mask="true mask")
+GIVEN_NAMES = NAMES | {"inpainting": "Inpainting (given masks)"}
+SEGMENTED_MASKS = Wording(
+    names=GIVEN_NAMES,
+    mask="given mask",
+    note="The cases are pairs of the corpus that were put aside; their masks come from `segment.model`, and inpainting is given"
+    " these masks.",
+)
+
+
+def wording_of(metrics: Mapping[str, Any]) -> Wording:
+    """Return how to speak of the stage evaluate's results, given the content of metrics.json."""
+    return SEGMENTED_MASKS if metrics.get("masks") == "segmented" else TRUE_MASKS
+
+
+def too_few(cases: int) -> str:
+    """Return a sentence about results that are no evidence, because they are of fewer cases than MIN_CASES; else ""."""
+    if cases >= MIN_CASES:
+        return ""
+    return f"n = {cases} cases, fewer than {MIN_CASES}: no interval is shown, nothing is marked as best, no claim is judged."

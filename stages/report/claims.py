@@ -7,9 +7,9 @@ from typing import Literal
 
 from stages.common.seeds import derive_seed
 from stages.comparison.systems import CONTROLS
-from stages.metrics.intervals import Interval, Values, bootstrap_of, jackknife_interval
+from stages.metrics.intervals import MIN_CASES, Interval, Values, bootstrap_of, jackknife_interval
 from stages.metrics.scores import SystemScores
-from stages.report.captions import DEFINITIONS, NAMES
+from stages.report.captions import DEFINITIONS, NAMES, too_few
 from stages.report.results import LABELS
 
 Effect = Literal["points", "rise", "fall", "gap"]
@@ -43,7 +43,7 @@ class Verdict:
 
     claim: Claim
     found: Interval
-    holds: bool
+    holds: bool | None  # None: too few cases to say
 
 
 CLAIMS = (
@@ -60,6 +60,7 @@ CLAIMS = (
 )
 """What the paper's Table 1 claims, against SDEdit at equal strength, and what follows from it for the other systems."""
 CONTROL_NAMES = dict.fromkeys(CONTROLS, "SDEdit at its strength")
+HOLDS = {True: "yes", False: "no", None: "not judged"}
 EITHER = "Against inpainting, iEdit-M need be ahead in only one of edit success and SSIM-M (region)."
 
 
@@ -80,12 +81,12 @@ def judge_claims(scores: Mapping[str, SystemScores], resamples: int, seed: int) 
             found = bootstrap_of(effect, *values, resamples, derive_seed(seed, "bootstrap", claim.metric))
         else:
             found = _effect_of_sets(effect, first, second, claim.metric)
-        verdicts.append(Verdict(claim=claim, found=found, holds=claim.holds(found)))
+        verdicts.append(Verdict(claim=claim, found=found, holds=claim.holds(found) if found.n >= MIN_CASES else None))
     return verdicts
 
 
 def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str] = NAMES) -> list[tuple[str, str, str, str]]:
-    """Return (claim, wanted, found with its interval, yes or no) for each verdict.
+    """Return (claim, wanted, found with its interval, yes or no) for each verdict; one that is open has no interval.
 
     Args:
         verdicts: from ``judge_claims``.
@@ -96,8 +97,10 @@ def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str] = NAMES) ->
     for verdict in verdicts:
         claim, found = verdict.claim, verdict.found
         words = f"{names[claim.first]} against {names[claim.second]}: {LABELS[claim.metric]}, {EFFECTS[claim.effect][0]}"
-        shown = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]" if math.isfinite(found.value) else "undefined"
-        rows.append((words, f"≥ {claim.at_least:g}", shown, "yes" if verdict.holds else "no"))
+        shown = f"{found.value:+.2f}" if math.isfinite(found.value) else "undefined"
+        if math.isfinite(found.value) and verdict.holds is not None:
+            shown += f" [{found.low:+.2f}, {found.high:+.2f}]"
+        rows.append((words, f"≥ {claim.at_least:g}", shown, HOLDS[verdict.holds]))
     return rows
 
 
@@ -109,7 +112,7 @@ def markdown_claims(rows: Sequence[tuple[str, str, str, str]], cases: int, note:
         cases: number of cases.
         note: one more sentence for the caption.
     """
-    caption = f"n = {cases} cases, 95 % intervals. {EITHER}"
+    caption = f"{too_few(cases) or f'n = {cases} cases, 95 % intervals.'} {EITHER}"
     lines = ["| Claim | Wanted | Found | Holds |", "|---|---:|---:|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join([*lines, "", " ".join(filter(None, (caption, note, DEFINITIONS))), ""])
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stages.core.errors import InputError
 from stages.corpus.samples import EditSample
-from stages.report.captions import NAMES
+from stages.report.captions import NAMES, TRUE_MASKS
 from stages.report.pictures import THUMBNAIL, overlay, thumbnail
 
 SHEET_CASES = 8
@@ -24,7 +24,7 @@ def contact_sheet(
     edits: Mapping[str, Sequence[Image.Image]],
     names: Mapping[str, str] = NAMES,
     *,
-    mask: str = "true mask",
+    mask: str = TRUE_MASKS.mask,
 ) -> Image.Image:
     """Draw a row for each case: its caption and edit prompt, the source, the mask on the source, each system's edit.
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from stages.comparison.systems import SYSTEMS
 from stages.core.files import write_json, write_text
-from stages.core.params import Params
+from stages.core.params import OpenMojiSource, Params
 from stages.corpus.samples import EditSample
 from stages.metrics.scores import SystemScores
 from stages.models.tensors import to_images
-from stages.report.captions import NAMES
+from stages.report.captions import CREDITS, Wording, wording_of
 from stages.report.claims import claim_rows, judge_claims, markdown_claims
 from stages.report.contact_sheet import SHEET_CASES, contact_sheet
 from stages.report.formats import write_case_scores, write_scores, write_tables
@@ -24,7 +24,6 @@ from stages.report.plots import plot_losses
 from stages.report.story import WEIGHTED, Story
 
 TITLE = "iEdit: localised text-guided image editing with weak supervision"
-CREDITS = "Artwork of the embedded world: OpenMoji (openmoji.org), CC BY-SA 4.0."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +44,7 @@ def write_comparison(
     folder: Path,
     comparison: Comparison,
     params: Params,
-    *,
-    names: Mapping[str, str] = NAMES,
-    mask: str = "true mask",
-    note: str = "",
+    wording: Wording,
 ) -> list[tuple[str, str, str, str]]:
     """Write what every comparison reports, and print the table.
 
@@ -56,19 +52,17 @@ def write_comparison(
         folder: gets metrics.json, the tables, claims.md and sheet.png.
         comparison: the systems' edits and scores.
         params: the bootstrap and the seed.
-        names: system → its name.
-        mask: what the contact sheet calls the masks of the cases.
-        note: one more sentence for the captions.
+        wording: what systems and masks are called.
 
     Returns:
         The claims: (claim, wanted, found, yes or no) for each.
     """
-    metrics = comparison.metrics
+    metrics, names, note = comparison.metrics, wording.names, wording.note
     claims = claim_rows(judge_claims(comparison.scores, params.evaluate.bootstrap, params.seed), names)
     write_json(folder / "metrics.json", metrics)
     write_tables(folder, metrics, names, note)
     write_text(folder / "claims.md", markdown_claims(claims, metrics["cases"], note))
-    sheet = contact_sheet(comparison.cases[:SHEET_CASES], comparison.first_edits(SHEET_CASES), names, mask=mask)
+    sheet = contact_sheet(comparison.cases[:SHEET_CASES], comparison.first_edits(SHEET_CASES), names, mask=wording.mask)
     save_picture(folder / "sheet.png", sheet)
     return claims
 
@@ -84,7 +78,8 @@ def write_evaluation(folder: Path, comparison: Comparison, story: Story, params:
         params: the bootstrap, the seed, and the length of the gallery.
     """
     cases, gallery = comparison.cases, params.evaluate.gallery
-    claims = write_comparison(folder, comparison, params)
+    wording = wording_of(comparison.metrics)
+    claims = write_comparison(folder, comparison, params, wording)
     write_scores(folder / "scores", comparison.metrics)
     shown = {system: comparison.scores[system] for system in SYSTEMS}
     write_case_scores(folder / "cases.csv", [case.key for case in cases], shown)
@@ -92,13 +87,14 @@ def write_evaluation(folder: Path, comparison: Comparison, story: Story, params:
         folder / "report.html",
         title=TITLE,
         metrics=comparison.metrics,
+        wording=wording,
         cases=cases[:gallery],
         edits=comparison.first_edits(gallery),
         losses=story.losses,
         panels=story.panels(),
         dropped=story.dropped,
         pairs=story.pairs,
-        credits_line=CREDITS,
+        credits_line=CREDITS if isinstance(params.ingest.source, OpenMojiSource) else "",
         claims=claims,
     )
     write_text(folder / "losses.svg", plot_losses(story.losses, WEIGHTED, [*story.panels().get(WEIGHTED, []), "total"]))

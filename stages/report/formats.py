@@ -11,7 +11,7 @@ from typing import Any
 from stages.core.files import remove, write_json, write_text
 from stages.metrics.scores import SystemScores
 from stages.metrics.table import METRICS
-from stages.report.captions import DEFINITIONS, NAMES
+from stages.report.captions import DEFINITIONS, NAMES, too_few
 from stages.report.results import ResultRow, difference_rows, differences, heading, result_rows
 
 HEADLINES = ("clip_score", "clip_directional", "edit_success", "frechet_judge_features", "ssim_m_bar_frame")
@@ -68,7 +68,7 @@ def write_case_scores(path: Path, keys: Sequence[str], scores: Mapping[str, Syst
 def markdown_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> str:
     """Return the results as a Markdown table with its caption; the best of each column is bold."""
     caption = f"n = {metrics['cases']} cases. 95 % intervals: bootstrap over cases; jackknife for Fréchet and KID."
-    return _markdown("System", result_rows(metrics, names), caption, note)
+    return _markdown("System", result_rows(metrics, names), too_few(metrics["cases"]) or caption, note)
 
 
 def markdown_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> str:
@@ -76,7 +76,7 @@ def markdown_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = 
     caption = (
         f"n = {metrics['cases']} cases. Paired differences with 95 % intervals; bold where the interval is on the better side."
     )
-    return _markdown("Pair", difference_rows(metrics, names), caption, note)
+    return _markdown("Pair", difference_rows(metrics, names), too_few(metrics["cases"]) or caption, note)
 
 
 def csv_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
@@ -119,7 +119,7 @@ def console_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) 
         "  ".join(text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in table
     ]
-    return "\n".join([*lines, f"n = {metrics['cases']} cases; [95 % interval]; * best"])
+    return "\n".join([*lines, too_few(metrics["cases"]) or f"n = {metrics['cases']} cases; [95 % interval]; * best"])
 
 
 def summary_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
@@ -134,7 +134,7 @@ def summary_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) 
         (label + " " * (widths[0] - _width(label) + 1) + "".join(map(str.rjust, texts, widths[1:]))).rstrip()
         for label, *texts in table
     ]
-    return "\n".join([*filter(None, lines), f"n = {metrics['cases']} cases; * best"])
+    return "\n".join([*filter(None, lines), too_few(metrics["cases"]) or f"n = {metrics['cases']} cases; * best"])
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from stages.core.files import write_text
 from stages.corpus.samples import EditSample
 from stages.metrics.table import METRICS
-from stages.report.captions import DRAFT, EDIT_SUCCESS, JUDGE, NAMES
+from stages.report.captions import DRAFT, EDIT_SUCCESS, JUDGE, TRUE_MASKS, Wording, too_few
 from stages.report.claims import EITHER
 from stages.report.contact_sheet import check_edits
-from stages.report.pictures import THUMBNAIL, data_uri, overlay
+from stages.report.pictures import data_uri, overlay
 from stages.report.plots import plot_losses
+from stages.report.rendering import render
 from stages.report.results import difference_rows, heading, result_rows
 
 
@@ -25,7 +25,7 @@ def write_report(
     metrics: Mapping[str, Any],
     cases: Sequence[EditSample],
     edits: Mapping[str, Sequence[Image.Image]],
-    names: Mapping[str, str] = NAMES,
+    wording: Wording = TRUE_MASKS,
     losses: Sequence[Mapping[str, float]] = (),
     panels: Mapping[str, Sequence[str]] | None = None,
     dropped: Mapping[str, Mapping[str, int]] | None = None,
@@ -41,7 +41,7 @@ def write_report(
         metrics: the content of metrics.json.
         cases: the gallery, in this order; pass the first cases, not the best ones.
         edits: system → its edits, one for each case.
-        names: system → its name.
+        wording: what systems and masks are called.
         losses: rows of the training log, each with "step"; a missing or undefined loss leaves a gap.
         panels: title of a plot → the columns of ``losses`` in it.
         dropped: stage → reason → number of dropped samples.
@@ -52,14 +52,17 @@ def write_report(
     Raises:
         InputError: a system has more or fewer edits than there are cases, or the log lacks a column of a panel.
     """
+    names = wording.names
     check_edits(cases, edits, names)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
+        columns=len(names) + 2,
         title=title,
         cases=metrics["cases"],
         names=list(names.values()),
+        mask=wording.mask,
+        note=wording.note.replace("`", ""),
+        few=too_few(metrics["cases"]),
         terms=(JUDGE, EDIT_SUCCESS, DRAFT.replace("`", "")),
         definitions=[(heading(metric), metric.definition) for metric in METRICS],
         rows=result_rows(metrics, names),
@@ -72,7 +75,6 @@ def write_report(
         dropped=dropped or {},
         pairs=[_row(pair, [pair.target, overlay(pair.target, pair.target_mask)]) for pair in pairs],
         credits_line=credits_line,
-        thumbnail=THUMBNAIL,
     )
     write_text(path, page)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.core.errors import InputError
+from stages.metrics.intervals import MIN_CASES
 from stages.metrics.table import METRICS, Metric
 from stages.report.captions import NAMES
 
@@ -50,18 +51,21 @@ HEADINGS = {metric.key: heading(metric) for metric in METRICS}
 def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[ResultRow]:
     """Return a row for each system of ``names``, with the best value of each column marked unless all look alike.
 
+    Of fewer cases than MIN_CASES there is neither a best value nor an interval.
+
     Raises:
         InputError: a system is named but was not scored, or scored but is not named.
     """
     if set(names) != set(metrics["systems"]):
         raise InputError(f"the table shows {sorted(names)}, but the scored systems are {sorted(metrics['systems'])}")
-    best = {metric.key: _best(metric, metrics["systems"]) for metric in METRICS}
+    enough = metrics["cases"] >= MIN_CASES
+    best = {metric.key: _best(metric, metrics["systems"]) if enough else None for metric in METRICS}
 
     def cell(system: str, metric: Metric) -> Cell:
         value = _number(metrics["systems"][system][metric.key], metric)
         return Cell(
             value=value,
-            interval=_interval(metrics["intervals"][system][metric.key], metric),
+            interval=_interval(metrics["intervals"][system][metric.key], metric) if enough else "",
             undefined=metrics["undefined"][system][metric.key],
             best=value == best[metric.key],
         )
@@ -72,12 +76,13 @@ def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) ->
 def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[ResultRow]:
     """Return a row for each pair of systems: the paired difference of the later and the earlier one.
 
-    A cell is marked as best if its whole interval is on the better side.
+    A cell is marked as best if its whole interval is on the better side; of fewer cases than MIN_CASES none has an interval.
     """
+    enough = metrics["cases"] >= MIN_CASES
     return [
         ResultRow(
             name=f"{names[later]} − {names[earlier]}",
-            cells=tuple(_difference(found[metric.key], metric) for metric in METRICS if metric.key in found),
+            cells=tuple(_difference(found[metric.key], metric, enough) for metric in METRICS if metric.key in found),
         )
         for later, earlier, found in differences(metrics, names)
     ]
@@ -99,8 +104,8 @@ def _best(metric: Metric, systems: Mapping[str, Mapping[str, float | None]]) -> 
     return _number(max(values) if metric.better == "higher" else min(values), metric)
 
 
-def _difference(interval: Mapping[str, float | None], metric: Metric) -> Cell:
-    low, high = interval["low"], interval["high"]
+def _difference(interval: Mapping[str, float | None], metric: Metric, enough: bool) -> Cell:
+    low, high = (interval["low"], interval["high"]) if enough else (None, None)
     better = (low is not None and low > 0) if metric.better == "higher" else (high is not None and high < 0)
     return Cell(
         value=_number(interval["value"], metric, sign="+"),

@@ -17,14 +17,15 @@ from stages.metrics.summary import summarise
 from stages.models.clip import load_clip
 from stages.models.hub import identity
 from stages.models.vgg import load_vgg
-from stages.report.captions import NAMES
+from stages.report.captions import GIVEN_NAMES, Wording
 from stages.report.evaluation import Comparison, write_comparison
 from stages.studies.generated_cases import write_cases
 
-SHOWN = NAMES | {"inpainting": "Inpainting (given masks)"}
-NOTE = (
-    "The base model drew the sources. Their masks come from a segmenter that predicts masks for no system; inpainting is given"
-    " these masks."
+WORDING = Wording(
+    names=GIVEN_NAMES,
+    mask="given mask",
+    note="The base model drew the sources. Their masks come from a segmenter that predicts masks for no system; inpainting is"
+    " given these masks.",
 )
 
 
@@ -49,7 +50,7 @@ def generated(params: Params) -> None:
         models=_compared_models(params, models),
     )
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
-    write_comparison(REPORTS / "generated", comparison, params, names=SHOWN, mask="given mask", note=NOTE)
+    write_comparison(REPORTS / "generated", comparison, params, WORDING)
     replace(edits.counts, stage="generated").report()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from stages.common.seeds import derive_seed
 from stages.core.errors import InputError
 from stages.core.params import Gate
-from stages.metrics.intervals import Interval, Values, paired_difference
+from stages.metrics.intervals import MIN_CASES, Interval, Values, paired_difference
 from stages.tracking.preferences import QUESTIONS, Preferences
 
 LABELS = {"clip_score": "CLIPScore", "ssim_m_bar_frame": "SSIM-M̄"}
@@ -35,6 +35,8 @@ def decide(
 ) -> Decision:
     """Decide by the paired bootstrap over the cases, by the rule in :class:`stages.core.params.Gate`.
 
+    On fewer cases than MIN_CASES no version passes.
+
     Args:
         challenger: metric → (n,) scores, one for each case; NaN where undefined.
         champion: the champion's scores of the same cases in the same order.
@@ -54,10 +56,15 @@ def decide(
         raise InputError("the two versions have no scored case in common, so they cannot be compared")
     better = [LABELS[name] for name, interval in differences.items() if interval.low > 0]
     refusal = _refusal(differences, gate, better) or _objection(gate, preferences)
+    cases = differences["clip_score"].n
+    if cases < MIN_CASES:
+        why = (
+            f"{cases} cases are fewer than the {MIN_CASES} that tell two versions apart: raise retrieve.held_out, or add images"
+        )
+        return Decision(passes=False, why=why, champion=version)
     numbers = ", ".join(
         f"{LABELS[name]} {each.value:+z.2f} [{each.low:+z.2f}, {each.high:+z.2f}]" for name, each in differences.items()
     )
-    cases = differences["clip_score"].n
     return Decision(
         passes=not refusal,
         why=f"{refusal or 'better in ' + ' and '.join(better)}: {numbers} against version {version} on {cases} cases",

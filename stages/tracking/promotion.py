@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from mlflow.tracking import MlflowClient
 
 from stages.core.params import Gate
+from stages.metrics.intervals import MIN_CASES
 from stages.tracking import history
 from stages.tracking.evaluations import Scores, load_scores, save_scores
 from stages.tracking.gate import Decision, decide
@@ -68,7 +69,9 @@ def _decide(
 ) -> Decision:
     # Without a champion, users of the alias have nothing at all, so the first version is always an improvement.
     if champion is None:
-        return Decision(passes=True, why="the first version: there is no champion to compare it with")
+        cases = len(standard.cases)
+        few = f", and {cases} cases are too few to judge it" if cases < MIN_CASES else ""
+        return Decision(passes=True, why=f"the first version: there is no champion to compare it with{few}")
     rollback = history.find_rollback(client, version.version)
     if rollback is not None and not by_hand:
         why = f"a rollback took it down on {rollback.when:%Y-%m-%d}: only iedit promote {version.version} brings it back"

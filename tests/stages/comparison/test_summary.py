@@ -16,5 +16,5 @@ def test_mask_quality_compares_predicted_with_true_masks():
     left[0, :, :, 16:] = 1  # as true
     left[1, :, :, 24:] = 1  # half of it
     mask = Image.fromarray(np.repeat([[0] * 16 + [255] * 16], 32, axis=0).astype(np.uint8))
-    found = mask_quality([replace(case(), source_mask=mask)] * 3, left)
+    found = mask_quality([replace(case(), source_mask=mask)] * 3, left, "true")
     assert found == pytest.approx({"miou": (1 + 0.5 + 0) / 3, "not_found": 1, "area": 0.25, "true_area": 0.5})

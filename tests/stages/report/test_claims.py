@@ -40,6 +40,15 @@ def test_a_large_and_certain_effect_holds():
     assert table.count("| yes |") == sum(verdict.holds for verdict in verdicts)
 
 
+def test_too_few_cases_judge_no_claim():
+    names = (*NAMES, "sdedit_as_iedit", "sdedit_as_iedit_m")
+    verdicts = judged(**{name: scores(80 if name == "iedit_m" else 60, 8, n=19) for name in names})
+    assert {verdict.holds for verdict in verdicts} == {None}
+    table = markdown_claims(claim_rows(verdicts), 19)
+    assert table.count("| not judged |") == len(verdicts)
+    assert not any(words in table for words in ("95 %", "| yes |", "| no |"))
+
+
 def test_half_a_point_less_holds_only_within_the_allowed_loss():
     verdicts = judged(iedit_m=scores(59.5, 9.9))
     again = {(each.claim.second, each.claim.metric): each.holds for each in verdicts}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from stages.core.errors import InputError
 from stages.corpus.samples import read_edits, write_edits
-from stages.report.captions import NAMES
+from stages.report.captions import NAMES, SEGMENTED_MASKS, Wording
 from stages.report.contact_sheet import contact_sheet
 from stages.report.page import write_report
 from stages.report.pictures import THUMBNAIL
@@ -95,7 +95,7 @@ def test_hostile_text_is_escaped_everywhere(tmp_path, metrics):
         cases=cases,
         pairs=cases,
         edits={system: [noise(1, 64)] for system in NAMES},
-        names=names,
+        wording=Wording(names=names, mask=HOSTILE, note=HOSTILE),
         panels={HOSTILE: ["mask"]},
         dropped={HOSTILE: {HOSTILE: 1}},
         credits_line=HOSTILE,
@@ -130,6 +130,17 @@ def test_page_without_its_optional_parts(tmp_path, metrics):
     text = write(tmp_path / "report.html", metrics | {"differences": {}}, **nothing)
     for words in ("<svg ", "Dataset", "<footer", "Differences"):
         assert words not in text
+
+
+def test_page_of_few_cases_without_true_masks(tmp_path, metrics):
+    text = write(
+        tmp_path / "report.html", metrics | {"cases": 19}, wording=SEGMENTED_MASKS, claims=[("a", "b", "c", "not judged")]
+    )
+    assert "true mask" not in text.lower()
+    assert text.count("Given mask") == 1
+    assert "n = 19 cases, fewer than 20" in text
+    assert 'class="best"' not in text
+    assert "95 %" not in text
 
 
 def test_every_system_needs_an_edit_of_every_case(tmp_path, metrics):

@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.metrics.summary import summarise
 from stages.metrics.table import METRICS
-from stages.report.formats import markdown_table
+from stages.report.formats import console_table, markdown_differences, markdown_table, summary_table
 from stages.report.results import difference_rows, result_rows
 from tests.support.results import SCORES
 
@@ -26,6 +26,17 @@ def test_values_that_look_alike_are_marked_alike(metrics):
     values = {"sdedit": 1, "inpainting": 0, "instruct_pix2pix": 0, "iedit": 2, "iedit_m": 2.0001}
     systems = {name: metrics["systems"][name] | {"clip_score": value} for name, value in values.items()}
     assert [row.cells[0].best for row in result_rows(metrics | {"systems": systems})] == [False, False, False, True, True]
+
+
+def test_few_cases_have_no_best_and_no_interval(metrics):
+    few = metrics | {"cases": 19}
+    cells = [cell for row in (*result_rows(few), *difference_rows(few)) for cell in row.cells]
+    assert not any(cell.best or cell.interval for cell in cells)
+    assert {row.cells[0].value for row in result_rows(few)} == {row.cells[0].value for row in result_rows(metrics)}
+    assert "**" not in markdown_table(few) + markdown_differences(few)
+    assert "*" not in console_table(few) + summary_table(few)
+    for table in (markdown_table, markdown_differences, console_table, summary_table):
+        assert "n = 19 cases, fewer than 20: no interval is shown" in table(few)
 
 
 def test_a_metric_without_any_value_is_undefined():

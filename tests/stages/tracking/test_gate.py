@@ -44,6 +44,15 @@ def test_cases_without_a_score_are_left_out():
         decide(none, scores(), GATE, version="1", resamples=10, seed=0)
 
 
+def test_no_version_passes_on_few_cases():
+    few, better = ({name: values[:19] for name, values in each.items()} for each in (scores(), scores(clip=9)))
+    decision = decide(better, few, GATE, version="1", resamples=10, seed=0)
+    assert not decision.passes
+    assert decision.why == (
+        "19 cases are fewer than the 20 that tell two versions apart: raise retrieve.held_out, or add images"
+    )
+
+
 def test_scores_of_other_cases_are_refused():
     fewer = {name: values[:-1] for name, values in scores().items()}
     with pytest.raises(InputError, match="the cases must be the same"):
