@@ -4,7 +4,6 @@ Reads a source: the embedded world, a folder, or tar files. Writes data/corpus a
 with true masks: data/validation to choose settings on, data/evaluation to compare systems on.
 """
 
-import csv
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.errors import InputError
-from stages.core.files import written_aside
 from stages.core.params import CaseSplit, Params
 from stages.core.params_ingest import Ingest, OpenMojiSource
 from stages.core.paths import CORPUS, EVALUATION, HELD_OUT, VALIDATION
@@ -26,18 +24,17 @@ from stages.core.shards import (
     Work,
     map_shards,
     pass_on_counts,
-    shard_notes,
 )
 from stages.corpus import filters, images, sources
 from stages.corpus.duplicates import write_duplicates
 from stages.corpus.held_out import render_case
 from stages.corpus.images import Refused
+from stages.corpus.lists import REFUSED, write_refused, write_repeats
 from stages.corpus.parts import Part, RawSample, meaningful
 from stages.corpus.samples import EditSample, write_edits
 from stages.corpus.shard import MAX_SAMPLES, CorpusSample, Encoding, key_of, write_corpus
 
 CASES: dict[CaseSplit, Path] = {"evaluation": EVALUATION, "validation": VALIDATION}
-REFUSED = CORPUS / "refused.csv"
 
 DECIDING = {"filters", "size", "min_side", "max_pixels", "format", "quality"}  # the parameters that decide every shard
 NO_CASES = (
@@ -47,7 +44,7 @@ NO_CASES = (
 
 
 def ingest(params: Params) -> None:
-    """Write the corpus, the table of duplicates, the list of refused samples, and the held-out cases.
+    """Write the corpus, the table and the list of duplicates, the list of refused samples, and the held-out cases.
 
     Raises:
         InputError: the source cannot be read, has no usable sample, or has a larger share of refused samples than
@@ -56,9 +53,11 @@ def ingest(params: Params) -> None:
     parts = sources.list_parts(params)
     counts = _write_corpus(params, parts)
     duplicates = write_duplicates(CORPUS, [part.shard for part in parts], params.ingest.near_duplicates)
-    _write_refused()
+    write_repeats(CORPUS, [part.shard for part in parts])
+    write_refused(CORPUS)
     _check_share(counts, duplicates, params.ingest.max_refused)
     counts.dropped.update(duplicates)
+    counts.left_out = duplicates.total()
     counts.report()
     pass_on_counts(counts, CORPUS)
     _write_cases(params)
@@ -139,13 +138,6 @@ def _encoding(section: Ingest) -> Encoding:
     return Encoding(format=section.format, quality=section.quality)
 
 
-def _write_refused() -> None:
-    with written_aside(REFUSED) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["origin", "reason"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(shard_notes(CORPUS))
-
-
 def _check_share(counts: StageCounts, duplicates: Counter[str], limit: float) -> None:
     """Complain about a source without samples, or with too many that were refused.
 
@@ -163,7 +155,7 @@ def _check_share(counts: StageCounts, duplicates: Counter[str], limit: float) ->
         reason, count = _commonest(faults)
         raise InputError(
             f"ingest.max_refused = {limit}: {refused} of {total} samples were refused ({refused / total:.1%}), "
-            f"{count} of them for: {reason}; all are listed in {REFUSED}"
+            f"{count} of them for: {reason}; all are listed in {CORPUS / REFUSED}"
         )
 
 

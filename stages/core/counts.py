@@ -27,12 +27,19 @@ class StageCounts:
     shards_done: int = 0
     shards_reused: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0  # of those made or reused: dropped all the same, because later stages pass over them
     figures: dict[str, float] = field(default_factory=dict)  # other measurements of this stage, name → value
     seconds: float | None = field(default=None, compare=False)  # that making ``done`` took, models' loading too, if measured
+
+    @property
+    def kept(self) -> int:
+        """Samples that later stages see."""
+        return self.done + self.reused - self.left_out
 
     def report(self) -> None:
         """Print the counts as a short table, and write them to logs/STAGE.json, with the seconds if they were measured."""
         rows = [
+            ("kept", self.kept, ""),
             ("done", self.done, f"{self.shards_done} shards"),
             ("reused", self.reused, f"{self.shards_reused} shards"),
             *((f"dropped: {reason}", count, "") for reason, count in sorted(self.dropped.items())),
@@ -43,7 +50,7 @@ class StageCounts:
             print(f"  {name:<{width}}  {count:>8,}  {remark}".rstrip())
         for name, figure in self.figures.items():
             print(f"  {name:<{width}}  {figure:>8.3f}")
-        counts: dict[str, Any] = {"done": self.done, "reused": self.reused, "dropped": dict(self.dropped)}
+        counts: dict[str, Any] = {"kept": self.kept, "done": self.done, "reused": self.reused, "dropped": dict(self.dropped)}
         counts |= {"shards_done": self.shards_done, "shards_reused": self.shards_reused}
         if self.seconds is not None:
             counts["seconds"] = round(self.seconds, 3)

@@ -1,6 +1,7 @@
 """The ingest stage: duplicates, keys, resuming, increments, limits, and the counts it writes."""
 
 import hashlib
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -48,9 +49,15 @@ def test_duplicates_are_left_out_across_shards_and_keys_keep_places(capsys):
     )
     ingest(params_for({"kind": "webdataset", "path": "*.tar"}, max_refused=0.2))
     assert [row.key for row in kept()] == ["a0001", "b0000"]
-    assert "dropped: duplicate" in capsys.readouterr().out
+    assert re.search(r"^  kept +2$", printed := capsys.readouterr().out, re.MULTILINE)
+    assert "dropped: duplicate" in printed
     assert set(refused()) == {"a.tar/0"}
     assert read_duplicates(Path("data/corpus"), "b") == {"b0001": "a0001", "b0002": "b0000"}
+    assert Path("data/corpus/duplicates.csv").read_text().splitlines() == [
+        "origin,duplicate_of,reason",
+        "b.tar/1,a.tar/1,duplicate",
+        "b.tar/2,b.tar/0,duplicate",
+    ]
     reason = "not an image (PNG, JPEG, WEBP, AVIF, BMP, GIF, TIFF)"
     assert {key.split(", HEIF")[0]: n for key, n in read_counts(Path("data/corpus"))["ingest"].items()} == {
         "duplicate": 2,
