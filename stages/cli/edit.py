@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ def edit(options: argparse.Namespace) -> None:
         images=options.images,
         seed=options.seed,
     )
+    _warn_of_unknown_words(editor, prompt)
     try:
         (result,) = editor.edit_many([editor.plan(job)])
     except NothingToMaskError as error:
@@ -65,6 +67,14 @@ def edit(options: argparse.Namespace) -> None:
     for number, (path, image) in enumerate(zip(outputs, result.images, strict=True)):
         _save(image, path, describe(job, number, name))
         print(path)
+
+
+def _warn_of_unknown_words(editor: "Editor", prompt: str) -> None:
+    from stages.models.prompts import unknown_words
+
+    if unknown := unknown_words(editor.diffusion.tokenizer, prompt):
+        words = ", ".join(dict.fromkeys(unknown))
+        print(f"warning: the model's vocabulary lacks half or more of the words of the prompt: {words}", file=sys.stderr)
 
 
 def load_model(model: str) -> "tuple[Editor, Sampling, str]":

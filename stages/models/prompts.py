@@ -1,6 +1,10 @@
-"""Prompts and the context of a text encoder, which cuts what is longer."""
+"""Prompts and what a text encoder makes of them: it cuts what is longer than its context, and spells words it does not know."""
+
+from itertools import groupby
 
 from transformers import PreTrainedTokenizerBase
+
+LETTERS = 3
 
 
 def unread(tokenizer: PreTrainedTokenizerBase, text: str, context: int) -> str:
@@ -13,3 +17,22 @@ def unread(tokenizer: PreTrainedTokenizerBase, text: str, context: int) -> str:
     """
     offsets = tokenizer(text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
     return "" if len(offsets) <= context else text[offsets[context - 1][0] :]
+
+
+def unknown_words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
+    """Return the words of a text that an encoder's vocabulary lacks, if these are half of its words or more; else none.
+
+    Such a word is split into several tokens. Only words of LETTERS letters or more count: shorter ones are mostly grammar, and
+    single letters are in every vocabulary.
+
+    Args:
+        tokenizer: the encoder's.
+        text: a caption or a prompt.
+    """
+    tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    places = zip(tokens.word_ids(), tokens["offset_mapping"], strict=True)
+    spans = [[span for _, span in group] for _, group in groupby(places, lambda place: place[0])]
+    words = [(text[parts[0][0] : parts[-1][1]], len(parts) > 1) for parts in spans]
+    counted = [(word, is_split) for word, is_split in words if len(word) >= LETTERS and word.isalpha()]
+    unknown = [word for word, is_split in counted if is_split]
+    return unknown if 2 * len(unknown) >= len(counted) else []

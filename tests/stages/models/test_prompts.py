@@ -1,10 +1,13 @@
 """Prompts of any length and script can be embedded."""
 
 import pytest
+from transformers import CLIPTokenizer
 
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
+from stages.models.prompts import unknown_words
 from stages.models.segmenter import load_segmenter
+from tests.support import ROOT
 from tests.support.samples import HOSTILE, picture
 
 LONG = "a red dog on the beach " * 200
@@ -31,3 +34,19 @@ def encoders(models) -> list:
 def test_any_text_can_be_embedded(encoders, text):
     for embed in encoders:
         assert embed([text]).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("a carrot in the forest", []),
+        ("a woman on a surfboard", ["woman", "surfboard"]),
+        ("a photograph of a train", ["train"]),  # one of two
+        ("a photograph of a red car with a train", []),
+        ("", []),
+        ("of an 12 !", []),
+    ],
+)
+def test_words_outside_the_small_vocabulary_are_named(text, unknown):
+    tokenizer = CLIPTokenizer.from_pretrained(ROOT / "nano/models/diffusion/tokenizer")
+    assert unknown_words(tokenizer, text) == unknown
