@@ -35,10 +35,10 @@ def refresh(images: PositiveInt | None = None, *, accept_data: bool = False) -> 
     champion = champion_version()
     prune(return_state=True)  # what earlier nights left that did not get as far as the end
     download_pictures()
-    forced = ["ingest"]  # DVC does not see that a folder of images has grown
+    forced = ["ingest"]  # also where nothing came: the night begins with it, and a source that has gone ends it
     if champion is None:
         forced.append("evaluate")  # registers the model, even one that is up to date but registered elsewhere
-    data = stages_in_order(["segment"])
+    data = stages_in_order(["describe"])
     run_stages(data, forced=forced)
     check_data(accept=accept_data)
     run_stages([stage for stage in stages_in_order() if stage not in data], forced=forced)

@@ -12,7 +12,7 @@ from stages.core.interrupt import exit_at_once, on_interrupt, raise_once
 from stages.core.params import Params
 from stages.core.run import run, set_threads
 
-STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "train", "instruct", "evaluate")
+STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "describe", "train", "instruct", "evaluate")
 
 
 def stage_named(name: str) -> Callable[[Params], None]:

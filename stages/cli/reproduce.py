@@ -23,7 +23,7 @@ from stages.tracking.registry import find_version
 from stages.tracking.start import put_recorded_start
 from stages.tracking.store import connect
 
-INGEST = "ingest"  # the only stage whose outs are pulled if possible: its source may be gone
+PULLED = ("source", "ingest")  # the only stages whose outs are pulled if possible: the source may be gone
 SHOWN = 5  # differing files that a line names
 
 Outs = Mapping[str, Mapping[str, Any]]
@@ -129,7 +129,7 @@ def stages_to_compare(clone: Path, recorded: Mapping[str, Outs]) -> list[str]:
 
 def _is_identical(stage: str, recorded: Outs, clone: Path) -> bool:
     """Pull or make the outs of a stage, print how they compare with the record, and return whether they are identical."""
-    if stage == INGEST and _pull(clone, list(recorded)):
+    if stage in PULLED and _pull(clone, list(recorded)):
         how = "pulled"  # DVC writes no lock entry for it: the one there is the version's own
         made = {path: hash_out(clone / path)["md5"] for path in recorded}
     else:

@@ -7,6 +7,7 @@ MODELS = Path("data/models")  # digests of each model that params.yaml names, fo
 
 # Data, in the order in which the stages write them.
 WORDNET = Path("data/nltk/corpora/wordnet")
+SOURCE = Path("data/source.json")  # digests of what the source of images holds
 CORPUS = Path("data/corpus")
 EVALUATION = Path("data/evaluation")  # held-out edits of the embedded world, to compare systems on
 VALIDATION = Path("data/validation")  # held-out edits of the embedded world, to choose settings on
@@ -27,6 +28,9 @@ INSTRUCT_PIX2PIX_LOSSES = Path("models/instruct_losses.csv")
 REFERENCE = Path("reports")  # committed; README quotes it
 REPORTS = REFERENCE / "latest"  # written by the last run on this machine; ignored by git
 METRICS_FILE = REPORTS / "metrics.json"
+DATASET = REPORTS / "dataset.json"  # figures of the dataset
+DATASET_BEFORE = REPORTS / "dataset_before.json"  # of its last version here; not tracked by DVC, as the page that compares both
+DATASET_PAGE = REPORTS / "dataset.html"
 SCALE = REFERENCE / "scale"  # what `make scale` measured: .json, .md, .svg
 
 # Not tracked by DVC; rebuilt when missing.

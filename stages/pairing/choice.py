@@ -53,13 +53,18 @@ class Chooser:
                     break
             else:
                 is_reviewed = not refused.isdisjoint(range(start, end))
-                dropped[REVIEWED if is_reviewed else _reason(candidates.objections[edit].tolist(), end - start)] += 1
+                dropped[REVIEWED if is_reviewed else reason_of(candidates.objections[edit].tolist(), end - start)] += 1
             start = end
         return Choice(edits=np.array(edits, np.int64), picks=np.array(picks, np.int64), dropped=dropped)
 
 
-def _reason(objections: Sequence[int], used: int) -> str:
-    """Return the most frequent objection to an edit's neighbours, which explains best why the edit has no target."""
+def reason_of(objections: Sequence[int], used: int) -> str:
+    """Return the most frequent objection to an edit's neighbours, which explains best why the edit has no target.
+
+    Args:
+        objections: how many neighbours were refused for each of OBJECTIONS.
+        used: how many were targets too often.
+    """
     counts = dict(zip(OBJECTIONS, objections, strict=True)) | {USED: used}
     most = max(counts.values())
     return min(reason for reason, count in counts.items() if count == most) if most else ALONE

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from stages.common.parquet import read_columns
@@ -32,15 +33,29 @@ class SelectionWorker:
         table = read_columns(task.inputs[0], MASKED_COLUMNS)
         rows = np.flatnonzero(table["split"].to_numpy() == self.split)
         dropped = Counter[str]()
-        for side in ("source", "target"):
-            areas = table[f"{side}_mask_area"].to_numpy()[rows]
-            small, large = unusable(areas, self.min_area, self.max_area)
-            dropped[f"{side} mask empty or below segment.min_area"] += int(small.sum())
-            dropped[f"{side} mask full or above segment.max_area"] += int(large.sum())
-            rows = rows[~(small | large)]
+        reasons = objections(table, self.min_area, self.max_area)
+        dropped.update(reason for row in rows if (reason := reasons[row]))
+        rows = np.array([row for row in rows if not reasons[row]], np.int64)
         note = write_pairs_table(files.output, table.take(rows))
         advance(task.samples)
-        return ShardResult(done=len(rows), dropped=+dropped, notes=[note])
+        return ShardResult(done=len(rows), dropped=dropped, notes=[note])
+
+
+def objections(table: pa.Table, least: float, most: float) -> list[str]:
+    """Return for each pair of a table why its masks are unusable; of several reasons the first; empty if they are usable.
+
+    Args:
+        table: it has the areas of both masks.
+        least: see :func:`unusable`.
+        most: see :func:`unusable`.
+    """
+    reasons = [""] * len(table)
+    for side in ("source", "target"):
+        small, large = unusable(table[f"{side}_mask_area"].to_numpy(), least, most)
+        for found, words in ((small, "empty or below segment.min_area"), (large, "full or above segment.max_area")):
+            for row in np.flatnonzero(found):
+                reasons[row] = reasons[row] or f"{side} mask {words}"
+    return reasons
 
 
 def unusable(areas: NDArray[np.float64], least: float, most: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from stages.comparison.systems import SYSTEMS
 from stages.core.files import write_json, write_text
-from stages.core.params import OpenMojiSource, Params
+from stages.core.params import Params
+from stages.core.params_ingest import OpenMojiSource
 from stages.corpus.samples import EditSample
 from stages.metrics.scores import SystemScores
 from stages.models.tensors import to_images

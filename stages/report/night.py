@@ -33,13 +33,18 @@ QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 NOT_ALLOWED = re.compile(r"[^\w. -]")  # in a part of a metric's name in MLflow
 
 Night = dict[str, float]
-"""Name → value. The part before the first slash is the kind: counts, shares, scores, areas, words, uses or speed."""
+"""Name → value. The part before the first slash is the kind: counts, shares, relations, scores, areas, words, uses or speed."""
 
 
 def measure_night() -> Night:
+    """Return what the data look like now, and how fast they were made: :func:`measure_data` and :func:`measure_speeds`."""
+    return measure_data() | measure_speeds()
+
+
+def measure_data() -> Night:
     """Return what the data of all stages up to the training set look like now.
 
-    A share is of the samples that reached the stage; for speeds see :func:`measure_speeds`.
+    A share is of the samples that reached the stage, that of a relation of the edits.
 
     Raises:
         InputError: a stage has not run to its end, or what it wrote is damaged.
@@ -48,13 +53,15 @@ def measure_night() -> Night:
     for stage, folder in FOLDERS.items():
         night |= _of_stage(stage, *shard_totals(folder))
     for score in SCORES:
-        night |= _quantiles(f"scores/{score}", _column(PAIRS, score, "float32").to_numpy())
+        night |= _quantiles(f"scores/{score}", read_column(PAIRS, score, "float32").to_numpy())
     for picture in ("source", "target"):
-        night |= _quantiles(f"areas/{picture}", _column(TRAINING_SET, f"{picture}_mask_area", "float64").to_numpy())
-    words = pc.list_value_length(pc.utf8_split_whitespace(_column(CAPTIONS, "caption", "string")))
+        night |= _quantiles(f"areas/{picture}", read_column(TRAINING_SET, f"{picture}_mask_area", "float64").to_numpy())
+    words = pc.list_value_length(pc.utf8_split_whitespace(read_column(CAPTIONS, "caption", "string")))
     night |= _quantiles("words", words.to_numpy())
-    uses = pc.value_counts(_target_keys()).field("counts")
-    return night | _quantiles("uses", uses.to_numpy()) | measure_speeds()
+    relations = read_column(EDITS, "relation", "string")
+    found = ((str(each["values"]), each["counts"].as_py()) for each in pc.value_counts(relations))
+    night |= {f"relations/{NOT_ALLOWED.sub('_', relation)}": count / len(relations) for relation, count in found}
+    return night | _quantiles("uses", count_uses())
 
 
 def data_digest(night: Night, ingest: str) -> str:
@@ -97,7 +104,7 @@ def _of_stage(stage: str, written: int, dropped: Counter[str]) -> Night:
     return {f"counts/{stage}": written, f"shares/{stage}/dropped": dropped.total() / reached} | reasons
 
 
-def _column(folder: Path, name: str, kind: str) -> pa.ChunkedArray:
+def read_column(folder: Path, name: str, kind: str) -> pa.ChunkedArray:
     """Return a column of all tables of a folder: every row, or as many at equal distances as are at most HELD."""
     shards = list_shards(folder, SUFFIX)
     stride = max(1, math.ceil(sum(count_samples(path, SUFFIX) for path in shards) / HELD))
@@ -107,6 +114,12 @@ def _column(folder: Path, name: str, kind: str) -> pa.ChunkedArray:
         chunks += column.take(pa.array(range(-rows % stride, len(column), stride), "int64")).chunks
         rows += len(column)
     return pa.chunked_array(chunks, kind)
+
+
+def count_uses() -> NDArray[np.int64]:
+    """Return how often each picture that is a target is one, (targets,)."""
+    uses: NDArray[np.int64] = pc.value_counts(_target_keys()).field("counts").to_numpy()
+    return uses
 
 
 def _target_keys() -> pa.ChunkedArray:

@@ -1,4 +1,4 @@
-"""Plots as SVG, byte for byte the same for the same input: training losses, and CLIPScore against SSIM-M̄."""
+"""Plots as SVG, byte for byte the same for the same input: losses, histograms, and CLIPScore against SSIM-M̄."""
 
 import io
 import re
@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from stages.core.errors import InputError
@@ -64,8 +65,33 @@ def plot_losses(rows: Sequence[Mapping[str, float]], title: str, columns: Sequen
     axes.legend(frameon=False, fontsize="small")
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
-    svg = _as_svg(figure, salt=title)
-    return Markup(re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL))  # noqa: S704 - matplotlib escapes its texts
+    return _inline(figure, title)
+
+
+def plot_bars(edges: Sequence[float], counts: Sequence[int], title: str, label: str, limits: Mapping[str, float]) -> Markup:
+    """Plot how often values lie where, with limits as vertical lines.
+
+    Args:
+        edges: where the bars begin and end, one more than there are bars.
+        counts: the height of each bar.
+        title: the title of the plot, for the ids in it; see :func:`plot_losses`.
+        label: of the horizontal axis.
+        limits: name of a limit → its value.
+
+    Returns:
+        An SVG element.
+    """
+    figure, axes = _figure(4.8, 2.6)
+    axes.stairs(counts, edges, fill=True, alpha=0.7)
+    for number, (name, value) in enumerate(limits.items(), start=1):
+        axes.axvline(value, color=f"C{number}", linewidth=1.4, label=f"{name} = {value:g}")
+    if limits:
+        axes.legend(frameon=False, fontsize="small")
+    axes.set_xlabel(label)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    figure.patch.set_alpha(0)
+    axes.patch.set_alpha(0)
+    return _inline(figure, title)
 
 
 def plot_tradeoff(curves: Sequence[Curve]) -> str:
@@ -126,6 +152,12 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _inline(figure: Figure, title: str) -> Markup:
+    """Return the figure as an SVG element for a page."""
+    svg = _as_svg(figure, salt=title)
+    return Markup(re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL))  # noqa: S704 - matplotlib escapes its texts
 
 
 def _as_svg(figure: Figure, salt: str) -> str:

@@ -22,7 +22,7 @@ PIPELINE = FILE["stages"]
 
 
 def test_every_stage_depends_on_its_own_code():
-    assert tuple(name for name in PIPELINE if name not in ("code", "models", "wordnet")) == STAGES
+    assert tuple(name for name in PIPELINE if name not in ("code", "models", "source", "wordnet")) == STAGES
     assert PIPELINE["code"]["cmd"].split()[3:] == [f"stages.{name}" for name in STAGES]
     for name in STAGES:
         assert PIPELINE[name]["cmd"] == f"python -m stages {name}"
@@ -112,6 +112,39 @@ def test_dvc_fetches_the_dictionary_or_says_what_helps(tmp_path):
     shutil.copytree(ROOT / WORDNET, tmp_path / WORDNET)
     assert repro().returncode == 0
     assert "data/nltk/corpora/wordnet" in (tmp_path / "dvc.lock").read_text()
+
+
+def test_dvc_sees_every_picture_that_comes_goes_or_changes(tmp_path):
+    """Without --force, and what depends on the listing rests where nothing did; a source that has gone is as it was."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["ingest"]["source"] = {"kind": "folder", "path": "photos"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    later = {"cmd": "echo run >> runs", "deps": ["data/source.json"]}
+    make_dvc_project(tmp_path, yaml.safe_dump({"stages": {"source": PIPELINE["source"], "later": later}}))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "PATH": path}
+
+    def runs() -> int:
+        words = [sys.executable, "-m", "dvc", "repro"]
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return len((tmp_path / "runs").read_text().splitlines())
+
+    def add(name: str, content: bytes) -> None:
+        (photos / name).write_bytes(content)
+        names = sorted(path.name for path in photos.glob("*.png"))
+        (photos / "metadata.csv").write_text("file_name,text\n" + "".join(f"{name},a dog\n" for name in names))
+
+    add("a.png", b"a")
+    assert [runs(), runs()] == [1, 1]
+    add("b.png", b"b")
+    assert runs() == 2
+    add("b.png", b"changed")
+    assert runs() == 3
+    photos.rename(tmp_path / "elsewhere")
+    assert runs() == 3
 
 
 def test_compiled_files_are_no_code():

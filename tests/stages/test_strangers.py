@@ -150,6 +150,7 @@ def test_a_stage_is_added_in_six_files():
     readers = {
         "stages/retrieve.py",
         "stages/report/night.py",
+        "stages/report/examples.py",
         *(f"stages/studies/scale/{name}.py" for name in ("project", "bare_models", "training")),
     }
     presets = {"conf/preset/embedded.yaml", "conf/preset/paper.yaml"}

@@ -54,6 +54,16 @@ def test_a_reason_that_a_night_lacks_counts_as_zero():
     assert drift_of({}, often) == "drift.max_difference = 0.1: shares/segment/gone is 0, the median of 3 nights is 0.3"
 
 
+def test_the_mix_of_edits_is_bounded_once_nights_have_it():
+    mixed = [NIGHT | {"relations/colour": 0.6, "relations/co-hyponym": 0.4}] * 2
+    line = "drift.max_difference = 0.1: relations/co-hyponym is 1, the median of 2 nights is 0.4"
+    assert drift_of({"relations/co-hyponym": 1.0}, mixed) == line
+    assert drift_of({"relations/colour": 0.55, "relations/co-hyponym": 0.45}, mixed) is None
+    assert drift_of({"relations/colour": 1.0}) is None  # those nights were measured before relations were
+    gone = "drift.max_difference = 0.1: relations/colour is 0, the median of 2 nights is 1"
+    assert drift_of({"relations/antonym": 0.05}, [NIGHT | {"relations/colour": 1.0}] * 2) == gone
+
+
 def test_a_score_is_checked_once_enough_nights_have_it():
     scored = [NIGHT | {"scores/new": 0.5}]
     assert drift_of({"scores/new": 1.0}, [*scored, NIGHT, NIGHT]) is None

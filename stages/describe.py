@@ -1,0 +1,31 @@
+"""Stage describe: the figures of the dataset, and its page with samples, for whoever decides whether to train on it."""
+
+from stages.core.files import read_written, write_json, write_text
+from stages.core.params import Params
+from stages.core.paths import DATASET, DATASET_BEFORE, DATASET_PAGE
+from stages.core.shards import StageCounts
+from stages.corpus.corpus import Corpus
+from stages.report.dataset import Figures, measure_dataset
+from stages.report.dataset_page import dataset_page
+from stages.report.examples import dropped_samples, pairs_by_relation
+
+
+def describe(params: Params) -> None:
+    """Write ``reports/latest/dataset.json``, the figures, and ``dataset.html``, the page.
+
+    The page says what changed since the last version that was described in this folder; its figures are kept beside those of
+    the present one. A folder without an earlier version has the same page but for that.
+
+    Raises:
+        InputError: a stage has not run to its end, or what it wrote is damaged.
+    """
+    corpus, now = Corpus(), measure_dataset()
+    pairs, dropped = pairs_by_relation(corpus, params.seed), dropped_samples(corpus, params)
+    if DATASET.is_file() and (last := read_written(DATASET, Figures.model_validate_json)) != now:
+        write_json(DATASET_BEFORE, last.model_dump(mode="json"))
+    before = read_written(DATASET_BEFORE, Figures.model_validate_json) if DATASET_BEFORE.is_file() else None
+    write_text(DATASET_PAGE, dataset_page(now, before, pairs, dropped, params))
+    write_json(DATASET, now.model_dump(mode="json"))
+    shown = [*pairs.values(), *(samples for reasons in dropped.values() for samples in reasons.values())]
+    StageCounts(stage="describe", done=sum(map(len, shown))).report()
+    print(f"  samples on {DATASET_PAGE}")

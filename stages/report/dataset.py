@@ -1,0 +1,143 @@
+"""The dataset in figures: what each stage kept and dropped, scores, masks, words, targets; and how two versions differ.
+
+They are made from the records beside the shards and from columns of their tables, as those of :mod:`stages.report.night`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from stages.common.text import one_line
+from stages.core.paths import CORPUS, HELD_OUT, PAIRS, TRAINING_SET
+from stages.core.shards import read_counts, shard_totals
+from stages.corpus.duplicates import REASONS as DUPLICATES
+from stages.pairing.columns import SCORES
+from stages.report.night import FOLDERS, count_uses, measure_data, read_column
+
+BINS = 40  # of a histogram
+MOST_TERMS = 30  # changes of words in the list
+
+
+class Histogram(BaseModel):
+    """How often values lie where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float  # the smallest value
+    high: float  # the largest
+    counts: list[int]  # in BINS of equal width from one to the other; empty if there is no value
+
+
+class Change(BaseModel):
+    """A change of words, and the number of pairs that have it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    target: str
+    pairs: int
+
+
+class Figures(BaseModel):
+    """A version of the dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kept: dict[str, int]  # stage → samples that later stages see, in the order of the stages
+    dropped: dict[str, dict[str, int]]  # stage → reason → samples
+    held_out: int  # pairs that no training sees
+    relations: dict[str, int]  # kind of edit → training pairs
+    changes: list[Change]  # the most frequent changes of words in the training pairs
+    scores: dict[str, Histogram]  # of the pairs, before masks are judged
+    areas: dict[str, Histogram]  # of source and target masks in the training set, shares of the picture
+    uses: dict[int, int]  # number of pairs that have a picture as their target → pictures
+    medians: dict[str, float]  # of scores, mask areas, words in a caption, and uses of a target
+
+
+def measure_dataset() -> Figures:
+    """Return the figures of the data as they are now.
+
+    Raises:
+        InputError: a stage has not run to its end, or what it wrote is damaged.
+    """
+    dropped = read_counts(TRAINING_SET)
+    written, _ = shard_totals(CORPUS)
+    duplicates = sum(dropped["ingest"].get(reason, 0) for reason in DUPLICATES)
+    areas = {side: read_column(TRAINING_SET, f"{side}_mask_area", "float64").to_numpy() for side in ("source", "target")}
+    uses = Counter(count_uses().tolist())
+    return Figures(
+        kept={"ingest": written - duplicates} | {stage: shard_totals(folder)[0] for stage, folder in FOLDERS.items()},
+        dropped={stage: dropped.get(stage, {}) for stage in ("ingest", *FOLDERS)},
+        held_out=shard_totals(HELD_OUT)[0],
+        relations=dict(sorted(_counted(TRAINING_SET, "relation").items())),
+        changes=_most_frequent_changes(),
+        scores={score: _histogram(read_column(PAIRS, score, "float32").to_numpy()) for score in SCORES},
+        areas={side: _histogram(values) for side, values in areas.items()},
+        uses={count: uses[count] for count in sorted(uses)},
+        medians={name.removesuffix("/p50"): round(value, 4) for name, value in measure_data().items() if name.endswith("/p50")},
+    )
+
+
+def differences(before: Figures, now: Figures) -> list[tuple[str, str, str, str]]:
+    """Return what differs between two versions, as (what, before, now, change).
+
+    Shares are of what reached the stage, and of the training pairs for kinds of edits.
+    """
+    rows = [(f"{stage}: kept", *_numbers(before.kept.get(stage, 0), count)) for stage, count in now.kept.items()]
+    rows += [("held-out pairs", *_numbers(before.held_out, now.held_out))]
+    for name, of_before, of_now in _shares(before, now):
+        rows.append((name, f"{of_before:.1%}", f"{of_now:.1%}", f"{100 * (of_now - of_before):+.1f} points"))
+    for name in sorted({*before.medians, *now.medians}):
+        first, second = before.medians.get(name), now.medians.get(name)
+        if first is None or second is None:
+            rows.append((f"median of {name}", *("none" if each is None else f"{each:g}" for each in (first, second)), ""))
+        else:
+            rows.append((f"median of {name}", f"{first:g}", f"{second:g}", f"{second - first:+.4g}"))
+    return [row for row in rows if row[1] != row[2]]
+
+
+def new_and_gone(before: Figures, now: Figures) -> tuple[list[str], list[str]]:
+    """Return the changes of words that are among the most frequent now and were not, and those that were and are not."""
+    first, second = ([f"{each.source} → {each.target}" for each in figures.changes] for figures in (before, now))
+    return [each for each in second if each not in first], [each for each in first if each not in second]
+
+
+def _numbers(before: int, now: int) -> tuple[str, str, str]:
+    return f"{before:,}", f"{now:,}", f"{now - before:+,}"
+
+
+def _shares(before: Figures, now: Figures) -> Iterator[tuple[str, float, float]]:
+    for stage in now.kept:
+        first, second = before.dropped.get(stage, {}), now.dropped[stage]
+        reached = [max(1, each.kept.get(stage, 0) + sum(each.dropped.get(stage, {}).values())) for each in (before, now)]
+        for reason in sorted({*first, *second}):
+            yield f"{stage}: {reason}", first.get(reason, 0) / reached[0], second.get(reason, 0) / reached[1]
+    totals = [max(1, sum(each.relations.values())) for each in (before, now)]
+    for relation in sorted({*before.relations, *now.relations}):
+        yield f"edits: {relation}", before.relations.get(relation, 0) / totals[0], now.relations.get(relation, 0) / totals[1]
+
+
+def _counted(folder: Path, column: str) -> dict[str, int]:
+    values = pc.value_counts(read_column(folder, column, "string"))
+    return {one_line(each["values"].as_py()): each["counts"].as_py() for each in values}
+
+
+def _most_frequent_changes() -> list[Change]:
+    terms = [read_column(TRAINING_SET, f"{side}_term", "string").to_pylist() for side in ("source", "target")]
+    counts = Counter((one_line(source), one_line(target)) for source, target in zip(*terms, strict=True))
+    first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_TERMS]
+    return [Change(source=source, target=target, pairs=pairs) for (source, target), pairs in first]
+
+
+def _histogram(values: NDArray[Any]) -> Histogram:
+    if not len(values):
+        return Histogram(low=0.0, high=0.0, counts=[])
+    low, high = float(values.min()), float(values.max())
+    counts, _ = np.histogram(values.astype(np.float64), BINS, (low, high))
+    return Histogram(low=round(low, 6), high=round(high, 6), counts=counts.tolist())

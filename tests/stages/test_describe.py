@@ -1,0 +1,118 @@
+"""Stage describe: figures that agree with the tables, samples of what was kept and dropped, and what changed."""
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from stages.common.parquet import write_table
+from stages.core.files import read_json, write_json
+from stages.core.paths import CAPTIONS, CORPUS, DATASET, DATASET_BEFORE, DATASET_PAGE, HELD_OUT, MASKS, PAIRS, TRAINING_SET
+from stages.corpus.lists import write_refused, write_repeats
+from stages.describe import describe
+from stages.report.dataset import Figures
+from stages.segment import segment
+from tests.stages.report.test_page import Page
+from tests.support import ROOT
+from tests.support.tiny_corpus import edit_row, key_for, rows_of, samples_of, write_shards, write_training_pairs
+
+HOSTILE = "<script>alert(1)</script>\x1b[2J"
+
+
+@pytest.fixture
+def params(models, workplace):
+    """A project up to its training set, with a picture without caption, some without edit, and a refused file."""
+    vocabulary = {"vocabulary": str(ROOT / "nano" / "vocabulary.txt")}
+    params = write_training_pairs(models, 2, mutate=vocabulary)
+    (workplace / "data" / "nltk").symlink_to(ROOT / "data" / "nltk")
+
+    def write(path, numbers):
+        captions = {numbers[1]: "", numbers[3]: "of the and", numbers[5]: "a woman"}
+        rows = [(number, captions.get(number, edit_row(number)["caption"])) for number in numbers]
+        table = [{"key": key_for(number), "caption": caption} for number, caption in rows]
+        write_table(path, table, {"key": "string", "caption": "string"})
+
+    write_shards(CAPTIONS, ".parquet", 2, write)
+    record = read_json(CORPUS / "00000.done.json")
+    note = {"origin": f"{HOSTILE}.png", "reason": "shorter side below ingest.min_side = 32: 9 x 9 pixels"}
+    write_json(
+        CORPUS / "00000.done.json", record | {"notes": [note], "dropped": {"shorter side below ingest.min_side = 32": 1}}
+    )
+    for folder in (CORPUS, TRAINING_SET):
+        counts = read_json(folder / "counts.json") | {"ingest": {"shorter side below ingest.min_side = 32": 1}}
+        write_json(folder / "counts.json", counts)
+    write_refused(CORPUS)
+    write_repeats(CORPUS, ["00000", "00001"])
+    return params
+
+
+def figures() -> Figures:
+    return Figures.model_validate_json(DATASET.read_bytes())
+
+
+def test_figures_agree_with_the_tables(params):
+    describe(params)
+    found, pairs, rows = figures(), rows_of(PAIRS), rows_of(TRAINING_SET)
+    assert found.kept["ingest"] == 12
+    assert (found.kept["retrieve"], found.kept["segment"], found.held_out) == (len(pairs), len(rows), len(rows_of(HELD_OUT)))
+    assert found.relations == Counter(row["relation"] for row in rows)
+    assert {(each.source, each.target): each.pairs for each in found.changes} == Counter(
+        (row["source_term"], row["target_term"]) for row in rows
+    )
+    uses = Counter(Counter(row["target_key"] for row in pairs).values())
+    assert found.uses == uses
+    scores = np.array([row["directional"] for row in pairs])
+    histogram = found.scores["directional"]
+    assert histogram.counts == np.histogram(scores, 40, (scores.min(), scores.max()))[0].tolist()
+    assert found.medians["scores/directional"] == pytest.approx(np.median(scores), abs=1e-4)
+
+
+def test_the_page_shows_pairs_and_what_was_dropped(params):
+    describe(params)
+    text = DATASET_PAGE.read_text()
+    page = Page(text)
+    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
+    assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
+    assert "&lt;script&gt;" in text
+    assert "\x1b" not in text
+    shown = [
+        "co-hyponym",
+        "empty caption",
+        "no noun or adjective to change",
+        "no allowed replacement",
+        "a woman",
+        "9 x 9 pixels",
+    ]
+    assert [words for words in shown if words not in text] == []
+    assert "first version" in text
+    assert text.count("<svg") == 5 + 2 + 1  # scores, masks, uses
+    assert "OpenMoji" in text  # params.yaml's source
+
+
+def test_pictures_of_unusable_masks_are_shown(params):
+    areas = sorted(row["source_mask_area"] for row in rows_of(MASKS))
+    assert areas[0] < areas[-1]
+    split = next((low + high) / 2 for low, high in pairwise(areas) if low < high)
+    few = params.model_copy(update={"segment": params.segment.model_copy(update={"max_area": split})})
+    segment(few)
+    write_json(TRAINING_SET / "counts.json", read_json(TRAINING_SET / "counts.json") | {"ingest": {}})
+    describe(few)
+    assert "segment: source mask full or above segment.max_area" in DATASET_PAGE.read_text()
+
+
+def test_a_second_run_writes_the_same_and_a_new_version_what_changed(params):
+    describe(params)
+    first = DATASET.read_bytes(), DATASET_PAGE.read_bytes()
+    describe(params)
+    assert (DATASET.read_bytes(), DATASET_PAGE.read_bytes()) == first
+    assert not DATASET_BEFORE.exists()
+    pairs = len(samples_of(TRAINING_SET))
+    table = min(TRAINING_SET.glob("*.parquet"))
+    record = read_json(table.with_name(f"{table.stem}.done.json"))
+    write_json(table.with_name(f"{table.stem}.done.json"), record | {"done": record["done"] + 1000})
+    for _ in range(2):
+        describe(params)
+        assert f'<td>segment: kept</td><td class="number">{pairs}</td>' in DATASET_PAGE.read_text()
+        assert "+1,000" in DATASET_PAGE.read_text()
+    assert DATASET_BEFORE.read_bytes() == first[0]
