@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusio
 
 from stages.comparison.systems import instructed_by
 from stages.core.errors import InputError
-from stages.core.files import read_json
+from stages.core.files import read_json, write_json
 from stages.core.params import ModelName, Params
 from stages.core.paths import INSTRUCT_PIX2PIX_UNFINISHED
 from stages.diffusion.sampling import draw_noise
@@ -154,5 +154,8 @@ def test_only_the_first_process_writes(project, monkeypatch, steps):
 def test_no_pair_is_an_error_with_a_hint(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_training_set(tmp_path / "data/training", {"00000": []})
-    with pytest.raises(InputError, match="no pair to train on"):
+    dropped = {"ingest": {"duplicate": 2}, "retrieve": {"target too unlike the source": 3}}
+    write_json(tmp_path / "data/training/counts.json", dropped)
+    line = "no pair to train on; most samples were dropped by retrieve, 3 because of 'target too unlike the source':"
+    with pytest.raises(InputError, match=f"{line} change retrieve.min_image_image, or add images$"):
         instruct(project.params)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from stages.core.errors import InputError
-from stages.core.files import folder_digest, read_json
+from stages.core.files import folder_digest, read_json, write_json
 from stages.core.params import ModelName, Params
 from stages.editing.editor import Editor
 from stages.editing.request import EditRequest, MaskMode
@@ -257,7 +257,10 @@ def test_an_editor_without_segmenter_names_it(tools, project):
 def test_no_pair_is_an_error_with_a_hint(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_training_set(tmp_path / "data/training", {"00000": []})
-    with pytest.raises(InputError, match="no pair to train on"):
+    dropped = {"ingest": {"duplicate": 2}, "retrieve": {"target too unlike the source": 3}}
+    write_json(tmp_path / "data/training/counts.json", dropped)
+    line = "no pair to train on; most samples were dropped by retrieve, 3 because of 'target too unlike the source':"
+    with pytest.raises(InputError, match=f"{line} change retrieve.min_image_image, or add images$"):
         train(project.params)
 
 
