@@ -6,7 +6,7 @@ from typing import Any
 
 from stages.core.files import write_json
 from stages.core.params import Params
-from stages.core.paths import LOGS
+from stages.core.paths import DATASET_PAGE, LOGS
 from stages.corpus.samples import EditSample
 from stages.editing.request import EditRequest
 from stages.models.hub import describe_models
@@ -30,12 +30,13 @@ def log_evaluation(trained_by: str | None, metrics: Mapping[str, Any], reports: 
     Args:
         trained_by: the run that trained the model, if the store has it.
         metrics: the value of metrics.json.
-        reports: the folder of metrics.json, report.html and sheet.png.
+        reports: the folder of metrics.json, report.html and sheet.png; the page of the dataset is logged too, if it is there.
         params: all of params.yaml, logged if a DVC experiment that trained nothing gets a run of its own.
     """
     run_id = run_for_results(trained_by, params)
     if run_id is not None:
-        log_results(run_id, _scores(metrics), [reports / name for name in ("metrics.json", "report.html", "sheet.png")])
+        pages = [reports / name for name in ("metrics.json", "report.html", "sheet.png")]
+        log_results(run_id, _scores(metrics), [*pages, *filter(Path.is_file, [DATASET_PAGE])])
     return run_id
 
 

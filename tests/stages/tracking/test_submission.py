@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from stages.core.files import read_json
+from stages.core.files import read_json, write_text
 from stages.core.params_file import read_params
-from stages.core.paths import LAST_STORE
+from stages.core.paths import DATASET_PAGE, LAST_STORE
 from stages.tracking import submission
 from stages.tracking.registry import CASES
 from tests.support.registered import train
@@ -33,8 +33,14 @@ def test_evaluation_is_logged_to_the_training_run(client, folder, trained):
     assert submission.log_evaluation(trained, METRICS, folder, read_params()) == trained
     logged = client.get_run(trained).data.metrics
     assert logged == {"evaluate/sdedit/clip_score": 50, "evaluate/iedit_m/clip_score": 61.5}
-    names = {Path(item.path).name for item in client.list_artifacts(trained, "evaluate")}
-    assert names == {"metrics.json", "report.html", "sheet.png"}
+    assert logged_files(client, trained) == {"metrics.json", "report.html", "sheet.png"}
+    write_text(DATASET_PAGE, "what the model was trained on")
+    submission.log_evaluation(trained, METRICS, folder, read_params())
+    assert logged_files(client, trained) == {"metrics.json", "report.html", "sheet.png", "dataset.html"}
+
+
+def logged_files(client, run: str) -> set[str]:
+    return {Path(item.path).name for item in client.list_artifacts(run, "evaluate")}
 
 
 def test_without_a_training_run_nothing_is_logged(folder):
