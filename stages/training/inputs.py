@@ -6,24 +6,22 @@ from stages.core.files import value_digest
 from stages.core.paths import TRAINING_SET
 from stages.core.shards import list_shards, read_counts
 from stages.core.sidecars import read_sidecar, sidecar_of
-from stages.pairing import neighbours
-from stages.pairing.choice import USED
 from stages.pairing.training_set import SUFFIX, pairs_digest
 
 PARAMETERS = {
-    neighbours.NEAR_DUPLICATE: "retrieve.near_duplicate",
-    neighbours.UNLIKE: "retrieve.min_image_image",
-    neighbours.NO_TEXT: "retrieve.min_text_image",
-    neighbours.NO_GAIN: "retrieve.text_gain",
-    neighbours.NO_CHANGE: "retrieve.min_directional",
-    USED: "retrieve.max_uses",
+    "target is a near-duplicate of the source": "retrieve.near_duplicate",
+    "target too unlike the source": "retrieve.min_image_image",
+    "target does not show the edit prompt": "retrieve.min_text_image",
+    "target fits the edit prompt no better than the source": "retrieve.text_gain",
+    "change of the image does not follow the change of the text": "retrieve.min_directional",
+    "target used too often": "retrieve.max_uses",
     "no allowed replacement for its nouns and adjectives": "mutate.vocabulary or mutate.levels",
     "source mask empty or below segment.min_area": "segment.min_area or segment.threshold",
     "source mask full or above segment.max_area": "segment.max_area or segment.threshold",
     "target mask empty or below segment.min_area": "segment.min_area or segment.threshold",
     "target mask full or above segment.max_area": "segment.max_area or segment.threshold",
 }
-"""Why a sample is dropped → the parameters that decide it."""
+"""Why a sample is dropped → what decides it; in words, so that no training depends on the code of the stages that drop it."""
 
 
 def find_training_set() -> tuple[str, int]:

@@ -161,15 +161,15 @@ class TestStageCode:
         ("module", "behind"),
         [
             ("models/captioner.py", "caption"),
-            pytest.param("language/things.txt", "mutate", marks=pytest.mark.exhaustive),
-            pytest.param("pairing/neighbours.py", "retrieve", marks=pytest.mark.exhaustive),
+            pytest.param("language/things.txt", "mutate describe", marks=pytest.mark.exhaustive),
+            pytest.param("pairing/neighbours.py", "retrieve describe", marks=pytest.mark.exhaustive),
             ("training/iedit.py", "train"),
             ("diffusion/losses.py", "train evaluate"),  # whose report plots the terms
             ("training/instruct_pix2pix.py", "instruct"),
             pytest.param("training/loop.py", "train instruct", marks=pytest.mark.exhaustive),
             pytest.param("metrics/scores.py", "evaluate", marks=pytest.mark.exhaustive),
             pytest.param("ingest.py", "ingest", marks=pytest.mark.exhaustive),
-            ("models/hub.py", "caption retrieve segment train instruct evaluate"),
+            ("models/hub.py", "caption retrieve segment describe train instruct evaluate"),
             ("core/shards.py", ""),
             pytest.param("tracking/store.py", "", marks=pytest.mark.exhaustive),
             pytest.param("cli/main.py", "", marks=pytest.mark.exhaustive),
