@@ -35,10 +35,10 @@ class SelectionWorker:
         dropped = Counter[str]()
         reasons = objections(table, self.min_area, self.max_area)
         dropped.update(reason for row in rows if (reason := reasons[row]))
-        rows = np.array([row for row in rows if not reasons[row]], np.int64)
-        note = write_pairs_table(files.output, table.take(rows))
+        kept = [row for row in rows.tolist() if not reasons[row]]
+        note = write_pairs_table(files.output, table.take(pa.array(kept, pa.int64())))
         advance(task.samples)
-        return ShardResult(done=len(rows), dropped=dropped, notes=[note])
+        return ShardResult(done=len(kept), dropped=dropped, notes=[note])
 
 
 def objections(table: pa.Table, least: float, most: float) -> list[str]:

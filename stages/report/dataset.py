@@ -94,11 +94,9 @@ def differences(before: Figures, now: Figures) -> list[tuple[str, str, str, str]
     for name, of_before, of_now in _shares(before, now):
         rows.append((name, f"{of_before:.1%}", f"{of_now:.1%}", f"{100 * (of_now - of_before):+.1f} points"))
     for name in sorted({*before.medians, *now.medians}):
-        first, second = before.medians.get(name), now.medians.get(name)
-        if first is None or second is None:
-            rows.append((f"median of {name}", *("none" if each is None else f"{each:g}" for each in (first, second)), ""))
-        else:
-            rows.append((f"median of {name}", f"{first:g}", f"{second:g}", f"{second - first:+.4g}"))
+        first, second = (each.medians.get(name) for each in (before, now))
+        change = "" if first is None or second is None else f"{second - first:+.4g}"
+        rows.append((f"median of {name}", _median(first), _median(second), change))
     return [row for row in rows if row[1] != row[2]]
 
 
@@ -106,6 +104,10 @@ def new_and_gone(before: Figures, now: Figures) -> tuple[list[str], list[str]]:
     """Return the changes of words that are among the most frequent now and were not, and those that were and are not."""
     first, second = ([f"{each.source} → {each.target}" for each in figures.changes] for figures in (before, now))
     return [each for each in second if each not in first], [each for each in first if each not in second]
+
+
+def _median(value: float | None) -> str:
+    return "none" if value is None else f"{value:g}"
 
 
 def _numbers(before: int, now: int) -> tuple[str, str, str]:

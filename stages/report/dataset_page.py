@@ -42,12 +42,12 @@ def dataset_page(
         dropped: stage → reason → samples that were dropped.
         params: the thresholds, and the source.
     """
-    is_world = isinstance(params.ingest.source, OpenMojiSource)
+    source = params.ingest.source
     return render(
         "dataset.html",
         columns=4,
         title="The dataset",
-        source="the embedded world" if is_world else f"{params.ingest.source.kind} {params.ingest.source.path}",
+        source="the embedded world" if isinstance(source, OpenMojiSource) else f"{source.kind} {source.path}",
         now=now,
         rows=[(stage, count, now.dropped[stage]) for stage, count in now.kept.items()],
         has_before=before is not None,
@@ -62,7 +62,7 @@ def dataset_page(
             for stage, reasons in dropped.items()
             for reason, samples in reasons.items()
         ],
-        credits_line=CREDITS if is_world else "",
+        credits_line=CREDITS if isinstance(source, OpenMojiSource) else "",
     )
 
 
