@@ -31,11 +31,11 @@ class SelectionWorker:
     def _select(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write the table of usable pairs of ``task.inputs[0]``, a table of masked pairs, and count the others."""
         table = read_columns(task.inputs[0], MASKED_COLUMNS)
-        rows = np.flatnonzero(table["split"].to_numpy() == self.split)
+        rows = np.flatnonzero(table["split"].to_numpy() == self.split).tolist()
         dropped = Counter[str]()
         reasons = objections(table, self.min_area, self.max_area)
         dropped.update(reason for row in rows if (reason := reasons[row]))
-        kept = [row for row in rows.tolist() if not reasons[row]]
+        kept = [row for row in rows if not reasons[row]]
         note = write_pairs_table(files.output, table.take(pa.array(kept, pa.int64())))
         advance(task.samples)
         return ShardResult(done=len(kept), dropped=dropped, notes=[note])
