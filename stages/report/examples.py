@@ -100,7 +100,7 @@ def _not_taken_in() -> Iterator[Named]:
 def _without_caption(corpus: Corpus, seed: int) -> Iterator[Named]:
     for table in _some(list_shards(CAPTIONS, SUFFIX)):
         for row in _tried((row for row in _captions(table) if not row["caption"]), seed):
-            yield "empty caption", partial(_of_picture, corpus, row["key"], "")
+            yield "no caption", partial(_of_picture, corpus, row["key"], "")
 
 
 def _without_edit(corpus: Corpus, params: Params) -> Iterator[Named]:
