@@ -78,7 +78,7 @@ def test_the_page_shows_pairs_and_what_was_dropped(params):
     assert "\x1b" not in text
     shown = [
         "co-hyponym",
-        "empty caption",
+        "caption: no caption",
         "no noun or adjective to change",
         "no allowed replacement",
         "a woman",
