@@ -80,7 +80,6 @@ def test_the_page_shows_pairs_and_what_was_dropped(params):
         "co-hyponym",
         "caption: no caption",
         "no noun or adjective to change",
-        "no allowed replacement",
         "a woman",
         "9 x 9 pixels",
     ]
