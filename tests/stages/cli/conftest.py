@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from transformers import CLIPTokenizer
 
 from stages.editing.editor import Editor
 from stages.editing.job import EditJob, Result
@@ -13,7 +15,9 @@ from tests.support import ROOT
 
 @dataclass(frozen=True)
 class Painter:
-    """An editor that returns noise, which no picture format compresses well."""
+    """An editor that returns noise, which no picture format compresses well, and reads prompts as the small models do."""
+
+    diffusion = SimpleNamespace(tokenizer=CLIPTokenizer.from_pretrained(ROOT / "nano/models/diffusion/tokenizer"))
 
     def plan(self, job: EditJob) -> EditJob:
         return job

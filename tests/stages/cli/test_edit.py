@@ -41,6 +41,11 @@ class TestOutput:
         assert Image.open(name).size == (64, 64)
         assert names(folder) == {name}
 
+    def test_words_that_the_model_does_not_know_are_named(self, capsys):
+        assert cli.main(["edit", "photo.png", "a woman on a surfboard", "--model", "model"]) == 0
+        line = "warning: the model's vocabulary lacks half or more of the words of the prompt: woman, surfboard"
+        assert line in capsys.readouterr().err.splitlines()
+
     def test_full_disk_is_one_line_and_keeps_the_old_file(self, folder, capsys):
         (folder / "new.png").write_bytes(b"before")
         limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
