@@ -26,6 +26,7 @@ def describe(params: Params) -> None:
     before = read_written(DATASET_BEFORE, Figures.model_validate_json) if DATASET_BEFORE.is_file() else None
     write_text(DATASET_PAGE, dataset_page(now, before, pairs, dropped, params))
     write_json(DATASET, now.model_dump(mode="json"))
-    shown = [*pairs.values(), *(samples for reasons in dropped.values() for samples in reasons.values())]
-    StageCounts(stage="describe", done=sum(map(len, shown))).report()
+    shown = sum(map(len, pairs.values()))
+    shown += sum(len(samples) for reasons in dropped.values() for samples in reasons.values())
+    StageCounts(stage="describe", done=shown).report()
     print(f"  samples on {DATASET_PAGE}")
