@@ -21,12 +21,8 @@ def done(monkeypatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(refresh, "grow_corpus", lambda images: done.append(("grow", images)))
     monkeypatch.setattr(refresh, "check_upkeep", lambda return_state: done.append(("upkeep",)))
     monkeypatch.setattr(refresh, "champion_version", lambda: "3")
-<<<<<<< HEAD
     monkeypatch.setattr(refresh, "download_pictures", lambda: done.append(("download",)))
-    monkeypatch.setattr(refresh, "stages_in_order", lambda targets=(): DATA if targets == ["segment"] else [*DATA, "train"])
-=======
     monkeypatch.setattr(refresh, "stages_in_order", lambda targets=(): DATA if targets == ["describe"] else [*DATA, "train"])
->>>>>>> b721e17 (DVC sees every picture that comes, goes or changes, and the dataset has its page: kept, dropped, edited, changed)
     monkeypatch.setattr(refresh, "check_data", lambda accept: done.append(("check", accept)))
     monkeypatch.setattr(refresh, "log_speeds", lambda return_state: done.append(("speeds",)))
     monkeypatch.setattr(refresh, "publish_decision", lambda before: done.append(("decision against", before)))
