@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "serving": {"core", "common", "language", "models", "corpus", "editing", "tracking"},
     "training": {"core", "common", "models", "corpus", "diffusion", "pairing", "editing", "tracking"},
     "comparison": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "tracking"},
-    "report": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "comparison"},
+    "report": {"core", "common", "models", "corpus", "language", "diffusion", "metrics", "pairing", "comparison"},
     "review": {
         *("core", "common", "language", "models", "corpus", "metrics", "pairing", "editing", "tracking", "comparison"),
     },
