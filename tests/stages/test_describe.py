@@ -13,8 +13,8 @@ from stages.corpus.lists import write_refused, write_repeats
 from stages.describe import describe
 from stages.report.dataset import Figures
 from stages.segment import segment
-from tests.stages.report.test_page import Page
 from tests.support import ROOT
+from tests.support.html import Page
 from tests.support.tiny_corpus import edit_row, key_for, rows_of, samples_of, write_shards, write_training_pairs
 
 HOSTILE = "<script>alert(1)</script>\x1b[2J"

@@ -3,7 +3,6 @@
 import base64
 import io
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from stages.report.captions import NAMES, SEGMENTED_MASKS, Wording
 from stages.report.contact_sheet import contact_sheet
 from stages.report.page import write_report
 from stages.report.pictures import THUMBNAIL
+from tests.support.html import Page
 from tests.support.results import case
 from tests.support.samples import noise
 
@@ -44,18 +44,6 @@ def write(path, metrics, **changes):
 def text(tmp_path_factory, metrics):
     """The page with everything on it, as HTML."""
     return write(tmp_path_factory.mktemp("page") / "report.html", metrics)
-
-
-class Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.loads = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.loads += [value for name, value in attributes if name in ("src", "href", "xlink:href", "srcset", "action")]
-        assert not [name for name, _ in attributes if name.startswith("on")]
 
 
 def test_page_loads_nothing_and_runs_nothing(text):
