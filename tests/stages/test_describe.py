@@ -100,7 +100,7 @@ def test_pictures_of_unusable_masks_are_shown(params):
     assert "segment: source mask full or above segment.max_area" in DATASET_PAGE.read_text()
 
 
-def test_a_second_run_writes_the_same_and_a_new_version_what_changed(params):
+def test_a_new_version_says_what_changed_every_time(params):
     describe(params)
     first = DATASET.read_bytes(), DATASET_PAGE.read_bytes()
     describe(params)

@@ -9,7 +9,7 @@ from stages.pairing.selection import objections
 from stages.training.inputs import PARAMETERS
 
 
-def test_every_reason_with_a_remedy_is_one_that_a_stage_gives():
+def test_every_reason_with_a_remedy_is_a_stages_own():
     areas = pa.table({"source_mask_area": [0.0, 1.0, 0.5, 0.5], "target_mask_area": [0.5, 0.5, 0.0, 1.0]})
     given = {*objections(areas, 0.1, 0.9), *OBJECTIONS, USED, *Dropped}
     assert PARAMETERS.keys() <= given
