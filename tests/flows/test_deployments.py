@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL
 
 from flows.ablation import ablation
 from flows.refresh import refresh
-from flows.support.automations import TAG
+from flows.support.automations import SILENCE, TAG
 from flows.tables import tables
 from tests.support import ROOT
 
@@ -37,7 +37,7 @@ def test_a_wrong_number_of_seeds_is_refused(flow, seeds):
 
 
 def test_every_flow_has_a_deployment_in_the_common_pool():
-    """All have a time limit and the tag that the automations match."""
+    """All have a time limit, the tag that the automations match, and heartbeats, without which the server ends a run."""
     deployments = PrefectYamlModel.model_validate(yaml.safe_load((ROOT / "prefect.yaml").read_text())).deployments
     for deployment in deployments:
         path, name = deployment.entrypoint.split(":")
@@ -46,6 +46,8 @@ def test_every_flow_has_a_deployment_in_the_common_pool():
         assert deployed.timeout_seconds > 0
         assert deployment.tags == [TAG]
         assert deployment.work_pool.name == "iedit"
+        between_heartbeats = float(deployment.work_pool.job_variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])  # seconds
+        assert 10 * between_heartbeats < SILENCE.total_seconds()
         hours_beside_the_nights = deployed.name in ("tables", "ablation")
         assert deployment.work_pool.work_queue_name == ("tables" if hours_beside_the_nights else None)
         for schedule in deployment.schedules or ():
