@@ -211,6 +211,15 @@ class Generated(Section):
     referee: ModelName  # a CLIPSeg that predicts masks for no system
 
 
+class Benchmark(Section):
+    """The models that measure in `iedit benchmark`; a column whose model is null is left empty."""
+
+    clip: ModelName | None  # null: the judge of the evaluation
+    structure: ModelName | None  # the DINO of PIE-Bench
+    dino: ModelName | None  # the DINO of MagicBrush
+    lpips: ModelName | None
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -227,6 +236,7 @@ class Params(Section):
     sampling: Sampling
     evaluate: Evaluate
     generated: Generated
+    benchmark: Benchmark
     drift: Drift
     upkeep: Upkeep
     download: Download

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"core", "common", "models", "corpus", "diffusion", "pairing", "editing", "tracking"},
     "comparison": {"core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "tracking"},
     "report": {"core", "common", "models", "corpus", "language", "diffusion", "metrics", "pairing", "comparison"},
+    "benchmarks": {"core", "common", "models", "corpus", "metrics", "editing", "comparison", "report"},
     "review": {
         *("core", "common", "language", "models", "corpus", "metrics", "pairing", "editing", "tracking", "comparison"),
     },
@@ -36,11 +37,11 @@ ALLOWED: dict[str, set[str]] = {
     },
     "studies": {
         *("core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "training", "comparison"),
-        *("report", "stage"),
+        *("report", "benchmarks", "stage"),
     },
     "cli": {
-        *("core", "common", "models", "corpus", "metrics", "editing", "tracking", "serving", "comparison", "report", "review"),
-        "studies",
+        *("core", "common", "models", "corpus", "metrics", "editing", "tracking", "serving", "comparison", "report"),
+        *("benchmarks", "review", "studies"),
     },
     "flows/support": {"core", "tracking", "report"},
     "flows": {"core", "tracking", "report", "flows/support"},

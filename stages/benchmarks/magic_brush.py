@@ -1,0 +1,76 @@
+"""MagicBrush (Zhang et al. 2023): edits by a person, in sessions of one to three turns.
+
+A folder holds ``edit_sessions.json`` (id → turns with ``input``, ``mask``, ``output``, ``instruction``),
+``global_descriptions.json`` (id → file name → description) and ``images/ID/``.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stages.benchmarks.case import BenchmarkCase, whole
+from stages.benchmarks.files import inside, mask_like, picture, read_object, text
+from stages.core.errors import InputError
+from stages.corpus.parts import printable
+
+SESSIONS, DESCRIPTIONS, PICTURES = "edit_sessions.json", "global_descriptions.json", "images"
+
+
+def read_single_turn(folder: Path) -> list[BenchmarkCase]:
+    """Return every turn as a case of its own, each on what the person had made so far ("all turns").
+
+    Raises:
+        InputError: a file is missing or damaged, or a picture is missing or outside the folder.
+    """
+    return [case for turns in _sessions(folder) for case in turns]
+
+
+def read_multi_turn(folder: Path) -> list[BenchmarkCase]:
+    """Return every turn as a case on the system's own edit of the turn before; only last turns are scored ("final turn").
+
+    Raises:
+        InputError: as :func:`read_single_turn`.
+    """
+    chained = []
+    for turns in _sessions(folder):
+        for number, case in enumerate(turns):
+            before = turns[number - 1].key if number else ""
+            chained.append(replace(case, after=before, is_scored=number + 1 == len(turns)))
+    return chained
+
+
+def _sessions(folder: Path) -> list[list[BenchmarkCase]]:
+    path = folder / SESSIONS
+    sessions, descriptions = read_object(path), read_object(folder / DESCRIPTIONS)
+    found = []
+    for name, turns in sessions.items():
+        where = f"{path}: {printable(name)}"
+        if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+            raise InputError(f"{where}: must be a list of turns")
+        told = descriptions.get(name)
+        if not isinstance(told, dict):
+            raise InputError(f"{folder / DESCRIPTIONS}: {printable(name)}: must hold the descriptions of its pictures")
+        found.append([_turn(folder, name, number, turn, told, where) for number, turn in enumerate(turns, start=1)])
+    if not found:
+        raise InputError(f"{path}: has no session")
+    return found
+
+
+def _turn(folder: Path, session: str, number: int, turn: dict[str, Any], told: dict[str, Any], where: str) -> BenchmarkCase:
+    place = f"{where}: turn {number}"
+    words = {name: text(turn, name, place) for name in ("input", "output", "instruction")}
+
+    def file(name: str) -> Path:
+        return inside(folder, f"{session}/{text(turn, name, place)}", f"{place}: {name}", PICTURES)
+
+    source = picture(file("input"))
+    return BenchmarkCase(
+        key=printable(f"{session}/{number}"),
+        kind=f"turn {number}",
+        source=source,
+        mask=mask_like(file("mask"), source) if turn.get("mask") else whole(source),
+        source_prompt=text(told, words["input"], f"{place}: description"),
+        prompt=text(told, words["output"], f"{place}: description"),
+        instruction=words["instruction"],
+        target=picture(file("output")),
+    )

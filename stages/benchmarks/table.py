@@ -1,0 +1,118 @@
+"""The results of a benchmark: its authors' columns, the systems beside published rows, and every case."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.benchmarks.catalogue import MENDED_NOTE, Benchmark
+from stages.benchmarks.measures import Measure
+from stages.core.files import write_text
+from stages.report.formats import csv_text
+
+NOTHING = "–"
+COMPARE = "They compare with the other rows only for the same cases, size and models."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the systems scored on the same n cases."""
+
+    keys: Sequence[str]  # of the cases
+    kinds: Sequence[str]  # of edit
+    values: Mapping[str, Mapping[str, Sequence[float]]]  # system → measure → n values, NaN where undefined
+    models: Mapping[str, str]  # role → the model that measures
+
+
+def write_results(folder: Path, benchmark: Benchmark, scores: Scores, names: Mapping[str, str]) -> str:
+    """Write table.md, table.csv and cases.csv, and return the text of the first.
+
+    Args:
+        folder: where to.
+        benchmark: what was run.
+        scores: of its cases.
+        names: system → its name.
+    """
+    text = markdown(benchmark, scores, names)
+    write_text(folder / "table.md", text)
+    write_text(folder / "table.csv", _means(benchmark, scores))
+    write_text(folder / "cases.csv", _cases(benchmark, scores))
+    return text
+
+
+def markdown(benchmark: Benchmark, scores: Scores, names: Mapping[str, str]) -> str:
+    """Return the results as Markdown."""
+    rows = [[names[system], *_cells(benchmark.measures, values)] for system, values in scores.values.items()]
+    published = benchmark.published_rows()
+    quoted = [
+        [f"*{system}*", *(f"*{value:.{measure.decimals}f}*" for measure, value in zip(benchmark.measures, values, strict=True))]
+        for system, values in published
+    ]
+    lines = [f"# {benchmark.title}", "", *_table(benchmark.measures, [*rows, *quoted]), "", _caption(benchmark, scores)]
+    if published:
+        lines += ["", f"In italics, as published: {benchmark.source}. {COMPARE}"]
+    if benchmark.mended:
+        mended = [[names[system], *_cells(benchmark.mended, values)] for system, values in scores.values.items()]
+        lines += ["", f"## Without these faults\n\n{MENDED_NOTE}", "", *_table(benchmark.mended, mended)]
+    return "\n".join([*lines, ""])
+
+
+def _table(measures: Sequence[Measure], rows: Sequence[Sequence[str]]) -> list[str]:
+    head = f"| System | {' | '.join(measure.heading for measure in measures)} |"
+    return [head, "|---|" + "---:|" * len(measures), *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _cells(measures: Sequence[Measure], values: Mapping[str, Sequence[float]]) -> list[str]:
+    return [_cell(measure, mean(values[measure.key]) if measure.key in values else math.nan) for measure in measures]
+
+
+def _cell(measure: Measure, value: float) -> str:
+    if math.isnan(value):
+        return NOTHING
+    return "∞" if math.isinf(value) else f"{measure.scale * value:.{measure.decimals}f}"
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean of the defined values; NaN if there is none."""
+    defined = [value for value in values if not math.isnan(value)]
+    return float(np.mean(defined)) if defined else math.nan
+
+
+def _caption(benchmark: Benchmark, scores: Scores) -> str:
+    undefined = {
+        measure.label: sum(map(math.isnan, values[measure.key]))
+        for values in list(scores.values.values())[:1]
+        for measure in benchmark.measures
+        if measure.key in values
+    }
+    missing = [label for label, count in undefined.items() if count]
+    counted = f" Undefined, and left out: {', '.join(f'{label} {undefined[label]}' for label in missing)}." if missing else ""
+    unmeasured = [
+        measure.label for measure in benchmark.measures if any(measure.key not in each for each in scores.values.values())
+    ]
+    left = f" {NOTHING}: no model is named for {', '.join(unmeasured)}." if unmeasured else ""
+    models = ", ".join(f"{role} {name}" for role, name in scores.models.items())
+    return f"n = {len(scores.keys)} cases. Measured by {models}.{counted}{left} {benchmark.note}"
+
+
+def _means(benchmark: Benchmark, scores: Scores) -> str:
+    rows = [
+        [system, measure.key, mean(values[measure.key]), len(scores.keys), sum(map(math.isnan, values[measure.key]))]
+        for system, values in scores.values.items()
+        for measure in (*benchmark.measures, *benchmark.mended)
+        if measure.key in values
+    ]
+    return csv_text(["system", "metric", "value", "cases", "undefined"], rows)
+
+
+def _cases(benchmark: Benchmark, scores: Scores) -> str:
+    columns = [measure.key for measure in (*benchmark.measures, *benchmark.mended)]
+    found = [key for key in columns if all(key in values for values in scores.values.values())]
+    rows = [
+        [key, kind, system, *("" if math.isnan(values[name][row]) else f"{values[name][row]:.6g}" for name in found)]
+        for system, values in scores.values.items()
+        for row, (key, kind) in enumerate(zip(scores.keys, scores.kinds, strict=True))
+    ]
+    return csv_text(["case", "kind", "system", *found], rows)

@@ -1,0 +1,57 @@
+"""MagicBrush's folder, in both settings."""
+
+import json
+
+import pytest
+
+from stages.benchmarks.magic_brush import read_multi_turn, read_single_turn
+from stages.core.errors import InputError
+from tests.support.benchmark_folders import magic_brush
+from tests.support.judges import smooth
+
+
+def test_single_turns_start_from_what_the_person_had_made(tmp_path):
+    cases = read_single_turn(magic_brush(tmp_path))
+    assert [case.key for case in cases] == ["7/1", "7/2", "8/1"]
+    assert all(case.is_scored and not case.after for case in cases)
+    second = cases[1]
+    assert second.source().tobytes() == smooth(8).tobytes()
+    assert second.target().tobytes() == smooth(9).tobytes()
+    assert (second.source_prompt, second.prompt) == ("picture 7-output1.png", "picture 7-output2.png")
+    assert second.instruction == "make it 2"
+
+
+def test_multi_turns_follow_each_other_and_the_last_is_scored(tmp_path):
+    cases = read_multi_turn(magic_brush(tmp_path))
+    assert [(case.key, case.after, case.is_scored) for case in cases] == [
+        ("7/1", "", False),
+        ("7/2", "7/1", True),
+        ("8/1", "", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"7": []}, "7: must be a list of turns"),
+        ({"7": [5]}, "7: must be a list of turns"),
+        ({"7": [{"input": "7-input.png"}]}, "7: turn 1: output must be a text"),
+        ({"7": [{"input": "../../x", "output": "7-output1.png", "instruction": "a"}]}, "7: turn 1: input"),
+        ({"9": [{"input": "7-input.png", "output": "7-output1.png", "instruction": "a"}]}, "9: must hold the descriptions"),
+        ({}, "has no session"),
+    ],
+)
+def test_damaged_sessions_are_refused_in_one_line(tmp_path, change, message):
+    folder = magic_brush(tmp_path)
+    (folder / "edit_sessions.json").write_text(json.dumps(change))
+    with pytest.raises(InputError, match=message):
+        read_single_turn(folder)
+
+
+def test_a_session_may_not_be_named_after_another_folder(tmp_path):
+    folder = magic_brush(tmp_path)
+    turn = {"input": "7-input.png", "output": "7-output1.png", "instruction": "a"}
+    (folder / "edit_sessions.json").write_text(json.dumps({"..": [turn]}))
+    (folder / "global_descriptions.json").write_text(json.dumps({"..": {"7-input.png": "a", "7-output1.png": "b"}}))
+    with pytest.raises(InputError, match="leads out of the folder"):
+        read_single_turn(folder)

@@ -1,0 +1,39 @@
+"""A folder of one's own cases."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.benchmarks.own_folder import read_own_folder
+from stages.core.errors import InputError
+from tests.support.benchmark_folders import own
+
+
+def test_without_a_mask_the_whole_picture_may_change(tmp_path):
+    first, second = read_own_folder(own(tmp_path))
+    assert (first.prompt, second.prompt) == ("a red dog", "a cat")
+    assert np.asarray(first.mask()).mean() == 255 / 8
+    assert np.asarray(second.mask()).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("source,prompt\n", "has no rows"),
+        ("source,prompt,maks\na.png,a dog,m.png\n", "has the column maks; allowed are source, prompt, mask"),
+        ("source,prompt\nb.png,a dog\n", "row 1: source: b.png: no such file"),
+        ("source,prompt\n../a.png,a dog\n", "row 1: source: ../a.png: leads out of the folder"),
+        ("source,prompt\na.png,\n", "row 1: prompt must be a text that is not blank"),
+        ("source,prompt,mask\na.png,a dog,/etc/passwd\n", "row 1: mask: /etc/passwd: leads out"),
+    ],
+)
+def test_bad_rows_are_refused_in_one_line(tmp_path, rows, message):
+    with pytest.raises(InputError, match=message):
+        read_own_folder(own(tmp_path, rows))
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path):
+    (case, _) = read_own_folder(own(tmp_path))
+    Image.new("L", (10, 10)).save(tmp_path / "mask.png")
+    with pytest.raises(InputError, match=r"mask mask.png: has \(10, 10\) pixels, its picture \(64, 64\)"):
+        case.mask()
