@@ -124,7 +124,7 @@ bench: .venv/installed ## time an edit and a training step beside diffusers and 
 tune: .venv/installed ## try each system's settings on the validation cases (half an hour)
 	python -m stages.studies.tune
 
-tables: .venv/installed wordnet ## Table 1 on generated sources, the trade-off curves, and Table 2 (hours; resumes)
+tables: .venv/installed wordnet ## Table 1 on generated sources, the made benchmark, the trade-off curves, and Table 2 (hours; resumes)
 	python -m flows.tables
 
 ablation: .venv/installed wordnet ## Table 2 alone: every row of conf/ablation with three seeds (hours; resumes)

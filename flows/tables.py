@@ -14,13 +14,14 @@ from flows.support.tasks import RETRIED, is_transient
 from stages.core.paths import REPORTS, SNAPSHOT
 from stages.report.ablation_table import SEEDS
 
-GENERATED, TRADEOFF = REPORTS / "generated", REPORTS / "tradeoff"  # what the two studies write
+GENERATED, MADE, TRADEOFF = REPORTS / "generated", REPORTS / "benchmarks" / "made", REPORTS / "tradeoff"
+"""What the studies write."""
 LIMIT_SECONDS = 6 * 24 * 3600  # before the next week's run
 
 
 @flow(timeout_seconds=LIMIT_SECONDS)
 def tables(seeds: SeedCount = SEEDS) -> None:
-    """Make Table 1 on generated sources, the curves of its systems, and Table 2, and publish the tables.
+    """Make Table 1 on generated sources and on the made benchmark, its curves, and Table 2, and publish the tables.
 
     Args:
         seeds: how many trainings each row of Table 2 has.
@@ -29,7 +30,8 @@ def tables(seeds: SeedCount = SEEDS) -> None:
     with open_sandbox(SNAPSHOT) as snapshot:
         snapshot.check_out()
         edit_generated(snapshot)
-        publish_generated()
+        score_benchmark(snapshot)
+        publish()
         draw_curves(snapshot)
     ablation(seeds)
 
@@ -42,10 +44,20 @@ def edit_generated(snapshot: Sandbox) -> None:
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)
-def publish_generated() -> None:
-    """Publish the table of generated sources."""
-    table = (GENERATED / "table.md").read_text(encoding="utf-8")
-    create_markdown_artifact(key="generated", markdown=table, description="Table 1 on generated sources")
+def score_benchmark(snapshot: Sandbox) -> None:
+    """Run the study of the made benchmark."""
+    snapshot.run("stages.studies.made_benchmark", on_line=Progress("benchmark").follow)
+    snapshot.bring_back(MADE)
+
+
+@task(retry_condition_fn=is_transient, **RETRIED)
+def publish() -> None:
+    """Publish the tables of generated sources and of the made benchmark."""
+    for key, folder, description in (
+        ("generated", GENERATED, "Table 1 on generated sources"),
+        ("benchmark", MADE, "The systems on the made benchmark"),
+    ):
+        create_markdown_artifact(key=key, markdown=(folder / "table.md").read_text(encoding="utf-8"), description=description)
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)

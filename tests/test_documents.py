@@ -59,6 +59,11 @@ RUN_BY = {
     "iedit models": ("stages/cli/test_models.py", "models --fetch"),
     "ray start --head": ("stages/core/executors/test_ray_actors.py", "start --head --port"),
     "ray start --address": ("stages/core/executors/test_ray_actors.py", "start --address"),
+    "iedit benchmark pie-bench": (
+        "stages/cli/test_benchmark.py",
+        "benchmark pie-bench --data PIE-Bench --system sdedit iedit_m",
+    ),
+    "iedit benchmark made": ("stages/cli/test_benchmark.py", "benchmark made"),
     "iedit prune --dry-run": ("stages/cli/test_prune.py", "prune --dry-run"),
     "iedit prune --keep": ("stages/cli/test_prune.py", "prune --keep"),
     "iedit backup": ("stages/cli/test_backup.py", "backup ../kept.tar"),

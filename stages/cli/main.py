@@ -14,6 +14,8 @@ from stages.core.params_file import ParameterError
 CHAMPION_URI = "models:/iedit@champion"
 CHALLENGER_URI = "models:/iedit@challenger"
 QUALITY = ("prompt shown", "gain", "direction", "likeness", "difference", "query", "smallest mask", "largest mask")
+SYSTEM_NAMES = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
+BENCHMARK_NAMES = ("pie-bench", "magic-brush", "magic-brush-multi", "edit-bench", "folder", "made")
 
 Command = Callable[[argparse.Namespace], int | None]
 
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_serve_options(add("serve", "serve:serve", "serve a model as a web page, over REST and with MLflow's protocol"))
 
+    _add_benchmark_options(add("benchmark", "benchmark:benchmark", "score the systems on a benchmark, or on cases of your own"))
     _add_review_options(add("review", "review:review", "judge pairs of the training set, or two versions, on a page"))
 
     promote = add("promote", "registry:promote", "make a version champion if it beats the champion on the current cases")
@@ -134,6 +137,21 @@ def _add_plan_options(plan: argparse.ArgumentParser) -> None:
         "--gpu", choices=("none", "t4", "v100", "a10", "a100", "h100"), default="none", help="default: %(default)s"
     )
     plan.add_argument("--gpus-per-worker", type=float, default=1.0, help="execution.gpus_per_worker (default: %(default)s)")
+
+
+def _add_benchmark_options(benchmark: argparse.ArgumentParser) -> None:
+    benchmark.add_argument("name", choices=BENCHMARK_NAMES, metavar="NAME", help=", ".join(BENCHMARK_NAMES))
+    benchmark.add_argument("--data", type=Path, help="its folder (default: the made benchmark is drawn)")
+    benchmark.add_argument(
+        "--system",
+        nargs="+",
+        choices=SYSTEM_NAMES,
+        default=SYSTEM_NAMES,
+        metavar="SYSTEM",
+        help=f"of {', '.join(SYSTEM_NAMES)} (default: all)",
+    )
+    benchmark.add_argument("--cases", type=int, help="number of cases, the first ones (default: all; 60 of the made ones)")
+    benchmark.add_argument("--out", type=Path, help="folder of the results (default: reports/latest/benchmarks/NAME)")
 
 
 def _add_review_options(review: argparse.ArgumentParser) -> None:

@@ -22,6 +22,7 @@ PUBLISHED = (
     "samples/*",
     "generated/*",
     "tradeoff/*",
+    "benchmarks/made/*",
     "tuning.*",
     "ablation.*",
     "benchmark.md",

@@ -9,7 +9,11 @@ from flows.support.sandbox import Sandbox
 from stages.core.errors import InputError
 from stages.core.paths import REPORTS, SNAPSHOT
 
-STUDIES = {"stages.studies.generated": "generated/table.md", "stages.studies.tradeoff": "tradeoff/curves.svg"}
+STUDIES = {
+    "stages.studies.generated": "generated/table.md",
+    "stages.studies.made_benchmark": "benchmarks/made/table.md",
+    "stages.studies.tradeoff": "tradeoff/curves.svg",
+}
 """The command of a study → a file that it writes."""
 
 
@@ -29,7 +33,7 @@ def done(work, without_engine, monkeypatch) -> list[str]:
         written.write_text(f"made by {study}")
 
     without_engine(ablation, "try_configuration", "publish_ablation")
-    without_engine(tables, "edit_generated", "publish_generated", "draw_curves")
+    without_engine(tables, "edit_generated", "score_benchmark", "publish", "draw_curves")
     monkeypatch.setattr(ablation, "create_markdown_artifact", lambda **_: None)
     monkeypatch.setattr(tables, "create_markdown_artifact", lambda markdown, **_: done.append(f"published: {markdown}"))
     monkeypatch.setattr(tables, "ablation", ablation.ablation.fn)
@@ -42,8 +46,9 @@ def test_tables_are_made_in_a_snapshot_and_brought_back(work, done):
         (REPORTS / file).parent.mkdir(parents=True)
         (REPORTS / file).with_name("old").touch()
     tables.tables.fn(2)
-    generated, tradeoff = STUDIES
-    assert done == [generated, f"published: made by {generated}", tradeoff]
+    generated, benchmark, tradeoff = STUDIES
+    published = [f"published: made by {study}" for study in (generated, benchmark)]
+    assert done == [generated, benchmark, *published, tradeoff]
     assert work.trained == [f"ablation-{name}-{seed}" for name in ablation.CONFIGURATIONS for seed in range(2)]
     for study, file in STUDIES.items():
         assert [path.name for path in (REPORTS / file).parent.iterdir()] == [Path(file).name]

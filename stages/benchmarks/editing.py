@@ -1,0 +1,96 @@
+"""Every system's edits of a benchmark's cases, a chunk at a time: all edits of a benchmark may not fit the memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from stages.benchmarks.case import BenchmarkCase
+from stages.comparison.edits import edit_cases
+from stages.comparison.systems import Models, System
+from stages.core.errors import InputError
+from stages.core.params import Params
+from stages.models.hub import identity
+from stages.models.tensors import to_images
+
+BATCHES = 4  # in a chunk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Cases and their edits."""
+
+    cases: Sequence[BenchmarkCase]
+    edits: Mapping[str, Mapping[str, Image.Image]]  # system → key → edit, at the models' size
+
+    @property
+    def scored(self) -> list[BenchmarkCase]:
+        """The cases that count."""
+        return [case for case in self.cases if case.is_scored]
+
+
+def edit_in_chunks(
+    cases: Sequence[BenchmarkCase], systems: Mapping[str, System], models: Models, params: Params, folder: Path
+) -> Iterator[Chunk]:
+    """Yield the edits of all cases in their order; those that ``folder`` holds already are reused.
+
+    Args:
+        cases: at least one.
+        systems: name → system.
+        models: its tuned editor predicts the masks.
+        params: size, seed, mask threshold and the size of a batch.
+        folder: keeps the edits.
+    """
+    for number, part in enumerate(chunks(cases, BATCHES * params.evaluate.batch)):
+        work = _Work(systems=systems, models=models, params=params, folder=folder / f"{number:06d}")
+        yield Chunk(cases=part, edits=work.edit(part))
+
+
+def chunks(cases: Sequence[BenchmarkCase], size: int) -> Iterator[list[BenchmarkCase]]:
+    """Yield the cases in runs of at least ``size`` cases, all but the last; cases that follow each other stay together."""
+    part: list[BenchmarkCase] = []
+    for case in cases:
+        if len(part) >= size and not case.after:
+            yield part
+            part = []
+        part.append(case)
+    yield part
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What edits one chunk."""
+
+    systems: Mapping[str, System]
+    models: Models
+    params: Params
+    folder: Path
+    made: dict[str, dict[str, Image.Image]] = field(default_factory=dict)  # system → key → edit
+
+    def edit(self, cases: Sequence[BenchmarkCase]) -> Mapping[str, Mapping[str, Image.Image]]:
+        """Edit the cases that start from a source, then round by round those that follow an edit."""
+        self.made.update({system: {} for system in self.systems})
+        self._edit_round([case for case in cases if not case.after], self.systems, "first")
+        waiting = [case for case in cases if case.after]
+        number = 2
+        while waiting:
+            done = next(iter(self.made.values()))
+            ready = [case for case in waiting if case.after in done]
+            if not ready:
+                raise InputError(f"{waiting[0].key}: follows {waiting[0].after}, which is no case before it")
+            for name, system in self.systems.items():
+                self._edit_round(ready, {name: system}, f"{name}-{number}")
+            waiting = [case for case in waiting if case not in ready]
+            number += 1
+        return self.made
+
+    def _edit_round(self, cases: Sequence[BenchmarkCase], systems: Mapping[str, System], name: str) -> None:
+        if not cases:
+            return
+        size, config = self.params.ingest.size, self.params.evaluate
+        sources = self.made[next(iter(systems))]  # all rounds but the first have one system
+        asked = [case.at(size, sources.get(case.after)) for case in cases]
+        found = edit_cases(asked, systems, self.models.tuned, identity(config.segmenter), self.params, self.folder / name)
+        for system, pictures in found.pictures.items():
+            self.made[system] |= dict(zip((case.key for case in cases), to_images(pictures), strict=True))
