@@ -1,5 +1,6 @@
 """Measure every model of the family on held-out combinations; write metrics.json and a sheet of samples."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from stages.core.params import ModelName
 from stages.corpus import world
 from stages.corpus.scenery import SCENERIES
 from stages.diffusion.sampling import draw_noise, edit_latents
+from stages.diffusion.unet import predict_noise
 from stages.models.captioner import load_captioner
 from stages.models.clip import Clip, load_clip
 from stages.models.latent_diffusion import Diffusion, load_diffusion
@@ -153,7 +155,7 @@ def _sample(diffusion: Diffusion, captions: list[str], steps: int, guidance_scal
         noise = torch.stack([draw_noise(shape, seed, start + row) for row in range(len(part))])
         # At strength 1 nothing of the source is left, so this is text to image.
         latents = edit_latents(
-            lambda latents, timestep, text: diffusion.unet(latents, timestep, text, return_dict=False)[0],
+            partial(predict_noise, diffusion, diffusion.unet),
             diffusion.scheduler,
             torch.zeros_like(noise),
             noise,

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.core.files import read_json, write_json
-from stages.core.params import Params
+from stages.core.params import ModelName, Params
 from stages.core.paths import INSTRUCT_PIX2PIX, INSTRUCT_PIX2PIX_LOSSES, INSTRUCT_PIX2PIX_UNFINISHED
+from stages.models.families import INDEX, ZEROS_FOR_EMPTY, family_of
 from stages.training.model_folder import copy_files, save_unet
 from stages.training.outcome import Outcome
 from stages.training.runner import METHODS, Recipe, run_training
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from stages.models.latent_diffusion import Diffusion
     from stages.training.instruct_pix2pix import InstructPix2Pix
 
-COPIED = ("vae", "text_encoder", "tokenizer", "scheduler")  # the parts of the base that stay as they are
 # Keys of ``train`` that decide a step of this training too; the base is known by its files.
 SHARED = {"prompts", "batch", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay", "seed"}
 SHARED |= {"precision", "gradient_checkpointing"}
@@ -54,11 +54,10 @@ def instruct(params: Params) -> None:
 
 def _write(unet: "UNet2DConditionModel", base: Path, folder: Path) -> None:
     """Write parts of the base byte for byte, the U-Net, and an index that names diffusers' pipeline."""
-    for part in COPIED:
+    family = family_of(ModelName(name=str(base)), base)
+    for part in family.untrained:
         copy_files(base / part, folder / part)
     save_unet(unet, base, folder, in_channels=unet.config.in_channels)
-    index = read_json(base / "model_index.json")
-    parts = {part: index[part] for part in (*COPIED, "unet")}
-    nothing = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"), (None, None))
-    name = "StableDiffusionInstructPix2PixPipeline"
-    write_json(folder / "model_index.json", {"_class_name": name, "requires_safety_checker": False, **parts, **nothing})
+    index = read_json(base / INDEX)
+    kept = {key: index[key] for key in (*family.untrained, "unet", ZEROS_FOR_EMPTY) if key in index}
+    write_json(folder / INDEX, {"_class_name": family.pipelines[2], **family.index, **kept})

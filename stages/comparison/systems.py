@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import diffusers
 import torch
-from diffusers import StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
 from stages.core.files import folder_digest
@@ -17,8 +17,10 @@ from stages.diffusion.masks import widen_mask
 from stages.diffusion.sampling import draw_noise, make_scheduler
 from stages.editing.batch_editor import BatchEditor
 from stages.editing.settings import adjust_sampling
+from stages.models.conditioning import Conditioning
+from stages.models.families import STABLE_DIFFUSION_XL
 from stages.models.hub import identity
-from stages.models.latent_diffusion import Diffusion, load_diffusion
+from stages.models.latent_diffusion import Diffusion, PictureEncoder, load_diffusion
 from stages.models.segmenter import load_segmenter
 from stages.models.tensors import to_tensor
 
@@ -97,7 +99,7 @@ def load_models(params: Params, tuned: Path = IEDIT) -> Models:
     config = params.evaluate
     return Models(
         base=BatchEditor(load_diffusion(config.base)),
-        instructed=load_diffusion(ModelName(name=str(INSTRUCT_PIX2PIX))),
+        instructed=load_diffusion(ModelName(name=str(INSTRUCT_PIX2PIX)), pictures=2),
         tuned=BatchEditor(load_diffusion(ModelName(name=str(tuned))), load_segmenter(config.segmenter)),
         identities={
             "base": identity(config.base),
@@ -166,22 +168,22 @@ def diffusers_pipeline(kind: Callable[..., Any], diffusion: Diffusion, solver: S
     """Return a diffusers pipeline around a loaded model, without its progress bar.
 
     Args:
-        kind: the class of the pipeline, one for Stable Diffusion.
+        kind: the class of the pipeline, one for the model's family.
         diffusion: the model.
         solver: which solver samples its noise schedule.
     """
-    pipeline = kind(
-        vae=diffusion.vae,
-        text_encoder=diffusion.text_encoder,
-        tokenizer=diffusion.tokenizer,
-        unet=diffusion.unet,
-        scheduler=make_scheduler(solver, diffusion.scheduler),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    scheduler = make_scheduler(solver, diffusion.scheduler, diffusion.scheduler.config.prediction_type)
+    pipeline = kind(**diffusion.components, scheduler=scheduler, **diffusion.family.pipeline_options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def pipeline_prompts(prompts: Conditioning, empty_prompt: Conditioning) -> dict[str, Tensor]:
+    """Return n prompts, and the one that guidance leads away from, as arguments of a diffusers pipeline."""
+    names = {"text": "prompt_embeds", "pooled": "pooled_prompt_embeds"}
+    given = {names[name]: value for name, value in prompts.columns().items()}
+    empty = empty_prompt.expand(len(prompts)).columns()
+    return given | {f"negative_{names[name]}": value for name, value in empty.items()}
 
 
 def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image_guidance_scale: float) -> System:
@@ -195,19 +197,20 @@ def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image
         sampling: solver, steps, and guidance towards the prompt.
         image_guidance_scale: guidance towards the source picture.
     """
-    pipeline = diffusers_pipeline(StableDiffusionInstructPix2PixPipeline, diffusion, sampling.solver)
+    pipeline = diffusers_pipeline(getattr(diffusers, diffusion.family.pipelines[2]), diffusion, sampling.solver)
 
     @torch.inference_mode()
     def edit(cases: Sequence[EditSample], _: Tensor | None, seed: int) -> Tensor:
         pictures = to_tensor([case.source for case in cases])
-        height, width = (side // pipeline.vae_scale_factor for side in pictures.shape[-2:])
-        shape = torch.Size((diffusion.vae.config.latent_channels, height, width))
+        height, width = pictures.shape[-2:]
+        shape = torch.Size(PictureEncoder(diffusion.vae).shape(width, height))
         # Embedded here because the pipeline relies on the tokenizer to know its context.
-        text = diffusion.embed_prompts([case.edit_prompt for case in cases])
+        prompts = diffusion.embed_prompts([case.edit_prompt for case in cases])
+        is_sized = diffusion.family is STABLE_DIFFUSION_XL  # its pipeline would resize the pictures; others cannot
         edited: Tensor = pipeline(
             image=pictures,
-            prompt_embeds=text,
-            negative_prompt_embeds=diffusion.embed_prompts([""]).expand_as(text),
+            **pipeline_prompts(prompts, diffusion.embed_prompts([""])),
+            **({"height": height, "width": width} if is_sized else {}),
             latents=torch.stack([draw_noise(shape, seed, case.key) for case in cases]).to(pictures),
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,

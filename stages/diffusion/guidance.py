@@ -5,8 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-PredictNoise = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(latents, timestep, text embeddings) → predicted noise."""
+from stages.models.conditioning import Conditioning
+
+PredictNoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
+"""(latents, timestep, prompts) → predicted noise."""
 
 
 def guide(unconditional: Tensor, conditional: Tensor, scale: float | Tensor) -> Tensor:
@@ -21,19 +23,19 @@ def guide(unconditional: Tensor, conditional: Tensor, scale: float | Tensor) -> 
 
 
 def with_guidance(
-    predict_noise: PredictNoise, prompt: Tensor, empty_prompt: Tensor, scale: float
+    predict_noise: PredictNoise, prompt: Conditioning, empty_prompt: Conditioning, scale: float
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Return (latents, timestep) → predicted noise under guidance by the prompts, from one call of the U-Net.
 
     Args:
         predict_noise: ε_θ, the U-Net.
-        prompt: text embeddings, (n, context, d).
-        empty_prompt: text embeddings of what guidance leads away from, usually the empty prompt, (1 or n, context, d).
+        prompt: n prompts.
+        empty_prompt: what guidance leads away from, usually the empty prompt; 1 or n.
         scale: 1, or less, is no guidance; the empty prompt is not evaluated then.
     """
     if scale <= 1:
         return lambda latents, timestep: predict_noise(latents, timestep, prompt)
-    both = torch.cat([empty_prompt.expand_as(prompt), prompt])
+    both = empty_prompt.expand(len(prompt)).followed_by(prompt)
 
     def predict(latents: Tensor, timestep: Tensor) -> Tensor:
         unconditional, conditional = predict_noise(torch.cat([latents, latents]), timestep, both).chunk(2)

@@ -1,4 +1,4 @@
-"""Forward diffusion and noise prediction: Eq 1, 2, 3, 4 and 7.
+"""Forward diffusion and noise prediction: Eq 1, 2, 3, 4 and 7; and the velocity that some models predict instead.
 
 Latents are (n, c, h, w). ``alpha`` is the scheduler's ``alphas_cumprod`` at each sample's timestep, shaped (n, 1, 1, 1) by
 :func:`alpha_at`. Timesteps run from 0 to T - 1, so the paper's t/T is (t + 1)/T here.
@@ -43,3 +43,13 @@ def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
         The mean over all elements of each sample, (n,), in fp32.
     """
     return (predicted.float() - wanted.float()).square().flatten(1).mean(dim=1)
+
+
+def velocity(latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
+    """Return v = √α_t ε − √(1 − α_t) z, what a v-prediction model learns (Salimans and Ho 2022, appendix D)."""
+    return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+
+
+def noise_of_velocity(predicted: Tensor, noisy: Tensor, alpha: Tensor) -> Tensor:
+    """Return ε_θ = √α_t v_θ + √(1 − α_t) z_t, the noise that a predicted velocity stands for."""
+    return alpha.sqrt() * predicted + (1 - alpha).sqrt() * noisy

@@ -13,6 +13,7 @@ from stages.common.seeds import derive_seed
 from stages.core.params import Solver
 from stages.diffusion.guidance import PredictNoise, with_guidance
 from stages.diffusion.noise import alpha_at, predict_clean
+from stages.models.conditioning import Conditioning
 
 Scheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
 
@@ -33,16 +34,21 @@ def ignore_step(_: Step) -> None:
     """Do nothing after a step."""
 
 
-def make_scheduler(solver: Solver, model: DDIMScheduler) -> Scheduler:
+def make_scheduler(solver: Solver, model: DDIMScheduler, prediction: str = "epsilon") -> Scheduler:
     """Return a scheduler for a solver, with the model's noise schedule.
 
     DDIM uses the model's own timestep spacing. DPM-Solver++, which is run with few steps, uses "trailing" spacing, counted
     back from the last timestep, T - 1, as Lin et al. (2024, "Common diffusion noise schedules and sample steps are flawed")
     advise: the other spacings of diffusers begin far below T - 1, where the model has never seen pure noise.
+
+    Args:
+        solver: the solver.
+        model: the model's own scheduler.
+        prediction: what the steps are given: the noise (epsilon), as in the paper's equations, or a velocity (v_prediction).
     """
     if solver == "ddim":
-        return DDIMScheduler.from_config(model.config)
-    spaced = {"timestep_spacing": "trailing", "algorithm_type": solver, "solver_order": 2}
+        return DDIMScheduler.from_config(model.config, prediction_type=prediction)
+    spaced = {"timestep_spacing": "trailing", "algorithm_type": solver, "solver_order": 2, "prediction_type": prediction}
     return DPMSolverMultistepScheduler.from_config(model.config, **spaced)
 
 
@@ -51,8 +57,8 @@ def edit_latents(
     scheduler: Scheduler,
     source: Tensor,
     noise: Tensor,
-    prompt: Tensor,
-    empty_prompt: Tensor,
+    prompt: Conditioning,
+    empty_prompt: Conditioning,
     *,
     steps: int,
     strength: float,
@@ -73,8 +79,8 @@ def edit_latents(
         scheduler: made by :func:`make_scheduler`; its state is reset.
         source: z₁, (n, c, h, w).
         noise: ε, (n, c, h, w).
-        prompt: text embeddings, (n, context, d).
-        empty_prompt: text embeddings of what guidance leads away from, usually the empty prompt, (1 or n, context, d).
+        prompt: n prompts.
+        empty_prompt: what guidance leads away from, usually the empty prompt; 1 or n.
         steps: the number of steps in the whole schedule; ``int(steps * strength)`` of them are run.
         strength: the share of the schedule that is run, in (0, 1].
         guidance_scale: the scale of classifier-free guidance; 1 is no guidance.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -12,6 +13,8 @@ from stages.core.errors import InputError
 from stages.core.params import ModelName, Sampling
 from stages.diffusion.masks import shrink_mask, widen_mask
 from stages.diffusion.sampling import OnStep, draw_noise, edit_latents, ignore_step, make_scheduler
+from stages.diffusion.unet import predict_noise
+from stages.models.conditioning import Conditioning
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import to_images
@@ -67,13 +70,8 @@ class BatchEditor:
         seeds = [seed] * len(keys) if isinstance(seed, int) else seed
         noise = torch.stack([draw_noise(source.shape[1:], *each) for each in zip(seeds, keys, strict=True)]).to(source)
         mask = None if masks is None else shrink_mask(masks, (source.shape[-2], source.shape[-1]), EDIT_MASK_COVERAGE)
-
-        def predict_noise(latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-            noise: Tensor = self.diffusion.unet(latents, timestep, text, return_dict=False)[0]
-            return noise
-
         edited = edit_latents(
-            predict_noise,
+            partial(predict_noise, self.diffusion, self.diffusion.unet),
             make_scheduler(sampling.solver, self.diffusion.scheduler),
             source,
             noise,
@@ -166,8 +164,8 @@ class BatchEditor:
             raise InputError("this editor has no segmenter to predict masks with: give a mask, or edit without one")
         return self.segmenter
 
-    def _embed_negative(self, prompts: str | Sequence[str]) -> Tensor:
-        """Return the text embeddings of negative prompts, (1 or n, context, d); each is embedded once."""
+    def _embed_negative(self, prompts: str | Sequence[str]) -> Conditioning:
+        """Return negative prompts, 1 or n, as the U-Net takes them; each is embedded once."""
         rows = [prompts] if isinstance(prompts, str) else list(prompts)
         unique = list(dict.fromkeys(rows))
         embedded = self.diffusion.embed_prompts(unique)

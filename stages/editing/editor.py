@@ -18,6 +18,7 @@ from stages.editing.job import EditJob, OnProgress, Plan, Progress, Region, Resu
 from stages.editing.planning import WorkingSize, check_job, regions_found, regions_given
 from stages.editing.request import EditRequest, MaskMode, NothingToMaskError
 from stages.editing.results import EditedRow, Row, assemble, batches_of, edited_rows, preview, rows_of
+from stages.models.latent_diffusion import PictureEncoder
 from stages.models.tensors import to_tensor
 
 
@@ -139,7 +140,7 @@ class Editor(BatchEditor):
     @property
     def size(self) -> WorkingSize:
         """The size at which pictures are edited."""
-        cell = int(2 ** (len(self.diffusion.vae.config.block_out_channels) - 1))
+        cell = PictureEncoder(self.diffusion.vae).cell
         unit = cell * 2 ** (len(self.diffusion.unet.config.block_out_channels) - 1)
         return WorkingSize(side=self.diffusion.unet.config.sample_size * cell, cell=cell, unit=unit)
 

@@ -1,8 +1,10 @@
-"""Stable Diffusion (Rombach et al. 2022): autoencoder, text encoder, U-Net and noise schedule."""
+"""Latent diffusion (Rombach et al. 2022): autoencoder, text encoders, U-Net and noise schedule of a supported family."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -10,16 +12,20 @@ import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from stages.core.params import ModelName
-from stages.models.loading import WEIGHTS, check_vocabulary, complete, frozen, loading
-from stages.models.prompts import unread
-from stages.models.tensors import device, to_tensor
+from stages.models import stable_diffusion, stable_diffusion_xl
+from stages.models.conditioning import Conditioning, PromptEncoder
+from stages.models.families import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Family, family_of
+from stages.models.loading import complete, frozen, loading, weights_in
+from stages.models.tensors import to_tensor
 
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
-FILES = ("scheduler/scheduler_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json")
+READERS = {
+    STABLE_DIFFUSION: stable_diffusion.read_prompt_encoder,
+    STABLE_DIFFUSION_XL: stable_diffusion_xl.read_prompt_encoder,
+}
 
 
 @dataclass(frozen=True)
@@ -40,71 +46,77 @@ class PictureEncoder:
 
     def shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return the shape (c, h, w) of the latents of a picture; width and height in pixels."""
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return self.vae.config.latent_channels, height // factor, width // factor
-
-
-@dataclass(frozen=True)
-class PromptEncoder:
-    """The text encoder with its tokenizer."""
-
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-
-    @torch.no_grad()
-    def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Return text embeddings (n, context, d); tokens beyond the context are cut off."""
-        length = self.shape[0]  # a tokenizer's configuration may lack it
-        tokens = self.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        embeddings: Tensor = self.text_encoder(tokens.input_ids.to(device())).last_hidden_state
-        return embeddings
+        return self.vae.config.latent_channels, height // self.cell, width // self.cell
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """The shape (context, d) of an embedding."""
-        return self.text_encoder.config.max_position_embeddings, self.text_encoder.config.hidden_size
+    def cell(self) -> int:
+        """The pixels that a cell of the latents stands for, a side."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
 
 @dataclass(frozen=True)
 class Diffusion:
     """The parts of a latent diffusion model, all in fp32."""
 
+    family: Family
     vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    prompts: PromptEncoder
     unet: UNet2DConditionModel
     scheduler: DDIMScheduler
 
-    def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Return text embeddings (n, context, d); see :meth:`PromptEncoder.embed`."""
-        return PromptEncoder(self.text_encoder, self.tokenizer).embed(prompts)
+    @property
+    def components(self) -> Mapping[str, Any]:
+        """Every part but the scheduler, by the names that diffusers' pipelines give them."""
+        return {"vae": self.vae, "unet": self.unet, **self.prompts.components}
+
+    @property
+    def predicts_velocity(self) -> bool:
+        """Whether the U-Net predicts the velocity, not the noise; see :mod:`stages.diffusion.unet`."""
+        return bool(self.scheduler.config.prediction_type == "v_prediction")
+
+    def embed_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """Return the embeddings of n prompts; tokens beyond the context are cut off."""
+        return self.prompts.embed(prompts)
 
     def unread(self, prompt: str) -> str:
         """Return the end of a prompt that lies beyond the text encoder's context; empty if all of it is read."""
-        return unread(self.tokenizer, prompt, self.text_encoder.config.max_position_embeddings)
+        return self.prompts.unread(prompt)
+
+    def size_of(self, latents: Tensor) -> tuple[int, int]:
+        """Return the width and height in pixels of the pictures that latents, (n, c, h, w), stand for."""
+        cell = PictureEncoder(self.vae).cell
+        return latents.shape[-1] * cell, latents.shape[-2] * cell
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Return scaled latents (n, c, h, w) of pictures (n, 3, H, W) in [0, 1]; see :meth:`PictureEncoder.encode`."""
         return PictureEncoder(self.vae).encode(pictures)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Eq 6: x̂₁ = D(ẑ₁), pictures (n, 3, H, W), nominally in [0, 1] but not clamped; gradients flow to the latents."""
-        pictures: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        """Eq 6: x̂₁ = D(ẑ₁), pictures (n, 3, H, W), nominally in [0, 1] but not clamped; gradients flow to the latents.
+
+        An autoencoder that overflows in half precision decodes in fp32 also where the training around it does not.
+        """
+        with torch.autocast(latents.device.type, enabled=False) if self.family.decodes_in_fp32 else nullcontext():
+            pictures: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         return (pictures + 1) / 2
 
 
-def load_diffusion(model: ModelName) -> Diffusion:
-    """Load a Stable Diffusion folder. Its noise schedule is always sampled with DDIM, whichever sampler it ships with.
+def load_diffusion(model: ModelName, *, pictures: int = 1) -> Diffusion:
+    """Load a checkpoint. Its noise schedule is always sampled with DDIM, whichever sampler it ships with.
+
+    Args:
+        model: the checkpoint.
+        pictures: how many pictures' latents its U-Net takes: 2 for InstructPix2Pix, which also sees the source.
 
     Raises:
-        ModelError: the model is missing, incomplete or damaged.
+        ModelError: the model is missing, incomplete or damaged, or of no supported family.
     """
-    with loading(model, *FILES) as folder:
-        prompts = _read_prompt_encoder(folder)
+    with loading(model) as folder:
+        family = family_of(model, folder, pictures=pictures)
         return Diffusion(
+            family=family,
             vae=_read_autoencoder(folder),
-            text_encoder=prompts.text_encoder,
-            tokenizer=prompts.tokenizer,
+            prompts=READERS[family](folder),
             unet=_read_unet(folder),
             scheduler=DDIMScheduler.from_pretrained(
                 folder / "scheduler", clip_sample=False, set_alpha_to_one=False, steps_offset=1
@@ -113,7 +125,7 @@ def load_diffusion(model: ModelName) -> Diffusion:
 
 
 def load_picture_encoder(model: ModelName) -> PictureEncoder:
-    """Load the autoencoder of a Stable Diffusion folder alone.
+    """Load the autoencoder of a checkpoint alone.
 
     Raises:
         ModelError: the model is missing, incomplete or damaged.
@@ -123,17 +135,17 @@ def load_picture_encoder(model: ModelName) -> PictureEncoder:
 
 
 def load_prompt_encoder(model: ModelName) -> PromptEncoder:
-    """Load the text encoder of a Stable Diffusion folder alone.
+    """Load the text encoders of a checkpoint alone.
 
     Raises:
-        ModelError: the model is missing, incomplete or damaged.
+        ModelError: the model is missing, incomplete or damaged, or of no supported family.
     """
-    with loading(model, "text_encoder/config.json") as folder:
-        return _read_prompt_encoder(folder)
+    with loading(model) as folder:
+        return READERS[family_of(model, folder)](folder)
 
 
 def load_unet(folder: Path) -> UNet2DConditionModel:
-    """Load the U-Net of a Stable Diffusion folder alone.
+    """Load the U-Net of a checkpoint alone.
 
     Raises:
         ModelError: the model is missing, incomplete or damaged.
@@ -143,16 +155,14 @@ def load_unet(folder: Path) -> UNet2DConditionModel:
 
 
 def _read_unet(folder: Path) -> UNet2DConditionModel:
-    unet: UNet2DConditionModel = frozen(complete(UNet2DConditionModel.from_pretrained(folder / "unet", **WEIGHTS)))
+    unet: UNet2DConditionModel = frozen(_read(UNet2DConditionModel, folder / "unet"))
     return unet
 
 
 def _read_autoencoder(folder: Path) -> AutoencoderKL:
-    return frozen(complete(AutoencoderKL.from_pretrained(folder / "vae", **WEIGHTS)))
+    autoencoder: AutoencoderKL = frozen(_read(AutoencoderKL, folder / "vae"))
+    return autoencoder
 
 
-def _read_prompt_encoder(folder: Path) -> PromptEncoder:
-    text_encoder = complete(CLIPTextModel.from_pretrained(folder / "text_encoder", **WEIGHTS))
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    check_vocabulary(tokenizer, text_encoder.config.vocab_size)
-    return PromptEncoder(frozen(text_encoder), tokenizer)
+def _read(kind: Any, folder: Path) -> Any:
+    return complete(kind.from_pretrained(folder, **weights_in(folder, "diffusion_pytorch_model")))

@@ -58,6 +58,19 @@ def loading(model: ModelName, *files: str) -> Iterator[Path]:
         raise ModelError(model, f"incomplete or damaged: {type(error).__name__}: {first_line(error)}") from error
 
 
+def weights_in(folder: Path, name: str) -> dict[str, Any]:
+    """Return how to load the weights of a part of a diffusers checkpoint: those in half precision where there are no others.
+
+    Args:
+        folder: the part's.
+        name: of the file of weights, without its endings.
+    """
+    is_half = any(folder.glob(f"{name}*.fp16*")) and not any(
+        (folder / f"{name}.safetensors{ending}").is_file() for ending in ("", ".index.json")
+    )
+    return {**WEIGHTS, "variant": "fp16" if is_half else None}
+
+
 def complete(loaded: tuple[Any, dict[str, Any]]) -> Any:
     """Return a model that was loaded with ``output_loading_info``, after checking that no weight is left random.
 

@@ -13,7 +13,7 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
-from diffusers import StableDiffusionImg2ImgPipeline
+import diffusers
 
 from stages.comparison.systems import diffusers_pipeline
 from stages.core.files import write_text
@@ -127,7 +127,7 @@ def _time_edits(
     request = EditRequest(image=case.source, prompt=case.edit_prompt, term=case.target_diff, source_term=case.source_diff)
     ours = partial(editor.edit, request, mask_mode=mode, sampling=sampling, images=images)
     theirs = partial(
-        diffusers_pipeline(StableDiffusionImg2ImgPipeline, editor.diffusion, solver),
+        diffusers_pipeline(getattr(diffusers, editor.diffusion.family.pipelines[1]), editor.diffusion, solver),
         prompt=case.edit_prompt,
         image=case.source,
         strength=sampling.strength,

@@ -18,7 +18,7 @@ from stages.editing.batch_editor import BatchEditor
 from stages.editing.settings import adjust_sampling
 from stages.models.hub import identity
 from stages.models.segmenter import Segmenter, load_segmenter
-from stages.models.tensors import to_images
+from stages.models.tensors import device, to_images
 
 DRAWS = 20  # pictures to draw for a case before giving it up
 NOT_FOUND = f"not found by the referee in {DRAWS} pictures"
@@ -106,7 +106,7 @@ def _draw(cases: Sequence[EditSample], base: BatchEditor, sampling: Sampling, se
     """
     side = cases[0].source.width
     return base.edit_batch(
-        torch.zeros(len(cases), 3, side, side),
+        torch.zeros(len(cases), 3, side, side, device=device()),
         [case.source_caption for case in cases],
         masks=None,
         sampling=sampling,

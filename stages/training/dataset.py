@@ -18,12 +18,14 @@ from stages.core.paths import ENCODED, TRAINING_SET
 from stages.core.shards import list_shards
 from stages.corpus.corpus import Corpus, Location
 from stages.diffusion.masks import shrink_mask
+from stages.models.conditioning import Conditioning
 from stages.pairing.training_set import SUFFIX, PairRow, read_pairs, target_picture
 from stages.training.encoder import PAIR_SUFFIXES, TEXT_SUFFIXES
 from stages.training.order import Ranks, draw_ranks
-from stages.training.records import Records, find_records, open_records
+from stages.training.records import VALUE, Records, find_records, open_records, values_of
 from stages.training.rows import read_masks
 
+PROMPT = "prompt."  # how the names of a prompt's embeddings begin among the columns
 LOSS_MASK_COVERAGE = 0.5  # the share of a latent cell that a mask must cover
 OPEN_FILES = 256  # in each process
 TABLES = 16  # of the training set, held in each process where targets are rendered
@@ -42,7 +44,7 @@ class Batch:
     source_mask: Tensor  # M₁ at picture size, 0 or 1, (n, 1, H, W)
     target_mask: Tensor  # M₂ at picture size, 0 or 1, (n, 1, H, W)
     target: Tensor | None  # x₂, target picture, in [0, 1], (n, 3, H, W); None where no loss needs it
-    text: Tensor  # y₂, the prompt, for the U-Net, (n, context, d)
+    prompt: Conditioning  # y₂, the prompt, for the U-Net
     clip_prompt: Tensor  # y₂ in CLIP's space, unit length, (n, e)
     clip_diff: Tensor  # y₂ᵈⁱᶠᶠ, the words that the edit changed, in CLIP's space, unit length, (n, e)
 
@@ -61,8 +63,10 @@ def make_batch(columns: Columns, device: torch.device) -> Batch:
     """Return a batch on the device, from what :class:`TrainingSet` reads."""
     found = {name: value.to(device, non_blocking=True).float() for name, value in columns.items()}
     size = (found["z1"].shape[-2], found["z1"].shape[-1])
+    prompt = {name.removeprefix(PROMPT): value for name, value in found.items() if name.startswith(PROMPT)}
     return Batch(
-        **{name: value for name, value in found.items() if name != "target"},
+        **{name: value for name, value in found.items() if name != "target" and not name.startswith(PROMPT)},
+        prompt=Conditioning(**prompt),
         target=found["target"] / 255 if "target" in found else None,
         m1=shrink_mask(found["source_mask"], size, LOSS_MASK_COVERAGE),
         m2=shrink_mask(found["target_mask"], size, LOSS_MASK_COVERAGE),
@@ -105,13 +109,13 @@ class TrainingSet(Dataset[Columns]):
         prompt, diff = (digest.decode() for digest in row["texts"])
         source_mask, target_mask = read_masks(row, masks).astype(np.uint8)
         sample = {
-            "z1": latents[row["latents"][0]]["value"],
-            "z2": latents[row["latents"][1]]["value"],
+            "z1": latents[row["latents"][0]][VALUE],
+            "z2": latents[row["latents"][1]][VALUE],
             "source_mask": source_mask[None],
             "target_mask": target_mask[None],
-            "text": _find_text(self._texts, prompt, TEXT_SUFFIXES[0]),
-            "clip_prompt": _find_text(self._texts, prompt, TEXT_SUFFIXES[1]),
-            "clip_diff": _find_text(self._texts, diff, TEXT_SUFFIXES[1]),
+            **{f"{PROMPT}{name}": value for name, value in _find_text(self._texts, prompt, TEXT_SUFFIXES[0]).items()},
+            "clip_prompt": _find_text(self._texts, prompt, TEXT_SUFFIXES[1])[VALUE],
+            "clip_diff": _find_text(self._texts, diff, TEXT_SUFFIXES[1])[VALUE],
         }
         if self._pictures is not None:
             sample["target"] = np.asarray(self._target(self._pictures, name, row, latents)).transpose(2, 0, 1)
@@ -146,12 +150,11 @@ def _version(path: Path) -> Version:
     return facts.st_mtime_ns, facts.st_ino
 
 
-def _find_text(folder: Path, digest: str, suffix: str) -> NDArray[np.float16]:
-    """Return the embedding of a text."""
+def _find_text(folder: Path, digest: str, suffix: str) -> dict[str, NDArray[np.float16]]:
+    """Return the embeddings of a text by their names."""
     path = folder / f"{digest[0]}{suffix}"
     records = _open(path)
     (place,), (is_there,) = find_records(records, [digest])
     if not is_there:
         raise InputError(f"{path}: lacks a text of the training set; remove {folder} to embed all texts again")
-    value: NDArray[np.float16] = records[place]["value"]
-    return value
+    return values_of(records[place])

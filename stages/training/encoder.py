@@ -28,14 +28,13 @@ from stages.corpus.corpus import Corpus
 from stages.models.hub import identity
 from stages.pairing.training_set import SUFFIX, PairRow, read_pairs, target_picture
 from stages.training.order import count_drawn, drawn_rows
-from stages.training.records import hashes_of_records, text_digest, write_records
+from stages.training.records import VALUE, Values, hashes_of_records, text_digest, write_records
 from stages.training.rows import EncodedRow, write_rows
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from stages.models.clip import Clip
-    from stages.models.latent_diffusion import PictureEncoder, PromptEncoder
+    from stages.models.conditioning import PromptEncoder
+    from stages.models.latent_diffusion import PictureEncoder
 
 Item = TypeVar("Item")
 
@@ -134,15 +133,15 @@ class PairWorker:
         pictures |= {pair.target_pixels: partial(target_picture, pair, self.corpus) for pair in drawn}
         digests = sorted(pictures)
 
-        def encode(missing: Sequence[str]) -> Iterator["Tensor"]:
+        def encode(missing: Sequence[str]) -> Iterator[Values]:
             batches = padded_batches([pictures[digest] for digest in missing], PICTURES)
             for images, count in call_ahead((partial(_open, *batch) for batch in batches), BATCHES_AHEAD):
-                yield encoder.encode_images(images)[:count]
+                yield {VALUE: encoder.encode_images(images)[:count]}
                 advance(count)
 
-        shape = encoder.shape(drawn[0].width, drawn[0].height)
+        shapes = {VALUE: encoder.shape(drawn[0].width, drawn[0].height)}
         earlier = (outputs[1] for outputs in files.earlier.holding(hashes_of(digests)))
-        encoded = write_records(latents_file, digests, shape, earlier, encode)
+        encoded = write_records(latents_file, digests, shapes, earlier, encode)
         prompts = [pair.edit_prompt if task.settings["prompts"] == "edit" else pair.target_alt_text for pair in drawn]
         places = {digest: place for place, digest in enumerate(digests)}
         rows = [
@@ -175,16 +174,17 @@ class TextWorker:
         prompts, words = _read_words(task.inputs, task.name)
 
         def write(
-            place: int, texts: dict[str, str], shape: tuple[int, ...], embed: Callable[[list[str]], "Tensor"]
+            place: int, texts: dict[str, str], shapes: Mapping[str, tuple[int, ...]], embed: Callable[[list[str]], Values]
         ) -> set[str]:
-            def encode(missing: Sequence[str]) -> Iterator["Tensor"]:
+            def encode(missing: Sequence[str]) -> Iterator[Values]:
                 return in_batches((texts[digest] for digest in missing), TEXTS, embed, advance)
 
             digests = sorted(texts)
             earlier = (outputs[place] for outputs in files.earlier.holding(hashes_of(digests)))
-            return write_records(files.outputs[place], digests, shape, earlier, encode)
+            return write_records(files.outputs[place], digests, shapes, earlier, encode)
 
-        encoded = write(0, prompts, encoder.shape, encoder.embed) | write(1, words, (clip.width,), clip.embed_texts)
+        encoded = write(0, prompts, encoder.shapes, lambda texts: encoder.embed(texts).columns())
+        encoded |= write(1, words, {VALUE: (clip.width,)}, lambda texts: {VALUE: clip.embed_texts(texts)})
         return ShardResult(done=len(words), reused=len(words) - len(encoded))
 
 
@@ -208,12 +208,10 @@ def _encoded_row(number: int, pair: PairRow, prompt: str, places: Mapping[str, i
     )
 
 
-def in_batches(
-    items: Iterable[Item], size: int, encode: Callable[[list[Item]], "Tensor"], advance: Advance
-) -> Iterator["Tensor"]:
-    """Yield the encodings of some items, batch by batch; each does not depend on the others."""
+def in_batches(items: Iterable[Item], size: int, encode: Callable[[list[Item]], Values], advance: Advance) -> Iterator[Values]:
+    """Yield the encodings of some items by name, batch by batch; each does not depend on the others."""
     for batch, count in padded_batches(items, size):
-        yield encode(batch)[:count]
+        yield {name: values[:count] for name, values in encode(batch).items()}
         advance(count)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from stages.core.params_training import Losses
 from stages.diffusion.losses import TERM_NAMES, active_terms, total_loss
 from stages.diffusion.noise import add_noise, alpha_at, squared_error
+from stages.diffusion.unet import predict_noise
 from stages.models.clip import Clip
 from stages.models.latent_diffusion import Diffusion
 from stages.models.vgg import Vgg
@@ -45,7 +46,7 @@ class IEdit:
         self.config, self.dropout = config, dropout
         teacher = copy.deepcopy(diffusion.unet).requires_grad_(False) if config.noise == "guided" else None
         self.networks = Networks(
-            diffusion=diffusion, clip=clip, vgg=vgg, teacher=teacher, empty_text=diffusion.embed_prompts([""])
+            diffusion=diffusion, clip=clip, vgg=vgg, teacher=teacher, empty_prompt=diffusion.embed_prompts([""])
         )
         self._alphas = diffusion.scheduler.alphas_cumprod
 
@@ -95,7 +96,7 @@ class IEdit:
         dropped = draws.without_prompt.to(batch.z1.device)
         alpha = alpha_at(self._alphas, timesteps)
         noisy = add_noise(batch.z1, noise, alpha)
-        text = torch.where(dropped.view(-1, 1, 1), self.networks.empty_text, batch.text)
+        prompt = self.networks.empty_prompt.where(dropped, batch.prompt)
         return EditPrediction(
             networks=self.networks,
             config=self.config,
@@ -104,7 +105,7 @@ class IEdit:
             alpha=alpha,
             source_noise=noise,
             noisy=noisy,
-            noise=network(noisy, timesteps, text, return_dict=False)[0].float(),
+            noise=predict_noise(self.networks.diffusion, network, noisy, timesteps, prompt).float(),
         )
 
     def _raw_losses(self, edit: EditPrediction, draws: EditDraws) -> dict[str, Tensor]:

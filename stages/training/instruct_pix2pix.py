@@ -1,12 +1,13 @@
 """InstructPix2Pix (Brooks et al. 2023, section 3.2): the U-Net sees the source next to the noised target."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from stages.diffusion.noise import add_noise, alpha_at, squared_error
+from stages.diffusion.unet import predict, target_of
 from stages.models.latent_diffusion import Diffusion
 from stages.training.dataset import Batch
 from stages.training.draws import draw_samples
@@ -47,9 +48,10 @@ class InstructPix2Pix:
         """
         self.unet = widen(diffusion.unet)
         self.dropout = dropout
+        self._diffusion = replace(diffusion, unet=self.unet)  # lets go of the base's
         self._alphas = diffusion.scheduler.alphas_cumprod
         self._scale: float = diffusion.vae.config.scaling_factor
-        self._empty_text = diffusion.embed_prompts([""])
+        self._empty_prompt = diffusion.embed_prompts([""])
 
     def blocks(self) -> dict[str, nn.ModuleList]:
         """Return the whole U-Net, which is trained in every step."""
@@ -70,13 +72,16 @@ class InstructPix2Pix:
     def losses(self, network: nn.Module, batch: Batch, draws: InstructionDraws, /) -> dict[str, Tensor]:
         """Return ``raw/noise``, the squared error of the predicted noise, and ``total``, which is the same; (n,), in fp32.
 
+        A model that predicts the velocity learns that, as it did before; both are then the squared error of the velocity.
+
         As in diffusers' training script and pipeline, the source's latents are not scaled; a dropped source is all zeros.
         """
         timesteps, noise = draws.timesteps.to(batch.z2.device), draws.noise.to(batch.z2)
         without_prompt, without_source = (part.to(batch.z2.device) for part in (draws.without_prompt, draws.without_source))
-        noisy = add_noise(batch.z2, noise, alpha_at(self._alphas, timesteps))
+        alpha = alpha_at(self._alphas, timesteps)
+        noisy = add_noise(batch.z2, noise, alpha)
         source = (batch.z1 / self._scale).masked_fill(without_source.view(-1, 1, 1, 1), 0)
-        text = torch.where(without_prompt.view(-1, 1, 1), self._empty_text, batch.text)
-        predicted = network(torch.cat([noisy, source], dim=1), timesteps, text, return_dict=False)[0]
-        error = squared_error(predicted, noise)
+        prompt = self._empty_prompt.where(without_prompt, batch.prompt)
+        predicted = predict(self._diffusion, network, torch.cat([noisy, source], dim=1), timesteps, prompt)
+        error = squared_error(predicted, target_of(self._diffusion, batch.z2, noise, alpha))
         return {"raw/noise": error.detach(), "total": error}

@@ -12,7 +12,9 @@ from stages.diffusion import guidance
 from stages.diffusion.losses import clamp_pictures
 from stages.diffusion.masks import widen_cells
 from stages.diffusion.noise import noise_towards, predict_clean, time_share
+from stages.diffusion.unet import predict_noise
 from stages.models.clip import Clip
+from stages.models.conditioning import Conditioning
 from stages.models.latent_diffusion import Diffusion
 from stages.models.vgg import Vgg
 from stages.training.dataset import Batch
@@ -26,7 +28,7 @@ class Networks:
     clip: Clip
     vgg: Vgg
     teacher: UNet2DConditionModel | None  # the base model, for the loss L_guided alone
-    empty_text: Tensor  # text embedding of the empty prompt, (1, context, d)
+    empty_prompt: Conditioning  # the empty prompt, one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +63,12 @@ class EditPrediction:
     @torch.no_grad()
     def guided_noise(self) -> Tensor:
         """What the base model predicts for the same z_t under guidance by the prompt, (n, c, h, w)."""
-        teacher, text = self.networks.teacher, self.batch.text
+        teacher, prompt = self.networks.teacher, self.batch.prompt
         if teacher is None:
             raise ValueError("the base model is kept as a teacher only where losses.noise is guided")
-        both = torch.cat([self.networks.empty_text.expand_as(text), text])
-        found = teacher(self.noisy.repeat(2, 1, 1, 1), self.timesteps.repeat(2), both, return_dict=False)[0]
+        both = self.networks.empty_prompt.expand(len(prompt)).followed_by(prompt)
+        noisy, timesteps = self.noisy.repeat(2, 1, 1, 1), self.timesteps.repeat(2)
+        found = predict_noise(self.networks.diffusion, teacher, noisy, timesteps, both)
         unconditional, conditional = found.float().chunk(2)
         return guidance.guided_noise(unconditional, conditional, self.time, self.config.guidance_scale)
 

@@ -5,7 +5,7 @@ record, so neither reading nor writing holds it in memory.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 DIGEST = "S64"  # a SHA-256 in hexadecimal
 
+VALUE = "value"  # the name of the only value of a record
 Records = NDArray[Any]
-Encode = Callable[[Sequence[str]], Iterable["Tensor"]]
-"""Takes digests, and returns the values of their records in order, batch by batch: (n, *shape)."""
+Values = Mapping[str, "Tensor"]
+"""The values of n records by name, (n, *shape) each."""
+Encode = Callable[[Sequence[str]], Iterable[Values]]
+"""Takes digests, and returns the values of their records in order, batch by batch."""
 
 
 def text_digest(text: str) -> str:
@@ -50,19 +53,24 @@ def find_records(records: Records, digests: Sequence[str]) -> tuple[NDArray[np.i
     return places, found
 
 
+def values_of(record: Any) -> dict[str, NDArray[np.float16]]:
+    """Return the values of a record by name."""
+    return {name: record[name] for name in record.dtype.names if name != "digest"}
+
+
 def write_records(
-    path: Path, digests: Sequence[str], shape: tuple[int, ...], earlier: Iterable[Path], encode: Encode
+    path: Path, digests: Sequence[str], shapes: Mapping[str, tuple[int, ...]], earlier: Iterable[Path], encode: Encode
 ) -> set[str]:
     """Write a record for every digest, and return those that were encoded; what earlier files have is copied.
 
     Args:
         path: the file.
         digests: sorted, without repetitions.
-        shape: the shape of a value.
-        earlier: earlier files, with values of the same shape.
+        shapes: the shapes of a record's values, by name.
+        earlier: earlier files, with values of the same shapes.
         encode: makes the values that no earlier file has.
     """
-    dtype = np.dtype([("digest", DIGEST), ("value", "<f2", shape)])
+    dtype = np.dtype([("digest", DIGEST), *((name, "<f2", shape) for name, shape in shapes.items())])
     records = open_memmap(path, mode="w+", dtype=dtype, shape=(len(digests),))
     records["digest"] = digests
     is_missing = np.ones(len(digests), bool)
@@ -74,7 +82,9 @@ def write_records(
     missing = np.flatnonzero(is_missing)
     encoded, done = [digests[row] for row in missing.tolist()], 0
     for values in encode(encoded):
-        records["value"][missing[done : done + len(values)]] = values.cpu().numpy()
-        done += len(values)
+        rows = missing[done : done + len(next(iter(values.values())))]
+        for name, value in values.items():
+            records[name][rows] = value.cpu().numpy()
+        done += len(rows)
     records.flush()
     return set(encoded)

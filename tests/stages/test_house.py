@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "language": {"core", "common"},
     "models": {"core", "common"},
     "corpus": {"core", "common"},
-    "diffusion": {"core", "common"},
+    "diffusion": {"core", "common", "models"},
     "metrics": {"core", "common", "models", "corpus"},
     "pairing": {"core", "common", "models", "corpus"},
     "editing": {"core", "common", "models", "corpus", "diffusion"},

@@ -43,7 +43,7 @@ def test_diffusers_pipeline_loads_it_and_edits(tools, project):
 def test_edits_are_those_of_the_pipeline(project, solver, kind):
     model = ModelName(name="models/instruct_pix2pix")
     sampling = project.params.sampling.model_copy(update={"solver": solver, "guidance_scale": 3.0})
-    system = instructed_by(load_diffusion(model), "", sampling, 1.4)
+    system = instructed_by(load_diffusion(model, pictures=2), "", sampling, 1.4)
     samples = [edit_sample(number) for number in (0, 1)]
     found = system.edit(samples, None, 7)
 

@@ -35,7 +35,7 @@ STEPS, EVERY, BATCH = 5, 2, 2
 PATIENCE = 300  # seconds that a test waits for a process to get somewhere; enough for a very slow machine
 
 
-def make_models(folder: Path) -> None:
+def make_models(folder: Path, base: str = "tiny_diffusion") -> None:
     from tests.support import tiny
 
     tiny.tiny_captioner(folder / "captioner")
@@ -43,7 +43,7 @@ def make_models(folder: Path) -> None:
     tiny.tiny_clip(folder / "judge", seed=1)
     tiny.tiny_segmenter(folder / "segmenter")
     tiny.tiny_vgg(folder / "vgg")
-    tiny.tiny_diffusion(folder / "diffusion")
+    getattr(tiny, base)(folder / "diffusion")
 
 
 def make_store(folder: Path) -> None:
@@ -280,8 +280,13 @@ class Project:
         return ended
 
 
-def run_once(folder: Path) -> Project:
-    """Start the fork server, make the models and the store, and run every stage once, undisturbed."""
+def run_once(folder: Path, base: str = "tiny_diffusion") -> Project:
+    """Start the fork server, make the models and the store, and run every stage once, undisturbed.
+
+    Args:
+        folder: where the project goes.
+        base: the function of ``tests.support.tiny`` that makes the model to train.
+    """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["tests.support.preloaded"])
     made = Project(server, folder / "project")
@@ -291,7 +296,7 @@ def run_once(folder: Path) -> Project:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        made.call(make_models, folder / "models")  # starts the server
+        made.call(make_models, folder / "models", base)  # starts the server
     made.call(make_store, made.folder)
     (made.folder / "params.yaml").write_text(yaml.safe_dump(params_for(folder / "models")))
     for stage in STAGES:

@@ -5,10 +5,18 @@ They share nothing with the nano family but the classes, so a stage that runs on
 
 import json
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import save_file
 from torchvision.models.vgg import make_layers
 from transformers import (
@@ -22,6 +30,7 @@ from transformers import (
     CLIPSegProcessor,
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     CLIPTokenizer,
     ViTImageProcessorPil,
 )
@@ -120,10 +129,8 @@ def tiny_vgg(folder: Path) -> ModelName:
     return ModelName(name=str(folder))
 
 
-def tiny_diffusion(folder: Path) -> ModelName:
-    torch.manual_seed(0)
-    tokenizer = _clip_tokenizer()
-    vae = AutoencoderKL(
+def _autoencoder() -> AutoencoderKL:
+    return AutoencoderKL(
         sample_size=SIZE,
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
@@ -131,30 +138,39 @@ def tiny_diffusion(folder: Path) -> ModelName:
         latent_channels=4,
         norm_num_groups=2,
     )
-    unet = UNet2DConditionModel(
-        sample_size=SIZE // 2,
+
+
+def _unet(width: int, sample_size: int = SIZE // 2, **settings: Any) -> UNet2DConditionModel:
+    """Return a U-Net that reads text embeddings of ``width`` numbers."""
+    return UNet2DConditionModel(
+        sample_size=sample_size,
         in_channels=4,
         out_channels=4,
         block_out_channels=(8, 16),
         layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=16,
+        cross_attention_dim=width,
         attention_head_dim=4,
         norm_num_groups=2,
+        **settings,
     )
-    text = CLIPTextConfig(
+
+
+def _text_config(tokenizer: CLIPTokenizer, **settings: Any) -> CLIPTextConfig:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2} | settings
+    return CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
         max_position_embeddings=CONTEXT,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **sizes,
     )
-    scheduler = DDIMScheduler(
+
+
+def _scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -162,14 +178,48 @@ def tiny_diffusion(folder: Path) -> ModelName:
         set_alpha_to_one=False,
         steps_offset=1,
     )
+
+
+def tiny_diffusion(folder: Path) -> ModelName:
+    torch.manual_seed(0)
+    tokenizer, vae, unet = _clip_tokenizer(), _autoencoder(), _unet(16)
     StableDiffusionPipeline(
         vae=vae,
-        text_encoder=CLIPTextModel(text),
+        text_encoder=CLIPTextModel(_text_config(tokenizer)),
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=scheduler,
+        scheduler=_scheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return ModelName(name=str(folder))
+
+
+def tiny_diffusion_xl(folder: Path) -> ModelName:
+    """Stable Diffusion XL, small: the scheduler file is Euler's, as the hub has it, and latents have their own scale."""
+    torch.manual_seed(1)
+    tokenizer, vae = _clip_tokenizer(), _autoencoder()
+    vae.register_to_config(scaling_factor=0.13025)
+    second = _text_config(tokenizer, hidden_size=24, num_hidden_layers=3, projection_dim=12, num_attention_heads=4)
+    StableDiffusionXLPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(_text_config(tokenizer, num_hidden_layers=2)),
+        text_encoder_2=CLIPTextModelWithProjection(second),
+        tokenizer=tokenizer,
+        tokenizer_2=CLIPTokenizer(vocab=tokenizer.get_vocab(), merges=[], pad_token="!</w>", model_max_length=CONTEXT),
+        unet=_unet(
+            40,
+            sample_size=SIZE,  # not the size of the tests' pictures, as 1024 is not that of a corpus
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=12 + 6 * 8,
+            use_linear_projection=True,
+            transformer_layers_per_block=(1, 2),
+        ),
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading", steps_offset=1
+        ),
+        add_watermarker=False,
     ).save_pretrained(folder)
     return ModelName(name=str(folder))

@@ -133,6 +133,7 @@ def make_models(folder: Path) -> SimpleNamespace:
         segmenter=tiny.tiny_segmenter(folder / "segmenter"),
         vgg=tiny.tiny_vgg(folder / "vgg"),
         diffusion=tiny.tiny_diffusion(folder / "diffusion"),
+        diffusion_xl=tiny.tiny_diffusion_xl(folder / "diffusion_xl"),
     )
     # The median, because a random CLIPSeg's masks would otherwise be empty or full.
     made.threshold = float(np.median([masks_of(made, image(number), "dog") for number in range(3)]))

@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from stages.core.params import Params, Train
+from stages.core.params import ModelName, Params, Train
 from stages.core.shards import SERIAL, ShardFiles, ShardResult, ShardTask, StageCounts, Work
 from stages.corpus.corpus import Corpus, CorpusRow
 from stages.corpus.samples import EditSample
@@ -173,9 +173,9 @@ def params_for(folder: Path, **changes) -> Params:
     return Params.model_validate(values)
 
 
-def make_tools(folder: Path) -> SimpleNamespace:
+def make_tools(folder: Path, make_base: Callable[[Path], ModelName] = tiny.tiny_diffusion) -> SimpleNamespace:
     """Return the tiny models, loaded and on disk, and an encoded training set of five samples in two shards."""
-    base = tiny.tiny_diffusion(folder / "base")
+    base = make_base(folder / "base")
     clip, vgg = tiny.tiny_clip(folder / "clip"), tiny.tiny_vgg(folder / "vgg")
     tiny.tiny_segmenter(folder / "segmenter")
     write_training_set(folder / "training", {"00000": [0, 1, 2], "00001": [], "00002": [3, 4]})

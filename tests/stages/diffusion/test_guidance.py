@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from stages.diffusion.guidance import guide, guided_noise, with_guidance
+from stages.models.conditioning import Conditioning
 from tests.support.equations import close, normal, tensor
 
 
@@ -27,12 +28,12 @@ def test_without_guidance_the_empty_prompt_is_not_evaluated(scale, rows):
     prompt, empty, latents = tensor(normal(1, 3, 7, 5)), tensor(normal(2, 1, 7, 5)), tensor(normal(3))
     asked = []
 
-    def predict_noise(noisy, timestep, text):
+    def predict_noise(noisy, timestep, prompts):
         asked.append(len(noisy))
-        assert len(text) == len(noisy)
-        return noisy * text.mean(dim=(1, 2)).view(-1, 1, 1, 1)
+        assert len(prompts) == len(noisy)
+        return noisy * prompts.text.mean(dim=(1, 2)).view(-1, 1, 1, 1)
 
-    found = with_guidance(predict_noise, prompt, empty, scale)(latents, torch.tensor(1))
+    found = with_guidance(predict_noise, Conditioning(prompt), Conditioning(empty), scale)(latents, torch.tensor(1))
     assert asked == rows
     mean, none = prompt.double().mean(dim=(1, 2)).view(-1, 1, 1, 1), empty.double().mean()
     close(found, (latents.double() * (none + scale * (mean - none))).numpy(), 1e-4)

@@ -13,6 +13,7 @@ from torch import Tensor
 from stages.comparison.systems import diffusers_pipeline
 from stages.core.params import Solver
 from stages.diffusion.sampling import draw_noise, edit_latents, make_scheduler
+from stages.models.conditioning import Conditioning
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from tests.support import tiny
 from tests.support.strategies import as_tensor, masks, quick
@@ -36,7 +37,7 @@ def sample(
 ) -> Tensor:
     """An edit of ``latents(1)`` with noise ``latents(2)``."""
     return edit_latents(
-        lambda noisy, timestep, text: diffusion.unet(noisy, timestep, text).sample,
+        lambda noisy, timestep, prompts: diffusion.unet(noisy, timestep, prompts.text).sample,
         make_scheduler(solver, diffusion.scheduler),
         latents(1),
         latents(2),
@@ -96,7 +97,7 @@ class TestPlain:
     def test_starts_at_the_timestep_of_the_strength(self, diffusion, strength, first):
         asked = []
 
-        def predict(noisy: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+        def predict(noisy: Tensor, timestep: Tensor, _: Conditioning) -> Tensor:
             asked.append((int(timestep), noisy.clone()))
             return torch.zeros_like(noisy)
 
@@ -149,7 +150,7 @@ class TestMasked:
         alphas = diffusion.scheduler.alphas_cumprod.double().numpy()
         timesteps = [901, 801, 701, 601, 501, 401, 301, 201, 101, 1]
         z1, noise, mask = latents(1).double().numpy(), latents(2).double().numpy(), half_mask().double().numpy()
-        text, empty = diffusion.embed_prompts(PROMPTS), diffusion.embed_prompts([""])
+        text, empty = diffusion.embed_prompts(PROMPTS).text, diffusion.embed_prompts([""]).text
         z = alphas[901] ** 0.5 * z1 + (1 - alphas[901]) ** 0.5 * noise
         for place, timestep in enumerate(timesteps):
             asked = torch.from_numpy(z).float()
@@ -193,9 +194,9 @@ class TestNoise:
         assert abs(first.std() - 1) < 0.1
 
 
-def _local_noise(latents: torch.Tensor, _: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+def _local_noise(latents: torch.Tensor, _: torch.Tensor, prompts: Conditioning) -> torch.Tensor:
     """A prediction that differs by prompt and is independent at every place."""
-    return 0.3 * latents + 0.1 * text.mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
+    return 0.3 * latents + 0.1 * prompts.text.mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
 
 
 @quick
@@ -209,8 +210,8 @@ def test_blending_keeps_the_source_outside_any_mask(mask, steps, strength, seed)
     def edit(where: torch.Tensor | None) -> torch.Tensor:
         scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
         options = {"steps": steps, "strength": strength, "guidance_scale": 2.0, "mask": where}
-        prompt = torch.ones(1, 2, 2)
-        return edit_latents(_local_noise, scheduler, source, noise, prompt, torch.zeros(1, 2, 2), **options)
+        prompt, empty = Conditioning(torch.ones(1, 2, 2)), Conditioning(torch.zeros(1, 2, 2))
+        return edit_latents(_local_noise, scheduler, source, noise, prompt, empty, **options)
 
     edited = edit(as_tensor(mask))
     inside = torch.from_numpy(mask).expand_as(source)

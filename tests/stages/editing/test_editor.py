@@ -242,7 +242,7 @@ class TestPrompts:
         kept = self.LONG.removesuffix(rest)
         changed = kept + rest.partition(" ")[0] + " grey cats"  # the limit may lie within a word
         shorter = kept.rpartition(" ")[0].rpartition(" ")[0]
-        embedded = editor.diffusion.embed_prompts([self.LONG, changed, shorter])
+        embedded = editor.diffusion.embed_prompts([self.LONG, changed, shorter]).text
         assert torch.equal(embedded[0], embedded[1])
         assert not torch.equal(embedded[0], embedded[2])
         assert editor.diffusion.unread(shorter) == ""

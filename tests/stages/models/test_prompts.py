@@ -15,19 +15,20 @@ LONG = "a red dog on the beach " * 200
 
 def test_prompts_beyond_the_context_are_truncated(models):
     clip, diffusion, segmenter = load_clip(models.clip), load_diffusion(models.diffusion), load_segmenter(models.segmenter)
-    segmenter.processor.tokenizer.model_max_length = diffusion.tokenizer.model_max_length = (
+    segmenter.processor.tokenizer.model_max_length = diffusion.prompts.tokenizer.model_max_length = (
         10**30
     )  # the default without a limit
     longer = LONG + "and a cat"
     assert clip.embed_texts([LONG]).equal(clip.embed_texts([longer]))
-    assert diffusion.embed_prompts([LONG]).equal(diffusion.embed_prompts([longer]))
+    assert diffusion.embed_prompts([LONG]).text.equal(diffusion.embed_prompts([longer]).text)
     found = [segmenter.probabilities([picture(size=32)], [text]) for text in (LONG, longer)]
     assert found[0].equal(found[1])
 
 
 @pytest.fixture(scope="module")
 def encoders(models) -> list:
-    return [load_clip(models.clip).embed_texts, load_diffusion(models.diffusion).embed_prompts]
+    diffusion = load_diffusion(models.diffusion)
+    return [load_clip(models.clip).embed_texts, lambda texts: diffusion.embed_prompts(texts).text]
 
 
 @pytest.mark.parametrize("text", ["海滩上的红色汽车", "красная машина", "🚗" * 50, HOSTILE, LONG, "a" * 10_000])

@@ -31,7 +31,7 @@ def batch(tools) -> Batch:
         source_mask=tensor(source_mask),
         target_mask=tensor(target_mask),
         target=tensor(rng.random((3, 3, 32, 32))),
-        text=tools.diffusion.embed_prompts(["a red dog", "a cat", "a blue car"]),
+        prompt=tools.diffusion.embed_prompts(["a red dog", "a cat", "a blue car"]),
         clip_prompt=tools.clip.embed_texts(["a red dog", "a cat", "a blue car"]),
         clip_diff=tools.clip.embed_texts(["red dog", "cat", "blue car"]),
     )

@@ -27,18 +27,19 @@ def test_rows_are_those_of_the_encoders(tools):
         )
         masks = [np.asarray(each) // 255 for each in (sample.source_mask, sample.target_mask)]
         halves = [mask.reshape(16, 2, 16, 2).mean(axis=(1, 3)) >= 0.5 for mask in masks]
-        tokens = tools.diffusion.tokenizer(
+        tokens = tools.diffusion.prompts.tokenizer(
             sample.edit_prompt, padding="max_length", max_length=tiny.CONTEXT, return_tensors="pt"
         ).input_ids
         with torch.no_grad():
             z1, z2 = (tools.diffusion.vae.encode(2 * each - 1).latent_dist.mean * 0.18215 for each in (source, target))
-            text = tools.diffusion.text_encoder(tokens)[0]
+            text = tools.diffusion.prompts.text_encoder(tokens)[0]
             prompt, diff = (
                 tools.clip.model.encode_text(tools.clip.tokenizer([words]), normalize=True)
                 for words in (sample.edit_prompt, sample.target_diff)
             )
-        for name, wanted in (("z1", z1), ("z2", z2), ("text", text), ("clip_prompt", prompt), ("clip_diff", diff)):
+        for name, wanted in (("z1", z1), ("z2", z2), ("clip_prompt", prompt), ("clip_diff", diff)):
             torch.testing.assert_close(getattr(batch, name)[row], wanted[0], **HALF)
+        torch.testing.assert_close(batch.prompt.text[row], text[0], **HALF)
         assert torch.equal(batch.target[row], target[0])
         for name, mask in zip(("source_mask", "target_mask"), masks, strict=True):
             np.testing.assert_array_equal(getattr(batch, name)[row, 0].numpy(), mask)
@@ -50,8 +51,9 @@ def test_rows_do_not_depend_on_the_batch(tools):
     together = read(tools.data, [2, 3])
     for row, number in enumerate((2, 3)):
         alone = read(tools.data, [number])
-        for name, value in vars(alone).items():
-            assert torch.equal(value[0], getattr(together, name)[row])
+        for name, value in {**vars(alone), "prompt": alone.prompt.text}.items():
+            other = together.prompt.text if name == "prompt" else getattr(together, name)
+            assert torch.equal(value[0], other[row])
 
 
 @pytest.mark.parametrize("prompts", ["edit", "alt"])
@@ -59,7 +61,7 @@ def test_prompts_are_those_of_the_parameter(tools, tmp_path, prompts):
     encode(tools, params_for(tools.folder, prompts=prompts).train, tmp_path)
     batch = read(TrainingSet(tmp_path), [1])
     words = {"edit": "a dog 1", "alt": "IMG 1"}[prompts]
-    torch.testing.assert_close(batch.text, tools.diffusion.embed_prompts([words]), **HALF)
+    torch.testing.assert_close(batch.prompt.text, tools.diffusion.embed_prompts([words]).text, **HALF)
     torch.testing.assert_close(batch.clip_prompt, tools.clip.embed_texts([words]), **HALF)
     torch.testing.assert_close(batch.clip_diff, tools.clip.embed_texts(["dog 1"]), **HALF)
 
@@ -95,7 +97,7 @@ def test_half_precision_changes_no_loss_beyond_rounding(tools):
         encoded,
         z1=tools.diffusion.encode(pictures["source"]),
         z2=tools.diffusion.encode(pictures["target"]),
-        text=tools.diffusion.embed_prompts([edit.edit_prompt for edit in edits]),
+        prompt=tools.diffusion.embed_prompts([edit.edit_prompt for edit in edits]),
         clip_prompt=tools.clip.embed_texts([edit.edit_prompt for edit in edits]),
         clip_diff=tools.clip.embed_texts([edit.target_diff for edit in edits]),
     )

@@ -14,7 +14,9 @@ from stages.core.shards import SERIAL
 from stages.corpus.corpus import Corpus
 from stages.corpus.shard import pixel_digest
 from stages.models.clip import load_clip
-from stages.models.latent_diffusion import PromptEncoder, load_diffusion
+from stages.models.conditioning import Conditioning
+from stages.models.latent_diffusion import load_diffusion
+from stages.models.stable_diffusion import OneTextEncoder
 from stages.pairing.training_set import pack_mask
 from stages.training import encoder
 from stages.training.dataset import TrainingSet
@@ -46,10 +48,10 @@ def recorded(monkeypatch) -> Iterator[tuple[list[str], list[str]]]:
     """Record the keys of the pictures that are decoded, and the prompts that are embedded, padding apart."""
     pictures: list[str] = []
     prompts: list[str] = []
-    picture, embed = Corpus.picture, PromptEncoder.embed
+    picture, embed = Corpus.picture, OneTextEncoder.embed
     with monkeypatch.context() as patch:
         patch.setattr(Corpus, "picture", lambda corpus, place: pictures.append(place.key) or picture(corpus, place))
-        patch.setattr(PromptEncoder, "embed", lambda self, texts: prompts.extend(texts) or embed(self, texts))
+        patch.setattr(OneTextEncoder, "embed", lambda self, texts: prompts.extend(texts) or embed(self, texts))
         yield pictures, prompts
 
 
@@ -163,28 +165,35 @@ def test_an_encoding_does_not_depend_on_its_company(tools, family):
         pictures = list(torch.from_numpy(rng.random((11, 3, side, side), np.float32)))
         texts = ["a dog", "", "a red cat on the beach", *(f"a dog number {number}" for number in range(8))]
         ways = (
-            (pictures, PICTURES, lambda batch: diffusion.encode(torch.stack(batch))),
-            (texts, TEXTS, diffusion.embed_prompts),
-            (texts, TEXTS, clip.embed_texts),
+            (pictures, PICTURES, lambda batch: {"value": diffusion.encode(torch.stack(batch))}),
+            (texts, TEXTS, lambda batch: diffusion.embed_prompts(batch).columns()),
+            (texts, TEXTS, lambda batch: {"value": clip.embed_texts(batch)}),
         )
         for items, size, encode_batch in ways:
-            alone = [torch.cat(list(in_batches([item], size, encode_batch, int))) for item in items]
+            alone = [encodings([item], size, encode_batch) for item in items]
             for _ in range(3):
                 order = rng.permutation(len(items))
-                together = torch.cat(list(in_batches([items[place] for place in order], size, encode_batch, int)))
+                together = encodings([items[place] for place in order], size, encode_batch)
                 assert all(torch.equal(together[[row]], alone[place]) for row, place in enumerate(order))
     finally:
         torch.set_num_threads(threads)
 
 
+def encodings(items: list, size: int, encode_batch) -> torch.Tensor:
+    """The encodings of some items, each of which has one value."""
+    return torch.cat([values for found in in_batches(items, size, encode_batch, int) for values in found.values()])
+
+
 class Sized:
     """Encoders with the shapes of Stable Diffusion 1.4 and CLIP ViT-B/32."""
 
-    shape = (77, 768)
     width = 512
 
+    def __init__(self):
+        self.shapes = {"text": (77, 768)}
+
     def embed(self, texts):
-        return torch.ones(len(texts), *self.shape)
+        return Conditioning(torch.ones(len(texts), 77, 768))
 
     def embed_texts(self, texts):
         return torch.ones(len(texts), self.width)

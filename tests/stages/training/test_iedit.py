@@ -71,7 +71,7 @@ class TestObjective:
         total = (1 - time) * (wanted["local_clip"] + wanted["global_clip"]) + time * wanted[noise] + 0.3 * wanted["perceptual"]
         close(found["total"], total, 1e-3)
         assert network.timesteps.tolist() == [20, 500, 999]
-        assert torch.equal(network.text, batch.text)
+        assert torch.equal(network.text, batch.prompt.text)
 
     def test_network_sees_the_noised_source(self, tools, batch):
         _, network = measure(tools, batch)
@@ -99,8 +99,8 @@ class TestObjective:
         eq_1 = ((normal(9, 3, 4, 16, 16) - normal(10, 3, 4, 16, 16)) ** 2).mean(axis=(1, 2, 3))
         assert found["total"][1].item() == pytest.approx(eq_1[1], rel=1e-5)
         assert found["total"][[0, 2]].tolist() == kept["total"][[0, 2]].tolist()
-        assert torch.equal(network.text[1], tools.diffusion.embed_prompts([""])[0])
-        assert torch.equal(network.text[[0, 2]], batch.text[[0, 2]])
+        assert torch.equal(network.text[1], tools.diffusion.embed_prompts([""]).text[0])
+        assert torch.equal(network.text[[0, 2]], batch.prompt.text[[0, 2]])
 
     def test_dropped_samples_get_no_gradient_from_the_edit(self, tools, batch):
         found, network = measure(tools, batch, draws(True, True, True))

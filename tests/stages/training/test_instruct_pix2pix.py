@@ -42,7 +42,7 @@ def noisy_weights(tools):
 def test_it_begins_as_the_base(tools):
     wide = widen(tools.diffusion.unet)
     noisy, source = torch.randn(2, 2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    text = tools.diffusion.embed_prompts(["a dog", "a cat"])
+    text = tools.diffusion.embed_prompts(["a dog", "a cat"]).text
     wanted = tools.diffusion.unet(noisy, 500, text).sample
     torch.testing.assert_close(wide(torch.cat([noisy, source], dim=1), 500, text).sample, wanted, rtol=1e-5, atol=1e-6)
     assert wide.config.in_channels == 8
@@ -67,7 +67,7 @@ def test_loss_and_gradient_by_hand(tools):
         source, target = (diffusion.vae.encode(each).latent_dist.mode() for each in (sources, targets))
         source[2] = 0
         noisy = diffusion.scheduler.add_noise(target * 0.18215, drawn.noise, drawn.timesteps)
-        text = diffusion.embed_prompts(["a dog 0", "", "a dog 2"])
+        text = diffusion.embed_prompts(["a dog 0", "", "a dog 2"]).text
         predicted = unet(torch.cat([noisy, source], dim=1), drawn.timesteps, text).sample.double()
     error = predicted - drawn.noise.double()
     torch.testing.assert_close(terms["total"].double(), error.square().mean(dim=(1, 2, 3)), rtol=1e-3, atol=1e-4)

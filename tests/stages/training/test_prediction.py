@@ -19,9 +19,9 @@ class TestGuided:
         """Return what the base predicts of the noised source without and with the prompt."""
         unet, a = tools.diffusion.unet, ALPHAS[[20, 500, 999]].reshape(-1, 1, 1, 1)
         noisy = tensor(a**0.5 * batch.z1.numpy() + (1 - a) ** 0.5 * normal(9, 3, 4, 16, 16))
-        times, empty = torch.tensor([20, 500, 999]), tools.diffusion.embed_prompts([""]).expand_as(batch.text)
+        times, empty = torch.tensor([20, 500, 999]), tools.diffusion.embed_prompts([""]).text.expand_as(batch.prompt.text)
         with torch.no_grad():
-            return tuple(unet(noisy, times, text).sample.double().numpy() for text in (empty, batch.text))
+            return tuple(unet(noisy, times, text).sample.double().numpy() for text in (empty, batch.prompt.text))
 
     def test_guided_base_is_the_target_within_the_mask(self, tools, batch):
         found, _ = measure(tools, batch, noise="guided", guidance_scale=3.0)

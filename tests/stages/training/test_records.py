@@ -6,13 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.training.records import find_records, open_records, text_digest, write_records
+from stages.training.records import find_records, open_records, text_digest, values_of, write_records
 
-SHAPE = (2, 3)
+SHAPES = {"text": (2, 3), "pooled": (4,)}
 
 
-def value_of(digest: str) -> np.ndarray:
-    return np.random.default_rng(list(bytes.fromhex(digest))).standard_normal(SHAPE).astype(np.float16)
+def values_for(digest: str) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(list(bytes.fromhex(digest)))
+    return {name: rng.standard_normal(shape).astype(np.float16) for name, shape in SHAPES.items()}
 
 
 class Encoder:
@@ -25,7 +26,8 @@ class Encoder:
         for start in range(0, len(digests), 3):
             batch = digests[start : start + 3]
             self.asked += batch
-            yield torch.from_numpy(np.stack([value_of(digest) for digest in batch])).float()
+            values = [values_for(digest) for digest in batch]
+            yield {name: torch.from_numpy(np.stack([each[name] for each in values])).float() for name in SHAPES}
 
 
 def digests_of(numbers) -> list[str]:
@@ -37,21 +39,24 @@ def test_only_new_records_are_encoded_and_bytes_agree(tmp_path_factory, before, 
     folder = tmp_path_factory.mktemp("records")
     earlier = [folder / f"before{number}.npy" for number in range(len(before))]
     for path, numbers in zip(earlier, before, strict=True):
-        write_records(path, digests_of(numbers), SHAPE, [], Encoder())
+        write_records(path, digests_of(numbers), SHAPES, [], Encoder())
     grown, nothing = Encoder(), Encoder()
-    write_records(folder / "after.npy", digests_of(after), SHAPE, earlier, grown)
-    write_records(folder / "nothing.npy", digests_of(after), SHAPE, [], nothing)
+    write_records(folder / "after.npy", digests_of(after), SHAPES, earlier, grown)
+    write_records(folder / "nothing.npy", digests_of(after), SHAPES, [], nothing)
     assert grown.asked == digests_of(after.difference(*before))
     assert nothing.asked == digests_of(after)
     assert (folder / "after.npy").read_bytes() == (folder / "nothing.npy").read_bytes()
     records = open_records(folder / "after.npy")
     assert [digest.decode() for digest in records["digest"]] == digests_of(after)
     for record in records:
-        np.testing.assert_array_equal(record["value"], value_of(record["digest"].decode()))
+        found, wanted = values_of(record), values_for(record["digest"].decode())
+        assert found.keys() == wanted.keys()
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(found[name], value)
 
 
 def test_records_are_found_by_their_digest(tmp_path):
-    write_records(tmp_path / "a.npy", digests_of(range(9)), SHAPE, [], Encoder())
+    write_records(tmp_path / "a.npy", digests_of(range(9)), SHAPES, [], Encoder())
     records = open_records(tmp_path / "a.npy")
     wanted = digests_of(range(5, 14))
     places, found = find_records(records, wanted)
@@ -61,7 +66,7 @@ def test_records_are_found_by_their_digest(tmp_path):
 
 @pytest.mark.parametrize("digest", ["0" * 64, "f" * 64])
 def test_a_digest_before_or_behind_all_others_is_not_found(tmp_path, digest):
-    write_records(tmp_path / "a.npy", digests_of(range(9)), SHAPE, [], Encoder())
+    write_records(tmp_path / "a.npy", digests_of(range(9)), SHAPES, [], Encoder())
     assert not find_records(open_records(tmp_path / "a.npy"), [digest])[1].any()
 
 

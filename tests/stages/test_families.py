@@ -1,0 +1,118 @@
+"""Trainings on every family: diffusers opens the models that they write, and edits with them as the editor does."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import diffusers
+import pytest
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline
+
+from stages.comparison.systems import instructed_by
+from stages.core.files import read_json
+from stages.core.params import ModelName
+from stages.diffusion.sampling import draw_noise
+from stages.editing.batch_editor import BatchEditor
+from stages.instruct import instruct
+from stages.models import hub
+from stages.models.latent_diffusion import load_diffusion
+from stages.models.tensors import to_tensor
+from stages.train import train
+from tests.support import harness, tiny
+from tests.support.checkpoints import change_config, split_tokenizers
+from tests.support.training import changed, edit_sample, make_tools, ran_once, read
+
+
+def velocity(folder: Path) -> ModelName:
+    """Stable Diffusion 2.1's way to predict, in the hub's layout."""
+    model = tiny.tiny_diffusion(folder)
+    change_config(folder, "scheduler/scheduler_config.json", prediction_type="v_prediction")
+    split_tokenizers(folder)
+    return model
+
+
+BASES = {"2.1": velocity, "XL": tiny.tiny_diffusion_xl}
+
+
+@pytest.fixture(scope="module", params=BASES.values(), ids=BASES)
+def trained(request, tmp_path_factory, empty_store):
+    """A project with both trained models, and the tools that they were trained with."""
+    tools = make_tools(tmp_path_factory.mktemp("tools"), request.param)
+    with ran_once(train, tools, tmp_path_factory.mktemp("project"), empty_store) as project:
+        instruct(project.params)
+        hub.locate.cache_clear()
+        yield SimpleNamespace(tools=tools, params=project.params)
+
+
+def test_encoded_prompts_are_those_of_the_text_encoders(trained):
+    tools, samples = trained.tools, [edit_sample(number) for number in (4, 0)]
+    found = read(tools.data, [4, 0]).prompt.columns()
+    wanted = tools.diffusion.embed_prompts([sample.edit_prompt for sample in samples]).columns()
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-3)
+
+
+def test_trained_blocks_alone_differ_from_the_base(trained):
+    tuned = load_diffusion(ModelName(name="models/iedit")).unet.state_dict()
+    names = changed(trained.tools.diffusion.unet.state_dict(), tuned)
+    assert {name.split(".")[0] for name in names} == {"conv_in", "down_blocks", "mid_block"}
+
+
+def test_diffusers_opens_the_model_and_edits_alike(trained):
+    sampling = trained.params.sampling.model_copy(
+        update={"solver": "ddim", "steps": 4, "strength": 0.75, "guidance_scale": 3.0}
+    )
+    picture, prompt = to_tensor([edit_sample(0).source]), "a dog on the beach"
+    editor = BatchEditor(load_diffusion(ModelName(name="models/iedit")))
+    found = editor.edit_batch(picture, [prompt], masks=None, sampling=sampling, seed=3, keys=["a"])
+
+    base = DiffusionPipeline.from_pretrained("models/iedit", use_safetensors=True)
+    kind = getattr(diffusers, editor.diffusion.family.pipelines[1])
+    pipeline = kind.from_pipe(base)
+    pipeline.scheduler = DDIMScheduler.from_config(
+        pipeline.scheduler.config, clip_sample=False, set_alpha_to_one=False, steps_offset=1
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    latents, noise = editor.diffusion.encode(picture), draw_noise(torch.Size((4, 16, 16)), 3, "a")[None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{kind.__module__}.randn_tensor", lambda *_, **__: noise)
+        wanted = pipeline(
+            prompt, image=latents, strength=0.75, num_inference_steps=4, guidance_scale=3.0, output_type="pt"
+        ).images
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_diffusers_opens_the_instructed_model_and_edits_alike(trained):
+    model = ModelName(name="models/instruct_pix2pix")
+    sampling = trained.params.sampling.model_copy(update={"solver": "ddim", "steps": 4, "guidance_scale": 3.0})
+    sample = edit_sample(0)
+    (found,) = instructed_by(load_diffusion(model, pictures=2), "", sampling, 1.4).edit([sample], None, 7)
+
+    pipeline = DiffusionPipeline.from_pretrained(model.name, use_safetensors=True)
+    assert "InstructPix2Pix" in type(pipeline).__name__
+    pipeline.scheduler = DDIMScheduler.from_config(
+        pipeline.scheduler.config, clip_sample=False, set_alpha_to_one=False, steps_offset=1
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    (wanted,) = pipeline(
+        sample.edit_prompt,
+        image=sample.source,
+        **({"height": 32, "width": 32} if "XL" in type(pipeline).__name__ else {}),
+        latents=draw_noise(torch.Size((4, 16, 16)), 7, sample.key)[None],
+        num_inference_steps=4,
+        guidance_scale=3.0,
+        image_guidance_scale=1.4,
+        output_type="pt",
+    ).images
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("base", ["tiny_diffusion_xl"])
+def test_whole_pipeline_runs_on_it(tmp_path, base):
+    project = harness.run_once(tmp_path, base)
+    metrics = read_json(project.folder / "reports/latest/metrics.json")
+    assert set(metrics["systems"]) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
+    pipeline = DiffusionPipeline.from_pretrained(project.folder / "models/iedit")
+    assert type(pipeline).__name__ == "StableDiffusionXLPipeline"
