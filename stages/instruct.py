@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from stages.core.files import read_json, write_json
 from stages.core.params import ModelName, Params
 from stages.core.paths import INSTRUCT_PIX2PIX, INSTRUCT_PIX2PIX_LOSSES, INSTRUCT_PIX2PIX_UNFINISHED
-from stages.models.families import INDEX, ZEROS_FOR_EMPTY, family_of
+from stages.models.families import ZEROS_FOR_EMPTY, family_of
+from stages.models.layout import INDEX
 from stages.training.model_folder import copy_files, save_unet
 from stages.training.outcome import Outcome
 from stages.training.runner import METHODS, Recipe, run_training

@@ -11,10 +11,10 @@ from typing import Any
 
 from stages.core.errors import cut, first_line, shorten
 from stages.core.params import ModelName, Params
-from stages.models.hub import ModelError
+from stages.models.hub import ModelError, find
+from stages.models.layout import INDEX
 
-INDEX, SCHEDULER, UNET, VAE = "model_index.json", "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
-CONFIGURATIONS = (INDEX, SCHEDULER, "*/config.json")
+SCHEDULER, UNET, VAE = "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
 ZEROS_FOR_EMPTY = "force_zeros_for_empty_prompt"  # in the index of Stable Diffusion XL
 PREDICTIONS = ("epsilon", "v_prediction")
 UNKNOWN_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim", "time_cond_proj_dim")  # of U-Nets
@@ -71,15 +71,15 @@ SUPPORTED = " and ".join(f"{family.name} ({family.pipelines[0]})" for family in 
 def check_bases(params: Params) -> None:
     """Refuse models to edit with that params.yaml names and that are of no supported family.
 
-    One that is missing is reported by the stage that loads it.
+    One that is not on this machine is reported by the stage that loads it.
 
     Raises:
-        ModelError: a model is not supported, or the hub does not deliver its configurations.
+        ModelError: a model is not supported, or a configuration is missing or damaged.
     """
     for model in (params.train.base, params.evaluate.base):
-        folder = Path(model.name)
-        if folder.is_dir() or model.revision is not None:
-            family_of(model, folder if folder.is_dir() else _download_configurations(model))
+        folder = find(model)
+        if folder is not None:
+            family_of(model, folder)
 
 
 def family_of(model: ModelName, folder: Path, *, pictures: int = 1) -> Family:
@@ -187,13 +187,3 @@ def _number(model: ModelName, name: str, config: Mapping[str, Any], key: str, de
     if type(value) is not int:
         raise ModelError(model, f"{name} is damaged: {key} = {shorten(value)}")
     return value
-
-
-def _download_configurations(model: ModelName) -> Path:
-    """Return a snapshot of the hub with a model's configurations, a few kilobytes."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model.name, revision=model.revision, allow_patterns=list(CONFIGURATIONS)))
-    except (OSError, ValueError) as error:
-        raise ModelError(model, f"the hub did not deliver its configurations: {first_line(error)}") from error

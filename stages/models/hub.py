@@ -41,6 +41,16 @@ def is_local(model: ModelName) -> bool:
     return False
 
 
+def find(model: ModelName) -> Path | None:
+    """Return the folder of a model, or None if it is not on this machine."""
+    if Path(model.name).is_dir():
+        return Path(model.name)
+    try:
+        return locate(model)
+    except ModelError:
+        return None
+
+
 @cache
 def locate(model: ModelName) -> Path:
     """Return the folder of a model: a local one, or the snapshot of the hub that was fetched at the model's commit.

@@ -11,7 +11,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from stages.core.files import read_json
 from stages.models.conditioning import Conditioning
-from stages.models.families import INDEX, ZEROS_FOR_EMPTY
+from stages.models.families import ZEROS_FOR_EMPTY
+from stages.models.layout import INDEX
 from stages.models.prompts import unread
 from stages.models.stable_diffusion import read_text_encoder, tokenize
 
