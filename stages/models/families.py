@@ -14,6 +14,7 @@ from stages.core.params import ModelName, Params
 from stages.models.hub import ModelError, find
 from stages.models.layout import INDEX
 
+CONFIGURATIONS = [INDEX, "*/config.json", "*/scheduler_config.json"]  # patterns of all files that are read here
 SCHEDULER, UNET, VAE = "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
 ZEROS_FOR_EMPTY = "force_zeros_for_empty_prompt"  # in the index of Stable Diffusion XL
 PREDICTIONS = ("epsilon", "v_prediction")

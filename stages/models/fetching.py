@@ -11,8 +11,9 @@ from yaml import YAMLError
 from stages.core.errors import first_line
 from stages.core.files import NoRoomError, remove, writing
 from stages.core.params import ModelName
+from stages.models.families import CONFIGURATIONS, family_of
 from stages.models.hub import ModelError, is_local, locate
-from stages.models.layout import LayoutError, needed_files
+from stages.models.layout import INDEX, LayoutError, needed_files
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -69,13 +70,14 @@ def fetch(model: ModelName) -> ModelName:
     What lies on this machine already is checked too, and not downloaded again.
 
     Raises:
-        ModelError: the hub does not deliver it, it has no safetensors, it asks for code to be run, or a file differs from what
-            the hub says of it; that file is removed.
+        ModelError: the hub does not deliver it, it is a diffusion model of no supported family, it has no safetensors, it asks
+            for code to be run, or a file differs from what the hub says of it; that file is removed.
         NoRoomError: the disk or a quota is full.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
 
+    _check_family(model)
     asked = _ask(model)
     with _hub_errors(model), writing(Path(HF_HUB_CACHE)):
         patterns = [*asked.files, README]
@@ -90,6 +92,16 @@ def fetch(model: ModelName) -> ModelName:
     pinned = model.model_copy(update={"revision": asked.commit})
     locate(pinned)
     return pinned
+
+
+def _check_family(model: ModelName) -> None:
+    """Refuse a diffusion model of no supported family by its configurations, before gigabytes of weights are downloaded."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    with _hub_errors(model), writing(Path(HF_HUB_CACHE)):
+        if HfApi().file_exists(model.name, INDEX, revision=model.revision):
+            family_of(model, Path(snapshot_download(model.name, revision=model.revision, allow_patterns=CONFIGURATIONS)))
 
 
 def _ask(model: ModelName) -> Facts:

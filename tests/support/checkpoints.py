@@ -1,6 +1,5 @@
 """Checkpoints of diffusion models as they lie on the hub: other schedulers, older names, half precision, several files."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.core.files import read_json, write_json
+from tests.support.tiny import split_tokenizer
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 PNDM = {  # as Stable Diffusion 1.4 has it, which names no prediction_type
@@ -50,13 +50,9 @@ def put_scheduler(folder: Path, config: dict[str, Any]) -> None:
 
 
 def split_tokenizers(folder: Path) -> None:
-    """Replace every tokenizer.json by vocab.json and merges.txt."""
-    for path in folder.glob("tokenizer*/tokenizer.json"):
-        model = json.loads(path.read_text())["model"]
-        path.with_name("vocab.json").write_text(json.dumps(model["vocab"]))
-        merges = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]
-        path.with_name("merges.txt").write_text("\n".join(merges) + "\n")
-        path.unlink()
+    """Give every tokenizer the files that the hub's repositories have instead of tokenizer.json."""
+    for tokenizer in folder.glob("tokenizer*"):
+        split_tokenizer(tokenizer)
 
 
 def rename_old_attention(folder: Path) -> None:

@@ -119,6 +119,16 @@ def test_a_snapshot_that_lacks_a_file_is_not_whole(kind, repository, served):
     assert latent_diffusion.load_diffusion(pinned)
 
 
+@pytest.mark.parametrize("kind", ["diffusion"])
+def test_another_family_is_refused_before_its_weights_are_fetched(kind, repository, served):
+    path = repository / "model_index.json"
+    write_json(path, read_json(path) | {"_class_name": "FluxPipeline"})
+    shutil.rmtree(repository / "unet")  # it has a transformer instead
+    with pytest.raises(ModelError, match=r"^train\.base\.name = 'owner/model': is a FluxPipeline; supported are "):
+        fetch(publish(served, repository))
+    assert not any(name.endswith(".safetensors") for name in served.sent)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "README.md"])
 @pytest.mark.parametrize("kind", ["vgg"])
 def test_a_file_that_the_hub_describes_otherwise_is_removed(kind, repository, served, name):
