@@ -1,6 +1,6 @@
 """Latent diffusion (Rombach et al. 2022): autoencoder, text encoders, U-Net and noise schedule of a supported family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from stages.models.tensors import to_tensor
 
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
-READERS = {
+READERS: dict[Family, Callable[[Path], PromptEncoder]] = {
     STABLE_DIFFUSION: stable_diffusion.read_prompt_encoder,
     STABLE_DIFFUSION_XL: stable_diffusion_xl.read_prompt_encoder,
 }
