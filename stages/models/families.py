@@ -14,8 +14,8 @@ from stages.core.params import ModelName, Params
 from stages.models.hub import ModelError, find
 from stages.models.layout import INDEX
 
-CONFIGURATIONS = [INDEX, "*/config.json", "*/scheduler_config.json"]  # patterns of all files that are read here
 SCHEDULER, UNET, VAE = "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
+CONFIGURATIONS = [INDEX, SCHEDULER, UNET, VAE, "text_encoder*/config.json"]  # patterns of all files that are read here
 ZEROS_FOR_EMPTY = "force_zeros_for_empty_prompt"  # in the index of Stable Diffusion XL
 PREDICTIONS = ("epsilon", "v_prediction")
 UNKNOWN_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim", "time_cond_proj_dim")  # of U-Nets
