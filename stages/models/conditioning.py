@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 Rows = Tensor | slice | Sequence[int]
 
@@ -62,6 +65,10 @@ class Conditioning:
 
 class PromptEncoder(Protocol):
     """The text encoders of a checkpoint with their tokenizers."""
+
+    @property
+    def tokenizer(self) -> "CLIPTokenizer":
+        """The tokenizer, or the first of several that know the same words."""
 
     @property
     def components(self) -> Mapping[str, Any]:
