@@ -106,7 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(_info(name, repository, folder))
 
     def _send_file(self, name: str, revision: str, file: str) -> None:
-        repository = self.server.repositories[name]
+        repository = self.server.repositories.get(name)
+        if repository is None:
+            self._fail("RepoNotFound")
+            return
         folder = repository.folder(revision)
         if folder is None or not (folder / file).is_file():
             self._fail("EntryNotFound")

@@ -29,7 +29,7 @@ def run(models, tmp_path_factory) -> SimpleNamespace:
         patch.setattr(benchmark, "ROUNDS", ROUNDS)
         patch.setattr(benchmark, "TIMED", 2)
         patch.setattr(benchmark, "DDIM_STEPS", (2, 3))
-        patch.setattr(systems, "make_scheduler", lambda solver, model: found.solvers.append(solver) or make(solver, model))
+        patch.setattr(systems, "make_scheduler", lambda solver, *given: found.solvers.append(solver) or make(solver, *given))
         patch.setattr(Editor, "edit", lambda *given, **named: found.modes.append(named["mask_mode"]) or edit(*given, **named))
         printed = []
         patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
