@@ -19,6 +19,7 @@ from stages.core.paths import DVC_CONFIG, LOCK_FILE
 
 FETCHED = "refs/remotes/"  # where git keeps the branches of other repositories
 UNKNOWN = "DVC cannot determine what is needed"
+MERGING = "MERGE_AUTOSTASH"  # changes that a merge, as `make upgrade`, has put aside; a kill leaves them there
 ADDED = ".dvc"  # suffix of the files in which `dvc add` writes what it has cached
 
 
@@ -30,7 +31,7 @@ def named_commits(repo: Repo) -> set[str]:
     """
     if isinstance(repo.scm, NoSCM):
         return set()
-    named = _lines("rev-list", "--no-walk", f"--exclude={FETCHED}*", "--all")  # with the HEADs of all worktrees
+    named = _lines("rev-list", "--no-walk", "--ignore-missing", f"--exclude={FETCHED}*", "--all", MERGING)  # all HEADs too
     stashed = [commit for stash, *parents in _stashes() for commit in (stash, *parents[:2])]
     return {*named, *stashed, *exp_commits(repo.scm), *repo.experiments.stash_revs}
 

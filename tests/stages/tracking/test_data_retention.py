@@ -343,7 +343,9 @@ def test_whatever_git_has_a_name_for_is_kept(project, tmp_path_factory):
     for name in ("older stash", "stash"):
         named[name] = lock(name)
         git("stash", "--quiet")
-    git("checkout", "--quiet", "--detach")
+    named["merge that was killed"] = lock("merged")
+    git("update-ref", "MERGE_AUTOSTASH", git("stash", "create"))
+    git("checkout", "--quiet", "--detach", "--force")
     for name in ("tag", "detached HEAD"):
         named[name] = lock(name)
         commit(name)
