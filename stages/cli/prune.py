@@ -71,16 +71,18 @@ def prune(options: argparse.Namespace) -> None:
 class Spare:
     """What may still go where the project takes too much of the disk: all versions but the newest one and those in use."""
 
-    excess: float  # GB that the project's folder and DVC's cache take above their bound
+    excess: float  # GB that the project's folder, perhaps with DVC's cache, takes above its bound
     most: float  # GB, the bound
     versions: list[str]
     gigabytes: float  # of the folder and the cache that the versions alone need
+    with_cache: bool  # whether DVC's cache counts: not one that other projects may use
     keep: int | None  # how many of the newest versions may stay if the bound is to be met; None: not even one
 
     def __str__(self) -> str:
         """Return it as a line, which flows/support/tasks.py sends as an alert."""
         may_go = f"versions {', '.join(self.versions)} may go, which alone need {self.gigabytes:,.1f} GB"
-        takes = f"takes {self.most + self.excess:,.1f} GB with DVC's cache, should take {self.most:,.1f} at most"
+        cache = " with DVC's cache" if self.with_cache else ""
+        takes = f"takes {self.most + self.excess:,.1f} GB{cache}, should take {self.most:,.1f} at most"
         return f"{Path.cwd()}: {takes}: {may_go if self.versions else 'no version may go'}"
 
 
@@ -98,7 +100,8 @@ def _find_spare(client: "MlflowClient", data: "Search", keep: int, most: float |
     from stages.tracking.registry import model_id_of
     from stages.tracking.retention import read_stock
 
-    folders = [Path.cwd(), cache_folder()] if CACHE in data.unnamed else [Path.cwd()]
+    with_cache = CACHE in data.unnamed
+    folders = [Path.cwd(), cache_folder()] if with_cache else [Path.cwd()]
     if most is None or (excess := used_gigabytes(folders) - most) <= 0:
         return None
     stock = read_stock(client)
@@ -123,6 +126,7 @@ def _find_spare(client: "MlflowClient", data: "Search", keep: int, most: float |
         most=most,
         versions=[str(version.version) for version in stock.split(1)[1]],
         gigabytes=freed(1),
+        with_cache=with_cache,
         keep=next((fewer for fewer in range(keep - 1, 0, -1) if freed(fewer) >= excess), None),
     )
 

@@ -179,7 +179,7 @@ def pruned(sent, monkeypatch) -> Callable[[str], list[str]]:
 
 @pytest.mark.parametrize("versions", [[], ["2", "1"]])
 def test_what_is_too_large_after_pruning_is_an_alert(sent, monkeypatch, versions):
-    spare = Spare(excess=10.0, most=1000.0, versions=versions, gigabytes=0.5, keep=None)
+    spare = Spare(excess=10.0, most=1000.0, versions=versions, gigabytes=0.5, with_cache=True, keep=None)
 
     def print_lines(_: object, on_line: Callable[[str], object]) -> None:
         for line in ("keeps      version 3: champion", "removed", str(spare)):

@@ -194,9 +194,10 @@ def test_a_cache_of_others_is_left_and_not_counted(client, capsys, tmp_path_fact
     Path(".dvc/cache").rename(elsewhere)
     Path(".dvc/config.local").write_text(f"[cache]\n    dir = {elsewhere}\n")
     measured: list[Path] = []
-    monkeypatch.setattr(cli_prune, "used_gigabytes", lambda folders: measured.extend(folders) or 0.0)
-    code, lines, _ = prune(capsys, "prune", "--keep", "1")
-    assert (code, lines[-1], measured) == (0, "removed", [Path.cwd()])
+    monkeypatch.setattr(cli_prune, "used_gigabytes", lambda folders: measured.extend(folders) or 9.0 if folders else 0.0)
+    code, lines, _ = prune(capsys, "prune", "--keep", "1", "--max-used", "5")
+    assert (code, lines[-2], measured) == (0, "removed", [Path.cwd()])
+    assert lines[-1] == f"{Path.cwd()}: takes 9.0 GB, should take 5.0 at most: no version may go"
     assert lines[0].startswith(f"data       the cache {elsewhere}/files/md5 is left: it lies outside of the project's folder")
     assert [path for path in elsewhere.rglob("*") if path.is_file()]
 
