@@ -5,9 +5,11 @@ from stages.core.params import Params
 from stages.core.paths import DATASET, DATASET_BEFORE, DATASET_PAGE
 from stages.core.shards import StageCounts
 from stages.corpus.corpus import Corpus
+from stages.models.hub import locate
+from stages.models.prompts import read_tokenizer, unknown_words
 from stages.report.dataset import Figures, measure_dataset
 from stages.report.dataset_page import dataset_page
-from stages.report.examples import dropped_samples, pairs_by_relation
+from stages.report.examples import dropped_samples, pairs_by_relation, sampled_texts
 
 
 def describe(params: Params) -> None:
@@ -24,9 +26,25 @@ def describe(params: Params) -> None:
     if DATASET.is_file() and (last := read_written(DATASET, Figures.model_validate_json)) != now:
         write_json(DATASET_BEFORE, last.model_dump(mode="json"))
     before = read_written(DATASET_BEFORE, Figures.model_validate_json) if DATASET_BEFORE.is_file() else None
-    write_text(DATASET_PAGE, dataset_page(now, before, pairs, dropped, params))
+    warning = _unknown_words(params)
+    write_text(DATASET_PAGE, dataset_page(now, before, pairs, dropped, params, warning))
     write_json(DATASET, now.model_dump(mode="json"))
     shown = sum(map(len, pairs.values()))
     shown += sum(len(samples) for reasons in dropped.values() for samples in reasons.values())
     StageCounts(stage="describe", done=shown).report()
     print(f"  samples on {DATASET_PAGE}")
+    if warning:
+        print(f"  {warning}")
+
+
+def _unknown_words(params: Params) -> str:
+    """Return a sentence if CLIP does not know the words of some sampled texts; empty if it does, or brings no vocabulary."""
+    tokenizer = read_tokenizer(locate(params.retrieve.clip))
+    texts = [] if tokenizer is None else sampled_texts(params.seed)
+    unknown = [text for text in texts if tokenizer is not None and unknown_words(tokenizer, text)]
+    if not unknown:
+        return ""
+    return (
+        f"{len(unknown):,} of {len(texts):,} sampled captions and prompts have half or more of their words outside of the"
+        f" vocabulary of retrieve.clip, such as {unknown[0]!r}"
+    )

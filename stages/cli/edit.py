@@ -72,7 +72,7 @@ def edit(options: argparse.Namespace) -> None:
 def _warn_of_unknown_words(editor: "Editor", prompt: str) -> None:
     from stages.models.prompts import unknown_words
 
-    if unknown := unknown_words(editor.diffusion.prompts.tokenizer, prompt):
+    if unknown := unknown_words(editor.diffusion.prompts.tokenizer.backend_tokenizer, prompt):
         words = ", ".join(dict.fromkeys(unknown))
         print(f"warning: the model's vocabulary lacks half or more of the words of the prompt: {words}", file=sys.stderr)
 

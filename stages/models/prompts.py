@@ -1,7 +1,9 @@
 """Prompts and what a text encoder makes of them: it cuts what is longer than its context, and spells words it does not know."""
 
 from itertools import groupby
+from pathlib import Path
 
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 LETTERS = 3
@@ -19,7 +21,13 @@ def unread(tokenizer: PreTrainedTokenizerBase, text: str, context: int) -> str:
     return "" if len(offsets) <= context else text[offsets[context - 1][0] :]
 
 
-def unknown_words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
+def read_tokenizer(folder: Path) -> Tokenizer | None:
+    """Return the tokenizer in a model's folder without loading the model; None if it has no tokenizer.json."""
+    path = folder / "tokenizer.json"
+    return Tokenizer.from_file(str(path)) if path.is_file() else None
+
+
+def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
     """Return the words of a text that an encoder's vocabulary lacks, if these are half of its words or more; else none.
 
     Such a word is split into several tokens. Only words of LETTERS letters or more count: shorter ones are mostly grammar, and
@@ -29,8 +37,8 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
         tokenizer: the encoder's.
         text: a caption or a prompt.
     """
-    tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    places = zip(tokens.word_ids(), tokens["offset_mapping"], strict=True)
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    places = [(word, span) for word, span in zip(tokens.word_ids, tokens.offsets, strict=True) if word is not None]
     spans = [[span for _, span in group] for _, group in groupby(places, lambda place: place[0])]
     words = [(text[parts[0][0] : parts[-1][1]], len(parts) > 1) for parts in spans]
     counted = [(word, is_split) for word, is_split in words if len(word) >= LETTERS and word.isalpha()]

@@ -32,6 +32,7 @@ def dataset_page(
     pairs: Mapping[str, Sequence[EditSample]],
     dropped: Mapping[str, Mapping[str, Sequence[Example]]],
     params: Params,
+    warning: str = "",
 ) -> str:
     """Return the page. It holds no date and nothing random: equal arguments give equal bytes.
 
@@ -41,6 +42,7 @@ def dataset_page(
         pairs: kind of edit → training pairs.
         dropped: stage → reason → samples that were dropped.
         params: the thresholds, and the source.
+        warning: a sentence about the texts, if there is reason for one.
     """
     source = params.ingest.source
     return render(
@@ -49,6 +51,7 @@ def dataset_page(
         title="The dataset",
         source="the embedded world" if isinstance(source, OpenMojiSource) else f"{source.kind} {source.path}",
         now=now,
+        warning=warning,
         rows=[(stage, count, now.dropped[stage]) for stage, count in now.kept.items()],
         has_before=before is not None,
         changed=[] if before is None else differences(before, now),

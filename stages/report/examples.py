@@ -28,7 +28,7 @@ from stages.language.captions import mend_caption
 from stages.language.mutation import Dropped, find_edits
 from stages.language.rules import read_rules
 from stages.pairing.choice import REVIEWED, reason_of
-from stages.pairing.columns import EDITS_TABLE
+from stages.pairing.columns import EDITS_TABLE, TEXT_COLUMNS
 from stages.pairing.decisions import Verdict, latest_decisions
 from stages.pairing.neighbours import SUFFIX as CANDIDATES_SUFFIX
 from stages.pairing.neighbours import read_candidates
@@ -71,6 +71,16 @@ def pairs_by_relation(corpus: Corpus, seed: int) -> dict[str, list[EditSample]]:
             if len(samples) < SHOWN:
                 samples += [edit_sample(pair, corpus) for pair in read_pairs(table, [row["place"]])]
     return dict(sorted(found.items()))
+
+
+def sampled_texts(seed: int) -> list[str]:
+    """Return captions and edit prompts of some edits.
+
+    Raises:
+        InputError: a table is damaged.
+    """
+    rows = [row for table in _some(list_shards(EDITS, SUFFIX)) for row in _tried(read_table(table, EDITS_TABLE), seed)]
+    return [one_line(row[name]) for row in rows for name in TEXT_COLUMNS]
 
 
 def dropped_samples(corpus: Corpus, params: Params) -> dict[str, dict[str, list[Example]]]:

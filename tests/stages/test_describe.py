@@ -6,11 +6,23 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from stages.common.parquet import write_table
+from stages.common.parquet import read_table, write_table
 from stages.core.files import read_json, write_json
-from stages.core.paths import CAPTIONS, CORPUS, DATASET, DATASET_BEFORE, DATASET_PAGE, HELD_OUT, MASKS, PAIRS, TRAINING_SET
+from stages.core.paths import (
+    CAPTIONS,
+    CORPUS,
+    DATASET,
+    DATASET_BEFORE,
+    DATASET_PAGE,
+    EDITS,
+    HELD_OUT,
+    MASKS,
+    PAIRS,
+    TRAINING_SET,
+)
 from stages.corpus.lists import write_refused, write_repeats
 from stages.describe import describe
+from stages.pairing.columns import EDITS_TABLE
 from stages.report.dataset import Figures
 from stages.segment import segment
 from tests.support import ROOT
@@ -87,6 +99,20 @@ def test_the_page_shows_pairs_and_what_was_dropped(params):
     assert "first version" in text
     assert text.count("<svg") == 5 + 2 + 1  # scores, masks, uses
     assert "OpenMoji" in text  # params.yaml's source
+
+
+def test_texts_of_words_that_clip_does_not_know_are_reported(params, capsys):
+    small = params.retrieve.clip.model_copy(update={"name": str(ROOT / "nano/models/clip")})
+    params = params.model_copy(update={"retrieve": params.retrieve.model_copy(update={"clip": small})})
+    describe(params)
+    assert "vocabulary" not in capsys.readouterr().out + DATASET_PAGE.read_text()
+    table = EDITS / "00000.parquet"
+    rows = read_table(table, EDITS_TABLE)
+    write_table(table, [row | {"caption": "a woman on a surfboard"} for row in rows], EDITS_TABLE)
+    describe(params)
+    line = f"{len(rows)} of 12 sampled captions and prompts have half or more of their words outside of the vocabulary of"
+    assert line in capsys.readouterr().out
+    assert line in DATASET_PAGE.read_text()
 
 
 def test_pictures_of_unusable_masks_are_shown(params):

@@ -117,7 +117,7 @@ def test_dvc_fetches_the_dictionary_or_says_what_helps(tmp_path):
 def test_dvc_sees_every_picture_that_comes_goes_or_changes(tmp_path):
     """Without --force, and what depends on the listing rests where nothing did; a source that has gone is as it was."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["ingest"]["source"] = {"kind": "folder", "path": "photos"}
+    params["ingest"]["source"] = {"kind": "folder", "path": "photos", "text": None}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     later = {"cmd": "echo run >> runs", "deps": ["data/source.json"]}
     make_dvc_project(tmp_path, yaml.safe_dump({"stages": {"source": PIPELINE["source"], "later": later}}))

@@ -22,8 +22,8 @@ from stages.core.paths import LOCK
 from tests.support.harness import BATCH, STAGES, STEPS, wait_for
 from tests.support.strikes import Strike
 
-CHANGES = 6  # how many of a stage's changes of files it is killed before; 48 kills over all stages
-MOMENTS = 3  # at how many random moments each stage is killed; 24 kills over all stages
+CHANGES = 6  # how many of a stage's changes of files it is killed before; 54 kills over all stages
+MOMENTS = 3  # at how many random moments each stage is killed; 27 kills over all stages
 PARTS = (0.0, 0.3, 0.6, 0.8)  # shares of the disk space that a stage needs
 OF_EACH_KIND = ("caption", "train", "evaluate")
 

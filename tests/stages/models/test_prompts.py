@@ -1,11 +1,10 @@
 """Prompts of any length and script can be embedded."""
 
 import pytest
-from transformers import CLIPTokenizer
 
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
-from stages.models.prompts import unknown_words
+from stages.models.prompts import read_tokenizer, unknown_words
 from stages.models.segmenter import load_segmenter
 from tests.support import ROOT
 from tests.support.samples import HOSTILE, picture
@@ -49,5 +48,4 @@ def test_any_text_can_be_embedded(encoders, text):
     ],
 )
 def test_words_outside_the_small_vocabulary_are_named(text, unknown):
-    tokenizer = CLIPTokenizer.from_pretrained(ROOT / "nano/models/diffusion/tokenizer")
-    assert unknown_words(tokenizer, text) == unknown
+    assert unknown_words(read_tokenizer(ROOT / "nano/models/diffusion/tokenizer"), text) == unknown
