@@ -17,7 +17,9 @@ from tests.support import ROOT
 class Painter:
     """An editor that returns noise, which no picture format compresses well, and reads prompts as the small models do."""
 
-    diffusion = SimpleNamespace(tokenizer=CLIPTokenizer.from_pretrained(ROOT / "nano/models/diffusion/tokenizer"))
+    diffusion = SimpleNamespace(
+        prompts=SimpleNamespace(tokenizer=CLIPTokenizer.from_pretrained(ROOT / "nano/models/diffusion/tokenizer"))
+    )
 
     def plan(self, job: EditJob) -> EditJob:
         return job
