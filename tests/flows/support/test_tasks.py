@@ -49,6 +49,17 @@ def test_a_failure_that_cannot_pass_is_not_retried(dvc_project, server):
     assert Path("runs/wrong").read_text() == "run\n"
 
 
+@pytest.mark.parametrize(("lists", "ran"), [("null", []), ("laion", ["download"])])
+def test_pictures_are_downloaded_where_lists_are_named(without_engine, monkeypatch, lists, ran):
+    done: list[str] = []
+    without_engine(tasks, "download_pictures")
+    monkeypatch.setattr(tasks, "read_params", lambda: Params.model_validate(composed(f"download.metadata={lists}")))
+    monkeypatch.setattr(tasks, "run_logged", lambda command: done.append(command[-1]))
+    monkeypatch.setattr(tasks.artifacts, "publish_counts", lambda stage, _: done.append(f"counts of {stage}"))
+    tasks.download_pictures()
+    assert done == [*ran, *(f"counts of {stage}" for stage in ran)]
+
+
 @pytest.mark.parametrize(("continue_from", "chooses"), [("base", []), ("champion", ["stages.training.start"])])
 def test_the_start_is_chosen_before_the_training_alone(without_engine, monkeypatch, continue_from, chooses):
     done: list[str] = []
