@@ -18,6 +18,7 @@ from stages.models.clip import load_clip
 from stages.models.hub import identity, locate
 from stages.models.vgg import load_vgg
 from stages.report.captions import wording_of
+from stages.report.card import model_card
 from stages.report.evaluation import Comparison, write_evaluation
 from stages.report.story import read_story
 from stages.tracking.errors import store_errors_in_one_line
@@ -88,6 +89,7 @@ def _judge(params: Params, comparison: Comparison, version: Registered) -> str:
     """Keep the record of a version with it, and let it challenge the champion; return the outcome in one line."""
     with store_errors_in_one_line():
         standard = current_standard(params)
-        keep_with_version(version, standard, comparison.scores["iedit_m"].per_case, params)
+        card = model_card(params, comparison.metrics)
+        keep_with_version(version, standard, comparison.scores["iedit_m"].per_case, params, card)
         decision = consider(version, standard)
     return f"models:/{NAME}/{version.version}, {'champion' if decision.passes else 'not promoted'}: {decision.why}"

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from stages.core.files import read_json, write_json
 from stages.core.params import ModelName, Params
 from stages.core.paths import INSTRUCT_PIX2PIX, INSTRUCT_PIX2PIX_LOSSES, INSTRUCT_PIX2PIX_UNFINISHED
+from stages.models.copying import copy_model
 from stages.models.families import ZEROS_FOR_EMPTY, family_of
 from stages.models.layout import INDEX
-from stages.training.model_folder import copy_files, save_unet
+from stages.training.model_folder import save_unet
 from stages.training.outcome import Outcome
 from stages.training.runner import METHODS, Recipe, run_training
 
@@ -56,8 +57,7 @@ def instruct(params: Params) -> None:
 def _write(unet: "UNet2DConditionModel", base: Path, folder: Path) -> None:
     """Write parts of the base byte for byte, the U-Net, and an index that names diffusers' pipeline."""
     family = family_of(ModelName(name=str(base)), base)
-    for part in family.untrained:
-        copy_files(base / part, folder / part)
+    copy_model(base, folder, without="unet")
     save_unet(unet, base, folder, in_channels=unet.config.in_channels)
     index = read_json(base / INDEX)
     kept = {key: index[key] for key in (*family.untrained, "unet", ZEROS_FOR_EMPTY) if key in index}

@@ -8,9 +8,10 @@ from stages.core.files import write_json
 from stages.core.params import Params
 from stages.core.paths import IEDIT, IEDIT_LOSSES, IEDIT_UNFINISHED
 from stages.editing.settings import SETTINGS_FILE
+from stages.models.copying import copy_model, halve
 from stages.tracking.start import read_start
 from stages.training.inputs import find_training_set
-from stages.training.model_folder import copy_files, save_unet
+from stages.training.model_folder import save_unet
 from stages.training.outcome import Outcome
 from stages.training.runner import METHODS, Recipe, run_training
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # Keys of ``train`` that do not change what a step does, and models, which are known by their files.
 NOT_DECISIVE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "loader_workers", "base", "clip", "vgg"}
 NOT_DECISIVE |= {"continue_from", "continuation"}  # the weights that a training starts from decide
+NOT_DECISIVE |= {"save_half"}  # it decides how the weights are written
 
 
 def train(params: Params) -> None:
@@ -54,9 +56,11 @@ def train(params: Params) -> None:
         return preview_edits(method.networks.diffusion, params)
 
     def write(unet: "UNet2DConditionModel", base: Path, folder: Path) -> None:
-        """Write every file of the base, byte for byte, except the U-Net's weights; and the settings of the editor."""
-        copy_files(base, folder)
+        """Write what is read of the base, byte for byte, except the U-Net's weights; and the settings of the editor."""
+        copy_model(base, folder, without="unet")
         save_unet(unet, base, folder)
+        if config.save_half:
+            halve(folder / "unet")
         write_json(folder / SETTINGS_FILE, written)
 
     recipe = Recipe(
@@ -72,7 +76,7 @@ def train(params: Params) -> None:
         start=start,
         preview=preview,
         writer=__file__,
-        written=written,
+        written=written | {"half": config.save_half},
         write=write,
     )
     run_training(params, recipe)

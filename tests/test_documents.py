@@ -9,6 +9,9 @@ import tomllib
 from itertools import pairwise
 
 import pytest
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from PIL import Image
+from transformers import CLIPConfig, CLIPImageProcessor
 
 from stages.cli.main import _parser
 from stages.core.params import Params
@@ -56,6 +59,8 @@ RUN_BY = {
         "configure execution.engine=ray execution.address=10.0.0.1:6379",
     ),
     "iedit configure caption.model.revision": ("stages/cli/test_models.py", "configure caption.model.revision=refs/pr/7"),
+    "iedit export exported --model": ("stages/cli/test_export.py", "--model 3 --half"),
+    "iedit export": ("stages/cli/test_export.py", "export"),
     "iedit models": ("stages/cli/test_models.py", "models --fetch"),
     "ray start --head": ("stages/core/executors/test_ray_actors.py", "start --head --port"),
     "ray start --address": ("stages/core/executors/test_ray_actors.py", "start --address"),
@@ -173,6 +178,22 @@ def test_load_table_is_that_of_the_committed_study():
 def test_python_example_is_valid():
     for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
         compile(block, "README.md", "exec")
+
+
+def test_filter_in_the_documents_judges_a_picture(tmp_path, monkeypatch):
+    """On a checker with random weights whose thresholds lie above, and then below, every cosine."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "models.md").read_text(), flags=re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    tower = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    vision = {**tower, "image_size": 32, "patch_size": 16}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(text_config=tower, vision_config=vision, projection_dim=8))
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained("feature_extractor")
+    for threshold, refused in ((2, False), (-2, True)):
+        checker.concept_embeds_weights.data.fill_(threshold)
+        checker.save_pretrained("safety_checker")
+        names: dict = {}
+        exec(code, names)
+        assert names["is_refused"](Image.new("RGB", (48, 40), "green")) is refused
 
 
 DEPLOYMENTS = re.findall(r"entrypoint: flows/\w+\.py:(\w+)", (ROOT / "prefect.yaml").read_text())

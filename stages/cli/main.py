@@ -70,9 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         " keys (default: print what is chosen)",
     )
     configure.add_argument("--compose", action="store_true", help="compose params.yaml again, without a new choice")
-    models = add("models", "models:models", "list the models that params.yaml names, with sizes and licences")
-    text = "download those of the hub, only the files that are loaded, check them, and pin their commits in params.yaml"
-    models.add_argument("--fetch", action="store_true", help=text)
+    _add_models_options(add("models", "models:models", "list the models that params.yaml names, with sizes and licences"))
     text = "fetch the pictures of lists of URLs (download.metadata in params.yaml) into tars, with img2dataset"
     add("download", "download:download", text)
     add("summary", "summary:summary", "print the results of the last run, the registered model, and a command to try")
@@ -87,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("--force", action="store_true", help="promote it whatever the gate says")
     add("rollback", "registry:rollback", "make the previous champion the champion again")
     add("history", "registry:history", "list all champions: when and why each became champion, and its scores")
+
+    _add_export_options(add("export", "export:export", "write a registered model to a folder that diffusers opens"))
 
     text = "remove old versions, checkpoints of ended trainings, and data that nothing needs"
     _add_prune_options(add("prune", "prune:prune", text))
@@ -109,6 +109,17 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
     reproduce.add_argument("--into", type=Path, help="folder for the clone, which is kept (default: a temporary folder)")
     return parser
+
+
+def _add_models_options(models: argparse.ArgumentParser) -> None:
+    text = "download those of the hub, only the files that are loaded, check them, and pin their commits in params.yaml"
+    models.add_argument("--fetch", action="store_true", help=text)
+
+
+def _add_export_options(export: argparse.ArgumentParser) -> None:
+    export.add_argument("folder", type=Path, help="a new folder, which gets the model card too")
+    export.add_argument("--model", default=CHAMPION_URI, help="number or URI (default: %(default)s)")
+    export.add_argument("--half", action="store_true", help="write all weights in half precision (fp16)")
 
 
 def _add_prune_options(prune: argparse.ArgumentParser) -> None:

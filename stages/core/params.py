@@ -119,6 +119,7 @@ class Train(Section):
     log_every: Count  # steps between two readings of the losses; the log has every step
     checkpoint_every: Count
     keep_checkpoints: Count
+    save_half: bool  # whether the trained U-Net is written in fp16
 
 
 class Instruct(Section):

@@ -10,6 +10,7 @@ from stages.core.paths import DATASET_PAGE, LOGS
 from stages.corpus.samples import EditSample
 from stages.editing.request import EditRequest
 from stages.models.hub import describe_models
+from stages.tracking.card import save_card
 from stages.tracking.evaluations import Scores, save_scores
 from stages.tracking.last_store import note_store
 from stages.tracking.promotion import Standard
@@ -78,11 +79,12 @@ def log_seconds(seconds: Mapping[str, float], names: Mapping[str, str], run_id: 
         log_results(run_id, {f"{name}/seconds_per_edit": value for name, value in seconds.items()})
 
 
-def keep_with_version(version: Registered, standard: Standard, scores: Scores, params: Params) -> None:
-    """Keep a version's scores on every case, and the record of its making, with the version."""
+def keep_with_version(version: Registered, standard: Standard, scores: Scores, params: Params, card: str) -> None:
+    """Keep a version's scores on every case, its model card, and the record of its making, with the version."""
     client = connect()
     note_store(version.model_id)
     save_scores(client, version.model_id, standard.evaluation_set, standard.cases, scores)
+    save_card(client, version, card)
     save_record(client, version, params, describe_models(params))
 
 

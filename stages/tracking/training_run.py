@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from mlflow.entities import Dataset, DatasetInput, FileInfo, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -85,6 +86,10 @@ class TrainingRun:
         self.flush()
         self._outbox.put(partial(self._send_artifact, path, folder))
 
+    def keep_artifacts(self, names: Collection[str], folder: str) -> None:
+        """Remove all files of ``folder`` from the run but those with these names, for example those of older checkpoints."""
+        self._outbox.put(partial(self._remove_others, names, folder))
+
     def has_artifact(self, path: Path, folder: str) -> bool:
         """Return whether ``folder`` of the run has the whole file; False while the server is away."""
         name, size = f"{folder}/{path.name}", path.stat().st_size
@@ -118,6 +123,12 @@ class TrainingRun:
     def _send_artifact(self, path: Path, folder: str) -> None:
         if path.exists():  # otherwise a later checkpoint replaced it while the server was away
             self._client.log_artifact(self.run_id, str(path), folder)
+
+    def _remove_others(self, names: Collection[str], folder: str) -> None:
+        others = [item.path for item in self._client.list_artifacts(self.run_id, folder) if Path(item.path).name not in names]
+        repository = get_artifact_repository(str(self._client.get_run(self.run_id).info.artifact_uri))
+        for path in others:
+            repository.delete_artifacts(path)
 
     def _read_last_step(self) -> int:
         keys = self._client.get_run(self.run_id).data.metrics

@@ -1,4 +1,4 @@
-"""Diffusers folders of trained models, made from the folder of their base."""
+"""The trained part of a diffusers folder; :mod:`stages.models.copying` copies the others from the base."""
 
 import shutil
 from pathlib import Path
@@ -8,15 +8,6 @@ from stages.core.files import read_json, remove, write_json
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
-
-
-PICKLED = (".bin", ".ckpt", ".pt")  # never copied
-
-
-def copy_files(source: Path, target: Path) -> None:
-    """Copy a folder byte for byte, without hidden files and without weights that are pickled."""
-    ignored = shutil.ignore_patterns(*(f"*{suffix}" for suffix in PICKLED), ".*")
-    shutil.copytree(source, target, ignore=ignored, copy_function=shutil.copyfile)
 
 
 def save_unet(unet: "UNet2DConditionModel", base: Path, folder: Path, **changes: Any) -> None:

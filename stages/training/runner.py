@@ -17,6 +17,7 @@ from stages.core.paths import START
 from stages.core.provenance import code_digest, source_digest
 from stages.core.run import is_first_process, set_threads
 from stages.core.shards import StageCounts
+from stages.models import copying, layout
 from stages.models.hub import identity, locate
 from stages.tracking.start import UNET, Start
 from stages.training.inputs import find_training_set
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 STATE = ".run.json"  # how the name of a file ends that names an open MLflow run
 METHODS = Path(__file__).parent
-LOOP, MODEL_FOLDER = METHODS / "loop.py", METHODS / "model_folder.py"  # their code decides bytes
+LOOP = METHODS / "loop.py"  # its code decides the weights
+FOLDER = (METHODS / "model_folder.py", Path(copying.__file__), Path(layout.__file__))  # and these the files of the model
 PROCESSES = "WORLD_SIZE"  # set by torch's launcher
 AnyMethod = TypeVar("AnyMethod")
 
@@ -149,5 +151,5 @@ def _fingerprint(recipe: Recipe[Any], dataset_digest: str, processes: int) -> st
 
 def _fingerprint_of_model(recipe: Recipe[Any], fingerprint: str) -> str:
     """Return a digest of everything that decides the files of the model."""
-    code = [code_digest(Path(file)) for file in (recipe.writer, MODEL_FOLDER)]
+    code = [code_digest(Path(file)) for file in (recipe.writer, *FOLDER)]
     return value_digest([fingerprint, recipe.config.steps, dict(recipe.written), code])

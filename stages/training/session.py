@@ -72,7 +72,8 @@ def _train(
         tracked.log_steps(workplace.read_losses())
         if recipe.preview is not None and not tracked.has_artifact(path, CHECKPOINTS):
             tracked.log_image("edits", recipe.preview(method), step)
-            tracked.log_artifact(path, CHECKPOINTS)  # last, so that a logged checkpoint always has its picture
+            tracked.log_artifact(path, CHECKPOINTS)  # after it, so that a logged checkpoint always has its picture
+            tracked.keep_artifacts([kept.name for kept in workplace.checkpoints()], CHECKPOINTS)
 
     data = TrainingSet(pictures=Corpus() if recipe.needs_target() else None)
     done = loop.fine_tune(method, data, recipe.config, workplace, on_step=on_step, on_checkpoint=on_checkpoint)

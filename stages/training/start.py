@@ -21,12 +21,13 @@ from stages.core.paths import TRAINING_SET
 from stages.core.run import run
 from stages.core.shards import list_shards
 from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
+from stages.models.copying import copied_files, copied_index
 from stages.models.hub import locate
+from stages.models.layout import INDEX, SAFETENSORS
 from stages.pairing.columns import PLACE_COLUMNS
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX, pairs_digest
 from stages.tracking.start import UNET, Start, basis, put_start, read_start
 from stages.training.inputs import find_training_set
-from stages.training.model_folder import PICKLED
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -115,13 +116,12 @@ def _check(config: Train, client: "MlflowClient", champion: "Registered", model:
 
 def differing_file(base: Path, model: Path) -> str | None:
     """Return a file in which a trained model differs from its base, apart from the U-Net's weights; None if there is none."""
-    for path in sorted(path for path in base.rglob("*") if path.is_file()):
-        name = path.relative_to(base)
-        is_copied = not any(part.startswith(".") for part in name.parts) and path.suffix not in PICKLED
-        is_trained = name.parts[0] == UNET and path.suffix == ".safetensors"
-        if is_copied and not is_trained and not _is_equal(path, model / name):
-            return name.as_posix()
-    return None
+    for name in copied_files(base):
+        is_trained = name.startswith(f"{UNET}/") and name.endswith(SAFETENSORS)
+        if not (is_trained or name == INDEX or _is_equal(base / name, model / name)):
+            return name
+    is_same = (model / INDEX).is_file() and read_json(model / INDEX) == copied_index(base)
+    return None if is_same else INDEX
 
 
 def _is_equal(path: Path, other: Path) -> bool:

@@ -149,6 +149,7 @@ def test_a_stage_is_added_in_six_files():
     known = naming(r"\bmutate:|\bEDITS\b|\bSTAGES = ", "stages", "conf")
     readers = {
         "stages/retrieve.py",
+        "stages/report/card.py",
         "stages/report/night.py",
         "stages/report/examples.py",
         *(f"stages/studies/scale/{name}.py" for name in ("project", "bare_models", "training")),

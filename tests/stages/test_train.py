@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from stages.core.errors import InputError
 from stages.core.files import folder_digest, read_json, write_json
@@ -34,6 +36,8 @@ from tests.support.training import (
     write_training_set,
 )
 
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
 
 @pytest.fixture(scope="module")
 def project(tools, tmp_path_factory, empty_store):
@@ -41,7 +45,7 @@ def project(tools, tmp_path_factory, empty_store):
         yield project
 
 
-def interrupt(*_: object) -> None:
+def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -95,13 +99,18 @@ def test_a_changed_file_is_trained_again(project, name):
     assert read_json(Path("logs/train.json"))["done"] == 6
 
 
-def test_other_steps_or_sampling_make_another_model(project):
-    for changes in ({"train": {"steps": 2}}, {"sampling": {"steps": 3}}, {}):
+def test_other_steps_sampling_or_precision_make_another_model(project):
+    full = load_file(project.folder / "models/iedit" / WEIGHTS)
+    for changes in ({"train": {"steps": 2}}, {"sampling": {"steps": 3}}, {"train": {"save_half": True}}, {}):
         values = project.params.model_dump(mode="json")
         for section, entries in changes.items():
             values[section] |= entries
         train(Params.model_validate(values))
         assert read_json(Path("logs/train.json"))["done"] > 0, changes
+        if values["train"]["save_half"]:
+            half, found = load_file(project.folder / "models/iedit" / WEIGHTS), files_of(project.folder / "models")
+            assert all(torch.equal(half[name], value.half()) for name, value in full.items())
+            assert {name for name in found if found[name] != project.files[name]} == {f"iedit/{WEIGHTS}", "iedit.done"}
     assert files_of(project.folder / "models") == project.files
 
 
@@ -125,7 +134,7 @@ def test_models_in_another_folder_give_the_same_bytes(tools, project, tmp_path):
 def test_interrupted_and_resumed_gives_the_same_bytes(project, monkeypatch):
     shutil.rmtree(project.folder / "models")
     with monkeypatch.context() as patch:
-        patch.setattr("stages.train.copy_files", interrupt)
+        patch.setattr("stages.train.copy_model", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(project.params)
     assert not (project.folder / "models/iedit").exists()

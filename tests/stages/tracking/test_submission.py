@@ -60,10 +60,10 @@ def test_version_gets_the_scores_of_the_served_system(monkeypatch):
 
 
 def test_the_store_of_a_version_is_noted_with_its_record(folder, monkeypatch):
-    for name in ("save_scores", "save_record", "describe_models"):
+    for name in ("save_scores", "save_card", "save_record", "describe_models"):
         monkeypatch.setattr(submission, name, lambda *_: {})
     version, standard = SimpleNamespace(model_id="m-1"), SimpleNamespace(evaluation_set="a" * 64, cases=[])
-    submission.keep_with_version(version, standard, {}, read_params())
+    submission.keep_with_version(version, standard, {}, read_params(), "# A card")
     assert read_json(LAST_STORE) == {"store": "mlflow.db", "model": "m-1"}
 
 

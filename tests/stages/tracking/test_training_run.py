@@ -133,6 +133,17 @@ def test_first_failure_of_the_store_is_reported(folder, tmp_path, monkeypatch):
         train_until_it_fails()
 
 
+def test_run_keeps_the_checkpoints_that_are_kept(folder, tmp_path):
+    names = [f"step_{number}.safetensors" for number in (1, 2, 3)]
+    with train(read_params(), tmp_path) as run:
+        for number, name in enumerate(names):
+            (tmp_path / name).write_bytes(name.encode())
+            run.log_artifact(tmp_path / name, "checkpoints")
+            run.keep_artifacts(names[max(0, number - 1) : number + 1], "checkpoints")
+    sent = store.connect().list_artifacts(run.run_id, "checkpoints")
+    assert [item.path for item in sent] == [f"checkpoints/{name}" for name in names[1:]]
+
+
 def test_replaced_checkpoint_is_not_sent(folder, tmp_path):
     with train(read_params(), tmp_path) as run:
         (tmp_path / "step_2.safetensors").write_bytes(b"two")

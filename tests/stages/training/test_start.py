@@ -7,7 +7,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from stages.core.files import folder_digest, remove
+from stages.core.files import folder_digest, read_json, remove, write_json
 from stages.core.params import Params
 from stages.core.params_file import read_params
 from stages.core.paths import START, TRAINING_SET
@@ -16,6 +16,7 @@ from stages.pairing.training_set import SUFFIX
 from stages.tracking import record, registry, store
 from stages.tracking.start import FILE, Start
 from stages.training.start import changed_share, differing_file, start
+from tests.support import tiny
 from tests.support.recorded_project import PIPELINE, git
 from tests.support.registered import make_registered_project
 from tests.support.training import pair_row, params_for, write_training_set
@@ -165,13 +166,20 @@ def test_tables_that_both_have_are_not_read(tmp_path):
 
 
 def test_only_weights_of_the_unet_may_differ(tmp_path):
-    base, model = tmp_path / "base", tmp_path / "model"
-    for folder, weights in ((base, "a"), (model, "b")):
-        for name in ("unet/w.safetensors", "unet/config.json", "vae/w.safetensors", "vae/w.bin"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(weights if name in ("unet/w.safetensors", "vae/w.bin") else "same")
+    base = Path(tiny.tiny_diffusion(tmp_path / "base").name)
+    model = Path(shutil.copytree(base, tmp_path / "model"))
+    for name in ("safety_checker/model.safetensors", "vae/diffusion_pytorch_model.bin"):  # are not copied
+        (base / name).parent.mkdir(exist_ok=True)
+        (base / name).write_text("large")
+    index = read_json(base / "model_index.json")
+    write_json(base / "model_index.json", index | {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]})
+    (model / "unet/diffusion_pytorch_model.safetensors").write_text("trained")
     assert differing_file(base, model) is None
-    (model / "vae/w.safetensors").write_text("other")
-    assert differing_file(base, model) == "vae/w.safetensors"
+    weights = "vae/diffusion_pytorch_model.safetensors"
+    (model / weights).write_text("other")
+    assert differing_file(base, model) == weights
+    shutil.copy(base / weights, model / weights)
+    write_json(model / "model_index.json", index | {"scheduler": ["diffusers", "PNDMScheduler"]})
+    assert differing_file(base, model) == "model_index.json"
     (model / "unet/config.json").unlink()
     assert differing_file(base, model) == "unet/config.json"

@@ -1,0 +1,67 @@
+"""The model card names the data with their counts, models with licences, scores, use and limits."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.core.params_file import read_params
+from stages.core.paths import CORPUS, TRAINING_SET
+from stages.models.hub import identity, locate
+from stages.report.card import model_card
+from tests.support import ROOT
+
+METRICS = json.loads((ROOT / "reports" / "metrics.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch) -> Path:
+    """The current folder: a project whose corpus and training set have two shards each, the last with ten samples fewer."""
+    locate.cache_clear()
+    identity.cache_clear()
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "nano").symlink_to(ROOT / "nano")
+    monkeypatch.chdir(tmp_path)
+    for folder, counts in ((CORPUS, (1000, 990)), (TRAINING_SET, (40, 30))):
+        folder.mkdir(parents=True)
+        for number, done in enumerate(counts):
+            sidecar = {"fingerprint": "f", "settings": "s", "digests": [], "done": done, "dropped": {}, "notes": []}
+            (folder / f"{number:05}.done.json").write_text(json.dumps(sidecar))
+    return tmp_path
+
+
+def rows(card: str, heading: str) -> list[list[str]]:
+    """The rows of the table below a heading, without its head."""
+    lines = [line for line in card.partition(f"## {heading}\n")[2].partition("\n## ")[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_card_counts_the_data_and_names_every_model():
+    params = read_params()
+    card = model_card(params, METRICS)
+    assert rows(card, "Data") == [["images accepted", "1,990"], ["pairs trained on", "70"]]
+    models = {row[0]: row[1:] for row in rows(card, "Models")}
+    assert set(models) == {"caption.model", "retrieve.clip", "segment.model", "train.base", "train.clip", "train.vgg"}
+    assert models["train.base"] == ["nano/models/diffusion", identity(params.train.base), "not stated"]
+    assert "Source: kind openmoji, images 6000, cases 300. Licence: OpenMoji artwork, CC BY-SA 4.0." in card
+    assert "Outputs are not filtered" in card
+
+
+def test_card_has_the_scores_of_every_system():
+    found = {row[0]: row[1:] for row in rows(model_card(read_params(), METRICS), "Scores")}
+    assert len(found) == len(METRICS["systems"])
+    shown = f"{METRICS['systems']['iedit_m']['clip_score']:.2f}"
+    assert any(shown in cell for cell in found["iEdit-M"])
+
+
+def test_head_is_yaml_with_the_licence_of_the_base(project):
+    base = Path(shutil.copytree(ROOT / "nano/models/diffusion", project / "base"))
+    (base / "README.md").write_text('---\nlicense: "mine: a | b\\nc"\n---\n')
+    text = (project / "params.yaml").read_text().replace("nano/models/diffusion", "base")
+    (project / "params.yaml").write_text(text)
+    card = model_card(read_params(), METRICS)
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert head == {"library_name": "diffusers", "pipeline_tag": "image-to-image", "license": "mine: a | b"}
+    assert "| mine: a \\| b |" in card
