@@ -224,8 +224,8 @@ def stages_of_a_night() -> dict:
     """The stages of dvc.yaml without digests of models and without WordNet, and the stand-in for training and evaluation."""
     stages = read_stages(ROOT)
     made: dict = {}
-    for name in ("code", "ingest", "caption", "mutate", "retrieve", "segment"):
-        deps = [dep for dep in stages[name]["deps"] if not dep.startswith(("data/models", "data/nltk"))]
+    for name in ("code", "source", "ingest", "caption", "mutate", "retrieve", "segment", "describe"):
+        deps = [dep for dep in stages[name].get("deps", []) if not dep.startswith(("data/models", "data/nltk"))]
         made[name] = stages[name] | {"deps": deps}
     stand_in = "python -m tests.support.stand_in_trainer"
     kept = {"persist": True}

@@ -14,7 +14,16 @@ from flows.support import artifacts, nights, registry, tasks, upkeep
 
 TASKS = {
     refresh: (
-        *("check_upkeep", "champion_version", "check_data", "log_speeds", "publish_results", "publish_decision", "push_data"),
+        *(
+            "check_upkeep",
+            "champion_version",
+            "download_pictures",
+            "check_data",
+            "log_speeds",
+            "publish_results",
+            "publish_decision",
+            "push_data",
+        ),
         "prune",
     ),
     tasks: ("update_stage",),
