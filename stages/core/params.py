@@ -51,7 +51,7 @@ class Caption(Section):
 class Mutate(Section):
     """Edit prompts by WordNet."""
 
-    vocabulary: str | None  # a file of the words that an edit may bring in, one per line; null: any common word
+    vocabulary: str | None  # a file of the words that an edit may bring in, one per line; null: those of families.txt
     levels: Annotated[int, Field(ge=1, le=6)]  # hypernym levels to climb in search of co-hyponyms
     adjective_share: Share  # share of captions with both whose adjective changes instead of the noun
 

@@ -5,12 +5,15 @@ from functools import cache
 from nltk.corpus.reader.wordnet import Lemma, Synset
 
 from stages.language.rules import Rules
-from stages.language.senses import DOMINANCE, lemma_count, thing_senses
+from stages.language.senses import DOMINANCE, ancestors, lemma_count, thing_senses
 from stages.language.wordnet import wordnet
 
 CHROMATIC = ("blue", "brown", "green", "orange", "pink", "purple", "red", "yellow")
 ACHROMATIC = ("black", "gray", "grey", "white")
 """The basic colour terms of English (Berlin and Kay 1969), which every speaker distinguishes."""
+
+COATS = ("black", "brown", "white")
+"""Colours of animals: a brown dog does not become a purple one."""
 
 VISIBLE_ATTRIBUTES = frozenset(
     """size.n.01 age.n.01 length.n.01 stature.n.02 width.n.01 thickness.n.01 height.n.01 wetness.n.01 cleanness.n.01
@@ -20,12 +23,19 @@ VISIBLE_ATTRIBUTES = frozenset(
 whether it is heavy or light, happy or sad."""
 
 VISIBLE_ADJECTIVES = frozenset(
-    """round.a.01 square.a.01 smooth.a.01 rough.a.01 open.a.02 closed.a.01 hairy.a.01 hairless.a.01 patterned.a.01
-    plain.a.03""".split()  # noqa: SIM905 - read as words
+    """round.a.01 square.a.01 smooth.a.01 rough.a.01 open.a.02 closed.a.01 hairy.a.01 hairless.a.01""".split()  # noqa: SIM905
 )
 """Visible adjectives that WordNet links to no attribute."""
 
 OF_LIVING_THINGS = ("young.a.01", "old.a.01")  # the opposite of an old car is new, not young
+HEIGHT, LENGTH = "short.a.03", "short.a.02"  # the opposite of a short tree is tall, of a short rope long
+STANDING_KINDS = ("organism.n.01", "structure.n.01")
+
+
+def stands_upright(noun: str) -> bool:
+    """Return whether a thing is tall or short rather than long or short: a tree, a tower, an animal."""
+    senses = thing_senses(noun)
+    return bool(senses) and any(kind.name() in STANDING_KINDS for kind in ancestors(senses[0]))
 
 
 @cache
@@ -53,10 +63,18 @@ def is_size(adjective: str) -> bool:
 
 
 @cache
-def other_colours(colour: str, rules: Rules) -> tuple[str, ...]:
-    """Return the colours that may replace one: a hue becomes another hue; black, white and grey become one another."""
+def other_colours(colour: str, rules: Rules, *, coat: bool = False) -> tuple[str, ...]:
+    """Return the colours that may replace one: a hue becomes another hue; black, white and grey become one another.
+
+    Args:
+        colour: see :func:`is_colour`.
+        rules: their vocabulary limits the new colours.
+        coat: whether it is an animal's, which changes to another of :data:`COATS`.
+    """
     others: tuple[str, ...] = ()
-    if colour in ACHROMATIC:
+    if coat:
+        others = tuple(other for other in COATS if other != colour and (other != "brown" or colour in ACHROMATIC + CHROMATIC))
+    elif colour in ACHROMATIC:
         others = {"black": ("white",), "white": ("black",)}.get(colour, ("black", "white"))
     elif colour in CHROMATIC:
         others = tuple(other for other in CHROMATIC if other != colour)
@@ -69,23 +87,26 @@ def other_colours(colour: str, rules: Rules) -> tuple[str, ...]:
 
 
 @cache
-def antonym(adjective: str, rules: Rules, *, living: bool) -> str | None:
+def antonym(adjective: str, rules: Rules, *, living: bool, upright: bool = False) -> str | None:
     """Return the opposite of an adjective that a picture can show, or None.
 
     The adjective's own antonym comes first (small-large, big-little), then that of a synonym. An adjective without either
-    takes the antonym of the one that WordNet likens it to (tiny-small-large), but only for size and pattern: elsewhere
+    takes the antonym of the one that WordNet likens it to (tiny-small-large), but only for size: elsewhere
     likeness goes too far, from a glazed doughnut to a full one.
 
     Args:
         adjective: not a colour.
         rules: their vocabulary limits the new words.
         living: whether the adjective describes a living thing.
+        upright: whether it describes a thing with a height rather than a length.
     """
     counts = {sense: 1 + lemma_count(sense, adjective) for sense in wordnet().synsets(adjective, "a")}
     for sense in (sense for sense, count in counts.items() if DOMINANCE * count >= max(counts.values())):
-        heads = filter(_passes_on_antonym, sense.similar_tos()) if sense.pos() == "s" else [sense]
+        heads = filter(_is_about_size, sense.similar_tos()) if sense.pos() == "s" else [sense]
         for head in heads:
             if not _is_visible(head) or (head.name() in OF_LIVING_THINGS and not living):
+                continue
+            if head.name() == (LENGTH if upright else HEIGHT):
                 continue
             own_first = sorted(head.lemmas(), key=lambda lemma: lemma.name() != adjective)
             for lemma in own_first:
@@ -97,11 +118,6 @@ def antonym(adjective: str, rules: Rules, *, living: bool) -> str | None:
 
 def _opposites(lemma: Lemma) -> list[str]:
     return [other.name() for other in lemma.antonyms()]
-
-
-def _passes_on_antonym(head: Synset) -> bool:
-    """Return whether adjectives that are similar to ``head`` share its antonym."""
-    return head.name() == "patterned.a.01" or _is_about_size(head)
 
 
 def _is_about_size(sense: Synset) -> bool:

@@ -1,4 +1,4 @@
-"""What BLIP adds to a caption by habit, and no picture shows: a made-up word, "there is", and words said again.
+"""What BLIP adds to a caption by habit, and no picture shows: a made-up word, "there is", words said again, a torn "t - shirt".
 
 The word is "arafed" (araffe, arafes, …), common in captions of BLIP-large: the tagger takes it for a noun, so that the animal
 behind it would never change. Where it stands for a noun ("two araffes in the field"), it becomes "animal".
@@ -12,6 +12,7 @@ from stages.language.senses import article, is_noun
 INVENTED = re.compile(r"(?:\b(an?) +)?\baraf+(?:e*d|e|es|ing|ly)?\b[,.]? *(?=(\w*))", re.IGNORECASE)
 INVENTED_NOUN = re.compile(r"(?:\b(a)n? +)?\b(a)raf+e?(s?)\b(?= *(\w*))", re.IGNORECASE)
 THERE_IS = re.compile(r"^(?:there(?: is| are|['’]s) +)+", re.IGNORECASE)
+TORN = re.compile(r"\b([a-z]) - (?=[a-z])", re.IGNORECASE)  # t - shirt, x - ray
 LONGEST_REPEAT = 4  # words
 
 
@@ -21,6 +22,7 @@ def mend_caption(caption: str) -> str:
     Args:
         caption: one sentence or phrase, on one line.
     """
+    caption = TORN.sub(r"\1-", caption)
     words = INVENTED.sub(_article_of_the_next, INVENTED_NOUN.sub(_animal, caption)).split()
     for length in range(LONGEST_REPEAT, 0, -1):
         words = _without_repeats(words, length)

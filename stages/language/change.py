@@ -5,10 +5,9 @@ from collections.abc import Set as AbstractSet
 from itertools import takewhile
 
 from stages.core.errors import InputError
-from stages.language.adjectives import is_colour
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS
-from stages.language.mutation import Mutation
-from stages.language.phrases import find_adjectives, find_nouns, noun_phrase
+from stages.language.mutation import Mutation, relation_of
+from stages.language.phrases import find_adjectives, find_attributes, find_nouns, noun_phrase
 from stages.language.senses import singular
 from stages.language.units import Unit, find_units
 
@@ -40,14 +39,18 @@ def describe_change(caption: str, prompt: str, vocabulary: AbstractSet[str] | No
     if strange:
         raise InputError(f"mutate.vocabulary has no {strange[0]!r}, so that the models do not know it")
     source, target = _words(old), _words(new)
-    nouns_before, nouns_after = find_nouns(before), find_nouns(after)
+    listed = vocabulary is None
+    nouns_before, nouns_after = find_nouns(before, listed=listed), find_nouns(after, listed=listed)
     last_before, last_after = len(before) - end - 1, len(after) - end - 1
     if last_before in nouns_before and last_after in nouns_after and _are_phrases(old, new):
         return _mutation(prompt, source, target, "co-hyponym")
-    heads_before, heads_after = find_adjectives(before, nouns_before), find_adjectives(after, nouns_after)
+    heads_before, heads_after = (
+        find_attributes(units) | find_adjectives(units, nouns)
+        for units, nouns in ((before, nouns_before), (after, nouns_after))
+    )
     if len(old) == len(new) == 1 and start in heads_before and start in heads_after:
-        thing = noun_phrase(before, heads_before[start])
-        return _mutation(prompt, source, target, "colour" if is_colour(source) else "antonym", thing)
+        thing = noun_phrase(before, heads_before[start], start)
+        return _mutation(prompt, source, target, relation_of(source), thing)
     raise InputError(f"the prompt changes {source!r} to {target!r}; it has to replace one thing, or one adjective of a thing")
 
 

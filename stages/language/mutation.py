@@ -10,28 +10,30 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stages.language.adjectives import antonym, is_colour, other_colours
+from stages.language.adjectives import antonym, is_colour, other_colours, stands_upright
+from stages.language.contexts import COLOURED_BY_NATURE, RIDDEN, UNFIT, attribute, is_tied, measured
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
-from stages.language.nouns import co_hyponyms
-from stages.language.phrases import CaptionNoun, find_adjectives, find_nouns, noun_phrase
+from stages.language.nouns import co_hyponyms, kin
+from stages.language.phrases import CaptionNoun, find_adjectives, find_attributes, find_nouns, noun_phrase
 from stages.language.rules import Rules
 from stages.language.senses import article, plural, thing_senses
 from stages.language.units import Unit, find_units
 
 MASS = frozenset(
     """beer broccoli cabbage cauliflower champagne coffee corn lasagna lettuce pizza salad tea wine
+    asparagus bacon bread butter celery cheese curry ham honey jam kale ketchup lemonade mayonnaise milk mustard pasta rice
+    risotto soda spaghetti spinach steak stew sushi toast
+    grass gravel mud sand snow
     cello clarinet flute guitar piano saxophone trombone trumpet violin""".split()  # noqa: SIM905 - read as words
 )
 """Words that can stand without an article: "eating pizza" may become "eating salad", but not "eating hamburger"."""
 
-UNCOUNTABLE = frozenset({"broccoli", "champagne", "corn", "lettuce"})
+UNCOUNTABLE = frozenset(
+    """broccoli champagne corn lettuce
+    asparagus bacon bread butter celery cheese grass gravel ham honey jam kale ketchup lemonade mayonnaise milk mud mustard
+    pasta rice risotto sand snow soda spaghetti spinach sushi toast""".split()  # noqa: SIM905 - read as words
+) | {"hot chocolate", "orange juice"}
 """Words that only stand without an article: there is no "a corn", and there are no "broccolis"."""
-
-RIDDEN = frozenset(
-    """camel donkey elephant horse mule pony zebra
-    bicycle motorcycle scooter skateboard sled snowboard surfboard tricycle""".split()  # noqa: SIM905 - read as words
-)
-"""Things that one rides: who rides a bicycle down the street does not ride an ambulance."""
 
 
 class Dropped(StrEnum):
@@ -51,7 +53,7 @@ class Mutation:
     edit_prompt: str
     source_term: str  # as in the caption: "buses"
     target_term: str  # as in the edit prompt: "trucks"
-    relation: str  # "co-hyponym", "colour" or "antonym"
+    relation: str  # "co-hyponym", "colour", "antonym", "material", "pattern" or "weather"
     source_diff: str  # what to mask in the source image: "buses", "red car"
     target_diff: str  # what to mask in the target image: "trucks", "blue car"
 
@@ -71,8 +73,8 @@ class PossibleEdits:
         """Return the caption with the unit at ``place`` replaced by ``word``."""
         source = self.units[place].word
         if place in self.adjective_edits:
-            thing = f" {noun_phrase(self.units, self.heads[place])}"
-            target, relation = word, "colour" if is_colour(source) else "antonym"
+            thing = f" {noun_phrase(self.units, self.heads[place], place)}"
+            target, relation = word, relation_of(source)
         else:
             thing = ""
             target, relation = plural(word) if self.nouns[place].is_plural else word, "co-hyponym"
@@ -114,34 +116,78 @@ def find_edits(caption: str, rules: Rules) -> PossibleEdits | Dropped:
     units = find_units(caption)
     if not is_english([word for unit in units for word in unit.text.split()]):
         return Dropped.NOT_ENGLISH
-    nouns = find_nouns(units)
-    heads = find_adjectives(units, nouns)
+    nouns, heads = find_places(units, rules)
     if not nouns and not heads:
         return Dropped.NOTHING_TO_CHANGE
     present = {unit.word for unit in units} | {noun.name for noun in nouns.values()}
-    noun_others = {place: _others(noun, rules) for place, noun in nouns.items() if not noun.is_modified}
-    adjective_others = {
-        place: _opposites(units[place].word, living=_is_living(nouns[head].name), rules=rules) for place, head in heads.items()
+    noun_others = {
+        place: _others(noun, _words_beside(units, place), rules) for place, noun in nouns.items() if not noun.is_modified
     }
+    adjective_others = {place: _opposites(units[place].word, nouns.get(head), rules) for place, head in heads.items()}
     noun_edits, adjective_edits = _without(noun_others, present), _without(adjective_others, present)
     if not noun_edits and not adjective_edits:
         return Dropped.NO_REPLACEMENT
     return PossibleEdits(
-        caption=caption, units=units, nouns=nouns, heads=heads, noun_edits=noun_edits, adjective_edits=adjective_edits
+        caption=caption,
+        units=units,
+        nouns=nouns,
+        heads=heads,
+        noun_edits=noun_edits,
+        adjective_edits=adjective_edits,
     )
 
 
-def _others(noun: CaptionNoun, rules: Rules) -> tuple[str, ...]:
-    others = co_hyponyms(noun.name, rules)
+def find_places(units: Sequence[Unit], rules: Rules) -> tuple[dict[int, CaptionNoun], dict[int, int]]:
+    """Return the nouns and the adjectives that may change, by their places; an adjective with the place of its noun."""
+    nouns = find_nouns(units, listed=rules.listed)
+    return nouns, find_adjectives(units, nouns) | (find_attributes(units) if rules.listed else {})
+
+
+def relation_of(adjective: str) -> str:
+    """Return what kind of edit it is to replace an adjective."""
+    found = attribute(adjective)
+    return found[0] if found else "colour" if is_colour(adjective) else "antonym"
+
+
+def _words_beside(units: Sequence[Unit], place: int) -> frozenset[str]:
+    return frozenset(word for other, unit in enumerate(units) if other != place for word in unit.word.split())
+
+
+def _others(noun: CaptionNoun, present: AbstractSet[str], rules: Rules) -> tuple[str, ...]:
+    """Return the words that may stand in a noun's place.
+
+    Args:
+        noun: of a caption.
+        present: the other words of the caption.
+        rules: which words may be brought in.
+    """
+    if noun.measure:
+        return measured(noun.measure, noun.name) or ()
+    if rules.listed and is_tied(noun.name, present):
+        return ()
+    others = kin(noun.name) if rules.listed else co_hyponyms(noun.name, rules)
+    if rules.listed:
+        others = tuple(other for other in others if other not in UNFIT.get(noun.before, ()))
     if noun.is_ridden:
         others = tuple(other for other in others if other in RIDDEN)
-    return tuple(other for other in others if (other in MASS if noun.is_bare else other not in UNCOUNTABLE))
+    if noun.is_bare:
+        return tuple(other for other in others if other in MASS)
+    if rules.listed and noun.name in UNCOUNTABLE:
+        return others  # "in the snow" and "in the sand"
+    return tuple(other for other in others if other not in UNCOUNTABLE)
 
 
-def _opposites(adjective: str, *, living: bool, rules: Rules) -> tuple[str, ...]:
+def _opposites(adjective: str, noun: CaptionNoun | None, rules: Rules) -> tuple[str, ...]:
+    found = attribute(adjective) if rules.listed else None
+    if found is not None:
+        return found[1]
+    if noun is None:
+        return ()
     if is_colour(adjective):
-        return other_colours(adjective, rules)
-    opposite = antonym(adjective, rules, living=living)
+        if rules.listed and noun.name in COLOURED_BY_NATURE:
+            return ()
+        return other_colours(adjective, rules, coat=rules.listed and _is_living(noun.name))
+    opposite = antonym(adjective, rules, living=_is_living(noun.name), upright=stands_upright(noun.name))
     return () if opposite is None else (opposite,)
 
 
@@ -166,4 +212,4 @@ def _replace(caption: str, units: Sequence[Unit], place: int, target: str) -> st
 
 
 def _is_living(name: str) -> bool:
-    return bool(thing_senses(name)[0].lexname() == "noun.animal")
+    return any(sense.lexname() == "noun.animal" for sense in thing_senses(name)[:1])

@@ -7,6 +7,7 @@ from functools import cache
 from nltk.corpus.reader.wordnet import Synset
 
 from stages.language.adjectives import ACHROMATIC, CHROMATIC
+from stages.language.families import families
 from stages.language.rules import Rules
 from stages.language.senses import PEOPLE_TOPICS, PREFERRED_SENSES, ancestors, lemma_count, thing_senses
 from stages.language.wordnet import wordnet
@@ -48,6 +49,28 @@ IN_WATER = ("fish.n.01", "aquatic_mammal.n.01", "crustacean.n.01", "cephalopod.n
 OF_THE_SEA = "marine_animal.n.01"
 """The next step above each of IN_WATER, in place of WordNet's own, which hold land animals too: to WordNet a whale is a
 mammal like a horse, but nobody takes a horse in a field for a whale. WordNet itself lists hardly any kind under this one."""
+
+
+@cache
+def kin(noun: str) -> tuple[str, ...]:
+    """Return the words of families.txt that may replace a singular noun, in alphabetical order.
+
+    A noun that is not listed has the family of the nearest listed thing that it is a kind of: a schooner that of a boat. A word
+    that is a kind of the noun, or that the noun is a kind of, does not replace it: its name says so (sailboat, boat) or, unless
+    the list brings in both, WordNet does.
+    """
+    listed = families().replaced_by
+    if noun in listed:
+        found, senses = listed[noun], thing_senses(noun)
+    else:
+        senses = _known_senses(noun, frozenset(listed))
+        words = _names(frozenset(listed))
+        found = listed[words[senses[0]]] if senses else ()
+        senses = thing_senses(noun)
+    if noun in found:
+        senses = ()  # the list decides
+    others = (word for word in set(found) if not (word.endswith(noun) or noun.endswith(word) or noun.startswith(word)))
+    return tuple(sorted(word for word in others if _are_unrelated(senses, thing_senses(word))))
 
 
 @cache
@@ -124,14 +147,16 @@ def _known_senses(noun: str, vocabulary: frozenset[str]) -> tuple[Synset, ...]:
         is_clear = senses[0] == first and not _is_rather_adjective(noun)
     if not is_clear:
         return ()
-    named = _named(vocabulary)
+    named = _names(vocabulary)
     kinds = (senses[0], *senses[0].closure(lambda below: below.hypernyms()))  # nearest first
     return tuple(kind for kind in kinds if kind in named)[:1]
 
 
 @cache
-def _named(vocabulary: frozenset[str]) -> frozenset[Synset]:
-    return frozenset(sense for word in vocabulary if not _is_rather_adjective(word) for sense in thing_senses(word)[:1])
+def _names(vocabulary: frozenset[str]) -> dict[Synset, str]:
+    """Return what the words of a vocabulary mean, each with the first of its names."""
+    words = (word for word in sorted(vocabulary, reverse=True) if not _is_rather_adjective(word))
+    return {sense: word for word in words for sense in thing_senses(word)[:1]}
 
 
 @cache
@@ -161,6 +186,11 @@ def _is_rather_adjective(word: str) -> bool:
     return word in CHROMATIC + ACHROMATIC or max(counts, default=-1) > max(
         (lemma_count(sense, word) for sense in wordnet().synsets(word, "n")), default=0
     )
+
+
+def _are_unrelated(senses: tuple[Synset, ...], others: tuple[Synset, ...]) -> bool:
+    """Return whether no sense of a word is a kind of another word's first sense, or the other way round."""
+    return not others or all(sense not in ancestors(others[0]) and others[0] not in ancestors(sense) for sense in senses)
 
 
 def _are_apart(noun: str, sense: Synset, word: str, other: Synset) -> bool:

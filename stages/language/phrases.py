@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.language.adjectives import is_colour
-from stages.language.senses import is_invariant, singular, thing_senses
+from stages.language.contexts import attribute, measured
+from stages.language.families import families, is_listed
+from stages.language.senses import is_invariant, is_person, singular, thing_senses
 from stages.language.units import STOP_WORDS, Unit
 
 SHADES = frozenset(
@@ -17,6 +19,7 @@ ONE = frozenset(["a", "an", "one", "this", "that", "each", "every", "another", "
 SEVERAL = frozenset(
     "two three four five six seven eight nine ten several many some few these those both herd flock".split()  # noqa: SIM905
 )
+PARTS = frozenset(["top", "front"])  # as in "a stove top oven" and "a store front"
 GROUPS = frozenset(["brood", "colony", "flock", "herd", "litter", "pack", "pride", "school", "swarm", "team"])
 RIDING = frozenset(["ride", "rides", "riding", "ridden", "rode"])
 JOINTS = frozenset(["and", "or", ",", "/", "&", "-"])
@@ -31,14 +34,20 @@ class CaptionNoun:
     is_bare: bool  # without an article where others have one, as in "a man eating pizza"
     is_modified: bool  # by a noun before it that fits no other head: "stop sign"
     is_ridden: bool  # as in "a man riding a horse"
+    measure: str  # the "slice" of "a slice of pizza"; else empty
+    before: str  # the word before it, its adjectives and its article: the "on" of "on a red chair"; else empty
 
 
-def find_nouns(units: Sequence[Unit]) -> dict[int, CaptionNoun]:
+def find_nouns(units: Sequence[Unit], *, listed: bool = False) -> dict[int, CaptionNoun]:
     """Return the nouns that may change, by their place among the units.
 
     Each is the head of its phrase, names a thing that a picture can show, and stands in the caption only once.
+
+    Args:
+        units: of a caption.
+        listed: whether what families.txt lists may change as well: places, people by their trade, what is measured.
     """
-    found = {place: _noun_at(units, place) for place in range(len(units))}
+    found = {place: _noun_at(units, place, listed=listed) for place in range(len(units))}
     nouns = {place: noun for place, noun in found.items() if noun is not None}
     uses = Counter(noun.name for noun in nouns.values())
     return {place: noun for place, noun in nouns.items() if uses[noun.name] == 1}
@@ -57,33 +66,60 @@ def find_adjectives(units: Sequence[Unit], nouns: Mapping[int, CaptionNoun]) -> 
             head += 1
         while head + 1 < len(units) and units[head].is_noun and head not in nouns:
             head += 1
-        if head in nouns:
-            adjectives[place] = head
+        if head in nouns and nouns[head].name not in families().people:
+            adjectives[place] = head  # never what somebody's body is like
     return adjectives
 
 
-def noun_phrase(units: Sequence[Unit], head: int) -> str:
-    """Return the noun at place ``head`` with the nouns before it: ``brick house``."""
+def find_attributes(units: Sequence[Unit]) -> dict[int, int]:
+    """Return the places of words for a material, a pattern or the weather, each with the place of its noun.
+
+    The noun stands behind it, heads its phrase, and is no person: the "brick" of "a brick house", "the sunny" of "a sunny day".
+    """
+    found = {}
+    for place, unit in enumerate(units[:-1]):
+        after = units[place + 1]
+        if attribute(unit.word) is None or not unit.stands_free or _is_name(units, place) or _is_joined(units, place):
+            continue
+        if after.is_noun and not is_person(after.word) and _is_last_of_phrase(units, place + 1):
+            found[place] = place + 1
+    return found
+
+
+def noun_phrase(units: Sequence[Unit], head: int, adjective: int = -1) -> str:
+    """Return the noun at place ``head`` with the nouns before it, behind the adjective at its place: ``brick house``."""
     first = head
-    while first > 0 and units[first - 1].is_noun:
+    while first > adjective + 1 and units[first - 1].is_noun:
         first -= 1
     return " ".join(unit.word for unit in units[first : head + 1])
 
 
-def _noun_at(units: Sequence[Unit], place: int) -> CaptionNoun | None:
+def _noun_at(units: Sequence[Unit], place: int, *, listed: bool) -> CaptionNoun | None:
     """Return the noun that may change at a place, or None."""
-    found = _name_and_number(units, place) if _stands_as_noun(units, place) else None
+    found = _name_and_number(units, place, listed=listed) if _stands_as_noun(units, place) else None
     if found is None:
         return None
     name, is_plural = found
     is_bare = not is_plural and not _has_determiner(units, place) and (_is_food(name) or not _is_headline(units))
     start = _phrase_start(units, place)
+    measure = ""
     if start > 0 and units[start].word == "of" and (is_bare or units[start - 1].word in GROUPS):
-        return None  # "a slice of pizza", "a herd of elephants": there are no slices of soup, and no herds of eagles
+        number = singular(units[start - 1].word)
+        measure = number[0] if number and listed else ""
+        if measured(measure, name) is None:
+            return None  # "a slice of pizza", "a herd of elephants": there are no slices of soup, and no herds of eagles
     before = units[place - 1] if place > 0 else None
     is_modified = before is not None and not before.is_adjective and (before.is_noun or before.tag == "VB")
     is_ridden = any(word.word in RIDING for word in units[max(start - 1, 0) : start + 1])
-    return CaptionNoun(name=name, is_plural=is_plural, is_bare=is_bare, is_modified=is_modified, is_ridden=is_ridden)
+    return CaptionNoun(
+        name=name,
+        is_plural=is_plural,
+        is_bare=is_bare,
+        is_modified=is_modified,
+        is_ridden=is_ridden,
+        measure=measure,
+        before=_word_before(units, place, start),
+    )
 
 
 def _stands_as_noun(units: Sequence[Unit], place: int) -> bool:
@@ -100,10 +136,13 @@ def _stands_as_noun(units: Sequence[Unit], place: int) -> bool:
     return is_noun and not _is_joined_colour(units, place)
 
 
-def _name_and_number(units: Sequence[Unit], place: int) -> tuple[str, bool] | None:
+def _name_and_number(units: Sequence[Unit], place: int, *, listed: bool) -> tuple[str, bool] | None:
     """Return a noun's singular and whether it is a plural; None unless it heads its phrase and names a thing."""
-    number = singular(units[place].word)
-    if number is None or not thing_senses(number[0]):
+    word = units[place].word
+    number = singular(word)
+    if listed and is_listed(word) and (number is None or word == "cattle"):
+        return (word, True) if _is_last_of_phrase(units, place) else None  # trousers: only a plural
+    if number is None or not (thing_senses(number[0]) or (listed and is_listed(number[0]))):
         return None
     name, is_plural = number
     if not is_plural and not _is_last_of_phrase(units, place):
@@ -117,12 +156,18 @@ def _name_and_number(units: Sequence[Unit], place: int) -> tuple[str, bool] | No
 def _is_last_of_phrase(units: Sequence[Unit], place: int) -> bool:
     """Return whether no noun or adjective follows.
 
-    The "pink" of "a pink rose" is not last, although the tagger takes "rose" for the past of "rise".
+    The "pink" of "a pink rose" is not last, although the tagger takes "rose" for the past of "rise"; nor is the "stove" of
+    "a stove top oven".
     """
     if place + 1 == len(units):
         return True
     after = units[place + 1]
-    return not (after.is_noun or after.is_adjective or (units[place].is_adjective and thing_senses(after.word)))
+    return not (
+        after.is_noun
+        or (after.word in PARTS and after.tag == "NN")
+        or after.is_adjective
+        or (units[place].is_adjective and thing_senses(after.word))
+    )
 
 
 def _is_headline(units: Sequence[Unit]) -> bool:
@@ -177,6 +222,12 @@ def _is_inside(units: Sequence[Unit], place: int) -> bool:
     if units[place].word in JOINTS:
         return before.is_adjective and units[place + 1].is_adjective
     return units[place].tag in ("VBN", "VBD", "VBG", "RB") and (before.tag in ("DT", "PRP$", "RB") or before.is_adjective)
+
+
+def _word_before(units: Sequence[Unit], head: int, start: int) -> str:
+    """Return the word before a noun's phrase and its article."""
+    place = start - 1 if _has_determiner(units, head) else start
+    return units[place].word if place >= 0 else ""
 
 
 def _has_determiner(units: Sequence[Unit], head: int) -> bool:

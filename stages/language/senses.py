@@ -11,6 +11,7 @@ from functools import cache
 import inflect
 from nltk.corpus.reader.wordnet import Synset
 
+from stages.language.families import is_listed
 from stages.language.wordnet import wordnet
 
 THING_TOPICS = {"noun.animal": 0, "noun.food": 1, "noun.artifact": 1, "noun.plant": 2}
@@ -133,14 +134,17 @@ def singular(word: str) -> tuple[str, bool] | None:
     by_rule = _inflect().singular_noun(word)  # trousers stay trousers
     cut = () if is_noun(word) else (stem for stem in (word.removesuffix("s"), word.removesuffix("es")) if plural(stem) == word)
     possible = () if by_rule == word else (by_rule, wordnet().morphy(word, "n"), *cut)
-    stems = [str(stem) for stem in possible if stem and stem != word and thing_senses(stem)]
+    stems = [str(stem) for stem in possible if stem and stem != word and (thing_senses(stem) or is_listed(stem))]
     if not stems:
         return None if PLURAL_ENDING.search(word) else (word, False)
     stem = next((stem for stem in stems if plural(stem) == word), stems[0])  # pickaxes are of a pickaxe, not of a pickax
     own = [
         sense for sense in wordnet().synsets(word, "n") if word in sense.lemma_names() and sense.lexname() == "noun.artifact"
     ]
-    if own and own[0] not in ancestors(thing_senses(stem)[0]):  # glasses are spectacles; coats are several coats
+    senses = thing_senses(stem)
+    if is_listed(word) or (
+        own and senses and own[0] not in ancestors(senses[0])
+    ):  # glasses are spectacles; coats are several coats
         return None
     return stem, True
 
@@ -150,6 +154,14 @@ def is_noun(word: str) -> bool:
     """Return whether WordNet has ``word`` (a singular, or a compound with spaces) as a common noun."""
     name = word.replace(" ", "_")
     return any(name in sense.lemma_names() for sense in wordnet().synsets(name, "n"))
+
+
+@cache
+def is_person(word: str) -> bool:
+    """Return whether the likeliest meaning of a noun is a person or a part of the body."""
+    name = (singular(word) or (word, True))[0]
+    sense = next(iter(wordnet().synsets(name.replace(" ", "_"), "n")), None)
+    return sense is not None and sense.lexname() in PEOPLE_TOPICS
 
 
 def is_invariant(word: str) -> bool:
@@ -163,6 +175,9 @@ def plural(word: str) -> str:
 
     ``inflect`` decides, except where it goes by the ending alone: burritoes, irisses, chintzzes.
     """
+    if " " in word and is_listed(word):
+        first, _, last = word.rpartition(" ")
+        return f"{first} {plural(last)}"
     found = str(_inflect().plural_noun(word))
     if re.search("[^aeiou]o$", word) and word not in IRREGULAR:
         return f"{word}es" if wordnet().morphy(f"{word}es", "n") == word else f"{word}s"

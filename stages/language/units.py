@@ -12,6 +12,7 @@ from functools import cache
 from textblob.taggers import PatternTagger
 
 from stages.language.adjectives import ACHROMATIC, CHROMATIC, is_colour, is_size
+from stages.language.families import is_listed
 from stages.language.senses import ancestors, is_noun, singular, thing_senses
 from stages.language.wordnet import wordnet
 
@@ -36,7 +37,7 @@ STOP_WORDS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A word or sign of a caption, or a compound that WordNet knows (hot dog)."""
+    """A word or sign of a caption, or a compound that WordNet or families.txt knows (hot dog, stop sign)."""
 
     start: int  # in the caption
     end: int
@@ -80,13 +81,15 @@ def find_units(caption: str) -> list[Unit]:
 
 
 def _compound_length(words: Sequence[str]) -> int:
-    """Return how many of the first ``words`` form one noun in WordNet: 2 for ``hot dog on``, 1 if no compound starts here."""
+    """Return how many of the first ``words`` form one noun: 2 for ``hot dog on``, 1 if no compound starts here."""
     for length in range(len(words), 1, -1):
         parts = words[:length]
-        if not all(part.islower() for part in parts) or parts[0] in STOP_WORDS or parts[-1] in STOP_WORDS:
+        if not all(part.islower() for part in parts):
             continue
         number = singular(" ".join(parts))
-        if number is None or not is_noun(number[0]):
+        if number is not None and is_listed(number[0]):
+            return length
+        if parts[0] in STOP_WORDS or parts[-1] in STOP_WORDS or number is None or not is_noun(number[0]):
             continue
         name = number[0]
         if length == 2 and (is_colour(parts[0]) or is_size(parts[0])) and not _is_drink(name):

@@ -36,8 +36,8 @@ ALLOWED: dict[str, set[str]] = {
         *("training", "comparison", "report"),
     },
     "studies": {
-        *("core", "common", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "training", "comparison"),
-        *("report", "benchmarks", "stage"),
+        *("core", "common", "language", "models", "corpus", "diffusion", "metrics", "pairing", "editing", "training"),
+        *("comparison", "report", "benchmarks", "stage"),
     },
     "cli": {
         *("core", "common", "models", "corpus", "metrics", "editing", "tracking", "serving", "comparison", "report"),

@@ -39,7 +39,10 @@ def _grammar() -> dict[str, tuple[list[str], list[int]]]:
     for line in _lines(GRAMMAR):
         name, _, right = line.partition(" = ")
         found = [(WEIGHT.fullmatch(part), part) for part in right.split(" | ")]
-        rules[name] = ([match[2] if match else part for match, part in found], [int(match[1]) if match else 1 for match, _ in found])
+        rules[name] = (
+            [match[2] if match else part for match, part in found],
+            [int(match[1]) if match else 1 for match, _ in found],
+        )
     return rules
 
 

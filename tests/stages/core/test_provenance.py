@@ -58,7 +58,7 @@ def test_code_is_what_pythons_own_finder_finds(part):
         ("ingest", ["corpus/webdataset.py", "corpus/folder.py", "corpus/archives.py", "corpus/samples.py"], ["numpy"]),
         ("caption", ["models/captioner.py", "common/parquet.py", "corpus/images.py"], ["torch", "transformers", "pyarrow"]),
         ("mutate", ["common/seeds.py", "language/wordnet.py", "language/senses.py"], ["nltk", "inflect", "textblob"]),
-        ("mutate", ["language/things.txt"], ["pyarrow"]),
+        ("mutate", ["language/families.txt"], ["pyarrow"]),
         ("retrieve", ["models/clip.py", "pairing/neighbours.py", "pairing/split.py"], ["faiss-cpu", "open_clip_torch"]),
         (
             "pairing/embedding_worker",
@@ -161,7 +161,7 @@ class TestStageCode:
         ("module", "behind"),
         [
             ("models/captioner.py", "caption"),
-            pytest.param("language/things.txt", "mutate describe", marks=pytest.mark.exhaustive),
+            pytest.param("language/families.txt", "mutate describe", marks=pytest.mark.exhaustive),
             pytest.param("pairing/neighbours.py", "retrieve describe", marks=pytest.mark.exhaustive),
             ("training/iedit.py", "train"),
             ("diffusion/losses.py", "train evaluate"),  # whose report plots the terms

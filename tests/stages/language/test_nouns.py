@@ -2,13 +2,17 @@
 
 import pytest
 
+from stages.core.params import Mutate
 from stages.corpus.world import nouns
 from stages.language import wordnet
-from stages.language.mutation import Dropped, mutate_caption
-from stages.language.nouns import co_hyponyms
-from stages.language.rules import Rules
+from stages.language.families import families
+from stages.language.mutation import UNCOUNTABLE, Dropped, mutate_caption
+from stages.language.nouns import co_hyponyms, kin
+from stages.language.rules import Rules, read_rules
 from stages.language.senses import EXCLUDED_WORDS, plural, singular, thing_senses
 from tests.support import ROOT
+
+RULES = read_rules(Mutate(vocabulary=None, levels=2, adjective_share=0.5))
 
 
 @pytest.mark.parametrize("noun", list(nouns()))
@@ -20,19 +24,48 @@ def test_every_noun_of_the_world_has_a_replacement(noun, world):
     assert others or noun in {"laptop", "snail"}
 
 
-def test_most_nouns_have_several_replacements(world, open_world):
-    for rules in (world, open_world):
-        counts = [len(co_hyponyms(noun, rules)) for noun in rules.vocabulary if thing_senses(noun)]
+def test_most_nouns_have_several_replacements(world):
+    ours = [len(co_hyponyms(noun, world)) for noun in world.vocabulary if thing_senses(noun)]
+    for counts in (ours, [len(kin(noun)) for noun in families().replaced_by]):
         assert sum(count >= 3 for count in counts) > 0.75 * len(counts)
 
 
+def test_a_word_never_replaces_a_kind_of_it():
+    assert "boat" not in kin("sailboat")
+    assert "taxi" not in kin("taxi cab")
+    assert "dog" not in kin("dachshund")
+    assert "cat" in kin("dachshund")
+    assert not {"ladder", "pole"} & set(kin("cherry tree"))
+
+
+SWIMMING = {
+    "whale",
+    "dolphin",
+    "shark",
+    "seal",
+    "walrus",
+    "orca",
+    "octopus",
+    "squid",
+    "jellyfish",
+    "stingray",
+    "crab",
+    "lobster",
+}
+
+
+def test_listed_families_keep_water_and_land_apart():
+    swimming = SWIMMING | {"sea lion", "crayfish", "sea turtle", "porpoise", "manatee", "swordfish", "eel", "prawn", "orca"}
+    for noun in families().replaced_by:
+        others = set(kin(noun))
+        assert others <= swimming if noun in swimming else others.isdisjoint(swimming), noun
+
+
 @pytest.mark.parametrize("levels", range(1, 7))
-@pytest.mark.parametrize("rules", ["world", "open_world"])
-def test_water_and_land_animals_never_replace_each_other(levels, rules, request):
+def test_water_and_land_animals_never_replace_each_other(levels, world):
     swimming = {"whale", "dolphin", "shark", "walrus", "orca", "killer whale", "crab", "lobster", "octopus", "squid"}
     more = {"pelican", "frog", "spider", "snake", "otter"}  # on land as well, or nearer to what is
-    vocabulary = request.getfixturevalue(rules).vocabulary
-    wide = Rules(vocabulary=vocabulary | more, levels=levels, adjective_share=0.5)
+    wide = Rules(vocabulary=world.vocabulary | more, levels=levels, adjective_share=0.5)
     for noun in wide.vocabulary | swimming:
         others = set(co_hyponyms(noun, wide))
         assert others <= swimming if noun in swimming else others.isdisjoint(swimming), noun
@@ -54,8 +87,9 @@ def test_words_for_people_are_never_changed_or_brought_in(world, open_world):
     people = {"noun.person", "noun.body"}
     called = {word for word, topics in nouns_by_topics().items() if topics[0] in people and things & set(topics)}
     assert {"pitcher", "tiger", "dark horse", "boxer", "hot dog"} < called
-    for rules in (world, open_world):
-        changed = {word for word in called - rules.vocabulary if co_hyponyms(word, rules)}
+    listed = set(families().replaced_by)
+    for rules, replaced_by in ((world, lambda word: co_hyponyms(word, world)), (open_world, kin)):
+        changed = {word for word in called - rules.vocabulary - listed if replaced_by(word)}
         assert changed <= {"hot dog"}  # a show-off, to WordNet
         assert not EXCLUDED_WORDS & rules.vocabulary
         for word in rules.vocabulary:
@@ -65,8 +99,19 @@ def test_words_for_people_are_never_changed_or_brought_in(world, open_world):
                 assert not above & {"body_part.n.01", "place_of_worship.n.01", "hominid.n.01", "weapon.n.01"}, word
 
 
+def test_who_is_changed_is_known_by_their_trade():
+    """Nobody's age, sex, body, nationality or religion: of the people only those whose work or game shows."""
+    people = families().people
+    assert {"chef", "sailor", "firefighter", "tennis player"} < people
+    assert people.isdisjoint({"man", "woman", "boy", "girl", "baby", "child", "priest", "nun", "bride", "groom", "lady"})
+    assert all(set(kin(person)) <= people for person in people)
+    for caption in ("a black chef", "an old waiter", "a young sailor", "a fat clown"):
+        assert {mutate_caption(caption, RULES, seed).relation for seed in range(20)} == {"co-hyponym"}
+
+
 @pytest.mark.parametrize("rules", ["world", "open_world"])
 def test_plurals_of_replacements_are_recognised(rules, request):
-    for word in request.getfixturevalue(rules).vocabulary:
-        if co_hyponyms(word, request.getfixturevalue(rules)) and plural(word) != word:
+    vocabulary = request.getfixturevalue(rules).vocabulary
+    for word in vocabulary & families().brought_in if rules == "open_world" else vocabulary:
+        if thing_senses(word) and word not in UNCOUNTABLE and plural(word) != word:
             assert singular(plural(word)) == (word, True)
