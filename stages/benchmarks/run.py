@@ -13,13 +13,14 @@ from stages.benchmarks.judged import Judged, Judges, load_judges
 from stages.benchmarks.made import write_made_benchmark
 from stages.benchmarks.table import Scores, write_results
 from stages.comparison.systems import System, chosen_systems, load_models
+from stages.comparison.training_free import chosen_training_free
 from stages.core.params import Params
 from stages.core.paths import EDITED_BENCHMARKS, MADE_BENCHMARK
-from stages.report.captions import NAMES
+from stages.report.captions import NAMES, TRAINING_FREE
 from stages.report.contact_sheet import SHEET_CASES, contact_sheet
 from stages.report.pictures import save_picture
 
-SHOWN = NAMES | {"inpainting": "Inpainting (given masks)"}
+SHOWN = NAMES | TRAINING_FREE | {"inpainting": "Inpainting (given masks)"}
 """System → its name in tables."""
 MADE_CASES = 60  # of the made benchmark, if no other number is asked for
 
@@ -53,7 +54,7 @@ def run_benchmark(
     cases = first_cases(benchmark.read(folder), limit)
     judges = load_judges(params)
     models = load_models(params)
-    chosen = chosen_systems(models, params)
+    chosen = chosen_systems(models, params) | chosen_training_free(models, params)
     sheet = _Sheet(params.ingest.size, systems)
     scorer = _Scorer(benchmark, tuple(dict.fromkeys(case.prompt for case in cases)), judges, systems)
     wanted: dict[str, System] = {system: chosen[system] for system in systems}

@@ -14,7 +14,7 @@ from stages.core.params_file import ParameterError
 CHAMPION_URI = "models:/iedit@champion"
 CHALLENGER_URI = "models:/iedit@challenger"
 QUALITY = ("prompt shown", "gain", "direction", "likeness", "difference", "query", "smallest mask", "largest mask")
-SYSTEM_NAMES = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
+SYSTEM_NAMES = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m", "diffedit", "prompt_to_prompt")
 BENCHMARK_NAMES = ("pie-bench", "magic-brush", "magic-brush-multi", "edit-bench", "folder", "made")
 
 Command = Callable[[argparse.Namespace], int | None]

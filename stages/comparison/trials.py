@@ -7,7 +7,8 @@ from pathlib import Path
 from stages.comparison.cases import read_cases
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
-from stages.comparison.systems import load_models
+from stages.comparison.systems import Models, System, load_models
+from stages.comparison.training_free import TRAINING_FREE, training_free_system
 from stages.core.params import CaseSplit, Params
 from stages.core.paths import IEDIT
 from stages.editing.settings import adjust_sampling
@@ -17,7 +18,7 @@ from stages.models.hub import identity
 from stages.models.vgg import load_vgg
 
 Settings = Mapping[str, float]
-"""``strength``, ``guidance_scale`` and ``image_guidance_scale``, each only if the system has it."""
+"""``strength``, ``guidance_scale``, ``image_guidance_scale``, ``cross_share``, ``self_share``: those that the system has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ def run_trials(
     Args:
         params: the models, the cases, and every setting that is not tried.
         split: the cases to report on, or those to choose settings on.
-        wanted: system of SYSTEMS → the settings to try.
+        wanted: system of SYSTEMS or TRAINING_FREE → the settings to try.
         folder: keeps the edits.
         model: the folder of the model behind ``iedit`` and ``iedit_m``.
 
@@ -50,13 +51,19 @@ def run_trials(
     for system, each in wanted.items():
         systems = {}
         for settings in each:
-            sampling = adjust_sampling(
-                params.sampling, strength=settings.get("strength"), guidance_scale=settings.get("guidance_scale")
-            )
             name = " ".join([system, *(f"{value:g}" for value in settings.values())])
-            systems[name] = models.system(system, sampling, settings.get("image_guidance_scale"))
+            systems[name] = _system(models, system, settings, params)
         made = edit_cases(asked, systems, models.tuned, identity(config.segmenter), params, folder / system)
         for name, settings in zip(systems, each, strict=True):
             edits = {name: made.pictures[name]}
             scores = score_edits([case.sample for case in asked], edits, judge, vgg, config.batch)
             yield Trial(system=system, settings=settings, scores=scores[name])
+
+
+def _system(models: Models, name: str, settings: Settings, params: Params) -> System:
+    sampling = adjust_sampling(
+        params.sampling, strength=settings.get("strength"), guidance_scale=settings.get("guidance_scale")
+    )
+    if name in TRAINING_FREE:
+        return training_free_system(models, name, sampling, settings)
+    return models.system(name, sampling, settings.get("image_guidance_scale"))

@@ -212,9 +212,19 @@ class Generated(Section):
     referee: ModelName  # a CLIPSeg that predicts masks for no system
 
 
-class Benchmark(Section):
-    """The models that measure in `iedit benchmark`; a column whose model is null is left empty."""
+class PromptToPrompt(Section):
+    """Prompt-to-Prompt, which runs the whole schedule, so without a strength."""
 
+    guidance_scale: Guidance
+    cross_share: Share  # of the steps with the source's maps of cross-attention
+    self_share: Share  # of the steps with the source's maps of self-attention
+
+
+class Benchmark(Section):
+    """The systems that only benchmarks have, and the models that measure; a column whose model is null is left empty."""
+
+    diffedit: Noised
+    prompt_to_prompt: PromptToPrompt
     clip: ModelName | None  # null: the judge of the evaluation
     structure: ModelName | None  # the DINO of PIE-Bench
     dino: ModelName | None  # the DINO of MagicBrush

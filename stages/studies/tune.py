@@ -13,7 +13,7 @@ from stages.core.files import write_text
 from stages.core.params import Params
 from stages.core.paths import EDITED_TRIALS, REPORTS
 from stages.core.run import run, set_threads
-from stages.report.captions import DEFINITIONS, NAMES
+from stages.report.captions import DEFINITIONS, NAMES, TRAINING_FREE
 from stages.report.formats import csv_text
 from stages.report.results import LABELS
 
@@ -21,6 +21,7 @@ STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 # The base model follows a prompt through guidance alone; a model that was trained to follow it needs less.
 GUIDANCE, LESS_GUIDANCE = (3.0, 4.5), (2.0, 3.0)
 IMAGE_GUIDANCE, TEXT_GUIDANCE = (1.0, 1.25, 1.5, 2.0), (2.0, 4.0, 7.0)
+CROSS_SHARES, SELF_SHARES = (0.4, 0.8), (0.2, 0.4, 0.6)
 INPAINTING_GUIDANCE = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.5, 10.0)
 
 
@@ -36,11 +37,19 @@ GRIDS: dict[str, list[Settings]] = {
     ],
     "iedit": _strengths_and(LESS_GUIDANCE),
     "iedit_m": _strengths_and(LESS_GUIDANCE),
+    "diffedit": _strengths_and(GUIDANCE),
+    "prompt_to_prompt": [
+        {"guidance_scale": scale, "cross_share": cross, "self_share": own}
+        for scale, cross, own in product(GUIDANCE, CROSS_SHARES, SELF_SHARES)
+    ],
 }
 """System → twelve settings. Inpainting's strength is fixed by definition, so its one setting has a finer grid."""
+SHOWN = NAMES | TRAINING_FREE
+"""System → its name."""
 KEYS = {name: f"evaluate.systems.{name}" for name in NAMES} | {"iedit_m": "sampling"}
+KEYS |= {name: f"benchmark.{name}" for name in TRAINING_FREE}
 """System → the section of params.yaml that holds its settings."""
-SETTINGS = ("strength", "guidance_scale", "image_guidance_scale")
+SETTINGS = ("strength", "guidance_scale", "image_guidance_scale", "cross_share", "self_share")
 SCORED = ("clip_score", "clip_directional", "edit_success", "ssim_m_frame", "ssim_m_bar_frame", "perceptual_outside")
 BALANCED = ("edit_success", "ssim_m_bar_frame")
 """The metrics of the criterion."""
@@ -96,7 +105,7 @@ def best_table(trials: Sequence[Trial]) -> str:
     for system, trial in best_of(trials).items():
         count = sum(each.system == system for each in trials)
         scores = [f"{score:.1f}" for score in (criterion(trial), *(_mean(trial, name) for name in BALANCED))]
-        lines.append(f"| {NAMES[system]} | {count} | {_parameters(trial)} | {' | '.join(scores)} |")
+        lines.append(f"| {SHOWN[system]} | {count} | {_parameters(trial)} | {' | '.join(scores)} |")
     return "\n".join([*lines, "", f"n = {len(trials[0].scores)} validation cases. {CRITERION} {DEFINITIONS}", ""])
 
 

@@ -9,6 +9,7 @@ from stages.benchmarks import run
 from stages.benchmarks.catalogue import BENCHMARKS
 from stages.cli import main as cli
 from stages.comparison.systems import SYSTEMS
+from stages.comparison.training_free import TRAINING_FREE
 from stages.core.params import Params
 from tests.support import ROOT
 from tests.support.composed import composed
@@ -65,4 +66,4 @@ def test_a_model_that_measures_is_named_where_there_was_none():
 
 def test_names_are_those_of_the_catalogue_and_of_the_systems():
     assert set(cli.BENCHMARK_NAMES) == set(BENCHMARKS)
-    assert cli.SYSTEM_NAMES == SYSTEMS
+    assert (*SYSTEMS, *TRAINING_FREE) == cli.SYSTEM_NAMES

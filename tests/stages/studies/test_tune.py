@@ -5,6 +5,8 @@ import io
 
 import pytest
 
+from stages.comparison.systems import SYSTEMS
+from stages.comparison.training_free import TRAINING_FREE
 from stages.core.params import Params
 from stages.studies import tune
 from tests.support.composed import composed
@@ -12,7 +14,7 @@ from tests.support.results import trial
 
 
 def test_every_system_has_twelve_different_trials():
-    assert set(tune.GRIDS) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
+    assert set(tune.GRIDS) == {*SYSTEMS, *TRAINING_FREE}
     for grid in tune.GRIDS.values():
         assert len({tuple(sorted(settings.items())) for settings in grid}) == len(grid) == 12
 
