@@ -31,7 +31,7 @@ REPORTS = ("iedit: tell failures", "iedit: report late runs", "iedit: report no 
 OTHERS = ("iedit: end silent runs", "iedit: repeat crashed runs", "iedit: repeat lost runs")
 ADDRESS = "http://127.0.0.1:9/"
 PATIENCE = 300  # seconds; the server answers within one or two
-SILENCE = timedelta(seconds=5)
+SILENCE = timedelta(seconds=10)  # the shortest that Prefect takes
 
 
 def actions(client: SyncPrefectClient) -> dict[str, str]:
