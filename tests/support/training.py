@@ -224,6 +224,11 @@ def read(data: TrainingSet, rows: Sequence[int]) -> Batch:
     return make_batch(data[rows], device())
 
 
+def values_of(batch: Batch) -> dict[str, Tensor]:
+    """Return the tensors of a batch by name, those of its prompts among them."""
+    return {name: value for name, value in vars(batch).items() if name != "prompt"} | batch.prompt.columns()
+
+
 def make_method(tools: SimpleNamespace, config: Train) -> IEdit:
     """Return iEdit on a fresh copy of the base's U-Net."""
     diffusion = replace(tools.diffusion, unet=copy.deepcopy(tools.diffusion.unet))

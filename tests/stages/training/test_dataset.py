@@ -12,7 +12,7 @@ from stages.core.errors import InputError
 from stages.corpus.shard import pixel_digest
 from stages.training.dataset import TrainingSet
 from tests.support import tiny
-from tests.support.training import edit_sample, encode, make_method, pair_row, params_for, read, write_training_set
+from tests.support.training import edit_sample, encode, make_method, pair_row, params_for, read, values_of, write_training_set
 
 HALF = {"rtol": 1e-3, "atol": 1e-4}  # what fp16 keeps
 
@@ -51,9 +51,8 @@ def test_rows_do_not_depend_on_the_batch(tools):
     together = read(tools.data, [2, 3])
     for row, number in enumerate((2, 3)):
         alone = read(tools.data, [number])
-        for name, value in {**vars(alone), "prompt": alone.prompt.text}.items():
-            other = together.prompt.text if name == "prompt" else getattr(together, name)
-            assert torch.equal(value[0], other[row])
+        for name, value in values_of(alone).items():
+            assert torch.equal(value[0], values_of(together)[name][row])
 
 
 @pytest.mark.parametrize("prompts", ["edit", "alt"])

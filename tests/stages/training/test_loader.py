@@ -11,7 +11,7 @@ import torch
 from stages.core.errors import InputError
 from stages.training.dataset import TrainingSet
 from stages.training.loader import load_batches
-from tests.support.training import params_for
+from tests.support.training import params_for, values_of
 
 
 def batches(tools, first: int = 0, rank: int = 0, world: int = 1, **changes) -> list:
@@ -22,8 +22,8 @@ def batches(tools, first: int = 0, rank: int = 0, world: int = 1, **changes) -> 
 def assert_same(found: list, wanted: list) -> None:
     assert [numbers for numbers, _ in found] == [numbers for numbers, _ in wanted]
     for (_, one), (_, other) in zip(found, wanted, strict=True):
-        for name, value in vars(one).items():
-            assert torch.equal(value, getattr(other, name)), name
+        for name, value in values_of(one).items():
+            assert torch.equal(value, values_of(other)[name]), name
 
 
 @pytest.mark.parametrize("workers", [1, 3])
