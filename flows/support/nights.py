@@ -11,6 +11,7 @@ SHOWN_NIGHTS = 30
 MORE_NIGHTS = 30  # read besides those of the norm, to find the last one with clearly fewer images
 COLUMNS = {
     "images": "counts/source",
+    "filtered": "shares/ingest/filtered",
     "refused": "shares/ingest/refused",
     "duplicates": "shares/ingest/duplicates",
     "without caption": "shares/caption/dropped",

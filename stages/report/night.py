@@ -21,6 +21,7 @@ from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAIN
 from stages.core.shards import count_samples, list_shards, read_counts, shard_totals
 from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.corpus.duplicates import REASONS as DUPLICATES
+from stages.corpus.filters import PREFIX as FILTERS
 from stages.corpus.shard import PLACE_DIGITS
 from stages.pairing.columns import SCORES
 
@@ -84,18 +85,22 @@ def ingest_settings() -> str:
 
 
 def _of_source() -> Night:
-    """Return how many samples the source has, and which shares of them were refused and are duplicates."""
+    """Return how many samples the filters let through, and which shares of them were refused and are duplicates.
+
+    As for ``ingest.max_refused``, what a filter leaves out is not the source's fault. It is a share of all samples.
+    """
     written, _ = shard_totals(CORPUS)
     dropped = read_counts(CORPUS)["ingest"]
     duplicates = sum(dropped.get(reason, 0) for reason in DUPLICATES)
-    refused = sum(dropped.values()) - duplicates
+    filtered = sum(count for reason, count in dropped.items() if reason.startswith(FILTERS))
+    refused = sum(dropped.values()) - duplicates - filtered
     samples = written + refused
     return {
         "counts/source": samples,
         "counts/refused": refused,
         "shares/ingest/refused": refused / samples,
         "shares/ingest/duplicates": duplicates / samples,
-    }
+    } | ({"shares/ingest/filtered": filtered / (samples + filtered)} if filtered else {})
 
 
 def _of_stage(stage: str, written: int, dropped: Counter[str]) -> Night:

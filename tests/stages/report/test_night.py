@@ -14,6 +14,7 @@ from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAIN
 from stages.core.sidecars import Sidecar
 from stages.pairing.columns import SCORES
 from stages.report import night as nights
+from stages.report.drift import find_refused
 from stages.report.night import data_digest, ingest_settings, measure_night, measure_speeds
 
 AREAS = ("source_mask_area", "target_mask_area")
@@ -82,6 +83,20 @@ def test_a_night_has_shares_quantiles_and_speeds(data):
     }
     medians = {"scores/directional/p50": 0.5, "areas/target/p50": 0.2, "words/p10": 2, "words/p90": 5, "uses/p50": 2}
     assert {name: night[name] for name in medians} == medians
+
+
+def test_what_filters_leave_out_is_not_refused(data):
+    """A source grows by 1,000 samples of which filters leave out as many as ever."""
+    nights_of = []
+    for kept, refused, filtered in ((4000, 40, 6060), (4400, 44, 6666)):
+        reasons = {"not an image (PNG, …)": refused, "ingest.filters.similarity: below 0.3": filtered}
+        write_shard(CORPUS, "a", [{"key": "0"}] * kept, {"key": "string"}, reasons)
+        write_json(CORPUS / "counts.json", {"ingest": reasons})
+        nights_of.append(measure_night())
+    before, night = nights_of
+    assert find_refused(night, [before], limit=0.2) is None
+    assert (night["counts/source"], night["counts/refused"]) == (4444, 44)
+    assert night["shares/ingest/filtered"] == pytest.approx(0.6)
 
 
 def test_speeds_are_of_every_stage_once_it_has_ended(data):
