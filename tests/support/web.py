@@ -97,6 +97,20 @@ def dripping(data: bytes, pause: float) -> Answer:
     return answer
 
 
+def dripping_headers(pause: float) -> Answer:
+    """Return an answer whose headers come a byte at a time."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.flush_headers()
+        for byte in b"X-Slow: " + b"x" * 40 + b"\r\nContent-Length: 1\r\n\r\nx":
+            if handler.web.stopped.wait(pause):
+                return
+            handler.wfile.write(bytes([byte]))
+
+    return answer
+
+
 def silent(handler: Handler) -> None:
     """Never answer."""
     handler.web.stopped.wait()

@@ -8,7 +8,7 @@ import pytest
 
 from stages.corpus import fetching
 from stages.corpus.fetching import opener, public_addresses
-from tests.support.web import body, dripping, failing_first, redirect, serving
+from tests.support.web import body, dripping, dripping_headers, failing_first, late, redirect, serving
 
 
 def test_answers_are_read_within_their_bounds():
@@ -18,22 +18,38 @@ def test_answers_are_read_within_their_bounds():
         "/long": body(b"x" * 100_001),
         "/cut": body(b"x" * 10, length=20),
         "/empty": body(b""),
-        "/drip": dripping(b"x" * 1000, 0.05),
         "/again": failing_first(1, body(b"x")),
     }
-    bounded = opener(100_000, 0.4)
+    bounded = opener(100_000, 60)
     with serving(answers) as web:
         answers["/there"] = redirect(f"{web.address}/good")
         assert bounded.open(f"{web.address}/good").read() == b"x" * 70_000
         assert bounded.open(f"{web.address}/there").read() == b"x" * 70_000
         assert len(bounded.open(f"{web.address}/exact").read()) == 100_000
-        reasons = {"long": "more than 100000 bytes", "cut": "ended too early", "drip": "took more than 0.4", "empty": "empty"}
+        reasons = {"long": "more than 100000 bytes", "cut": "ended too early", "empty": "empty"}
         for name, reason in reasons.items():
             with pytest.raises(OSError, match=reason):
-                bounded.open(f"{web.address}/{name}", timeout=5).read()
+                bounded.open(f"{web.address}/{name}").read()
         for name in ("again", "none"):
             with pytest.raises(urllib.error.HTTPError):
                 bounded.open(f"{web.address}/{name}")
+
+
+@pytest.mark.parametrize("answer", [dripping(b"x" * 50, 0.05), dripping_headers(0.05)])
+def test_slow_answers_are_given_up_also_after_a_redirect(answer):
+    """Each takes 2.5 seconds, and no byte of it keeps the socket waiting for long."""
+    with serving({"/drip": answer, "/there": redirect("/drip")}) as web:
+        for name in ("drip", "there"):
+            with pytest.raises(OSError, match=r"took more than 0\.4 seconds"):
+                opener(1000, 0.4).open(f"{web.address}/{name}", timeout=60).read()
+
+
+def test_redirects_have_one_deadline():
+    answers = {f"/{left}": late(0.3, redirect(f"/{left - 1}") if left else body(b"x")) for left in range(5)}
+    with serving(answers) as web:
+        with pytest.raises(OSError, match=r"took more than 1 seconds"):
+            opener(1000, 1).open(f"{web.address}/4", timeout=60).read()
+        assert web.asked["/0"] == 0
 
 
 @pytest.mark.parametrize(
@@ -74,6 +90,12 @@ def test_a_name_with_one_private_address_is_refused(monkeypatch):
     monkeypatch.setattr(fetching, "_find_addresses", lambda *_: addresses)
     with pytest.raises(OSError, match="leads to a private address"):
         public_addresses("rebound.example", 80)
+
+
+def test_few_of_many_addresses_are_tried(monkeypatch):
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"8.8.8.{number}", 80)) for number in range(200)]
+    monkeypatch.setattr(fetching, "_find_addresses", lambda *_: addresses)
+    assert public_addresses("many.example", 80) == addresses[:16]
 
 
 def test_bounds_hold_for_urllib_and_for_sockets(monkeypatch):
