@@ -15,7 +15,8 @@ FEW = 20  # new samples; of fewer, a large share may be refused by chance
 def find_refused(night: Night, earlier: Sequence[Night], limit: float) -> str | None:
     """Return a line if too many were refused of the samples by which the source has grown since the last night with FEW fewer.
 
-    So a few bad samples every night are seen together once they are many.
+    So a few bad samples every night are seen together once they are many. Both are net: samples that took the place of others
+    do not make a source grow, and only the share of all samples, which :func:`find_drift` bounds, shows that they are bad.
 
     Args:
         night: see :func:`stages.report.night.measure_night`.
@@ -30,7 +31,8 @@ def find_refused(night: Night, earlier: Sequence[Night], limit: float) -> str | 
     refused = night["counts/refused"] - before["counts/refused"]
     if refused / new <= limit:
         return None
-    return f"ingest.max_refused = {limit}: of {new:,.0f} new samples {refused:,.0f} were refused ({refused / new:.1%})"
+    grown = f"the source has {new:,.0f} samples more than in an earlier night, and {refused:,.0f} more are refused"
+    return f"ingest.max_refused = {limit}: {grown}"
 
 
 def find_drift(night: Night, earlier: Sequence[Night], bounds: Drift) -> str | None:

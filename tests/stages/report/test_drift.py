@@ -73,11 +73,27 @@ def test_a_score_is_checked_once_enough_nights_have_it():
 
 def test_bad_new_samples_do_not_hide_among_old_ones():
     line = refused_of({"counts/source": 7500.0, "counts/refused": 1560.0})
-    assert line == "ingest.max_refused = 0.2: of 1,500 new samples 1,500 were refused (100.0%)"
+    grown = "the source has 1,500 samples more than in an earlier night, and 1,500 more are refused"
+    assert line == f"ingest.max_refused = 0.2: {grown}"
     assert refused_of({"counts/source": 7500.0, "counts/refused": 360.0}) is None
 
 
 def test_a_few_bad_samples_every_night_are_seen_together():
     nights = [NIGHT | {"counts/source": 6000.0 + n, "counts/refused": 60.0 + n} for n in (15, 10, 5, 0)]
     assert refused_of({"counts/source": 6019.0, "counts/refused": 79.0}, nights) is None
-    assert "of 20 new samples 20" in str(refused_of({"counts/source": 6020.0, "counts/refused": 80.0}, nights))
+    assert "20 samples more than in an earlier night, and 20 more" in str(
+        refused_of({"counts/source": 6020.0, "counts/refused": 80.0}, nights)
+    )
+
+
+def test_a_source_that_lost_samples_too_is_called_grown():
+    line = refused_of({"counts/source": 6020.0, "counts/refused": 580.0})  # 500 good ones went, 520 bad ones came
+    assert line == "ingest.max_refused = 0.2: the source has 20 samples more than in an earlier night, and 520 more are refused"
+
+
+def test_bad_samples_in_place_of_good_ones_are_a_drift():
+    bad = {"counts/refused": 1060.0}  # 1,000 of 6,000
+    assert refused_of(bad) is None
+    nights = [NIGHT | {"shares/ingest/refused": 0.01}] * 2
+    line = "drift.max_difference = 0.1: shares/ingest/refused is 0.177, the median of 2 nights is 0.01"
+    assert drift_of(bad | {"shares/ingest/refused": 1060 / 6000}, nights) == line
