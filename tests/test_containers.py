@@ -14,7 +14,8 @@ from tests.support import ROOT
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 UNITS = sorted((ROOT / "containers/systemd").glob("*.service"))
-SERVICES = yaml.safe_load((ROOT / "containers/compose.yaml").read_text())["services"]
+COMPOSE = yaml.safe_load((ROOT / "containers/compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
 
 
 def targets_in(command: str) -> list[str]:
@@ -44,3 +45,15 @@ def test_a_service_restarts_and_rotates_its_log(name):
     assert "mem_limit" in service
     assert set(targets_in(service.get("command", ""))) <= TARGETS
     assert set(service.get("depends_on", {})) <= SERVICES.keys()
+
+
+@pytest.mark.parametrize(
+    "folder", ["data", "models", "logs", yaml.safe_load((ROOT / "params.yaml").read_text())["download"]["folder"]]
+)
+def test_what_nights_make_outlives_the_container(folder):
+    """In a volume of the user that the worker runs as, and not in the image."""
+    assert folder in COMPOSE["volumes"]
+    assert f"{folder}:/project/{folder}" in SERVICES["worker"]["volumes"]
+    (made,) = re.findall(r"mkdir -p (.*)$", (ROOT / "containers/Dockerfile").read_text(), re.MULTILINE)
+    assert folder in made.split()
+    assert folder in (ROOT / "containers/Dockerfile.dockerignore").read_text().split()

@@ -1,6 +1,7 @@
 """``iedit backup`` and ``iedit restore``: the registry and the state of a project as one file.
 
 The data of the stages are not in it: DVC's remote has them, by the digests in dvc.lock and in the records of the versions.
+Nor are downloaded pictures, which no remote has: they may be most of the disk, and can be fetched again.
 """
 
 import argparse

@@ -27,8 +27,9 @@ MEGABYTE = 1_000_000
 def prune(options: argparse.Namespace) -> None:
     """Remove unneeded data, old versions, the files of models without a version, and checkpoints; print what goes.
 
-    What no option says, the section ``upkeep`` of params.yaml does. Fewer versions stay than ``keep`` as long as the project
-    takes more of the disk than ``max_used``, down to one besides those in use; none goes if all that may go would not suffice.
+    What no option says, the section ``upkeep`` of params.yaml does. Fewer versions stay than ``keep`` as long as the project,
+    without its downloads, takes more of the disk than ``max_used``, down to one besides those in use; none goes if all that may
+    go would not suffice.
 
     Raises:
         InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote or clones push to it, the
@@ -102,7 +103,8 @@ def _find_spare(client: "MlflowClient", data: "Search", keep: int, most: float |
 
     with_cache = CACHE in data.unnamed
     folders = [Path.cwd(), cache_folder()] if with_cache else [Path.cwd()]
-    if most is None or (excess := used_gigabytes(folders) - most) <= 0:
+    downloads = Path.cwd() / read_params().download.folder  # no version needs less of them, and they may be most of all
+    if most is None or (excess := used_gigabytes(folders, without=downloads) - most) <= 0:
         return None
     stock = read_stock(client)
     records = _read_records(client, stock.split(keep)[0])

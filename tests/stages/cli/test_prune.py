@@ -177,7 +177,7 @@ def test_as_few_plans_are_made_as_the_bound_takes(client, capsys, monkeypatch):
     monkeypatch.setattr(data_retention, "search", lambda *given, **options: searches.append(given) or search(*given, **options))
     measured = iter([9.0, 5.0])
     monkeypatch.setattr(
-        cli_prune, "used_gigabytes", lambda folders: next(measured) if Path.cwd() in folders else 2.0 * len(folders)
+        cli_prune, "used_gigabytes", lambda folders, **_: next(measured) if Path.cwd() in folders else 2.0 * len(folders)
     )
     for number in range(4, 11):
         made = register(client)
@@ -194,7 +194,7 @@ def test_a_cache_of_others_is_left_and_not_counted(client, capsys, tmp_path_fact
     Path(".dvc/cache").rename(elsewhere)
     Path(".dvc/config.local").write_text(f"[cache]\n    dir = {elsewhere}\n")
     measured: list[Path] = []
-    monkeypatch.setattr(cli_prune, "used_gigabytes", lambda folders: measured.extend(folders) or 9.0 if folders else 0.0)
+    monkeypatch.setattr(cli_prune, "used_gigabytes", lambda folders, **_: measured.extend(folders) or 9.0 if folders else 0.0)
     code, lines, _ = prune(capsys, "prune", "--keep", "1", "--max-used", "5")
     assert (code, lines[-2], measured) == (0, "removed", [Path.cwd()])
     assert lines[-1] == f"{Path.cwd()}: takes 9.0 GB, should take 5.0 at most: no version may go"
@@ -246,7 +246,7 @@ def test_a_registry_that_has_become_empty_is_refused(client, empty_store, capsys
 def test_what_stays_above_the_bound_is_reported_without_gone_versions(client, capsys, monkeypatch):
     """Here 1 frees less than it seemed to."""
     measured = iter([9.0] * 4)
-    monkeypatch.setattr(cli_prune, "used_gigabytes", lambda folders: next(measured) if Path.cwd() in folders else 5.0)
+    monkeypatch.setattr(cli_prune, "used_gigabytes", lambda folders, **_: next(measured) if Path.cwd() in folders else 5.0)
     lines = prune(capsys, "prune", "--keep", "3", "--max-used", "6")[1]
     takes = "takes 9.0 GB with DVC's cache, should take 6.0 at most"
     assert lines[-2:] == ["removed", f"{Path.cwd()}: {takes}: no version may go"]
@@ -259,6 +259,15 @@ def test_a_bound_that_cannot_be_met_is_reported(client, capsys):
     takes = "takes 0.0 GB with DVC's cache, should take 0.0 at most"
     assert lines[-1] == f"{Path.cwd()}: {takes}: versions 2, 1 may go, which alone need 0.0 GB"
     assert len(client.search_model_versions("name = 'iedit'")) == 3  # dropping them would not have been enough
+
+
+def test_downloads_do_not_count(client, capsys):
+    """They would cost versions and stay above the bound all the same."""
+    (Path("downloads") / "old").mkdir(parents=True)
+    Path("downloads/old/00000.tar").write_bytes(bytes(50_000_000))
+    code, lines, _ = prune(capsys, "prune", "--keep", "3", "--max-used", "0.05")
+    assert (code, lines[-1]) == (0, "there was nothing to remove")
+    assert len(client.search_model_versions("name = 'iedit'")) == 3
 
 
 def test_dry_run_with_a_bound_keeps_everything(client, capsys):

@@ -33,5 +33,11 @@ def test_a_folder_within_another_counts_once(folder):
     assert used_gigabytes([folder, folder / "deep"]) == used_gigabytes([folder]) > 0.003
 
 
+def test_a_folder_that_is_left_out_does_not_count(folder):
+    rest = used_gigabytes([folder]) - used_gigabytes([folder / "deep"])
+    assert used_gigabytes([folder], without=folder / "deep") == pytest.approx(rest)
+    assert used_gigabytes([folder / "deep"]) > 0
+
+
 def test_a_folder_that_does_not_exist_takes_nothing(folder):
     assert used_gigabytes([folder / "none"]) == 0
