@@ -1,7 +1,8 @@
 """The objects of DVC's cache that nothing needs any more.
 
 Needed is what a workspace, a sandbox, a branch, a tag, a stash, the HEAD of a worktree or an experiment names, also one that is
-queued or at work, and what the records of registered versions name, because ``iedit reproduce`` pulls it and compares with it.
+queued or at work, and what links in a workspace lead to; and what the records of registered versions name, because
+``iedit reproduce`` pulls it and compares with it.
 In a remote, other clones' branches need theirs too, as far as git has fetched them.
 
 Of other projects nothing is known here. So a cache outside of the project's folder is left as it is, unless params.yaml says
@@ -12,6 +13,7 @@ have changed is read again before each batch of objects is removed.
 """
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -199,7 +201,7 @@ def _needed_by_workspaces() -> Iterator[set[str]]:
         needed: set[str] = set()
         for each in workspaces:
             with _in_one_line(f"{UNKNOWN}: {each.root_dir}"):
-                needed |= _used(each)
+                needed |= _used(each) | _linked(each)
         yield needed
 
 
@@ -210,6 +212,19 @@ def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
             raise InputError(f"{remote}: no remote of DVC; there are {', '.join(known) or 'none'}")
         places[remote] = repo.cloud.get_remote_odb(remote, "prune", hash_name="md5")
     return places
+def _linked(repo: Repo) -> set[str]:
+    """Return the digests of the objects in the cache that links in place of a workspace's outs lead to.
+
+    With ``cache.type=symlink`` the object is all that there is of a file, also where dvc.lock does not name it: DVC links what
+    a stage has made before it writes there, and a damaged dvc.lock is put aside.
+    """
+    cache = Path(repo.cache.local.path).resolve()
+    outs = [out.fs_path for out in repo.index.outs if out.is_in_repo]
+    below = (os.path.join(place, name) for out in outs for place, _, names in os.walk(out) for name in names)  # noqa: PTH118
+    targets = [Path(os.path.realpath(path)) for path in (*outs, *below) if os.path.islink(path)]  # noqa: PTH114
+    return {target.parent.name + target.name for target in targets if target.parent.parent == cache}
+
+
 
 
 def _measure(place: str, odb: HashFileDB, unneeded: Iterable[str]) -> Unneeded:

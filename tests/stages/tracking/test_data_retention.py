@@ -110,6 +110,18 @@ def test_a_commit_without_dvc_lock_needs_nothing(project, caplog, monkeypatch):
 
 
 def test_what_a_sandbox_names_is_kept(project):
+def test_what_links_lead_to_is_kept_without_dvc_lock(project):
+    """As where a damaged dvc.lock was put aside, or DVC was killed before it wrote one."""
+    dvc("config", "cache.type", "symlink")
+    of_nothing, current = make("forgotten"), make("current")
+    assert Path("note.txt").is_symlink()
+    Path("dvc.lock").unlink()
+    remove_unneeded()
+    assert objects() == {each for each in current if not each.endswith(".dir")}
+    assert of_nothing
+    assert [Path(name).read_text() for name in ("data/a", "data/b", "note.txt")] == ["current 1\n", "current 2\n", "current\n"]
+
+
     """The weekly run makes its tables there from older data, while a nightly run prunes."""
     commit("first")
     of_the_sandbox = make("snapshot")
