@@ -33,7 +33,8 @@ TRANSIENT = re.compile(
 # By `iedit prune`, which has removed nothing then.
 UNDETERMINED = re.compile(r"(?:error: )?(.*(?:DVC cannot determine what is needed: |so the data that it).*)")
 
-TOO_LARGE = re.compile(r".* should take \S+ at most: .*")  # by `iedit prune`, of what it has left of the project
+# By `iedit prune`, of what it has left: more than the project should take, or a remote that it was to prune.
+LEFT = re.compile(r".* should take \S+ at most: .*|data +the remote \S+ is left: .*")
 
 
 def is_transient(_: Task[..., object], __: TaskRun, state: State[object]) -> bool:
@@ -104,9 +105,9 @@ def push_data() -> None:
 def prune() -> None:
     """Remove what no version, branch or experiment needs any more, as params.yaml says.
 
-    An alert is sent where the project takes more of the disk than it should even then. So it is where what is needed cannot be
-    determined, for example because a branch names data that are in no cache. Nothing is removed then: the night's work is
-    done, but until somebody mends this, nothing goes any more.
+    An alert is sent where the project takes more of the disk than it should even then, or the remote was left that
+    params.yaml names. So it is where what is needed cannot be determined, for example because a branch names data that are in
+    no cache. Nothing is removed then: the night's work is done, but until somebody mends this, nothing goes any more.
     """
     printed: list[str] = []
     try:
@@ -116,7 +117,7 @@ def prune() -> None:
         if reason is None or TRANSIENT.search(str(error)):
             raise
         warn(f"nothing was pruned: {reason[1]}")
-    for line in filter(TOO_LARGE.fullmatch, printed):
+    for line in filter(LEFT.fullmatch, printed):
         warn(line)
 
 

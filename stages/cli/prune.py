@@ -32,9 +32,9 @@ def prune(options: argparse.Namespace) -> None:
     go would not suffice.
 
     Raises:
-        InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote or clones push to it, the
-            last version is in another store, or what is needed cannot be determined: nothing was removed. Or DVC cannot remove
-            the data: a part may be gone.
+        InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote, the last version is
+            in another store, or what is needed cannot be determined: nothing was removed. Or DVC cannot remove the data: a
+            part may be gone.
         ParameterError: params.yaml is invalid.
     """
     if options.keep is not None and options.keep < 1:

@@ -29,7 +29,7 @@ from ruamel.yaml import YAML
 
 from stages.core.errors import InputError, first_line
 from stages.core.files import NoRoomError, lack_of_room
-from stages.tracking.named_commits import UNKNOWN, fetched_commits, named_commits, stashed_files
+from stages.tracking.named_commits import UNKNOWN, SharedRemoteError, fetched_commits, named_commits, stashed_files
 from stages.tracking.record import Record, digests_of
 from stages.tracking.workspaces import locked_workspaces
 
@@ -97,8 +97,8 @@ def search(remote: str | None = None, *, own_cache: bool = False) -> Search:
         own_cache: whether a cache that lies outside of the project's folder is this project's alone.
 
     Raises:
-        InputError: there is no such remote, clones push to it, or what is needed cannot be determined, for example because a
-            commit's list of files is in no cache.
+        InputError: there is no such remote, or what is needed cannot be determined, for example because a commit's list
+            of files is in no cache.
     """
     with _in_one_line(UNKNOWN), Repo() as repo:
         places = _places(repo, remote)
@@ -111,11 +111,18 @@ def search(remote: str | None = None, *, own_cache: bool = False) -> Search:
         with _needed_by_workspaces() as named:
             needed = set(named)
         commits = named_commits(repo)  # after the workspaces: an experiment that has ended meanwhile is among these
-        others = set() if remote is None else fetched_commits(repo, remote)
+        left = []
+        others: set[str] = set()
+        if remote is not None:
+            try:
+                others = fetched_commits(repo, remote)
+            except SharedRemoteError as error:
+                left.append(f"the remote {remote} is left: {error}")
+                del places[remote]
+                remote = None
         needed |= _used(repo, [*commits, *others]) | _stashed(repo)
         stored = {name: set(odb.all()) for name, odb in places.items()}
     unnamed = {name: digests & stored[CACHE] - needed for name, digests in stored.items()}
-    left = []
     if remote is not None and (foreign := stored[remote] - stored[CACHE] - needed):
         left.append(
             f"{len(foreign):,} objects in {remote} are left: this cache does not have them, so others may have pushed them"
@@ -205,13 +212,6 @@ def _needed_by_workspaces() -> Iterator[set[str]]:
         yield needed
 
 
-def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
-    places = {CACHE: repo.cache.local}
-    if remote is not None:
-        if remote not in (known := repo.config["remote"]):
-            raise InputError(f"{remote}: no remote of DVC; there are {', '.join(known) or 'none'}")
-        places[remote] = repo.cloud.get_remote_odb(remote, "prune", hash_name="md5")
-    return places
 def _linked(repo: Repo) -> set[str]:
     """Return the digests of the objects in the cache that links in place of a workspace's outs lead to.
 
@@ -225,6 +225,13 @@ def _linked(repo: Repo) -> set[str]:
     return {target.parent.name + target.name for target in targets if target.parent.parent == cache}
 
 
+def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
+    places = {CACHE: repo.cache.local}
+    if remote is not None:
+        if remote not in (known := repo.config["remote"]):
+            raise InputError(f"{remote}: no remote of DVC; there are {', '.join(known) or 'none'}")
+        places[remote] = repo.cloud.get_remote_odb(remote, "prune", hash_name="md5")
+    return places
 
 
 def _measure(place: str, odb: HashFileDB, unneeded: Iterable[str]) -> Unneeded:

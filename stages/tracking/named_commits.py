@@ -23,6 +23,10 @@ MERGING = "MERGE_AUTOSTASH"  # changes that a merge, as `make upgrade`, has put 
 ADDED = ".dvc"  # suffix of the files in which `dvc add` writes what it has cached
 
 
+class SharedRemoteError(InputError):
+    """Other clones may need what a remote of DVC has, and what they need is not known here."""
+
+
 def named_commits(repo: Repo) -> set[str]:
     """Return the commits that this repository has names for, also those of experiments that wait in a queue.
 
@@ -44,19 +48,18 @@ def fetched_commits(repo: Repo, remote: str) -> set[str]:
         remote: the remote of DVC that is to be pruned.
 
     Raises:
-        InputError: git has fetched none of a repository that it knows, or a fetched branch names this remote too: clones may
-            need what it has.
+        SharedRemoteError: git has fetched none of a repository that it knows, or a fetched branch names this remote too.
+        InputError: git cannot list them.
     """
     if isinstance(repo.scm, NoSCM):
         return set()
     for other in _lines("remote"):
         if not _lines("for-each-ref", f"{FETCHED}{other}/"):
-            reason = f"no branch of git's remote {other} was fetched, which may need what {remote} has; git fetch"
-            raise InputError(f"{UNKNOWN}: {reason}")
+            raise SharedRemoteError(f"no branch of git's remote {other} was fetched, which may need what it has; git fetch")
     for branch in _lines("for-each-ref", "--format=%(refname)", FETCHED):
         if repo.config["remote"][remote]["url"] in _addresses(repo, branch):
-            reason = f"{branch.removeprefix(FETCHED)} names the remote {remote} too, so clones push to it"
-            raise InputError(f"{UNKNOWN}: {reason}; prune one that only this project pushes to")
+            reason = f"{branch.removeprefix(FETCHED)} names it too, so clones push to it"
+            raise SharedRemoteError(f"{reason}; prune one that only this project pushes to: dvc remote add --local")
     return set(_lines("rev-list", "--no-walk", "--remotes"))
 
 

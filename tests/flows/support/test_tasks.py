@@ -201,6 +201,13 @@ def test_what_is_too_large_after_pruning_is_an_alert(sent, monkeypatch, versions
     assert sent == [f"iedit.upkeep: {spare}"]
 
 
+def test_a_remote_that_is_left_is_an_alert(sent, monkeypatch):
+    line = "data       the remote own is left: origin/main names it too, so clones push to it"
+    monkeypatch.setattr(tasks, "run_logged", lambda _, on_line: on_line(line))
+    tasks.prune.fn()
+    assert sent == [f"iedit.upkeep: {line}"]
+
+
 @pytest.mark.parametrize(
     "reason",
     [

@@ -109,19 +109,19 @@ def test_a_commit_without_dvc_lock_needs_nothing(project, caplog, monkeypatch):
     assert caplog.text == ""
 
 
-def test_what_a_sandbox_names_is_kept(project):
 def test_what_links_lead_to_is_kept_without_dvc_lock(project):
     """As where a damaged dvc.lock was put aside, or DVC was killed before it wrote one."""
     dvc("config", "cache.type", "symlink")
-    of_nothing, current = make("forgotten"), make("current")
+    forgotten, current = make("forgotten"), make("current")
+    assert forgotten
     assert Path("note.txt").is_symlink()
     Path("dvc.lock").unlink()
     remove_unneeded()
     assert objects() == {each for each in current if not each.endswith(".dir")}
-    assert of_nothing
     assert [Path(name).read_text() for name in ("data/a", "data/b", "note.txt")] == ["current 1\n", "current 2\n", "current\n"]
 
 
+def test_what_a_sandbox_names_is_kept(project):
     """The weekly run makes its tables there from older data, while a nightly run prunes."""
     commit("first")
     of_the_sandbox = make("snapshot")
@@ -259,8 +259,8 @@ def test_a_remote_keeps_what_fetched_branches_name(project, clone):
     shutil.copytree(project / ".dvc/cache", ".dvc/cache", dirs_exist_ok=True)
     git("update-ref", "-d", "refs/remotes/origin/theirs")
     git("remote", "add", "unfetched", str(project))
-    with pytest.raises(InputError, match="no branch of git's remote unfetched was fetched, which may need what own has"):
-        remove_unneeded(remote="own")
+    why = "no branch of git's remote unfetched was fetched, which may need what it has; git fetch"
+    assert search("own").left == [f"the remote own is left: {why}"]
     assert objects(remote) == theirs | ours
     git("remote", "remove", "unfetched")
     remove_unneeded(remote="own")
@@ -279,17 +279,20 @@ def test_what_others_pushed_to_a_remote_stays(project, clone):
     assert theirs <= objects(project / "remote/files/md5")
 
 
-def test_a_remote_that_every_clone_knows_is_refused(project, clone):
+def test_a_remote_that_every_clone_knows_is_left(project, clone):
     os.chdir(project)
     Path(".dvc/config.local").rename(".dvc/config")
     commit("the team's remote")
     os.chdir(clone)
     git("fetch", "--quiet")
-    before = objects(), objects(project / "remote/files/md5")
-    branch = r"origin/\w+ names the remote own too, so clones push to it; prune one that only this project pushes to"
-    with pytest.raises(InputError, match=f"^DVC cannot determine what is needed: {branch}$"):
-        search("own")
-    assert (objects(), objects(project / "remote/files/md5")) == before
+    of_nothing, of_the_workspace = make("forgotten"), make("current")
+    dvc("push", "--quiet")
+    remote = objects(project / "remote/files/md5")
+    (left,) = search("own").left
+    assert "names it too, so clones push to it; prune one that only this project pushes to: dvc remote add --local" in left
+    remove_unneeded(remote="own")
+    assert objects() & (of_nothing | of_the_workspace) == of_the_workspace
+    assert objects(project / "remote/files/md5") == remote
 
 
 def test_a_cache_outside_of_the_project_is_left(project, tmp_path_factory):
