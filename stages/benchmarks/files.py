@@ -15,8 +15,7 @@ from stages.core.errors import InputError
 from stages.corpus.images import on_white
 from stages.corpus.parts import MAX_BYTES, printable
 from stages.editing.pictures import read_mask, read_picture
-
-WHITE = 128  # the level from which a pixel of a mask is set
+from stages.editing.request import binary_mask
 
 
 def inside(folder: Path, name: object, where: str, below: str = "") -> Path:
@@ -54,7 +53,10 @@ def picture(path: Path) -> Read:
 
 
 def mask_like(path: Path, source: Read) -> Read:
-    """Return a reader of the mask in a file, white where the picture may change; it raises InputError if sizes differ."""
+    """Return a reader of the mask in a file, white where the picture may change.
+
+    It raises InputError if sizes differ, or the mask is black everywhere or not in black and white.
+    """
     return partial(_read_mask, path, source)
 
 
@@ -114,4 +116,10 @@ def _read_mask(path: Path, source: Read) -> Image.Image:
     mask, size = read_mask(path), source().size
     if mask.size != size:
         raise InputError(f"mask {path.name}: has {mask.size} pixels, its picture {size}")
-    return mask.convert("L").point([0] * WHITE + [255] * (256 - WHITE))
+    try:
+        region = binary_mask(mask)
+    except InputError as error:
+        raise InputError(f"mask {path.name}: {error}") from error
+    if not region.getbbox():
+        raise InputError(f"mask {path.name}: is black everywhere; it must be white where the picture may change")
+    return region

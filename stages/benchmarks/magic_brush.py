@@ -1,19 +1,25 @@
 """MagicBrush (Zhang et al. 2023): edits by a person, in sessions of one to three turns.
 
-A folder holds ``edit_sessions.json`` (id → turns with ``input``, ``mask``, ``output``, ``instruction``),
-``global_descriptions.json`` (id → file name → description) and ``images/ID/``.
+A folder holds ``edit_sessions.json`` (id → turns with ``input``, ``mask``, ``output``),
+``global_descriptions.json`` (id → file name → description) and ``images/ID/``. A mask is the picture with what may change cut
+out: transparent there. Its size may be another than the picture's.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stages.benchmarks.case import BenchmarkCase, whole
-from stages.benchmarks.files import inside, mask_like, picture, read_object, text
+from PIL import Image
+
+from stages.benchmarks.case import BenchmarkCase, Read, whole
+from stages.benchmarks.files import inside, picture, read_object, text
 from stages.core.errors import InputError
 from stages.corpus.parts import printable
+from stages.editing.pictures import read_mask
 
 SESSIONS, DESCRIPTIONS, PICTURES = "edit_sessions.json", "global_descriptions.json", "images"
+OPAQUE = 255
 
 
 def read_single_turn(folder: Path) -> list[BenchmarkCase]:
@@ -58,7 +64,7 @@ def _sessions(folder: Path) -> list[list[BenchmarkCase]]:
 
 def _turn(folder: Path, session: str, number: int, turn: dict[str, Any], told: dict[str, Any], where: str) -> BenchmarkCase:
     place = f"{where}: turn {number}"
-    words = {name: text(turn, name, place) for name in ("input", "output", "instruction")}
+    words = {name: text(turn, name, place) for name in ("input", "output")}
 
     def file(name: str) -> Path:
         return inside(folder, f"{session}/{text(turn, name, place)}", f"{place}: {name}", PICTURES)
@@ -68,9 +74,19 @@ def _turn(folder: Path, session: str, number: int, turn: dict[str, Any], told: d
         key=printable(f"{session}/{number}"),
         kind=f"turn {number}",
         source=source,
-        mask=mask_like(file("mask"), source) if turn.get("mask") else whole(source),
+        mask=partial(_read_mask, file("mask"), source) if turn.get("mask") else whole(source),
         source_prompt=text(told, words["input"], f"{place}: description"),
         prompt=text(told, words["output"], f"{place}: description"),
-        instruction=words["instruction"],
         target=picture(file("output")),
     )
+
+
+def _read_mask(path: Path, source: Read) -> Image.Image:
+    """Return where a picture may change: what is not opaque in the file, as the authors read it, at the picture's size."""
+    mask, size = read_mask(path), source().size
+    is_cut = mask.has_transparency_data
+    opacity = mask.convert("RGBA").getchannel("A") if is_cut else Image.new("L", mask.size, OPAQUE)
+    region = opacity.point([255] * OPAQUE + [0]).resize(size, Image.Resampling.NEAREST)
+    if not region.getbbox():
+        raise InputError(f"mask {path}: must be transparent where the picture may change; no part is")
+    return region

@@ -43,7 +43,9 @@ def magic_brush(folder: Path) -> Path:
         files = [f"{name}-input.png", *(f"{name}-output{number}.png" for number in range(1, count + 1))]
         for number, file in enumerate(files):
             save(folder / "images" / name / file, smooth(int(name) + number))
-        save(folder / "images" / name / f"{name}-mask1.png", run_length.to_image(box()))
+        masked = smooth(int(name)).resize((128, 96))  # of another size, as some of the authors' are
+        masked.putalpha(run_length.to_image(~box(128, 96)))
+        save(folder / "images" / name / f"{name}-mask1.png", masked)
         sessions[name] = [
             {"input": before, "output": after, "instruction": f"make it {number}", "mask": f"{name}-mask1.png"}
             for number, (before, after) in enumerate(itertools.pairwise(files), start=1)
@@ -61,7 +63,7 @@ def edit_bench(folder: Path) -> Path:
         save(folder / f"masks_{part}" / "color_common_indoor.png", run_length.to_image(box()).convert("RGB"))
         with (folder / f"annotations_{part}.csv").open("w", newline="") as file:
             csv.writer(file).writerows(
-                [columns, ("color_common_indoor", "a red cup in a kitchen", "a red cup", "a tall red cup")]
+                [columns, ("color_common_indoor", f"a red cup in a {part} kitchen", "a red cup", "a tall red cup")]
             )
     return folder
 

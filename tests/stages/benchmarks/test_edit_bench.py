@@ -13,7 +13,7 @@ from tests.support.judges import box
 def test_every_picture_has_three_prompts(tmp_path):
     cases = read_edit_bench(edit_bench(tmp_path))
     assert [case.kind for case in cases] == ["full", "simple", "rich"] * 2
-    assert [case.prompt for case in cases[:3]] == ["a red cup in a kitchen", "a red cup", "a tall red cup"]
+    assert [case.prompt for case in cases[:3]] == ["a red cup in a natural kitchen", "a red cup", "a tall red cup"]
     assert len({case.key for case in cases}) == 6
     np.testing.assert_array_equal(run_length.from_image(cases[0].mask()), box())
 

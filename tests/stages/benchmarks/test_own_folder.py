@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.benchmarks import run_length
 from stages.benchmarks.own_folder import read_own_folder
 from stages.core.errors import InputError
 from tests.support.benchmark_folders import own
+from tests.support.judges import box
 
 
 def test_without_a_mask_the_whole_picture_may_change(tmp_path):
@@ -30,6 +32,26 @@ def test_without_a_mask_the_whole_picture_may_change(tmp_path):
 def test_bad_rows_are_refused_in_one_line(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
         read_own_folder(own(tmp_path, rows))
+
+
+def test_zeros_and_ones_are_a_mask(tmp_path):
+    (case, _) = read_own_folder(own(tmp_path))
+    Image.fromarray(box().astype(np.uint8)).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(run_length.from_image(case.mask()), box())
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (Image.new("L", (64, 64)), "mask mask.png: is black everywhere; it must be white where the picture may change"),
+        (Image.new("RGBA", (64, 64), (255, 255, 255, 9)), "mask mask.png: the mask has transparent parts"),
+    ],
+)
+def test_a_mask_without_black_and_white_is_refused(tmp_path, mask, message):
+    (case, _) = read_own_folder(own(tmp_path))
+    mask.save(tmp_path / "mask.png")
+    with pytest.raises(InputError, match=message):
+        case.mask()
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path):
