@@ -91,23 +91,30 @@ def test_an_empty_region_leaves_measures_undefined(tmp_path):
     assert all(math.isnan(value) for value in found)
 
 
-@pytest.mark.parametrize(("scale", "antialias"), [(255, False), (1, True)], ids=["as published", "mended"])
-def test_structure_distance_compares_all_pairs_of_places(dino, scale, antialias):
+@pytest.mark.parametrize(
+    ("scale", "antialias", "height", "places"),
+    [(255, False, 64, 28 * 28), (1, True, 64, 28 * 28), (1, True, 48, 28 * 37)],
+    ids=["as published", "mended", "not square"],
+)
+def test_structure_distance_compares_all_pairs_of_places(dino, scale, antialias, height, places):
+    images = [smooth(seed, height=height) for seed in (1, 2)]
     resize = transforms.Resize(224, max_size=480, antialias=antialias)
     normalise = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     maps = []
-    for image in (FIRST, SECOND):
+    for image in images:
         pixels = torch.from_numpy(np.transpose(np.array(image).astype(np.float32) * scale / 255, (2, 0, 1)))
         seen = []
         hook = dino.network.blocks[-1].attn.qkv.register_forward_hook(lambda *args, seen=seen: seen.append(args[2]))
         with torch.no_grad():
-            dino.network(normalise(resize(pixels))[None])
+            dino.network(normalise(resize(pixels))[None, ..., :296])  # whole patches of 8 columns
         hook.remove()
-        keys = seen[0].reshape(785, 3, 3, 4)[:, 1].reshape(785, 12).double().numpy()  # tokens, (q, k, v), heads, channels
+        keys = (
+            seen[0].reshape(1 + places, 3, 3, 4)[:, 1].reshape(1 + places, 12).double().numpy()
+        )  # tokens, (q, k, v), heads, channels
         lengths = np.linalg.norm(keys, axis=1)
         maps.append(keys @ keys.T / np.maximum(np.outer(lengths, lengths), 1e-8))
     expected = ((maps[0] - maps[1]) ** 2).mean()
-    first, second = (to_tensor([image]) * scale for image in (FIRST, SECOND))
+    first, second = (to_tensor([image]) * scale for image in images)
     found = metrics.structure_distance(dino, first, second, antialias=antialias)
     assert expected > 0.001
     assert found == pytest.approx(expected, abs=1e-4)

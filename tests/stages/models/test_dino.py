@@ -59,6 +59,10 @@ def test_keys_and_embeddings_follow_from_the_weights(tmp_path):
         ({"architecture": "resnet50"}, "architecture 'resnet50': must be a vision transformer"),
         ({"architecture": "vit_tiny_patch16_224"}, "RuntimeError"),  # of another size than the weights
         ({}, "architecture"),
+        (
+            {"architecture": "vit_tiny_patch16_224", "model_args": {"checkpoint_path": "evil.bin"}},
+            "model_args: 'checkpoint_path': allowed are img_size, patch_size",
+        ),
     ],
 )
 def test_another_network_is_refused(tmp_path, config, message):
