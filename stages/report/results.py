@@ -51,23 +51,29 @@ HEADINGS = {metric.key: heading(metric) for metric in METRICS}
 def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[ResultRow]:
     """Return a row for each system of ``names``, with the best value of each column marked unless all look alike.
 
-    Of fewer cases than MIN_CASES there is neither a best value nor an interval.
+    A value of fewer cases than MIN_CASES is not the best, and has no interval.
 
     Raises:
         InputError: a system is named but was not scored, or scored but is not named.
     """
     if set(names) != set(metrics["systems"]):
         raise InputError(f"the table shows {sorted(names)}, but the scored systems are {sorted(metrics['systems'])}")
-    enough = metrics["cases"] >= MIN_CASES
-    best = {metric.key: _best(metric, metrics["systems"]) if enough else None for metric in METRICS}
+
+    def enough(system: str, metric: Metric) -> bool:
+        return bool(metrics["cases"] - metrics["undefined"][system][metric.key] >= MIN_CASES)
+
+    best = {
+        metric.key: _best(metric, [metrics["systems"][system][metric.key] for system in names if enough(system, metric)])
+        for metric in METRICS
+    }
 
     def cell(system: str, metric: Metric) -> Cell:
-        value = _number(metrics["systems"][system][metric.key], metric)
+        value, is_judged = _number(metrics["systems"][system][metric.key], metric), enough(system, metric)
         return Cell(
             value=value,
-            interval=_interval(metrics["intervals"][system][metric.key], metric) if enough else "",
+            interval=_interval(metrics["intervals"][system][metric.key], metric) if is_judged else "",
             undefined=metrics["undefined"][system][metric.key],
-            best=value == best[metric.key],
+            best=is_judged and value == best[metric.key],
         )
 
     return [ResultRow(name=name, cells=tuple(cell(system, metric) for metric in METRICS)) for system, name in names.items()]
@@ -76,13 +82,12 @@ def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) ->
 def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[ResultRow]:
     """Return a row for each pair of systems: the paired difference of the later and the earlier one.
 
-    A cell is marked as best if its whole interval is on the better side; of fewer cases than MIN_CASES none has an interval.
+    A cell is marked as best if its whole interval is on the better side; one of fewer cases than MIN_CASES has no interval.
     """
-    enough = metrics["cases"] >= MIN_CASES
     return [
         ResultRow(
             name=f"{names[later]} − {names[earlier]}",
-            cells=tuple(_difference(found[metric.key], metric, enough) for metric in METRICS if metric.key in found),
+            cells=tuple(_difference(found[metric.key], metric, metrics["cases"]) for metric in METRICS if metric.key in found),
         )
         for later, earlier, found in differences(metrics, names)
     ]
@@ -96,21 +101,22 @@ def differences(metrics: Mapping[str, Any], names: Mapping[str, str]) -> Iterato
                 yield later, earlier, found
 
 
-def _best(metric: Metric, systems: Mapping[str, Mapping[str, float | None]]) -> str | None:
+def _best(metric: Metric, found: Sequence[float | None]) -> str | None:
     """Return the best value as it is shown, so that values that look alike are marked alike."""
-    values = [value for scores in systems.values() if (value := scores[metric.key]) is not None]
+    values = [value for value in found if value is not None]
     if not metric.better or len({_number(value, metric) for value in values}) < 2:
         return None
     return _number(max(values) if metric.better == "higher" else min(values), metric)
 
 
-def _difference(interval: Mapping[str, float | None], metric: Metric, enough: bool) -> Cell:
-    low, high = (interval["low"], interval["high"]) if enough else (None, None)
+def _difference(interval: Mapping[str, float | None], metric: Metric, cases: int) -> Cell:
+    undefined = int(interval["undefined"] or 0)
+    low, high = (interval["low"], interval["high"]) if cases - undefined >= MIN_CASES else (None, None)
     better = (low is not None and low > 0) if metric.better == "higher" else (high is not None and high < 0)
     return Cell(
         value=_number(interval["value"], metric, sign="+"),
         interval=_interval([low, high], metric, sign="+"),
-        undefined=int(interval["undefined"] or 0),
+        undefined=undefined,
         best=bool(metric.better) and better,
     )
 

@@ -35,7 +35,7 @@ def decide(
 ) -> Decision:
     """Decide by the paired bootstrap over the cases, by the rule in :class:`stages.core.params.Gate`.
 
-    On fewer cases than MIN_CASES no version passes.
+    If one of the two metrics is defined on fewer cases than MIN_CASES, no version passes.
 
     Args:
         challenger: metric → (n,) scores, one for each case; NaN where undefined.
@@ -54,16 +54,20 @@ def decide(
     }
     if any(interval.n == 0 for interval in differences.values()):
         raise InputError("the two versions have no scored case in common, so they cannot be compared")
-    better = [LABELS[name] for name, interval in differences.items() if interval.low > 0]
-    refusal = _refusal(differences, gate, better) or _objection(gate, preferences)
-    cases = differences["clip_score"].n
-    if cases < MIN_CASES:
+    few = next((name for name, interval in differences.items() if interval.n < MIN_CASES), None)
+    if few is not None:
         why = (
-            f"{cases} cases are fewer than the {MIN_CASES} that tell two versions apart: raise retrieve.held_out, or add images"
+            f"{LABELS[few]} is defined on {differences[few].n} cases, fewer than the {MIN_CASES} that tell two versions apart: "
+            "raise retrieve.held_out, or add images"
         )
         return Decision(passes=False, why=why, champion=version)
+    better = [LABELS[name] for name, interval in differences.items() if interval.low > 0]
+    refusal = _refusal(differences, gate, better) or _objection(gate, preferences)
+    cases = max(interval.n for interval in differences.values())
     numbers = ", ".join(
-        f"{LABELS[name]} {each.value:+z.2f} [{each.low:+z.2f}, {each.high:+z.2f}]" for name, each in differences.items()
+        f"{LABELS[name]} {each.value:+z.2f} [{each.low:+z.2f}, {each.high:+z.2f}]"
+        + (f" (of {each.n})" if each.n < cases else "")
+        for name, each in differences.items()
     )
     return Decision(
         passes=not refusal,

@@ -39,6 +39,27 @@ def test_few_cases_have_no_best_and_no_interval(metrics):
         assert "n = 19 cases, fewer than 20: no interval is shown" in table(few)
 
 
+def test_values_of_few_cases_have_no_best_and_no_interval():
+    values = {
+        "sdedit": SCORES["sdedit"].per_case["clip_score"],
+        "iedit": np.where(np.arange(20) < 3, 99.0, np.nan),
+        "iedit_m": SCORES["iedit_m"].per_case["clip_score"],
+    }
+    scores = {
+        name: replace(SCORES[name], per_case=SCORES[name].per_case | {"clip_score": each}) for name, each in values.items()
+    }
+    found = summarise(scores, resamples=5, seed=0, models={})
+    names = {"sdedit": "SDEdit", "iedit": "iEdit", "iedit_m": "iEdit-M"}
+    sdedit, iedit, iedit_m = (row.cells[0] for row in result_rows(found, names))
+    assert iedit.text == "99.00 (17 undefined)"
+    assert (sdedit.best, iedit.best, iedit_m.best) == (False, False, True)
+    assert sdedit.interval
+    assert iedit_m.interval
+    differences = {row.name: row.cells[0] for row in difference_rows(found, names)}
+    assert differences["iEdit-M − SDEdit"].best
+    assert not any(differences[name].best or differences[name].interval for name in ("iEdit − SDEdit", "iEdit-M − iEdit"))
+
+
 def test_a_metric_without_any_value_is_undefined():
     per_case = SCORES["sdedit"].per_case | {"edit_success": np.full(20, np.nan)}
     only = summarise({"sdedit": replace(SCORES["sdedit"], per_case=per_case)}, resamples=5, seed=0, models={})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.core.errors import InputError
-from stages.tracking.gate import decide
+from stages.tracking.gate import LABELS, decide
 from tests.support.versions import GATE, NOISE, N, scores
 
 
@@ -38,7 +38,9 @@ def test_interval_is_that_of_the_mean():
 def test_cases_without_a_score_are_left_out():
     some, none = scores(clip=1), scores()
     some["clip_score"][:50] = np.nan
-    assert "on 150 cases" in decide(some, scores(), GATE, version="1", resamples=10, seed=0).why
+    why = decide(some, scores(), GATE, version="1", resamples=10, seed=0).why
+    assert why.startswith("better in CLIPScore: CLIPScore +1.00 [+1.00, +1.00] (of 150), SSIM-M̄ +0.00 [")
+    assert why.endswith("against version 1 on 200 cases")
     none["ssim_m_bar_frame"][:] = np.nan
     with pytest.raises(InputError, match="the two versions have no scored case in common"):
         decide(none, scores(), GATE, version="1", resamples=10, seed=0)
@@ -49,8 +51,18 @@ def test_no_version_passes_on_few_cases():
     decision = decide(better, few, GATE, version="1", resamples=10, seed=0)
     assert not decision.passes
     assert decision.why == (
-        "19 cases are fewer than the 20 that tell two versions apart: raise retrieve.held_out, or add images"
+        "CLIPScore is defined on 19 cases, fewer than the 20 that tell two versions apart: "
+        "raise retrieve.held_out, or add images"
     )
+
+
+@pytest.mark.parametrize("metric", ["clip_score", "ssim_m_bar_frame"])
+def test_no_version_passes_on_a_metric_of_few_cases(metric):
+    better = scores(clip=9, ssim=9)
+    better[metric][19:] = np.nan
+    decision = decide(better, scores(), GATE, version="1", resamples=10, seed=0)
+    assert not decision.passes
+    assert f"{LABELS[metric]} is defined on 19 cases, fewer than the 20" in decision.why
 
 
 def test_scores_of_other_cases_are_refused():
