@@ -91,6 +91,7 @@ class _Work:
         size, config = self.params.ingest.size, self.params.evaluate
         sources = self.made[next(iter(systems))]  # all rounds but the first have one system
         asked = [case.at(size, sources.get(case.after)) for case in cases]
-        found = edit_cases(asked, systems, self.models.tuned, identity(config.segmenter), self.params, self.folder / name)
+        segmenter, folder = identity(config.segmenter), self.folder / name
+        found = edit_cases(asked, systems, self.models.tuned, segmenter, self.params, folder, keep_others=True)
         for system, pictures in found.pictures.items():
             self.made[system] |= dict(zip((case.key for case in cases), to_images(pictures), strict=True))

@@ -33,7 +33,14 @@ class Edits:
 
 
 def edit_cases(
-    cases: Sequence[Case], systems: Mapping[str, System], finder: BatchEditor, segmenter: str, params: Params, folder: Path
+    cases: Sequence[Case],
+    systems: Mapping[str, System],
+    finder: BatchEditor,
+    segmenter: str,
+    params: Params,
+    folder: Path,
+    *,
+    keep_others: bool = False,
 ) -> Edits:
     """Return the edits of every system; those that ``folder`` holds already, made from the same inputs, are reused.
 
@@ -46,7 +53,8 @@ def edit_cases(
         finder: predicts the masks.
         segmenter: the identity of the finder's segmenter.
         params: the mask threshold, the seed, and the size of a batch.
-        folder: keeps the edits; those of systems that are no longer compared are removed.
+        folder: keeps the edits.
+        keep_others: whether edits of systems that are not compared now are kept; else they are removed.
     """
     batches = _Batches(cases=cases, size=params.evaluate.batch, folder=folder)
     samples = [case.sample for case in cases]
@@ -70,8 +78,9 @@ def edit_cases(
             counts.append(made)
         else:
             pictures[name] = pictures[first]
-    for stranger in [path for path in folder.iterdir() if path.name not in {MASKS, *made_by.values()}]:
-        remove(stranger)
+    if not keep_others:
+        for stranger in [path for path in folder.iterdir() if path.name not in {MASKS, *made_by.values()}]:
+            remove(stranger)
     return Edits(pictures=pictures, masks=predicted, counts=_total(counts))
 
 

@@ -71,6 +71,15 @@ def test_only_a_changed_case_is_edited_again(cases, params, loaded, tmp_path):
     assert "7/2" not in seen
 
 
+def test_edits_of_systems_not_asked_for_are_kept(cases, params, loaded, tmp_path):
+    seen: list[str] = []
+    dark = {"dark": system(lambda pictures: pictures / 2, "dark", seen)}
+    inverted = {"inverted": system(lambda pictures: 1 - pictures, "inverted")}
+    for systems in (dark, inverted, dark):
+        list(edit_in_chunks(cases, systems, loaded, params, tmp_path / "edits"))
+    assert sorted(seen) == ["7/1", "7/2", "8/1"]
+
+
 def test_a_case_may_not_follow_one_that_is_not_there(cases, params, loaded, tmp_path):
     lost = [replace(cases[0], after="9/1")]
     with pytest.raises(InputError, match="7/1: follows 9/1, which is no case before it"):
