@@ -53,7 +53,7 @@ def folder_parts(source: FolderSource, shard_size: int, filtered: AbstractSet[st
     root, shown = Path(resolve(source.path)), source.path
     if not root.is_dir():
         raise InputError(f"ingest.source.path = {shown!r}: no such folder{missing(shown)}")
-    found = _survey(root)
+    found = _survey(root, shown)
     _check_splits(root, found, shown)
     if found.tables:
         return _table_parts(root, found.tables, source, shard_size, filtered)
@@ -65,24 +65,36 @@ def folder_parts(source: FolderSource, shard_size: int, filtered: AbstractSet[st
     return _picture_parts(Folder(path=root, prefix="", shown=shown), found.pictures, shard_size)
 
 
-def _survey(root: Path) -> _Found:
-    """Return what a folder holds; a table in the folder itself speaks for all of it. Hidden files and folders do not count."""
+def _survey(root: Path, shown: str) -> _Found:
+    """Return what a folder holds; a table in the folder itself speaks for all of it. Hidden files and folders do not count.
+
+    Raises:
+        InputError: a folder cannot be read, or is a link, which is not followed; what it holds would be missing unnoticed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{shown}: {printable(os.path.relpath(error.filename, root))}: {error.strerror}") from error
+
     found = _Found()
     found.tables = [name for name in NAMES if (root / name).is_file()]
     if found.tables:
         return found
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         prefix = "" if Path(folder) == root else f"{Path(folder).relative_to(root).as_posix()}/"
-        names = {name for name in files if not name.startswith(".")}
-        for name in sorted(names):
+        if links := [name for name in folders if os.path.islink(Path(folder, name))]:  # noqa: PTH114 - Path fails for long names
+            link = printable(prefix + links[0])
+            raise InputError(f"{shown}: {link} is a link to a folder, which is not followed; remove it or move that folder")
+        names = sorted(name for name in files if not name.startswith("."))
+        texts = {(Path(name).stem, Path(name).suffix.lower()): prefix + name for name in names}
+        for name in names:
             stem, suffix = Path(name).stem, Path(name).suffix.lower()
             if name in NAMES:
                 found.tables.append(prefix + name)
             elif suffix == PARQUET:
                 found.parquet.append(prefix + name)
             elif suffix in PICTURE_SUFFIXES:
-                text = next((prefix + stem + each for each in TEXT_SUFFIXES if stem + each in names), None)
+                text = next((texts[stem, each] for each in TEXT_SUFFIXES if (stem, each) in texts), None)
                 found.pictures.append((prefix + name, text))
     return found
 
