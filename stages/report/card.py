@@ -23,6 +23,7 @@ MADE = {
 }
 """The folders of the stages, in their order, and what each holds."""
 USED_IN_TRAINING = ("caption", "retrieve", "segment", "train")  # sections of params.yaml
+BLIP, GIVEN = "Captions, pairs and masks were made", "Captions are those of the source; pairs and masks were made"
 CORPUS_LICENCE = "OpenMoji artwork, CC BY-SA 4.0"  # of the embedded world
 UNKNOWN_LICENCE = "not recorded; the rights in the images are those of their owners"
 TEXT = """\
@@ -62,7 +63,7 @@ To edit pictures by text where a person looks at the results: what the prompt na
 ## Limits
 
 - Edit prompts change one word of a caption: other edits (several at once, moving or counting things, writing) were not trained.
-- Captions, pairs and masks were made by the models above, whose errors and leanings about people this model repeats.
+- {made} by the models above, whose errors and leanings about people this model repeats.
 - Outputs are not filtered: no safety checker is part of this model, and it can make offensive or misleading pictures.
 - Not for decisions about people, and not to pass edited pictures off as photographs.
 """
@@ -95,11 +96,13 @@ def model_card(params: Params, metrics: Mapping[str, Any]) -> str:
         models="\n".join(_model_rows(params)),
         scores=markdown_table(metrics, wording.names, wording.note).strip(),
         judge=metrics["models"]["judge"]["name"],
+        made=GIVEN if params.caption.use == "given" else BLIP,
     )
 
 
 def _model_rows(params: Params) -> list[str]:
-    named = [model for section in USED_IN_TRAINING for model in named_models(getattr(params, section))]
+    sections = [name for name in USED_IN_TRAINING if name != "caption" or params.caption.use == "blip"]
+    named = [model for section in sections for model in named_models(getattr(params, section))]
     rows = [(model.key, model.name, identity(model), _licence(model)) for model in named]
     return [f"| {' | '.join(map(_cell, row))} |" for row in rows]
 

@@ -49,6 +49,21 @@ def test_card_counts_the_data_and_names_every_model():
     assert "Outputs are not filtered" in card
 
 
+def test_card_of_given_captions_names_no_captioner():
+    params = read_params()
+    given = params.model_copy(update={"caption": params.caption.model_copy(update={"use": "given"})})
+    assert "- Captions, pairs and masks were made by the models above" in model_card(params, METRICS)
+    card = model_card(given, METRICS)
+    assert {row[0] for row in rows(card, "Models")} == {
+        "retrieve.clip",
+        "segment.model",
+        "train.base",
+        "train.clip",
+        "train.vgg",
+    }
+    assert "- Captions are those of the source; pairs and masks were made by the models above" in card
+
+
 def test_card_has_the_scores_of_every_system():
     found = {row[0]: row[1:] for row in rows(model_card(read_params(), METRICS), "Scores")}
     assert len(found) == len(METRICS["systems"])
