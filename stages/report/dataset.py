@@ -5,20 +5,19 @@ They are made from the records beside the shards and from columns of their table
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from stages.common.parquet import read_columns
 from stages.common.text import one_line
 from stages.core.paths import CORPUS, HELD_OUT, PAIRS, TRAINING_SET
-from stages.core.shards import read_counts, shard_totals
+from stages.core.shards import list_shards, read_counts, shard_totals
 from stages.corpus.duplicates import REASONS as DUPLICATES
 from stages.pairing.columns import SCORES
-from stages.report.night import FOLDERS, count_uses, measure_data, read_column
+from stages.report.night import FOLDERS, SUFFIX, count_uses, measure_data, read_column
 
 BINS = 40  # of a histogram
 MOST_TERMS = 30  # changes of words in the list
@@ -75,7 +74,7 @@ def measure_dataset() -> Figures:
         kept={"ingest": written - duplicates} | {stage: shard_totals(folder)[0] for stage, folder in FOLDERS.items()},
         dropped={stage: dropped.get(stage, {}) for stage in ("ingest", *FOLDERS)},
         held_out=shard_totals(HELD_OUT)[0],
-        relations=dict(sorted(_counted(TRAINING_SET, "relation").items())),
+        relations={relation: count for (relation,), count in sorted(_counted("relation").items())},
         changes=_most_frequent_changes(),
         scores={score: _histogram(read_column(PAIRS, score, "float32").to_numpy()) for score in SCORES},
         areas={side: _histogram(values) for side, values in areas.items()},
@@ -125,14 +124,18 @@ def _shares(before: Figures, now: Figures) -> Iterator[tuple[str, float, float]]
         yield f"edits: {relation}", before.relations.get(relation, 0) / totals[0], now.relations.get(relation, 0) / totals[1]
 
 
-def _counted(folder: Path, column: str) -> dict[str, int]:
-    values = pc.value_counts(read_column(folder, column, "string"))
-    return {one_line(each["values"].as_py()): each["counts"].as_py() for each in values}
+def _counted(*columns: str) -> Counter[tuple[str, ...]]:
+    """Return how many training pairs have which values in some columns of texts. All rows count; memory holds one shard."""
+    counts = Counter[tuple[str, ...]]()
+    for path in list_shards(TRAINING_SET, SUFFIX):
+        table = read_columns(path, dict.fromkeys(columns, "string"))
+        for row in table.group_by(list(columns)).aggregate([([], "count_all")]).to_pylist():
+            counts[tuple(one_line(row[name]) for name in columns)] += row["count_all"]
+    return counts
 
 
 def _most_frequent_changes() -> list[Change]:
-    terms = [read_column(TRAINING_SET, f"{side}_term", "string").to_pylist() for side in ("source", "target")]
-    counts = Counter((one_line(source), one_line(target)) for source, target in zip(*terms, strict=True))
+    counts = _counted("source_term", "target_term")
     first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_TERMS]
     return [Change(source=source, target=target, pairs=pairs) for (source, target), pairs in first]
 

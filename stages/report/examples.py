@@ -91,7 +91,7 @@ def dropped_samples(corpus: Corpus, params: Params) -> dict[str, dict[str, list[
     """
     found = {
         "ingest": _gathered(_not_taken_in()),
-        "caption": _gathered(_without_caption(corpus, params.seed)),
+        "caption": _gathered(_without_caption(corpus, params)),
         "mutate": _gathered(_without_edit(corpus, params)),
         "retrieve": _gathered(_without_target(corpus, params.seed)),
         "segment": _gathered(_without_mask(corpus, params)),
@@ -107,10 +107,23 @@ def _not_taken_in() -> Iterator[Named]:
         yield row["reason"], partial(Example, words=one_line(row["origin"]), more=f"repeats {one_line(row['duplicate_of'])}")
 
 
-def _without_caption(corpus: Corpus, seed: int) -> Iterator[Named]:
+def _without_caption(corpus: Corpus, params: Params) -> Iterator[Named]:
     for table in _some(list_shards(CAPTIONS, SUFFIX)):
-        for row in _tried((row for row in _captions(table) if not row["caption"]), seed):
-            yield "no caption", partial(_of_picture, corpus, row["key"], "")
+        for row in _tried((row for row in _captions(table) if not row["caption"]), params.seed):
+            given = corpus.row(row["key"]).alt_text
+            yield caption_reason(params, given), partial(_of_picture, corpus, row["key"], "")
+
+
+def caption_reason(params: Params, given: str) -> str:
+    """Return why a picture has no caption, in the words of the stage caption.
+
+    Args:
+        params: what captions are used.
+        given: the picture's own text.
+    """
+    if params.caption.use == "blip":
+        return "empty caption"
+    return "given caption too long" if given else "no caption given"
 
 
 def _without_edit(corpus: Corpus, params: Params) -> Iterator[Named]:

@@ -12,6 +12,7 @@ from stages.core.errors import InputError
 from stages.core.paths import CAPTIONS, CORPUS
 from stages.core.shards import pass_on_counts, read_counts
 from stages.models.captioner import Captioner, load_captioner
+from stages.report.examples import caption_reason
 from tests.support.corpora import write_shards_of
 from tests.support.samples import ESCAPES, HOSTILE
 from tests.support.tiny_corpus import (
@@ -53,7 +54,7 @@ def test_empty_captions_are_dropped_and_counted(models, workplace, monkeypatch):
     monkeypatch.setattr("stages.models.captioner.Captioner.describe", lambda self, pictures, _: [next(texts) for _ in pictures])
     caption(params_for(models))
     assert [row["caption"] for row in rows_of(CAPTIONS)] == ["a dog", "", "a cat", "", "", "a cow"]
-    assert dropped("caption") == {"empty caption": 3}
+    assert dropped("caption") == {caption_reason(params_for(models), "a text"): 3} == {"empty caption": 3}
     assert read_counts(CAPTIONS) == {"test": {}, "caption": {"empty caption": 3}}
 
 
@@ -122,6 +123,7 @@ def test_given_captions_are_taken_and_no_model_is_loaded(models, workplace, monk
     caption(given)
     assert [row["caption"] for row in rows_of(CAPTIONS)] == ["a red car", "", "a cat on a mat", ""]
     assert dropped("caption") == {"no caption given": 1, "given caption too long": 1}
+    assert {caption_reason(given, text) for text in ("", "x " * 600)} == set(dropped("caption"))
     assert counted("caption")[0] == 2
     write_texts(["a blue car", "", "a cat on a mat", "a dog"])
     caption(given)

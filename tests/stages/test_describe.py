@@ -23,7 +23,8 @@ from stages.core.paths import (
 from stages.corpus.lists import write_refused, write_repeats
 from stages.describe import describe
 from stages.pairing.columns import EDITS_TABLE
-from stages.report.dataset import Figures
+from stages.report import night
+from stages.report.dataset import Figures, measure_dataset
 from stages.segment import segment
 from tests.support import ROOT
 from tests.support.html import Page
@@ -63,7 +64,7 @@ def figures() -> Figures:
     return Figures.model_validate_json(DATASET.read_bytes())
 
 
-def test_figures_agree_with_the_tables(params):
+def test_figures_agree_with_the_tables(params, monkeypatch):
     describe(params)
     found, pairs, rows = figures(), rows_of(PAIRS), rows_of(TRAINING_SET)
     assert found.kept["ingest"] == 12
@@ -78,6 +79,10 @@ def test_figures_agree_with_the_tables(params):
     histogram = found.scores["directional"]
     assert histogram.counts == np.histogram(scores, 40, (scores.min(), scores.max()))[0].tolist()
     assert found.medians["scores/directional"] == pytest.approx(np.median(scores), abs=1e-4)
+    monkeypatch.setattr(night, "HELD", 3)  # of a large corpus scores are sampled, but pairs are counted
+    sampled = measure_dataset()
+    assert (sampled.relations, sampled.changes) == (found.relations, found.changes)
+    assert sum(sampled.scores["directional"].counts) < len(scores)
 
 
 def test_the_page_shows_pairs_and_what_was_dropped(params):
@@ -90,7 +95,7 @@ def test_the_page_shows_pairs_and_what_was_dropped(params):
     assert "\x1b" not in text
     shown = [
         "co-hyponym",
-        "caption: no caption",
+        "caption: empty caption",
         "no noun or adjective to change",
         "a woman",
         "9 x 9 pixels",
