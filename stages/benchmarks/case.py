@@ -24,7 +24,6 @@ class BenchmarkCase:
     mask: Read  # "L", 0 or 255, of the source's size: where the picture may change
     source_prompt: str  # what the source shows
     prompt: str  # what the edit should show
-    instruction: str = ""  # the same as an order
     source_term: str = ""  # the part of the source's prompt that changes; "" if unknown
     term: str = ""  # the part of the prompt that is new; "" if unknown
     target: Read | None = None  # what a person made of it, RGB

@@ -74,7 +74,7 @@ class Judged:
     edit_image: Image.Image
     mask: run_length.Mask  # (height, width), True where the picture may change
     prompt: str
-    prompts: tuple[str, ...]  # of all cases, for ranks
+    prompts: tuple[str, ...]  # of the whole benchmark, for ranks
     target_image: Image.Image | None
     judges: Judges
 

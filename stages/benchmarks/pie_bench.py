@@ -63,7 +63,6 @@ def _case(folder: Path, key: str, entry: object, where: str) -> BenchmarkCase:
         mask=partial(_read_mask, source, entry.get("mask"), f"{where}: mask"),
         source_prompt=_plain(original),
         prompt=_plain(edited),
-        instruction=one_line(entry.get("editing_instruction")),
         source_term=_bracketed(original) or blended[0],
         term=_bracketed(edited) or blended[1],
     )

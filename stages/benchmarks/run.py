@@ -51,12 +51,13 @@ def run_benchmark(
     if folder is None:
         folder = MADE_BENCHMARK / "evaluation"
         write_made_benchmark(folder, limit or MADE_CASES, size=params.ingest.size, seed=params.seed)
-    cases = first_cases(benchmark.read(folder), limit)
+    whole = benchmark.read(folder)
+    cases = first_cases(whole, limit)
     judges = load_judges(params)
     models = load_models(params)
     chosen = chosen_systems(models, params) | chosen_training_free(models, params)
     sheet = _Sheet(params.ingest.size, systems)
-    scorer = _Scorer(benchmark, tuple(dict.fromkeys(case.prompt for case in cases)), judges, systems)
+    scorer = _Scorer(benchmark, tuple(dict.fromkeys(case.prompt for case in whole)), judges, systems)
     wanted: dict[str, System] = {system: chosen[system] for system in systems}
     for chunk in edit_in_chunks(cases, wanted, models, params, EDITED_BENCHMARKS / name):
         sheet.add(chunk)

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stages.benchmarks import judged, metrics
@@ -89,13 +90,23 @@ def test_magic_brush_scores_all_turns_or_last_turns(params_with, judges, workpla
     assert single["7/2"] != multi["7/2"]
 
 
-def test_edit_bench_ranks_prompts(params_with, workplace):
-    folder = edit_bench(workplace / "edit_bench")
-    text = run_benchmark("edit-bench", folder, params_with(), systems=["inpainting"], limit=3, out=workplace / "out")
-    assert "| Inpainting (given masks) |" in text
-    ranks = [float(row["r_precision"]) for row in rows_of(workplace / "out" / "cases.csv")]
-    assert len(ranks) == 3
-    assert set(ranks) <= {0.0, 1.0}
+def test_edit_bench_ranks_every_prompt_of_the_benchmark(params_with, workplace, monkeypatch):
+    folder, out, params = edit_bench(workplace / "edit_bench"), workplace / "out", params_with()
+    along, across = torch.eye(2)
+    first = "a red cup in a natural kitchen"
+    embeddings = dict.fromkeys([case.prompt for case in BENCHMARKS["edit-bench"].read(folder)], across)
+    embeddings[first] = torch.tensor([0.8, 0.6])
+    monkeypatch.setattr(judged, "embed_for_clip", lambda *_: along)
+    for closest, ranks in (
+        (first, [1, 0, 0]),
+        ("a tall red cup", [0, 0, 1]),
+        ("a red cup in a generated kitchen", [0, 0, 0]),  # of a case beyond the limit
+    ):
+        found = embeddings | {closest: along}
+        monkeypatch.setattr(judged.Judges, "embed_text", lambda _, text, found=found: found[text])
+        text = run_benchmark("edit-bench", folder, params, systems=["inpainting"], limit=3, out=out)
+        assert "| Inpainting (given masks) |" in text
+        assert [float(row["r_precision"]) for row in rows_of(out / "cases.csv")] == ranks, closest
 
 
 def test_scores_are_those_of_the_pictures(params_with, workplace, monkeypatch):
