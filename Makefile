@@ -79,19 +79,24 @@ mlflow-server: .venv/installed
 # Nights change params.yaml and conf/config.yaml, which git tracks: the choices are merged, and params.yaml is composed anew,
 # also where merging or installing fails. An upgrade that was killed leaves params.yaml as git has it, and can be repeated.
 # While git merges, all changes lie in its autostash alone. Of a merge that was killed, or failed, they are taken back from there.
+# Where they conflict with the release, they stay in the stash too, as git itself keeps them after a merge that was not killed.
+MARKED := git diff --name-only --diff-filter=U
 TAKE_BACK := ! git rev-parse --quiet --verify MERGE_AUTOSTASH >/dev/null || \
-  { git stash apply --quiet MERGE_AUTOSTASH && git update-ref -d MERGE_AUTOSTASH; }
+  { { git stash apply --quiet MERGE_AUTOSTASH || { [ -n "$$($(MARKED))" ] && \
+  git stash store --message autostash MERGE_AUTOSTASH; }; } && git update-ref -d MERGE_AUTOSTASH; }
+REFUSE_MARKS := files=$$($(MARKED) | paste -sd ' '); [ -z "$$files" ] || { git reset --quiet; \
+  echo "error: $$files: the release changes what you have changed; resolve the marks there, then make upgrade again"; exit 1; }
 upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.2.0; stop the worker first
 	$(if $(RELEASE),,$(error RELEASE: name the release to go to, as in make upgrade RELEASE=v0.2.0))
 	@mkdir -p logs; flock --nonblock logs/lock true || { echo "a stage is at work: $$(cat logs/lock)"; exit 1; }
 	@! git rev-parse --quiet --verify MERGE_HEAD >/dev/null || { echo "error: a merge is under way: git merge --abort"; exit 1; }
 	@$(TAKE_BACK)
+	@$(REFUSE_MARKS)
 	git diff --quiet HEAD -- params.yaml || iedit configure
 	git restore --staged --worktree params.yaml
 	@git merge --autostash $(RELEASE) || { git merge --abort 2>/dev/null; $(TAKE_BACK); iedit configure --compose; \
 	  echo "error: $(RELEASE) was not merged, and nothing is changed; merge it by hand, then make upgrade again"; exit 1; }
-	@files=$$(git diff --name-only --diff-filter=U | paste -sd ' '); [ -z "$$files" ] || { git reset --quiet; \
-	  echo "error: $$files: the release changes what you have changed; resolve the marks there, then make upgrade again"; exit 1; }
+	@$(REFUSE_MARKS)
 	$(MAKE) .venv/installed || { iedit configure --compose; exit 1; }
 	iedit configure --compose
 

@@ -86,6 +86,13 @@ def chosen(project: Path) -> tuple[int, int]:
     return source["images"], source["cases"]
 
 
+def decide(project: Path) -> None:
+    """Resolve git's marks in favour of the project's choice."""
+    config = project / "conf/config.yaml"
+    assert "<<<<<<<" in config.read_text()
+    config.write_text(re.sub(r"<<<<<<<.*?=======\n(.*?)>>>>>>> [^\n]*\n", r"\1", config.read_text(), flags=re.DOTALL))
+
+
 def test_a_choice_that_is_staged_is_kept(project):
     git(project, "add", "--all")
     assert upgrade(project, "v2") == ""
@@ -102,6 +109,22 @@ def test_a_merge_that_is_killed_keeps_the_choices(project, reached):
     assert upgrade(project, "v2") == ""
     assert chosen(project) == (7000, 200)
     assert git(project, "status", "--porcelain").split() == ["M", "conf/config.yaml", "M", "params.yaml"]
+
+
+@pytest.mark.parametrize("has_applied", [False, True])
+def test_a_killed_merge_of_a_contradicting_release_is_decided_once(project, has_applied):
+    """git has merged the release; in the second case also the changes, which left marks in the files and in the index."""
+    git(project, "restore", "params.yaml")
+    aside = git(project, "stash", "create")
+    git(project, "reset", "--quiet", "--hard", "v3")
+    (project / ".git/MERGE_AUTOSTASH").write_text(f"{aside}\n")
+    if has_applied:
+        assert run(project, "git", "stash", "apply", "MERGE_AUTOSTASH").returncode
+    assert upgrade(project, "v3").startswith("error: conf/config.yaml: the release changes what you have changed")
+    assert git(project, "rev-parse", "stash") == aside
+    decide(project)
+    assert upgrade(project, "v3") == ""
+    assert chosen(project) == (7000, 200)
 
 
 def test_a_merge_that_cannot_be_committed_changes_nothing(project):
@@ -135,9 +158,7 @@ def test_a_choice_that_the_release_changes_is_decided_once(project, has_commits)
     if has_commits:
         git(project, "commit", "--quiet", "--allow-empty", "--message", "own")
     assert upgrade(project, "v3").startswith("error: conf/config.yaml: the release changes what you have changed")
-    config = project / "conf/config.yaml"
-    assert "<<<<<<<" in config.read_text()
-    config.write_text(re.sub(r"<<<<<<<.*?=======\n(.*?)>>>>>>> [^\n]*\n", r"\1", config.read_text(), flags=re.DOTALL))
+    decide(project)
     git(project, "stash", "create")  # as flows/support/sandbox.py does
     assert upgrade(project, "v3") == ""
     assert chosen(project) == (7000, 200)
