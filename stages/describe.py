@@ -1,5 +1,8 @@
 """Stage describe: the figures of the dataset, and its page with samples, for whoever decides whether to train on it."""
 
+from pathlib import Path
+
+from stages.core.errors import InputError
 from stages.core.files import read_written, write_json, write_text
 from stages.core.params import Params
 from stages.core.paths import DATASET, DATASET_BEFORE, DATASET_PAGE
@@ -18,16 +21,16 @@ def describe(params: Params) -> None:
     """Write ``reports/latest/dataset.json``, the figures, and ``dataset.html``, the page.
 
     The page says what changed since the last version that was described in this folder; its figures are kept beside those of
-    the present one. A folder without an earlier version has the same page but for that.
+    the present one. A folder without an earlier version, or with figures that cannot be read, has the same page but for that.
 
     Raises:
         InputError: a stage has not run to its end, or what it wrote is damaged.
     """
     corpus, now = Corpus(), measure_dataset()
     pairs, dropped = pairs_by_relation(corpus, params.seed), dropped_samples(corpus, params)
-    if DATASET.is_file() and (last := read_written(DATASET, Figures.model_validate_json)) != now:
+    if (last := _earlier(DATASET)) is not None and last != now:
         write_json(DATASET_BEFORE, last.model_dump(mode="json"))
-    before = read_written(DATASET_BEFORE, Figures.model_validate_json) if DATASET_BEFORE.is_file() else None
+    before = _earlier(DATASET_BEFORE)
     warning = _unknown_words(params)
     write_text(DATASET_PAGE, dataset_page(now, before, pairs, dropped, params, warning))
     write_json(DATASET, now.model_dump(mode="json"))
@@ -37,6 +40,17 @@ def describe(params: Params) -> None:
     print(f"  samples on {DATASET_PAGE}")
     if warning:
         print(f"  {warning}")
+
+
+def _earlier(path: Path) -> Figures | None:
+    """Return the figures of an earlier version, which this stage wrote itself, or None if there are none that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        return read_written(path, Figures.model_validate_json)
+    except InputError:
+        print(f"  {path}: damaged, or of another release, so the page does not say what changed since")
+        return None
 
 
 def _unknown_words(params: Params) -> str:

@@ -132,6 +132,17 @@ def test_pictures_of_unusable_masks_are_shown(params):
     assert "segment: source mask full or above segment.max_area" in DATASET_PAGE.read_text()
 
 
+@pytest.mark.parametrize("earlier", [DATASET, DATASET_BEFORE], ids=str)
+def test_earlier_figures_that_cannot_be_read_stop_nothing(params, capsys, earlier):
+    """As those of a release with other figures."""
+    describe(params)
+    first = DATASET.read_bytes(), DATASET_PAGE.read_bytes()
+    earlier.write_text(DATASET.read_text().replace("held_out", "removed"))
+    describe(params)
+    assert f"{earlier}: damaged, or of another release" in capsys.readouterr().out
+    assert (DATASET.read_bytes(), DATASET_PAGE.read_bytes()) == first
+
+
 def test_a_new_version_says_what_changed_every_time(params):
     describe(params)
     first = DATASET.read_bytes(), DATASET_PAGE.read_bytes()
