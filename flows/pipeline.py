@@ -12,6 +12,7 @@ from flows.support.command import exit_code_of, run
 from flows.support.dag import stages_in_order
 from flows.support.record import put_aside_damaged_record
 from flows.support.tasks import publish_results, run_stages
+from stages.core.composition import check_composed
 
 LIMIT_SECONDS = 7 * 24 * 3600
 
@@ -26,7 +27,11 @@ def pipeline(force: bool = False, targets: list[str] | None = None) -> list[str]
 
     Returns:
         The names of the stages, in their order.
+
+    Raises:
+        InputError: params.yaml is not what conf/ composes to.
     """
+    check_composed()  # not what an upgrade that was interrupted, or a hand, has left in params.yaml
     put_aside_damaged_record()
     names = stages_in_order(targets or ())
     run_stages(names, forced=names if force else ())

@@ -15,6 +15,7 @@ from flows import ablation
 from flows.support import artifacts, registry, sandbox
 from stages.core.provenance import source_digest
 from tests.support import ROOT
+from tests.support.composed import copy_conf
 from tests.support.experiments import WHO, Work, git
 from tests.support.flow_project import DVC_FILE, make_dvc_project
 
@@ -39,6 +40,7 @@ def dvc_project(tmp_path_factory) -> Iterator[Path]:
     for name in ("logs", "reports/latest", "runs"):
         (folder / name).mkdir(parents=True)
     make_dvc_project(folder, DVC_FILE)
+    copy_conf(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder

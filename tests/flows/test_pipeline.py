@@ -11,6 +11,7 @@ from prefect.artifacts import Artifact
 import flows
 from flows.pipeline import pipeline
 from flows.support.process import CommandError
+from stages.core.errors import InputError
 
 
 def test_analytics_are_off():
@@ -45,6 +46,19 @@ def test_it_brings_every_stage_up_to_date(dvc_project, server, caplog):
 def test_a_failed_stage_fails_the_flow(dvc_project, server):
     with pytest.raises(CommandError, match=r"(?s)--single-item lonely: exit code .*lonely breaks"):
         pipeline(targets=["lonely"])
+
+
+def test_nothing_runs_with_values_that_conf_does_not_hold(dvc_project, server, monkeypatch):
+    """As after an upgrade that was killed, where params.yaml holds the release's defaults."""
+    params = Path("params.yaml")
+    composed = params.read_text()
+    monkeypatch.setattr("flows.pipeline.run_stages", lambda *_, **__: pytest.fail("a stage was run"))
+    params.write_text(composed.replace("steps: 400", "steps: 700"))
+    try:
+        with pytest.raises(InputError, match=r"^params\.yaml: train\.steps = 700, but conf composes to 400"):
+            pipeline(targets=["first"], force=True)
+    finally:
+        params.write_text(composed)
 
 
 def test_without_a_table_none_is_published(dvc_project, server, monkeypatch):

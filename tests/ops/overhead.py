@@ -53,7 +53,8 @@ def copy_of_project(project: Path, *, full: bool) -> Path:
     """Make a copy of the project, small or with its own parameters, and return its folder."""
     make_project(project)
     if full:
-        shutil.copy(ROOT / "params.yaml", project)
+        for name in ("params.yaml", "conf/config.yaml"):
+            shutil.copy(ROOT / name, project / name)
     return project
 
 

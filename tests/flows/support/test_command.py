@@ -14,6 +14,7 @@ from stages.core.errors import InputError
 from stages.core.interrupt import MESSAGE
 from stages.core.params_file import ParameterError
 from tests.support import ROOT
+from tests.support.composed import copy_conf
 from tests.support.flow_project import make_dvc_project
 
 STUCK_SERVER = """
@@ -92,6 +93,7 @@ def start_flow(folder: Path, **environment: str) -> subprocess.Popen[str]:
 def test_ctrl_c_ends_flow_stage_and_server_in_one_line(tmp_path, handles_interrupts):
     """A terminal interrupts everything that runs in it: the flow, and the server that Prefect started for it."""
     make_dvc_project(tmp_path, "stages:\n  slow:\n    cmd: echo slow is $$ && exec sleep 100\n")
+    copy_conf(tmp_path)
     with start_flow(tmp_path) as flow:
         lines = []
         for line in flow.stdout:
