@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dvc.repo import Repo
+
 from flows.support.tasks import run_logged
 from stages.core.errors import InputError, first_line
 from stages.core.files import remove, written_aside
@@ -125,8 +127,9 @@ def _fill(folder: Path, commit: str, changed: str) -> None:
     git(*here, "clean", "--quiet", "--force", "-d")
     copy_local_files(folder)
     shutil.copytree(CONF, folder / CONF, dirs_exist_ok=True)  # the user's own presets may be untracked
-    if LOCK_FILE.is_file():
-        shutil.copyfile(LOCK_FILE, folder / LOCK_FILE)
+    with Repo(_wait_for_lock=True) as repo, repo.lock:  # while DVC holds it, dvc.lock may be half written
+        if LOCK_FILE.is_file():
+            shutil.copyfile(LOCK_FILE, folder / LOCK_FILE)
     run_logged([sys.executable, "-m", "dvc", "--cd", str(folder), "cache", "dir", "--quiet", "--local", str(cache_folder())])
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -79,6 +80,21 @@ def test_an_experiment_keeps_preset_source_and_values(project):
     assert experiments() == ["guided", "paper"]
     assert {path: path.read_bytes() for path in before} == before
     assert git("status", "--porcelain") == status
+
+
+def test_a_record_that_dvc_is_writing_is_copied_whole(project, monkeypatch):
+    whole = "schema: '2.0'\nstages: {}\n"
+    with Repo() as repo:
+        repo.lock.lock()
+        Path("dvc.lock").write_text(whole[:20])
+
+        def end(*_: object) -> None:
+            Path("dvc.lock").write_text(whole)
+            repo.lock.unlock()
+
+        monkeypatch.setattr("dvc.lock.time", SimpleNamespace(sleep=end))  # a command that waits lets the other one end
+        with open_sandbox(PLACE) as sandbox:
+            assert (sandbox.folder / "dvc.lock").read_text() == whole
 
 
 def test_a_queued_experiment_has_choices_and_carried_folders(project):
