@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.ops.year import IN_USE
+from tests.ops.year import IN_USE, LOG
 from tests.support import ROOT
 
 NIGHTS, KEEP, SEED = 6, 1, 150  # with this seed the fourth night has a full disk, and the fifth is killed
@@ -38,7 +38,7 @@ def nights(tmp_path_factory) -> list[dict[str, Any]]:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if "no mounts of its own" in done.stderr:
         pytest.skip("this process may not mount a small disk")
-    log = output.with_suffix(".log")
+    log = output.with_suffix(LOG)
     assert done.returncode == 0, done.stderr[-3000:] + (log.read_text()[-5000:] if log.exists() else "")
     return [json.loads(line) for line in output.read_text().splitlines()]
 

@@ -45,6 +45,7 @@ PATIENCE = 300  # seconds until a process that should end must have ended
 ATTEMPTS = 4  # of a night; the last two are left alone
 IN_USE = 3  # versions that stay besides the newest: champion, challenger, and the one to roll back to
 SMALL_FILES = 0.02  # MB a night: losses and parameters of a run, which stay
+LOG = ".attempt.log"  # of the last call of the flow; its name is that of the output otherwise
 PRELOADED = "tests.support.preloaded_night"
 PLACES = {
     "DVC's cache": ".dvc/cache",
@@ -77,7 +78,7 @@ class Year:
         self.program, self.random, self.typical = program, random.Random(options.seed), 10.0
         self.changed, self.keep = options.changed, options.keep
         self.first: dict[str, float] = {}  # MB after the first night, which made one version
-        self.log = options.output.with_suffix(".attempt.log")  # not on the small disk
+        self.log = options.output.with_suffix(LOG)  # not on the small disk
 
     def make_project(self) -> None:
         for name in ("stages", "conf"):
