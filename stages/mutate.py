@@ -1,17 +1,17 @@
 """Stage mutate: turn captions into edit prompts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.common.parquet import read_columns, read_table, write_table
 from stages.common.seeds import derive_seed
 from stages.common.text import one_line
 from stages.core.earlier import Hashes, hashes_of_texts
 from stages.core.files import file_digest
-from stages.core.params import Mutate, Params
-from stages.core.paths import CAPTIONS, EDITS
+from stages.core.params import LanguageModel, Mutate, Params
+from stages.core.paths import CAPTIONS, EDITS, PROPOSALS
 from stages.core.provenance import source_digest
 from stages.core.shards import (
     Advance,
@@ -28,6 +28,10 @@ from stages.language.rules import Rules, read_rules, vocabulary_file
 from stages.language.wordnet import wordnet_digest
 from stages.pairing.columns import EDITS_TABLE
 
+if TYPE_CHECKING:
+    from stages.language.language_model import Refused
+    from stages.language.mutation import Dropped, Mutation
+
 SUFFIX = ".parquet"
 CAPTIONS_TABLE = {"key": "string", "caption": "string"}
 
@@ -41,13 +45,15 @@ class MutationWorker:
 
     def load(self) -> Work:
         """Read the rules and the vocabulary."""
-        return _Editing(rules=read_rules(self.config), seed=self.seed)
+        model = self.config.llm if self.config.mutator == "llm" else None
+        return _Editing(rules=read_rules(self.config), seed=self.seed, model=model)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Editing:
     rules: Rules
     seed: int
+    model: LanguageModel | None  # chooses the edits; None: chance does
 
     def __call__(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:
         """Write a table of edits in the order of the captions; captions without an edit are dropped.
@@ -56,8 +62,9 @@ class _Editing:
         without a caption.
         """
         from stages.language.captions import mend_caption  # these read the dictionary, which takes seconds
-        from stages.language.mutation import Mutation, mutate_caption
+        from stages.language.mutation import Mutation
 
+        edit_caption = self._mutator()
         result = ShardResult()
         captions = read_table(task.inputs[0], CAPTIONS_TABLE)
         wanted = [(row["key"], mend_caption(one_line(row["caption"]))) for row in captions if row["caption"]]
@@ -72,7 +79,7 @@ class _Editing:
                 rows.append(kept[key, caption])
                 result.reused += 1
             else:
-                edit = mutate_caption(caption, self.rules, derive_seed(self.seed, "mutate", key))
+                edit = edit_caption(caption, derive_seed(self.seed, "mutate", key))
                 if isinstance(edit, Mutation):
                     rows.append({"key": key, "caption": caption} | asdict(edit))
                 else:
@@ -80,6 +87,16 @@ class _Editing:
         result.done = len(rows)
         write_table(files.output, rows, EDITS_TABLE)
         return result
+
+    def _mutator(self) -> Callable[[str, int], "Mutation | Dropped | Refused"]:
+        """Return what makes an edit of a caption by a seed."""
+        if self.model is None:
+            from stages.language.mutation import mutate_caption
+
+            return lambda caption, seed: mutate_caption(caption, self.rules, seed)
+        from stages.language.language_model import Proposer
+
+        return Proposer(config=self.model, rules=self.rules, folder=PROPOSALS).edit
 
 
 def _hashes(edits: Iterable[tuple[str, str]]) -> Hashes:
@@ -93,10 +110,16 @@ def _contents(outputs: tuple[Path, ...]) -> Hashes:
     return _hashes(zip(edits["key"].to_pylist(), edits["caption"].to_pylist(), strict=True))
 
 
+def _decisive(config: Mutate) -> dict[str, Any]:
+    """Return what decides the edits: of a language model its name, but not where and how patiently it is asked."""
+    model = {"model": config.llm.model} if config.mutator == "llm" else {}
+    return config.model_dump(exclude={"mutator", "llm"}) | model
+
+
 def mutate(params: Params) -> None:
     """Write ``data/edits/NAME.parquet`` for every ``data/captions/NAME.parquet``."""
     settings = {
-        "mutate": params.mutate.model_dump(),
+        "mutate": _decisive(params.mutate),
         "seed": params.seed,
         "wordnet": wordnet_digest(),
         "vocabulary": file_digest(vocabulary_file(params.mutate)),

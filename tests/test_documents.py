@@ -58,6 +58,10 @@ RUN_BY = {
         "stages/cli/test_configure.py",
         "configure execution.engine=ray execution.address=10.0.0.1:6379",
     ),
+    "iedit configure mutate.mutator=llm": (
+        "stages/cli/test_configure.py",
+        "configure mutate.mutator=llm mutate.llm.url=http://127.0.0.1:8000/v1 mutate.llm.model=NAME",
+    ),
     "iedit configure caption.model.revision": ("stages/cli/test_models.py", "configure caption.model.revision=refs/pr/7"),
     "iedit export exported --model": ("stages/cli/test_export.py", "--model 3 --half"),
     "iedit export": ("stages/cli/test_export.py", "export"),

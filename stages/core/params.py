@@ -48,12 +48,28 @@ class Caption(Section):
     max_tokens: Count
 
 
+class LanguageModel(Section):
+    """A model behind an OpenAI-compatible endpoint; :mod:`stages.language.language_model` names the variable with its key."""
+
+    url: Annotated[str, Field(pattern="^https?://[^\\s@?#]+$")] | None  # without a password
+    model: Name | None
+    timeout: Annotated[float, Field(gt=0, le=3600)]  # seconds for an answer
+
+
 class Mutate(Section):
-    """Edit prompts by WordNet."""
+    """Edit prompts by WordNet's rules; chance or a language model chooses among the edits that they allow."""
 
     vocabulary: str | None  # a file of the words that an edit may bring in, one per line; null: those of families.txt
     levels: Annotated[int, Field(ge=1, le=6)]  # hypernym levels to climb in search of co-hyponyms
     adjective_share: Share  # share of captions with both whose adjective changes instead of the noun
+    mutator: Literal["wordnet", "llm"] = "wordnet"
+    llm: LanguageModel = LanguageModel(url=None, model=None, timeout=60.0)
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        if self.mutator == "llm" and None in (self.llm.url, self.llm.model):
+            raise PydanticCustomError("no_llm", "mutator: llm needs mutate.llm.url and mutate.llm.model")
+        return self
 
 
 class Retrieve(Section):

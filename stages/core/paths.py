@@ -35,6 +35,7 @@ SCALE = REFERENCE / "scale"  # what `make scale` measured: .json, .md, .svg
 
 # Not tracked by DVC; rebuilt when missing.
 ENCODED = Path("data/cache")  # the training set, encoded by the frozen models
+PROPOSALS = Path("data/proposals")  # what language models have answered, by the digest of the question
 EDITED = Path("data/evaluated")  # every system's edits of the held-out cases, batch by batch
 EDITED_REGISTERED = Path("data/registered")  # edits by registered versions that are evaluated again
 EDITED_COMPARED = Path("data/compared")  # edits by registered versions that people compare

@@ -87,6 +87,11 @@ class PossibleEdits:
             target_diff=target + thing,
         )
 
+    def all_edits(self) -> list[Mutation]:
+        """Return every edit of the caption."""
+        edits = [*self.noun_edits.items(), *self.adjective_edits.items()]
+        return [self.edit(place, word) for place, words in edits for word in words]
+
 
 def mutate_caption(caption: str, rules: Rules, seed: int) -> Mutation | Dropped:
     """Return an edit of ``caption``, or why there is none. The same arguments give the same edit.

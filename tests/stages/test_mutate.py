@@ -14,15 +14,17 @@ import pytest
 
 from stages.core.errors import InputError
 from stages.core.files import file_digest, read_json, write_json
-from stages.core.params import Params
+from stages.core.params import LanguageModel, Params
 from stages.core.params_file import read_params
 from stages.core.paths import CAPTIONS, EDITS
 from stages.core.shards import SERIAL, StageCounts, pass_on_counts, read_counts
 from stages.corpus.world import nouns
+from stages.language.language_model import Refused
 from stages.language.mutation import Dropped, Mutation
 from stages.mutate import mutate
 from stages.pairing.columns import EDITS_TABLE
 from tests.support import ROOT
+from tests.support.endpoint import completion, serving
 
 VOCABULARY = ROOT / "nano" / "vocabulary.txt"
 
@@ -139,6 +141,35 @@ def test_bad_captions_are_dropped_by_reason(folder, params):
         Dropped.NOTHING_TO_CHANGE: 1,
         Dropped.EMPTY: 1,
     }
+
+
+def test_a_language_model_chooses_and_its_refusals_are_counted(folder, params):
+    captions = {"a": "a dog on a bench", "b": "a cat on a bench", "c": "a horse on a bench"}
+    pq.write_table(pa.table({"key": list(captions), "caption": list(captions.values())}), CAPTIONS / "00001.parquet")
+    for path in CAPTIONS.glob("00000.*"):
+        path.unlink()
+    answers = [completion("a fox on a bench"), completion("no"), (200, b"nonsense"), completion("a cow on a bench")]
+    with serving(*answers) as endpoint:
+        model = LanguageModel(url=endpoint.url, model="small", timeout=30.0)
+        asking = with_vocabulary(params, None, mutator="llm", llm=model)
+        mutate(asking)
+        (row,) = pq.read_table(EDITS / "00001.parquet").to_pylist()
+        assert (row["edit_prompt"], row["relation"]) == ("a fox on a bench", "co-hyponym")
+        assert read_json(EDITS / "00001.done.json")["dropped"] == {Refused.NOT_ALLOWED: 1, Refused.MALFORMED: 1}
+        assert len(endpoint.asked) == 3
+        mutate(with_vocabulary(params, None, mutator="llm", llm=model.model_copy(update={"timeout": 60.0})))
+        assert read_json(Path("logs/mutate.json"))["shards_reused"] == 1  # patience decides nothing
+        (EDITS / "00001.done.json").unlink()
+        (EDITS / "00001.parquet").unlink()
+        mutate(asking)
+        assert len(endpoint.asked) == 4  # what was no answer is asked again
+        assert pq.read_table(EDITS / "00001.parquet").num_rows == 2
+
+
+def test_without_a_language_model_its_settings_decide_nothing(folder, params):
+    mutate(with_vocabulary(params, None))
+    mutate(with_vocabulary(params, None, llm=LanguageModel(url="http://127.0.0.1:1/v1", model="small", timeout=1.0)))
+    assert read_json(Path("logs/mutate.json"))["shards_reused"] == 2
 
 
 def test_another_library_version_remakes_edits(folder, params, monkeypatch):

@@ -7,7 +7,4 @@ from stages.language.rules import Rules
 def possible_edits(caption: str, rules: Rules) -> list[Mutation] | Dropped:
     """Return the edits of ``caption`` under all seeds, or why there is none."""
     possible = find_edits(caption, rules)
-    if isinstance(possible, Dropped):
-        return possible
-    edits = [*possible.noun_edits.items(), *possible.adjective_edits.items()]
-    return [possible.edit(place, word) for place, words in edits for word in words]
+    return possible if isinstance(possible, Dropped) else possible.all_edits()

@@ -69,6 +69,13 @@ def test_a_cluster_is_chosen(project):
     assert read_params().execution.address == "10.0.0.1:6379"
 
 
+def test_a_language_model_is_chosen(project, capsys):
+    assert main(["configure", "mutate.mutator=llm", "mutate.llm.url=http://127.0.0.1:8000/v1", "mutate.llm.model=NAME"]) == 0
+    assert read_params().mutate.llm.model == "NAME"
+    assert main(["configure", "mutate.llm.model=null"]) == 2
+    assert "mutator: llm needs mutate.llm.url and mutate.llm.model" in capsys.readouterr().err
+
+
 def test_without_choices_it_reports_a_value_in_params_alone(project, capsys):
     path = Path("params.yaml")
     path.write_text(path.read_text().replace("steps: 400", "steps: 700"))

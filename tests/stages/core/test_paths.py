@@ -16,6 +16,7 @@ UNTRACKED = {  # not tracked by DVC, or only folders of tracked paths
         "REFERENCE",
         "REPORTS",
         "ENCODED",
+        "PROPOSALS",
         "IEDIT_UNFINISHED",
         "INSTRUCT_PIX2PIX_UNFINISHED",
         "LOGS",
