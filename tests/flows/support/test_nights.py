@@ -93,7 +93,7 @@ def test_many_stopped_nights_do_not_open_the_gate(check, monkeypatch):
 def test_what_new_settings_refuse_is_not_blamed_on_new_images(check):
     grown = USUAL | {"counts/source": 6100.0, "counts/refused": 160.0}
     check(USUAL)
-    with pytest.raises(InputError, match="of 100 new samples 100 were refused"):
+    with pytest.raises(InputError, match="100 samples more than in an earlier night, and 100 more are refused"):
         check(grown)
     check.ingest = "ingest.min_side was raised"
     check(grown)
