@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
-from stages.core.files import read_json
+from stages.core.files import read_written
 from stages.corpus.parts import printable
 
 SHOWN_REASONS = 20  # the commonest ones
@@ -25,24 +25,58 @@ class Statistics(BaseModel):
     left_out: dict[str, NonNegativeInt]  # reason → rows of the metadata that were not asked for
 
 
+class _Shard(BaseModel):
+    """What img2dataset says of a shard, as far as it is needed."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    count: NonNegativeInt
+    successes: NonNegativeInt
+    status_dict: dict[str, NonNegativeInt]
+
+
 def gather(folder: Path, left_out: Counter[str]) -> Statistics:
     """Return what became of a list, from the statistics that img2dataset writes for each shard.
 
     Args:
         folder: that of the shards.
         left_out: rows of the metadata that were not asked for, by reason.
+
+    Raises:
+        InputError: the statistics of a shard are damaged.
     """
     urls, pictures, failed = 0, 0, Counter[str]()
-    for path in sorted(folder.glob("*_stats.json")):
-        record = read_json(path)
-        urls, pictures = urls + record["count"], pictures + record["successes"]
-        for reason, count in record["status_dict"].items():
+    for path in _of_shards(folder):
+        shard = read_written(path, _Shard.model_validate_json)
+        urls, pictures = urls + shard.count, pictures + shard.successes
+        for reason, count in shard.status_dict.items():
             if reason != "success":
                 failed[_kind(reason)] += count
     shown = dict(failed.most_common(SHOWN_REASONS))
     if len(failed) > len(shown):
         shown[OTHER] = failed.total() - sum(shown.values())
     return Statistics(urls=urls, pictures=pictures, failed=shown, left_out=dict(left_out))
+
+
+def forget_damaged(folder: Path) -> None:
+    """Remove statistics that a kill or a full disk has left half-written, so that img2dataset fetches their shards again."""
+    for path in _of_shards(folder):
+        try:
+            _Shard.model_validate_json(path.read_bytes())
+        except ValidationError:
+            path.unlink()
+
+
+def forget_poor(folder: Path, least: float) -> None:
+    """Remove the statistics of shards in which less than the share ``least`` of the URLs gave a picture: they come again."""
+    for path in _of_shards(folder):
+        shard = read_written(path, _Shard.model_validate_json)
+        if shard.successes < least * shard.count:
+            path.unlink()
+
+
+def _of_shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*_stats.json"))
 
 
 def _kind(reason: str) -> str:

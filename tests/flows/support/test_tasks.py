@@ -60,6 +60,23 @@ def test_pictures_are_downloaded_where_lists_are_named(without_engine, monkeypat
     assert done == [*ran, *(f"counts of {stage}" for stage in ran)]
 
 
+def test_a_poor_list_is_an_alert(without_engine, sent, monkeypatch):
+    def fail(message: str) -> None:
+        raise CommandError(f"stages.cli.main download: exit code 2; its last lines:\nsuccess rate 0.5\nerror: {message}")
+
+    poor = "download.min_success = 0.2: of 10 URLs of a.parquet 1 gave a picture, 9 failed for: HTTP Error 404"
+    done: list[str] = []
+    without_engine(tasks, "download_pictures")
+    monkeypatch.setattr(tasks, "read_params", lambda: Params.model_validate(composed("download.metadata=laion")))
+    monkeypatch.setattr(tasks.artifacts, "publish_counts", lambda stage, _: done.append(stage))
+    monkeypatch.setattr(tasks, "run_logged", lambda _: fail(poor))
+    tasks.download_pictures()
+    assert (sent, done) == ([f"iedit.upkeep: {poor}"], ["download"])
+    monkeypatch.setattr(tasks, "run_logged", lambda _: fail("a.parquet: 3 of 10 URLs were not tried; run again"))
+    with pytest.raises(CommandError, match="not tried"):
+        tasks.download_pictures()
+
+
 @pytest.mark.parametrize(("continue_from", "chooses"), [("base", []), ("champion", ["stages.training.start"])])
 def test_the_start_is_chosen_before_the_training_alone(without_engine, monkeypatch, continue_from, chooses):
     done: list[str] = []

@@ -40,7 +40,10 @@ def test_it_fetches_and_reports(project, capsys):
         pq.write_table(pa.table({"url": urls, "text": ["a cat"] * 4}), "list.parquet")
         assert main(["configure", 'download.metadata="list.parquet"', "download.private_addresses=true"]) == 0
         assert main(["download"]) == 0
-    out = capsys.readouterr().out
+        assert main(["configure", "download.size=64", "download.min_success=0.8"]) == 0
+        assert main(["download"]) == 2
+    out, err = capsys.readouterr()
+    assert "error: download.min_success = 0.8: of 4 URLs" in err
     assert "dropped: HTTP Error 404         1" in out
     assert "success rate" in out
     assert """iedit configure source=webdataset 'ingest.source.path="downloads/*/*.tar"'""" in out

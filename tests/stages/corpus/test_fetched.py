@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from stages.corpus.fetched import OTHER, SHOWN_REASONS, gather
+from stages.corpus.fetched import OTHER, SHOWN_REASONS, forget_damaged, forget_poor, gather
 
 
 def test_failures_are_counted_by_kind(tmp_path):
@@ -17,6 +17,25 @@ def test_failures_are_counted_by_kind(tmp_path):
     found = gather(tmp_path, Counter({"no URL": 3}))
     assert (found.urls, found.pictures, found.left_out) == (12, 6, {"no URL": 3})
     assert found.failed == {"HTTP Error 404": 3, "a\\nb … of …": 2, "HTTP Error 503": 1}
+
+
+def test_shards_to_be_fetched_again_lose_their_statistics(tmp_path):
+    whole = json.dumps({"count": 10, "successes": 2, "status_dict": {"success": 2, "timed out": 8}})
+    contents = {
+        "0": "",
+        "1": whole[:20],
+        "2": "{}",
+        "3": "[]",
+        "4": "\0" * 100,
+        "5": whole,
+        "6": whole.replace('s": 2', 's": 1'),
+    }
+    for name, text in contents.items():
+        (tmp_path / f"{name}_stats.json").write_text(text)
+    forget_damaged(tmp_path)
+    assert {path.name[0] for path in tmp_path.iterdir()} == {"5", "6"}
+    forget_poor(tmp_path, 0.2)
+    assert {path.name[0] for path in tmp_path.iterdir()} == {"5"}
 
 
 def test_rare_reasons_are_counted_together(tmp_path):
