@@ -37,7 +37,7 @@ class Sandbox:
     """The content of params.yaml, which every experiment starts from and leaves changed."""
 
     def run_experiment(self, name: str, target: str, chosen: Sequence[str], on_line: Callable[[str], object]) -> None:
-        """Run an experiment and add it to those of the project, where it replaces one of the same name.
+        """Run an experiment and add it to those of the project, where it replaces those of the same name, below any commit.
 
         Its outs are in the folder afterwards. Its stages log to the project's tracking store.
 
@@ -62,6 +62,9 @@ class Sandbox:
         command = ["dvc", "--cd", str(self.folder), "exp", "run", "--name", name, *options, target]
         self._run(command, on_line, environment={"MLFLOW_TRACKING_URI": tracking_uri()})
         git("fetch", "--quiet", "--no-write-fetch-head", str(self.folder), f"+{reference}:{reference}")
+        for same in git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").split():
+            if same != reference:  # of an earlier release; DVC's cache would keep its model for ever
+                git("update-ref", "-d", same)
 
     def check_out(self) -> None:
         """Put the data and models in place that dvc.lock names, as far as the cache has them.

@@ -81,6 +81,7 @@ def test_changed_inputs_start_over_and_other_changes_do_not(work, run, monkeypat
     work.choose("seed=2")
     run()
     assert len(work.trained) == 2 * whole
+    assert sorted(experiments()) == ["ablation-paper-0", "ablation-paper-1"]  # those below the other commit were replaced
     before = ablation.source_digest
     for stage in ("segment", "ablation"):
         monkeypatch.setattr(
