@@ -19,7 +19,8 @@ def release_stale_locks() -> list[str]:
 
     DVC releases the lock of a process id that nobody has. An id that was given away again, as happens soon in a
     container, would block every run until somebody removed the file of locks. The id belongs to another process if that
-    one started after the file was written last, or runs another command than the one that took the lock.
+    one runs another command than the one that took the lock. Of code without a name only the time tells: it belongs to
+    another one if that started after the file was written last.
 
     So would a damaged file, which DVC leaves when it is killed, or the disk is full, while it writes there. It is removed.
 
@@ -64,10 +65,10 @@ def _has_ended(holder: Mapping[str, Any], written: float) -> bool:
     """
     try:
         process = psutil.Process(holder["pid"])
-        if process.create_time() > written + CLOCK_DIFFERENCE:
-            return True
         words, command = process.cmdline(), holder["cmd"]
-        return not (_is_nameless(words, command) or _runs(words, command))
+        if _runs(words, command):
+            return False  # whenever it started: a step of the clock moves the start of all processes
+        return not _is_nameless(words, command) or process.create_time() > written + CLOCK_DIFFERENCE
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:  # a process of another user, about which nothing is known
