@@ -18,6 +18,7 @@ SCHEDULER, UNET, VAE = "scheduler/scheduler_config.json", "unet/config.json", "v
 CONFIGURATIONS = [INDEX, SCHEDULER, UNET, VAE, "text_encoder*/config.json"]  # patterns of all files that are read here
 ZEROS_FOR_EMPTY = "force_zeros_for_empty_prompt"  # in the index of Stable Diffusion XL
 PREDICTIONS = ("epsilon", "v_prediction")
+SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of autoencoders whose latents are not scaled by one number alone
 UNKNOWN_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim", "time_cond_proj_dim")  # of U-Nets
 
 
@@ -102,10 +103,15 @@ def family_of(model: ModelName, folder: Path, *, pictures: int = 1) -> Family:
     missing = [part for part in family.text_encoders if index.get(part) in (None, [None, None])]
     if missing:
         raise _unsupported(model, f"is a {kind} without {missing[0]}")
-    unet, schedule = _read(model, folder, UNET), _read(model, folder, SCHEDULER)
-    latents = _number(model, VAE, _read(model, folder, VAE), "latent_channels", 4)
+    unet, vae, schedule = (_read(model, folder, name) for name in (UNET, VAE, SCHEDULER))
+    latents = _number(model, VAE, vae, "latent_channels", 4)
     texts = [_read(model, folder, f"{part}/config.json") for part in family.text_encoders]
-    objection = _objection_to_unet(model, unet, family, pictures * latents, texts) or _objection_to_schedule(schedule)
+    objection = (
+        _objection_to_unet(model, unet, family, pictures * latents, texts)
+        or _objection_to_shape(unet)
+        or _objection_to_autoencoder(vae)
+        or _objection_to_schedule(schedule)
+    )
     if objection is not None:
         raise _unsupported(model, objection)
     return family
@@ -141,6 +147,14 @@ def _objection_to_unet(
     return _objection_to_added(model, unet, texts[-1]) if unet.get("addition_embed_type") == "text_time" else None
 
 
+def _objection_to_shape(unet: Mapping[str, Any]) -> str | None:
+    """Return why a U-Net lacks what a training changes or an editor asks for, if it does."""
+    if unet.get("mid_block_type", "") is None:
+        return "has a U-Net without a middle block, which the training changes"
+    size = unet.get("sample_size")
+    return None if type(size) is int else f"has a U-Net with sample_size = {shorten(size)}, not one whole number"
+
+
 def _objection_to_added(model: ModelName, unet: Mapping[str, Any], text: Mapping[str, Any]) -> str | None:
     """Return why a U-Net of Stable Diffusion XL does not fit the second text encoder; the refiner of XL, for example."""
     pooled = _number(model, "text_encoder_2/config.json", text, "projection_dim", 512)
@@ -151,9 +165,21 @@ def _objection_to_added(model: ModelName, unet: Mapping[str, Any], text: Mapping
     return f"has a U-Net that reads {shorten(read)} numbers of a prompt as a whole and of six lengths, not {pooled} + {sizes}"
 
 
+def _objection_to_autoencoder(vae: Mapping[str, Any]) -> str | None:
+    """Return why latents cannot be scaled as Rombach et al. (2022) do: by one number, and without a shift."""
+    shift = next((key for key in SHIFTS if vae.get(key) is not None), None)
+    if shift is not None:
+        return f"has an autoencoder with {shift} = {shorten(vae[shift])}"
+    scale = vae.get("scaling_factor", 1)
+    return None if type(scale) in (int, float) else f"has an autoencoder with scaling_factor = {shorten(scale)}, no number"
+
+
 def _objection_to_schedule(schedule: Mapping[str, Any]) -> str | None:
     if "beta_schedule" not in schedule:
         return f"has a {_class_of(schedule)} without beta_schedule, so no noise schedule of diffusion"
+    betas, steps = schedule.get("trained_betas"), schedule.get("num_train_timesteps", 1000)
+    if betas is not None and (not isinstance(betas, list) or len(betas) != steps):
+        return f"has a noise schedule of {shorten(steps)} timesteps whose trained_betas are {shorten(betas)}"
     prediction = schedule.get("prediction_type", PREDICTIONS[0])
     if prediction not in PREDICTIONS:
         return f"predicts {shorten(prediction)}; allowed are {' and '.join(PREDICTIONS)}"
