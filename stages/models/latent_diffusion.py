@@ -13,15 +13,20 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
+from stages.core.files import read_json
 from stages.core.params import ModelName
 from stages.models import stable_diffusion, stable_diffusion_xl
 from stages.models.conditioning import Conditioning, PromptEncoder
-from stages.models.families import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Family, family_of
+from stages.models.families import SCHEDULER, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Family, family_of
 from stages.models.loading import complete, frozen, loading, weights_in
 from stages.models.tensors import to_tensor
 
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
+SCHEDULE = (  # what a scheduler's configuration says of the model, not of a sampler
+    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
+    *("prediction_type", "timestep_spacing"),
+)
 READERS: dict[Family, Callable[[Path], PromptEncoder]] = {
     STABLE_DIFFUSION: stable_diffusion.read_prompt_encoder,
     STABLE_DIFFUSION_XL: stable_diffusion_xl.read_prompt_encoder,
@@ -118,9 +123,7 @@ def load_diffusion(model: ModelName, *, pictures: int = 1) -> Diffusion:
             vae=_read_autoencoder(folder),
             prompts=READERS[family](folder),
             unet=_read_unet(folder),
-            scheduler=DDIMScheduler.from_pretrained(
-                folder / "scheduler", clip_sample=False, set_alpha_to_one=False, steps_offset=1
-            ),
+            scheduler=_read_schedule(folder),
         )
 
 
@@ -157,6 +160,13 @@ def load_unet(folder: Path) -> UNet2DConditionModel:
 def _read_unet(folder: Path) -> UNet2DConditionModel:
     unet: UNet2DConditionModel = frozen(_read(UNet2DConditionModel, folder / "unet"))
     return unet
+
+
+def _read_schedule(folder: Path) -> DDIMScheduler:
+    """Read the noise schedule; options of the sampler that a checkpoint ships with would change results of ours."""
+    config = read_json(folder / SCHEDULER)
+    schedule = {key: config[key] for key in SCHEDULE if key in config}
+    return DDIMScheduler(**schedule, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
 
 
 def _read_autoencoder(folder: Path) -> AutoencoderKL:

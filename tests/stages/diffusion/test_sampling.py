@@ -16,6 +16,7 @@ from stages.diffusion.sampling import draw_noise, edit_latents, make_scheduler
 from stages.models.conditioning import Conditioning
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from tests.support import tiny
+from tests.support.checkpoints import change_config
 from tests.support.strategies import as_tensor, masks, quick
 
 PROMPTS = ["a red dog", "a cat on the beach"]
@@ -65,6 +66,14 @@ def half_mask() -> Tensor:
     mask[0, 0, 3:9, 5:14] = 1
     mask[1, 0, :, 8:] = 1
     return mask
+
+
+@pytest.mark.parametrize("solver", get_args(Solver))
+def test_options_of_a_shipped_sampler_change_nothing(diffusion, tmp_path, solver):
+    model = tiny.tiny_diffusion(tmp_path / "model")
+    options = {"thresholding": True, "use_karras_sigmas": True, "solver_type": "heun", "lower_order_final": False}
+    change_config(tmp_path / "model", "scheduler/scheduler_config.json", **options)
+    assert torch.equal(sample(load_diffusion(model), solver=solver), sample(diffusion, solver=solver))
 
 
 class TestPlain:
