@@ -21,9 +21,9 @@ from stages.core.paths import TRAINING_SET
 from stages.core.run import run
 from stages.core.shards import list_shards
 from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
-from stages.models.copying import copied_files, copied_index
+from stages.models.copying import SHARDS, copied_files, copied_index, copied_shards
 from stages.models.hub import locate
-from stages.models.layout import INDEX, SAFETENSORS
+from stages.models.layout import INDEX
 from stages.pairing.columns import PLACE_COLUMNS
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX, pairs_digest
 from stages.tracking.start import UNET, Start, basis, put_start, read_start
@@ -116,16 +116,18 @@ def _check(config: Train, client: "MlflowClient", champion: "Registered", model:
 
 def differing_file(base: Path, model: Path) -> str | None:
     """Return a file in which a trained model differs from its base, apart from the U-Net's weights; None if there is none."""
-    for name in copied_files(base):
-        is_trained = name.startswith(f"{UNET}/") and name.endswith(SAFETENSORS)
-        if not (is_trained or name == INDEX or _is_equal(base / name, model / name)):
-            return name
+    for name, copied in copied_files(base).items():
+        is_trained = name.startswith(f"{UNET}/") and name != f"{UNET}/config.json"  # how weights are split is not compared
+        if not (is_trained or name == INDEX or _is_copy(base / name, model / copied)):
+            return copied
     is_same = (model / INDEX).is_file() and read_json(model / INDEX) == copied_index(base)
     return None if is_same else INDEX
 
 
-def _is_equal(path: Path, other: Path) -> bool:
-    return other.is_file() and filecmp.cmp(path, other, shallow=False)
+def _is_copy(path: Path, copy: Path) -> bool:
+    if not copy.is_file():
+        return False
+    return filecmp.cmp(path, copy, shallow=False) or (SHARDS in path.name and read_json(copy) == copied_shards(path))
 
 
 def changed_share(before: Tables, now: Tables) -> float:

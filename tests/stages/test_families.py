@@ -12,6 +12,7 @@ from stages.comparison.systems import instructed_by
 from stages.core.files import read_json
 from stages.core.params import ModelName
 from stages.diffusion.sampling import draw_noise
+from stages.diffusion.unet import predict
 from stages.editing.batch_editor import BatchEditor
 from stages.instruct import instruct
 from stages.models import hub
@@ -19,15 +20,16 @@ from stages.models.latent_diffusion import load_diffusion
 from stages.models.tensors import to_tensor
 from stages.train import train
 from tests.support import harness, tiny
-from tests.support.checkpoints import change_config, split_tokenizers
+from tests.support.checkpoints import change_config, halve, split_tokenizers
 from tests.support.training import changed, edit_sample, make_tools, ran_once, read
 
 
 def velocity(folder: Path) -> ModelName:
-    """Stable Diffusion 2.1's way to predict, in the hub's layout."""
+    """Stable Diffusion 2.1's way to predict, in the hub's layout and in half precision alone."""
     model = tiny.tiny_diffusion(folder)
     change_config(folder, "scheduler/scheduler_config.json", prediction_type="v_prediction")
     split_tokenizers(folder)
+    halve(folder, keep=False)
     return model
 
 
@@ -106,6 +108,24 @@ def test_diffusers_opens_the_instructed_model_and_edits_alike(trained):
         output_type="pt",
     ).images
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_the_instructed_unet_is_given_what_diffusers_gives_it(trained):
+    """Inputs and prediction of a step with prompt and source, in the form in which the training calls the U-Net."""
+    sample, diffusion = edit_sample(0), load_diffusion(ModelName(name="models/instruct_pix2pix"), pictures=2)
+    pipeline = DiffusionPipeline.from_pretrained("models/instruct_pix2pix", use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    calls = []
+    pipeline.unet.register_forward_hook(lambda _, args, __, output: calls.append((*args, output[0])), with_kwargs=True)
+    sizes = {"height": 32, "width": 32} if "XL" in type(pipeline).__name__ else {}
+    pipeline(sample.edit_prompt, image=sample.source, num_inference_steps=2, output_type="latent", **sizes)
+    seen, timestep, wanted = calls[-1]  # three rows: with prompt and source, without prompt, and without both
+    noisy, source = seen[:1].chunk(2, dim=1)
+    encoded = diffusion.encode(to_tensor([sample.source])) / diffusion.vae.config.scaling_factor
+    torch.testing.assert_close(encoded, source, rtol=1e-3, atol=1e-3)
+    prompt = diffusion.embed_prompts([sample.edit_prompt])
+    found = predict(diffusion, diffusion.unet, torch.cat([noisy, encoded], dim=1), timestep, prompt)
+    torch.testing.assert_close(found, wanted[:1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.exhaustive

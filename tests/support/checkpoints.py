@@ -85,3 +85,17 @@ def shard_unet(folder: Path) -> None:
     size = sum(torch.numel(value) * value.element_size() for value in weights.values())
     write_json(path.with_name(f"{path.name}.index.json"), {"metadata": {"total_size": size}, "weight_map": places})
     path.unlink()
+
+
+def split_half(start: Path) -> None:
+    """Give weights in half precision the names that they have where they are split, here into one file.
+
+    Args:
+        start: the path of the weights, without endings.
+    """
+    shard = f"{start.name}.fp16-00001-of-00001.safetensors"
+    path = start.with_name(f"{start.name}.fp16.safetensors").rename(start.with_name(shard))
+    weights = load_file(path)
+    size = sum(torch.numel(value) * value.element_size() for value in weights.values())
+    index = {"metadata": {"total_size": size}, "weight_map": dict.fromkeys(weights, shard)}
+    write_json(start.with_name(f"{start.name}.safetensors.index.fp16.json"), index)

@@ -9,12 +9,16 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
+from stages.core.errors import InputError
 from stages.core.files import read_json, write_json
 from stages.core.params import ModelName
 from stages.models.copying import copy_model, halve
 from stages.models.hub import locate
-from stages.models.latent_diffusion import load_diffusion
+from stages.models.latent_diffusion import load_diffusion, load_unet
+from stages.training.model_folder import save_unet
 from tests.support import ROOT
+from tests.support.checkpoints import halve as in_half
+from tests.support.checkpoints import split_half
 from tests.support.hub import digest, names
 
 CHECKER = {
@@ -44,7 +48,10 @@ def base(models, tmp_path) -> Path:
     return folder
 
 
-def test_a_copy_holds_what_is_read_without_a_checker(base, tmp_path):
+@pytest.mark.parametrize("says", [True, None])  # Stable Diffusion 1.5 does not say whether it needs its checker
+def test_a_copy_holds_what_is_read_without_a_checker(base, tmp_path, says):
+    index = read_json(base / "model_index.json") | {"requires_safety_checker": says}
+    write_json(base / "model_index.json", {key: value for key, value in index.items() if value is not None})
     copy_model(base, tmp_path / "copy")
     assert set(names(base)) - set(names(tmp_path / "copy")) == set(UNREAD)
     changed = [name for name in names(tmp_path / "copy") if digest(base / name) != digest(tmp_path / "copy" / name)]
@@ -52,6 +59,29 @@ def test_a_copy_holds_what_is_read_without_a_checker(base, tmp_path):
     pipeline = DiffusionPipeline.from_pretrained(tmp_path / "copy")
     assert pipeline.safety_checker is None
     assert not pipeline.config.requires_safety_checker
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+@pytest.mark.parametrize("family", ["diffusion", "diffusion_xl"])
+def test_diffusers_opens_a_copy_of_half_precision_alone(models, tmp_path, family, is_split):
+    base = Path(shutil.copytree(getattr(models, family).name, tmp_path / "base"))
+    unet = load_unet(base)
+    in_half(base, keep=False)
+    if is_split:
+        split_half(base / "vae/diffusion_pytorch_model")
+    copy_model(base, tmp_path / "copy", without="unet")
+    save_unet(unet, base, tmp_path / "copy")
+    copy_model(tmp_path / "copy", tmp_path / "exported")
+    for folder in (tmp_path / "copy", tmp_path / "exported"):
+        pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True)
+        for name, weights in load_unet(base).state_dict().items():
+            torch.testing.assert_close(pipeline.unet.state_dict()[name], weights, rtol=1e-3, atol=1e-3)
+
+
+def test_a_damaged_folder_is_named(base, tmp_path):
+    (base / "vae/diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"/base: no vae/diffusion_pytorch_model\.safetensors, only vae/\S+\.bin$"):
+        copy_model(base, tmp_path / "copy")
 
 
 def test_a_folder_without_a_checker_is_copied_byte_for_byte(tmp_path):

@@ -12,11 +12,15 @@ from stages.core.params import Params
 from stages.core.params_file import read_params
 from stages.core.paths import START, TRAINING_SET
 from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
+from stages.models.copying import copy_model
+from stages.models.latent_diffusion import load_unet
 from stages.pairing.training_set import SUFFIX
 from stages.tracking import record, registry, store
 from stages.tracking.start import FILE, Start
+from stages.training.model_folder import save_unet
 from stages.training.start import changed_share, differing_file, start
 from tests.support import tiny
+from tests.support.checkpoints import halve, shard_unet, split_half
 from tests.support.recorded_project import PIPELINE, git
 from tests.support.registered import make_registered_project
 from tests.support.training import pair_row, params_for, write_training_set
@@ -183,3 +187,22 @@ def test_only_weights_of_the_unet_may_differ(tmp_path):
     assert differing_file(base, model) == "model_index.json"
     (model / "unet/config.json").unlink()
     assert differing_file(base, model) == "unet/config.json"
+
+
+def split_in_half_precision(base: Path) -> None:
+    halve(base, keep=False)
+    for part in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model"):
+        split_half(base / part)
+
+
+@pytest.mark.parametrize("rearrange", [shard_unet, split_in_half_precision])
+def test_a_model_of_a_base_in_parts_differs_in_nothing_else(tmp_path, rearrange):
+    base, model = Path(tiny.tiny_diffusion(tmp_path / "base").name), tmp_path / "model"
+    unet = load_unet(base)
+    rearrange(base)
+    copy_model(base, model, without="unet")
+    save_unet(unet, base, model)
+    assert differing_file(base, model) is None
+    with (model / "vae/config.json").open("a") as file:
+        file.write("\n")
+    assert differing_file(base, model) == "vae/config.json"
