@@ -49,12 +49,13 @@ def evaluate(params: Params) -> None:
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
     remove(NEW_REPORTS)
     write_evaluation(NEW_REPORTS, comparison, story, params)
+    card = model_card(params, metrics)  # before the version is registered, which would be left without a record
     seconds = None
     if edits.counts.done:
         seconds = time_edits(samples[0], {name: systems[name] for name in SYSTEMS}, models.tuned, params)
     version = _register(params, comparison, models.identities["tuned"], seconds)
     move_entries(NEW_REPORTS, REPORTS)  # when the registry has them too, and before the version's record, which names them
-    outcome = _judge(params, comparison, version)
+    outcome = _judge(params, comparison, version, card)
     edits.counts.seconds = time.monotonic() - began
     edits.counts.report()
     print(f"  {outcome}")
@@ -85,11 +86,10 @@ def _register(params: Params, comparison: Comparison, digest: str, seconds: Mapp
     return version
 
 
-def _judge(params: Params, comparison: Comparison, version: Registered) -> str:
+def _judge(params: Params, comparison: Comparison, version: Registered, card: str) -> str:
     """Keep the record of a version with it, and let it challenge the champion; return the outcome in one line."""
     with store_errors_in_one_line():
         standard = current_standard(params)
-        card = model_card(params, comparison.metrics)
         keep_with_version(version, standard, comparison.scores["iedit_m"].per_case, params, card)
         decision = consider(version, standard)
     return f"models:/{NAME}/{version.version}, {'champion' if decision.passes else 'not promoted'}: {decision.why}"

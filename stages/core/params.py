@@ -280,6 +280,15 @@ def named_models(section: Section) -> Iterator[ModelName]:
     return (model for _, model in _models_by_key(section, ""))
 
 
+def loaded_models(params: Params) -> Iterator[ModelName]:
+    """Yield the pretrained models that the stages load, in the order of the stages; each knows its key."""
+    sections: list[Section] = [params.retrieve, params.segment, params.train, params.evaluate]
+    if params.caption.use == "blip":
+        sections.insert(0, params.caption)
+    for section in sections:
+        yield from named_models(section)
+
+
 def _models_by_key(section: Section, prefix: str) -> Iterator[tuple[str, ModelName]]:
     for name, value in section:
         if isinstance(value, ModelName):

@@ -7,25 +7,29 @@ from pathlib import Path
 
 from stages.core.digests import Digests
 from stages.core.files import write_json
-from stages.core.params import ModelName, Params, named_models
+from stages.core.params import ModelName, Params, loaded_models, named_models
 from stages.core.paths import MODELS
 from stages.core.run import run
-from stages.models.hub import is_local, locate
+from stages.models.hub import find, is_local, locate
 
 
 def models(params: Params, folder: Path = MODELS) -> None:
     """Write ``folder/KEY.json`` for every model: its files with their digests or, of a model of the hub, the commit.
 
+    A model that no stage loads may be absent.
+
     Raises:
-        ModelError: a model cannot be located, see :func:`stages.models.hub.locate`.
+        ModelError: a model that a stage loads cannot be located, see :func:`stages.models.hub.locate`.
     """
+    loaded = {model.key for model in loaded_models(params)}
     with Digests() as digests:
         for model in named_models(params):
-            write_json(folder / f"{model.key}.json", _content(model, digests))
+            place = locate(model) if model.key in loaded else find(model)
+            content = {model.name: model.revision or "absent"} if place is None else _content(model, place, digests)
+            write_json(folder / f"{model.key}.json", content)
 
 
-def _content(model: ModelName, digests: Digests) -> dict[str, str]:
-    folder = locate(model)
+def _content(model: ModelName, folder: Path, digests: Digests) -> dict[str, str]:
     if not is_local(model):
         return {model.name: folder.name}
     files = sorted(path for path in folder.rglob("*") if path.is_file())

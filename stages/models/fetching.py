@@ -1,5 +1,6 @@
 """Models of the hub: what they weigh and under which licence they stand, and their download, checked and pinned to a commit."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 README = "README.md"  # a model card, whose head states the licence
 UNSTATED = "not stated"
+HUB_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # the form of its identifiers
 MOST_SEARCHED = 20  # revisions of a repository, and repositories of the same name
 
 
@@ -54,14 +56,31 @@ def facts_of(model: ModelName) -> Facts:
 
 def licence_of(folder: Path) -> str:
     """Return the licence that the model card in a folder states."""
+    return _licence(_card_data(folder))
+
+
+def licence_keys_of(folder: Path) -> dict[str, str]:
+    """Return how the head of a model card states the licence of the model in a folder.
+
+    It is ``license``, an identifier of the hub or "other", and with "other" the name that the model's own card states, if any.
+    """
+    data = _card_data(folder) or {}
+    identifier, stated = data.get("license"), _licence(data)
+    if not data.get("license_name") and isinstance(identifier, str) and HUB_LICENCE.fullmatch(identifier):
+        return {"license": identifier}
+    return {"license": "other"} | ({} if stated == UNSTATED else {"license_name": stated})
+
+
+def _card_data(folder: Path) -> Any:
+    """Return the head of the model card in a folder; None if there is none, or a damaged one."""
     if not (folder / README).is_file():
-        return UNSTATED
+        return None
     from huggingface_hub import ModelCard
 
-    with suppress(ValueError, YAMLError):  # its head is damaged
+    with suppress(ValueError, YAMLError):
         text = (folder / README).read_text(encoding="utf-8", errors="replace")
-        return _licence(ModelCard(text, ignore_metadata_errors=True).data)
-    return UNSTATED
+        return ModelCard(text, ignore_metadata_errors=True).data
+    return None
 
 
 def fetch(model: ModelName) -> ModelName:

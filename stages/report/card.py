@@ -5,11 +5,11 @@ from typing import Any
 
 import yaml
 
-from stages.core.params import ModelName, Params, named_models
+from stages.core.params import Params, loaded_models
 from stages.core.params_ingest import OpenMojiSource
 from stages.core.paths import CAPTIONS, CORPUS, EDITS, PAIRS, TRAINING_SET
 from stages.core.shards import shard_totals
-from stages.models.fetching import UNSTATED, licence_of
+from stages.models.fetching import licence_keys_of, licence_of
 from stages.models.hub import identity, is_local, locate
 from stages.report.captions import wording_of
 from stages.report.formats import markdown_table
@@ -80,9 +80,7 @@ def model_card(params: Params, metrics: Mapping[str, Any]) -> str:
         InputError: a model, or a record of the stages, is missing or damaged.
     """
     base = params.train.base
-    head: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": "image-to-image", "license": _licence(base)}
-    if head["license"] == UNSTATED:
-        head["license"] = "other"
+    head: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": "image-to-image", **licence_keys_of(locate(base))}
     if not is_local(base):
         head["base_model"] = base.name
     source = params.ingest.source
@@ -101,14 +99,9 @@ def model_card(params: Params, metrics: Mapping[str, Any]) -> str:
 
 
 def _model_rows(params: Params) -> list[str]:
-    sections = [name for name in USED_IN_TRAINING if name != "caption" or params.caption.use == "blip"]
-    named = [model for section in sections for model in named_models(getattr(params, section))]
-    rows = [(model.key, model.name, identity(model), _licence(model)) for model in named]
+    used = [model for model in loaded_models(params) if model.key.partition(".")[0] in USED_IN_TRAINING]
+    rows = [(model.key, model.name, identity(model), licence_of(locate(model))) for model in used]
     return [f"| {' | '.join(map(_cell, row))} |" for row in rows]
-
-
-def _licence(model: ModelName) -> str:
-    return licence_of(locate(model))
 
 
 def _cell(text: str) -> str:

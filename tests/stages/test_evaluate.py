@@ -170,7 +170,11 @@ def test_a_second_run_edits_nothing_and_reports_the_same(copied, evaluated):
 
 
 @pytest.mark.parametrize(
-    "failing", ["stages.evaluate.edit_cases", "stages.report.evaluation.write_report", "stages.evaluate.register_evaluated"]
+    "failing",
+    [
+        *("stages.evaluate.edit_cases", "stages.report.evaluation.write_report"),
+        *("stages.evaluate.model_card", "stages.evaluate.register_evaluated"),
+    ],
 )
 def test_an_evaluation_that_fails_leaves_the_last_results(copied, monkeypatch, failing):
     def fail(*_, **__):

@@ -1,12 +1,13 @@
 """The digests of models that DVC compares; tests/stages/test_dvc_file.py has DVC compare them."""
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from stages.core.files import file_digest, read_json
-from stages.core.params import named_models
+from stages.core.params import ModelName, Params, named_models
 from stages.core.params_file import read_params
 from stages.models.digests import models
 from stages.models.hub import ModelError, locate
@@ -36,3 +37,16 @@ def test_a_model_of_the_hub_has_to_be_pinned():
     Path("params.yaml").write_text(Path("params.yaml").read_text().replace(local, hub))
     with pytest.raises(ModelError, match=r"^train\.vgg\.name = 'a/vgg': revision 'main' is no commit"):
         models(read_params())
+
+
+@pytest.mark.parametrize("use", ["blip", "given"])
+def test_models_that_no_stage_loads_may_be_absent(use):
+    shutil.rmtree("nano/models/captioner")
+    params = read_params()
+    absent = params.generated.model_copy(update={"referee": ModelName(name="owner/referee", revision="a" * 40)})
+    caption = params.caption.model_copy(update={"use": use})
+    changed = Params.model_validate(params.model_copy(update={"generated": absent, "caption": caption}).model_dump(mode="json"))
+    with nullcontext() if use == "given" else pytest.raises(ModelError, match=r"^caption\.model\.name = "):
+        models(changed)
+        assert read_json(Path("data/models/generated.referee.json")) == {"owner/referee": "a" * 40}
+        assert read_json(Path("data/models/caption.model.json")) == {"nano/models/captioner": "absent"}

@@ -71,12 +71,22 @@ def test_card_has_the_scores_of_every_system():
     assert any(shown in cell for cell in found["iEdit-M"])
 
 
-def test_head_is_yaml_with_the_licence_of_the_base(project):
+LICENCES = {
+    "an identifier": ("license: openrail++", {"license": "openrail++"}),
+    "a name": ("license: other\nlicense_name: sai-nc-community", {"license": "other", "license_name": "sai-nc-community"}),
+    "free text": ('license: "mine: a | b\\nc"', {"license": "other", "license_name": "mine: a | b"}),
+    "none": ("tags: [art]", {"license": "other"}),
+}
+
+
+@pytest.mark.parametrize(("stated", "keys"), LICENCES.values(), ids=LICENCES)
+def test_head_is_yaml_with_the_licence_of_the_base(project, stated, keys):
     base = Path(shutil.copytree(ROOT / "nano/models/diffusion", project / "base"))
-    (base / "README.md").write_text('---\nlicense: "mine: a | b\\nc"\n---\n')
+    (base / "README.md").write_text(f"---\n{stated}\n---\n")
     text = (project / "params.yaml").read_text().replace("nano/models/diffusion", "base")
     (project / "params.yaml").write_text(text)
     card = model_card(read_params(), METRICS)
     head = yaml.safe_load(card.split("---\n")[1])
-    assert head == {"library_name": "diffusers", "pipeline_tag": "image-to-image", "license": "mine: a | b"}
-    assert "| mine: a \\| b |" in card
+    assert head == {"library_name": "diffusers", "pipeline_tag": "image-to-image"} | keys
+    shown = keys.get("license_name", keys["license"]) if stated != "tags: [art]" else "not stated"
+    assert f"| {shown} |" in card.replace("\\|", "|")
