@@ -15,10 +15,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from PIL import Image
+from tqdm import tqdm
 
+from stages.core.errors import first_line
 from stages.core.files import read_json, value_digest, write_json
 from stages.core.params import Params
-from stages.tracking.errors import store_errors_in_one_line
+from stages.tracking.errors import store_errors_in_one_line, without_credentials
 from stages.tracking.lineage import pipeline_digest
 from stages.tracking.location import dvc_experiment
 from stages.tracking.outbox import Outbox
@@ -56,6 +58,7 @@ class TrainingRun:
         self.is_finished = False
         self._client = client
         self._outbox = Outbox()
+        self._keeps_all = False  # whether a file could not be removed, which is said once
         self._waiting: list[Metric] = []
         self._flushed = time.monotonic()
         self._last_step = self._read_last_step()
@@ -87,7 +90,10 @@ class TrainingRun:
         self._outbox.put(partial(self._send_artifact, path, folder))
 
     def keep_artifacts(self, names: Collection[str], folder: str) -> None:
-        """Remove all files of ``folder`` from the run but those with these names, for example those of older checkpoints."""
+        """Remove all files of ``folder`` from the run but those with these names, for example those of older checkpoints.
+
+        A store that does not remove files keeps them, which is said once: no training ends for that.
+        """
         self._outbox.put(partial(self._remove_others, names, folder))
 
     def has_artifact(self, path: Path, folder: str) -> bool:
@@ -127,8 +133,14 @@ class TrainingRun:
     def _remove_others(self, names: Collection[str], folder: str) -> None:
         others = [item.path for item in self._client.list_artifacts(self.run_id, folder) if Path(item.path).name not in names]
         repository = get_artifact_repository(str(self._client.get_run(self.run_id).info.artifact_uri))
-        for path in others:
-            repository.delete_artifacts(path)
+        try:
+            for path in others:
+                repository.delete_artifacts(path)
+        except Exception as error:  # noqa: BLE001 - each kind of store has its own errors, and some remove nothing
+            if not self._keeps_all:
+                reason = without_credentials(f"{type(error).__name__}: {first_line(error)}")
+                tqdm.write(f"files in {folder} that are no longer needed stay with the run: {reason}", file=sys.stderr)
+            self._keeps_all = True
 
     def _read_last_step(self) -> int:
         keys = self._client.get_run(self.run_id).data.metrics

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from PIL import Image
 
 from stages.core.errors import InputError
@@ -142,6 +143,26 @@ def test_run_keeps_the_checkpoints_that_are_kept(folder, tmp_path):
             run.keep_artifacts(names[max(0, number - 1) : number + 1], "checkpoints")
     sent = store.connect().list_artifacts(run.run_id, "checkpoints")
     assert [item.path for item in sent] == [f"checkpoints/{name}" for name in names[1:]]
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), MlflowException("Not implemented yet")])
+def test_a_store_that_removes_nothing_ends_no_training(folder, tmp_path, monkeypatch, capsys, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(LocalArtifactRepository, "delete_artifacts", fail)
+    names = ["step_1.safetensors", "step_2.safetensors", "step_3.safetensors"]
+    with train(read_params(), tmp_path) as run:
+        for step, name in enumerate(names):
+            (tmp_path / name).write_bytes(b"weights")
+            run.log_artifact(tmp_path / name, "checkpoints")
+            run.keep_artifacts([name], "checkpoints")
+            run.log_step(step, {"loss": 1.0})
+        run.finish("m" * 64)
+    assert steps_of(run, "loss") == [0, 1, 2]
+    assert len(store.connect().list_artifacts(run.run_id, "checkpoints")) == 3
+    said = capsys.readouterr().err
+    assert said == f"files in checkpoints that are no longer needed stay with the run: {type(error).__name__}: {error}\n"
 
 
 def test_replaced_checkpoint_is_not_sent(folder, tmp_path):
