@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from stages.common.parquet import read_columns, read_table, write_table
 from stages.common.seeds import derive_seed
-from stages.common.text import one_line
 from stages.core.earlier import Hashes, hashes_of_texts
 from stages.core.files import file_digest
-from stages.core.params import LanguageModel, Mutate, Params
+from stages.core.params import Caption, LanguageModel, Mutate, Params
 from stages.core.paths import CAPTIONS, EDITS, PROPOSALS
 from stages.core.provenance import source_digest
 from stages.core.shards import (
@@ -41,17 +40,19 @@ class MutationWorker:
     """Edits shards of captions."""
 
     config: Mutate
+    caption: Caption
     seed: int  # the pipeline's seed
 
     def load(self) -> Work:
         """Read the rules and the vocabulary."""
         model = self.config.llm if self.config.mutator == "llm" else None
-        return _Editing(rules=read_rules(self.config), seed=self.seed, model=model)
+        return _Editing(rules=read_rules(self.config), caption=self.caption, seed=self.seed, model=model)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Editing:
     rules: Rules
+    caption: Caption
     seed: int
     model: LanguageModel | None  # chooses the edits; None: chance does
 
@@ -61,13 +62,13 @@ class _Editing:
         An edit depends on its key and caption, so those in earlier tables are kept. The stage caption has counted images
         without a caption.
         """
-        from stages.language.captions import mend_caption  # these read the dictionary, which takes seconds
+        from stages.language.captions import text_to_edit  # these read the dictionary, which takes seconds
         from stages.language.mutation import Mutation
 
         edit_caption = self._mutator()
         result = ShardResult()
         captions = read_table(task.inputs[0], CAPTIONS_TABLE)
-        wanted = [(row["key"], mend_caption(one_line(row["caption"]))) for row in captions if row["caption"]]
+        wanted = [(row["key"], text_to_edit(row["caption"], self.caption)) for row in captions if row["caption"]]
         kept: dict[tuple[str, str], dict[str, Any]] = {}
         for (path,) in files.earlier.holding(_hashes(wanted)):
             kept |= {(row["key"], row["caption"]): row for row in read_table(path, EDITS_TABLE)}
@@ -120,6 +121,7 @@ def mutate(params: Params) -> None:
     """Write ``data/edits/NAME.parquet`` for every ``data/captions/NAME.parquet``."""
     settings = {
         "mutate": _decisive(params.mutate),
+        "caption.use": params.caption.use,
         "seed": params.seed,
         "wordnet": wordnet_digest(),
         "vocabulary": file_digest(vocabulary_file(params.mutate)),
@@ -133,7 +135,7 @@ def mutate(params: Params) -> None:
         folder=EDITS,
         suffixes=(SUFFIX,),
         settings=settings,
-        worker=MutationWorker(config=params.mutate, seed=params.seed),
+        worker=MutationWorker(config=params.mutate, caption=params.caption, seed=params.seed),
         execution=params.execution,
         contents=_contents,
     )

@@ -6,14 +6,23 @@ behind it would never change. Where it stands for a noun ("two araffes in the fi
 
 import re
 
+from stages.common.text import one_line
+from stages.core.params import Caption
 from stages.language.english import GRAMMAR
 from stages.language.senses import article, is_noun
 
-INVENTED = re.compile(r"(?:\b(an?) +)?\baraf+(?:e*d|e|es|ing|ly)?\b[,.]? *(?=(\w*))", re.IGNORECASE)
+INVENTED = re.compile(r"(?:\b(an?) +)?(?:\baraf+(?:e*d|e|es|ing|ly)?\b([,.]? *))+(?=(\w*))", re.IGNORECASE)
 INVENTED_NOUN = re.compile(r"(?:\b(a)n? +)?\b(a)raf+e?(s?)\b(?= *(\w*))", re.IGNORECASE)
 THERE_IS = re.compile(r"^(?:there(?: is| are|['’]s) +)+", re.IGNORECASE)
 TORN = re.compile(r"\b([a-z]) - (?=[a-z])", re.IGNORECASE)  # t - shirt, x - ray
 LONGEST_REPEAT = 4  # words
+NO_NOUNS = GRAMMAR - {"can"}  # "a can can dancer"
+
+
+def text_to_edit(caption: str, config: Caption) -> str:
+    """Return a caption of the stage caption as it is edited: on one line, and without BLIP's habits if BLIP wrote it."""
+    text = one_line(caption)
+    return mend_caption(text) if config.use == "blip" else text
 
 
 def mend_caption(caption: str) -> str:
@@ -41,11 +50,17 @@ def _animal(found: re.Match[str]) -> str:
 
 
 def _article_of_the_next(found: re.Match[str]) -> str:
-    """Return the article before a made-up word, adapted to the word behind it: "an arafed dog" is "a dog"."""
-    if found[1] is None or not found[2]:
+    """Return the article before a made-up word, adapted to the word behind it: "an arafed dog" is "a dog".
+
+    With an article and no word that it may describe, the made-up word stands for a noun: "an arafed and a cat".
+    """
+    article_before, gap, behind = found.groups()
+    if article_before is None:
         return ""
-    new = article(found[2])
-    return f"{new.capitalize() if found[1][0].isupper() else new} "
+    if not behind or behind.lower() in NO_NOUNS:
+        return f"{article_before[0]}n animal{gap}"
+    new = article(behind)
+    return f"{new.capitalize() if article_before[0].isupper() else new} "
 
 
 def _without_repeats(words: list[str], length: int) -> list[str]:
@@ -65,4 +80,4 @@ def _bare(words: list[str]) -> list[str]:
 
 def _is_double(word: str) -> bool:
     """Return whether a word is rightly said twice, as in "pom pom", or is no word at all."""
-    return not word.isalpha() or (word not in GRAMMAR and any(is_noun(word + joint + word) for joint in (" ", "-", "")))
+    return not word.isalpha() or (word not in NO_NOUNS and any(is_noun(word + joint + word) for joint in (" ", "-", "")))

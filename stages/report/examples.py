@@ -24,7 +24,7 @@ from stages.core.shards import list_shards
 from stages.corpus.corpus import Corpus
 from stages.corpus.lists import REFUSED, REPEATS
 from stages.corpus.samples import EditSample
-from stages.language.captions import mend_caption
+from stages.language.captions import text_to_edit
 from stages.language.mutation import Dropped, find_edits
 from stages.language.rules import read_rules
 from stages.pairing.choice import REVIEWED, reason_of
@@ -131,7 +131,7 @@ def _without_edit(corpus: Corpus, params: Params) -> Iterator[Named]:
     for table in _some(list_shards(CAPTIONS, SUFFIX)):
         edited = set(read_columns(EDITS / table.name, {"key": "string"})["key"].to_pylist())
         for row in _tried((row for row in _captions(table) if row["caption"] and row["key"] not in edited), params.seed):
-            caption = mend_caption(one_line(row["caption"]))
+            caption = text_to_edit(row["caption"], params.caption)
             reason = find_edits(caption, rules)
             if isinstance(reason, Dropped):
                 yield reason.value, partial(_of_picture, corpus, row["key"], caption)

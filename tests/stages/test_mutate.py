@@ -58,6 +58,17 @@ def with_vocabulary(params: Params, path: Path | None, **changes: object) -> Par
     return params.model_copy(update={"mutate": section})
 
 
+def test_only_captions_of_blip_are_mended(folder, params):
+    path = CAPTIONS / "00000.parquet"
+    pq.write_table(pa.table({"key": ["a"], "caption": ["there is a red dog on the beach"]}), path)
+    found = {}
+    for use in ("blip", "given"):
+        changed = {"caption": params.caption.model_copy(update={"use": use})}
+        mutate(with_vocabulary(params, VOCABULARY).model_copy(update=changed))
+        found[use] = pq.read_table(EDITS / "00000.parquet")["caption"].to_pylist()
+    assert found == {"blip": ["a red dog on the beach"], "given": ["there is a red dog on the beach"]}
+
+
 def test_edits_are_written_once(folder, params):
     ours = with_vocabulary(params, VOCABULARY)
     mutate(ours)
