@@ -196,7 +196,7 @@ def split_in_half_precision(base: Path) -> None:
 
 
 @pytest.mark.parametrize("rearrange", [shard_unet, split_in_half_precision])
-def test_a_model_of_a_base_in_parts_differs_in_nothing_else(tmp_path, rearrange):
+def test_a_base_in_parts_differs_in_nothing_else(tmp_path, rearrange):
     base, model = Path(tiny.tiny_diffusion(tmp_path / "base").name), tmp_path / "model"
     unet = load_unet(base)
     rearrange(base)
