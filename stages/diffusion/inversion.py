@@ -7,6 +7,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from stages.diffusion.noise import add_noise, predict_clean
+from stages.diffusion.sampling import start_schedule
 
 
 def invert_latents(
@@ -30,11 +31,7 @@ def invert_latents(
     Raises:
         ValueError: no step is left to do.
     """
-    scheduler.set_timesteps(steps, device=source.device)
-    count = min(int(steps * strength), steps)
-    if count == 0:
-        raise ValueError(f"strength {strength} with {steps} steps leaves no step to do: the result would be the source")
-    timesteps = scheduler.timesteps[steps - count :]
+    timesteps = start_schedule(scheduler, steps, strength, source.device)
     alpha_before, latents = torch.as_tensor(scheduler.final_alpha_cumprod), source
     trajectory = [source]
     for timestep in timesteps.flip(0):

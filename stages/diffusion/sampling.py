@@ -52,6 +52,28 @@ def make_scheduler(solver: Solver, model: DDIMScheduler, prediction: str = "epsi
     return DPMSolverMultistepScheduler.from_config(model.config, **spaced)
 
 
+def start_schedule(scheduler: Scheduler, steps: int, strength: float, device: torch.device) -> Tensor:
+    """Reset a scheduler, and return the timesteps of the share of its schedule that is run, the noisiest first.
+
+    As in diffusers' img2img these are the last ``int(steps * strength)``.
+
+    Args:
+        scheduler: its state is reset.
+        steps: the number of steps in the whole schedule.
+        strength: the share of the schedule that is run, in [0, 1].
+        device: where the timesteps lie.
+
+    Raises:
+        ValueError: no step is left to do.
+    """
+    scheduler.set_timesteps(steps, device=device)
+    count = min(int(steps * strength), steps)
+    if count == 0:
+        raise ValueError(f"strength {strength} with {steps} steps leaves no step to do: the result would be the source")
+    timesteps: Tensor = scheduler.timesteps[steps - count :]
+    return timesteps
+
+
 def edit_latents(
     predict_noise: PredictNoise,
     scheduler: Scheduler,
@@ -92,24 +114,20 @@ def edit_latents(
     Raises:
         ValueError: no step is left to do.
     """
-    scheduler.set_timesteps(steps, device=source.device)
-    count = min(int(steps * strength), steps)
-    if count == 0:
-        raise ValueError(f"strength {strength} with {steps} steps leaves no step to do: the result would be the source")
+    timesteps = start_schedule(scheduler, steps, strength, source.device)
     if isinstance(scheduler, DPMSolverMultistepScheduler):
-        scheduler.set_begin_index(steps - count)
-    timesteps = scheduler.timesteps[steps - count :]
+        scheduler.set_begin_index(steps - len(timesteps))
     predict = with_guidance(predict_noise, prompt, empty_prompt, guidance_scale)
     latents = noise if from_noise else scheduler.add_noise(source, noise, timesteps[:1])
     for index, timestep in enumerate(timesteps):
         noisy, predicted = latents, predict(latents, timestep)
         latents = scheduler.step(predicted, timestep, noisy).prev_sample
         if mask is not None:
-            is_last = index + 1 == count
+            is_last = index + 1 == len(timesteps)
             kept = source if is_last else scheduler.add_noise(source, noise, timesteps[index + 1 : index + 2])
             latents = _blend(latents, kept, mask)
         alpha = alpha_at(scheduler.alphas_cumprod, timestep.view(1).cpu()).to(source)
-        on_step(Step(index + 1, count, partial(_estimate, noisy, predicted, alpha, source, mask)))
+        on_step(Step(index + 1, len(timesteps), partial(_estimate, noisy, predicted, alpha, source, mask)))
     return latents
 
 
