@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -12,12 +11,12 @@ from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, StableDiffu
 from stages.comparison.systems import diffusers_pipeline, instructed_by
 from stages.core.params import ModelName
 from stages.diffusion.noise import add_noise, alpha_at, noise_of_velocity, velocity
-from stages.diffusion.sampling import edit_latents, make_scheduler
-from stages.diffusion.unet import predict_noise
+from stages.diffusion.sampling import make_scheduler
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.training.iedit import IEdit
 from stages.training.instruct_pix2pix import InstructPix2Pix, widen
 from tests.support.checkpoints import change_config
+from tests.support.img2img import assert_edits_as
 from tests.support.objective import ALL_ON, Network, draws, method_of
 from tests.support.training import edit_sample, params_for, read
 
@@ -48,30 +47,9 @@ def test_velocity_is_that_of_the_scheduler():
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-@torch.no_grad()
 def test_edit_equals_the_img2img_pipeline(diffusion, strength, guidance_scale):
-    wanted = diffusers_pipeline(StableDiffusionImg2ImgPipeline, diffusion)(
-        PROMPTS,
-        image=latents(1),
-        strength=strength,
-        num_inference_steps=10,
-        guidance_scale=guidance_scale,
-        generator=torch.Generator().manual_seed(2),  # the noise is its first draw: latents(2)
-        output_type="latent",
-    ).images
-    found = edit_latents(
-        partial(predict_noise, diffusion, diffusion.unet),
-        make_scheduler("ddim", diffusion.scheduler),
-        latents(1),
-        latents(2),
-        diffusion.embed_prompts(PROMPTS),
-        diffusion.embed_prompts([""]),
-        steps=10,
-        strength=strength,
-        guidance_scale=guidance_scale,
-    )
-    assert (wanted - latents(1)).abs().mean() > 0.1
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    pipeline = diffusers_pipeline(StableDiffusionImg2ImgPipeline, diffusion)
+    assert_edits_as(pipeline, diffusion, PROMPTS, latents(1).shape, strength, guidance_scale)
 
 
 def test_training_of_iedit_sees_the_noise_that_the_velocity_means(tools, diffusion):

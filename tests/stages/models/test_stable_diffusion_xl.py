@@ -1,14 +1,12 @@
 """Stable Diffusion XL against diffusers' own pipelines."""
 
 import shutil
-from functools import partial
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 
 from stages.core.params import ModelName
-from stages.diffusion.sampling import edit_latents, make_scheduler
 from stages.diffusion.unet import predict_noise
 from stages.models import hub
 from stages.models.conditioning import Conditioning
@@ -16,6 +14,7 @@ from stages.models.families import family_of
 from stages.models.hub import ModelError
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from tests.support.checkpoints import change_config
+from tests.support.img2img import assert_edits_as
 
 PROMPTS = ["a red dog", "a cat on the beach and " + 20 * "very " + "long"]
 
@@ -47,33 +46,11 @@ def test_prompts_are_those_of_the_pipeline(models, tmp_path, zeros):
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-@torch.no_grad()
 def test_edit_equals_the_img2img_pipeline(models, diffusion, strength, guidance_scale):
     pipeline = StableDiffusionXLImg2ImgPipeline.from_pretrained(models.diffusion_xl.name, add_watermarker=False)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, set_alpha_to_one=False)
     pipeline.set_progress_bar_config(disable=True)
-    wanted = pipeline(
-        PROMPTS,
-        image=latents(1),
-        strength=strength,
-        num_inference_steps=10,
-        guidance_scale=guidance_scale,
-        generator=torch.Generator().manual_seed(2),  # the noise is its first draw: latents(2)
-        output_type="latent",
-    ).images
-    found = edit_latents(
-        partial(predict_noise, diffusion, diffusion.unet),
-        make_scheduler("ddim", diffusion.scheduler),
-        latents(1),
-        latents(2),
-        diffusion.embed_prompts(PROMPTS),
-        diffusion.embed_prompts([""]),
-        steps=10,
-        strength=strength,
-        guidance_scale=guidance_scale,
-    )
-    assert (wanted - latents(1)).abs().mean() > 0.1
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert_edits_as(pipeline, diffusion, PROMPTS, latents(1).shape, strength, guidance_scale)
 
 
 def test_pooled_prompt_and_size_matter(diffusion):
