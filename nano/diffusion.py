@@ -84,10 +84,10 @@ def weigh(alphas: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, rows: Tensor, pictures_of: Callable[[Tensor], Tensor]) -> Tensor:
+def encode(vae: AutoencoderKL, rows: Tensor, pictures_of: Callable[[Tensor], Tensor], precision: str) -> Tensor:
     """Return scaled latents (len(rows), 8, size / 4, size / 4) of the rows' pictures in [0, 1]."""
     parts = tqdm(rows.split(64), desc="latents", unit="batch", mininterval=5)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
         means = [vae.encode(pictures_of(part) * 2 - 1).latent_dist.mean.float() for part in parts]
     return torch.cat(means) * vae.config.scaling_factor
 
@@ -114,10 +114,13 @@ def main() -> None:
     tokenizer = clip_tokenizer()
     scheduler = stable_diffusion_scheduler()
     whole = torch.arange(len(scenes.captions))
-    latents = encode(vae, whole, scenes.pictures)
+    latents = encode(vae, whole, scenes.pictures, training.precision)
     grounds = torch.Generator().manual_seed(derive_seed(settings["seed"], "diffusion", "grounds"))
     cut_latents = encode(
-        vae, whole[:CUT_OUTS], lambda rows: cut_out(scenes.pictures(rows), scenes.masks(rows), 1.0, grounds)[0]
+        vae,
+        whole[:CUT_OUTS],
+        lambda rows: cut_out(scenes.pictures(rows), scenes.masks(rows), 1.0, grounds)[0],
+        training.precision,
     )
     torch.manual_seed(settings["seed"])
     model = TextToLatent(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, latents.shape[-1])

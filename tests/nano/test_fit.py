@@ -48,6 +48,23 @@ def fits(tmp_path, monkeypatch) -> Fits:
     return Fits(tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_products_have_the_precision_of_the_training(tmp_path, monkeypatch, precision):
+    """The whole recipe is tested in fp32: where cores lack bf16, it takes ten times as long."""
+    monkeypatch.setattr(nano.fit, "inputs_digest", lambda _: "unchanged")
+    monkeypatch.setattr(nano.fit, "BUILD", tmp_path)
+    model, seen = nn.Linear(3, 2), set[torch.dtype]()
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        found = model(torch.randn(2, 3, generator=generator))
+        seen.add(found.dtype)
+        return found.square().mean()
+
+    nano.fit.fit("small", model, loss, Training(steps=[2], batch=2, lr=0.1, threads=1, precision=precision), 0)
+    assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert model.weight.dtype == torch.float32
+
+
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(*pair) for pair in zip(one.parameters(), other.parameters(), strict=True))
 

@@ -26,7 +26,7 @@ def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = nano.settings.read_settings() | {"scenes": SCENES}
     for section in settings.values():
         if isinstance(section, dict) and "lr" in section:
-            section |= {"steps": [1] * len(section["steps"]), "batch": 8}
+            section |= {"steps": [1] * len(section["steps"]), "batch": 8, "precision": "fp32"}
     settings["measure"] |= {"samples": 8, "steps": 2, "guidance_scales": [2.0], "guidance_samples": 8}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "dvc.yaml").write_text((NANO / "dvc.yaml").read_text())
