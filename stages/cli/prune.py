@@ -47,7 +47,8 @@ def prune(options: argparse.Namespace) -> None:
     from stages.tracking.store import connect
     from stages.tracking.workspaces import left_over
 
-    upkeep = read_params().upkeep
+    params = read_params()
+    upkeep, downloads = params.upkeep, Path.cwd() / params.download.folder
     newest = options.keep or upkeep.keep
     most = upkeep.max_used if options.max_used is None else options.max_used
     check_store_is_last()
@@ -59,10 +60,10 @@ def prune(options: argparse.Namespace) -> None:
         for line in data.left:
             print(f"data       {line}")
         has_gone = _apply(client, data, newest, remove=not options.dry_run)
-        spare = _find_spare(client, data, newest, most)
+        spare = _find_spare(client, data, newest, most, downloads)
         while spare is not None and spare.keep is not None and not options.dry_run:
             has_gone |= _apply(client, data, spare.keep, remove=True)
-            spare = _find_spare(client, data, spare.keep, most)  # what went may take less than it seemed
+            spare = _find_spare(client, data, spare.keep, most, downloads)  # what went may take less than it seemed
     print("nothing was removed: --dry-run" if options.dry_run else "removed" if has_gone else "there was nothing to remove")
     if spare is not None:
         print(spare)
@@ -87,7 +88,7 @@ class Spare:
         return f"{Path.cwd()}: {takes}: {may_go if self.versions else 'no version may go'}"
 
 
-def _find_spare(client: "MlflowClient", data: "Search", keep: int, most: float | None) -> Spare | None:
+def _find_spare(client: "MlflowClient", data: "Search", keep: int, most: float | None, downloads: Path) -> Spare | None:
     """Return what may still go besides what has gone, or None if the project takes ``most`` GB at most.
 
     Args:
@@ -95,33 +96,29 @@ def _find_spare(client: "MlflowClient", data: "Search", keep: int, most: float |
         data: what DVC's cache and remote have that only versions may need.
         keep: how many of the newest versions stay so far.
         most: the bound; None: any number.
+        downloads: a folder that does not count: no version needs less of it, and it may be most of all.
     """
+    if most is None:
+        return None
+
     from stages.tracking.data_retention import CACHE, cache_folder
-    from stages.tracking.record import digests_of, local_folders
+    from stages.tracking.record import local_folders
     from stages.tracking.registry import model_id_of
     from stages.tracking.retention import read_stock
 
     with_cache = CACHE in data.unnamed
     folders = [Path.cwd(), cache_folder()] if with_cache else [Path.cwd()]
-    downloads = Path.cwd() / read_params().download.folder  # no version needs less of them, and they may be most of all
-    if most is None or (excess := used_gigabytes(folders, without=downloads) - most) <= 0:
+    excess = used_gigabytes(folders, without=downloads) - most
+    if excess <= 0:
         return None
     stock = read_stock(client)
     records = _read_records(client, stock.split(keep)[0])
 
-    def going(keep: int) -> list[str]:
-        return [model_id_of(version) for version in stock.split(keep)[1]]
-
-    def staying(keep: int) -> "list[Record]":
-        gone = going(keep)
-        return [record for model, record in records.items() if model not in gone]
-
-    sizes = {md5: size for place in data.unneeded(staying(1)) if place.place == CACHE for md5, size in place.sizes.items()}
-
     def freed(keep: int) -> float:
-        needed = {md5 for record in staying(keep) for md5 in digests_of(record)}
-        unneeded = sum(size for md5, size in sizes.items() if md5 not in needed)
-        return unneeded / GIGABYTE + used_gigabytes(local_folders(going(keep)))
+        going = [model_id_of(version) for version in stock.split(keep)[1]]
+        unneeded = data.unneeded(record for model, record in records.items() if model not in going)
+        in_cache = sum(place.bytes for place in unneeded if place.place == CACHE)
+        return in_cache / GIGABYTE + used_gigabytes(local_folders(going))
 
     return Spare(
         excess=excess,

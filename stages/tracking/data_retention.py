@@ -58,7 +58,7 @@ class Search:
     remote: str | None
     left: list[str]  # what is not searched or not removed, and why, a line each
     commits: set[str]  # those that were known
-    unnamed: dict[str, set[str]]  # place → digests that neither a workspace nor a commit names
+    unnamed: dict[str, dict[str, int]]  # place → digest that neither a workspace nor a commit names → bytes
 
     def unneeded(self, records: Iterable[Record]) -> list[Unneeded]:
         """Return the objects that nothing needs.
@@ -67,9 +67,10 @@ class Search:
             records: those of the versions that stay.
         """
         needed = {md5 for record in records for md5 in digests_of(record)}
-        with _in_one_line(UNKNOWN), Repo() as repo:
-            places = _places(repo, self.remote)
-            return [_measure(name, places[name], unnamed - needed) for name, unnamed in self.unnamed.items()]
+        return [
+            Unneeded(place=place, sizes={md5: size for md5, size in unnamed.items() if md5 not in needed})
+            for place, unnamed in self.unnamed.items()
+        ]
 
     def remove(self, unneeded: Iterable[Unneeded]) -> list[Unneeded]:
         """Remove objects, but for those that have come to be needed since they were found; return what is removed.
@@ -83,7 +84,8 @@ class Search:
             # The cache last: what it does not have stays in the remote.
             for found in sorted(unneeded, key=lambda each: each.place == CACHE):
                 removed.append(_remove(places[found.place], found, self.commits))
-                self.unnamed[found.place].difference_update(removed[-1].sizes)
+                for md5 in removed[-1].sizes:
+                    del self.unnamed[found.place][md5]
             for odb in places.values():  # now that there is room on a full disk
                 get_index(odb).clear()  # where DVC remembers what a remote has
         return removed[::-1]
@@ -122,7 +124,8 @@ def search(remote: str | None = None, *, own_cache: bool = False) -> Search:
                 remote = None
         needed |= _used(repo, [*commits, *others]) | _stashed(repo)
         stored = {name: set(odb.all()) for name, odb in places.items()}
-    unnamed = {name: digests & stored[CACHE] - needed for name, digests in stored.items()}
+        sizes = _measure(repo.cache.local, stored[CACHE] - needed)
+    unnamed = {name: {md5: sizes[md5] for md5 in digests & sizes.keys()} for name, digests in stored.items()}
     if remote is not None and (foreign := stored[remote] - stored[CACHE] - needed):
         left.append(
             f"{len(foreign):,} objects in {remote} are left: this cache does not have them, so others may have pushed them"
@@ -234,9 +237,8 @@ def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
     return places
 
 
-def _measure(place: str, odb: HashFileDB, unneeded: Iterable[str]) -> Unneeded:
-    sizes = {md5: int(odb.fs.size(odb.oid_to_path(md5)) or 0) for md5 in unneeded}
-    return Unneeded(place=place, sizes=sizes)
+def _measure(odb: HashFileDB, digests: Iterable[str]) -> dict[str, int]:
+    return {md5: int(odb.fs.size(odb.oid_to_path(md5)) or 0) for md5 in digests}
 
 
 def _remove(odb: HashFileDB, found: Unneeded, commits: set[str]) -> Unneeded:

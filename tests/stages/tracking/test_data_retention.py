@@ -187,7 +187,7 @@ def test_an_experiment_may_end_during_the_search(project, tmp_path_factory, monk
     Path("dvc.lock").unlink()
     with experiment_at_work(signals) as experiment:
 
-        def measure_long(*arguments: object) -> data_retention.Unneeded:
+        def measure_long(*arguments: object) -> dict[str, int]:
             (signals / "go").touch()
             wait_for(lambda: experiment.poll() is not None)
             return measure(*arguments)
