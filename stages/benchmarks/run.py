@@ -16,11 +16,11 @@ from stages.comparison.systems import System, chosen_systems, load_models
 from stages.comparison.training_free import chosen_training_free
 from stages.core.params import Params
 from stages.core.paths import EDITED_BENCHMARKS, MADE_BENCHMARK
-from stages.report.captions import NAMES, TRAINING_FREE
+from stages.report.captions import GIVEN_NAMES, TRAINING_FREE
 from stages.report.contact_sheet import SHEET_CASES, contact_sheet
 from stages.report.pictures import save_picture
 
-SHOWN = NAMES | TRAINING_FREE | {"inpainting": "Inpainting (given masks)"}
+SHOWN = GIVEN_NAMES | TRAINING_FREE
 """System → its name in tables."""
 MADE_CASES = 60  # of the made benchmark, if no other number is asked for
 

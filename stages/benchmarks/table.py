@@ -22,7 +22,7 @@ class Scores:
 
     keys: Sequence[str]  # of the cases
     kinds: Sequence[str]  # of edit
-    values: Mapping[str, Mapping[str, Sequence[float]]]  # system → measure → n values, NaN where undefined
+    values: Mapping[str, Mapping[str, Sequence[float]]]  # system → measure (the same for all) → n values, NaN where undefined
     models: Mapping[str, str]  # role → the model that measures
 
 
@@ -37,8 +37,8 @@ def write_results(folder: Path, benchmark: Benchmark, scores: Scores, names: Map
     """
     text = markdown(benchmark, scores, names)
     write_text(folder / "table.md", text)
-    write_text(folder / "table.csv", _means(benchmark, scores))
-    write_text(folder / "cases.csv", _cases(benchmark, scores))
+    write_text(folder / "table.csv", _means(scores))
+    write_text(folder / "cases.csv", _cases(scores))
     return text
 
 
@@ -65,7 +65,7 @@ def _table(measures: Sequence[Measure], rows: Sequence[Sequence[str]]) -> list[s
 
 
 def _cells(measures: Sequence[Measure], values: Mapping[str, Sequence[float]]) -> list[str]:
-    return [_cell(measure, mean(values[measure.key]) if measure.key in values else math.nan) for measure in measures]
+    return [_cell(measure, mean(values.get(measure.key, ()))) for measure in measures]
 
 
 def _cell(measure: Measure, value: float) -> str:
@@ -80,39 +80,35 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(defined)) if defined else math.nan
 
 
+def _undefined(values: Sequence[float]) -> int:
+    return sum(map(math.isnan, values))
+
+
 def _caption(benchmark: Benchmark, scores: Scores) -> str:
-    undefined = {
-        measure.label: sum(map(math.isnan, values[measure.key]))
-        for values in list(scores.values.values())[:1]
-        for measure in benchmark.measures
-        if measure.key in values
-    }
-    missing = [label for label, count in undefined.items() if count]
-    counted = f" Undefined, and left out: {', '.join(f'{label} {undefined[label]}' for label in missing)}." if missing else ""
-    unmeasured = [
-        measure.label for measure in benchmark.measures if any(measure.key not in each for each in scores.values.values())
-    ]
-    left = f" {NOTHING}: no model is named for {', '.join(unmeasured)}." if unmeasured else ""
+    values = next(iter(scores.values.values()))  # what is undefined is so for every system, because a case's mask decides it
+    undefined = {each.label: _undefined(values[each.key]) for each in benchmark.measures if each.key in values}
+    missing = ", ".join(f"{label} {count}" for label, count in undefined.items() if count)
+    counted = f" Undefined, and left out: {missing}." if missing else ""
+    unmeasured = ", ".join(each.label for each in benchmark.measures if each.key not in values)
+    left = f" {NOTHING}: no model is named for {unmeasured}." if unmeasured else ""
     models = ", ".join(f"{role} {name}" for role, name in scores.models.items())
     return f"n = {len(scores.keys)} cases. Measured by {models}.{counted}{left} {benchmark.note}"
 
 
-def _means(benchmark: Benchmark, scores: Scores) -> str:
+def _means(scores: Scores) -> str:
     rows = [
-        [system, measure.key, mean(values[measure.key]), len(scores.keys), sum(map(math.isnan, values[measure.key]))]
-        for system, values in scores.values.items()
-        for measure in (*benchmark.measures, *benchmark.mended)
-        if measure.key in values
+        [system, measure, mean(values), len(values), _undefined(values)]
+        for system, measured in scores.values.items()
+        for measure, values in measured.items()
     ]
     return csv_text(["system", "metric", "value", "cases", "undefined"], rows)
 
 
-def _cases(benchmark: Benchmark, scores: Scores) -> str:
-    columns = [measure.key for measure in (*benchmark.measures, *benchmark.mended)]
-    found = [key for key in columns if all(key in values for values in scores.values.values())]
+def _cases(scores: Scores) -> str:
+    measures = list(next(iter(scores.values.values())))
     rows = [
-        [key, kind, system, *("" if math.isnan(values[name][row]) else f"{values[name][row]:.6g}" for name in found)]
-        for system, values in scores.values.items()
+        [key, kind, system, *("" if math.isnan(values[row]) else f"{values[row]:.6g}" for values in measured.values())]
+        for system, measured in scores.values.items()
         for row, (key, kind) in enumerate(zip(scores.keys, scores.kinds, strict=True))
     ]
-    return csv_text(["case", "kind", "system", *found], rows)
+    return csv_text(["case", "kind", "system", *measures], rows)
