@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stages.benchmarks.case import BenchmarkCase
@@ -49,13 +50,11 @@ class Benchmark:
             return [(row["system"], [float(row[measure.key]) for measure in self.measures]) for row in csv.DictReader(file)]
 
 
+_by_pie_bench = partial(Benchmark, measures=PIE_BENCH, mended=PIE_BENCH_MENDED, note=PIE_BENCH_NOTE)
 BENCHMARKS = {
-    "pie-bench": Benchmark(
+    "pie-bench": _by_pie_bench(
         title="PIE-Bench",
         read=read_pie_bench,
-        measures=PIE_BENCH,
-        mended=PIE_BENCH_MENDED,
-        note=PIE_BENCH_NOTE,
         published="pie_bench_published.csv",
         source="Ju et al., PnP Inversion, ICLR 2024, Table 1: 700 cases at 512 × 512, Stable Diffusion v1.4 (PnP: v1.5)",
     ),
@@ -66,19 +65,7 @@ BENCHMARKS = {
         title="MagicBrush, multi-turn", read=read_multi_turn, measures=MAGIC_BRUSH, note=MAGIC_BRUSH_NOTE
     ),
     "edit-bench": Benchmark(title="EditBench", read=read_edit_bench, measures=EDIT_BENCH, note=EDIT_BENCH_NOTE),
-    "made": Benchmark(
-        title="The embedded world in PIE-Bench's format",
-        read=read_pie_bench,
-        measures=PIE_BENCH,
-        mended=PIE_BENCH_MENDED,
-        note=PIE_BENCH_NOTE,
-    ),
-    "folder": Benchmark(
-        title="Own cases, by PIE-Bench's metrics",
-        read=read_own_folder,
-        measures=PIE_BENCH,
-        mended=PIE_BENCH_MENDED,
-        note=PIE_BENCH_NOTE,
-    ),
+    "made": _by_pie_bench(title="The embedded world in PIE-Bench's format", read=read_pie_bench),
+    "folder": _by_pie_bench(title="Own cases, by PIE-Bench's metrics", read=read_own_folder),
 }
 """Name → benchmark."""

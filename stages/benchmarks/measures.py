@@ -1,7 +1,7 @@
 """The columns of each benchmark's table, in its authors' order, and the forms without what is wrong in their code."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from stages.benchmarks import metrics
@@ -111,43 +111,21 @@ PIE_BENCH = (
 )
 """The seven metrics of PIE-Bench as its evaluation code computes them."""
 
+STRUCTURE_DISTANCE, PSNR, LPIPS, MSE, SSIM = PIE_BENCH[:5]
 PIE_BENCH_MENDED = (
-    Measure(
-        key="structure_distance_mended",
-        label="Structure distance",
-        better="lower",
-        scale=1e3,
-        needs="structure",
-        of=_structure,
-    ),
-    Measure(
+    replace(STRUCTURE_DISTANCE, key="structure_distance_mended", of=_structure),
+    replace(
+        PSNR,
         key="psnr_background",
-        label="PSNR",
-        better="higher",
         of=lambda edit: metrics.psnr(metrics.mse_region(edit.edit, edit.source, edit.background)),
     ),
-    Measure(
+    replace(
+        LPIPS,
         key="lpips_background",
-        label="LPIPS",
-        better="lower",
-        scale=1e3,
-        needs="lpips",
         of=lambda edit: metrics.lpips_region(_there(edit.judges.lpips), edit.edit, edit.source, edit.background),
     ),
-    Measure(
-        key="mse_background",
-        label="MSE",
-        better="lower",
-        scale=1e4,
-        of=lambda edit: metrics.mse_region(edit.edit, edit.source, edit.background),
-    ),
-    Measure(
-        key="ssim_background",
-        label="SSIM",
-        better="higher",
-        scale=1e2,
-        of=lambda edit: metrics.ssim_inside(edit.edit, edit.source, edit.background),
-    ),
+    replace(MSE, key="mse_background", of=lambda edit: metrics.mse_region(edit.edit, edit.source, edit.background)),
+    replace(SSIM, key="ssim_background", of=lambda edit: metrics.ssim_inside(edit.edit, edit.source, edit.background)),
 )
 """The same without two faults: pictures in the range that DINO was trained on, and means over the background alone."""
 
