@@ -7,6 +7,7 @@ change of content), its colour, and the background. It has no poses, materials o
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,10 @@ from stages.common.seeds import derive_seed
 from stages.core.files import written_aside
 from stages.core.params import CaseSplit
 from stages.corpus.drawing import render
-from stages.corpus.held_out import case_combinations
+from stages.corpus.held_out import ATTEMPTS, Relation, case_combinations, edited, terms_of
 from stages.corpus.scenery import SCENERIES, paint
-from stages.corpus.world import COLOURS, Scene, draw_scene_of, nouns, with_article
+from stages.corpus.world import Scene, draw_scene_of, with_article
 
-ATTEMPTS = 1000  # scenes drawn per case until one can be edited in the wanted way
 REACH = 1 / 32  # of the side: how far a mask reaches around a thing, as one by hand does
 Combination = tuple[str, str]
 
@@ -93,13 +93,12 @@ def _draw(kind: str, index: int, seed: int, split: CaseSplit) -> tuple[_Edit, Sc
     raise RuntimeError(f"no case {index} ({KINDS[kind]}) in {ATTEMPTS} attempts: the world has too few held-out combinations")
 
 
-def _change_object(scene: Scene, pool: tuple[Combination, ...], rng: np.random.Generator) -> _Edit | None:
-    group = nouns()[scene.noun].group
-    names = [n for n, s in pool if s == scene.scenery and n != scene.noun and nouns()[n].group == group]
-    if not names:
+def _change(relation: Relation, scene: Scene, pool: tuple[Combination, ...], rng: np.random.Generator) -> _Edit | None:
+    target = edited(scene, relation, pool, rng)
+    if target is None:
         return None
-    target = replace(scene, noun=str(rng.choice(names)))
-    return _Edit(source=scene, target=target, source_term=scene.noun, term=target.noun)
+    source_term, term = terms_of(relation, scene, target)
+    return _Edit(source=scene, target=target, source_term=source_term, term=term)
 
 
 def _add(scene: Scene, _: tuple[Combination, ...], __: np.random.Generator) -> _Edit:
@@ -108,22 +107,6 @@ def _add(scene: Scene, _: tuple[Combination, ...], __: np.random.Generator) -> _
 
 def _delete(scene: Scene, _: tuple[Combination, ...], __: np.random.Generator) -> _Edit:
     return _Edit(source=scene, target=None, source_term=scene.subject, term="")
-
-
-def _resize(scene: Scene, _: tuple[Combination, ...], __: np.random.Generator) -> _Edit | None:
-    other = {"small": "large", "large": "small"}.get(scene.adjective)
-    return _readjective(scene, other) if other else None
-
-
-def _recolour(scene: Scene, _: tuple[Combination, ...], rng: np.random.Generator) -> _Edit | None:
-    if scene.adjective not in COLOURS:
-        return None
-    return _readjective(scene, str(rng.choice([colour for colour in COLOURS if colour != scene.adjective])))
-
-
-def _readjective(scene: Scene, adjective: str) -> _Edit:
-    target = replace(scene, adjective=adjective)
-    return _Edit(source=scene, target=target, source_term=scene.subject, term=target.subject)
 
 
 def _change_background(scene: Scene, pool: tuple[Combination, ...], rng: np.random.Generator) -> _Edit | None:
@@ -135,11 +118,11 @@ def _change_background(scene: Scene, pool: tuple[Combination, ...], rng: np.rand
 
 
 DRAWS: dict[str, Draw] = {
-    "1": _change_object,
+    "1": partial(_change, "noun"),
     "2": _add,
     "3": _delete,
-    "4": _resize,
-    "6": _recolour,
+    "4": partial(_change, "size"),
+    "6": partial(_change, "colour"),
     "8": _change_background,
 }
 """editing_type_id → how such an edit is drawn, in the order in which kinds take turns."""

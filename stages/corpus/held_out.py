@@ -55,15 +55,22 @@ def draw_case(seed: int, index: int, split: CaseSplit = "evaluation") -> EditCas
         key = (split, f"{index}/{attempt}")
         rng = np.random.default_rng(derive_seed(seed, "case", *key))
         source = draw_scene_of(pool, derive_seed(seed, "case scene", *key))
-        target = _edited(source, relation, pool, rng)
+        target = edited(source, relation, pool, rng)
         if target is not None:
-            terms = (source.noun, target.noun) if relation == "noun" else (source.subject, target.subject)
-            return EditCase(relation=relation, source=source, target=target, source_term=terms[0], edit_term=terms[1])
+            source_term, edit_term = terms_of(relation, source, target)
+            return EditCase(relation=relation, source=source, target=target, source_term=source_term, edit_term=edit_term)
     raise RuntimeError(f"no held-out edit case {index} in {ATTEMPTS} attempts: the world has too few held-out combinations")
 
 
-def _edited(source: Scene, relation: Relation, pool: tuple[tuple[str, str], ...], rng: np.random.Generator) -> Scene | None:
-    """Return ``source`` with one thing changed, or None if it has nothing of that kind to change."""
+def edited(source: Scene, relation: Relation, pool: tuple[tuple[str, str], ...], rng: np.random.Generator) -> Scene | None:
+    """Return ``source`` with one thing changed, or None if it has nothing of that kind to change.
+
+    Args:
+        source: what is edited.
+        relation: what changes.
+        pool: the (noun, scenery) combinations that it may become.
+        rng: chooses among the changes.
+    """
     if relation == "noun":
         group = nouns()[source.noun].group
         names = [n for n, s in pool if s == source.scenery and n != source.noun and nouns()[n].group == group]
@@ -74,6 +81,11 @@ def _edited(source: Scene, relation: Relation, pool: tuple[tuple[str, str], ...]
         return replace(source, adjective=str(rng.choice([c for c in COLOURS if c != source.adjective])))
     other = {"small": "large", "large": "small"}.get(source.adjective)
     return None if other is None else replace(source, adjective=other)
+
+
+def terms_of(relation: Relation, source: Scene, target: Scene) -> tuple[str, str]:
+    """Return the words for the object before and after: its noun, with its adjective unless the noun is what changes."""
+    return (source.noun, target.noun) if relation == "noun" else (source.subject, target.subject)
 
 
 def render_case(seed: int, index: int, split: CaseSplit, size: int) -> EditSample:
