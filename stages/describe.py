@@ -1,5 +1,6 @@
 """Stage describe: the figures of the dataset, and its page with samples, for whoever decides whether to train on it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stages.core.errors import InputError
@@ -11,8 +12,6 @@ from stages.corpus.corpus import Corpus
 from stages.models.hub import locate
 from stages.models.prompts import read_tokenizer, unknown_words
 from stages.report.dataset import Figures, measure_dataset
-from stages.report.dataset_page import dataset_page
-from stages.report.examples import dropped_samples, pairs_by_relation, sampled_texts
 
 MANY = 0.1  # share of the sampled texts; the small CLIP spells four words of its own world, such as "briefcase"
 
@@ -26,12 +25,15 @@ def describe(params: Params) -> None:
     Raises:
         InputError: a stage has not run to its end, or what it wrote is damaged.
     """
+    from stages.report.dataset_page import dataset_page  # with it come NLTK and matplotlib
+    from stages.report.examples import dropped_samples, pairs_by_relation, sampled_texts
+
     corpus, now = Corpus(), measure_dataset()
     pairs, dropped = pairs_by_relation(corpus, params.seed), dropped_samples(corpus, params)
     if (last := _earlier(DATASET)) is not None and last != now:
         write_json(DATASET_BEFORE, last.model_dump(mode="json"))
     before = _earlier(DATASET_BEFORE)
-    warning = _unknown_words(params)
+    warning = _unknown_words(params, sampled_texts(params.seed))
     write_text(DATASET_PAGE, dataset_page(now, before, pairs, dropped, params, warning))
     write_json(DATASET, now.model_dump(mode="json"))
     shown = sum(map(len, pairs.values()))
@@ -53,11 +55,12 @@ def _earlier(path: Path) -> Figures | None:
         return None
 
 
-def _unknown_words(params: Params) -> str:
-    """Return a sentence if CLIP does not know the words of MANY sampled texts; empty if it does, or brings no vocabulary."""
+def _unknown_words(params: Params, texts: Sequence[str]) -> str:
+    """Return a sentence if CLIP does not know the words of MANY of the texts; empty if it does, or brings no vocabulary."""
     tokenizer = read_tokenizer(locate(params.retrieve.clip))
-    texts = [] if tokenizer is None else sampled_texts(params.seed)
-    unknown = [text for text in texts if tokenizer is not None and unknown_words(tokenizer, text)]
+    if tokenizer is None:
+        return ""
+    unknown = [text for text in texts if unknown_words(tokenizer, text)]
     if len(unknown) < MANY * len(texts) or not unknown:
         return ""
     return (

@@ -38,7 +38,7 @@ def contrast_mask(
         noises: one or more, (n, c, h, w) each.
         prompt: n prompts, what the edits should show.
         reference: n prompts, what the sources show.
-        steps: of the schedule, from which the timestep is taken.
+        steps: the number of steps in the schedule from which the timestep is taken.
     """
     scheduler.set_timesteps(steps, device=source.device)
     timestep = scheduler.timesteps[steps - max(int(steps * MASK_STRENGTH), 1)]

@@ -117,11 +117,11 @@ def prompt_to_prompt_latents(
         unet: the network behind it, whose attention is replaced.
         scheduler: its state is reset.
         source: z₁, (n, c, h, w).
-        alignment: of the tokens of both prompts.
+        alignment: which token of a source prompt each token of the edit prompt stands for.
         source_prompt: n prompts, what the sources show.
         prompt: n prompts, what the edits should show.
         empty_prompt: the empty prompt, 1 or n.
-        steps: of the schedule, all of which are run.
+        steps: the number of steps in the schedule; all are run.
         guidance_scale: the scale of classifier-free guidance.
         cross_share: the share of the steps, the first ones, with the source's maps of cross-attention, in [0, 1].
         self_share: the same for self-attention.

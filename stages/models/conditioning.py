@@ -50,8 +50,8 @@ class Conditioning:
         (Podell et al. 2023, section 2.2). Here a picture is seen whole and at its own size, as in diffusers' img2img.
 
         Args:
-            width: of the pictures, in pixels.
-            height: of the pictures, in pixels.
+            width: the pictures' width in pixels.
+            height: the pictures' height in pixels.
         """
         if self.pooled is None:
             return {}

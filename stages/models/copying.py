@@ -54,7 +54,7 @@ def copy_model(source: Path, target: Path, *, without: str | None = None) -> Non
 
     Args:
         source: the folder.
-        target: is made if it is missing.
+        target: the folder to write, made if it is missing.
         without: a part that the caller writes.
 
     Raises:

@@ -88,8 +88,8 @@ def family_of(model: ModelName, folder: Path, *, pictures: int = 1) -> Family:
     """Return the family of a checkpoint.
 
     Args:
-        model: is named in errors.
-        folder: the checkpoint's, in the hub's layout.
+        model: the model to name in errors.
+        folder: the checkpoint's folder, in the hub's layout.
         pictures: how many pictures' latents its U-Net takes: 2 for InstructPix2Pix, which also sees the source.
 
     Raises:
@@ -123,9 +123,9 @@ def _objection_to_unet(
     """Return why a U-Net cannot be used, if it cannot.
 
     Args:
-        model: is named in errors.
+        model: the model to name in errors.
         unet: its configuration.
-        family: what it should belong to.
+        family: the family that the index names.
         channels: the input channels that it should have.
         texts: the configurations of the text encoders.
     """

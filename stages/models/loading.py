@@ -62,8 +62,8 @@ def weights_in(folder: Path, name: str) -> dict[str, Any]:
     """Return how to load the weights of a part of a diffusers checkpoint: those in half precision where there are no others.
 
     Args:
-        folder: the part's.
-        name: of the file of weights, without its endings.
+        folder: the folder of the part.
+        name: how the name of the file of weights begins, before any suffix.
     """
     is_half = any(folder.glob(f"{name}*.fp16*")) and not any(
         (folder / f"{name}.safetensors{ending}").is_file() for ending in ("", ".index.json")

@@ -2,18 +2,21 @@
 
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LETTERS = 3
 
 
-def unread(tokenizer: PreTrainedTokenizerBase, text: str, context: int) -> str:
+def unread(tokenizer: "PreTrainedTokenizerBase", text: str, context: int) -> str:
     """Return the end of a text that an encoder does not read; empty if it reads all of it.
 
     Args:
-        tokenizer: the encoder's, which puts one token before the text and one behind it.
+        tokenizer: the encoder's tokenizer, which puts one token before the text and one behind it.
         text: the prompt.
         context: the number of tokens that the encoder reads, these two included.
     """
@@ -34,7 +37,7 @@ def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
     single letters are in every vocabulary.
 
     Args:
-        tokenizer: the encoder's.
+        tokenizer: the encoder's tokenizer.
         text: a caption or a prompt.
     """
     tokens = tokenizer.encode(text, add_special_tokens=False)

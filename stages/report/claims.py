@@ -86,7 +86,7 @@ def judge_claims(scores: Mapping[str, SystemScores], resamples: int, seed: int) 
 
 
 def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str] = NAMES) -> list[tuple[str, str, str, str]]:
-    """Return (claim, wanted, found with its interval, yes or no) for each verdict; one that is open has no interval.
+    """Return (claim, wanted, found with its interval, yes or no) for each verdict; one that is not judged has no interval.
 
     Args:
         verdicts: from ``judge_claims``.

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict
 
 from stages.common.parquet import read_columns
 from stages.common.text import one_line
-from stages.core.paths import CORPUS, HELD_OUT, PAIRS, TRAINING_SET
+from stages.core.paths import CORPUS, HELD_OUT, TRAINING_SET
 from stages.core.shards import list_shards, read_counts, shard_totals
 from stages.corpus.duplicates import REASONS as DUPLICATES
 from stages.pairing.columns import SCORES
-from stages.report.night import FOLDERS, SUFFIX, count_uses, measure_data, read_column
+from stages.report.night import FOLDERS, SUFFIX, quantiles, read_values
 
 BINS = 40  # of a histogram
 MOST_TERMS = 30  # changes of words in the list
@@ -68,18 +68,24 @@ def measure_dataset() -> Figures:
     dropped = read_counts(TRAINING_SET)
     written, _ = shard_totals(CORPUS)
     duplicates = sum(dropped["ingest"].get(reason, 0) for reason in DUPLICATES)
-    areas = {side: read_column(TRAINING_SET, f"{side}_mask_area", "float64").to_numpy() for side in ("source", "target")}
-    uses = Counter(count_uses().tolist())
+    histograms, medians, uses = dict[str, Histogram](), dict[str, float](), Counter[int]()
+    for name, values in read_values():
+        if len(values):
+            medians[name] = round(quantiles(name, values)[f"{name}/p50"], 4)
+        if name == "uses":
+            uses = Counter(values.tolist())
+        elif name != "words":
+            histograms[name] = _histogram(values)
     return Figures(
         kept={"ingest": written - duplicates} | {stage: shard_totals(folder)[0] for stage, folder in FOLDERS.items()},
         dropped={stage: dropped.get(stage, {}) for stage in ("ingest", *FOLDERS)},
         held_out=shard_totals(HELD_OUT)[0],
         relations={relation: count for (relation,), count in sorted(_counted("relation").items())},
         changes=_most_frequent_changes(),
-        scores={score: _histogram(read_column(PAIRS, score, "float32").to_numpy()) for score in SCORES},
-        areas={side: _histogram(values) for side, values in areas.items()},
+        scores={score: histograms[f"scores/{score}"] for score in SCORES},
+        areas={side: histograms[f"areas/{side}"] for side in ("source", "target")},
         uses={count: uses[count] for count in sorted(uses)},
-        medians={name.removesuffix("/p50"): round(value, 4) for name, value in measure_data().items() if name.endswith("/p50")},
+        medians=medians,
     )
 
 

@@ -196,7 +196,7 @@ def _lines(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _numbered(rows: Iterable[Row]) -> list[Row]:
-    """Return rows that know their place."""
+    """Return the rows, each with its place in the table."""
     return [row | {"place": place} for place, row in enumerate(rows)]
 
 

@@ -7,6 +7,7 @@ large corpus it holds about a million values, from rows at equal distances, and 
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,7 @@ Night = dict[str, float]
 
 
 def measure_night() -> Night:
-    """Return what the data look like now, and how fast they were made: :func:`measure_data` and :func:`measure_speeds`."""
-    return measure_data() | measure_speeds()
-
-
-def measure_data() -> Night:
-    """Return what the data of all stages up to the training set look like now.
+    """Return what the data of all stages up to the training set look like now, and how fast they were made.
 
     A share is of the samples that reached the stage, that of a relation of the edits.
 
@@ -53,16 +49,23 @@ def measure_data() -> Night:
     night = _of_source()
     for stage, folder in FOLDERS.items():
         night |= _of_stage(stage, *shard_totals(folder))
-    for score in SCORES:
-        night |= _quantiles(f"scores/{score}", read_column(PAIRS, score, "float32").to_numpy())
-    for picture in ("source", "target"):
-        night |= _quantiles(f"areas/{picture}", read_column(TRAINING_SET, f"{picture}_mask_area", "float64").to_numpy())
-    words = pc.list_value_length(pc.utf8_split_whitespace(read_column(CAPTIONS, "caption", "string")))
-    night |= _quantiles("words", words.to_numpy())
+    for name, values in read_values():
+        night |= quantiles(name, values)
     relations = read_column(EDITS, "relation", "string")
     found = ((str(each["values"]), each["counts"].as_py()) for each in pc.value_counts(relations))
     night |= {f"relations/{NOT_ALLOWED.sub('_', relation)}": count / len(relations) for relation, count in found}
-    return night | _quantiles("uses", count_uses())
+    return night | measure_speeds()
+
+
+def read_values() -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the values whose distributions are watched, one kind at a time, by the name of their numbers."""
+    for score in SCORES:
+        yield f"scores/{score}", read_column(PAIRS, score, "float32").to_numpy()
+    for picture in ("source", "target"):
+        yield f"areas/{picture}", read_column(TRAINING_SET, f"{picture}_mask_area", "float64").to_numpy()
+    words = pc.list_value_length(pc.utf8_split_whitespace(read_column(CAPTIONS, "caption", "string")))
+    yield "words", words.to_numpy()
+    yield "uses", _count_uses()
 
 
 def data_digest(night: Night, ingest: str) -> str:
@@ -121,7 +124,7 @@ def read_column(folder: Path, name: str, kind: str) -> pa.ChunkedArray:
     return pa.chunked_array(chunks, kind)
 
 
-def count_uses() -> NDArray[np.int64]:
+def _count_uses() -> NDArray[np.int64]:
     """Return how often each picture that is a target is one, (targets,)."""
     uses: NDArray[np.int64] = pc.value_counts(_target_keys()).field("counts").to_numpy()
     return uses
@@ -141,7 +144,8 @@ def _target_keys() -> pa.ChunkedArray:
     return pa.chunked_array(chunks, "string")
 
 
-def _quantiles(name: str, values: NDArray[Any]) -> Night:
+def quantiles(name: str, values: NDArray[Any]) -> Night:
+    """Return the QUANTILES of values (n,), each under the name and its own; none of no values."""
     if not len(values):
         return {}
     found = np.quantile(values, list(QUANTILES.values()))

@@ -75,7 +75,7 @@ def plot_bars(edges: Sequence[float], counts: Sequence[int], title: str, label: 
         edges: where the bars begin and end, one more than there are bars.
         counts: the height of each bar.
         title: the title of the plot, for the ids in it; see :func:`plot_losses`.
-        label: of the horizontal axis.
+        label: the label of the horizontal axis.
         limits: name of a limit → its value.
 
     Returns:

@@ -48,7 +48,7 @@ class InstructPix2Pix:
         """
         self.unet = widen(diffusion.unet)
         self.dropout = dropout
-        self._diffusion = replace(diffusion, unet=self.unet)  # lets go of the base's
+        self._diffusion = replace(diffusion, unet=self.unet)  # the base's U-Net can be freed
         self._alphas = diffusion.scheduler.alphas_cumprod
         self._scale: float = diffusion.vae.config.scaling_factor
         self._empty_prompt = diffusion.embed_prompts([""])

@@ -34,6 +34,7 @@ from stages.tracking.evaluations import load_scores
 from stages.tracking.gate import LABELS
 from stages.tracking.registry import current_champion
 from stages.train import train
+from tests.support.compared import copy_trained_models
 from tests.support.stores import forget_places
 from tests.support.tiny_corpus import (
     SHARD_SIZE,
@@ -238,8 +239,7 @@ class TestDamagedInput:
         """A training set, and trained models that are copies of the base."""
         params = write_training_pairs(models)
         Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-        shutil.copytree(models.diffusion.name, "models/iedit")
-        shutil.copytree(models.diffusion.name, "models/instruct_pix2pix")
+        copy_trained_models(models)
         names = ["step", *chain(*PANELS.values())]
         Path("models/losses.csv").write_text(f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
         return params
@@ -250,7 +250,7 @@ class TestDamagedInput:
             pytest.fail("an edit was started")
 
         monkeypatch.setattr("stages.editing.batch_editor.BatchEditor.edit_batch", started)
-        monkeypatch.setattr("stages.comparison.systems.StableDiffusionInstructPix2PixPipeline.__call__", started)
+        monkeypatch.setattr("diffusers.StableDiffusionInstructPix2PixPipeline.__call__", started)
 
     @pytest.mark.parametrize(
         ("role", "file"),

@@ -4,14 +4,15 @@ import csv
 import io
 
 from stages.core.params import Params
-from stages.studies import tradeoff, tune
+from stages.report.captions import NAMES
+from stages.studies import tradeoff
 from tests.support.composed import composed
 from tests.support.results import trial
 
 
 def test_lines_vary_the_strength_or_the_image_guidance():
     lines = tradeoff.settings_of_lines(Params.model_validate(composed()))
-    assert set(lines) == set(tune.GRIDS)
+    assert set(lines) == set(NAMES)
     for system, settings in lines.items():
         varied = "image_guidance_scale" if system == "instruct_pix2pix" else "strength"
         assert len({each[varied] for each in settings}) == 6
