@@ -101,20 +101,25 @@ def prompt_to_prompt_by(
     return System(edit=edit, settings={**settings, "cross_share": cross_share, "self_share": self_share}, masks=None)
 
 
-def training_free_system(models: Models, name: str, sampling: Sampling, shares: Mapping[str, float]) -> System:
+def training_free_system(models: Models, name: str, common: Sampling, settings: Mapping[str, float]) -> System:
     """Return a system of TRAINING_FREE on the base model.
 
     Args:
         models: their base is used.
         name: one of TRAINING_FREE.
-        sampling: its settings.
-        shares: ``cross_share`` and ``self_share``, for Prompt-to-Prompt only.
+        common: the settings of all systems.
+        settings: its own: ``strength`` and ``guidance_scale`` of DiffEdit, ``guidance_scale``, ``cross_share`` and
+            ``self_share`` of Prompt-to-Prompt.
+
+    Raises:
+        InputError: one is out of range, or the strength leaves no step to run.
     """
     diffusion, identity = models.base.diffusion, models.identities["base"]
     if name == "diffedit":
-        return diffedit_by(diffusion, identity, sampling)
+        return diffedit_by(diffusion, identity, adjust_sampling(common, **settings))
+    sampling = adjust_sampling(common, guidance_scale=settings["guidance_scale"])
     return prompt_to_prompt_by(
-        diffusion, identity, sampling, cross_share=shares["cross_share"], self_share=shares["self_share"]
+        diffusion, identity, sampling, cross_share=settings["cross_share"], self_share=settings["self_share"]
     )
 
 
@@ -124,14 +129,5 @@ def chosen_training_free(models: Models, params: Params) -> dict[str, System]:
     Raises:
         InputError: a strength leaves no step of ``sampling.steps`` to run.
     """
-    chosen, common = params.benchmark, params.sampling
-    shares = chosen.prompt_to_prompt.model_dump(include={"cross_share", "self_share"})
-    return {
-        "diffedit": training_free_system(models, "diffedit", adjust_sampling(common, **chosen.diffedit.model_dump()), shares),
-        "prompt_to_prompt": training_free_system(
-            models,
-            "prompt_to_prompt",
-            adjust_sampling(common, strength=1.0, guidance_scale=chosen.prompt_to_prompt.guidance_scale),
-            shares,
-        ),
-    }
+    chosen = params.benchmark.model_dump(include=set(TRAINING_FREE))
+    return {name: training_free_system(models, name, params.sampling, chosen[name]) for name in TRAINING_FREE}

@@ -61,9 +61,9 @@ def run_trials(
 
 
 def _system(models: Models, name: str, settings: Settings, params: Params) -> System:
+    if name in TRAINING_FREE:
+        return training_free_system(models, name, params.sampling, settings)
     sampling = adjust_sampling(
         params.sampling, strength=settings.get("strength"), guidance_scale=settings.get("guidance_scale")
     )
-    if name in TRAINING_FREE:
-        return training_free_system(models, name, sampling, settings)
     return models.system(name, sampling, settings.get("image_guidance_scale"))

@@ -12,7 +12,10 @@ from stages.models.tensors import to_tensor
 from tests.support.editing_inputs import SAMPLING, case, photo
 from tests.support.tiny_corpus import params_for
 
-SHARES = {"cross_share": 0.5, "self_share": 0.5}
+SETTINGS = {
+    "diffedit": {"strength": 0.8, "guidance_scale": 3.0},
+    "prompt_to_prompt": {"guidance_scale": 3.0, "cross_share": 0.5, "self_share": 0.5},
+}
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def loaded(editor) -> Models:
 
 @pytest.mark.parametrize("name", TRAINING_FREE)
 def test_an_edit_does_not_depend_on_its_company(loaded, name):
-    system = training_free_system(loaded, name, SAMPLING, SHARES)
+    system = training_free_system(loaded, name, SAMPLING, SETTINGS[name])
     cases = [replace(case(), key=str(number), source=photo(seed=number)) for number in range(3)]
     together = system.edit(cases, None, 0)
     assert together.shape == (3, 3, 32, 32)
@@ -34,7 +37,7 @@ def test_an_edit_does_not_depend_on_its_company(loaded, name):
 
 @pytest.mark.parametrize("name", TRAINING_FREE)
 def test_an_edit_follows_its_prompt_and_keeps_more_than_nothing(loaded, name):
-    system = training_free_system(loaded, name, SAMPLING, SHARES)
+    system = training_free_system(loaded, name, SAMPLING, SETTINGS[name])
     one, other = (system.edit([replace(case(), edit_prompt=prompt)], None, 0) for prompt in ("a red dog", "a blue car"))
     assert (one - other).abs().max() > 1e-3
     kept = loaded.base.diffusion.decode(loaded.base.diffusion.encode(to_tensor([photo()]))).clamp(0, 1)
