@@ -5,7 +5,7 @@ files of models, and checkpoints.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -40,6 +40,7 @@ class Stock:
 
     versions: list[ModelVersion]  # newest first
     needed: dict[str, list[str]]  # version → why it stays
+    others: dict[str, str]  # id of a logged model → the version of another registered model that has its files
 
     def kept(self, keep: int) -> dict[str, list[str]]:
         """Return version → why it stays, newest first.
@@ -88,9 +89,11 @@ def read_stock(client: MlflowClient) -> Stock:
     Args:
         client: a client of the store.
     """
-    versions = sorted(_versions(client), key=lambda version: int(version.version), reverse=True)
+    registered = list(_pages(lambda token: client.search_model_versions(max_results=PAGE, page_token=token)))
+    ours = [version for version in registered if version.name == NAME]
+    versions = sorted(ours, key=lambda version: int(version.version), reverse=True)
+    others = _models_of_others([version for version in registered if version.name != NAME], ours)
     needed = _in_use(client)
-    others = _models_of_others(client)
     latest = last_model()
     for version in versions:
         why = needed.setdefault(str(version.version), [])
@@ -101,7 +104,7 @@ def read_stock(client: MlflowClient) -> Stock:
             why.append("registered by others")
         if model in others:
             why.append(f"{others[model]} has its files")
-    return Stock(versions=versions, needed=needed)
+    return Stock(versions=versions, needed=needed, others=others)
 
 
 def plan_retention(client: MlflowClient, keep: int) -> Retention:
@@ -118,7 +121,7 @@ def plan_retention(client: MlflowClient, keep: int) -> Retention:
     stock = read_stock(client)
     staying, dropped = stock.split(keep)
     going = {model_id_of(version) for version in dropped}
-    used = {model_id_of(version) for version in staying} | _models_of_others(client).keys()
+    used = {model_id_of(version) for version in staying} | stock.others.keys()
     now = time.time() * 1000
     ours = _experiments(client, EXPERIMENT)
     logged = _pages(lambda token: client.search_logged_models(ours, max_results=PAGE, page_token=token)) if ours else []
@@ -151,7 +154,8 @@ def apply_retention(client: MlflowClient, retention: Retention) -> int:
         if not read_stock(client).needed.get(version):
             client.delete_model_version(NAME, version)
             gone += 1
-    staying = {model_id_of(version) for version in _versions(client)} | _models_of_others(client).keys()
+    left = read_stock(client)
+    staying = {model_id_of(version) for version in left.versions} | left.others.keys()
     for model in [model for model in retention.models if model.model_id not in staying]:
         get_artifact_repository(model.artifact_location).delete_artifacts()
         client.delete_logged_model(model.model_id)
@@ -174,19 +178,18 @@ def _in_use(client: MlflowClient) -> dict[str, list[str]]:
     return used
 
 
-def _models_of_others(client: MlflowClient) -> dict[str, str]:
+def _models_of_others(others: Iterable[ModelVersion], ours: Iterable[ModelVersion]) -> dict[str, str]:
     """Return the ids of the logged models whose files a version of another registered model has, and that version.
 
     Its source is a logged model, a version of ours that it was copied from, or the place of a model's files. All other parts of
     such places are among the ids too, where they do no harm.
     """
-    copied = {f"models:/{NAME}/{version.version}": model_id_of(version) for version in _versions(client)}
+    copied = {f"models:/{NAME}/{version.version}": model_id_of(version) for version in ours}
     found = {}
-    for version in _pages(lambda token: client.search_model_versions(max_results=PAGE, page_token=token)):
-        if version.name != NAME:
-            source = str(version.source)
-            for part in (copied.get(source, ""), *source.split("/")):
-                found[part] = f"models:/{version.name}/{version.version}"
+    for version in others:
+        source = str(version.source)
+        for part in (copied.get(source, ""), *source.split("/")):
+            found[part] = f"models:/{version.name}/{version.version}"
     return found
 
 
@@ -206,10 +209,6 @@ def _experiments(client: MlflowClient, *names: str) -> list[str]:
     """Return the ids of those experiments that there are."""
     found = map(client.get_experiment_by_name, names)
     return [str(experiment.experiment_id) for experiment in found if experiment is not None]
-
-
-def _versions(client: MlflowClient) -> Iterator[ModelVersion]:
-    return _pages(lambda token: client.search_model_versions(f"name = '{NAME}'", max_results=PAGE, page_token=token))
 
 
 def _runs(client: MlflowClient, experiments: list[str], status: str) -> Iterator[Run]:
