@@ -63,7 +63,7 @@ def code_digest(path: Path) -> str:
     """
     if path.suffix != ".py":
         return file_digest(path)
-    return value_digest(_canonical(ast.parse(path.read_bytes())))
+    return _digest(path.read_bytes())
 
 
 def code_behind(*files: Path) -> Code:
@@ -85,10 +85,10 @@ def code_behind(*files: Path) -> Code:
         path = _file(name)
         if path is not None:  # otherwise a name inside a module
             found[name] = path
-            nodes = list(ast.walk(ast.parse(path.read_bytes())))
+            imports, named = _content(path.read_bytes())
             parent = name.rpartition(".")[0]
-            waiting += [parent, *_imports(nodes, name if path.name == "__init__.py" else parent)]
-            texts |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            waiting += [parent, *_imports(imports, name if path.name == "__init__.py" else parent)]
+            texts |= named
     data = (path for path in ROOT.joinpath(PACKAGE).rglob("*.*") if path.name in texts and path.suffix != ".py")
     libraries = {library for name in foreign - sys.stdlib_module_names for library in _distributions()[name]}
     return Code(tuple(sorted([*found.values(), *data])), tuple(sorted(libraries)))
@@ -106,12 +106,25 @@ def _file(name: str) -> Path | None:
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
-def _imports(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
+@cache  # a stage asks for the code behind several modules, which share most of their files
+def _content(source: bytes) -> tuple[list[ast.Import | ast.ImportFrom], set[str]]:
+    """Return the import statements of a module, and its texts."""
+    nodes = list(ast.walk(ast.parse(source)))
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)], texts
+
+
+@cache
+def _digest(source: bytes) -> str:
+    return value_digest(_canonical(ast.parse(source)))
+
+
+def _imports(statements: Iterable[ast.Import | ast.ImportFrom], package: str) -> Iterator[str]:
     """Yield the modules that a module of ``package`` imports, and the names after ``from … import``, perhaps modules too."""
-    for node in nodes:
+    for node in statements:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = resolve_name("." * node.level + (node.module or ""), package)
             yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
 

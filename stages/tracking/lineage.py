@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def outs_of(stage: Mapping[str, Any]) -> list[str]:
     return [next(iter(out)) if isinstance(out, dict) else out for out in named]
 
 
+@cache  # what is installed stays as it is while a process runs, and reading it takes seconds
 def libraries() -> dict[str, str]:
     """Return the versions of Python and of every distribution that the stages import, directly or indirectly."""
     stages = [path for name in Params.model_fields if (path := ROOT / "stages" / f"{name}.py").is_file()]

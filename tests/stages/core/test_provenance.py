@@ -3,6 +3,7 @@
 import ast
 import sys
 from functools import cache
+from importlib.machinery import PathFinder
 from modulefinder import ModuleFinder
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -35,7 +36,9 @@ def names_of(files) -> set[str]:
 def found_by_python(part: str) -> tuple[set[str], set[str]]:
     """The files and the foreign modules that Python's own finder, which reads byte code, sees behind a module."""
     finder = ModuleFinder(path=[str(ROOT)], excludes=list(INFRASTRUCTURE))
-    finder.import_hook(f"stages.{part.replace('/', '.')}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PathFinder, "invalidate_caches", lambda: None)  # the finder does it for every name, and no file changes
+        finder.import_hook(f"stages.{part.replace('/', '.')}")
     files = {name: Path(module.__file__) for name, module in finder.modules.items() if module.__file__ is not None}
     del files["stages"]  # the package itself sets the handler of Ctrl-C and nothing else
     foreign = {name.partition(".")[0] for name in finder.badmodules} - sys.stdlib_module_names - set(INFRASTRUCTURE)
