@@ -12,6 +12,15 @@ from stages.core.paths import DIGESTS
 from tests.support import ROOT, harness
 
 FORKING = ("tests/stages/training/test_loader.py",)
+TOGETHER = (
+    (  # in the same project, which the pipeline ran in once
+        "tests/stages/core/test_interruption.py",
+        "tests/stages/core/executors/test_engines.py",
+        "tests/stages/test_increments.py",
+        "tests/ops/test_accelerate.py",
+    ),
+    ("tests/flows/",),  # with the same Prefect server
+)
 LONGEST = (
     "tests/stages/core/test_interruption.py",
     "tests/stages/serving/page/test_page.py",
@@ -29,6 +38,21 @@ def pytest_collection_modifyitems(items):
     """
     place = {path: number for number, path in enumerate(FIRST)}
     items.sort(key=lambda item: next((place[path] for path in FIRST if item.nodeid.startswith(path)), len(FIRST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Share the tests by file, but leave files that begin with the same minutes of work to one process."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Sharing(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return next((files[0] for files in TOGETHER if file.startswith(files)), file)
+
+    return Sharing(config, log)
 
 
 def forget_store():
