@@ -1,13 +1,18 @@
 """Stage describe: figures that agree with the tables, samples of what was kept and dropped, and what changed."""
 
+import shutil
 from collections import Counter
+from contextlib import chdir
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from stages.common.parquet import read_table, write_table
 from stages.core.files import read_json, write_json
+from stages.core.params import Params
 from stages.core.paths import (
     CAPTIONS,
     CORPUS,
@@ -33,12 +38,18 @@ from tests.support.tiny_corpus import edit_row, key_for, rows_of, samples_of, wr
 HOSTILE = "<script>alert(1)</script>\x1b[2J"
 
 
-@pytest.fixture
-def params(models, workplace):
-    """A project up to its training set, with a picture without caption, some without edit, and a refused file."""
-    vocabulary = {"vocabulary": str(ROOT / "nano" / "vocabulary.txt")}
-    params = write_training_pairs(models, 2, mutate=vocabulary)
-    (workplace / "data" / "nltk").symlink_to(ROOT / "data" / "nltk")
+@pytest.fixture(scope="module")
+def made(models, tmp_path_factory) -> SimpleNamespace:
+    """A project up to its training set, with a picture without caption, some without edit, and a refused file; its params."""
+    folder = tmp_path_factory.mktemp("made")
+    with chdir(folder):
+        return SimpleNamespace(folder=folder, params=make_project(models))
+
+
+def make_project(models: SimpleNamespace) -> Params:
+    """Make that project in the current folder."""
+    params = write_training_pairs(models, 2, mutate={"vocabulary": str(ROOT / "nano" / "vocabulary.txt")})
+    Path("data/nltk").symlink_to(ROOT / "data" / "nltk")
 
     def write(path, numbers):
         captions = {numbers[1]: "", numbers[3]: "of the and", numbers[5]: "a woman"}
@@ -58,6 +69,13 @@ def params(models, workplace):
     write_refused(CORPUS)
     write_repeats(CORPUS, ["00000", "00001"])
     return params
+
+
+@pytest.fixture
+def params(made, workplace) -> Params:
+    """The params of the project, of which the current folder is a copy."""
+    shutil.copytree(made.folder, workplace, dirs_exist_ok=True, symlinks=True)
+    return made.params
 
 
 def figures() -> Figures:

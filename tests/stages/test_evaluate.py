@@ -5,7 +5,7 @@ import io
 import os
 import shutil
 import sqlite3
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import chdir, closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -234,15 +234,23 @@ def test_a_missing_model_is_an_error_before_any_work(models, workplace):
 class TestDamagedInput:
     """Damaged input is found by reading all of it first, not when it is needed after hours of work."""
 
+    @pytest.fixture(scope="class")
+    def trained(self, models, tmp_path_factory) -> SimpleNamespace:
+        """A folder with a training set, and with trained models that are copies of the base; and its params."""
+        folder = tmp_path_factory.mktemp("trained")
+        with chdir(folder):
+            params = write_training_pairs(models)
+            Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+            copy_trained_models(models)
+            names = ["step", *chain(*PANELS.values())]
+            Path("models/losses.csv").write_text(f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
+        return SimpleNamespace(folder=folder, params=params)
+
     @pytest.fixture
-    def pairs(self, models, workplace) -> Params:
-        """A training set, and trained models that are copies of the base."""
-        params = write_training_pairs(models)
-        Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-        copy_trained_models(models)
-        names = ["step", *chain(*PANELS.values())]
-        Path("models/losses.csv").write_text(f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
-        return params
+    def pairs(self, trained, workplace) -> Params:
+        """The current folder is a copy of that one."""
+        shutil.copytree(trained.folder, workplace, dirs_exist_ok=True)
+        return trained.params
 
     @pytest.fixture(autouse=True)
     def work(self, monkeypatch) -> None:

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.cli import main as dvc_main
 from dvc.repo import Repo
 
 from stages.core.errors import InputError
@@ -30,8 +31,8 @@ STAGES = {"stages": {"make": {"cmd": "sh make.sh", "deps": ["make.sh"], "outs": 
 
 
 def dvc(*words: str) -> None:
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
-    subprocess.run([sys.executable, "-m", "dvc", *words], env=environment, check=True, capture_output=True)
+    with chdir("."):  # where its option --cd leads is left again
+        assert dvc_main(list(words)) == 0, words
 
 
 def objects(folder: Path = OBJECTS) -> set[str]:
@@ -59,6 +60,7 @@ def make(text: str) -> set[str]:
 def project(tmp_path, monkeypatch) -> Path:
     """A repository with a remote of its own, whose first commit has made its outs."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     git("init", "--quiet")
     for name, value in (("user.name", "t"), ("user.email", "t@localhost")):  # for the commits of experiments
         git("config", name, value)
@@ -74,8 +76,7 @@ def test_what_nothing_names_is_removed(project):
     git("branch", "kept")
     of_a_version = make("registered")
     record = {"stages": {"make": {path: hash_out(Path(path)) for path in ("data", "note.txt")}}}
-    of_nothing = make("forgotten")
-    of_the_workspace = make("current")
+    of_nothing, of_the_workspace = make("forgotten"), make("current")
     dvc("push", "--quiet", "--all-commits")
     dvc("push", "--quiet")
     everything = of_a_branch | of_a_version | of_nothing | of_the_workspace
@@ -92,8 +93,7 @@ def test_what_nothing_names_is_removed(project):
     assert objects() == everything - of_nothing
     make("later")
     commit("second")
-    places = remove_unneeded(remote="own")
-    assert [(place.place, len(place.sizes)) for place in places] == [("cache", 8), ("own", 4)]
+    assert [(place.place, len(place.sizes)) for place in remove_unneeded(remote="own")] == [("cache", 8), ("own", 4)]
     assert objects(remote) == of_a_branch
     dvc("checkout")
     assert Path("note.txt").read_text() == "later\n"
@@ -104,6 +104,7 @@ def test_a_commit_without_dvc_lock_needs_nothing(project, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("dvc"), "propagate", True)
     commit("first")
     made = make("current")
+    caplog.clear()
     remove_unneeded()
     assert objects() == made
     assert caplog.text == ""
@@ -161,8 +162,7 @@ def experiment_at_work(signals: Path) -> Iterator[subprocess.Popen[bytes]]:
     second = {"cmd": wait, "deps": ["first.txt"], "outs": ["second.txt"]}
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"first": first, "second": second}}))
     commit("first")
-    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp"]
-    with subprocess.Popen(command, env=os.environ | {"DVC_NO_ANALYTICS": "1"}) as experiment:
+    with subprocess.Popen([sys.executable, "-m", "dvc", "exp", "run", "--temp"]) as experiment:
         try:
             wait_for((signals / "ready").exists)
             yield experiment
