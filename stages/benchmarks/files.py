@@ -12,8 +12,8 @@ from PIL import Image
 from stages.benchmarks.case import Read
 from stages.common.text import one_line
 from stages.core.errors import InputError
-from stages.corpus.images import on_white
 from stages.corpus.parts import MAX_BYTES, printable
+from stages.editing.colours import as_seen
 from stages.editing.pictures import read_mask, read_picture
 from stages.editing.request import binary_mask
 
@@ -109,7 +109,7 @@ def text(record: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def _read_rgb(path: Path) -> Image.Image:
-    return on_white(read_picture(path))
+    return as_seen(read_picture(path))
 
 
 def _read_mask(path: Path, source: Read) -> Image.Image:

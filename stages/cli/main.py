@@ -182,7 +182,10 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     edit.add_argument("image", type=Path, help="a picture: PNG, JPEG, WebP …; 50 million pixels at most")
     edit.add_argument("prompt", help='what the edited picture shows, for example "a photograph of a train"')
     edit.add_argument(
-        "--output", type=Path, default=Path("edited.png"), help="default: %(default)s; several results are numbered"
+        "--output",
+        type=Path,
+        default=Path("edited.png"),
+        help="its name ends in .png or .webp, both without loss, or .jpg; several results are numbered (default: %(default)s)",
     )
     edit.add_argument("--term", help="the part of the prompt to find the mask by (default: the prompt)")
     edit.add_argument("--source-term", help="what to find the mask by if the picture does not show the term")

@@ -20,6 +20,7 @@ from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import to_images
 
 EDIT_MASK_COVERAGE = 0.25  # the share of a latent cell that a mask must cover; low, to keep thin parts of an object
+LEAST_FOUND = 0.001  # share of a picture; CLIPSeg sees patches of 16 × 16 of 352 × 352 pixels, and this is half of one
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class BatchEditor:
         """Return binary masks (n, 1, h, w): where CLIPSeg finds the term or, if it finds none, the source term.
 
         A term names what the edit puts there, which the source often lacks; the edit then belongs where the replaced thing
-        is. If neither is found the mask is empty, and an edit within it returns the source.
+        is. If neither is found the mask is empty, and an edit within it returns the source. What is smaller than LEAST_FOUND is
+        not found.
 
         Args:
             images: n, RGB, of one size.
@@ -104,11 +106,11 @@ class BatchEditor:
             InputError: the editor has no segmenter.
         """
         segmenter = self.require_segmenter()
-        masks = (segmenter.probabilities(images, terms) >= threshold).float()
+        masks = _found(segmenter.probabilities(images, terms), threshold)
         missing = [row for row in range(len(images)) if not masks[row].any() and source_terms[row] is not None]
         if missing:
             found = segmenter.probabilities([images[row] for row in missing], [str(source_terms[row]) for row in missing])
-            masks[missing] = (found >= threshold).float()
+            masks[missing] = _found(found, threshold)
         return masks
 
     def complete_masks(
@@ -170,3 +172,9 @@ class BatchEditor:
         unique = list(dict.fromkeys(rows))
         embedded = self.diffusion.embed_prompts(unique)
         return embedded if len(unique) == 1 else embedded[[unique.index(row) for row in rows]]
+
+
+def _found(probabilities: Tensor, threshold: float) -> Tensor:
+    """Return the masks of what was found, (n, 1, h, w), 0 or 1; a few stray pixels are nothing, so that mask is empty."""
+    masks = (probabilities >= threshold).float()
+    return masks * (masks.mean(dim=(1, 2, 3), keepdim=True) >= LEAST_FOUND)

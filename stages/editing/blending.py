@@ -7,6 +7,8 @@ from scipy import ndimage
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from stages.editing.colours import in_colours_of
+
 FAINT = 1e-3  # the weight of the mean difference, which decides only where no pixel to compare with is near
 
 
@@ -51,17 +53,18 @@ def paste(picture: Image.Image, edit: Image.Image, amount: Image.Image, at: tupl
     """Put an edit into a picture, in place; where ``amount`` is 0 the picture keeps its bytes.
 
     Args:
-        picture: RGB, or RGBA, whose transparent parts the edit covers.
-        edit: RGB.
+        picture: RGB, or RGBA, whose transparent parts the edit covers; it may have an ICC profile.
+        edit: RGB, in sRGB.
         amount: "L", of the edit's size; see :func:`feather`.
         at: left and top of the edit in the picture.
     """
-    covering = edit.copy()
-    covering.putalpha(amount)
+    coloured = in_colours_of(picture, edit)
     if picture.mode == "RGBA":
+        covering = coloured.copy()
+        covering.putalpha(amount)
         picture.alpha_composite(covering, at)
     else:
-        picture.paste(edit, at, amount)
+        picture.paste(coloured, at, amount)
 
 
 def _blur(pictures: Tensor, sigma: float) -> Tensor:

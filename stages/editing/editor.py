@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from stages.core.params import Sampling
-from stages.corpus.images import on_white
 from stages.diffusion.sampling import OnStep, Step, ignore_step
 from stages.editing.batch_editor import BatchEditor
 from stages.editing.blending import match_colours
+from stages.editing.colours import as_seen
 from stages.editing.job import EditJob, OnProgress, Plan, Progress, Region, Result, ignore_progress
 from stages.editing.planning import WorkingSize, check_job, regions_found, regions_given
 from stages.editing.request import EditRequest, MaskMode, NothingToMaskError
@@ -56,7 +56,7 @@ class Editor(BatchEditor):
         """
         request, size = job.request, self.size
         check_job(job, self.diffusion, self.segmenter)
-        picture = on_white(request.image)
+        picture = as_seen(request.image)
         match job.mask_mode:
             case MaskMode.NONE:
                 whole = (0, 0, *picture.size)

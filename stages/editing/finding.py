@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from stages.corpus.images import on_white
 from stages.diffusion.masks import widen_mask
 from stages.diffusion.sampling import OnStep, ignore_step
 from stages.editing.blending import enlarge
+from stages.editing.colours import as_seen
 from stages.editing.editor import Editor
 from stages.editing.job import EditJob, Region
 from stages.editing.results import rows_of
@@ -54,7 +54,7 @@ def probabilities(editor: Editor, picture: Image.Image, words: list[str]) -> dic
     Raises:
         InputError: the editor has no segmenter.
     """
-    seen = editor.size.resized(on_white(picture))
+    seen = editor.size.resized(as_seen(picture))
     found = editor.require_segmenter().probabilities([seen] * len(words), words)
     return dict(zip(words, found.amax(dim=(1, 2, 3)).tolist(), strict=True))
 

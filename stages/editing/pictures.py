@@ -15,14 +15,19 @@ from stages.corpus.images import FORMATS, Refused, as_rgb, decoded, on_white, up
 from stages.corpus.parts import MAX_BYTES, printable
 from stages.corpus.profiles import srgb_profile, to_srgb
 from stages.corpus.stripped import strip
+from stages.editing.colours import PROFILE, own_profile
 
 PNG_XMP = "XML:com.adobe.xmp"  # the keyword of the chunk that holds XMP
 MAX_TEXT = MAX_BYTES * 4 // 3 + 4  # characters of base64
 MAX_PIXELS = 50_000_000  # per picture, read from its header
+OPTIONS: dict[str, dict[str, Any]] = {"png": {}, "jpeg": {"quality": 95}, "webp": {"lossless": True, "exact": True}}
+"""Kind of file → how Pillow writes it; JPEG has no way without loss."""
 
 
 def read_picture(path: Path) -> Image.Image:
-    """Return the picture in a file: in sRGB and upright, RGB, or RGBA if parts of it are transparent.
+    """Return the picture in a file: upright, RGB, or RGBA if parts of it are transparent.
+
+    A picture with an ICC profile of RGB keeps its pixels, and the profile in ``info``; any other comes in sRGB.
 
     Raises:
         InputError: the file is missing, too large, or not a picture that can be read.
@@ -88,21 +93,13 @@ def picture_of(data: bytes, name: str) -> Image.Image:
     """
     try:
         with decoded(data, FORMATS, MAX_PIXELS) as image:
-            picture = as_rgb(image)
-            if not image.has_transparency_data or image.mode.startswith("I"):  # 16 bits: one level may be transparent
-                return picture
-            layers = image.convert("RGBA")
-            if layers.getchannel("A").getextrema() == (255, 255):
-                return picture
-            own = to_srgb(layers.convert("RGB"), image)
-            own.putalpha(layers.getchannel("A"))
-            return upright(own, image)
+            return _own_pixels(image)
     except Refused as reason:
         raise InputError(f"{name}: {reason}") from reason
 
 
 def write_picture(image: Image.Image, to: Path | io.BytesIO, kind: str, xmp: bytes = b"") -> None:
-    """Write a picture, labelled as sRGB.
+    """Write a picture with its own ICC profile, or labelled as sRGB; a PNG or WebP has every pixel as it is.
 
     Args:
         image: RGB; or RGBA, which a format without transparency gets on white; or "L", a mask.
@@ -110,9 +107,11 @@ def write_picture(image: Image.Image, to: Path | io.BytesIO, kind: str, xmp: byt
         kind: "png", "jpeg" or "webp".
         xmp: what the picture says about itself; see :func:`stages.editing.metadata.describe`.
     """
+    options: dict[str, Any] = dict(OPTIONS[kind])
+    if image.mode != "L":
+        options["icc_profile"] = own_profile(image) or srgb_profile()
     if kind == "jpeg" and image.mode == "RGBA":
         image = on_white(image)
-    options: dict[str, Any] = {} if image.mode == "L" else {"icc_profile": srgb_profile()}
     if xmp and kind == "png":
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_itxt(PNG_XMP, xmp.decode())
@@ -147,6 +146,35 @@ def _from_base64(text: str, name: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"{name}: not base64: {error}") from error
+
+
+def _own_pixels(image: Image.Image) -> Image.Image:
+    """Return a decoded file as :func:`read_picture` does.
+
+    Raises:
+        Refused: see :func:`stages.corpus.images.load`.
+    """
+    opaque = as_rgb(image)
+    profile, alpha = own_profile(image), _alpha(image)
+    if profile is None and alpha is None:
+        opaque.info.pop(PROFILE, None)
+        return opaque
+    pixels = image.convert("RGB")
+    colours = to_srgb(pixels, image)
+    keeps_profile = profile is not None and colours is not pixels  # that of sRGB is written anyway
+    own = pixels if keeps_profile else colours
+    own.info = {PROFILE: profile} if keeps_profile else {}
+    if alpha is not None:
+        own.putalpha(alpha)
+    return upright(own, image)
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    """Return how opaque the pixels of a decoded file are, "L"; None if all of them are."""
+    if not image.has_transparency_data or image.mode.startswith("I"):  # 16 bits: one level may be transparent
+        return None
+    alpha = image.convert("RGBA").getchannel("A")
+    return None if alpha.getextrema() == (255, 255) else alpha
 
 
 def _mask(data: bytes, name: str) -> Image.Image:

@@ -7,6 +7,7 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from stages.editing.blending import enlarge, feather, paste
+from stages.editing.colours import in_colours_of
 from stages.editing.job import Plan, Region, Result
 from stages.models.tensors import to_images, to_masks
 
@@ -73,7 +74,7 @@ def assemble(plan: Plan, rows: Sequence[EditedRow], cell: int) -> Result:
     picture = plan.job.request.image
     if any(row.mask is None for row in rows):
         edits = [row.edit for row in rows]
-        return Result(images=[_resized(edit, picture.size) for edit in edits], mask=None)
+        return Result(images=[in_colours_of(picture, _resized(edit, picture.size)) for edit in edits], mask=None)
     images = [plan.job.request.own_pixels() for _ in range(plan.job.images)]
     changed = Image.new("L", picture.size)
     for row in rows:

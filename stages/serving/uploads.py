@@ -35,7 +35,7 @@ async def decode(client: str, how: Callable[..., Result], *arguments: Any) -> Re
 
 
 def decode_picture(data: bytes, name: str) -> Image.Image:
-    """Return the picture in a file: in sRGB and upright, RGB, or RGBA if parts of it are transparent.
+    """Return the picture in a file, as :func:`stages.editing.pictures.read_picture` does.
 
     Args:
         data: the file.

@@ -7,6 +7,7 @@ from PIL import Image
 
 from stages.core.errors import InputError
 from stages.corpus.images import Refused, decoded
+from stages.editing.colours import in_srgb
 
 DISPLAY_SIDE = 1024  # pixels of the longer side of a rendition, at most
 LAYER_SIDE = 768  # pixels of the longer side of the layer, whatever the picture's size
@@ -17,11 +18,11 @@ PNG_PREFIX = "data:image/png;base64,"
 
 
 def rendition(image: Image.Image, side: int = DISPLAY_SIDE) -> str:
-    """Return an RGB picture as the data URI of a WebP whose longer side has at most ``side`` pixels."""
+    """Return an RGB or RGBA picture, in sRGB, as the data URI of a WebP whose longer side has at most ``side`` pixels."""
     scale = min(1, side / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)  # far larger ones are averaged first
-    return _data_uri(small, "webp", quality=QUALITY, method=2)
+    return _data_uri(in_srgb(small), "webp", quality=QUALITY, method=2)
 
 
 def layer_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -196,6 +196,22 @@ class TestPredictedMasks:
         left, nothing = [[[1, 0], [1, 0]]], [[[0, 0], [0, 0]]]
         assert masks.tolist() == [left, left, nothing, nothing]
 
+    def test_a_stray_pixel_counts_as_nothing(self, editor, monkeypatch):
+        """A pixel is found for a dog, and a quarter of the picture for a cat."""
+
+        def probabilities(_, images, prompts):
+            found = torch.zeros(len(images), 1, 32, 32)
+            for row, prompt in enumerate(prompts):
+                found[row, 0, 5, 5] = 0.9 if prompt == "dog" else 0.1
+                found[row, 0, 8:24, 8:24] = 0.9 if prompt == "cat" else 0.1
+            return found
+
+        monkeypatch.setattr(type(editor.segmenter), "probabilities", probabilities)
+        masks = editor.predict_masks([photo()] * 3, ["dog"] * 3, ["cat", "dog", None], 0.5)
+        assert masks.sum(dim=(1, 2, 3)).tolist() == [256, 0, 0]
+        with pytest.raises(NothingToMaskError, match="nothing in the picture looks like 'dog'"):
+            editor.edit(request(term="dog"), mask_mode=MaskMode.PREDICTED, sampling=SAMPLING)
+
     def test_an_editor_without_segmenter_predicts_no_masks(self, editor):
         with pytest.raises(InputError, match="no segmenter to predict masks with"):
             Editor(editor.diffusion).edit(request(), mask_mode=MaskMode.PREDICTED, sampling=SAMPLING)

@@ -1,5 +1,7 @@
 """Photographs of scikit-image, edited within masks: what lies outside is the user's own, bit for bit."""
 
+import io
+
 import numpy as np
 import pytest
 import skimage.data
@@ -9,16 +11,19 @@ from scipy.ndimage import distance_transform_cdt
 from skimage.metrics import peak_signal_noise_ratio
 
 from stages.core.errors import InputError
+from stages.corpus.images import load
 from stages.editing.editor import Editor
 from stages.editing.job import EditJob, Result
-from stages.editing.pictures import decode_picture, encode_picture
+from stages.editing.pictures import decode_picture, encode_picture, picture_of, write_picture
 from stages.editing.request import MaskMode
 from tests.support.editing_inputs import DRAFTED, SAMPLING, request
+from tests.support.icc import ADOBE_RGB
+from tests.support.samples import encoded
 
 SPOT = (500, 300, 620, 380)
 PHOTOGRAPHS = {  # name → size: larger and smaller than the file, upright and wide
     "astronaut": (1200, 900),
-    "coffee": (1800, 1200),
+    "coffee": (1500, 1000),
     "chelsea": (900, 1353),
     "rocket": (640, 427),
     "camera": (3000, 2000),
@@ -147,6 +152,23 @@ def test_transparency_is_kept_outside_the_mask(editor):
     assert np.array_equal(new[changed == 0], own[changed == 0])
     assert (new[np.asarray(mask) > 0][:, 3] == 255).all()
     assert decode_picture(encode_picture(result.images[0])).tobytes() == result.images[0].tobytes()
+
+
+def test_profile_and_orientation_survive(editor):
+    """Orientation 6: the file's left side is the top of the picture. In sRGB the edit is that of the picture in sRGB."""
+    exif, image, buffer = Image.Exif(), photograph("coffee"), io.BytesIO()
+    exif[274] = 6
+    data = encoded(image, icc_profile=ADOBE_RGB, exif=exif)
+    mask = ellipses((1000, 1500), (200, 150, 320, 230))
+    result = edited(editor, picture_of(data, "photo"), mask)
+    write_picture(result.images[0], buffer, "png")
+    found, changed = Image.open(buffer), np.asarray(result.mask)
+    assert (found.size, found.info["icc_profile"]) == ((1000, 1500), ADOBE_RGB)
+    own = np.asarray(image.transpose(Image.Transpose.ROTATE_270))
+    assert np.array_equal(np.asarray(found)[changed == 0], own[changed == 0])
+    wanted = edited(editor, load(data, max_pixels=10_000_000), mask).images[0]
+    difference = np.abs(np.asarray(load(buffer.getvalue(), max_pixels=10_000_000), int) - np.asarray(wanted))
+    assert difference[changed == 255].mean() < 1
 
 
 def test_more_context_shows_the_model_more(editor):

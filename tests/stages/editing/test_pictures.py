@@ -11,7 +11,16 @@ from PIL import Image
 
 from stages.core.errors import InputError
 from stages.corpus.images import on_white
-from stages.editing.pictures import decode_mask, decode_picture, encode_picture, read_mask, read_picture, write_picture
+from stages.editing.colours import as_seen
+from stages.editing.pictures import (
+    decode_mask,
+    decode_picture,
+    encode_picture,
+    picture_of,
+    read_mask,
+    read_picture,
+    write_picture,
+)
 from tests.support.icc import ADOBE_RGB
 from tests.support.samples import encoded, picture
 
@@ -56,7 +65,7 @@ def test_half_transparent_grey_is_half_white(tmp_path):
         assert on_white(found).getpixel((0, 0)) == (127, 127, 127)
 
 
-def test_transparent_pictures_are_turned_and_put_into_srgb(tmp_path):
+def test_transparent_pictures_are_turned_and_keep_their_profile(tmp_path):
     """Orientation 6: the file's left side is the top of the picture."""
     exif = Image.Exif()
     exif[274] = 6
@@ -65,7 +74,8 @@ def test_transparent_pictures_are_turned_and_put_into_srgb(tmp_path):
     for found in both_ways(encoded(image, icc_profile=ADOBE_RGB, exif=exif), tmp_path):
         assert found.size == (2, 3)
         assert np.argwhere(np.asarray(found)[..., 3] == 0).tolist() == [[0, 1]]
-        assert found.getpixel((0, 0))[0] < 5
+        assert (found.getpixel((0, 0)), found.info["icc_profile"]) == ((60, 200, 90, 255), ADOBE_RGB)
+        assert as_seen(found).getpixel((0, 0))[0] < 5
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
@@ -85,9 +95,25 @@ def test_grey_of_16_bits_keeps_its_brightness(tmp_path):
         assert abs(np.asarray(found).mean() - 127.5) < 1
 
 
-def test_adobe_rgb_comes_in_as_srgb(tmp_path):
+def test_a_profile_is_kept_and_seen_in_srgb(tmp_path):
     for found in both_ways(encoded(Image.new("RGB", (4, 4), (60, 200, 90)), icc_profile=ADOBE_RGB), tmp_path):
-        assert found.getpixel((0, 0))[0] < 5  # this green lies outside sRGB, which has no red left to take away
+        assert (found.getpixel((0, 0)), found.info["icc_profile"]) == ((60, 200, 90), ADOBE_RGB)
+        assert as_seen(found).getpixel((0, 0))[0] < 5  # this green lies outside sRGB, which has no red left to take away
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_files_without_loss_keep_pixels_and_profile(kind, mode):
+    image, buffer = picture(size=16), io.BytesIO()
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize((16, 16)))
+        image.putpixel((3, 0), (10, 20, 30, 0))
+    image.info["icc_profile"] = ADOBE_RGB
+    write_picture(image, buffer, kind)
+    found = picture_of(buffer.getvalue(), "image")
+    assert found.mode == mode
+    assert found.tobytes() == image.tobytes()
+    assert found.info["icc_profile"] == ADOBE_RGB
 
 
 def test_results_are_labelled_and_read_back_unchanged():

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from stages.core.errors import InputError
 from stages.serving.page import pictures
+from tests.support.icc import ADOBE_RGB
 
 
 def ellipse(size: tuple[int, int], place: tuple[float, float, float, float]) -> Image.Image:
@@ -73,3 +74,9 @@ def test_renditions_are_bounded():
     large = decoded(pictures.rendition(Image.new("RGB", (3000, 1000), "red")))
     assert large.size == (1024, 341)
     assert decoded(pictures.rendition(Image.new("RGB", (64, 48)))).size == (64, 48)
+
+
+def test_renditions_are_in_srgb():
+    photo = Image.new("RGB", (64, 48), (60, 200, 90))
+    photo.info["icc_profile"] = ADOBE_RGB
+    assert decoded(pictures.rendition(photo)).getpixel((5, 5))[0] < 30  # its red lies below that of sRGB
