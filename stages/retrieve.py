@@ -19,7 +19,7 @@ from stages.common.arrays import read_arrays
 from stages.core.errors import InputError
 from stages.core.files import read_json, remove, value_digest
 from stages.core.params import Params
-from stages.core.paths import CORPUS, DECISIONS, EDITS, HELD_OUT, PAIRS
+from stages.core.paths import CORPUS, DECISIONS, EDITS, EMBEDDINGS, HELD_OUT, INDEXES, PAIRS
 from stages.core.provenance import source_digest
 from stages.core.shards import (
     ShardTask,
@@ -44,8 +44,6 @@ from stages.pairing.reviewed import Review
 from stages.pairing.split import Components
 
 TABLE = 500  # images whose pairs are in one table, about, or more: each costs files and network batches of its own
-EMBEDDINGS = PAIRS / "embeddings"
-INDEXES = PAIRS / "indexes"
 RECALL = PAIRS / "recall"
 CANDIDATES = PAIRS / "candidates"
 CHOSEN = PAIRS / "chosen"  # pairs whose tables are not written yet, where workers on other machines see them

@@ -66,6 +66,7 @@ RUN_BY = {
     "iedit export exported --model": ("stages/cli/test_export.py", "--model 3 --half"),
     "iedit export": ("stages/cli/test_export.py", "export"),
     "iedit models": ("stages/cli/test_models.py", "models --fetch"),
+    "iedit thresholds": ("stages/cli/test_thresholds.py", "thresholds"),
     "ray start --head": ("stages/core/executors/test_ray_actors.py", "start --head --port"),
     "ray start --address": ("stages/core/executors/test_ray_actors.py", "start --address"),
     "iedit benchmark pie-bench": (

@@ -14,6 +14,8 @@ VALIDATION = Path("data/validation")  # held-out edits of the embedded world, to
 CAPTIONS = Path("data/captions")
 EDITS = Path("data/edits")
 PAIRS = Path("data/pairs")
+EMBEDDINGS = PAIRS / "embeddings"
+INDEXES = PAIRS / "indexes"
 MASKS = Path("data/masks")  # of all pairs, usable or not
 TRAINING_SET = Path("data/training")
 HELD_OUT = Path("data/heldout")  # pairs that no training sees
@@ -31,6 +33,7 @@ METRICS_FILE = REPORTS / "metrics.json"
 DATASET = REPORTS / "dataset.json"  # figures of the dataset
 DATASET_BEFORE = REPORTS / "dataset_before.json"  # of its last version here; not tracked by DVC, as the page that compares both
 DATASET_PAGE = REPORTS / "dataset.html"
+THRESHOLDS_PAGE = REPORTS / "thresholds.html"  # what each threshold drops; `iedit thresholds` writes it
 SCALE = REFERENCE / "scale"  # what `make scale` measured: .json, .md, .svg
 
 # Not tracked by DVC; rebuilt when missing.

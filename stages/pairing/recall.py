@@ -36,20 +36,21 @@ class RecallWorker:
 
     def _measure(self, task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG002
         index = ImageIndex.open(self.indexes, task.name, self.embeddings)
-        sources, prompts = sample_edits(index.pool, SAMPLED, derive_seed(self.seed, "recall", task.name))
+        sources, _, prompts = sample_edits(index.pool, SAMPLED, derive_seed(self.seed, "recall", task.name))
         queries = mean_query(single(index.pool.gather(sources)), prompts, self.text_weight)
         shares = measure_recall(index, queries, sources)
         write_json(files.output, {"edits": len(sources)} | {f"recall at {rank}": share for rank, share in shares.items()})
         return ShardResult(done=len(sources))
 
 
-def sample_edits(pool: Pool, count: int, seed: int) -> tuple[Rows, Vectors]:
-    """Return up to ``count`` of a pool's edits: the rows of their sources, and the embeddings of their prompts."""
+def sample_edits(pool: Pool, count: int, seed: int) -> tuple[Rows, Vectors, Vectors]:
+    """Return up to ``count`` of a pool's edits: the rows of their sources, the embeddings of their captions and prompts."""
     sizes = [len(map_arrays(texts_path(pool.folder, shard))["sources"]) for shard, _ in pool.shards]
     ends = np.cumsum(sizes, dtype=np.int64)
     total = int(ends[-1])
     drawn = np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
-    rows, prompts = [np.zeros(0, np.int64)], [np.zeros((0, pool.width), np.float32)]
+    none = np.zeros((0, pool.width), np.float32)
+    rows, captions, prompts = [np.zeros(0, np.int64)], [none], [none]
     for number, (shard, _) in enumerate(pool.shards):
         first = ends[number] - sizes[number]
         edits = drawn[(first <= drawn) & (drawn < ends[number])] - first
@@ -57,8 +58,9 @@ def sample_edits(pool: Pool, count: int, seed: int) -> tuple[Rows, Vectors]:
             continue
         texts = read_arrays(texts_path(pool.folder, shard))
         rows.append(pool.starts[number] + texts["sources"][edits])
-        prompts.append(single(texts["embeddings"][texts["prompts"][edits]]))
-    return np.concatenate(rows), np.concatenate(prompts)
+        for found, name in ((captions, "captions"), (prompts, "prompts")):
+            found.append(single(texts["embeddings"][texts[name][edits]]))
+    return np.concatenate(rows), np.concatenate(captions), np.concatenate(prompts)
 
 
 def exact_neighbours(pool: Pool, queries: Vectors, count: int) -> Rows:

@@ -75,7 +75,7 @@ def measure_dataset() -> Figures:
         if name == "uses":
             uses = Counter(values.tolist())
         elif name != "words":
-            histograms[name] = _histogram(values)
+            histograms[name] = histogram(values)
     return Figures(
         kept={"ingest": written - duplicates} | {stage: shard_totals(folder)[0] for stage, folder in FOLDERS.items()},
         dropped={stage: dropped.get(stage, {}) for stage in ("ingest", *FOLDERS)},
@@ -146,7 +146,8 @@ def _most_frequent_changes() -> list[Change]:
     return [Change(source=source, target=target, pairs=pairs) for (source, target), pairs in first]
 
 
-def _histogram(values: NDArray[Any]) -> Histogram:
+def histogram(values: NDArray[Any]) -> Histogram:
+    """Return the histogram of values (n,)."""
     if not len(values):
         return Histogram(low=0.0, high=0.0, counts=[])
     low, high = float(values.min()), float(values.max())

@@ -78,13 +78,13 @@ def _plots(now: Figures, params: Params) -> list[tuple[str, list[tuple[str, Mark
         "directional": {"min_directional": config.min_directional},
     }
     scores = [
-        (words, _bars(now.scores[name], words, {key: value for key, value in limits.get(name, {}).items() if value > -1}))
+        (words, bars(now.scores[name], words, {key: value for key, value in limits.get(name, {}).items() if value > -1}))
         for name, words in SCORES.items()
         if now.scores[name].counts
     ]
     sizes = {"min_area": masks.min_area, "max_area": masks.max_area}
     areas = [
-        (f"mask of the {side}", _bars(each, f"share of the {side} picture", sizes))
+        (f"mask of the {side}", bars(each, f"share of the {side} picture", sizes))
         for side, each in now.areas.items()
         if each.counts
     ]
@@ -97,7 +97,8 @@ def _plots(now: Figures, params: Params) -> list[tuple[str, list[tuple[str, Mark
     return [("Scores of the pairs", scores), ("Sizes of masks", areas), ("Use of targets", uses)]
 
 
-def _bars(histogram: Histogram, label: str, limits: Mapping[str, float]) -> Markup:
+def bars(histogram: Histogram, label: str, limits: Mapping[str, float]) -> Markup:
+    """Plot a histogram, which has a value, with limits as vertical lines; ``label`` says what the values are."""
     high = histogram.high if histogram.high > histogram.low else histogram.low + 1e-3
     edges = np.linspace(histogram.low, high, len(histogram.counts) + 1).tolist()
     return plot_bars(edges, histogram.counts, label, label, limits)

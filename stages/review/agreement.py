@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from stages.common.seeds import derive_seed
 from stages.core.params import Params
 from stages.pairing.decisions import Decision, Verdict, latest_decisions
-from stages.review.scores import MEASURED, QUALITY, Score, measuring_digest
+from stages.pairing.scores import MEASURED, QUALITY, Score, measuring_digest
 
 LEAST = 20  # kept pairs, and dropped pairs; with fewer an interval would span nearly everything
 

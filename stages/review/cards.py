@@ -10,10 +10,10 @@ from threading import Lock
 import numpy as np
 
 from stages.corpus.corpus import Corpus
+from stages.pairing.scores import MEASURED, QUALITY
 from stages.pairing.training_set import PairRow, edit_sample
 from stages.review.pairs import Pairs
 from stages.review.pictures import picture_html
-from stages.review.scores import MEASURED, QUALITY
 
 KEPT = 32  # cards in memory
 

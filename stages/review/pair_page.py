@@ -13,10 +13,10 @@ from stages.core.paths import DECISIONS
 from stages.language.change import describe_change
 from stages.language.rules import read_rules
 from stages.pairing.decisions import Mended, Verdict
+from stages.pairing.scores import QUALITY, measuring_digest
 from stages.review.cards import Cards
 from stages.review.pairs import Pairs
 from stages.review.reviewing import Done, Reviewing
-from stages.review.scores import QUALITY, measuring_digest
 
 AHEAD = 6  # cards made before they are asked for
 PAST = {Verdict.KEEP: "kept", Verdict.DROP: "dropped", Verdict.MEND: "mended"}

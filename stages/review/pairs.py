@@ -14,8 +14,8 @@ from stages.core.errors import InputError
 from stages.core.paths import HELD_OUT, TRAINING_SET
 from stages.core.shards import list_shards
 from stages.pairing.decisions import Decision, PairId
+from stages.pairing.scores import MEASURED, Score
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX, PairRow, read_pairs
-from stages.review.scores import MEASURED, Score
 
 IDENTITY = ("source_pixels", "target_pixels", "edit_prompt")
 TABLES = 8  # kept in memory; pairs in the order of a score come from any of them

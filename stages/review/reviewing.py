@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from stages.common.text import one_line
 from stages.pairing.decisions import Decision, Mended, PairId, Verdict, append_decision, latest_decisions, read_decisions
+from stages.pairing.scores import MEASURED, score_named
 from stages.pairing.training_set import PairRow
 from stages.review.pairs import Pairs
-from stages.review.scores import MEASURED, score_named
 
 Describe = Callable[[str, str], Mended]
 """(caption, prompt) → the mended prompt with what it changes; raises InputError if that cannot be said."""

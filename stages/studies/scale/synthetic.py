@@ -114,7 +114,7 @@ class Trial:
             seconds[name], started = time.process_time() - started, time.process_time()
         memory = peak_memory() - before
         index = self.open()
-        sources, prompts = sample_edits(index.pool, TIMED, 0)
+        sources, _, prompts = sample_edits(index.pool, TIMED, 0)
         queries = mean_query(single(index.pool.gather(sources)), prompts, self.config.text_weight)
         return {
             "images": len(index.pool),
@@ -163,7 +163,7 @@ class Trial:
         import faiss
 
         index = self.open()
-        sources, prompts = sample_edits(index.pool, TIMED, 0)
+        sources, _, prompts = sample_edits(index.pool, TIMED, 0)
         queries = mean_query(single(index.pool.gather(sources)), prompts, self.config.text_weight)
         flat = faiss.IndexFlatIP(WIDTH)
         for block in index.pool.blocks(BLOCK):
@@ -233,7 +233,7 @@ def measure_pools(images: int, config: Retrieve, pools: Sequence[int]) -> list[d
         folder = Path(name) / "embeddings"
         shards = write_embeddings(folder, images)
         first = Pool(folder, ((shards[0], SHARD),))
-        sources, prompts = sample_edits(first, TIMED // 4, 0)
+        sources, _, prompts = sample_edits(first, TIMED // 4, 0)
         queries = mean_query(single(first.gather(sources)), prompts, config.text_weight)
         figures = []
         for size in pools:

@@ -12,10 +12,10 @@ from stages.cli import main as cli
 from stages.comparison import standard
 from stages.core.errors import InputError
 from stages.core.paths import EDITED
+from stages.pairing.scores import QUALITY
 from stages.review import compare_page, look
 from stages.review.comparing import Comparing
 from stages.review.contenders import answers_file, find_contender, in_order
-from stages.review.scores import QUALITY
 from stages.tracking import registry
 from stages.tracking.preferences import Preference, read_preferences
 from tests.support import ROOT

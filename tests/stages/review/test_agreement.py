@@ -7,9 +7,9 @@ import pytest
 
 from stages.core.params_file import read_params
 from stages.pairing.decisions import Decision, Verdict, append_decision
+from stages.pairing.scores import MEASURED, QUALITY, score_named
 from stages.review import agreement
 from stages.review.agreement import LEAST, agree, agreement_lines, auc
-from stages.review.scores import MEASURED, QUALITY, score_named
 from tests.support import ROOT
 
 

@@ -9,10 +9,10 @@ import pytest
 from stages.core.errors import InputError
 from stages.core.paths import DECISIONS, HELD_OUT, PAIRS, TRAINING_SET
 from stages.pairing.decisions import Verdict, latest_decisions, read_decisions
+from stages.pairing.scores import QUALITY, score_named
 from stages.retrieve import retrieve
 from stages.review.pairs import Pairs
 from stages.review.reviewing import Reviewing
-from stages.review.scores import QUALITY, score_named
 from stages.segment import segment
 from tests.support.decided import mended_as, pair_of
 from tests.support.tiny_corpus import params_for, rows_of
