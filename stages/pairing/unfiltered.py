@@ -48,12 +48,12 @@ def sample_targets(embeddings: Path, indexes: Path, config: Retrieve, seed: int)
     """
     names = [path.name.removesuffix(INDEX) for path in list_shards(indexes, INDEX)]
     names = names[:: math.ceil(len(names) / POOLS)]
-    parts = []
+    every, parts = config.model_copy(update=OFF), []
     for name in names:
         index = ImageIndex.open(indexes, name, embeddings)
-        sources, *texts = sample_edits(index.pool, EDITS // len(names), derive_seed(seed, "thresholds", name))
+        sources, captions, prompts = sample_edits(index.pool, EDITS // len(names), derive_seed(seed, "thresholds", name))
         own = single(index.pool.gather(sources))
-        parts.append(find_candidates(index, sources, own, *texts, config.model_copy(update=OFF)))
+        parts.append(find_candidates(index, sources, own, captions, prompts, every))
     found = join_candidates(parts)
     counts = np.diff(found.ends, prepend=0)
     return PossibleTargets(
