@@ -153,7 +153,7 @@ class BatchEditor:
             return widened
         how: dict[str, Any] = {"seed": seed, "keys": keys, "negative_prompt": negative_prompt, "on_step": on_step}
         drafts = self.edit_batch(pictures, prompts, masks=None, sampling=sampling, **how)
-        shown = self.predict_masks(to_images(drafts), terms, [None] * len(terms), sampling.mask_threshold)
+        shown = self.require_segmenter().probabilities(to_images(drafts), terms) >= sampling.mask_threshold
         return torch.maximum(widened, shown.to(widened)) * masks.amax(dim=(1, 2, 3), keepdim=True)
 
     def require_segmenter(self) -> Segmenter:
