@@ -17,7 +17,7 @@ from stages.studies.scale.project import OUTS, PICTURES, STAGES, Cost, Project, 
 SIZES = (500, 1000, 2000, 4000, 8000, 16000)
 SHARD = 100  # images in a shard
 START = 20  # images of the run whose cost counts as the start of a stage
-ROUNDS = 3  # runs of the start and of sizes up to REPEATED, whose medians count; their cost is small beside the start's
+ROUNDS = 3  # runs of the start, of an increment and of sizes up to REPEATED, whose medians count; a start costs about as much
 REPEATED = 2000
 INCREMENT_ON = 100  # shards that stand when one is added
 GROWN = (INCREMENT_ON + 1) * SHARD  # images when it was added
@@ -125,7 +125,7 @@ def _median(runs: Sequence[Costs]) -> dict[str, Cost]:
 
 
 def _measure_increment(project: Project, runs: Mapping[int, Costs], start: Costs) -> dict[str, Any]:
-    """Shrink a whole project to ``INCREMENT_ON`` shards, add one, then grow it back, which must give the first bytes again.
+    """Shrink a whole project to ``INCREMENT_ON`` shards and add one, ROUNDS times; growing it back must give the first bytes.
 
     Args:
         project: whole, of the largest size.
@@ -135,10 +135,13 @@ def _measure_increment(project: Project, runs: Mapping[int, Costs], start: Costs
     sizes = list(runs)[-2:]
     _resize(project, sizes[-1])  # an interrupted measurement left it smaller
     before = _digests(project)
-    _resize(project, INCREMENT_ON * SHARD)
-    known = _pairs(project)
-    costs = _resize(project, GROWN)
-    changed = _pairs(project) - known
+    rounds = []
+    for _ in range(ROUNDS):
+        _resize(project, INCREMENT_ON * SHARD)
+        known = _pairs(project)
+        rounds.append(_resize(project, GROWN))
+        changed = _pairs(project) - known
+    costs = _median(rounds)
     regrown = _resize(project, sizes[-1])
     starts = {stage: start[stage].cpu for stage in STAGES}
     added = beyond_start({stage: costs[stage].cpu for stage in STAGES}, starts)
