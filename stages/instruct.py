@@ -58,7 +58,7 @@ def _write(unet: "UNet2DConditionModel", base: Path, folder: Path) -> None:
     """Write parts of the base byte for byte, the U-Net, and an index that names diffusers' pipeline."""
     family = family_of(ModelName(name=str(base)), base)
     copy_model(base, folder, without="unet")
-    save_unet(unet, base, folder, in_channels=unet.config.in_channels)
+    save_unet(unet, base, folder)
     index = read_json(base / INDEX)
     kept = {key: index[key] for key in (*family.untrained, "unet", ZEROS_FOR_EMPTY) if key in index}
     write_json(folder / INDEX, {"_class_name": family.pipelines[2], **family.index, **kept})

@@ -139,7 +139,7 @@ class Editor(BatchEditor):
 
     @property
     def size(self) -> WorkingSize:
-        """The size at which pictures are edited."""
+        """The size at which pictures are edited: that of the pictures that the model was trained on."""
         cell = PictureEncoder(self.diffusion.vae).cell
         unit = cell * 2 ** (len(self.diffusion.unet.config.block_out_channels) - 1)
         return WorkingSize(side=self.diffusion.unet.config.sample_size * cell, cell=cell, unit=unit)

@@ -91,6 +91,11 @@ class TrainingSet(Dataset[Columns]):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    @property
+    def latent_side(self) -> int:
+        """The side of the latents, in cells: pictures of a training set are squares of one size."""
+        return int(self[[0]]["z1"].shape[-1])
+
     def __getitem__(self, rows: Sequence[int]) -> Columns:
         """Return the samples of some rows."""
         samples = [self._read(row) for row in rows]

@@ -98,6 +98,7 @@ def _make_method(params: Params, recipe: Recipe[AnyMethod], *, is_main: bool) ->
 
 
 def _write_outcome(recipe: Recipe[AnyMethod], workplace: Workplace, unet: UNet2DConditionModel) -> None:
+    unet.register_to_config(sample_size=TrainingSet().latent_side)  # its editor works at the size of these pictures
     recipe.outcome.write_losses(workplace)
     with written_aside(recipe.outcome.model) as folder:
         recipe.write(unet, locate(recipe.config.base), folder)

@@ -8,7 +8,7 @@ import filecmp
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from stages.pairing.columns import PLACE_COLUMNS
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX, pairs_digest
 from stages.tracking.start import UNET, Start, basis, put_start, read_start
 from stages.training.inputs import find_training_set
+from stages.training.model_folder import CHANGED
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -115,7 +116,10 @@ def _check(config: Train, client: "MlflowClient", champion: "Registered", model:
 
 
 def differing_file(base: Path, model: Path) -> str | None:
-    """Return a file in which a trained model differs from its base, apart from the U-Net's weights; None if there is none."""
+    """Return a file in which a trained model differs from its base, apart from the U-Net; None if there is none.
+
+    Of the U-Net its configuration is compared, but for what a training may change.
+    """
     for name, copied in copied_files(base).items():
         is_trained = name.startswith(f"{UNET}/") and name != f"{UNET}/config.json"  # how weights are split is not compared
         if not (is_trained or name == INDEX or _is_copy(base / name, model / copied)):
@@ -127,7 +131,16 @@ def differing_file(base: Path, model: Path) -> str | None:
 def _is_copy(path: Path, copy: Path) -> bool:
     if not copy.is_file():
         return False
-    return filecmp.cmp(path, copy, shallow=False) or (SHARDS in path.name and read_json(copy) == copied_shards(path))
+    if filecmp.cmp(path, copy, shallow=False):
+        return True
+    if SHARDS in path.name:
+        return bool(read_json(copy) == copied_shards(path))
+    return path.parent.name == UNET and _unchanged(path) == _unchanged(copy)
+
+
+def _unchanged(config: Path) -> dict[str, Any]:
+    """Return the part of a U-Net's configuration that a training leaves as it is."""
+    return {name: value for name, value in read_json(config).items() if name not in CHANGED}
 
 
 def changed_share(before: Tables, now: Tables) -> float:

@@ -14,6 +14,7 @@ from stages.core.params import ModelName
 from stages.diffusion.sampling import draw_noise
 from stages.diffusion.unet import predict
 from stages.editing.batch_editor import BatchEditor
+from stages.editing.editor import Editor
 from stages.instruct import instruct
 from stages.models import hub
 from stages.models.latent_diffusion import load_diffusion
@@ -44,6 +45,12 @@ def trained(request, tmp_path_factory, empty_store):
         instruct(project.params)
         hub.locate.cache_clear()
         yield SimpleNamespace(tools=tools, params=project.params)
+
+
+def test_both_models_work_at_the_size_of_their_pictures(trained):
+    """That is 32 pixels; the base, if it is XL, works at 64."""
+    for name, pictures in (("iedit", 1), ("instruct_pix2pix", 2)):
+        assert Editor(load_diffusion(ModelName(name=f"models/{name}"), pictures=pictures)).size.side == 32
 
 
 def test_encoded_prompts_are_those_of_the_text_encoders(trained):
@@ -100,7 +107,6 @@ def test_diffusers_opens_the_instructed_model_and_edits_alike(trained):
     (wanted,) = pipeline(
         sample.edit_prompt,
         image=sample.source,
-        **({"height": 32, "width": 32} if "XL" in type(pipeline).__name__ else {}),
         latents=draw_noise(torch.Size((4, 16, 16)), 7, sample.key)[None],
         num_inference_steps=4,
         guidance_scale=3.0,
@@ -117,8 +123,7 @@ def test_the_instructed_unet_is_given_what_diffusers_gives_it(trained):
     pipeline.set_progress_bar_config(disable=True)
     calls = []
     pipeline.unet.register_forward_hook(lambda _, args, __, output: calls.append((*args, output[0])), with_kwargs=True)
-    sizes = {"height": 32, "width": 32} if "XL" in type(pipeline).__name__ else {}
-    pipeline(sample.edit_prompt, image=sample.source, num_inference_steps=2, output_type="latent", **sizes)
+    pipeline(sample.edit_prompt, image=sample.source, num_inference_steps=2, output_type="latent")
     seen, timestep, wanted = calls[-1]  # three rows: with prompt and source, without prompt, and without both
     noisy, source = seen[:1].chunk(2, dim=1)
     encoded = diffusion.encode(to_tensor([sample.source])) / diffusion.vae.config.scaling_factor

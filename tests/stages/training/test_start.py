@@ -185,6 +185,11 @@ def test_only_weights_of_the_unet_may_differ(tmp_path):
     shutil.copy(base / weights, model / weights)
     write_json(model / "model_index.json", index | {"scheduler": ["diffusers", "PNDMScheduler"]})
     assert differing_file(base, model) == "model_index.json"
+    write_json(model / "model_index.json", index)
+    config = read_json(base / "unet/config.json")
+    for changes, differing in (({"sample_size": 8}, None), ({"sample_size": 8, "norm_num_groups": 4}, "unet/config.json")):
+        write_json(model / "unet/config.json", config | changes)
+        assert differing_file(base, model) == differing
     (model / "unet/config.json").unlink()
     assert differing_file(base, model) == "unet/config.json"
 
