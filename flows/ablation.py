@@ -17,7 +17,7 @@ from pydantic import Field
 from flows.support.artifacts import Progress
 from flows.support.command import exit_code_of, run
 from flows.support.dag import stages_in_order
-from flows.support.sandbox import Sandbox, open_sandbox
+from flows.support.sandbox import Sandbox, open_sandbox, remove_experiments
 from flows.support.tasks import RETRIED, is_transient
 from stages.core.composition import check_composed, compose_params
 from stages.core.errors import InputError
@@ -71,6 +71,7 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
             for seed in range(seeds)
         }
     publish_ablation(found, {name: row.train.losses for name, row in rows.items()})
+    forget_former_rows()
 
 
 def check_project() -> None:
@@ -155,6 +156,17 @@ def publish_ablation(found: Found, losses: Mapping[str, Losses]) -> None:
     log_ablation(found, [REPORTS / "ablation.md", REPORTS / "ablation.csv"])
     create_markdown_artifact(key="ablation", markdown=table, description="Table 2")
     get_run_logger().info("%s\n\n%s", REPORTS / "ablation.md", table)
+
+
+def forget_former_rows() -> None:
+    """Remove scores and experiments of rows that Table 2 had in an earlier release, whose models DVC's cache would keep.
+
+    Only experiments go whose scores are kept, which are those of this flow.
+    """
+    for kept in ABLATION.glob("*-*.json"):
+        if kept.stem.rpartition("-")[0] not in CONFIGURATIONS:
+            remove_experiments(f"ablation-{kept.stem}")
+            kept.unlink()
 
 
 def training_digest() -> str:

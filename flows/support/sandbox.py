@@ -62,9 +62,7 @@ class Sandbox:
         command = ["dvc", "--cd", str(self.folder), "exp", "run", "--name", name, *options, target]
         self._run(command, on_line, environment={"MLFLOW_TRACKING_URI": tracking_uri()})
         git("fetch", "--quiet", "--no-write-fetch-head", str(self.folder), f"+{reference}:{reference}")
-        for same in git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").split():
-            if same != reference:  # of an earlier release; DVC's cache would keep its model for ever
-                git("update-ref", "-d", same)
+        remove_experiments(name, but=reference)  # of earlier releases
 
     def check_out(self) -> None:
         """Put the data and models in place that dvc.lock names, as far as the cache has them.
@@ -134,6 +132,18 @@ def _fill(folder: Path, commit: str, changed: str) -> None:
         if LOCK_FILE.is_file():
             shutil.copyfile(LOCK_FILE, folder / LOCK_FILE)
     run_logged([sys.executable, "-m", "dvc", "--cd", str(folder), "cache", "dir", "--quiet", "--local", str(cache_folder())])
+
+
+def remove_experiments(name: str, but: str = "") -> None:
+    """Remove the experiments of a name, below any commit, from those of the project; DVC's cache would keep their models.
+
+    Args:
+        name: the name of the experiments.
+        but: the reference of one that stays.
+    """
+    for found in git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").split():
+        if found != but:
+            git("update-ref", "-d", found)
 
 
 def git(*arguments: str) -> str:

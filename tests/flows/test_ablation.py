@@ -13,7 +13,7 @@ from stages.core.composition import compose_params
 from stages.core.errors import InputError
 from stages.report.ablation_table import SEEDS, TRUE_TARGETS
 from tests.support import ROOT
-from tests.support.experiments import PLACE, SCORES, WHO, Killed, experiments, git
+from tests.support.experiments import PLACE, SCORES, WHO, Killed, experiments, git, reference
 
 
 @pytest.fixture
@@ -92,6 +92,19 @@ def test_changed_inputs_start_over_and_other_changes_do_not(work, run, monkeypat
     monkeypatch.setattr(ablation, "pipeline_digest", lambda _: "of other data")
     run()
     assert len(work.trained) == 5 * whole
+
+
+def test_rows_of_an_earlier_release_leave_nothing(work, run, monkeypatch):
+    """An experiment of one's own stays, whatever its name."""
+    monkeypatch.setattr(ablation, "publish_ablation", lambda *_: None)
+    monkeypatch.setattr(ablation, "CONFIGURATIONS", ["guided", "paper"])
+    run()
+    commit = git("rev-parse", "HEAD")
+    git("update-ref", reference(commit, "ablation-mine-0"), commit)
+    monkeypatch.setattr(ablation, "CONFIGURATIONS", ["paper"])
+    run()
+    assert sorted(experiments()) == ["ablation-mine-0", "ablation-paper-0", "ablation-paper-1"]
+    assert sorted(path.name for path in Path("logs/ablation").glob("*-*.json")) == ["paper-0.json", "paper-1.json"]
 
 
 def test_an_uncommitted_change_of_conf_starts_over(work, run, monkeypatch):
