@@ -142,6 +142,7 @@ def _apply(client: "MlflowClient", data: "Search", keep: int, *, remove: bool) -
     Returns:
         Whether anything was removed.
     """
+    from stages.tracking.data_retention import CACHE
     from stages.tracking.last_store import check_store_has_versions
     from stages.tracking.retention import apply_retention, plan_retention
 
@@ -155,6 +156,9 @@ def _apply(client: "MlflowClient", data: "Search", keep: int, *, remove: bool) -
         unneeded = data.remove(unneeded)  # first: if it raises, all versions stay
     for place in unneeded:
         print(f"data       {len(place.sizes):,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
+        if place.place == CACHE and place.sizes and data.spared is not None:
+            size = f"{place.bytes / MEGABYTE:,.1f} MB"
+            print(f"data       up to {size} of these stay in the remote {data.spared}, which upkeep.prune_remote does not name")
     if not remove:
         return False
     gone = apply_retention(client, retention)

@@ -56,6 +56,7 @@ class Search:
     """What was found: the objects that only a record may need, in all places that are this project's."""
 
     remote: str | None
+    spared: str | None  # the default remote, to which data are pushed, if it is not searched
     left: list[str]  # what is not searched or not removed, and why, a line each
     commits: set[str]  # those that were known
     unnamed: dict[str, dict[str, int]]  # place → digest that neither a workspace nor a commit names → bytes
@@ -104,12 +105,14 @@ def search(remote: str | None = None, *, own_cache: bool = False) -> Search:
     """
     with _in_one_line(UNKNOWN), Repo() as repo:
         places = _places(repo, remote)
+        default = repo.config["core"].get("remote")
+        spared = None if default == remote else default
         if not own_cache and not _is_inside(repo):
             why = "it lies outside of the project's folder, where other projects may use it; see upkeep.own_cache"
             left = [f"the cache {repo.cache.local.path} is left: {why}"]
             if remote is not None:
                 left.append(f"the remote {remote} is left: without the cache, nothing tells what in it is this project's")
-            return Search(remote=remote, left=left, commits=set(), unnamed={})
+            return Search(remote=remote, spared=spared, left=left, commits=set(), unnamed={})
         with _needed_by_workspaces() as named:
             needed = set(named)
         commits = named_commits(repo)  # after the workspaces: an experiment that has ended meanwhile is among these
@@ -130,7 +133,7 @@ def search(remote: str | None = None, *, own_cache: bool = False) -> Search:
         left.append(
             f"{len(foreign):,} objects in {remote} are left: this cache does not have them, so others may have pushed them"
         )
-    return Search(remote=remote, left=left, commits=commits, unnamed=unnamed)
+    return Search(remote=remote, spared=spared, left=left, commits=commits, unnamed=unnamed)
 
 
 def cache_folder() -> Path:

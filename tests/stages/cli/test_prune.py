@@ -104,6 +104,20 @@ def test_data_of_a_version_that_goes_go_with_it(client, capsys):
     assert objects() == set()
 
 
+def test_what_stays_in_a_remote_that_is_not_pruned_is_said(client, capsys, tmp_path_factory):
+    Path("dvc.lock").unlink()
+    for _ in range(2):
+        made = register(client)
+        client.log_model_artifact(made.model_id, "params.yaml")
+        history.promote(made.version, "for the test")
+    with Repo() as repo, repo.config.edit("local") as local:
+        local["remote"]["own"] = {"url": str(tmp_path_factory.mktemp("remote"))}
+        local["core"]["remote"] = "own"
+    line = "data       up to 0.0 MB of these stay in the remote own, which upkeep.prune_remote does not name"
+    assert line in prune(capsys, "prune", "--dry-run", "--keep", "1")[1]
+    assert line not in prune(capsys, "prune", "--dry-run", "--keep", "1", "--remote", "own")[1]
+
+
 def test_nothing_is_removed_if_what_is_needed_is_unknown(client, capsys, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise FileMissingError("data/pairs.dir")

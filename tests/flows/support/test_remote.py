@@ -1,0 +1,70 @@
+"""A remote of the schedule's own: only an empty place becomes one, and it is pruned from then on."""
+
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from flows.support import remote
+from flows.support.dag import local_remote
+from stages.core.errors import InputError
+from stages.core.params_file import read_params
+from tests.support.composed import copy_conf
+from tests.support.flow_project import make_dvc_project
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """The current folder: a project with a default remote that every clone knows."""
+    folder = tmp_path / "iedit"
+    folder.mkdir()
+    make_dvc_project(folder, "stages: {}\n")
+    with (folder / ".dvc/config").open("a") as file:
+        file.write("    remote = home\n['remote \"home\"']\n    url = ../../home\n")
+    copy_conf(folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("IEDIT_REMOTE", raising=False)
+    return folder
+
+
+def push(name: str) -> None:
+    Path(name).write_text(name)
+    with Repo() as repo:
+        repo.add(name)
+        repo.push()
+
+
+def test_an_empty_place_becomes_the_remote_that_is_pruned(project, monkeypatch):
+    before = Path(".dvc/config").read_bytes()
+    for folder in ("first", "first", "second"):
+        monkeypatch.setenv("IEDIT_REMOTE", str(project.parent / folder))
+        remote.main()
+        assert local_remote() == project.parent / folder
+        assert read_params().upkeep.prune_remote == "schedule"
+        push(folder)
+        assert [path for path in (project.parent / folder).rglob("*") if path.is_file()]
+    assert Path(".dvc/config").read_bytes() == before
+    assert not (project.parent / "home").exists()
+
+
+def test_a_place_with_data_is_refused_and_nothing_changes(project):
+    push("theirs")
+    for own, pruned in (("home", None), ("own", "schedule")):
+        if pruned:
+            remote.use_remote(f"../{own}")
+        before = Path(".dvc/config.local").read_bytes() if pruned else None
+        with pytest.raises(InputError, match=r"^IEDIT_REMOTE = \.\./home: has data already, which may be another's; "):
+            remote.use_remote("../home")
+        assert local_remote() == project.parent / own
+        assert read_params().upkeep.prune_remote == pruned
+        assert (Path(".dvc/config.local").read_bytes() if pruned else None) == before
+
+
+def test_a_remote_that_is_not_pruned_is_named(project, capsys, monkeypatch):
+    remote.main()
+    assert "IEDIT_REMOTE=/srv/iedit make deploy" in capsys.readouterr().out
+    monkeypatch.setenv("IEDIT_REMOTE", str(project.parent / "own"))
+    remote.main()
+    monkeypatch.delenv("IEDIT_REMOTE")
+    remote.main()
+    assert capsys.readouterr().out == ""
