@@ -90,7 +90,7 @@ class IngestWorker:
             except Refused as refused:
                 result.dropped[refused.reason] += 1
                 if not refused.reason.startswith(filters.PREFIX):
-                    result.notes.append({"origin": raw.origin, "reason": str(refused)})
+                    result.notes.append({"origin": raw.origin, "reason": str(refused), "digest": raw.digest})
             else:
                 yield sample
             advance(1)

@@ -8,7 +8,6 @@ from stages.core.errors import InputError
 from stages.core.params_file import read_params
 
 SHOWN_NIGHTS = 30
-MORE_NIGHTS = 30  # read besides those of the norm, to find the last one with clearly fewer images
 COLUMNS = {
     "images": "counts/source",
     "filtered": "shares/ingest/filtered",
@@ -38,24 +37,26 @@ def check_data(*, accept: bool) -> None:
     Raises:
         InputError: the data lie outside the bounds of params.yaml, or cannot be read, or MLflow cannot be reached.
     """
-    from stages.report.drift import find_drift, find_refused
-    from stages.report.night import data_digest, ingest_settings, measure_night
+    from stages.report.drift import find_drift
+    from stages.report.night import data_digest, measure_night
+    from stages.report.seen import FEW, count_new, find_refused, keep_seen, look, read_seen
     from stages.tracking import nights
     from stages.tracking.errors import store_errors_in_one_line
     from stages.tracking.store import connect
 
-    params, night, ingest = read_params(), measure_night(), ingest_settings()
-    data = data_digest(night, ingest)
+    params, night, seen = read_params(), measure_night(), look()
+    data, new = data_digest(night), count_new(seen, read_seen())
     with store_errors_in_one_line():
         client = connect()
-        earlier = nights.read_comparable(client, data, params.drift.nights + MORE_NIGHTS)
+        comparable = nights.read_comparable(client, data, params.drift.nights + 1)  # one may have these data
+        earlier = [each.metrics for each in comparable]
         stopped = None
         if not accept:
-            alike = [each.metrics for each in earlier if each.ingest == ingest]
-            stopped = find_refused(night, alike, params.ingest.max_refused)
-            stopped = stopped or find_drift(night, [each.metrics for each in earlier], params.drift)
-        nights.log_night(client, night, data=data, ingest=ingest, stopped=stopped, is_norm=accept)
+            stopped = find_refused(new, params.ingest.max_refused) or find_drift(night, earlier, params.drift)
+        nights.log_night(client, night, data=data, stopped=stopped, is_norm=accept)
         shown = nights.read_nights(client, SHOWN_NIGHTS)
+    if stopped is None and (accept or new is None or new.pictures >= FEW):  # a few stay new, until they are many
+        keep_seen(seen)
     rows = [
         {"night": f"{each.started:%Y-%m-%d %H:%M}"}
         | {column: _shown(each.metrics[name]) if name in each.metrics else "" for column, name in COLUMNS.items()}

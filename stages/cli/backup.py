@@ -19,14 +19,14 @@ from pathlib import Path
 from stages.core.archive import FILES, extract_archive, write_archive
 from stages.core.errors import InputError, first_line
 from stages.core.files import NoRoomError, file_digest, lack_of_room, remove, written_aside
-from stages.core.paths import CONF, DEPLOYMENTS, DVC_CONFIG, LAST_STORE, LOCK_FILE, LOGS, PARAMS_FILE, PREFERENCES
+from stages.core.paths import CONF, DEPLOYMENTS, DVC_CONFIG, LAST_STORE, LOCK_FILE, LOGS, PARAMS_FILE, PREFERENCES, SEEN
 from stages.core.run import alone
 from stages.tracking.location import ARTIFACTS, DATABASE
 
 SERVERS = Path(".servers")  # where `make server` keeps the servers' state
 DATABASES = (DATABASE, SERVERS / "mlflow/mlflow.db", SERVERS / "prefect/prefect.db")
 FOLDERS = (ARTIFACTS, SERVERS / "mlflow/artifacts", PREFERENCES, CONF)
-SINGLE = (LOCK_FILE, PARAMS_FILE, DVC_CONFIG, DEPLOYMENTS, LAST_STORE)
+SINGLE = (LOCK_FILE, PARAMS_FILE, DVC_CONFIG, DEPLOYMENTS, LAST_STORE, SEEN)
 CONTENT = (*DATABASES, *FOLDERS, *SINGLE)
 BESIDE = ("-journal", "-wal", "-shm")  # suffixes of files that SQLite would apply to a database of that name
 CHECKPOINTS = ("artifacts", "checkpoints")  # of ended trainings: nothing needs them

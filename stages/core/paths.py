@@ -62,6 +62,7 @@ SANDBOXES = (EXPERIMENTS, SNAPSHOT)  # DVC's cache is the project's own
 DIGESTS = LOGS / "digests"  # of files, by size, times and inode; a cache
 EVALUATION_SEAL = LOGS / "evaluate.done"  # of the last evaluation, so that it is not repeated
 LAST_STORE = LOGS / "store.json"  # in which a version was registered last
+SEEN = LOGS / "seen.json"  # the pictures that a night's new ones are told from
 LOCK = LOGS / "lock"  # held by the stage that works in this folder
 TEMPORARY = LOGS / "tmp"  # temporary files of libraries, kept here so that a killed stage's can be removed
 NEW_REPORTS = LOGS / "reports"  # of an evaluation that writes them; they replace those of the last one together

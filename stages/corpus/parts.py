@@ -33,6 +33,12 @@ class RawSample:
     facts: dict[str, Any] = field(default_factory=dict)  # further data from the source; no stage depends on it
     columns: Mapping[str, Any] = field(default_factory=dict)  # untrusted metadata for the filters, by names in lower case
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 in hex of the picture's file or, where the source has none, of the sample's name."""
+        content = self.picture if isinstance(self.picture, bytes) else self.origin.encode("utf-8", "surrogatepass")
+        return hashlib.sha256(content).hexdigest()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

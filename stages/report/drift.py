@@ -9,30 +9,6 @@ from stages.report.night import Night
 SHARES = ("shares", "relations")
 DIFFERENCES, RATIOS = (*SHARES, "scores", "areas"), ("words", "uses")
 """The kinds of numbers that are bounded. Counts grow, and the speed of a small night is that of loading the models."""
-FEW = 20  # new samples; of fewer, a large share may be refused by chance
-
-
-def find_refused(night: Night, earlier: Sequence[Night], limit: float) -> str | None:
-    """Return a line if too many were refused of the samples by which the source has grown since the last night with FEW fewer.
-
-    So a few bad samples every night are seen together once they are many. Both are net: samples that took the place of others
-    do not make a source grow, and only the share of all samples, which :func:`find_drift` bounds, shows that they are bad.
-
-    Args:
-        night: see :func:`stages.report.night.measure_night`.
-        earlier: the nights that passed the check under the same settings of ingest, newest first; other settings may refuse
-            old samples.
-        limit: ``ingest.max_refused``, which holds for new samples too.
-    """
-    before = next((each for each in earlier if night["counts/source"] - each["counts/source"] >= FEW), None)
-    if before is None:
-        return None
-    new = night["counts/source"] - before["counts/source"]
-    refused = night["counts/refused"] - before["counts/refused"]
-    if refused / new <= limit:
-        return None
-    grown = f"the source has {new:,.0f} samples more than in an earlier night, and {refused:,.0f} more are refused"
-    return f"ingest.max_refused = {limit}: {grown}"
 
 
 def find_drift(night: Night, earlier: Sequence[Night], bounds: Drift) -> str | None:

@@ -20,7 +20,6 @@ from stages.common.parquet import read_columns
 from stages.core.files import read_json, value_digest
 from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAINING_SET
 from stages.core.shards import count_samples, list_shards, read_counts, shard_totals
-from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.corpus.duplicates import REASONS as DUPLICATES
 from stages.corpus.filters import PREFIX as FILTERS
 from stages.corpus.shard import PLACE_DIGITS
@@ -68,23 +67,9 @@ def read_values() -> Iterator[tuple[str, NDArray[Any]]]:
     yield "uses", _count_uses()
 
 
-def data_digest(night: Night, ingest: str) -> str:
-    """Return a digest of what data look like: of all numbers but the speeds, and of the settings by which images were refused.
-
-    Args:
-        night: see :func:`measure_night`.
-        ingest: see :func:`ingest_settings`.
-    """
-    return value_digest([{name: value for name, value in night.items() if not name.startswith("speed/")}, ingest])
-
-
-def ingest_settings() -> str:
-    """Return the digest of the settings and the code that decided which images the corpus has.
-
-    Raises:
-        InputError: ingest has not run to its end, or what it wrote is damaged.
-    """
-    return read_sidecar(sidecar_of(list_shards(CORPUS, SUFFIX)[0], SUFFIX)).settings
+def data_digest(night: Night) -> str:
+    """Return a digest of what data look like: of all numbers but the speeds."""
+    return value_digest({name: value for name, value in night.items() if not name.startswith("speed/")})
 
 
 def _of_source() -> Night:

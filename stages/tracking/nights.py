@@ -15,7 +15,6 @@ EXPERIMENT = "iedit-nights"
 REASON = "iedit.stopped"  # why the night's data were not trained on
 NORM = "iedit.norm"  # a night that was accepted by hand: earlier ones no longer count
 DATA = "iedit.data"
-INGEST = "iedit.ingest"
 LATEST_FIRST = ["start_time DESC"]
 
 
@@ -26,14 +25,11 @@ class LoggedNight:
     started: datetime
     metrics: dict[str, float]
     data: str  # a digest of what the data look like
-    ingest: str  # a digest of the settings by which images were refused
     stopped: str | None  # why its data were not trained on
     is_norm: bool  # accepted by hand, as the first of a new series
 
 
-def log_night(
-    client: MlflowClient, metrics: Mapping[str, float], *, data: str, ingest: str, stopped: str | None, is_norm: bool
-) -> None:
+def log_night(client: MlflowClient, metrics: Mapping[str, float], *, data: str, stopped: str | None, is_norm: bool) -> None:
     """Log a night as a run, which has failed if its data are not to be trained on; see :class:`LoggedNight`.
 
     A run that starts again, or finds the data as the last one left them, logs nothing: no state of the data counts twice.
@@ -47,8 +43,7 @@ def log_night(
     for last in read_nights(client, 1):
         started = max(started, last.started + timedelta(seconds=1))
     now = int(started.timestamp() * 1000)
-    tags = {DATA: data, INGEST: ingest}
-    tags |= ({} if stopped is None else {REASON: stopped}) | ({NORM: "true"} if is_norm else {})
+    tags = {DATA: data} | ({} if stopped is None else {REASON: stopped}) | ({NORM: "true"} if is_norm else {})
     experiment, name = ensure_experiment(client, EXPERIMENT), f"{started:%Y-%m-%d %H:%M}"
     run = client.create_run(experiment, start_time=now, run_name=name, tags=tags).info.run_id
     client.log_batch(run, [Metric(key, value, now, 0) for key, value in metrics.items()], synchronous=True)
@@ -97,7 +92,6 @@ def _logged(run: Run) -> LoggedNight:
         started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
         metrics=dict(run.data.metrics),
         data=run.data.tags.get(DATA, ""),
-        ingest=run.data.tags.get(INGEST, ""),
         stopped=run.data.tags.get(REASON),
         is_norm=NORM in run.data.tags,
     )

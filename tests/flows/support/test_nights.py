@@ -5,7 +5,8 @@ import pytest
 from flows.support import nights
 from stages.core.errors import InputError
 from stages.core.params_file import read_params
-from stages.report import night
+from stages.report import night, seen
+from stages.report.seen import Seen
 from stages.tracking.nights import read_nights
 from tests.support import ROOT
 
@@ -17,7 +18,7 @@ ODD = USUAL | {"shares/segment/dropped": 0.5}
 def check(client, without_engine, monkeypatch):
     """A function that checks a night with these data, and returns the table that it shows."""
     without_engine(nights, "check_data")
-    monkeypatch.setattr(night, "ingest_settings", lambda: check.ingest)
+    monkeypatch.setattr(seen, "look", lambda: check.seen)
     monkeypatch.setattr(nights, "read_params", lambda: read_params(ROOT / "params.yaml"))
 
     def check(data: dict[str, float], *, accept: bool = False) -> list[dict]:
@@ -30,8 +31,12 @@ def check(client, without_engine, monkeypatch):
             check.shown = shown
         return shown
 
-    check.ingest = "as it was"
+    check.seen = seen_of(range(6000))
     return check
+
+
+def seen_of(kept: range, refused: range = range(0), settings: str = "as they were") -> Seen:
+    return Seen(settings=settings, every=1, kept=list(kept), refused=list(refused))
 
 
 def usual(number: int) -> dict[str, float]:
@@ -79,7 +84,6 @@ def test_a_rerun_is_not_compared_with_itself(check):
 
 
 def test_many_stopped_nights_do_not_open_the_gate(check, monkeypatch):
-    monkeypatch.setattr(nights, "MORE_NIGHTS", 0)
     params = read_params(ROOT / "params.yaml")
     three = params.model_copy(update={"drift": params.drift.model_copy(update={"nights": 3})})
     monkeypatch.setattr(nights, "read_params", lambda: three)
@@ -90,13 +94,44 @@ def test_many_stopped_nights_do_not_open_the_gate(check, monkeypatch):
             check(ODD | {"counts/source": 6003.0 + number})
 
 
-def test_what_new_settings_refuse_is_not_blamed_on_new_images(check):
-    grown = USUAL | {"counts/source": 6100.0, "counts/refused": 160.0}
+def test_bad_pictures_in_the_place_of_good_ones_stop_a_night(check):
     check(USUAL)
-    with pytest.raises(InputError, match="100 samples more than in an earlier night, and 100 more are refused"):
-        check(grown)
-    check.ingest = "ingest.min_side was raised"
-    check(grown)
+    check.seen = seen_of(range(4500), range(1500))
+    for _ in range(2):
+        with pytest.raises(InputError, match="of 1,500 pictures that came since an earlier night 1,500 were refused"):
+            check(USUAL | {"counts/refused": 1560.0})
+    check(USUAL | {"counts/refused": 1560.0}, accept=True)
+    check(USUAL | {"counts/refused": 1560.0})
+
+
+def test_a_few_bad_pictures_every_night_are_seen_together(check):
+    for number in (0, 10, 19):
+        check.seen = seen_of(range(6000), range(number))
+        check(USUAL)
+    check.seen = seen_of(range(6000), range(20))
+    with pytest.raises(InputError, match="of 20 pictures that came since an earlier night 20 were refused"):
+        check(USUAL)
+    check.seen = seen_of(range(6100), range(20))  # enough good ones came, too
+    check(USUAL)
+    check.seen = seen_of(range(6100), range(39))
+    check(USUAL)
+
+
+def test_pictures_of_a_night_that_drifted_stay_new(check):
+    for number in range(3):
+        check(usual(number))
+    check.seen = seen_of(range(6100))
+    with pytest.raises(InputError, match=r"drift\.max_difference"):
+        check(ODD)
+    check.seen = seen_of(range(6100), range(30))
+    with pytest.raises(InputError, match="of 130 pictures that came since an earlier night 30 were refused"):
+        check(usual(3))
+
+
+def test_what_new_settings_refuse_is_not_blamed_on_new_pictures(check):
+    check(USUAL)
+    check.seen = seen_of(range(6000), range(100), settings="ingest.min_side was raised")
+    check(USUAL)
 
 
 def test_the_table_shows_the_last_thirty_nights(check, monkeypatch):

@@ -21,6 +21,7 @@ UNTRACKED = {  # not tracked by DVC, or only folders of tracked paths
         "INSTRUCT_PIX2PIX_UNFINISHED",
         "LOGS",
         "LAST_STORE",
+        "SEEN",
         "LOCK",
         "TEMPORARY",
     ),

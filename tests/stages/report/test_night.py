@@ -14,8 +14,7 @@ from stages.core.paths import CAPTIONS, CORPUS, EDITS, LOGS, MASKS, PAIRS, TRAIN
 from stages.core.sidecars import Sidecar
 from stages.pairing.columns import SCORES
 from stages.report import night as nights
-from stages.report.drift import find_refused
-from stages.report.night import data_digest, ingest_settings, measure_night, measure_speeds
+from stages.report.night import data_digest, measure_night, measure_speeds
 
 AREAS = ("source_mask_area", "target_mask_area")
 Rows = Sequence[dict[str, object]]
@@ -86,15 +85,10 @@ def test_a_night_has_shares_quantiles_and_speeds(data):
 
 
 def test_what_filters_leave_out_is_not_refused(data):
-    """A source grows by 1,000 samples of which filters leave out as many as ever."""
-    nights_of = []
-    for kept, refused, filtered in ((4000, 40, 6060), (4400, 44, 6666)):
-        reasons = {"not an image (PNG, …)": refused, "ingest.filters.similarity: below 0.3": filtered}
-        write_shard(CORPUS, "a", [{"key": "0"}] * kept, {"key": "string"}, reasons)
-        write_json(CORPUS / "counts.json", {"ingest": reasons})
-        nights_of.append(measure_night())
-    before, night = nights_of
-    assert find_refused(night, [before], limit=0.2) is None
+    reasons = {"not an image (PNG, …)": 44, "ingest.filters.similarity: below 0.3": 6666}
+    write_shard(CORPUS, "a", [{"key": "0"}] * 4400, {"key": "string"}, reasons)
+    write_json(CORPUS / "counts.json", {"ingest": reasons})
+    night = measure_night()
     assert (night["counts/source"], night["counts/refused"]) == (4444, 44)
     assert night["shares/ingest/filtered"] == pytest.approx(0.6)
 
@@ -114,11 +108,10 @@ def test_a_stage_that_has_not_run_is_named(data):
 
 
 def test_speeds_do_not_decide_the_digest_of_the_data(data):
-    night, ingest = measure_night(), ingest_settings()
-    assert ingest == "of this run"
-    digest = data_digest(night, ingest)
-    assert data_digest(night | {"speed/caption": 3.0}, ingest) == digest
-    assert digest not in (data_digest(night, "other settings"), data_digest(night | {"words/p50": 3.0}, ingest))
+    night = measure_night()
+    digest = data_digest(night)
+    assert data_digest(night | {"speed/caption": 3.0}) == digest
+    assert data_digest(night | {"words/p50": 3.0}) != digest
 
 
 def test_of_a_large_corpus_equally_distant_rows_are_measured(data, monkeypatch):

@@ -10,7 +10,7 @@ from stages.tracking.nights import EXPERIMENT, add_to_night, log_night, read_com
 
 
 def log(client: MlflowClient, metrics: dict[str, float], stopped: str | None = None, *, is_norm: bool = False) -> None:
-    log_night(client, metrics, data=str(metrics), ingest="settings", stopped=stopped, is_norm=is_norm)
+    log_night(client, metrics, data=str(metrics), stopped=stopped, is_norm=is_norm)
 
 
 def test_nights_come_back_newest_first(client):
@@ -19,7 +19,7 @@ def test_nights_come_back_newest_first(client):
     latest, first = read_nights(client, 30)
     assert (latest.metrics, latest.stopped, latest.is_norm) == ({"words/p50": 20.0}, "drift.max_ratio = 2.0: …", False)
     assert first.metrics == {"words/p50": 6.0, "shares/segment/dropped": 0.2}
-    assert (latest.data, latest.ingest) == ("{'words/p50': 20.0}", "settings")
+    assert latest.data == "{'words/p50': 20.0}"
     assert first.started <= latest.started
     assert [night.metrics for night in read_nights(client, 1)] == [latest.metrics]
     experiment = client.get_experiment_by_name(EXPERIMENT)
