@@ -94,7 +94,7 @@ def test_many_stopped_nights_do_not_open_the_gate(check, monkeypatch):
             check(ODD | {"counts/source": 6003.0 + number})
 
 
-def test_bad_pictures_in_the_place_of_good_ones_stop_a_night(check):
+def test_bad_pictures_in_place_of_good_ones_stop_it(check):
     check(USUAL)
     check.seen = seen_of(range(4500), range(1500))
     for _ in range(2):

@@ -104,7 +104,7 @@ def test_data_of_a_version_that_goes_go_with_it(client, capsys):
     assert objects() == set()
 
 
-def test_what_stays_in_a_remote_that_is_not_pruned_is_said(client, capsys, tmp_path_factory):
+def test_what_stays_in_an_unpruned_remote_is_said(client, capsys, tmp_path_factory):
     Path("dvc.lock").unlink()
     for _ in range(2):
         made = register(client)

@@ -76,7 +76,7 @@ def test_a_share_above_the_limit_stops_once_enough_are_new(pictures, refused, st
     assert (find_refused(New(pictures, refused, 1), 0.2) is not None) is stops
 
 
-def test_of_a_large_source_a_part_is_held_and_counts_are_estimates(monkeypatch):
+def test_of_a_large_source_a_part_is_held(monkeypatch):
     whole = look_at(good(*range(40)) | bad(*range(40, 60)))
     monkeypatch.setattr(module, "HELD", 20)
     part = look()
@@ -91,7 +91,7 @@ def test_of_a_large_source_a_part_is_held_and_counts_are_estimates(monkeypatch):
     assert find_refused(New(pictures=FEW - 1, refused=FEW - 1, every=4), 0.2) is None
 
 
-def test_what_was_seen_is_kept_and_a_damaged_file_is_named():
+def test_what_was_seen_is_kept_and_damage_is_named():
     assert read_seen() is None
     seen = look_at(good(0, 1) | bad(2))
     keep_seen(seen)
