@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,8 @@ def fine_tune(
         config: the section ``train``.
         workplace: checkpoints and losses; training resumes from the newest checkpoint.
         on_step: called for every step, once its losses are read, with the losses, learning rate, gradient norm and speed.
-        on_checkpoint: called for every checkpoint once it is whole, and again when training resumes from it, because a kill
-            may have prevented the first call.
+        on_checkpoint: called for every checkpoint once it is whole, while the U-Net holds the average of its weights so far;
+            and again when training resumes from it, because a kill may have prevented the first call.
 
     Returns:
         The number of steps that had been done before.
@@ -60,7 +60,8 @@ def fine_tune(
     is_main = training.accelerator.is_main_process
     done = training.resume()
     if done and is_main:
-        on_checkpoint(done, workplace.checkpoint(done))
+        with training.averaged():
+            on_checkpoint(done, workplace.checkpoint(done))
     with tqdm(initial=done, total=config.steps, desc=workplace.stage, unit="step", mininterval=1, disable=not is_main) as bar:
         for step in range(done, config.steps):
             training.train_step(step)
@@ -163,13 +164,27 @@ class _Training:
             save_state(path, self.state, self.optimizers, step)
             for old in self.workplace.checkpoints()[: -self.config.keep_checkpoints]:
                 old.unlink()
-            on_checkpoint(step, path)
+            with self.averaged():
+                on_checkpoint(step, path)
         self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Have the U-Net hold the moving average of its weights in the block; the two change places, so nothing is copied."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
 
     def finish(self) -> None:
         """Leave the moving average in the U-Net."""
         self.trained.load_state_dict(self.average.module.state_dict())
         self.method.unet.requires_grad_(False)
+
+    def _swap(self) -> None:
+        for weight, average in zip(self.trained.parameters(), self.average.module.parameters(), strict=True):
+            weight.data, average.data = average.data, weight.data
 
     def _accumulate_gradients(self) -> Terms:
         """Add up the gradients of ``config.accumulation`` batches, and return the mean of every term."""

@@ -1,4 +1,4 @@
-"""A sheet of edits by the model as it is in the middle of its training."""
+"""A sheet of edits by the model as it would be if its training ended now."""
 
 from itertools import islice
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from stages.core.errors import InputError
@@ -22,6 +23,7 @@ from stages.tracking.start import Start, put_start
 from stages.tracking.training_run import TrainingRun
 from stages.train import train
 from stages.training.outcome import Outcome
+from stages.training.preview import preview_edits
 from tests.support import tiny_corpus
 from tests.support.tiny_corpus import write_training_pairs
 from tests.support.training import (
@@ -120,6 +122,16 @@ def test_run_is_logged(project):
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "weighted/noise")] == [0, 1, 2]
     checkpoints = {item.path for item in client.list_artifacts(run.info.run_id, "checkpoints")}
     assert {path[-20:] for path in checkpoints} == {"00000002.safetensors", "00000003.safetensors"}
+
+
+def test_sample_edits_show_the_average_that_ships(project):
+    """The picture of the last checkpoint has the edits of the model that is written."""
+    client, run = store.connect(), runs()[0]
+    names = [item.path for item in client.list_artifacts(run.info.run_id, "images")]
+    (name,) = [name for name in names if "edits" in name and "step+3+" in name and name.endswith(".png")]
+    shown = preview_edits(load_diffusion(ModelName(name=str(project.folder / "models/iedit"))), project.params)
+    with Image.open(client.download_artifacts(run.info.run_id, name)) as logged:
+        assert logged.convert("RGB").tobytes() == shown.tobytes()
 
 
 def test_models_in_another_folder_give_the_same_bytes(tools, project, tmp_path):

@@ -14,6 +14,7 @@ from stages.core.errors import InputError
 from stages.training.loop import warm_up
 from stages.training.order import draw_order
 from tests.support.training import (
+    EVERY,
     STEPS,
     TRAINED,
     assert_same,
@@ -64,6 +65,33 @@ def test_result_is_the_moving_average(reference):
     for name, value in average.items():
         torch.testing.assert_close(reference.final[name].double(), value, rtol=1e-5, atol=1e-6)
     assert any(name.startswith("conv_in") for name in changed(reference.raw[-1], reference.final))
+
+
+def test_checkpoints_are_shown_with_the_averaged_weights(tools, reference, tmp_path):
+    """Those that a training of so many steps would end with; the training itself goes on from the raw weights."""
+    methods, shown = [], []
+    final = tune(
+        tools,
+        place(tmp_path),
+        wrap=lambda method: methods.append(method) or method,
+        on_checkpoint=lambda *_: shown.append(copy.deepcopy(methods[0].unet.state_dict())),
+    )
+    assert_same(shown[0], tune(tools, place(tmp_path, "short"), steps=EVERY))
+    assert changed(shown[0], reference.raw[EVERY - 1])
+    assert_same(shown[-1], reference.final)
+    assert_same(final, reference.final)
+
+
+def test_a_resumed_checkpoint_is_shown_with_averaged_weights(tools, tmp_path):
+    methods, shown = [], []
+    wanted = tune(tools, place(tmp_path), steps=EVERY)
+    tune(
+        tools,
+        place(tmp_path),
+        wrap=lambda method: methods.append(method) or method,
+        on_checkpoint=lambda *_: shown.append(copy.deepcopy(methods[0].unet.state_dict())),
+    )
+    assert_same(shown[0], wanted)
 
 
 def test_first_step_is_adamw_on_the_clipped_gradient(tools, tmp_path):
