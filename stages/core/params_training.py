@@ -21,6 +21,7 @@ class Losses(Section):
     perceptual_weight: Annotated[float, Field(ge=0)]  # lambda_perc of Eq 12, where the perceptual loss is on
     perceptual_layers: Annotated[tuple[Relu, ...], Field(strict=False)]  # YAML has lists only
     picture_share: Annotated[float, Field(gt=0, le=1)]  # share of samples decoded for the picture losses
+    min_snr: Annotated[float, Field(gt=0)] | None  # γ of Min-SNR-γ, for the losses on the noise; null: off
 
     @field_validator("perceptual_layers")
     @classmethod

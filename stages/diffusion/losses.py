@@ -97,6 +97,19 @@ def perceptual_loss(edited: Sequence[Tensor], target: Sequence[Tensor]) -> Tenso
     return torch.stack([squared_error(one, other) for one, other in zip(edited, target, strict=True)]).mean(dim=0)
 
 
+def min_snr_weight(snr: Tensor, gamma: float | None) -> Tensor:
+    """Return min(SNR, γ) / SNR, (n,), by which Min-SNR-γ (Hang et al. 2023, section 3.4) weighs a loss on the noise.
+
+    It holds for models that predict the velocity too, because their losses here are on the noise that it means:
+    ‖v − v_θ‖² min(SNR, γ) / (SNR + 1) is the same as ‖ε − ε_θ‖² min(SNR, γ) / SNR.
+
+    Args:
+        snr: α_t / (1 − α_t) of each sample, (n,).
+        gamma: γ; None weighs all samples alike.
+    """
+    return torch.ones_like(snr) if gamma is None else (gamma / snr).clamp(max=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Term:
     """A term of Eq 12."""
@@ -105,7 +118,7 @@ class Term:
     symbol: str  # in the paper
     equation: str
     loss: Callable[[Prediction], Tensor]
-    weight: Callable[[Tensor, Losses], Tensor | float]  # from t/T, (n,), in (0, 1]
+    weight: Callable[[Tensor, Tensor, Losses], Tensor | float]  # from t/T, in (0, 1], and the SNR, (n,) each
     needs_picture: bool  # whether the latents must be decoded (Eq 6)
     is_on: Callable[[Losses], bool]
     needs_target: bool = False  # whether the target's picture must be read
@@ -118,7 +131,7 @@ def _noise_term(setting: str, symbol: str, equation: str, loss: Callable[[Predic
         symbol=symbol,
         equation=equation,
         loss=loss,
-        weight=lambda time, _: time,
+        weight=lambda time, snr, config: time * min_snr_weight(snr, config.min_snr),
         needs_picture=False,
         is_on=lambda config: config.noise == setting,
     )
@@ -130,7 +143,7 @@ TERMS = (
         symbol="L_loc",
         equation="Eq 11",
         loss=lambda edit: clip_distance(edit.region_embedding, edit.diff_embedding),
-        weight=lambda time, _: 1 - time,
+        weight=lambda time, *_: 1 - time,
         needs_picture=True,
         is_on=lambda config: config.local_clip,
     ),
@@ -139,7 +152,7 @@ TERMS = (
         symbol="L_global",
         equation="Eq 5",
         loss=lambda edit: clip_distance(edit.picture_embedding, edit.prompt_embedding),
-        weight=lambda time, _: 1 - time,
+        weight=lambda time, *_: 1 - time,
         needs_picture=True,
         is_on=lambda config: config.global_clip,
     ),
@@ -162,7 +175,7 @@ TERMS = (
         symbol="L_perc",
         equation="Eq 10",
         loss=lambda edit: perceptual_loss(edit.region_features, edit.target_features),
-        weight=lambda _, config: config.perceptual_weight,
+        weight=lambda _, __, config: config.perceptual_weight,
         needs_picture=True,
         is_on=lambda config: config.perceptual,
         needs_target=True,
@@ -177,22 +190,23 @@ def active_terms(config: Losses) -> list[Term]:
     return [term for term in TERMS if term.is_on(config)]
 
 
-def total_loss(raw: Mapping[str, Tensor], time: Tensor, config: Losses) -> tuple[dict[str, Tensor], Tensor]:
+def total_loss(raw: Mapping[str, Tensor], time: Tensor, snr: Tensor, config: Losses) -> tuple[dict[str, Tensor], Tensor]:
     """Eq 12: (1 − t/T)(L_loc + L_global) + (t/T) L_mask + λ_perc L_perc.
 
-    L_perc alone has no weight in t.
+    L_perc alone has no weight in t. With ``config.min_snr`` L_mask is weighed by :func:`min_snr_weight` besides.
 
     Args:
         raw: the loss of every term that is on, by name, (n,) each.
         time: t/T of each sample, (n,), in (0, 1]; near 1 the noise loss counts, near 0 the losses on the picture.
-        config: which terms are on, and λ_perc.
+        snr: the signal-to-noise ratio of each sample, α_t / (1 − α_t), (n,).
+        config: which terms are on, λ_perc, and γ of Min-SNR-γ.
 
     Returns:
         The weighted terms by name, zero where a term is off, and their sum, (n,) each.
     """
     weighted = dict.fromkeys(TERM_NAMES, torch.zeros_like(time))
     for term in active_terms(config):
-        weighted[term.name] = term.weight(time, config) * raw[term.name]
+        weighted[term.name] = term.weight(time, snr, config) * raw[term.name]
     return weighted, torch.stack(list(weighted.values())).sum(dim=0)
 
 

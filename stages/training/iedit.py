@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from stages.core.params_training import Losses
-from stages.diffusion.losses import TERM_NAMES, active_terms, total_loss
+from stages.diffusion.losses import TERM_NAMES, active_terms, min_snr_weight, total_loss
 from stages.diffusion.noise import add_noise, alpha_at, squared_error
 from stages.diffusion.unet import predict_noise
 from stages.models.clip import Clip
@@ -77,9 +77,9 @@ class IEdit:
         dropped = draws.without_prompt.to(batch.z1.device)
         edit = self._predict(network, batch, draws)
         raw = self._raw_losses(edit, draws)
-        weighted, total = total_loss(raw, edit.time, self.config)
+        weighted, total = total_loss(raw, edit.time, edit.snr, self.config)
         # Without a prompt the edit is unknown: such samples only keep the unconditional prediction as good as it was.
-        plain = squared_error(edit.noise, edit.source_noise)
+        plain = min_snr_weight(edit.snr, self.config.min_snr) * squared_error(edit.noise, edit.source_noise)
         weighted = {name: value.masked_fill(dropped, 0) for name, value in weighted.items()}
         weighted["unconditional"] = plain.masked_fill(~dropped, 0)
         return {

@@ -54,6 +54,11 @@ class EditPrediction:
         """t/T, (n,), in (0, 1]."""
         return time_share(self.timesteps, len(self.networks.diffusion.scheduler.alphas_cumprod))
 
+    @property
+    def snr(self) -> Tensor:
+        """The signal-to-noise ratio of z_t, α_t / (1 − α_t), (n,)."""
+        return (self.alpha / (1 - self.alpha)).flatten()
+
     @cached_property
     def target_noise(self) -> Tensor:
         """ε₂ of Eq 3, (n, c, h, w)."""

@@ -32,7 +32,7 @@ LOSS = {
             (
                 '    Term(name="absolute", symbol="L_abs", equation="none",\n'
                 "         loss=lambda edit: absolute_error(edit.noise, edit.source_noise),\n"
-                "         weight=lambda time, _: time, needs_picture=False, is_on=lambda config: config.absolute),\n"
+                "         weight=lambda time, *_: time, needs_picture=False, is_on=lambda config: config.absolute),\n"
             ),
         ),
     ],

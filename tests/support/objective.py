@@ -17,6 +17,7 @@ ALL_ON = Losses(
     perceptual_weight=0.3,
     perceptual_layers=LAYERS,
     picture_share=1.0,
+    min_snr=None,
 )
 
 

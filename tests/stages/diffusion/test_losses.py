@@ -6,6 +6,8 @@ Gradients are taken at points where no term is near zero.
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
+from diffusers.training_utils import compute_snr
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,11 +19,33 @@ from stages.diffusion.losses import (
     clamp_pictures,
     clip_distance,
     masked_noise_loss,
+    min_snr_weight,
     perceptual_loss,
     total_loss,
 )
-from stages.diffusion.noise import alpha_at, noise_towards, predict_clean, squared_error, time_share
-from tests.support.equations import ALPHAS, SMALL, T, autograd, binary, close, distance, mean_square, normal, slope, tensor
+from stages.diffusion.noise import (
+    add_noise,
+    alpha_at,
+    noise_of_velocity,
+    noise_towards,
+    predict_clean,
+    squared_error,
+    time_share,
+)
+from tests.support.equations import (
+    ALPHAS,
+    SMALL,
+    TIMES,
+    T,
+    autograd,
+    binary,
+    close,
+    distance,
+    mean_square,
+    normal,
+    slope,
+    tensor,
+)
 
 ALL_ON = Losses(
     noise="mask",
@@ -32,6 +56,7 @@ ALL_ON = Losses(
     perceptual_weight=0.3,
     perceptual_layers=(3, 8, 15),
     picture_share=1.0,
+    min_snr=None,
 )
 
 
@@ -79,12 +104,37 @@ def test_eq_12():
         "noise": tensor(noise),
         "perceptual": tensor(perceptual),
     }
-    weighted, total = total_loss(raw, tensor(time), ALL_ON.model_copy(update={"perceptual_weight": 0.02}))
+    weighted, total = total_loss(raw, tensor(time), torch.ones(3), ALL_ON.model_copy(update={"perceptual_weight": 0.02}))
     close(total, (1 - time) * (local + everywhere) + time * noise + 0.02 * perceptual)
     close(weighted["local_clip"], (1 - time) * local)
     close(weighted["global_clip"], (1 - time) * everywhere)
     close(weighted["noise"], time * noise)
     close(weighted["perceptual"], 0.02 * perceptual)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_min_snr_weighs_as_diffusers_training_script(kind):
+    """Its weight, on what the U-Net predicts, and ours, on the noise that this means, give one loss."""
+    times, gamma = torch.tensor(TIMES), 5.0
+    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=kind)
+    latents, noise, predicted = (tensor(normal(seed)) for seed in (1, 2, 3))
+    snr, alpha = compute_snr(scheduler, times), alpha_at(scheduler.alphas_cumprod, times)
+    least = torch.stack([snr, gamma * torch.ones_like(snr)], dim=1).min(dim=1)[0]
+    if kind == "epsilon":
+        theirs, meant = least / snr * squared_error(predicted, noise), predicted
+    else:
+        theirs = least / (snr + 1) * squared_error(predicted, scheduler.get_velocity(latents, noise, times))
+        meant = noise_of_velocity(predicted, add_noise(latents, noise, alpha), alpha)
+    assert snr[0] > gamma > snr[-1]
+    torch.testing.assert_close(min_snr_weight(snr, gamma) * squared_error(meant, noise), theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_min_snr_weighs_the_noise_term_alone():
+    raw, snr = dict.fromkeys(TERM_NAMES, torch.ones(3)), torch.tensor([0.5, 5.0, 50.0])
+    time = torch.tensor([1.0, 0.5, 0.25])
+    (plain, _), (found, _) = (total_loss(raw, time, snr, ALL_ON.model_copy(update={"min_snr": g})) for g in (None, 5.0))
+    close(found["noise"], np.array([1.0, 0.5, 0.025]))
+    assert all(torch.equal(found[name], plain[name]) for name in TERM_NAMES if name != "noise")
 
 
 def test_half_precision_does_not_overflow_in_eq_9():
@@ -161,7 +211,7 @@ def test_gradient_of_eq_12_through_eq_3_and_7(timestep):
                 [(tensor(m1) * clean).flatten(1) @ tensor(vgg)], [(tensor(m2) * tensor(z2)).flatten(1) @ tensor(vgg)]
             ),
         }
-        return total_loss(raw, time_share(torch.tensor([timestep, timestep]), T), ALL_ON)[1]
+        return total_loss(raw, time_share(torch.tensor([timestep, timestep]), T), torch.ones(2), ALL_ON)[1]
 
     close(autograd(ours, predicted), slope(by_numpy, predicted), 1e-3)
 
@@ -205,7 +255,7 @@ def test_terms_stand_in_the_order_of_eq_12():
 def test_a_term_that_is_off_weighs_zero():
     raw = {"noise": torch.ones(2), "perceptual": torch.ones(2)}
     config = ALL_ON.model_copy(update={"local_clip": False, "global_clip": False, "perceptual": False})
-    weighted, total = total_loss(raw, torch.tensor([0.25, 0.5]), config)
+    weighted, total = total_loss(raw, torch.tensor([0.25, 0.5]), torch.ones(2), config)
     assert list(weighted) == list(TERM_NAMES)
     assert weighted["perceptual"].tolist() == weighted["local_clip"].tolist() == [0, 0]
     assert total.tolist() == [0.25, 0.5]

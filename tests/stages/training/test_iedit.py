@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models.vgg import make_layers
 
 from stages.training.iedit import EditDraws
-from tests.support.equations import ALPHAS, close, normal, tensor
+from tests.support.equations import ALPHAS, SNR, close, normal, tensor
 from tests.support.objective import LAYERS, Network, draws, measure, method_of
 from tests.support.training import TRAINED, make_method, params_for, read
 
@@ -101,6 +101,17 @@ class TestObjective:
         assert found["total"][[0, 2]].tolist() == kept["total"][[0, 2]].tolist()
         assert torch.equal(network.text[1], tools.diffusion.embed_prompts([""]).text[0])
         assert torch.equal(network.text[[0, 2]], batch.prompt.text[[0, 2]])
+
+    def test_min_snr_weighs_samples_with_and_without_prompt(self, tools, batch):
+        asked = draws(False, True, False)
+        plain, _ = measure(tools, batch, asked)
+        found, _ = measure(tools, batch, asked, min_snr=5.0)
+        weight = torch.tensor(np.minimum(1, 5 / SNR[[20, 500, 999]]))
+        assert weight[0] < 0.1
+        for name in ("weighted/noise", "weighted/unconditional"):
+            torch.testing.assert_close(found[name], (plain[name] * weight).float(), rtol=1e-4, atol=1e-7)
+        assert torch.equal(found["raw/noise"], plain["raw/noise"])
+        torch.testing.assert_close(sum(value for name, value in found.items() if "weighted/" in name), found["total"])
 
     def test_dropped_samples_get_no_gradient_from_the_edit(self, tools, batch):
         found, network = measure(tools, batch, draws(True, True, True))
