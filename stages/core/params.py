@@ -124,6 +124,7 @@ class Train(Section):
     batch: Count  # samples per forward pass on one device
     accumulation: Count  # forward passes per optimiser step
     learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate_schedule: Literal["constant", "linear", "cosine"]  # after the warm-up
     weight_decay: Annotated[float, Field(ge=0)]
     warm_up: Annotated[int, Field(ge=0)]  # steps
     max_gradient_norm: Annotated[float, Field(gt=0)]

@@ -20,6 +20,7 @@ from stages.training.dataset import Batch, TrainingSet
 from stages.training.loader import load_batches
 from stages.training.method import Method
 from stages.training.moving_average import moving_average
+from stages.training.schedule import learning_rates
 from stages.training.workplace import StepLog, Workplace
 
 Terms = dict[str, Tensor]
@@ -76,11 +77,6 @@ def fine_tune(
     return done
 
 
-def warm_up(step: int, steps: int) -> float:
-    """Return the share of the learning rate at ``step``: linear over ``steps`` steps, then 1."""
-    return min(1.0, (step + 1) / steps) if steps else 1.0
-
-
 class _Training:
     """The weights, optimisers and moving average of a training, and what a step does with them."""
 
@@ -91,6 +87,7 @@ class _Training:
             # Only the block whose turn it is has gradients.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        self.learning_rate = learning_rates(config)
         self.samples_per_step = config.batch * config.accumulation * self.accelerator.num_processes
         method.unet.requires_grad_(False)
         if config.gradient_checkpointing:
@@ -130,7 +127,7 @@ class _Training:
             block.requires_grad_(name == active)
         optimizer = self.optimizers[active]
         for group in optimizer.param_groups:
-            group["lr"] = self._learning_rate(step)
+            group["lr"] = self.learning_rate(step)
         terms = self._accumulate_gradients()
         norm = self.accelerator.clip_grad_norm_(self.blocks[active].parameters(), self.config.max_gradient_norm)
         optimizer.step()
@@ -213,11 +210,8 @@ class _Training:
         logs: list[tuple[int, StepLog]] = []
         for (step, terms), (*means, norm) in zip(self.unread, rows, strict=True):
             losses = dict(zip(terms, means, strict=False))  # without the last, the gradient norm
-            logs.append((step, {**losses, "learning_rate": self._learning_rate(step), "gradient_norm": norm}))
+            logs.append((step, {**losses, "learning_rate": self.learning_rate(step), "gradient_norm": norm}))
         return logs
-
-    def _learning_rate(self, step: int) -> float:
-        return self.config.learning_rate * warm_up(step, self.config.warm_up)
 
     def _check_finite(self, name: str, value: float, step: int) -> None:
         if math.isfinite(value):

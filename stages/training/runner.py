@@ -144,6 +144,8 @@ def _fingerprint(recipe: Recipe[Any], dataset_digest: str, processes: int) -> st
         "code": [source_digest(str(LOOP)), source_digest(str(recipe.code))],
         "processes": processes,
     }
+    if recipe.config.learning_rate_schedule != "constant":
+        facts["steps"] = recipe.config.steps  # the rate of every step depends on them
     if recipe.continues:
         facts["start"] = folder_digest(START / UNET)
     return value_digest(facts)

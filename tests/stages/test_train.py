@@ -205,6 +205,20 @@ def test_a_killed_training_on_other_settings_is_ended(project, monkeypatch):
     assert killed.run_id in {run.info.run_id for run in plan_retention(client, 1).checkpoints}
 
 
+@pytest.mark.parametrize(("schedule", "reused"), [("constant", 4), ("linear", 0)])
+def test_more_steps_train_anew_where_the_rate_falls(tools, project, monkeypatch, schedule, reused):
+    """Because the first steps had other rates; at a constant rate the training resumes."""
+    few, more = (
+        params_for(tools.folder, steps=steps, checkpoint_every=2, seed=3, learning_rate_schedule=schedule) for steps in (2, 3)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(Outcome, "write_losses", interrupt)  # after the last step
+        with pytest.raises(KeyboardInterrupt):
+            train(few)
+    train(more)
+    assert read_json(Path("logs/train.json"))["reused"] == reused
+
+
 def continued(project, **changes) -> Params:
     continuation = {"steps_share": 0.5, "max_changed": 0.1}
     return params_for(

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from stages.core.errors import InputError
-from stages.training.loop import warm_up
 from stages.training.order import draw_order
 from tests.support.training import (
     EVERY,
@@ -210,11 +209,6 @@ def test_no_step_makes_the_host_read_a_value(tools, tmp_path, monkeypatch):
         monkeypatch.setattr(torch.Tensor, name, spy)
     tune(tools, place(tmp_path), log_every=10, checkpoint_every=10, on_step=lambda *_: None)
     assert reads == ["tolist"]
-
-
-@pytest.mark.parametrize(("step", "steps", "share"), [(0, 4, 0.25), (3, 4, 1.0), (9, 4, 1.0), (0, 0, 1.0)])
-def test_warm_up_is_linear_and_then_constant(step, steps, share):
-    assert warm_up(step, steps) == share
 
 
 class Spoiled:

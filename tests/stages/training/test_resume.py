@@ -3,7 +3,7 @@
 import pytest
 from accelerate.state import AcceleratorState
 
-from tests.support.training import EVERY, assert_same, changed, check_resumed, interrupt_at, params_for, place, tune
+from tests.support.training import EVERY, assert_same, changed, check_resumed, interrupt_at, logs, params_for, place, tune
 
 
 @pytest.mark.parametrize("every", [1, 10])
@@ -52,6 +52,16 @@ def test_resumed_training_keeps_teacher_and_decoded_samples(tools, tmp_path, pre
     with pytest.raises(KeyboardInterrupt):
         tune(tools, place(tmp_path, "stopped"), on_step=interrupt_at(4), **changes)
     assert_same(tune(tools, place(tmp_path, "stopped"), **changes), straight)
+
+
+def test_a_falling_rate_resumes_where_it_was(tools, tmp_path):
+    straight = tune(tools, place(tmp_path, "straight"), learning_rate_schedule="cosine")
+    with pytest.raises(KeyboardInterrupt):
+        tune(tools, place(tmp_path, "stopped"), on_step=interrupt_at(4), learning_rate_schedule="cosine")
+    assert_same(tune(tools, place(tmp_path, "stopped"), learning_rate_schedule="cosine"), straight)
+    rates = [log["learning_rate"] for log in logs(place(tmp_path, "stopped"))]
+    assert rates == [log["learning_rate"] for log in logs(place(tmp_path, "straight"))]
+    assert rates[2] > rates[4] > rates[6] > 0
 
 
 def test_again_and_again(tools, uninterrupted, tmp_path):
