@@ -10,7 +10,7 @@ from stages.core.paths import IEDIT, IEDIT_LOSSES, IEDIT_UNFINISHED
 from stages.editing.settings import SETTINGS_FILE
 from stages.models.copying import copy_model, halve
 from stages.tracking.start import read_start
-from stages.training.inputs import find_training_set
+from stages.training.inputs import check_held_out, find_training_set
 from stages.training.model_folder import save_unet
 from stages.training.outcome import Outcome
 from stages.training.runner import METHODS, Recipe, run_training
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 NOT_DECISIVE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "loader_workers", "base", "clip", "vgg"}
 NOT_DECISIVE |= {"continue_from", "continuation"}  # the weights that a training starts from decide
 NOT_DECISIVE |= {"save_half"}  # it decides how the weights are written
+NOT_DECISIVE |= {"validation_pairs"}
 
 
 def train(params: Params) -> None:
     """Write ``models/iedit``, a diffusers folder, and ``models/losses.csv``, the losses of every step."""
     config, start = params.train, None
     written: dict[str, Any] = {"sampling": params.sampling.model_dump()}
+    check_held_out(config.validation_pairs)
     if config.continue_from == "champion":
         start = read_start(config, find_training_set()[0])
         if start.version is not None:
@@ -75,6 +77,7 @@ def train(params: Params) -> None:
         needs_target=needs_target,
         start=start,
         preview=preview,
+        held_out=config.validation_pairs,
         writer=__file__,
         written=written | {"half": config.save_half},
         write=write,

@@ -134,6 +134,7 @@ class Train(Section):
     gradient_checkpointing: bool
     loader_workers: Annotated[int, Field(ge=0)]  # processes that read batches ahead of the training; 0: it reads them itself
     log_every: Count  # steps between two readings of the losses; the log has every step
+    validation_pairs: Annotated[int, Field(ge=0)]  # held-out pairs on which the loss is measured at every checkpoint
     checkpoint_every: Count
     keep_checkpoints: Count
     save_half: bool  # whether the trained U-Net is written in fp16

@@ -38,6 +38,7 @@ SCALE = REFERENCE / "scale"  # what `make scale` measured: .json, .md, .svg
 
 # Not tracked by DVC; rebuilt when missing.
 ENCODED = Path("data/cache")  # the training set, encoded by the frozen models
+ENCODED_HELD_OUT = Path("data/cache/heldout")  # the held-out pairs on which a training measures its loss, encoded alike
 PROPOSALS = Path("data/proposals")  # what language models have answered, by the digest of the question
 EDITED = Path("data/evaluated")  # every system's edits of the held-out cases, batch by batch
 EDITED_REGISTERED = Path("data/registered")  # edits by registered versions that are evaluated again

@@ -68,17 +68,19 @@ class TrainingRun:
         if step <= self._last_step:
             return
         self._last_step = step
-        if len(self._waiting) + len(values) > MAX_METRICS:
-            self.flush()  # a request has all metrics of a step or none, so that a kill never leaves half a step
-        now = int(time.time() * 1000)
-        self._waiting += [Metric(key, float(value), now, step) for key, value in values.items()]
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
+        self._put(step, values)
 
     def log_steps(self, steps: Iterable[tuple[int, Mapping[str, float]]]) -> None:
         """Log the steps so far that the run lacks, because a kill lost them or because the run is new."""
         for step, values in steps:
             self.log_step(step, values)
+
+    def log_validation(self, step: int, values: Mapping[str, float]) -> None:
+        """Log losses on held-out pairs, as ``validation/NAME``, with the last step before they were measured.
+
+        It must have been logged before: a resumed run takes the last step that it has anything of for logged.
+        """
+        self._put(step, {f"validation/{name}": value for name, value in values.items()})
 
     def log_image(self, name: str, image: Image.Image, step: int) -> None:
         """Log a picture of a step; MLflow shows the pictures of all steps side by side."""
@@ -125,6 +127,14 @@ class TrainingRun:
             self._outbox.put(partial(self._client.log_batch, self.run_id, metrics=self._waiting, synchronous=True))
         self._waiting = []
         self._flushed = time.monotonic()
+
+    def _put(self, step: int, values: Mapping[str, float]) -> None:
+        if len(self._waiting) + len(values) > MAX_METRICS:
+            self.flush()  # a request has all metrics of a step or none, so that a kill never leaves half a step
+        now = int(time.time() * 1000)
+        self._waiting += [Metric(key, float(value), now, step) for key, value in values.items()]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
 
     def _send_artifact(self, path: Path, folder: str) -> None:
         if path.exists():  # otherwise a later checkpoint replaced it while the server was away

@@ -1,10 +1,10 @@
-"""The training set as a whole."""
+"""The training set, and the held-out pairs, as a whole."""
 
 from stages.core.digests import Digests
 from stages.core.errors import InputError
 from stages.core.files import value_digest
-from stages.core.paths import TRAINING_SET
-from stages.core.shards import list_shards, read_counts
+from stages.core.paths import HELD_OUT, TRAINING_SET
+from stages.core.shards import list_shards, read_counts, shard_totals
 from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.pairing.training_set import SUFFIX, pairs_digest
 
@@ -53,3 +53,13 @@ def _explain() -> str:
     count, stage, reason = max(reasons, key=lambda each: each[0])
     remedy = f"change {PARAMETERS[reason]}, or add images" if reason in PARAMETERS else "add images"
     return f"most samples were dropped by {stage}, {count:,} because of '{reason}': {remedy}"
+
+
+def check_held_out(pairs: int) -> None:
+    """Raise InputError if a training is to measure its loss on held-out pairs, and there are none.
+
+    Args:
+        pairs: how many pairs are asked for.
+    """
+    if pairs and not shard_totals(HELD_OUT)[0]:
+        raise InputError(f"train.validation_pairs = {pairs}: {HELD_OUT} holds no pair; raise retrieve.held_out, or set it to 0")

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from stages.core.counts import read_figures
 from stages.core.files import folder_digest, written_aside
 from stages.core.params import Params
-from stages.core.paths import START, TRAINING_SET
+from stages.core.paths import ENCODED_HELD_OUT, HELD_OUT, START, TRAINING_SET
 from stages.corpus.corpus import Corpus
 from stages.models.clip import load_clip
 from stages.models.hub import locate
@@ -22,6 +22,7 @@ from stages.training.dataset import TrainingSet
 from stages.training.encoder import encode_training_set
 from stages.training.method import Method
 from stages.training.runner import Recipe, Training
+from stages.training.validation import held_out_losses
 from stages.training.workplace import StepLog, Workplace
 
 PATIENCE = timedelta(days=7)  # how long processes wait until the training set is encoded
@@ -61,6 +62,7 @@ def _train(
 ) -> tuple[AnyMethod, int]:
     """Return the trained method, and the number of steps done before; only the first process has a run to log to."""
     method = _make_method(params, recipe, is_main=tracked is not None)
+    pictures = Corpus() if recipe.needs_target() else None
 
     def on_step(step: int, log: StepLog) -> None:
         if tracked is not None:
@@ -71,11 +73,14 @@ def _train(
             return
         tracked.log_steps(workplace.read_losses())
         if recipe.preview is not None and not tracked.has_artifact(path, CHECKPOINTS):
+            if recipe.held_out:
+                held_out = TrainingSet(ENCODED_HELD_OUT, HELD_OUT, pictures=pictures)
+                tracked.log_validation(step - 1, held_out_losses(method, held_out, recipe.config))
             tracked.log_image("edits", recipe.preview(method), step)
             tracked.log_artifact(path, CHECKPOINTS)  # after it, so that a logged checkpoint always has its picture
             tracked.keep_artifacts([kept.name for kept in workplace.checkpoints()], CHECKPOINTS)
 
-    data = TrainingSet(pictures=Corpus() if recipe.needs_target() else None)
+    data = TrainingSet(pictures=pictures)
     done = loop.fine_tune(method, data, recipe.config, workplace, on_step=on_step, on_checkpoint=on_checkpoint)
     return method, done
 
@@ -93,6 +98,8 @@ def _make_method(params: Params, recipe: Recipe[AnyMethod], *, is_main: bool) ->
     if is_main:
         draws = config.steps * config.batch * config.accumulation * processes.num_processes
         encode_training_set(config, draws, params.execution)
+        if recipe.held_out:
+            encode_training_set(config, recipe.held_out, params.execution, folder=HELD_OUT, cache=ENCODED_HELD_OUT)
     processes.wait_for_everyone()
     return method
 

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from stages.core.errors import InputError
 from stages.core.files import folder_digest, read_json, write_json
 from stages.core.params import ModelName, Params
+from stages.core.paths import ENCODED_HELD_OUT, HELD_OUT
+from stages.corpus.corpus import Corpus
 from stages.editing.editor import Editor
 from stages.editing.request import EditRequest, MaskMode
 from stages.models.latent_diffusion import load_diffusion, load_unet
@@ -22,8 +24,11 @@ from stages.tracking.retention import plan_retention
 from stages.tracking.start import Start, put_start
 from stages.tracking.training_run import TrainingRun
 from stages.train import train
+from stages.training.dataset import TrainingSet
+from stages.training.iedit import IEdit
 from stages.training.outcome import Outcome
 from stages.training.preview import preview_edits
+from stages.training.validation import held_out_losses
 from tests.support import tiny_corpus
 from tests.support.tiny_corpus import write_training_pairs
 from tests.support.training import (
@@ -132,6 +137,27 @@ def test_sample_edits_show_the_average_that_ships(project):
     shown = preview_edits(load_diffusion(ModelName(name=str(project.folder / "models/iedit"))), project.params)
     with Image.open(client.download_artifacts(run.info.run_id, name)) as logged:
         assert logged.convert("RGB").tobytes() == shown.tobytes()
+
+
+def test_losses_on_held_out_pairs_change_no_byte(tools, project):
+    shutil.rmtree(project.folder / "models")
+    write_training_set(project.folder / "data/heldout", {"00000": [5, 6], "00001": [7]})
+    params = params_for(tools.folder, steps=3, checkpoint_every=2, validation_pairs=2)
+    train(params)
+    assert files_of(project.folder / "models") == project.files
+    history = store.connect().get_metric_history(runs()[-1].info.run_id, "validation/total")
+    assert [metric.step for metric in history] == [1, 2]
+    model = load_diffusion(ModelName(name=str(project.folder / "models/iedit")))
+    method = IEdit(model, tools.clip, tools.vgg, params.train.losses, params.train.unconditional)
+    held_out = TrainingSet(ENCODED_HELD_OUT, HELD_OUT, pictures=Corpus())
+    assert len(held_out) == 2
+    assert history[-1].value == held_out_losses(method, held_out, params.train)["total"]  # of the average that ships
+
+
+def test_without_held_out_pairs_none_are_measured(tools, project):
+    shutil.rmtree(project.folder / "data/heldout", ignore_errors=True)
+    with pytest.raises(InputError, match=r"^train\.validation_pairs = 2: data/heldout holds no pair; raise retrieve\.held_out"):
+        train(params_for(tools.folder, steps=3, checkpoint_every=2, validation_pairs=2))
 
 
 def test_models_in_another_folder_give_the_same_bytes(tools, project, tmp_path):

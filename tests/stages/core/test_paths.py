@@ -16,6 +16,7 @@ UNTRACKED = {  # not tracked by DVC, or only folders of tracked paths
         "REFERENCE",
         "REPORTS",
         "ENCODED",
+        "ENCODED_HELD_OUT",
         "PROPOSALS",
         "IEDIT_UNFINISHED",
         "INSTRUCT_PIX2PIX_UNFINISHED",

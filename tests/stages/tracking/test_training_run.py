@@ -73,6 +73,20 @@ def test_unfinished_run_is_resumed(folder, tmp_path):
     assert other.run_id != third.run_id
 
 
+def test_steps_after_held_out_losses_are_logged(folder, tmp_path):
+    """A run that is resumed after a checkpoint has every step, and the losses measured there."""
+    with suppress(KeyboardInterrupt), train(read_params(), tmp_path) as first:
+        first.log_steps((step, {"loss": 1.0}) for step in range(5))
+        first.log_validation(4, {"loss": 0.5})
+        raise KeyboardInterrupt
+    with train(read_params(), tmp_path) as second:
+        second.log_steps((step, {"loss": 1.0}) for step in range(3, 8))
+        second.finish("v" * 64)
+    assert second.run_id == first.run_id
+    assert steps_of(second, "loss") == list(range(8))
+    assert steps_of(second, "validation/loss") == [4]
+
+
 def test_a_killed_run_ends_with_the_next_training(folder, tmp_path, monkeypatch):
     """Here that of an experiment with the same settings, so with the same state file."""
     client = store.connect()
