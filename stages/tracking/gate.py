@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from stages.common.seeds import derive_seed
 from stages.core.errors import InputError
-from stages.core.params import Gate
+from stages.core.params_evaluation import Gate
 from stages.metrics.intervals import MIN_CASES, Interval, Values, paired_difference
 from stages.tracking.preferences import QUESTIONS, Preferences
 
@@ -33,7 +33,7 @@ def decide(
     seed: int,
     preferences: Preferences | None = None,
 ) -> Decision:
-    """Decide by the paired bootstrap over the cases, by the rule in :class:`stages.core.params.Gate`.
+    """Decide by the paired bootstrap over the cases, by the rule in :class:`stages.core.params_evaluation.Gate`.
 
     If one of the two metrics is defined on fewer cases than MIN_CASES, no version passes.
 

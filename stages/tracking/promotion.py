@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from mlflow.tracking import MlflowClient
 
-from stages.core.params import Gate
+from stages.core.params_evaluation import Gate
 from stages.metrics.intervals import MIN_CASES
 from stages.tracking import history
 from stages.tracking.evaluations import Scores, load_scores, save_scores

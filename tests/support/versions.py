@@ -7,7 +7,7 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
-from stages.core.params import Gate
+from stages.core.params_evaluation import Gate
 from stages.core.params_file import read_params
 from stages.tracking import record, registry, store
 from stages.tracking.promotion import Standard

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from stages.core.params import Gate
+from stages.core.params_evaluation import Gate
 from stages.tracking import store
 from stages.tracking.gate import decide
 from stages.tracking.preferences import Preference, log_preferences, read_preferences
