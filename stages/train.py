@@ -45,7 +45,7 @@ def train(params: Params) -> None:
         from stages.models.vgg import load_vgg
         from stages.training.iedit import IEdit
 
-        return IEdit(diffusion, clip, load_vgg(config.vgg), config.losses, config.unconditional)
+        return IEdit(diffusion, clip, load_vgg(config.vgg), config.losses, config.unconditional, config.parameters)
 
     def needs_target() -> bool:
         from stages.diffusion.losses import active_terms

@@ -10,7 +10,7 @@ from stages.core.params_download import Download
 from stages.core.params_drift import Drift
 from stages.core.params_evaluation import Gate, Noised, Systems
 from stages.core.params_ingest import Ingest
-from stages.core.params_training import Continuation, Losses
+from stages.core.params_training import Continuation, Losses, Trainable
 from stages.core.params_upkeep import Upkeep
 from stages.core.section import Cosine, Count, Guidance, Name, Section, Share
 
@@ -119,6 +119,7 @@ class Train(Section):
     continue_from: Literal["base", "champion"]  # the champion: where the training set has changed little
     continuation: Continuation
     prompts: Literal["edit", "alt"]  # condition on the edit prompts, or on the corpus's own captions
+    parameters: Trainable
     losses: Losses
     seed: Annotated[int, Field(ge=0)]  # for the training's own draws; the data do not depend on it
     steps: Count  # optimiser steps

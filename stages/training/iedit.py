@@ -7,7 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from stages.core.params_training import Losses
+from stages.core.params_training import Losses, Trainable
 from stages.diffusion.losses import TERM_NAMES, active_terms, min_snr_weight, total_loss
 from stages.diffusion.noise import add_noise, alpha_at, squared_error
 from stages.diffusion.unet import predict_noise
@@ -30,9 +30,17 @@ class EditDraws:
 
 
 class IEdit:
-    """Trains the input and middle blocks of the U-Net in turn (section 4.1) on Eq 12."""
+    """Trains the U-Net on Eq 12: its input and middle blocks in turn (section 4.1), or all of it."""
 
-    def __init__(self, diffusion: Diffusion, clip: Clip, vgg: Vgg, config: Losses, dropout: float) -> None:
+    def __init__(
+        self,
+        diffusion: Diffusion,
+        clip: Clip,
+        vgg: Vgg,
+        config: Losses,
+        dropout: float,
+        parameters: Trainable = "blocks",
+    ) -> None:
         """Keep the base model as it is now for the loss L_guided; its U-Net is the one to train.
 
         Args:
@@ -41,9 +49,10 @@ class IEdit:
             vgg: compares the edited picture with the target.
             config: the terms of Eq 12 that are on, and their settings.
             dropout: the share of samples without a prompt, in [0, 1].
+            parameters: what of the U-Net is trained.
         """
         self.unet: UNet2DConditionModel = diffusion.unet
-        self.config, self.dropout = config, dropout
+        self.config, self.dropout, self.parameters = config, dropout, parameters
         teacher = copy.deepcopy(diffusion.unet).requires_grad_(False) if config.noise == "guided" else None
         self.networks = Networks(
             diffusion=diffusion, clip=clip, vgg=vgg, teacher=teacher, empty_prompt=diffusion.embed_prompts([""])
@@ -51,7 +60,9 @@ class IEdit:
         self._alphas = diffusion.scheduler.alphas_cumprod
 
     def blocks(self) -> dict[str, nn.ModuleList]:
-        """Return the input blocks and the middle block; time embedding, up blocks and conv_out stay frozen."""
+        """Return the whole U-Net, or its input blocks and its middle block: time embedding, up blocks and conv_out stay frozen."""
+        if self.parameters == "all":
+            return {"whole": nn.ModuleList([self.unet])}
         return {
             "input": nn.ModuleList([self.unet.conv_in, self.unet.down_blocks]),
             "middle": nn.ModuleList([self.unet.mid_block]),

@@ -232,7 +232,7 @@ def values_of(batch: Batch) -> dict[str, Tensor]:
 def make_method(tools: SimpleNamespace, config: Train) -> IEdit:
     """Return iEdit on a fresh copy of the base's U-Net."""
     diffusion = replace(tools.diffusion, unet=copy.deepcopy(tools.diffusion.unet))
-    return IEdit(diffusion, tools.clip, tools.vgg, config.losses, config.unconditional)
+    return IEdit(diffusion, tools.clip, tools.vgg, config.losses, config.unconditional, config.parameters)
 
 
 def tune(

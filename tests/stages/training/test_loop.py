@@ -56,6 +56,18 @@ def test_blocks_take_turns_and_the_idle_one_does_not_decay(tools, reference):
         assert {name.split(".")[0] + "." for name in names} == set(active)
 
 
+def test_all_parameters_are_trained_in_every_step(tools, tmp_path):
+    weights = [tools.diffusion.unet.state_dict()]
+    tune(
+        tools,
+        place(tmp_path),
+        parameters="all",
+        steps=2,
+        on_step=lambda step, log, unet: weights.append(copy.deepcopy(unet.state_dict())),
+    )
+    assert changed(weights[0], weights[1]) == changed(weights[1], weights[2]) == set(weights[0])
+
+
 def test_result_is_the_moving_average(reference):
     average = {name: value.double() for name, value in reference.raw[0].items()}
     for step, weights in enumerate(reference.raw[1:], 1):
