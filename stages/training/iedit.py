@@ -60,7 +60,7 @@ class IEdit:
         self._alphas = diffusion.scheduler.alphas_cumprod
 
     def blocks(self) -> dict[str, nn.ModuleList]:
-        """Return the whole U-Net, or its input blocks and its middle block: time embedding, up blocks and conv_out stay frozen."""
+        """Return its parts: the whole, or input and middle blocks, where time embedding, up blocks and conv_out stay frozen."""
         if self.parameters == "all":
             return {"whole": nn.ModuleList([self.unet])}
         return {

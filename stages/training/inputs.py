@@ -56,7 +56,7 @@ def _explain() -> str:
 
 
 def check_held_out(pairs: int) -> None:
-    """Raise InputError if a training is to measure its loss on held-out pairs, and there are none.
+    """Raise InputError if a training is to measure its loss on held-out pairs and there are none.
 
     Args:
         pairs: how many pairs are asked for.
