@@ -35,6 +35,8 @@ def train(params: Params) -> None:
     config, start = params.train, None
     written: dict[str, Any] = {"sampling": params.sampling.model_dump()}
     check_held_out(config.validation_pairs)
+    if params.precision != "fp32":  # which settings without it stand for
+        written |= {"precision": params.precision}
     if config.continue_from == "champion":
         start = read_start(config, find_training_set()[0])
         if start.version is not None:

@@ -16,10 +16,10 @@ from stages.corpus.samples import EditSample
 from stages.diffusion.masks import widen_mask
 from stages.diffusion.sampling import draw_noise, make_scheduler
 from stages.editing.batch_editor import BatchEditor
-from stages.editing.settings import adjust_sampling
+from stages.editing.settings import adjust_sampling, read_precision
 from stages.models.conditioning import Conditioning
 from stages.models.families import STABLE_DIFFUSION_XL
-from stages.models.hub import identity
+from stages.models.hub import identity, in_precision
 from stages.models.latent_diffusion import Diffusion, PictureEncoder, load_diffusion
 from stages.models.segmenter import load_segmenter
 from stages.models.tensors import to_tensor
@@ -90,20 +90,22 @@ def load_models(params: Params, tuned: Path = IEDIT) -> Models:
     """Load the base model, the segmenter, and the two models that the stages trained.
 
     Args:
-        params: names the base model and the segmenter.
-        tuned: the folder of the model behind ``iedit`` and ``iedit_m``.
+        params: names the base model and the segmenter, and the precision.
+        tuned: the folder of the model behind ``iedit`` and ``iedit_m``, which edits in its own precision.
 
     Raises:
         ModelError: a model is missing, incomplete or damaged.
+        InputError: the settings of the model in ``tuned`` are damaged.
     """
-    config = params.evaluate
+    config, precision = params.evaluate, params.precision
+    edits = ModelName.in_folder(tuned, read_precision(tuned))
     return Models(
         base=BatchEditor(load_diffusion(config.base)),
-        instructed=load_diffusion(ModelName(name=str(INSTRUCT_PIX2PIX)), pictures=2),
-        tuned=BatchEditor(load_diffusion(ModelName(name=str(tuned))), load_segmenter(config.segmenter)),
+        instructed=load_diffusion(ModelName.in_folder(INSTRUCT_PIX2PIX, precision), pictures=2),
+        tuned=BatchEditor(load_diffusion(edits), load_segmenter(config.segmenter)),
         identities={
             "base": identity(config.base),
-            "instructed": folder_digest(INSTRUCT_PIX2PIX),
+            "instructed": in_precision(folder_digest(INSTRUCT_PIX2PIX), precision),
             "tuned": folder_digest(tuned),
         },
     )
@@ -197,6 +199,8 @@ def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image
         sampling: solver, steps, and guidance towards the prompt.
         image_guidance_scale: guidance towards the source picture.
     """
+    dtype = diffusion.unet.dtype
+    diffusion.vae.to(dtype)  # as the pipeline expects it, which widens one that overflows while it is used
     pipeline = diffusers_pipeline(getattr(diffusers, diffusion.family.pipelines[2]), diffusion, sampling.solver)
 
     @torch.inference_mode()
@@ -211,12 +215,12 @@ def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image
             image=pictures,
             **pipeline_prompts(prompts, diffusion.embed_prompts([""])),
             **({"height": height, "width": width} if is_sized else {}),
-            latents=torch.stack([draw_noise(shape, seed, case.key) for case in cases]).to(pictures),
+            latents=torch.stack([draw_noise(shape, seed, case.key) for case in cases]).to(pictures.device, dtype),
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
             image_guidance_scale=image_guidance_scale,
             output_type="pt",
-        ).images
+        ).images.float()
         return edited
 
     settings = {"model": identity, **sampling.model_dump(include={"solver", "steps", "guidance_scale"})}

@@ -1,6 +1,7 @@
 """The parameters of params.yaml, typed and range-checked, a class per stage in the pipeline's order; see conf/base.yaml."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
@@ -12,10 +13,11 @@ from stages.core.params_evaluation import Gate, Noised, Systems
 from stages.core.params_ingest import Ingest
 from stages.core.params_training import Continuation, Losses, Trainable
 from stages.core.params_upkeep import Upkeep
-from stages.core.section import Cosine, Count, Guidance, Name, Section, Share
+from stages.core.section import Cosine, Count, Guidance, Name, Precision, Section, Share
 
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
 Solver = Literal["ddim", "dpmsolver++"]  # Song et al. 2021; or Lu et al. 2022, second order, which needs fewer steps
+MEASURES = ("evaluate.judge", "evaluate.vgg", "generated.referee", "benchmark.")  # models that give scores, which shall compare
 
 
 class ModelName(Section):
@@ -24,11 +26,24 @@ class ModelName(Section):
     name: Name
     revision: Name | None = None  # of the hub: a commit, or a branch until it is fetched; null for a local folder
     _key: str = PrivateAttr("")
+    _precision: Precision = PrivateAttr("fp32")
+
+    @classmethod
+    def in_folder(cls, folder: Path, precision: Precision) -> Self:
+        """Return the model in a local folder, to be loaded in a precision."""
+        model = cls(name=str(folder))
+        model._precision = precision
+        return model
 
     @property
     def key(self) -> str:
         """The parameter that names the model, such as ``train.clip``; empty if params.yaml does not name it."""
         return self._key
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of its weights once it is loaded, and of its work."""
+        return self._precision
 
 
 class Execution(Section):
@@ -217,6 +232,7 @@ class Params(Section):
 
     seed: Annotated[int, Field(ge=0)]
     threads: Annotated[int, Field(gt=0, le=1024)]  # processor threads of a training, and of an evaluation
+    precision: Precision  # of pretrained networks and of edits; those that are trained and those that measure are in fp32
     execution: Execution
     ingest: Ingest
     caption: Caption
@@ -234,9 +250,10 @@ class Params(Section):
     download: Download
 
     @model_validator(mode="after")
-    def _set_model_keys(self) -> Self:
+    def _complete_models(self) -> Self:
         for key, model in _models_by_key(self, ""):
             model._key = key
+            model._precision = "fp32" if key.startswith(MEASURES) else self.precision
         return self
 
 

@@ -1,7 +1,7 @@
 """The base class and the ranges of parameters."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,6 +13,7 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 Guidance = Annotated[float, Field(ge=1, le=100)]  # a scale of guidance, 1 is none; far above 100 the numbers overflow
 Count = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
+Precision = Literal["fp32", "fp16", "bf16"]  # of numbers: 32 bits, IEEE half precision, or as many bits with the range of fp32
 
 
 class Section(BaseModel):

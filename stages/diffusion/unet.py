@@ -5,10 +5,11 @@ from torch import Tensor, nn
 from stages.diffusion.noise import alpha_at, noise_of_velocity, velocity
 from stages.models.conditioning import Conditioning
 from stages.models.latent_diffusion import Diffusion
+from stages.models.tensors import dtype_of
 
 
 def predict(diffusion: Diffusion, network: nn.Module, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-    """Return what the U-Net itself predicts, (n, c, h, w): the noise or the velocity.
+    """Return what the U-Net itself predicts, (n, c, h, w), in fp32: the noise or the velocity.
 
     Args:
         diffusion: the model that the U-Net belongs to.
@@ -17,9 +18,10 @@ def predict(diffusion: Diffusion, network: nn.Module, latents: Tensor, timesteps
         timesteps: one for all, (), or one per sample, (n,).
         conditioning: the embeddings of the prompts.
     """
+    dtype = dtype_of(network)
     added = conditioning.added(*diffusion.size_of(latents))
-    predicted: Tensor = network(latents, timesteps, conditioning.text, **added, return_dict=False)[0]
-    return predicted
+    predicted: Tensor = network(latents.to(dtype), timesteps, conditioning.text.to(dtype), **added, return_dict=False)[0]
+    return predicted.float()
 
 
 def predict_noise(
@@ -29,7 +31,7 @@ def predict_noise(
     predicted = predict(diffusion, network, noisy, timesteps, conditioning)
     if not diffusion.predicts_velocity:
         return predicted
-    return noise_of_velocity(predicted.float(), noisy, alpha_at(diffusion.scheduler.alphas_cumprod, timesteps))
+    return noise_of_velocity(predicted, noisy, alpha_at(diffusion.scheduler.alphas_cumprod, timesteps))
 
 
 def target_of(diffusion: Diffusion, latents: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from stages.core.params import Sampling
+from stages.core.params import ModelName, Sampling
 from stages.diffusion.sampling import OnStep, Step, ignore_step
 from stages.editing.batch_editor import BatchEditor
 from stages.editing.blending import match_colours
@@ -18,6 +19,7 @@ from stages.editing.job import EditJob, OnProgress, Plan, Progress, Region, Resu
 from stages.editing.planning import WorkingSize, check_job, regions_found, regions_given
 from stages.editing.request import EditRequest, MaskMode, NothingToMaskError
 from stages.editing.results import EditedRow, Row, assemble, batches_of, edited_rows, preview, rows_of
+from stages.editing.settings import read_precision
 from stages.models.latent_diffusion import PictureEncoder
 from stages.models.tensors import to_tensor
 
@@ -25,6 +27,17 @@ from stages.models.tensors import to_tensor
 @dataclass(frozen=True)
 class Editor(BatchEditor):
     """Edits photographs: it decides where and at which size they are edited, and puts the edits back into them."""
+
+    @classmethod
+    def load_trained(cls, model: Path, segmenter: Path) -> Self:
+        """Load a trained model and the segmenter beside it, from their folders, in the precision that the model names.
+
+        Raises:
+            ModelError: one of them is missing, incomplete or damaged.
+            InputError: the model's settings are damaged.
+        """
+        precision = read_precision(model)
+        return cls.load(ModelName.in_folder(model, precision), ModelName.in_folder(segmenter, precision))
 
     def edit(
         self,

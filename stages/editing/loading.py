@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.core.params import ModelName, Sampling
 from stages.core.params_file import read_params
 from stages.editing.editor import Editor
-from stages.editing.settings import SETTINGS_FILE, read_sampling
+from stages.editing.settings import SETTINGS_FILE, read_precision, read_sampling
 
 
 def load_folder(folder: Path) -> tuple[Editor, Sampling]:
@@ -19,8 +19,8 @@ def load_folder(folder: Path) -> tuple[Editor, Sampling]:
     """
     params = read_params()
     if (folder / SETTINGS_FILE).is_file():
-        sampling = read_sampling(folder)
+        sampling, precision = read_sampling(folder), read_precision(folder)
     else:  # a base model, for example
         print(f"model {folder}: has no {SETTINGS_FILE}, so it samples as params.yaml says", file=sys.stderr)
-        sampling = params.sampling
-    return Editor.load(ModelName(name=str(folder)), params.evaluate.segmenter), sampling
+        sampling, precision = params.sampling, params.precision
+    return Editor.load(ModelName.in_folder(folder, precision), params.evaluate.segmenter), sampling

@@ -1,13 +1,15 @@
 """The settings of an edit: those stored with a model, and the changes that a caller asks for, checked."""
 
 from pathlib import Path
+from typing import cast, get_args
 
 from pydantic import ValidationError
 
 from stages.common.text import one_line
-from stages.core.errors import InputError, describe_error
+from stages.core.errors import InputError, describe_error, shorten
 from stages.core.files import read_json
 from stages.core.params import Sampling
+from stages.core.section import Precision
 
 SETTINGS_FILE = "iedit.json"  # in a model's folder: the sampling settings that a caller may change
 MAX_IMAGES = 16  # per picture, because they are made in one batch
@@ -80,3 +82,19 @@ def read_sampling(folder: Path) -> Sampling:
         raise InputError(f"{path}: {describe_error(error.errors()[0], values, Sampling)}") from error
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path}: damaged: has no sampling") from error
+
+
+def read_precision(folder: Path) -> Precision:
+    """Return the precision in which the model in ``folder`` edits: fp32, unless its settings name another.
+
+    Raises:
+        InputError: the settings are damaged, or name one that does not exist.
+    """
+    path, allowed = folder / SETTINGS_FILE, get_args(Precision)
+    try:
+        found = read_json(path).get("precision", "fp32") if path.is_file() else "fp32"
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path}: damaged: no JSON object") from error
+    if found not in allowed:
+        raise InputError(f"{path}: precision = {shorten(found)}: allowed are {', '.join(allowed)}")
+    return cast("Precision", found)

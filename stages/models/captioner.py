@@ -12,7 +12,7 @@ from transformers import BlipForConditionalGeneration, BlipProcessor
 from stages.core.params import ModelName
 from stages.models.loading import WEIGHTS, check_vocabulary, complete, frozen, loading
 from stages.models.processing import process
-from stages.models.tensors import device
+from stages.models.tensors import device, dtype_of
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -35,7 +35,8 @@ class Captioner:
     @torch.no_grad()
     def describe(self, pictures: Tensor, max_tokens: int) -> list[str]:
         """Return :meth:`caption` of prepared images."""
-        tokens = self.model.generate(pictures.to(device()), max_new_tokens=max_tokens, num_beams=1, do_sample=False)
+        prepared = pictures.to(device(), dtype_of(self.model))
+        tokens = self.model.generate(prepared, max_new_tokens=max_tokens, num_beams=1, do_sample=False)
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
 
@@ -49,4 +50,4 @@ def load_captioner(model: ModelName) -> Captioner:
         network = complete(BlipForConditionalGeneration.from_pretrained(folder, **WEIGHTS))
         processor = BlipProcessor.from_pretrained(folder)
         check_vocabulary(processor.tokenizer, network.config.text_config.vocab_size)
-        return Captioner(frozen(network), processor)
+        return Captioner(frozen(network, model.precision), processor)

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from stages.core.params import ModelName
 from stages.models.loading import check_vocabulary, frozen, loading
-from stages.models.tensors import device, from_bytes, stacked
+from stages.models.tensors import device, dtype_of, from_bytes, stacked
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Clip:
         if pictures.shape[-2:] != (self.size, self.size):
             size = [self.size, self.size]
             pictures = transforms.resize(pictures, size, interpolation=transforms.InterpolationMode.BICUBIC, antialias=True)
-        features = self.model.encode_image(transforms.normalize(pictures, list(self.mean), list(self.std), inplace=inplace))
+        normalized = transforms.normalize(pictures, list(self.mean), list(self.std), inplace=inplace)
+        features = self.model.encode_image(normalized.to(dtype_of(self.model)))
         return nn.functional.normalize(features.float(), dim=-1)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -74,7 +75,7 @@ def load_clip(model: ModelName) -> Clip:
     # If this weights file were missing, open_clip would look for a pickled one.
     with loading(model, "open_clip_config.json", "open_clip_model.safetensors") as folder:
         name = f"local-dir:{folder}"
-        network = frozen(open_clip.create_model(name, require_pretrained=True))
+        network = frozen(open_clip.create_model(name, require_pretrained=True), model.precision)
         size = network.visual.image_size
         size = size if isinstance(size, int) else size[0]
         tokenizer = open_clip.get_tokenizer(name)

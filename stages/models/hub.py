@@ -14,6 +14,7 @@ from typing import Any
 from stages.core.errors import InputError, first_line
 from stages.core.files import folder_digest
 from stages.core.params import ModelName, Params, named_models
+from stages.core.section import Precision
 from stages.models.layout import PICKLED, needed_files
 
 RUNS_CODE = ("auto_map", "trust_remote_code", "custom_pipelines")  # configuration keys that ask for it
@@ -105,11 +106,18 @@ def _refuse_code(model: ModelName, path: Path, name: str) -> None:
 def identity(model: ModelName) -> str:
     """Return a name for the exact weights: the commit of a model of the hub, or the digest of a local folder's files.
 
+    Weights that are rounded when they are loaded are others.
+
     Raises:
         ModelError: the model cannot be located, see :func:`locate`.
     """
     folder = locate(model)
-    return folder_digest(folder) if is_local(model) else folder.name
+    return in_precision(folder_digest(folder) if is_local(model) else folder.name, model.precision)
+
+
+def in_precision(name: str, precision: Precision) -> str:
+    """Return the name of weights once they are loaded in a precision."""
+    return name if precision == "fp32" else f"{name} in {precision}"
 
 
 def describe_models(params: Params) -> dict[str, dict[str, str | None]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stages.core.files import read_json
 from stages.core.params import ModelName
+from stages.core.section import Precision
 from stages.models import stable_diffusion, stable_diffusion_xl
 from stages.models.conditioning import Conditioning, PromptEncoder
 from stages.models.families import SCHEDULER, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Family, family_of
@@ -27,7 +28,7 @@ SCHEDULE = (  # what a scheduler's configuration says of the model, not of a sam
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     *("prediction_type", "timestep_spacing"),
 )
-READERS: dict[Family, Callable[[Path], PromptEncoder]] = {
+READERS: dict[Family, Callable[[Path, Precision], PromptEncoder]] = {
     STABLE_DIFFUSION: stable_diffusion.read_prompt_encoder,
     STABLE_DIFFUSION_XL: stable_diffusion_xl.read_prompt_encoder,
 }
@@ -42,7 +43,8 @@ class PictureEncoder:
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
         """Return scaled latents (n, c, h, w) of pictures (n, 3, H, W) in [0, 1]: the posterior's mode, without noise."""
-        latents: Tensor = self.vae.encode(pictures * 2 - 1).latent_dist.mode() * self.vae.config.scaling_factor
+        seen = (pictures * 2 - 1).to(self.vae.dtype)
+        latents: Tensor = self.vae.encode(seen).latent_dist.mode().float() * self.vae.config.scaling_factor
         return latents
 
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
@@ -61,7 +63,7 @@ class PictureEncoder:
 
 @dataclass(frozen=True)
 class Diffusion:
-    """The parts of a latent diffusion model, all in fp32."""
+    """The parts of a latent diffusion model. Pictures, latents and embeddings are fp32, whatever the parts' precision."""
 
     family: Family
     vae: AutoencoderKL
@@ -102,16 +104,18 @@ class Diffusion:
         An autoencoder that overflows in half precision decodes in fp32 also where the training around it does not.
         """
         with torch.autocast(latents.device.type, enabled=False) if self.family.decodes_in_fp32 else nullcontext():
-            pictures: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+            scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+            pictures: Tensor = self.vae.decode(scaled).sample.float()
         return (pictures + 1) / 2
 
 
-def load_diffusion(model: ModelName, *, pictures: int = 1) -> Diffusion:
+def load_diffusion(model: ModelName, *, pictures: int = 1, is_trained: bool = False) -> Diffusion:
     """Load a checkpoint. Its noise schedule is always sampled with DDIM, whichever sampler it ships with.
 
     Args:
         model: the checkpoint.
         pictures: how many pictures' latents its U-Net takes: 2 for InstructPix2Pix, which also sees the source.
+        is_trained: whether its U-Net is to be trained, and so stays in fp32.
 
     Raises:
         ModelError: the model is missing, incomplete or damaged, or of no supported family.
@@ -120,9 +124,9 @@ def load_diffusion(model: ModelName, *, pictures: int = 1) -> Diffusion:
         family = family_of(model, folder, pictures=pictures)
         return Diffusion(
             family=family,
-            vae=_read_autoencoder(folder),
-            prompts=READERS[family](folder),
-            unet=_read_unet(folder),
+            vae=_read_autoencoder(folder, family, model.precision),
+            prompts=READERS[family](folder, model.precision),
+            unet=_read_unet(folder, "fp32" if is_trained else model.precision),
             scheduler=_read_schedule(folder),
         )
 
@@ -131,10 +135,10 @@ def load_picture_encoder(model: ModelName) -> PictureEncoder:
     """Load the autoencoder of a checkpoint alone.
 
     Raises:
-        ModelError: the model is missing, incomplete or damaged.
+        ModelError: the model is missing, incomplete or damaged, or of no supported family.
     """
-    with loading(model, "vae/config.json") as folder:
-        return PictureEncoder(_read_autoencoder(folder))
+    with loading(model) as folder:
+        return PictureEncoder(_read_autoencoder(folder, family_of(model, folder), model.precision))
 
 
 def load_prompt_encoder(model: ModelName) -> PromptEncoder:
@@ -144,7 +148,7 @@ def load_prompt_encoder(model: ModelName) -> PromptEncoder:
         ModelError: the model is missing, incomplete or damaged, or of no supported family.
     """
     with loading(model) as folder:
-        return READERS[family_of(model, folder)](folder)
+        return READERS[family_of(model, folder)](folder, model.precision)
 
 
 def load_unet(folder: Path) -> UNet2DConditionModel:
@@ -154,11 +158,11 @@ def load_unet(folder: Path) -> UNet2DConditionModel:
         ModelError: the model is missing, incomplete or damaged.
     """
     with loading(ModelName(name=str(folder)), "unet/config.json") as found:
-        return _read_unet(found)
+        return _read_unet(found, "fp32")
 
 
-def _read_unet(folder: Path) -> UNet2DConditionModel:
-    unet: UNet2DConditionModel = frozen(_read(UNet2DConditionModel, folder / "unet"))
+def _read_unet(folder: Path, precision: Precision) -> UNet2DConditionModel:
+    unet: UNet2DConditionModel = frozen(_read(UNet2DConditionModel, folder / "unet"), precision)
     return unet
 
 
@@ -169,9 +173,12 @@ def _read_schedule(folder: Path) -> DDIMScheduler:
     return DDIMScheduler(**schedule, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
 
 
-def _read_autoencoder(folder: Path) -> AutoencoderKL:
-    autoencoder: AutoencoderKL = frozen(_read(AutoencoderKL, folder / "vae"))
-    return autoencoder
+def _read_autoencoder(folder: Path, family: Family, precision: Precision) -> AutoencoderKL:
+    """Read the autoencoder; one that overflows in half precision stays in fp32, unless its configuration says it does not."""
+    autoencoder: AutoencoderKL = _read(AutoencoderKL, folder / "vae")
+    overflows = family.decodes_in_fp32 and autoencoder.config.force_upcast
+    safe: AutoencoderKL = frozen(autoencoder, "fp32" if overflows else precision)
+    return safe
 
 
 def _read(kind: Any, folder: Path) -> Any:

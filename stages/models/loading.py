@@ -15,9 +15,11 @@ from safetensors import SafetensorError
 
 from stages.core.errors import first_line
 from stages.core.params import ModelName
+from stages.core.section import Precision
 from stages.models.hub import ModelError, locate
 from stages.models.tensors import device
 
+TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 WEIGHTS: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
 DAMAGE = (
     ArithmeticError,
@@ -89,6 +91,6 @@ def check_vocabulary(tokenizer: Any, vocabulary: int) -> None:
         raise ValueError(f"a tokenizer of {len(tokenizer)} words for a model of {vocabulary}: their file is missing")
 
 
-def frozen(module: Any) -> Any:
-    """Return a network on the device, in evaluation mode, without gradients for its weights."""
-    return module.to(device()).requires_grad_(False).eval()
+def frozen(module: Any, precision: Precision = "fp32") -> Any:
+    """Return a network on the device in a precision, in evaluation mode, without gradients for its weights."""
+    return module.to(device(), TYPES[precision]).requires_grad_(False).eval()

@@ -15,7 +15,7 @@ from stages.core.params import ModelName
 from stages.models.loading import WEIGHTS, check_vocabulary, complete, frozen, loading
 from stages.models.processing import process
 from stages.models.prompts import unread
-from stages.models.tensors import device
+from stages.models.tensors import device, dtype_of
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -52,7 +52,9 @@ class Segmenter:
             inputs: from :meth:`prepare`.
             size: height and width, to which CLIPSeg's map is resized (bilinear, antialiased).
         """
-        logits = self.model(**{name: value.to(device()) for name, value in inputs.items()}).logits
+        given = {name: value.to(device()) for name, value in inputs.items()}
+        given["pixel_values"] = given["pixel_values"].to(dtype_of(self.model))
+        logits = self.model(**given).logits.float()
         maps = logits.view(-1, 1, *logits.shape[-2:]).sigmoid()
         return transforms.resize(maps, list(size), antialias=True)
 
@@ -106,4 +108,4 @@ def load_segmenter(model: ModelName) -> Segmenter:
         network = complete(CLIPSegForImageSegmentation.from_pretrained(folder, **WEIGHTS))
         processor = CLIPSegProcessor.from_pretrained(folder)
         check_vocabulary(processor.tokenizer, network.config.text_config.vocab_size)
-        return Segmenter(frozen(network), processor)
+        return Segmenter(frozen(network, model.precision), processor)

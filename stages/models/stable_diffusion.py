@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from stages.core.section import Precision
 from stages.models.conditioning import Conditioning
 from stages.models.loading import check_vocabulary, complete, frozen, weights_in
 from stages.models.prompts import unread
@@ -37,20 +38,20 @@ class OneTextEncoder:
     def embed(self, prompts: Sequence[str]) -> Conditioning:
         """Return the embeddings of n prompts; tokens beyond the context are cut off."""
         tokens = tokenize(self.tokenizer, prompts, self.shapes["text"][0])
-        return Conditioning(self.text_encoder(tokens).last_hidden_state)
+        return Conditioning(self.text_encoder(tokens).last_hidden_state.float())
 
     def unread(self, prompt: str) -> str:
         """Return the end of a prompt that lies beyond the context; empty if all of it is read."""
         return unread(self.tokenizer, prompt, self.shapes["text"][0])
 
 
-def read_prompt_encoder(folder: Path) -> OneTextEncoder:
+def read_prompt_encoder(folder: Path, precision: Precision) -> OneTextEncoder:
     """Read the text encoder of a checkpoint.
 
     Raises:
         OSError, ValueError, …: :data:`stages.models.loading.DAMAGE`, for :func:`stages.models.loading.loading` to report.
     """
-    return OneTextEncoder(*read_text_encoder(CLIPTextModel, folder))
+    return OneTextEncoder(*read_text_encoder(CLIPTextModel, folder, precision))
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], context: int) -> Tensor:
@@ -60,10 +61,10 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], context: int) -> 
     return numbers
 
 
-def read_text_encoder(kind: Any, folder: Path, suffix: str = "") -> tuple[Any, CLIPTokenizer]:
+def read_text_encoder(kind: Any, folder: Path, precision: Precision, suffix: str = "") -> tuple[Any, CLIPTokenizer]:
     """Return a text encoder of a class, and its tokenizer, from the folders whose names end with ``suffix``."""
     place = folder / f"text_encoder{suffix}"
     text_encoder = complete(kind.from_pretrained(place, **weights_in(place, "model")))
     tokenizer = CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}")
     check_vocabulary(tokenizer, text_encoder.config.vocab_size)
-    return frozen(text_encoder), tokenizer
+    return frozen(text_encoder, precision), tokenizer

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from stages.core.files import read_json
+from stages.core.section import Precision
 from stages.models.conditioning import Conditioning
 from stages.models.families import ZEROS_FOR_EMPTY
 from stages.models.layout import INDEX
@@ -48,26 +49,27 @@ class TwoTextEncoders:
         context = self.shapes["text"][0]
         first = self.text_encoder(tokenize(self.tokenizer, prompts, context), output_hidden_states=True)
         second = self.text_encoder_2(tokenize(self.tokenizer_2, prompts, context), output_hidden_states=True)
-        text = torch.cat([each.hidden_states[LAYER] for each in (first, second)], dim=-1)
-        found = Conditioning(text, second.text_embeds)
+        text = torch.cat([each.hidden_states[LAYER] for each in (first, second)], dim=-1).float()
+        pooled = second.text_embeds.float()
+        found = Conditioning(text, pooled)
         if not self.has_zeros_for_empty:
             return found
         is_empty: Tensor = torch.tensor([not prompt for prompt in prompts], device=text.device)
-        return Conditioning(torch.zeros_like(text), torch.zeros_like(second.text_embeds)).where(is_empty, found)
+        return Conditioning(torch.zeros_like(text), torch.zeros_like(pooled)).where(is_empty, found)
 
     def unread(self, prompt: str) -> str:
         """Return the end of a prompt that lies beyond the context; empty if all of it is read."""
         return unread(self.tokenizer, prompt, self.shapes["text"][0])
 
 
-def read_prompt_encoder(folder: Path) -> TwoTextEncoders:
+def read_prompt_encoder(folder: Path, precision: Precision) -> TwoTextEncoders:
     """Read both text encoders of a checkpoint.
 
     Raises:
         OSError, ValueError, …: :data:`stages.models.loading.DAMAGE`, for :func:`stages.models.loading.loading` to report.
     """
     return TwoTextEncoders(
-        *read_text_encoder(CLIPTextModel, folder),
-        *read_text_encoder(CLIPTextModelWithProjection, folder, "_2"),
+        *read_text_encoder(CLIPTextModel, folder, precision),
+        *read_text_encoder(CLIPTextModelWithProjection, folder, precision, "_2"),
         has_zeros_for_empty=bool(read_json(folder / INDEX).get(ZEROS_FOR_EMPTY, True)),
     )

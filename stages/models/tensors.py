@@ -5,12 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def device() -> torch.device:
     """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """Return the type of a network's numbers; its pictures, latents and embeddings outside are fp32, whatever it is."""
+    return next(network.parameters()).dtype
 
 
 def stacked(images: Sequence[Image.Image]) -> Tensor:

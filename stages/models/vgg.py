@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from stages.core.params import ModelName
 from stages.models.loading import frozen, loading
+from stages.models.tensors import dtype_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -34,7 +35,7 @@ class Vgg(nn.Module):
 
     def forward(self, pictures: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Return the outputs of ``layers`` (indices into torchvision's ``features``) for pictures (n, 3, h, w) in [0, 1]."""
-        hidden = transforms.normalize(pictures, list(IMAGENET_MEAN), list(IMAGENET_STD))
+        hidden = transforms.normalize(pictures, list(IMAGENET_MEAN), list(IMAGENET_STD)).to(dtype_of(self))
         outputs = []
         for index, layer in enumerate(self.features[: max(layers) + 1]):
             hidden = layer(hidden)
@@ -57,4 +58,4 @@ def load_vgg(model: ModelName) -> Vgg:
     with loading(model, "model.safetensors") as folder:
         weights = load_file(folder / "model.safetensors")
         features = {key.removeprefix(prefix): value.float() for key, value in weights.items() if key.startswith(prefix)}
-        return frozen(Vgg(features))
+        return frozen(Vgg(features), model.precision)

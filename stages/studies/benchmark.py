@@ -25,6 +25,7 @@ from stages.corpus.corpus import Corpus
 from stages.corpus.samples import EditSample
 from stages.editing.editor import Editor
 from stages.editing.request import EditRequest, MaskMode
+from stages.editing.settings import read_precision
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.vgg import load_vgg
@@ -62,7 +63,7 @@ def compare_edits(params: Params) -> Iterator[str]:
     predicted mask, its draft included, is compared with DDIM alone.
     """
     sampling = params.sampling
-    editor = Editor.load(ModelName(name=str(IEDIT)), params.evaluate.segmenter)
+    editor = Editor.load(ModelName.in_folder(IEDIT, read_precision(IEDIT)), params.evaluate.segmenter)
     row = next(row for table in list_shards(TRAINING_SET, SUFFIX) for row in read_pairs(table))
     case = edit_sample(row, Corpus())
     compared: list[tuple[MaskMode, Solver, int]] = [
@@ -87,7 +88,8 @@ def compare_training_steps(params: Params) -> Iterator[str]:
     pictures. Each round draws other samples.
     """
     config = params.train
-    diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
+    diffusion = load_diffusion(config.base, is_trained=True)
+    clip, vgg = load_clip(config.clip), load_vgg(config.vgg)
     encode_training_set(config, config.steps * config.batch * config.accumulation, params.execution)
     data = TrainingSet(pictures=Corpus())
     competitor = InstructPix2Pix(diffusion, params.instruct.dropout)

@@ -14,7 +14,6 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from stages.common.text import one_line
 from stages.core.errors import InputError
-from stages.core.params import ModelName
 from stages.editing.editor import Editor
 from stages.editing.job import EditJob
 from stages.editing.metadata import describe
@@ -50,8 +49,8 @@ class EditorModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Load the diffusion model and the segmenter from the logged artifacts."""
         self._in_flight = InFlight({"steps": MAX_STEPS, "pixels": MAX_REQUEST_PIXELS})
-        self.editor = Editor.load(ModelName(name=context.artifacts["model"]), ModelName(name=context.artifacts["segmenter"]))
-        self.sampling = read_sampling(Path(context.artifacts["model"]))
+        model, segmenter = (Path(context.artifacts[name]) for name in ("model", "segmenter"))
+        self.editor, self.sampling = Editor.load_trained(model, segmenter), read_sampling(model)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

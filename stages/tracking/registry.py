@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 
 from stages.core.errors import InputError, first_line
 from stages.core.files import written_aside
-from stages.core.params import ModelName, Sampling
+from stages.core.params import Sampling
 from stages.editing.settings import read_sampling
 from stages.tracking.start import PREFIX
 from stages.tracking.store import connect
@@ -153,7 +153,7 @@ def load_editor(uri: str = CHAMPION_URI) -> "tuple[Editor, Sampling]":
 
     folder = fetch_model(connect(create=False), uri)
     model, segmenter = (_artifact(folder, name) for name in ("model", "segmenter"))
-    return Editor.load(ModelName(name=str(model)), ModelName(name=str(segmenter))), read_sampling(model)
+    return Editor.load_trained(model, segmenter), read_sampling(model)
 
 
 def fetch_trained(client: MlflowClient, uri: str) -> Path:

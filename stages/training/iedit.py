@@ -116,7 +116,7 @@ class IEdit:
             alpha=alpha,
             source_noise=noise,
             noisy=noisy,
-            noise=predict_noise(self.networks.diffusion, network, noisy, timesteps, prompt).float(),
+            noise=predict_noise(self.networks.diffusion, network, noisy, timesteps, prompt),
         )
 
     def _raw_losses(self, edit: EditPrediction, draws: EditDraws) -> dict[str, Tensor]:

@@ -74,7 +74,7 @@ class EditPrediction:
         both = self.networks.empty_prompt.expand(len(prompt)).followed_by(prompt)
         noisy, timesteps = self.noisy.repeat(2, 1, 1, 1), self.timesteps.repeat(2)
         found = predict_noise(self.networks.diffusion, teacher, noisy, timesteps, both)
-        unconditional, conditional = found.float().chunk(2)
+        unconditional, conditional = found.chunk(2)
         return guidance.guided_noise(unconditional, conditional, self.time, self.config.guidance_scale)
 
     @property

@@ -7,7 +7,7 @@ import pytest
 from stages.core.errors import InputError
 from stages.core.files import write_json
 from stages.core.params import Sampling
-from stages.editing.settings import adjust_sampling, check_prompt, check_steps, read_sampling
+from stages.editing.settings import adjust_sampling, check_prompt, check_steps, read_precision, read_sampling
 
 SAMPLING = Sampling(
     solver="ddim", steps=7, strength=0.5, guidance_scale=2.0, mask_threshold=0.1, mask_margin=0.0, mask_draft=False
@@ -78,3 +78,22 @@ def test_refused_settings_are_reported_with_their_file(tmp_path, monkeypatch, co
         Path("model/iedit.json").write_text(content)
     with pytest.raises(InputError, match=rf"^model/iedit\.json: ({reason})"):
         read_sampling(Path("model"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_precision_of_a_model(tmp_path, precision):
+    assert read_precision(tmp_path) == "fp32"
+    write_json(tmp_path / "iedit.json", {"sampling": {}})
+    assert read_precision(tmp_path) == "fp32"
+    write_json(tmp_path / "iedit.json", {"sampling": {}, "precision": precision})
+    assert read_precision(tmp_path) == precision
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[]", "damaged: no JSON object"), ("{", "damaged"), ('{"precision": "fp8"}', "precision = 'fp8': allowed are fp32, ")],
+)
+def test_a_precision_that_does_not_exist_is_refused(tmp_path, content, message):
+    (tmp_path / "iedit.json").write_text(content)
+    with pytest.raises(InputError, match=rf"iedit\.json: {message}"):
+        read_precision(tmp_path)
