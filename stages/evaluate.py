@@ -53,6 +53,7 @@ def evaluate(params: Params) -> None:
     seconds = None
     if edits.counts.done:
         seconds = time_edits(samples[0], {name: systems[name] for name in SYSTEMS}, models.tuned, params)
+    models.bring(None)  # the champion, if it is judged anew, needs their room
     version = _register(params, comparison, models.identities["tuned"], seconds)
     move_entries(NEW_REPORTS, REPORTS)  # when the registry has them too, and before the version's record, which names them
     outcome = _judge(params, comparison, version, card)

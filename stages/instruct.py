@@ -34,9 +34,12 @@ def instruct(params: Params) -> None:
     config = params.train.model_copy(update={"learning_rate": params.instruct.learning_rate})
 
     def make(diffusion: "Diffusion", _: "Clip") -> "InstructPix2Pix":
+        from stages.models.tensors import HOST
         from stages.training.instruct_pix2pix import InstructPix2Pix
 
-        return InstructPix2Pix(diffusion, params.instruct.dropout)
+        method = InstructPix2Pix(diffusion, params.instruct.dropout)
+        diffusion.to(HOST)  # no step needs the parts of the base
+        return method
 
     recipe = Recipe(
         stage="instruct",

@@ -66,6 +66,7 @@ def edit_cases(
     counts = []
 
     def edit(system: System, rows: slice) -> Tensor:
+        system.prepare()
         part = samples[rows]
         return system.edit(part, masks_for(system, part, lambda: predicted[rows]), params.seed)
 

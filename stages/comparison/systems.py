@@ -1,7 +1,8 @@
 """The systems of Table 1: each edits a batch of cases and states every setting that decides its edits."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from stages.models.families import STABLE_DIFFUSION_XL
 from stages.models.hub import identity, in_precision
 from stages.models.latent_diffusion import Diffusion, PictureEncoder, load_diffusion
 from stages.models.segmenter import load_segmenter
-from stages.models.tensors import to_tensor
+from stages.models.tensors import HOST, device, to_tensor
 
 SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
 CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
@@ -48,16 +49,29 @@ class System:
     edit: Edit
     settings: dict[str, Any]  # every setting that decides its edits besides cases, seed and masks; JSON
     masks: Masks | None  # the masks it edits within; None: it edits everywhere
+    prepare: Callable[[], None] = lambda: None  # brings its model to the device; called before its edits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The models behind the systems, and the identity of each."""
+    """The models behind the systems, and the identity of each. They take turns on the device, as a GPU may hold but one."""
 
     base: BatchEditor
     instructed: Diffusion
     tuned: BatchEditor
     identities: dict[str, str]  # "base", "instructed", "tuned" → the name of its exact weights
+
+    def bring(self, diffusion: Diffusion | None) -> None:
+        """Move a model to the device, and the others to the host's memory; None moves all of them there."""
+        for other in (self.base.diffusion, self.instructed, self.tuned.diffusion):
+            if other is not diffusion:
+                other.to(HOST)
+        if diffusion is not None:
+            diffusion.to(device())
+
+    def in_turn(self, diffusion: Diffusion, system: System) -> System:
+        """Return a system that brings its model to the device before its edits."""
+        return replace(system, prepare=partial(self.bring, diffusion))
 
     def system(self, name: str, sampling: Sampling, image_guidance_scale: float | None = None) -> System:
         """Return a system of SYSTEMS.
@@ -73,16 +87,20 @@ class Models:
         base, tuned = self.identities["base"], self.identities["tuned"]
         match name:
             case "sdedit":
-                return edited_by(self.base, base, sampling)
+                return self.in_turn(self.base.diffusion, edited_by(self.base, base, sampling))
             case "inpainting":
                 # Like diffusers' inpainting: from noise alone at strength 1, else from the noised source.
-                return edited_by(self.base, base, sampling, masks="true", from_noise=sampling.strength == 1)
+                inpainting = edited_by(self.base, base, sampling, masks="true", from_noise=sampling.strength == 1)
+                return self.in_turn(self.base.diffusion, inpainting)
             case "iedit":
-                return edited_by(self.tuned, tuned, sampling)
+                return self.in_turn(self.tuned.diffusion, edited_by(self.tuned, tuned, sampling))
             case "iedit_m":
-                return edited_by(self.tuned, tuned, sampling, masks="predicted")
+                return self.in_turn(self.tuned.diffusion, edited_by(self.tuned, tuned, sampling, masks="predicted"))
             case "instruct_pix2pix" if image_guidance_scale is not None:
-                return instructed_by(self.instructed, self.identities["instructed"], sampling, image_guidance_scale)
+                instructed = self.identities["instructed"]
+                return self.in_turn(
+                    self.instructed, instructed_by(self.instructed, instructed, sampling, image_guidance_scale)
+                )
         raise ValueError(f"{name}: no such system, or a scale is missing; there are {', '.join(SYSTEMS)}")
 
 
@@ -100,15 +118,22 @@ def load_models(params: Params, tuned: Path = IEDIT) -> Models:
     config, precision = params.evaluate, params.precision
     edits = ModelName.in_folder(tuned, read_precision(tuned))
     return Models(
-        base=BatchEditor(load_diffusion(config.base)),
-        instructed=load_diffusion(ModelName.in_folder(INSTRUCT_PIX2PIX, precision), pictures=2),
-        tuned=BatchEditor(load_diffusion(edits), load_segmenter(config.segmenter)),
+        base=BatchEditor(_load_to_host(config.base)),
+        instructed=_load_to_host(ModelName.in_folder(INSTRUCT_PIX2PIX, precision), pictures=2),
+        tuned=BatchEditor(_load_to_host(edits), load_segmenter(config.segmenter)),
         identities={
             "base": identity(config.base),
             "instructed": in_precision(folder_digest(INSTRUCT_PIX2PIX), precision),
             "tuned": folder_digest(tuned),
         },
     )
+
+
+def _load_to_host(model: ModelName, *, pictures: int = 1) -> Diffusion:
+    """Load a model, and move it to the host's memory to wait for its turn."""
+    diffusion = load_diffusion(model, pictures=pictures)
+    diffusion.to(HOST)
+    return diffusion
 
 
 def chosen_systems(models: Models, params: Params) -> dict[str, System]:

@@ -16,7 +16,7 @@ TIMED = 5  # edits, of which the median is taken
 def time_edits(case: EditSample, systems: Mapping[str, System], finder: BatchEditor, params: Params) -> dict[str, float]:
     """Return the median seconds of one edit of one picture with each system, including finding its mask.
 
-    The systems take turns, so that other load on the machine slows all of them alike.
+    The systems take turns, so that other load on the machine slows all of them alike. Bringing their models is not counted.
 
     Args:
         case: the edit to repeat.
@@ -27,6 +27,7 @@ def time_edits(case: EditSample, systems: Mapping[str, System], finder: BatchEdi
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(TIMED):
         for name, system in systems.items():
+            system.prepare()
             started = time.perf_counter()
             masks = masks_for(system, [case], lambda: find_masks(finder, [case], params.sampling.mask_threshold))
             system.edit([case], masks, params.seed)

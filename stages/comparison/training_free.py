@@ -116,11 +116,10 @@ def training_free_system(models: Models, name: str, common: Sampling, settings: 
     """
     diffusion, identity = models.base.diffusion, models.identities["base"]
     if name == "diffedit":
-        return diffedit_by(diffusion, identity, adjust_sampling(common, **settings))
+        return models.in_turn(diffusion, diffedit_by(diffusion, identity, adjust_sampling(common, **settings)))
     sampling = adjust_sampling(common, guidance_scale=settings["guidance_scale"])
-    return prompt_to_prompt_by(
-        diffusion, identity, sampling, cross_share=settings["cross_share"], self_share=settings["self_share"]
-    )
+    shares = {"cross_share": settings["cross_share"], "self_share": settings["self_share"]}
+    return models.in_turn(diffusion, prompt_to_prompt_by(diffusion, identity, sampling, **shares))
 
 
 def chosen_training_free(models: Models, params: Params) -> dict[str, System]:

@@ -11,7 +11,7 @@ import torch
 import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.core.files import read_json
 from stages.core.params import ModelName
@@ -80,6 +80,12 @@ class Diffusion:
     def predicts_velocity(self) -> bool:
         """Whether the U-Net predicts the velocity, not the noise; see :mod:`stages.diffusion.unet`."""
         return bool(self.scheduler.config.prediction_type == "v_prediction")
+
+    def to(self, place: torch.device) -> None:
+        """Move every part to a device."""
+        for part in self.components.values():
+            if isinstance(part, nn.Module):
+                part.to(place)
 
     def embed_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """Return the embeddings of n prompts; tokens beyond the context are cut off."""

@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+HOST = torch.device("cpu")  # where models wait for their turn on the device
+
 
 def device() -> torch.device:
     """Return the GPU if there is one, else the CPU."""

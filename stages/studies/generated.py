@@ -38,6 +38,7 @@ def generated(params: Params) -> None:
     set_threads(params.threads)
     config = params.evaluate
     models = load_models(params)
+    models.bring(models.base.diffusion)
     cases = write_cases(params, models.base)
     samples = [case.sample for case in cases]
     segmenter = identity(config.segmenter)

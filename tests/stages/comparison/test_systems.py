@@ -1,14 +1,18 @@
 """The systems that are compared: their settings, and that they make the edits that users get."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from stages.comparison.systems import Models, chosen_systems, edited_by
 from stages.core.params import Params
+from stages.editing.batch_editor import BatchEditor
 from stages.editing.blending import match_colours
 from stages.editing.job import EditJob
 from stages.editing.request import MaskMode
+from stages.models.latent_diffusion import load_diffusion
 from stages.models.tensors import to_images, to_tensor
 from tests.support.editing_inputs import DRAFTED, SAMPLING, case, find_a_cat_and_drafted_dogs, photo, request
 from tests.support.tiny_corpus import params_for
@@ -79,3 +83,40 @@ def test_a_system_edits_around_its_true_mask(editor):
     )
     assert torch.equal(wide([case()], mask, 0), tight([case()], wider, 0))
     assert not torch.equal(wide([case()], mask, 0), tight([case()], mask, 0))
+
+
+class Placed:
+    """A diffusion model of which only the place is known: on the CPU alone, no place differs from the device."""
+
+    place = "device"
+
+    def to(self, place: str) -> None:
+        self.place = place
+
+
+def test_models_take_turns_on_the_device(monkeypatch):
+    monkeypatch.setattr("stages.comparison.systems.HOST", "host")
+    monkeypatch.setattr("stages.comparison.systems.device", lambda: "device")
+    base, instructed, tuned = parts = Placed(), Placed(), Placed()
+    found = Models(base=BatchEditor(base), instructed=instructed, tuned=BatchEditor(tuned), identities={})
+    turns = [
+        (edited_by(found.base, "", SAMPLING), base),
+        (edited_by(found.tuned, "", SAMPLING), tuned),
+        (edited_by(found.base, "", SAMPLING), instructed),
+    ]
+    for system, wanted in turns:
+        found.in_turn(wanted, system).prepare()
+        assert [part for part in parts if part.place == "device"] == [wanted]
+    found.bring(None)
+    assert {part.place for part in parts} == {"host"}
+
+
+def test_every_system_brings_its_model(editor, models, monkeypatch):
+    brought = []
+    monkeypatch.setattr(Models, "bring", lambda self, diffusion: brought.append(diffusion))
+    found = models_of(editor)
+    found = replace(found, base=BatchEditor(load_diffusion(models.diffusion)), instructed=load_diffusion(models.diffusion))
+    for system in chosen_systems(found, params_for(models)).values():
+        system.prepare()
+    base, instructed, tuned = found.base.diffusion, found.instructed, found.tuned.diffusion
+    assert [id(each) for each in brought] == [id(each) for each in (base, base, instructed, tuned, tuned, base, base)]
