@@ -44,6 +44,7 @@ def evaluate(params: Params) -> None:
     inputs = inputs_digest(params)
     systems = chosen_systems(models, params)
     edits = edit_cases(cases, systems, models.tuned, identity(config.segmenter), params, EDITED)
+    models.bring(None)  # the judge needs their room
     scores = score_edits(samples, edits.pictures, judge, vgg, config.batch)
     metrics = summarise_comparison(params, models, cases, edits, scores)
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
@@ -53,7 +54,7 @@ def evaluate(params: Params) -> None:
     seconds = None
     if edits.counts.done:
         seconds = time_edits(samples[0], {name: systems[name] for name in SYSTEMS}, models.tuned, params)
-    models.bring(None)  # the champion, if it is judged anew, needs their room
+        models.bring(None)  # and so does the champion, if it is judged anew
     version = _register(params, comparison, models.identities["tuned"], seconds)
     move_entries(NEW_REPORTS, REPORTS)  # when the registry has them too, and before the version's record, which names them
     outcome = _judge(params, comparison, version, card)

@@ -98,9 +98,7 @@ class Models:
                 return self.in_turn(self.tuned.diffusion, edited_by(self.tuned, tuned, sampling, masks="predicted"))
             case "instruct_pix2pix" if image_guidance_scale is not None:
                 instructed = self.identities["instructed"]
-                return self.in_turn(
-                    self.instructed, instructed_by(self.instructed, instructed, sampling, image_guidance_scale)
-                )
+                return self.in_turn(self.instructed, instructed_by(self.instructed, instructed, sampling, image_guidance_scale))
         raise ValueError(f"{name}: no such system, or a scale is missing; there are {', '.join(SYSTEMS)}")
 
 

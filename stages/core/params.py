@@ -17,7 +17,7 @@ from stages.core.section import Cosine, Count, Guidance, Name, Precision, Sectio
 
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
 Solver = Literal["ddim", "dpmsolver++"]  # Song et al. 2021; or Lu et al. 2022, second order, which needs fewer steps
-MEASURES = ("evaluate.judge", "evaluate.vgg", "generated.referee", "benchmark.")  # models that give scores, which shall compare
+IN_FP32 = ("train.", "evaluate.judge", "evaluate.vgg", "generated.referee", "benchmark.")  # models of training steps and scores
 
 
 class ModelName(Section):
@@ -232,7 +232,7 @@ class Params(Section):
 
     seed: Annotated[int, Field(ge=0)]
     threads: Annotated[int, Field(gt=0, le=1024)]  # processor threads of a training, and of an evaluation
-    precision: Precision  # of pretrained networks and of edits; those that are trained and those that measure are in fp32
+    precision: Precision  # of pretrained networks and of edits, but not within training steps and scores
     execution: Execution
     ingest: Ingest
     caption: Caption
@@ -253,7 +253,7 @@ class Params(Section):
     def _complete_models(self) -> Self:
         for key, model in _models_by_key(self, ""):
             model._key = key
-            model._precision = "fp32" if key.startswith(MEASURES) else self.precision
+            model._precision = "fp32" if key.startswith(IN_FP32) else self.precision
         return self
 
 

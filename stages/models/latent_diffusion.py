@@ -115,13 +115,12 @@ class Diffusion:
         return (pictures + 1) / 2
 
 
-def load_diffusion(model: ModelName, *, pictures: int = 1, is_trained: bool = False) -> Diffusion:
+def load_diffusion(model: ModelName, *, pictures: int = 1) -> Diffusion:
     """Load a checkpoint. Its noise schedule is always sampled with DDIM, whichever sampler it ships with.
 
     Args:
         model: the checkpoint.
         pictures: how many pictures' latents its U-Net takes: 2 for InstructPix2Pix, which also sees the source.
-        is_trained: whether its U-Net is to be trained, and so stays in fp32.
 
     Raises:
         ModelError: the model is missing, incomplete or damaged, or of no supported family.
@@ -132,7 +131,7 @@ def load_diffusion(model: ModelName, *, pictures: int = 1, is_trained: bool = Fa
             family=family,
             vae=_read_autoencoder(folder, family, model.precision),
             prompts=READERS[family](folder, model.precision),
-            unet=_read_unet(folder, "fp32" if is_trained else model.precision),
+            unet=_read_unet(folder, model.precision),
             scheduler=_read_schedule(folder),
         )
 

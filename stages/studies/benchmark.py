@@ -88,8 +88,7 @@ def compare_training_steps(params: Params) -> Iterator[str]:
     pictures. Each round draws other samples.
     """
     config = params.train
-    diffusion = load_diffusion(config.base, is_trained=True)
-    clip, vgg = load_clip(config.clip), load_vgg(config.vgg)
+    diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
     encode_training_set(config, config.steps * config.batch * config.accumulation, params.execution)
     data = TrainingSet(pictures=Corpus())
     competitor = InstructPix2Pix(diffusion, params.instruct.dropout)

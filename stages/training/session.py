@@ -92,7 +92,7 @@ def _make_method(params: Params, recipe: Recipe[AnyMethod], *, is_main: bool) ->
     pairs meanwhile, with workers of their own, and all of them meet when these are done.
     """
     config, processes = recipe.config, PartialState()
-    method = recipe.make(load_diffusion(config.base, is_trained=True), load_clip(config.clip))
+    method = recipe.make(load_diffusion(config.base), load_clip(config.clip))
     if recipe.continues:  # after the method has kept the base, if it needs that as a teacher
         method.unet.load_state_dict(load_unet(START).state_dict())
     if is_main:

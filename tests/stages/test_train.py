@@ -108,12 +108,14 @@ def test_a_changed_file_is_trained_again(project, name):
 
 def test_other_steps_sampling_or_precision_make_another_model(project):
     full = load_file(project.folder / "models/iedit" / WEIGHTS)
-    for changes in ({"train": {"steps": 2}}, {"sampling": {"steps": 3}}, {"train": {"save_half": True}}, {}):
+    changed = ({"train": {"steps": 2}}, {"sampling": {"steps": 3}}, {"train": {"save_half": True}}, {"precision": "bf16"}, {})
+    for changes in changed:
         values = project.params.model_dump(mode="json")
-        for section, entries in changes.items():
-            values[section] |= entries
+        for key, change in changes.items():
+            values[key] = change if isinstance(change, str) else values[key] | change
         train(Params.model_validate(values))
         assert read_json(Path("logs/train.json"))["done"] > 0, changes
+        assert read_json(Path("models/iedit/iedit.json")).get("precision", "fp32") == values["precision"]
         if values["train"]["save_half"]:
             half, found = load_file(project.folder / "models/iedit" / WEIGHTS), files_of(project.folder / "models")
             assert all(torch.equal(half[name], value.half()) for name, value in full.items())

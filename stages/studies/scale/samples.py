@@ -71,8 +71,7 @@ def measure_samples(params: Params) -> dict[str, Any]:
     needs_target = any(term.needs_target for term in active_terms(config.losses))
     data = TrainingSet(pictures=Corpus() if needs_target else None)
     preloaded, alone = Preloaded(data, config), config.model_copy(update={"loader_workers": 0})
-    diffusion = load_diffusion(config.base, is_trained=True)
-    clip, vgg = load_clip(config.clip), load_vgg(config.vgg)
+    diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
     method = IEdit(diffusion, clip, vgg, config.losses, config.unconditional)
     stage, bare = [], []
     for _ in range(ROUNDS):

@@ -116,7 +116,7 @@ def test_other_content_is_reported_in_one_line(tmp_path, content):
     ("old", "new", "message"),
     [
         ("seed: 0\n", "seed: 0\nseed: 0\n", 'line 2: found duplicate key "seed"'),
-        ("  levels: 4\n", "  levels: 4\n  'levels': 3\n", 'line 32: found duplicate key "levels"'),
+        ("  levels: 4\n", "  levels: 4\n  'levels': 3\n", 'line 33: found duplicate key "levels"'),
         ("seed: 0\n", "seed: {a: 1, a: 2}\n", 'line 1: found duplicate key "a"'),
     ],
 )
