@@ -208,6 +208,7 @@ ELSEWHERE = (
     "models/",
     "logs/",
     "reports/latest/",
+    ".dvc/config.local",
     ".venv/",
     "metadata.csv",
     *(f"{flow}/" for flow in DEPLOYMENTS),

@@ -16,7 +16,7 @@ from stages.pairing.index import INDEX, ImageIndex
 from stages.pairing.neighbours import find_candidates, join_candidates
 from stages.pairing.recall import sample_edits
 
-POOLS, EDITS = 16, 2048  # at most
+MOST_POOLS, MOST_EDITS = 16, 2048
 OFF = {
     "near_duplicate": math.inf,
     **dict.fromkeys(("min_image_image", "min_text_image", "min_directional"), -math.inf),
@@ -35,7 +35,7 @@ class PossibleTargets:
 
 
 def sample_targets(embeddings: Path, indexes: Path, config: Retrieve, seed: int) -> PossibleTargets:
-    """Return the ``config.neighbours`` images nearest to each of up to EDITS edits, drawn from pools at equal distances.
+    """Return the ``config.neighbours`` images nearest to each of up to MOST_EDITS edits, drawn from pools at equal distances.
 
     Args:
         embeddings: the folder that retrieve embedded into.
@@ -47,11 +47,11 @@ def sample_targets(embeddings: Path, indexes: Path, config: Retrieve, seed: int)
         InputError: there is no index.
     """
     names = [path.name.removesuffix(INDEX) for path in list_shards(indexes, INDEX)]
-    names = names[:: math.ceil(len(names) / POOLS)]
+    names = names[:: math.ceil(len(names) / MOST_POOLS)]
     every, parts = config.model_copy(update=OFF), []
     for name in names:
         index = ImageIndex.open(indexes, name, embeddings)
-        sources, captions, prompts = sample_edits(index.pool, EDITS // len(names), derive_seed(seed, "thresholds", name))
+        sources, captions, prompts = sample_edits(index.pool, MOST_EDITS // len(names), derive_seed(seed, "thresholds", name))
         own = single(index.pool.gather(sources))
         parts.append(find_candidates(index, sources, own, captions, prompts, every))
     found = join_candidates(parts)
