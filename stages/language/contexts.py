@@ -1,7 +1,16 @@
-"""Which words fit where in a caption: "in a chair" but not "in a stool", "a glass of milk", "a plaid shirt"."""
+"""Which words fit where in a caption: what one holds and wears, "in a chair" but not "in a stool", a plaid shirt.
+
+Families are those of families.txt; where the words around say nothing of a thing's family, the thing stays. A verb stands for
+all its forms ("ride"), a noun for its plural too.
+"""
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+
+
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a list, in which a compound has underscores."""
+    return frozenset(word.replace("_", " ") for word in text.split())
+
 
 RIDDEN = frozenset(
     """camel donkey elephant horse mule pony zebra
@@ -9,122 +18,217 @@ RIDDEN = frozenset(
 )
 """Things that one rides: who rides a bicycle down the street does not ride an ambulance."""
 
+ROOMS = word_set("bathroom kitchen living_room bedroom desk_thing")
+"""Families of things that are not alike: they replace one another in "a bathroom with a sink and a toilet" only."""
 
-def _words(text: str) -> frozenset[str]:
-    """Return the words of a list, in which a compound has underscores."""
-    return frozenset(word.replace("_", " ") for word in text.split())
+ANIMALS = word_set("pet farm savanna woodland hunter small_animal climber reptile big_reptile")
+CLOTHES = word_set("hat top dress trousers shoe scarf tie jewel suit eyewear")
+VEHICLES = word_set("road_vehicle rail_vehicle cycle aircraft boat big_boat")
 
+SUBJECT = word_set(
+    """up_of close-up_of closeup_of view_of image_of photo_of photograph_of picture_of painting_of drawing_of
+    illustration_of shot_of display_of field_of variety_of"""
+) | {""}
+"""What stands before the first thing of a caption."""
+
+ANYWHERE = SUBJECT | word_set("with without and next_to close_to near beside behind front_of have")
+"""What may stand before a thing of any family; behind words that stand neither here nor in OBJECTS, a thing stays."""
+
+OBJECTS: Mapping[str, frozenset[str]] = {
+    "hold": word_set(
+        """pet bag reading device instrument fruit vegetable sweet handheld_food racket toy toy_of_a_dog ball small_care writing
+        gripping_tool hand_tool long_tool beach_thing kite snow_gear pot plate flower container vessel"""
+    ),
+    "carry": word_set("bag reading instrument toy ball beach_thing snow_gear container plate racket"),
+    "wear": CLOTHES | {"clothes of a pet"},
+    "drink": word_set("hot_drink cold_drink"),
+    "eat": word_set("handheld_food main_dish sweet fruit"),
+    "ride": word_set("mount cycle board snow_gear"),
+    "drive": word_set("road_vehicle"),
+    "play": word_set("instrument"),
+    "read": word_set("reading"),
+    "use": word_set("device"),
+    "fly": word_set("kite"),
+    "throw": word_set("ball toy_of_a_dog"),
+    "catch": word_set("ball toy_of_a_dog"),
+    "chase": word_set("ball toy_of_a_dog"),
+    "cut": word_set("cut_food fruit vegetable"),
+    "slice": word_set("cut_food fruit vegetable"),
+    "sell": word_set("fruit vegetable sweet flower"),
+    "on": word_set(
+        """lying perch outdoor_seat seat desk_surface surface plate board rock ground height cycle flower reading crossing
+        bedding floor_cover roof under_an_insect"""
+    ),
+    "top of": word_set("lying perch outdoor_seat seat desk_surface surface plate rock ground height reading"),
+    "in": word_set(
+        """container parked land water dress suit top hat trousers shoe road_vehicle boat vase ground public_building
+        building workplace"""
+    ),
+    "from": word_set("drinking_vessel crossing"),
+    "at": word_set("device"),
+    "under": word_set("surface seat outdoor_seat crossing"),
+    "over": word_set("land water outdoor_seat"),
+    "above": word_set("land water bath storage surface"),
+    "across": word_set("land water crossing"),
+    "through": word_set("land"),
+    "along": word_set("water barrier"),
+    "by": word_set("water barrier post building street_furniture sign seat outdoor_seat tree"),
+    "past": word_set("building barrier sign street_furniture"),
+    "against": word_set("building barrier post tree"),
+    "between": word_set("tree palm conifer building post"),
+    "up": word_set("post"),
+    "tied to": word_set("crossing post tree barrier"),
+    "side of": word_set("building"),
+    "middle of": word_set("land water"),
+    "edge of": word_set("land water height"),
+    "vase of": word_set("flower"),
+}
+"""A verb or preposition → the families whose things may change behind it; see also ANYWHERE."""
+
+POSTURES = word_set("sit stand rest lie lay display place be")
+"""Verbs of things of any family."""
+
+SUBJECTS: Mapping[str, frozenset[str]] = {
+    "sleep": ANIMALS,
+    "look": ANIMALS | {"trade"},
+    "stare": ANIMALS,
+    "walk": ANIMALS | word_set("wading_bird shore_bird yard_bird swimming_bird shellfish trade"),
+    "cross": word_set("farm savanna woodland hunter road_vehicle"),
+    "drink": word_set("farm savanna woodland hunter small_animal"),
+    "eat": word_set("farm savanna woodland small_animal"),
+    "graze": word_set("farm savanna woodland"),
+    "run": word_set("farm savanna hunter"),
+    "swim": word_set("swimming_bird large_sea_animal small_sea_animal seal"),
+    "jump": word_set("large_sea_animal"),
+    "fly": word_set("aircraft kite perching_bird shore_bird"),
+    "perch": word_set("any_bird perching_bird climber"),
+    "park": VEHICLES,
+    "drive": word_set("road_vehicle"),
+    "travel": word_set("road_vehicle rail_vehicle"),
+    "come": word_set("road_vehicle rail_vehicle"),
+    "go": word_set("road_vehicle rail_vehicle"),
+    "move": word_set("road_vehicle rail_vehicle"),
+    "pass": word_set("road_vehicle rail_vehicle"),
+    "stop": word_set("road_vehicle rail_vehicle"),
+    "pull": word_set("rail_vehicle cart"),
+    "tie": word_set("boat big_boat"),
+    "arrive": word_set("rail_vehicle"),
+    "float": word_set("boat big_boat sea harbor swimming_bird"),
+    "sail": word_set("boat big_boat sea harbor"),
+    "dock": word_set("boat big_boat sea harbor"),
+    "anchor": word_set("boat big_boat sea harbor"),
+    "take": word_set("aircraft"),
+    "land": word_set("aircraft"),
+    "hang": word_set("lamp sign on_a_wall dress top"),
+    "lean": word_set("cycle instrument"),
+    "bloom": word_set("flower"),
+    "pose": word_set("trade player"),
+    "smile": word_set("trade player"),
+}
+"""A verb → the families whose things do it: where another thing does it, the thing stays."""
+
+COMPLETED_BY = word_set("with full filled covered made surrounded containing topped decorated shaped loaded 's for like")
+"""Words that say more about the thing before them, which stays: a shopping cart full of groceries."""
+
+COMPLETED = word_set("vase fruit_bowl cut_food plate handheld_food main_dish sweet")
+"""Families that change before such words all the same."""
 
 UNFIT: Mapping[str, frozenset[str]] = {
-    "in": _words(
-        """bench couch sofa stool table desk counter shelf workbench coffee_table picnic_table motorcycle bicycle scooter
-        skateboard surfboard snowboard plate tray cutting_board paper_plate bridge pier dock boardwalk hill beach cliff branch
-        rock log carpet rug mat tree_stump ladder pole"""
-    ),
-    "on": _words(
-        """car truck bus van taxi jeep ambulance fire_truck police_car pickup_truck school_bus limousine convertible
-        double-decker_bus dump_truck garbage_truck forest desert park garden meadow parking_lot bowl pot pan mug glass
-        house hotel castle barn store restaurant school garage warehouse cabin factory lake pond swimming_pool"""
-    ),
-    "at": _words("shelf dresser coffee_table workbench"),
-    "around": _words("shelf dresser counter"),
-    "with": _words("forest desert meadow"),
-    "through": _words("parking_lot beach hill"),
-    "into": _words("bench couch sofa stool table desk counter shelf plate"),
-    "flying": _words("car truck"),
-    "cutting": _words("stew curry soup spaghetti pasta risotto lasagna"),
+    "in": word_set("bench couch sofa stool motorcycle bicycle scooter bush"),
+    "on": word_set("car truck bus van taxi jeep ambulance fire_truck police_car pickup_truck drone"),
+    "under": word_set("shelf stool"),
+    "through": word_set("parking_lot"),
+    "fly": word_set("balloon"),
+    "against": word_set("bush hedge"),
+    "top of": word_set("grass sand snow"),
 }
-"""The word before a noun and its article → the words that do not fit behind it."""
+"""A word → the things that do not fit behind it."""
 
 MEASURES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
-    (_words("glass bottle pitcher jug carton mug pint"), _words("wine beer milk water orange_juice lemonade cider soda juice")),
-    (_words("cup mug pot"), _words("coffee tea hot_chocolate")),
-    (
-        _words("bowl plate pot pan"),
-        _words("soup salad rice cereal pasta stew oatmeal popcorn spaghetti curry noodles fruit ramen"),
-    ),
-    (_words("slice piece"), _words("pizza cake pie bread cheesecake toast")),
-    (_words("herd"), _words("cattle cow horse zebra sheep goat elephant deer buffalo antelope giraffe bison")),
-    (_words("flock"), _words("sheep goat")),
-    (_words("flock"), _words("bird goose duck pigeon seagull pelican flamingo")),
-    (_words("pack"), _words("dog wolf hyena")),
+    (word_set("glass pitcher jug pint"), word_set("wine beer milk water orange_juice lemonade cider soda juice")),
+    (word_set("bottle"), word_set("wine beer milk water")),
+    (word_set("cup mug pot"), word_set("coffee tea hot_chocolate")),
+    (word_set("bowl"), word_set("soup salad rice cereal pasta stew oatmeal popcorn spaghetti curry noodles fruit ramen")),
+    (word_set("plate pan"), word_set("salad rice pasta spaghetti curry noodles soup cereal oatmeal")),
+    (word_set("slice piece"), word_set("pizza cake pie bread cheesecake toast")),
+    (word_set("herd"), word_set("cattle cow horse sheep goat deer")),
+    (word_set("herd"), word_set("elephant zebra buffalo antelope giraffe")),
+    (word_set("flock"), word_set("sheep goat")),
+    (word_set("flock"), word_set("goose duck pigeon seagull pelican flamingo")),
+    (word_set("pack"), word_set("dog wolf hyena")),
 )
 """Measures and the words that they can be of, which replace one another there: a slice of cake, but no slice of soup."""
 
-ATTRIBUTES = (
-    ("material", ("wooden", "metal", "plastic")),
-    ("material", ("brick", "stone", "concrete")),
-    ("material", ("leather", "velvet")),
-    ("material", ("marble", "bronze")),
-    ("material", ("ceramic", "glass")),
-    ("pattern", ("striped", "plaid", "checkered", "floral")),
-    ("weather", ("sunny", "cloudy", "rainy", "foggy", "snowy", "stormy")),
+ONLY_REPLACED = frozenset(
+    """cattle noodles fruit ramen toast cheesecake cider soda juice water stew curry hyena oatmeal popcorn
+    cereal""".split()  # noqa: SIM905 - read as words
 )
-"""Words for what something is made of, its pattern and the weather: each may stand in place of the others of its line."""
+"""Words of MEASURES that no edit brings in: they are general, too like others, or stand only in the plural."""
 
-ONLY_REPLACED = frozenset(["bird", "cattle", "noodles", "fruit", "ramen"])
-"""Words of MEASURES that no edit brings in: they are general, or stand only in the plural."""
+FURNITURE = word_set(
+    """bench chair table desk stool shelf cabinet box fence gate door ladder post railing chest dresser bed crate bowl
+    spoon spatula"""
+)
+TEXTILES = word_set(
+    "shirt dress skirt sweater blanket pillow tie scarf tablecloth curtain couch sofa rug umbrella jacket apron vest"
+)
+PLACES = word_set("day morning afternoon street road city town forest park field landscape")
 
-COLOURED_BY_NATURE = _words(
+ATTRIBUTES: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...] = (
+    ("material", ("wooden", "metal", "plastic"), FURNITURE),
+    (
+        "material",
+        ("brick", "stone", "concrete"),
+        word_set("""house building wall tower bridge fireplace wall path church barn"""),
+    ),
+    ("material", ("leather", "velvet"), word_set("couch sofa armchair chair boot shoe jacket bag handbag stool")),
+    ("material", ("marble", "bronze"), word_set("statue sculpture bust")),
+    ("material", ("ceramic", "glass"), word_set("bowl vase jar mug cup plate pot teapot pitcher")),
+    ("pattern", ("striped", "plaid", "checkered", "floral"), TEXTILES),
+    ("weather", ("sunny", "cloudy", "rainy", "foggy"), PLACES),
+    ("weather", ("cloudy", "stormy"), word_set("sky")),
+)
+"""Words for what something is made of, its pattern and the weather, and the things of which they are said: there each may stand
+in place of the others of its line."""
+
+COLOURED_BY_NATURE = word_set(
     """field forest desert park garden meadow pasture beach hill hillside mountain cliff lake river ocean sea pond stream
-    grass sand snow gravel mud tree palm_tree bush branch rock broccoli lettuce spinach cabbage rice corn"""
+    water sky grass sand snow gravel mud rock stop_sign traffic_light fire_truck fire_engine ambulance police_car school_bus
+    taxi taxi_cab cab cone"""
 )
-"""Things that have one colour: a green field does not become a pink one."""
+"""Things that have one colour, as plants and food have: a green field does not become a pink one."""
 
-TIES: Mapping[str, frozenset[str]] = {
-    "surfboard": _words("wave waves surfer surfers surfing surf surfs"),
-    "skateboard": _words("skateboarder skateboarders skateboarding skater skate"),
-    "snowboard": _words("snowboarder snowboarders snowboarding"),
-    "ski": _words("skier skiers skiing riding"),
-    "elephant": _words("trunk trunks tusk tusks"),
-    "zebra": _words("stripes striped"),
-    "giraffe": _words("neck necks"),
-    "bird": _words("fly flying flies wings beak nest wire feathers feeder swimming long"),
-    "peacock": _words("feathers feather tail"),
-    "candle": _words("cake birthday cupcake blowing"),
-    "hot dog": _words("bun buns"),
-    "chair": _words("dining"),
-    "ball": _words("racket rackets swinging bat tennis baseball soccer kicking"),
-    "store": _words("apple"),
-    "chick": _words("nest"),
-    "toothbrush": _words("brushing teeth"),
-    "sink": _words("kitchen stove oven refrigerator dishwasher dishes"),
-    "stove": _words("cooking pan pot kettle"),
-    "oven": _words("cooking baking baked"),
-    "knife": _words("cut cutting cuts sliced slicing"),
-    "cell phone": _words("talking talks calling texting"),
-    "phone": _words("talking talks calling texting"),
-    "camera": _words("picture pictures photo photos taking lens"),
-    "river": _words("bridge"),
-    "hamburger": _words("bun buns"),
-    "watch": _words("strap hands dial band chain"),
-    "clock": _words("building buildings tower towers church mounted station steeple roman numerals"),
-    "field": _words("lush green grassy grass grazing baseball soccer football player players game bat ball"),
-    "beach": _words("surfboard surfboards wave waves ocean sea water sand palm umbrellas surfing shore sandy rocks"),
-    "ocean": _words("wave waves surfer surfing surfboard shark whale whales ship ships beach shore"),
-    "sea": _words("wave waves surfer surfing surfboard shark whale whales ship ships beach shore"),
-    "forest": _words("tree trees"),
-    "mountain": _words("snow ski skis skier slope top snowy mountains"),
-    "hill": _words("ski skis skier skiers skiing snow snowboard snowboarder slope top"),
-    "snow": _words("ski skis skier skiers skiing snowboard snowboarder slope sled snowman covered snowy mountain"),
-    "grass": _words("eating eats eat grazing tall green lush field cut dry long"),
-    "bridge": _words("over train trains car cars bus under river"),
-    "train station": _words("train trains subway platform"),
-    "glasses": _words("wine beer bottle bottles table drink"),
-    "barber": _words("hair cutting"),
-    "tree": _words("leaves branch branches bark trunk hanging eating forest fruit squirrel climbing"),
-    "branch": _words("leaves"),
-    "baseball player": _words("bat base baseball field game pitch mound glove catcher ball"),
-    "tennis player": _words("racket racquet tennis court ball"),
-    "soccer player": _words("soccer field ball goal kicking"),
-    "basketball player": _words("basketball hoop ball court"),
-}
-"""A thing → words that bind it: where one of them stands in the caption, nothing can take the thing's place."""
+COATS_OF_PETS = word_set("black white brown gray grey")
+"""Colours that a cat, a dog and a horse have: a green dog is none that could be a green cat."""
+
+OF_ONE_COLOUR = word_set(
+    """tiger lion leopard giraffe zebra elephant rhinoceros flamingo fox raccoon skunk badger hedgehog crow eagle pelican
+    peacock parrot ladybug bee sunflower daisy saxophone trumpet"""
+) | frozenset(["police car", "ambulance", "fire truck", "taxi", "stop sign", "street lamp", "fire hydrant", "wolf"])
+"""Things that no edit brings in behind a colour."""
+
+NEVER_BRIGHT = word_set(
+    """toilet sink bathtub mirror washing_machine refrigerator stove dishwasher microwave television fireplace bookshelf piano
+    coffee_table laptop snow sand grass tree bush hedge log bear goose swan castle lighthouse hay"""
+)
+"""Things that no edit brings in behind another colour than black, white, brown and grey."""
+
+BINDING_ADJECTIVES = word_set(
+    """round square oval striped spotted plaid checkered floral curly polar stuffed high baby knitted woven wicker
+    straw feathered neon steaming baked fried boiled glazed"""
+)
+"""Adjectives that say of which kind a thing is: it stays."""
 
 
-def attribute(word: str) -> tuple[str, tuple[str, ...]] | None:
-    """Return what a word says of a thing ("material", "pattern" or "weather") and the words that may replace it, or None."""
-    return next(((kind, tuple(w for w in words if w != word)) for kind, words in ATTRIBUTES if word in words), None)
+def attribute(word: str) -> str | None:
+    """Return what a word says of a thing ("material", "pattern" or "weather"), or None."""
+    return next((kind for kind, words, _ in ATTRIBUTES if word in words), None)
+
+
+def other_attributes(word: str, thing: str) -> tuple[str, ...]:
+    """Return the words that may replace a material, a pattern or the weather of a thing, a noun in the singular."""
+    rows = (words for _, words, things in ATTRIBUTES if word in words and thing in things)
+    return tuple(other for other in next(rows, ()) if other != word)
 
 
 def measured(measure: str, name: str) -> tuple[str, ...] | None:
@@ -135,17 +239,7 @@ def measured(measure: str, name: str) -> tuple[str, ...] | None:
     return None
 
 
-def is_tied(name: str, present: AbstractSet[str]) -> bool:
-    """Return whether another word of the caption binds a thing.
-
-    Args:
-        name: a noun in the singular.
-        present: the other words of the caption.
-    """
-    return not TIES.get(name, frozenset()).isdisjoint(present)
-
-
 def words_brought_in() -> frozenset[str]:
     """Return the words of MEASURES and of ATTRIBUTES that an edit may bring in."""
     measures = frozenset[str]().union(*(words for _, words in MEASURES)) - ONLY_REPLACED
-    return measures.union(*(words for _, words in ATTRIBUTES))
+    return measures.union(*(words for _, words, _ in ATTRIBUTES))

@@ -4,6 +4,7 @@ WordNet's hypernyms say what a thing is, not where it stands: to WordNet a toile
 lens. So which words replace one another is a list of ours, and WordNet says which other words are kinds of those in it.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,33 +15,62 @@ PEOPLE = ("trade", "player")  # the families of people
 
 
 @dataclass(frozen=True, kw_only=True)
+class Family:
+    """A line of families.txt."""
+
+    name: str
+    beside: frozenset[str]  # it counts in captions that have one of these words; empty: in all
+    groups: tuple[frozenset[str], ...]  # words of one group are too alike to replace one another
+    brought_in: frozenset[str]
+
+    def others(self, word: str) -> frozenset[str]:
+        """Return the words that may stand in the place of a word of this family."""
+        alike = next(group for group in self.groups if word in group)
+        return self.brought_in - alike
+
+
+@dataclass(frozen=True, kw_only=True)
 class Families:
     """The words of families.txt."""
 
-    replaced_by: Mapping[str, tuple[str, ...]]  # every word → those that may stand in its place, itself among them
+    of: Mapping[str, tuple[Family, ...]]  # every word → its families, in the order of the file
     brought_in: frozenset[str]
     people: frozenset[str]  # by their trade or game
 
 
 @cache
 def families() -> Families:
-    """Return the families; a word that stands in several is replaced by the words of the first."""
-    replaced_by: dict[str, tuple[str, ...]] = {}
-    brought_in, people = set[str](), set[str]()
+    """Return the families of families.txt."""
+    of = defaultdict[str, list[Family]](list)
     for line in FAMILIES.read_text(encoding="utf-8").splitlines():
-        name, colon, words = line.partition(": ")
-        if line.startswith("#") or not colon:
-            continue
-        members = words.split(", ")
-        common = tuple(word for word in members if not word.startswith("-"))
-        brought_in.update(common)
-        for word in members:
-            replaced_by.setdefault(word.removeprefix("-"), common)
-        if name in PEOPLE:
-            people.update(word.removeprefix("-") for word in members)
-    return Families(replaced_by=replaced_by, brought_in=frozenset(brought_in), people=frozenset(people))
+        if line and not line.startswith("#"):
+            family = _family(line)
+            for word in frozenset[str]().union(*family.groups):
+                of[word].append(family)
+    return Families(
+        of={word: tuple(found) for word, found in of.items()},
+        brought_in=frozenset(word for found in of.values() for family in found for word in family.brought_in),
+        people=frozenset(word for word, found in of.items() if any(family.name in PEOPLE for family in found)),
+    )
 
 
 def is_listed(word: str) -> bool:
     """Return whether a singular noun, or a compound with spaces, stands in families.txt."""
-    return word in families().replaced_by
+    return word in families().of
+
+
+def is_in_family(word: str, name: str) -> bool:
+    """Return whether a singular noun stands in the family of this name."""
+    return any(family.name == name for family in families().of.get(word, ()))
+
+
+def _family(line: str) -> Family:
+    head, _, words = line.partition(": ")
+    name, _, beside = head.rstrip("]").partition(" [")
+    groups = [group.split("/") for group in words.split(", ")]
+    return Family(
+        name=name,
+        beside=frozenset(beside.split(", ")) - {""},
+        groups=tuple(frozenset(word.removeprefix("-") for word in group) for group in groups),
+        brought_in=frozenset(word for group in groups for word in group if not word.startswith("-")),
+    )

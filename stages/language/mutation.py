@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stages.language.adjectives import antonym, is_colour, other_colours, stands_upright
-from stages.language.contexts import COLOURED_BY_NATURE, RIDDEN, UNFIT, attribute, is_tied, measured
+from stages.language.contexts import COLOURED_BY_NATURE, RIDDEN, attribute, measured, other_attributes
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
-from stages.language.nouns import co_hyponyms, kin
+from stages.language.families import is_in_family
+from stages.language.fitting import replacements
+from stages.language.nouns import co_hyponyms
 from stages.language.phrases import CaptionNoun, find_adjectives, find_attributes, find_nouns, noun_phrase
 from stages.language.rules import Rules
-from stages.language.senses import article, plural, thing_senses
+from stages.language.senses import article, plural, singular, thing_senses
+from stages.language.ties import clashes
 from stages.language.units import Unit, find_units
 
 MASS = frozenset(
@@ -128,7 +131,7 @@ def find_edits(caption: str, rules: Rules) -> PossibleEdits | Dropped:
     noun_others = {
         place: _others(noun, _words_beside(units, place), rules) for place, noun in nouns.items() if not noun.is_modified
     }
-    adjective_others = {place: _opposites(units[place].word, nouns.get(head), rules) for place, head in heads.items()}
+    adjective_others = {place: _opposites(units, place, head, nouns.get(head), rules) for place, head in heads.items()}
     noun_edits, adjective_edits = _without(noun_others, present), _without(adjective_others, present)
     if not noun_edits and not adjective_edits:
         return Dropped.NO_REPLACEMENT
@@ -150,12 +153,17 @@ def find_places(units: Sequence[Unit], rules: Rules) -> tuple[dict[int, CaptionN
 
 def relation_of(adjective: str) -> str:
     """Return what kind of edit it is to replace an adjective."""
-    found = attribute(adjective)
-    return found[0] if found else "colour" if is_colour(adjective) else "antonym"
+    return attribute(adjective) or ("colour" if is_colour(adjective) else "antonym")
 
 
 def _words_beside(units: Sequence[Unit], place: int) -> frozenset[str]:
-    return frozenset(word for other, unit in enumerate(units) if other != place for word in unit.word.split())
+    """Return the other words of a caption, with their parts, the singulars of its nouns and the base forms of its verbs."""
+    others = [unit for other, unit in enumerate(units) if other != place]
+    beside = {word for unit in others for word in (unit.word, *unit.word.split())}
+    nouns = {word for unit in others if unit.is_noun for word in (unit.word, *unit.word.split())}
+    numbers = {number[0] for number in map(singular, nouns) if number}
+    verbs = {unit.verb for unit in others}
+    return frozenset(beside | numbers | verbs)
 
 
 def _others(noun: CaptionNoun, present: AbstractSet[str], rules: Rules) -> tuple[str, ...]:
@@ -163,16 +171,12 @@ def _others(noun: CaptionNoun, present: AbstractSet[str], rules: Rules) -> tuple
 
     Args:
         noun: of a caption.
-        present: the other words of the caption.
+        present: the other words of the caption, see :func:`_words_beside`.
         rules: which words may be brought in.
     """
     if noun.measure:
-        return measured(noun.measure, noun.name) or ()
-    if rules.listed and is_tied(noun.name, present):
-        return ()
-    others = kin(noun.name) if rules.listed else co_hyponyms(noun.name, rules)
-    if rules.listed:
-        others = tuple(other for other in others if other not in UNFIT.get(noun.before, ()))
+        return tuple(other for other in measured(noun.measure, noun.name) or () if not clashes(other, present))
+    others = replacements(noun, present) if rules.listed else co_hyponyms(noun.name, rules)
     if noun.is_ridden:
         others = tuple(other for other in others if other in RIDDEN)
     if noun.is_bare:
@@ -182,14 +186,21 @@ def _others(noun: CaptionNoun, present: AbstractSet[str], rules: Rules) -> tuple
     return tuple(other for other in others if other not in UNCOUNTABLE)
 
 
-def _opposites(adjective: str, noun: CaptionNoun | None, rules: Rules) -> tuple[str, ...]:
-    found = attribute(adjective) if rules.listed else None
-    if found is not None:
-        return found[1]
+def _opposites(units: Sequence[Unit], place: int, head: int, noun: CaptionNoun | None, rules: Rules) -> tuple[str, ...]:
+    """Return the words that may stand in the place of an adjective of the noun at place ``head``."""
+    others = _other_adjectives(units[place].word, units[head].word, noun, rules)
+    present = _words_beside(units, place)
+    return tuple(other for other in others if not (rules.listed and clashes(other, present)))
+
+
+def _other_adjectives(adjective: str, head: str, noun: CaptionNoun | None, rules: Rules) -> tuple[str, ...]:
+    if rules.listed and attribute(adjective):
+        number = singular(head)
+        return other_attributes(adjective, number[0] if number else head)
     if noun is None:
         return ()
     if is_colour(adjective):
-        if rules.listed and noun.name in COLOURED_BY_NATURE:
+        if rules.listed and _has_one_colour(noun.name):
             return ()
         return other_colours(adjective, rules, coat=rules.listed and _is_living(noun.name))
     opposite = antonym(adjective, rules, living=_is_living(noun.name), upright=stands_upright(noun.name))
@@ -214,6 +225,14 @@ def _replace(caption: str, units: Sequence[Unit], place: int, target: str) -> st
             f"{new_article.capitalize() if before.text[0].isupper() else new_article}{caption[before.end : unit.start]}{text}"
         )
     return caption[:start] + text + caption[unit.end :]
+
+
+def _has_one_colour(name: str) -> bool:
+    """Return whether a thing's colour is its nature's: a field, a fire truck, food, a plant that is no flower."""
+    if name in COLOURED_BY_NATURE:
+        return True
+    topics = {sense.lexname() for sense in thing_senses(name)[:1]}
+    return "noun.food" in topics or ("noun.plant" in topics and name != "flower" and not is_in_family(name, "flower"))
 
 
 def _is_living(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which noun may replace another: its co-hyponyms in WordNet, for example another feline for a cat."""
+"""Which noun may replace another: its co-hyponyms in WordNet, such as another feline for a cat, or those of its family."""
 
 import re
 from collections import defaultdict
@@ -7,7 +7,7 @@ from functools import cache
 from nltk.corpus.reader.wordnet import Synset
 
 from stages.language.adjectives import ACHROMATIC, CHROMATIC
-from stages.language.families import families
+from stages.language.families import Family, families, is_listed
 from stages.language.rules import Rules
 from stages.language.senses import PEOPLE_TOPICS, PREFERRED_SENSES, ancestors, lemma_count, thing_senses
 from stages.language.wordnet import wordnet
@@ -52,24 +52,36 @@ mammal like a horse, but nobody takes a horse in a field for a whale. WordNet it
 
 
 @cache
-def kin(noun: str) -> tuple[str, ...]:
-    """Return the words of families.txt that may replace a singular noun, in alphabetical order.
+def listed_name(noun: str) -> str | None:
+    """Return the word of families.txt by which a singular noun is replaced, or None.
 
-    A noun that is not listed has the family of the nearest listed thing that it is a kind of: a schooner that of a boat. A word
-    that is a kind of the noun, or that the noun is a kind of, does not replace it: its name says so (sailboat, boat) or, unless
-    the list brings in both, WordNet does.
+    It is the noun itself or, if that is not listed, the nearest listed thing that it is a kind of: a gazebo is replaced as a
+    building. An unlisted noun has to have one meaning: a crane may also be a machine, and chess a grass.
     """
-    listed = families().replaced_by
-    if noun in listed:
-        found, senses = listed[noun], thing_senses(noun)
-    else:
-        senses = _known_senses(noun, frozenset(listed))
-        words = _names(frozenset(listed))
-        found = listed[words[senses[0]]] if senses else ()
-        senses = thing_senses(noun)
-    if noun in found:
-        senses = ()  # the list decides
-    others = (word for word in set(found) if not (word.endswith(noun) or noun.endswith(word) or noun.startswith(word)))
+    if is_listed(noun):
+        return noun
+    if len(wordnet().synsets(noun.replace(" ", "_"), "n")) != 1:
+        return None
+    listed = frozenset(families().of)
+    senses = _known_senses(noun, listed)
+    return _names(listed)[senses[0]] if senses else None
+
+
+@cache
+def kin(noun: str, family: Family) -> tuple[str, ...]:
+    """Return the words of a family that may replace a singular noun, in alphabetical order.
+
+    A word that is a kind of the noun, or that the noun is a kind of, does not replace it: its name says so (sailboat, boat)
+    or, unless the family brings in the noun too, WordNet does.
+
+    Args:
+        noun: see :func:`listed_name`.
+        family: one that has its listed name.
+    """
+    name = listed_name(noun)
+    found = family.others(name) if name else frozenset()
+    senses = () if noun in family.brought_in else thing_senses(noun)
+    others = (word for word in found if not (word.endswith(noun) or noun.endswith(word) or noun.startswith(word)))
     return tuple(sorted(word for word in others if _are_unrelated(senses, thing_senses(word))))
 
 

@@ -23,6 +23,11 @@ PARTS = frozenset(["top", "front"])  # as in "a stove top oven" and "a store fro
 GROUPS = frozenset(["brood", "colony", "flock", "herd", "litter", "pack", "pride", "school", "swarm", "team"])
 RIDING = frozenset(["ride", "rides", "riding", "ridden", "rode"])
 JOINTS = frozenset(["and", "or", ",", "/", "&", "-"])
+LINKS = frozenset(["is", "are", "was", "were", "that", "which", "being"])
+COLLECTIONS = frozenset(
+    """pair couple bunch group set row line number lot herd flock pile stack trio collection cup mug glass glasses bottle
+    bowl plate slice piece tray basket box bag jar pot pan""".split()  # noqa: SIM905 - read as words
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,10 @@ class CaptionNoun:
     is_modified: bool  # by a noun before it that fits no other head: "stop sign"
     is_ridden: bool  # as in "a man riding a horse"
     measure: str  # the "slice" of "a slice of pizza"; else empty
-    before: str  # the word before it, its adjectives and its article: the "on" of "on a red chair"; else empty
+    before: str  # what governs its phrase: the "hold" of "holding a red cup"; see _word_before
+    behind: str  # the word behind it, or empty
+    does: str  # the verb behind it in its base form, such as "sit"; or empty
+    adjectives: frozenset[str]
 
 
 def find_nouns(units: Sequence[Unit], *, listed: bool = False) -> dict[int, CaptionNoun]:
@@ -119,6 +127,9 @@ def _noun_at(units: Sequence[Unit], place: int, *, listed: bool) -> CaptionNoun 
         is_ridden=is_ridden,
         measure=measure,
         before=_word_before(units, place, start),
+        behind=_word_behind(units, place),
+        does=_verb_behind(units, place),
+        adjectives=frozenset(unit.word for unit in units[start + 1 : place]),
     )
 
 
@@ -225,9 +236,42 @@ def _is_inside(units: Sequence[Unit], place: int) -> bool:
 
 
 def _word_before(units: Sequence[Unit], head: int, start: int) -> str:
-    """Return the word before a noun's phrase and its article."""
-    place = start - 1 if _has_determiner(units, head) else start
-    return units[place].word if place >= 0 else ""
+    """Return what governs a noun's phrase: the word before its article, a verb in its base form ("hold", "on", "top of").
+
+    "Of" and "to" come with the word before them; things that are joined have the same word, the "with" of "with a cup and a
+    plate". It is empty at the start of the caption.
+    """
+    place = start - 1 if _has_determiner(units, head) or (start >= 0 and units[start].word in SEVERAL) else start
+    if place >= 0 and units[place].tag in ("DT", "PRP$"):
+        place -= 1  # "my two dogs"
+    if place < 0:
+        return ""
+    if units[place].word in JOINTS:
+        other = place
+        while other > 0 and units[other].word in JOINTS:
+            other -= 1
+        return _word_before(units, other, _phrase_start(units, other)) if units[other].is_noun else units[place].word
+    if units[place].word in ("of", "to") and place > 0:
+        number = singular(units[place - 1].word) if units[place - 1].word.isalpha() else None
+        if (number[0] if number else units[place - 1].word) in COLLECTIONS:  # who holds a pair of scissors holds scissors
+            return _word_before(units, place - 1, _phrase_start(units, place - 1))
+        return f"{units[place - 1].word} {units[place].word}"
+    word = units[place].word
+    return (units[place].verb or word) if word[0].isalpha() else ""
+
+
+def _word_behind(units: Sequence[Unit], head: int) -> str:
+    """Return the word behind a noun; "with its" is one."""
+    following = [unit.word for unit in units[head + 1 : head + 3]]
+    return "with its" if following == ["with", "its"] else "".join(following[:1])
+
+
+def _verb_behind(units: Sequence[Unit], head: int) -> str:
+    """Return the base form of the verb behind a noun, as in "a dog sitting", "a dog that is sitting"; else an empty string."""
+    place = head + 1
+    while place < len(units) and (units[place].word in LINKS or units[place].tag == "RB"):
+        place += 1
+    return units[place].verb if place < len(units) else ""
 
 
 def _has_determiner(units: Sequence[Unit], head: int) -> bool:

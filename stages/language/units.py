@@ -56,6 +56,12 @@ class Unit:
         return self.tag in ("NN", "NNS") and self.word not in STOP_WORDS and self.word[0].isalpha()
 
     @property
+    def verb(self) -> str:
+        """The base form of a verb, or an empty string; the tagger takes "reading" and "drinking" for nouns."""
+        may_be = self.tag.startswith("VB") or self.word.endswith("ing")
+        return (wordnet().morphy(self.word, "v") or "") if may_be else ""
+
+    @property
     def is_adjective(self) -> bool:
         """Whether it is an adjective by its tag, or a colour, which the tagger does not always know."""
         is_tagged = self.tag.startswith("JJ") and self.word[0].isalpha()
