@@ -11,14 +11,15 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from stages.core.composition import apply_choices
+from stages.core.composition import apply_choices, check_composed
 from stages.core.errors import InputError, first_line
 from stages.core.params_file import read_params
+from stages.tracking.errors import without_credentials
 
 NAME = "schedule"
 GROWS = (
     "DVC's remote is not pruned, because other clones may push to it, and grows with every night: "
-    "IEDIT_REMOTE=/srv/iedit make deploy gives the schedule an empty folder, or a URL, of its own, which is"
+    "IEDIT_REMOTE=/srv/iedit-dvc make deploy gives the schedule an empty folder, or a URL, of its own, which is"
 )
 
 
@@ -29,10 +30,14 @@ def use_remote(address: str) -> None:
         address: a folder, or a URL as DVC takes it. Nothing is changed if it is that of the schedule's remote.
 
     Raises:
-        InputError: it has data of somebody, maybe another's.
-        DvcException: DVC cannot reach it.
+        InputError: it has data, maybe another's, or lies in the project; or params.yaml is not what conf/ composes to.
+        OSError: it cannot be reached.
+        DvcException: DVC cannot use it.
     """
     url = address if "://" in address else str(Path(address).expanduser().resolve())
+    if Path(url).is_relative_to(Path.cwd()):
+        raise InputError(f"IEDIT_REMOTE = {address}: lies in the project's folder; name one outside of it")
+    check_composed()  # the choice composes params.yaml anew, which must lose no value
     with Repo() as repo:
         remotes = repo.config["remote"]
         ours = remotes.get(NAME, {})
@@ -40,8 +45,8 @@ def use_remote(address: str) -> None:
             remotes[NAME] = ours | {"url": url}  # in memory, to look there
             if any(True for _ in repo.cloud.get_remote_odb(NAME, "deploy").all()):
                 raise InputError(
-                    f"IEDIT_REMOTE = {address}: has data already, which may be another's; name an empty place, "
-                    f"or, if it is this schedule's: dvc remote add --local --default {NAME} {url}"
+                    f"IEDIT_REMOTE = {without_credentials(address)}: has data already, which may be another's; name an empty "
+                    f"place, or, if it is this schedule's: dvc remote add --local --default {NAME} URL"
                 )
             with repo.config.edit("local") as local:
                 local["remote"].setdefault(NAME, {})["url"] = url
@@ -64,7 +69,7 @@ def main() -> None:
             use_remote(address)
         elif is_unpruned():
             print(GROWS)
-    except (InputError, DvcException) as error:
+    except (InputError, DvcException, OSError) as error:
         sys.exit(f"error: {first_line(error)}")
 
 

@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models_options(add("models", "models:models", "list the models that params.yaml names, with sizes and licences"))
     text = "fetch the pictures of lists of URLs (download.metadata in params.yaml) into tars, with img2dataset"
     add("download", "download:download", text)
-    add("thresholds", "thresholds:thresholds", "show what each threshold on pairs and masks drops, and what others would")
+    add("thresholds", "thresholds:thresholds", "show what thresholds on pairs and areas of masks drop, and what others would")
     add("summary", "summary:summary", "print the results of the last run, the registered model, and a command to try")
 
     _add_serve_options(add("serve", "serve:serve", "serve a model as a web page, over REST and with MLflow's protocol"))

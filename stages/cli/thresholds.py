@@ -1,4 +1,4 @@
-"""``iedit thresholds``: what the thresholds on pairs and masks drop, and what others would."""
+"""``iedit thresholds``: what the thresholds on pairs and areas of masks drop, and what others would."""
 
 import argparse
 

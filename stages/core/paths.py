@@ -33,7 +33,6 @@ METRICS_FILE = REPORTS / "metrics.json"
 DATASET = REPORTS / "dataset.json"  # figures of the dataset
 DATASET_BEFORE = REPORTS / "dataset_before.json"  # of its last version here; not tracked by DVC, as the page that compares both
 DATASET_PAGE = REPORTS / "dataset.html"
-THRESHOLDS_PAGE = REPORTS / "thresholds.html"  # what each threshold drops; `iedit thresholds` writes it
 SCALE = REFERENCE / "scale"  # what `make scale` measured: .json, .md, .svg
 
 # Not tracked by DVC; rebuilt when missing.
@@ -56,6 +55,7 @@ IEDIT_UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the mo
 START = Path("models/start")  # the U-Net of the version that a training continues from, or why it starts from the base
 INSTRUCT_PIX2PIX_UNFINISHED = Path("models/instruct_unfinished")
 LOGS = Path("logs")  # counts and times of the last run: read by flows, never digested
+THRESHOLDS_PAGE = LOGS / "thresholds.html"  # what each threshold drops; `iedit thresholds` writes it
 ABLATION = LOGS / "ablation"  # scores of the finished trainings of Table 2
 EXPERIMENTS = ABLATION / "project"  # the copy of the project in which those trainings run
 SNAPSHOT = LOGS / "snapshot"  # the copy of the project from which the tables are made

@@ -111,8 +111,8 @@ class Diffusion:
         """
         with torch.autocast(latents.device.type, enabled=False) if self.family.decodes_in_fp32 else nullcontext():
             scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-            pictures: Tensor = self.vae.decode(scaled).sample.float()
-        return (pictures + 1) / 2
+            pictures: Tensor = (self.vae.decode(scaled).sample + 1) / 2
+        return pictures.float()
 
 
 def load_diffusion(model: ModelName, *, pictures: int = 1) -> Diffusion:

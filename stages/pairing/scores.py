@@ -27,6 +27,7 @@ class Score:
     is_better_high: bool = True
     parameter: str | None = None  # its threshold in params.yaml
     threshold: Callable[[Params], float | None] = lambda _: None  # from which a pair is accepted; None: not in use
+    is_switch: bool = False  # whether the parameter only switches its threshold on or off
 
     def goodness(self, measured: Measured) -> Any:
         """Return the score, or its negative where low ones are better."""
@@ -47,6 +48,7 @@ QUALITY = (
         of=lambda x: x["text_image"] - x["text_source"],
         parameter="retrieve.text_gain",
         threshold=lambda params: 0.0 if params.retrieve.text_gain else None,
+        is_switch=True,
     ),
     Score(
         name="direction",

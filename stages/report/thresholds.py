@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stages.core.errors import InputError
 from stages.core.params import Params
 from stages.core.paths import EMBEDDINGS, INDEXES, MASKS, PAIRS
+from stages.core.sidecars import SIDECAR_SUFFIX
 from stages.pairing.scores import QUALITY, Measured, Score
 from stages.pairing.selection import unusable
 from stages.pairing.unfiltered import sample_targets
@@ -62,7 +63,11 @@ def measure_thresholds(params: Params) -> list[Thresholds]:
         InputError: retrieve has not run to its end, or found no image for any edit.
     """
     measured = [_of_targets(params)]
-    areas = {name: read_column(MASKS, name, "float64").to_numpy() for name in AREAS} if MASKS.is_dir() else {}
+    areas = (
+        {name: read_column(MASKS, name, "float64").to_numpy() for name in AREAS}
+        if any(MASKS.glob(f"*{SIDECAR_SUFFIX}"))
+        else {}
+    )
     if any(map(len, areas.values())):
         measured.append(_of_masks(areas, params))
     return measured
@@ -131,9 +136,10 @@ def _in_use(score: Score, params: Params) -> float | None:
 
 
 def _cells(threshold: Threshold) -> tuple[str, str, str, list[str]]:
-    """Return a row of the table: the parameter, its value, what it drops, and the values that would drop SHARES."""
-    now = "off" if threshold.at is None else f"{threshold.at:g}"
-    others = [f"{threshold.dropping(share):.3f}" for share in SHARES]
+    """Return a row of the table: the parameter, its value, what it drops, and the values, if any, that would drop SHARES."""
+    is_switch = threshold.score.is_switch
+    now = "off" if threshold.at is None else "on" if is_switch else f"{threshold.at:g}"
+    others = ["" if is_switch else f"{threshold.dropping(share):.3f}" for share in SHARES]
     return str(threshold.score.parameter), now, f"{threshold.dropped:.1%}", others
 
 

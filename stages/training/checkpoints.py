@@ -33,7 +33,7 @@ def save_state(path: Path, modules: Modules, optimizers: Optimizers, step: int) 
     for name, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizers/{name}/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
-    tensors = {key: value.cpu().contiguous() for key, value in tensors.items()}  # a GPU has no room for a copy
+    tensors = {key: value.to("cpu", copy=True).contiguous() for key, value in tensors.items()}  # a GPU has no room
     with written_aside(path) as temporary:
         save_file(tensors, temporary, metadata={"step": str(step)})
 

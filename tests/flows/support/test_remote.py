@@ -62,7 +62,7 @@ def test_a_place_with_data_is_refused_and_nothing_changes(project):
 
 def test_a_remote_that_is_not_pruned_is_named(project, capsys, monkeypatch):
     remote.main()
-    assert "IEDIT_REMOTE=/srv/iedit make deploy" in capsys.readouterr().out
+    assert "IEDIT_REMOTE=/srv/iedit-dvc make deploy" in capsys.readouterr().out
     monkeypatch.setenv("IEDIT_REMOTE", str(project.parent / "own"))
     remote.main()
     monkeypatch.delenv("IEDIT_REMOTE")
