@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import nn
 
 from stages.core.errors import first_line
 from stages.core.params import ModelName
@@ -93,4 +94,6 @@ def check_vocabulary(tokenizer: Any, vocabulary: int) -> None:
 
 def frozen(module: Any, precision: Precision = "fp32") -> Any:
     """Return a network on the device in a precision, in evaluation mode, without gradients for its weights."""
-    return module.to(device(), TYPES[precision]).requires_grad_(False).eval()
+    # Not diffusers' own method, which warns of parts to keep in fp32 where there are none.
+    placed = nn.Module.to(module, device(), TYPES[precision])
+    return placed.requires_grad_(False).eval()

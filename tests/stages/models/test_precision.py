@@ -69,6 +69,7 @@ def diffusion_outputs(model):
     return diffusion.unet, [latents, noise, pictures, *prompts.columns().values()]
 
 
+OF_AUTOENCODER = (0, 2)  # latents and pictures; that of Stable Diffusion XL stays in fp32, as it would overflow
 OUTPUTS = {
     "clip": clip_outputs,
     "segmenter": segmenter_outputs,
@@ -88,9 +89,9 @@ def test_half_precision_changes_outputs_by_rounding_alone(models, name, precisio
     for key, weights in network.state_dict().items():
         expected = whole.state_dict()[key]
         assert torch.equal(weights, expected.to(TYPES[precision]) if expected.is_floating_point() else expected), key
-    for one, other in zip(found, wanted, strict=True):
+    for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
         assert one.dtype is other.dtype is torch.float32
-        assert not torch.equal(one, other)
+        assert torch.equal(one, other) is (name == "diffusion_xl" and place in OF_AUTOENCODER)
         assert (one - other).abs().max() <= HALVES[precision] * other.abs().max().clamp(min=1)
 
 
