@@ -103,7 +103,7 @@ def test_no_metric_is_lost_while_the_server_is_away(platform):
 def test_commands_need_the_server_only(platform, tmp_path):
     run_stages(platform, "instruct", "evaluate")
     assert not (platform.project / "mlflow.db").exists()
-    assert list((platform.project.parent / "servers").rglob("iedit.json"))
+    assert list((platform.project.parent / "all servers").rglob("iedit.json"))
     assert "models:/iedit/1" in iedit(platform, platform.project, "summary")
     shutil.copy(platform.project / "reports/latest/samples/source.png", tmp_path)
     sample = json.loads((platform.project / "reports/latest/samples/edit.json").read_text())
@@ -124,7 +124,7 @@ def test_champion_is_evaluated_on_new_cases(platform):
     version = ask(platform, "model-versions/get", name="iedit", version="2")["model_version"]
     tags = {tag["key"]: tag["value"] for tag in version["tags"]}
     assert tags["iedit.decision.against"] == "1"
-    assert json.loads(tags["iedit.decision.clip_score"])["n"] == 3
+    assert "not promoted: CLIPScore is defined on 3 cases, fewer than" in output
 
 
 @pytest.fixture(scope="module")

@@ -169,7 +169,7 @@ class TestExperiments:
         (tmp_path / "one.py").write_text(ONE_ABLATION_MODEL)
         output = run(project, sys.executable, str(tmp_path / "one.py"))
         assert {name: (project / name).read_bytes() for name in names} == before
-        assert set(re.findall(r"Running stage '(\w+)'", output)) == {"models", "train"}
+        assert set(re.findall(r"Running stage '(\w+)'", output)) == {"models", "source", "train"}
         made = self.runs(project)["ablation-web_captions-0"]
         assert (made["iedit.experiment"], made["train.prompts"], made["iedit.role"]) == (
             "ablation-web_captions-0",
