@@ -155,9 +155,9 @@ def _apply(client: "MlflowClient", data: "Search", keep: int, *, remove: bool) -
     if remove:
         unneeded = data.remove(unneeded)  # first: if it raises, all versions stay
     for place in unneeded:
-        print(f"data       {len(place.sizes):,} objects, {place.bytes / MEGABYTE:,.1f} MB, in the {place.place}")
+        size = f"{place.bytes / MEGABYTE:,.1f} MB"
+        print(f"data       {len(place.sizes):,} objects, {size}, in the {place.place}")
         if place.place == CACHE and place.sizes and data.spared is not None:
-            size = f"{place.bytes / MEGABYTE:,.1f} MB"
             print(f"data       up to {size} of these stay in the remote {data.spared}, which upkeep.prune_remote does not name")
     if not remove:
         return False

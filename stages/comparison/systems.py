@@ -223,7 +223,8 @@ def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image
         image_guidance_scale: guidance towards the source picture.
     """
     dtype = diffusion.unet.dtype
-    diffusion.vae.to(dtype)  # as the pipeline expects it, which widens one that overflows while it is used
+    if diffusion.vae.dtype != dtype:
+        diffusion.vae.to(dtype)  # as the pipeline expects it, which widens one that overflows while it is used
     pipeline = diffusers_pipeline(getattr(diffusers, diffusion.family.pipelines[2]), diffusion, sampling.solver)
 
     @torch.inference_mode()

@@ -13,8 +13,8 @@ DESCRIBED = ("RGB", "RGBA", "P")  # modes whose pixels a profile of RGB describe
 
 def own_profile(image: Image.Image) -> bytes | None:
     """Return the ICC profile of an image's RGB pixels; None if there is none, or edits cannot be put into its colours."""
-    data: bytes | None = image.info.get(PROFILE)
-    return data if data and image.mode in DESCRIBED and _from_srgb(data) is not None else None
+    found = _own(image)
+    return None if found is None else found[0]
 
 
 def in_srgb(image: Image.Image) -> Image.Image:
@@ -33,14 +33,21 @@ def as_seen(image: Image.Image) -> Image.Image:
 
 def in_colours_of(image: Image.Image, picture: Image.Image) -> Image.Image:
     """Return a picture, RGB in sRGB, with the pixels that show its colours under the profile of ``image``, if it has one."""
-    data = own_profile(image)
-    transform = None if data is None else _from_srgb(data)
-    if transform is None:
+    found = _own(image)
+    if found is None:
         return picture
+    data, transform = found
     converted = ImageCms.applyTransform(picture, transform)
     assert converted is not None  # it is None for changes in place only
     converted.info = {PROFILE: data}
     return converted
+
+
+def _own(image: Image.Image) -> tuple[bytes, ImageCms.ImageCmsTransform] | None:
+    """Return what :func:`own_profile` does, and the transform into its colours."""
+    data: bytes | None = image.info.get(PROFILE)
+    transform = _from_srgb(data) if data and image.mode in DESCRIBED else None
+    return None if data is None or transform is None else (data, transform)
 
 
 def _from_srgb(data: bytes) -> ImageCms.ImageCmsTransform | None:

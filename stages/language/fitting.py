@@ -33,7 +33,7 @@ def replacements(noun: CaptionNoun, present: AbstractSet[str]) -> tuple[str, ...
     """Return the words that may stand in a noun's place, in alphabetical order.
 
     Args:
-        noun: of a caption, without a measure.
+        noun: a noun of a caption that stands behind no measure, such as "slice of".
         present: the other words of the caption, with the singulars of its nouns and the base forms of its verbs.
     """
     name = listed_name(noun.name)

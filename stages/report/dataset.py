@@ -68,24 +68,18 @@ def measure_dataset() -> Figures:
     dropped = read_counts(TRAINING_SET)
     written, _ = shard_totals(CORPUS)
     duplicates = sum(dropped["ingest"].get(reason, 0) for reason in DUPLICATES)
-    histograms, medians, uses = dict[str, Histogram](), dict[str, float](), Counter[int]()
-    for name, values in read_values():
-        if len(values):
-            medians[name] = round(quantiles(name, values)[f"{name}/p50"], 4)
-        if name == "uses":
-            uses = Counter(values.tolist())
-        elif name != "words":
-            histograms[name] = histogram(values)
+    values = dict(read_values())
+    uses = Counter(values["uses"].tolist())
     return Figures(
         kept={"ingest": written - duplicates} | {stage: shard_totals(folder)[0] for stage, folder in FOLDERS.items()},
         dropped={stage: dropped.get(stage, {}) for stage in ("ingest", *FOLDERS)},
         held_out=shard_totals(HELD_OUT)[0],
         relations={relation: count for (relation,), count in sorted(_counted("relation").items())},
         changes=_most_frequent_changes(),
-        scores={score: histograms[f"scores/{score}"] for score in SCORES},
-        areas={side: histograms[f"areas/{side}"] for side in ("source", "target")},
+        scores={score: histogram(values[f"scores/{score}"]) for score in SCORES},
+        areas={side: histogram(values[f"areas/{side}"]) for side in ("source", "target")},
         uses={count: uses[count] for count in sorted(uses)},
-        medians=medians,
+        medians={name: round(quantiles(name, each)[f"{name}/p50"], 4) for name, each in values.items() if len(each)},
     )
 
 

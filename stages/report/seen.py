@@ -74,7 +74,7 @@ def _divisible(digests: Iterable[str], every: int) -> Iterator[int]:
 
 
 def read_seen() -> Seen | None:
-    """Return the pictures that new ones are told from; None before the first night.
+    """Return the pictures that earlier nights had; None before the first night.
 
     Raises:
         InputError: the file is damaged.
@@ -88,14 +88,14 @@ def read_seen() -> Seen | None:
 
 
 def keep_seen(seen: Seen) -> None:
-    """Keep the pictures that later nights' new ones are told from."""
+    """Record the pictures of a night; in later nights, any others are new."""
     write_text(SEEN, seen.model_dump_json())
 
 
 def count_new(seen: Seen, before: Seen | None) -> New | None:
     """Return how many pictures are new.
 
-    None where nothing tells: there was no night before, or its settings of ingest were others, which may refuse old pictures.
+    None if that cannot be known: this is the first night, or the settings of ingest, which may now refuse old pictures, differ.
     """
     if before is None or before.settings != seen.settings:
         return None
