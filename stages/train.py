@@ -9,6 +9,7 @@ from stages.core.params import Params
 from stages.core.paths import IEDIT, IEDIT_LOSSES, IEDIT_UNFINISHED
 from stages.editing.settings import SETTINGS_FILE
 from stages.models.copying import copy_model, halve
+from stages.models.lora import add_lora, merge_lora, save_lora
 from stages.tracking.start import read_start
 from stages.training.inputs import check_held_out, find_training_set
 from stages.training.model_folder import save_unet
@@ -32,7 +33,7 @@ NOT_DECISIVE |= {"validation_pairs"}
 
 def train(params: Params) -> None:
     """Write ``models/iedit``, a diffusers folder, and ``models/losses.csv``, the losses of every step."""
-    config, start = params.train, None
+    config, start, is_lora = params.train, None, params.train.parameters == "lora"
     written: dict[str, Any] = {"sampling": params.sampling.model_dump()}
     check_held_out(config.validation_pairs)
     if params.precision != "fp32":  # which settings without it stand for
@@ -47,7 +48,10 @@ def train(params: Params) -> None:
         from stages.models.vgg import load_vgg
         from stages.training.iedit import IEdit
 
-        return IEdit(diffusion, clip, load_vgg(config.vgg), config.losses, config.unconditional, config.parameters)
+        method = IEdit(diffusion, clip, load_vgg(config.vgg), config.losses, config.unconditional, config.parameters)
+        if is_lora:  # after the method has kept the base, if it needs that as a teacher
+            add_lora(method.unet, config.lora_rank, config.seed)
+        return method
 
     def needs_target() -> bool:
         from stages.diffusion.losses import active_terms
@@ -60,8 +64,11 @@ def train(params: Params) -> None:
         return preview_edits(method.networks.diffusion, params)
 
     def write(unet: "UNet2DConditionModel", base: Path, folder: Path) -> None:
-        """Write what is read of the base, byte for byte, except the U-Net's weights; and the settings of the editor."""
+        """Write what is read of the base, byte for byte, except the U-Net's weights; a LoRA; and the settings of the editor."""
         copy_model(base, folder, without="unet")
+        if is_lora:
+            save_lora(unet, folder)
+            merge_lora(unet)
         save_unet(unet, base, folder)
         if config.save_half:
             halve(folder / "unet")
@@ -80,6 +87,7 @@ def train(params: Params) -> None:
         start=start,
         preview=preview,
         held_out=config.validation_pairs,
+        adapter=save_lora if is_lora else None,
         writer=__file__,
         written=written | {"half": config.save_half},
         write=write,

@@ -7,6 +7,7 @@ from stages.core.errors import InputError
 from stages.core.files import written_aside
 from stages.editing.settings import SETTINGS_FILE
 from stages.models.copying import copy_model, halve
+from stages.models.lora import LORA_FILE
 from stages.tracking.card import CARD
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.registry import NAME, fetch_model, fetch_trained, find_version
@@ -14,7 +15,7 @@ from stages.tracking.store import connect
 
 
 def export(options: argparse.Namespace) -> None:
-    """Write a registered model, its settings and its model card to a folder, and print how to open it.
+    """Write a registered model, its LoRA if it has one, its settings and its model card to a folder, and print how to open it.
 
     Raises:
         InputError: there is no such version, its files are gone, or the folder exists.
@@ -30,7 +31,7 @@ def export(options: argparse.Namespace) -> None:
         copy_model(model, folder)
         if options.half:
             halve(folder)
-        for file in (model / SETTINGS_FILE, version / CARD):
-            if file.is_file():  # a version that was registered before there were model cards has none
+        for file in (model / SETTINGS_FILE, model / LORA_FILE, version / CARD):
+            if file.is_file():  # not every training writes a LoRA, and a version from before there were model cards has none
                 shutil.copyfile(file, folder / file.name)
     print(f'{options.folder}: diffusers.DiffusionPipeline.from_pretrained("{options.folder}") opens it')

@@ -13,6 +13,7 @@ from stages.diffusion.noise import add_noise, alpha_at, squared_error
 from stages.diffusion.unet import predict_noise
 from stages.models.clip import Clip
 from stages.models.latent_diffusion import Diffusion
+from stages.models.lora import lora_layers
 from stages.models.vgg import Vgg
 from stages.training.dataset import Batch
 from stages.training.draws import draw_samples
@@ -30,7 +31,7 @@ class EditDraws:
 
 
 class IEdit:
-    """Trains the U-Net on Eq 12: its input and middle blocks in turn (section 4.1), or all of it."""
+    """Trains the U-Net on Eq 12: its input and middle blocks in turn (section 4.1), a LoRA, or all of it."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class IEdit:
             vgg: compares the edited picture with the target.
             config: the terms of Eq 12 that are on, and their settings.
             dropout: the share of samples without a prompt, in [0, 1].
-            parameters: what of the U-Net is trained.
+            parameters: what of the U-Net is trained; a LoRA is added by the caller, after the base has been kept.
         """
         self.unet: UNet2DConditionModel = diffusion.unet
         self.config, self.dropout, self.parameters = config, dropout, parameters
@@ -60,7 +61,9 @@ class IEdit:
         self._alphas = diffusion.scheduler.alphas_cumprod
 
     def blocks(self) -> dict[str, nn.ModuleList]:
-        """Return its parts: the whole, or input and middle blocks, where time embedding, up blocks and conv_out stay frozen."""
+        """Return its parts: a LoRA, the whole, or input and middle blocks; time embedding, up blocks and conv_out then rest."""
+        if self.parameters == "lora":
+            return {"lora": lora_layers(self.unet)}
         if self.parameters == "all":
             return {"whole": nn.ModuleList([self.unet])}
         return {

@@ -15,6 +15,7 @@ from stages.corpus.corpus import Corpus
 from stages.models.clip import load_clip
 from stages.models.hub import locate
 from stages.models.latent_diffusion import load_diffusion, load_unet
+from stages.models.lora import LORA_FILE
 from stages.models.tensors import device
 from stages.tracking.training_run import CHECKPOINTS, TrainingInputs, TrainingRun, start_training
 from stages.training import loop
@@ -77,6 +78,10 @@ def _train(
                 held_out = TrainingSet(ENCODED_HELD_OUT, HELD_OUT, pictures=pictures)
                 tracked.log_validation(step - 1, held_out_losses(method, held_out, recipe.config))
             tracked.log_image("edits", recipe.preview(method), step)
+            if recipe.adapter is not None:
+                with written_aside(workplace.adapter(step)) as folder:
+                    recipe.adapter(method.unet, folder)
+                tracked.log_artifact(workplace.adapter(step) / LORA_FILE, f"lora/{step:08d}")
             tracked.log_artifact(path, CHECKPOINTS)  # after it, so that a logged checkpoint always has its picture
             tracked.keep_artifacts([kept.name for kept in workplace.checkpoints()], CHECKPOINTS)
 

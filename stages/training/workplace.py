@@ -29,6 +29,10 @@ class Workplace:
         """The state after ``step`` steps."""
         return self.folder / f"{self.fingerprint[:16]}.{step:08d}.safetensors"
 
+    def adapter(self, step: int) -> Path:
+        """The folder of the LoRA after ``step`` steps, if one is trained."""
+        return self.folder / f"{self.fingerprint[:16]}.{step:08d}.lora"
+
     def checkpoints(self) -> list[Path]:
         """All checkpoints of this training, oldest first."""
         return sorted(self.folder.glob(f"{self.fingerprint[:16]}.*.safetensors"))

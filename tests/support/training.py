@@ -28,6 +28,7 @@ from stages.corpus.samples import EditSample
 from stages.corpus.shard import key_of, pixel_digest
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
+from stages.models.lora import add_lora
 from stages.models.tensors import device
 from stages.models.vgg import load_vgg
 from stages.pairing.columns import SCORES
@@ -232,7 +233,10 @@ def values_of(batch: Batch) -> dict[str, Tensor]:
 def make_method(tools: SimpleNamespace, config: Train) -> IEdit:
     """Return iEdit on a fresh copy of the base's U-Net."""
     diffusion = replace(tools.diffusion, unet=copy.deepcopy(tools.diffusion.unet))
-    return IEdit(diffusion, tools.clip, tools.vgg, config.losses, config.unconditional, config.parameters)
+    method = IEdit(diffusion, tools.clip, tools.vgg, config.losses, config.unconditional, config.parameters)
+    if config.parameters == "lora":
+        add_lora(method.unet, config.lora_rank, config.seed)
+    return method
 
 
 def tune(
@@ -301,13 +305,13 @@ def times_of(folder: Path) -> dict[Path, int]:
 
 @contextmanager
 def ran_once(
-    run: Callable[[Params], None], tools: SimpleNamespace, folder: Path, store_file: Path
+    run: Callable[[Params], None], tools: SimpleNamespace, folder: Path, store_file: Path, **changes: Any
 ) -> Iterator[SimpleNamespace]:
-    """Run a stage that trains in a folder, and stay there: yield its files, and the params."""
+    """Run a stage that trains in a folder, and stay there: yield its files, and the params; ``changes`` are to ``train``."""
     for name in ("training", "corpus"):
         shutil.copytree(tools.folder / name, folder / "data" / name)
     shutil.copy(store_file, folder)
-    params = params_for(tools.folder, steps=3, checkpoint_every=2)
+    params = params_for(tools.folder, **{"steps": 3, "checkpoint_every": 2} | changes)
     (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 
 from stages.cli import main as cli
 from stages.editing.settings import read_sampling
+from stages.models.lora import LORA_FILE
 from stages.tracking import store
 from stages.tracking.card import CARD, save_card
-from stages.tracking.registry import find_version
+from stages.tracking.registry import fetch_trained, find_version
 from tests.support.hub import digest, names
 from tests.support.registered import SAMPLING
 
@@ -43,6 +44,16 @@ def test_half_precision(out):
     weights = load_file(out / UNET)
     assert {value.dtype for value in weights.values()} == {torch.float16}
     assert DiffusionPipeline.from_pretrained(out, torch_dtype=torch.float16).unet.dtype == torch.float16
+
+
+def test_a_lora_is_exported_beside_the_model(out):
+    trained = fetch_trained(store.connect(), "models:/iedit@champion")
+    (trained / LORA_FILE).write_bytes(b"a lora")
+    try:
+        assert cli.main(["export", str(out)]) == 0
+    finally:
+        (trained / LORA_FILE).unlink()
+    assert (out / LORA_FILE).read_bytes() == b"a lora"
 
 
 @pytest.mark.parametrize(

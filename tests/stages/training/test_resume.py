@@ -64,11 +64,12 @@ def test_a_falling_rate_resumes_where_it_was(tools, tmp_path):
     assert rates[2] > rates[4] > rates[6] > 0
 
 
-def test_a_training_of_all_parameters_resumes_with_the_same_bytes(tools, tmp_path):
-    straight = tune(tools, place(tmp_path, "straight"), parameters="all")
+@pytest.mark.parametrize("parameters", ["all", "lora"])
+def test_other_parameters_resume_with_the_same_bytes(tools, tmp_path, parameters):
+    straight = tune(tools, place(tmp_path, "straight"), parameters=parameters)
     with pytest.raises(KeyboardInterrupt):
-        tune(tools, place(tmp_path, "stopped"), on_step=interrupt_at(4), parameters="all")
-    assert_same(tune(tools, place(tmp_path, "stopped"), parameters="all"), straight)
+        tune(tools, place(tmp_path, "stopped"), on_step=interrupt_at(4), parameters=parameters)
+    assert_same(tune(tools, place(tmp_path, "stopped"), parameters=parameters), straight)
 
 
 def test_again_and_again(tools, uninterrupted, tmp_path):
