@@ -9,7 +9,7 @@ from stages.core.params import Params
 from stages.core.paths import IEDIT, IEDIT_LOSSES, IEDIT_UNFINISHED
 from stages.editing.settings import SETTINGS_FILE
 from stages.models.copying import copy_model, halve
-from stages.models.lora import add_lora, merge_lora, save_lora
+from stages.models.layout import LORA
 from stages.tracking.start import read_start
 from stages.training.inputs import check_held_out, find_training_set
 from stages.training.model_folder import save_unet
@@ -33,7 +33,7 @@ NOT_DECISIVE |= {"validation_pairs"}
 
 def train(params: Params) -> None:
     """Write ``models/iedit``, a diffusers folder, and ``models/losses.csv``, the losses of every step."""
-    config, start, is_lora = params.train, None, params.train.parameters == "lora"
+    config, start = params.train, None
     written: dict[str, Any] = {"sampling": params.sampling.model_dump()}
     check_held_out(config.validation_pairs)
     if params.precision != "fp32":  # which settings without it stand for
@@ -48,10 +48,16 @@ def train(params: Params) -> None:
         from stages.models.vgg import load_vgg
         from stages.training.iedit import IEdit
 
-        method = IEdit(diffusion, clip, load_vgg(config.vgg), config.losses, config.unconditional, config.parameters)
-        if is_lora:  # after the method has kept the base, if it needs that as a teacher
-            add_lora(method.unet, config.lora_rank, config.seed)
-        return method
+        return IEdit(
+            diffusion,
+            clip,
+            load_vgg(config.vgg),
+            config.losses,
+            config.unconditional,
+            config.parameters,
+            lora_rank=config.lora_rank,
+            seed=config.seed,
+        )
 
     def needs_target() -> bool:
         from stages.diffusion.losses import active_terms
@@ -65,9 +71,11 @@ def train(params: Params) -> None:
 
     def write(unet: "UNet2DConditionModel", base: Path, folder: Path) -> None:
         """Write what is read of the base, byte for byte, except the U-Net's weights; a LoRA; and the settings of the editor."""
+        from stages.models.lora import has_lora, merge_lora, save_lora
+
         copy_model(base, folder, without="unet")
-        if is_lora:
-            save_lora(unet, folder)
+        if has_lora(unet):
+            save_lora(unet, folder / LORA)
             merge_lora(unet)
         save_unet(unet, base, folder)
         if config.save_half:
@@ -87,7 +95,6 @@ def train(params: Params) -> None:
         start=start,
         preview=preview,
         held_out=config.validation_pairs,
-        adapter=save_lora if is_lora else None,
         writer=__file__,
         written=written | {"half": config.save_half},
         write=write,

@@ -120,6 +120,7 @@ def _add_models_options(models: argparse.ArgumentParser) -> None:
 def _add_export_options(export: argparse.ArgumentParser) -> None:
     export.add_argument("folder", type=Path, help="a new folder, which gets the model card too")
     export.add_argument("--model", default=CHAMPION_URI, help="number or URI (default: %(default)s)")
+    export.add_argument("--lora", action="store_true", help="write the LoRA alone, if one was trained, instead of the model")
     export.add_argument("--half", action="store_true", help="write all weights in half precision (fp16)")
 
 

@@ -135,7 +135,7 @@ class Train(Section):
     continuation: Continuation
     prompts: Literal["edit", "alt"]  # condition on the edit prompts, or on the corpus's own captions
     parameters: Trainable
-    lora_rank: Count
+    lora_rank: Count  # of the LoRA, where one is trained
     losses: Losses
     seed: Annotated[int, Field(ge=0)]  # for the training's own draws; the data do not depend on it
     steps: Count  # optimiser steps
@@ -156,13 +156,6 @@ class Train(Section):
     checkpoint_every: Count
     keep_checkpoints: Count
     save_half: bool  # whether the trained U-Net is written in fp16
-
-    @field_validator("parameters")
-    @classmethod
-    def _fit_their_start(cls, parameters: Trainable, info: ValidationInfo) -> Trainable:
-        if parameters == "lora" and info.data.get("continue_from") == "champion":
-            raise PydanticCustomError("lora", "needs continue_from: base, because a LoRA adds to the base model")
-        return parameters
 
 
 class Instruct(Section):

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from stages.core.section import Guidance, Section, Share
 
 Relu = Literal[1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29]  # index into VGG-16's features
-Trainable = Literal["blocks", "lora", "all"]  # of the U-Net: its input and middle blocks in turn, a LoRA, or all of it
+Trainable = Literal["blocks", "all", "lora"]  # of the U-Net: input and middle blocks in turn, all of it, or a LoRA
 
 
 class Losses(Section):

@@ -24,6 +24,7 @@ SECOND = ("text_encoder_2", "tokenizer_2")  # of Stable Diffusion XL only
 TEXTS = (".json", ".txt")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 SAFETENSORS = ".safetensors"
+LORA = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for in the folder of a LoRA
 FULL, HALF = ("",), (".fp16",)  # what stands between the name of weights and their suffix
 
 

@@ -11,6 +11,7 @@ from stages.core.paths import CAPTIONS, CORPUS, EDITS, PAIRS, TRAINING_SET
 from stages.core.shards import shard_totals
 from stages.models.fetching import licence_keys_of, licence_of
 from stages.models.hub import identity, is_local, locate
+from stages.models.layout import LORA
 from stages.report.captions import wording_of
 from stages.report.formats import markdown_table
 
@@ -25,6 +26,7 @@ MADE = {
 USED_IN_TRAINING = ("caption", "retrieve", "segment", "train")  # sections of params.yaml
 BLIP, GIVEN = "Captions, pairs and masks were made", "Captions are those of the source; pairs and masks were made"
 CORPUS_LICENCE = "OpenMoji artwork, CC BY-SA 4.0"  # of the embedded world
+LORA_TEXT = f"`{LORA}` is what was trained, a LoRA that adds to the base model; the U-Net has it in its weights."
 UNKNOWN_LICENCE = "not recorded; the rights in the images are those of their owners"
 TEXT = """\
 {head}
@@ -58,7 +60,7 @@ The judge is `{judge}`. Scores of another judge, or of other cases, do not compa
 ## Use
 
 To edit pictures by text where a person looks at the results: what the prompt names replaces what stands in the mask.
-`iedit.json` holds the settings that were chosen for it.
+`iedit.json` holds the settings that were chosen for it.{lora}
 
 ## Limits
 
@@ -94,6 +96,7 @@ def model_card(params: Params, metrics: Mapping[str, Any]) -> str:
         models="\n".join(_model_rows(params)),
         scores=markdown_table(metrics, wording.names, wording.note).strip(),
         judge=metrics["models"]["judge"]["name"],
+        lora=f" {LORA_TEXT}" if params.train.parameters == "lora" else "",
         made=GIVEN if params.caption.use == "given" else BLIP,
     )
 

@@ -15,6 +15,7 @@ from stages.core.files import folder_digest, read_written, value_digest, write_t
 from stages.core.params import Train
 from stages.core.paths import START
 from stages.models.hub import identity
+from stages.models.layout import LORA
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -41,13 +42,14 @@ class Start(BaseModel):
 
 
 def basis(config: Train, dataset: str) -> str:
-    """Return a digest of what a choice is made for, apart from the champion: training set, base and bound.
+    """Return a digest of what a choice is made for, apart from the champion: training set, base, bound, and rank of a LoRA.
 
     Args:
         config: the section ``train``.
         dataset: the digest of the training set.
     """
-    return value_digest([dataset, identity(config.base), config.continuation.max_changed])
+    rank = [config.lora_rank] if config.parameters == "lora" else []
+    return value_digest([dataset, identity(config.base), config.continuation.max_changed, *rank])
 
 
 def read_start(config: Train, dataset: str) -> Start:
@@ -58,14 +60,14 @@ def read_start(config: Train, dataset: str) -> Start:
         dataset: the digest of the training set.
 
     Raises:
-        InputError: nothing was chosen, or for another training set, base or bound, or the file is damaged.
+        InputError: nothing was chosen, or for another training set, base, bound or LoRA, or the file is damaged.
     """
     path = START / FILE
     if not path.is_file():
         raise InputError(f"train.continue_from = 'champion': {path}: no such file; {CHOOSE} writes it, as flows do")
     start = read_written(path, Start.model_validate_json)
     if start.basis not in (None, basis(config, dataset)):
-        asked = "another training set, train.base or train.continuation.max_changed"
+        asked = "another training set, train.base, train.continuation.max_changed or LoRA"
         raise InputError(f"{path}: was chosen for {asked}; {CHOOSE} chooses again, as flows do")
     return start
 
@@ -82,6 +84,8 @@ def put_start(start: Start, model: Path | None, project: Path = Path()) -> None:
         folder.mkdir()
         if model is not None:
             shutil.copytree(model / UNET, folder / UNET, ignore=shutil.ignore_patterns("*.bin"))
+            if (model / LORA).is_file():  # a training of a LoRA continues this, and not the U-Net
+                shutil.copyfile(model / LORA, folder / UNET / LORA)
         write_text(folder / FILE, start.model_dump_json(indent=2) + "\n")
 
 

@@ -29,6 +29,7 @@ from stages.tracking.store import connect, experiment_id
 
 TRAINING = "iedit.training"  # a tag of a run: the name by which a resumed training finds it
 CHECKPOINTS = "checkpoints"  # the folder of a run that gets them
+LORAS = "lora"  # the folder of a run that gets the LoRA of each checkpoint, if one is trained
 MAX_DATASET_DIGEST = 36  # characters
 FLUSH_SECONDS = 5
 

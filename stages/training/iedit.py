@@ -13,7 +13,7 @@ from stages.diffusion.noise import add_noise, alpha_at, squared_error
 from stages.diffusion.unet import predict_noise
 from stages.models.clip import Clip
 from stages.models.latent_diffusion import Diffusion
-from stages.models.lora import lora_layers
+from stages.models.lora import add_lora, lora_layers
 from stages.models.vgg import Vgg
 from stages.training.dataset import Batch
 from stages.training.draws import draw_samples
@@ -31,7 +31,7 @@ class EditDraws:
 
 
 class IEdit:
-    """Trains the U-Net on Eq 12: its input and middle blocks in turn (section 4.1), a LoRA, or all of it."""
+    """Trains the U-Net on Eq 12: its input and middle blocks in turn (section 4.1), all of it, or a LoRA."""
 
     def __init__(
         self,
@@ -41,8 +41,11 @@ class IEdit:
         config: Losses,
         dropout: float,
         parameters: Trainable = "blocks",
+        *,
+        lora_rank: int = 1,
+        seed: int = 0,
     ) -> None:
-        """Keep the base model as it is now for the loss L_guided; its U-Net is the one to train.
+        """Keep the base model as it is now for the loss L_guided; its U-Net is the one to train, and may get a LoRA for that.
 
         Args:
             diffusion: the base model.
@@ -50,7 +53,9 @@ class IEdit:
             vgg: compares the edited picture with the target.
             config: the terms of Eq 12 that are on, and their settings.
             dropout: the share of samples without a prompt, in [0, 1].
-            parameters: what of the U-Net is trained; a LoRA is added by the caller, after the base has been kept.
+            parameters: what of the U-Net is trained.
+            lora_rank: of the LoRA, if one is trained.
+            seed: decides how a LoRA begins.
         """
         self.unet: UNet2DConditionModel = diffusion.unet
         self.config, self.dropout, self.parameters = config, dropout, parameters
@@ -59,9 +64,11 @@ class IEdit:
             diffusion=diffusion, clip=clip, vgg=vgg, teacher=teacher, empty_prompt=diffusion.embed_prompts([""])
         )
         self._alphas = diffusion.scheduler.alphas_cumprod
+        if parameters == "lora":  # after the teacher was copied, which has none
+            add_lora(self.unet, lora_rank, seed)
 
     def blocks(self) -> dict[str, nn.ModuleList]:
-        """Return its parts: a LoRA, the whole, or input and middle blocks; time embedding, up blocks and conv_out then rest."""
+        """Return its parts: a LoRA, the whole, or input and middle blocks, without time embedding, up blocks and conv_out."""
         if self.parameters == "lora":
             return {"lora": lora_layers(self.unet)}
         if self.parameters == "all":

@@ -54,7 +54,6 @@ class Recipe(Generic[AnyMethod]):
     start: Start | None = None  # where it starts; None: from the base, without a choice
     preview: Callable[[AnyMethod], "Image.Image"] | None = None  # logged with every checkpoint; None: neither is logged
     held_out: int = 0  # held-out pairs on which the loss is measured with every checkpoint
-    adapter: Callable[["UNet2DConditionModel", Path], None] | None = None  # writes a checkpoint's LoRA; None: there is none
     writer: str  # the stage's module, which writes the model
     written: Mapping[str, Any]  # the parameters that are written into the model
     write: Callable[["UNet2DConditionModel", Path, Path], None]  # U-Net, the base's folder, the folder to write

@@ -15,9 +15,10 @@ from stages.corpus.corpus import Corpus
 from stages.models.clip import load_clip
 from stages.models.hub import locate
 from stages.models.latent_diffusion import load_diffusion, load_unet
-from stages.models.lora import LORA_FILE
+from stages.models.lora import has_lora, load_lora, save_lora
 from stages.models.tensors import device
-from stages.tracking.training_run import CHECKPOINTS, TrainingInputs, TrainingRun, start_training
+from stages.tracking.start import UNET
+from stages.tracking.training_run import CHECKPOINTS, LORAS, TrainingInputs, TrainingRun, start_training
 from stages.training import loop
 from stages.training.dataset import TrainingSet
 from stages.training.encoder import encode_training_set
@@ -78,10 +79,9 @@ def _train(
                 held_out = TrainingSet(ENCODED_HELD_OUT, HELD_OUT, pictures=pictures)
                 tracked.log_validation(step - 1, held_out_losses(method, held_out, recipe.config))
             tracked.log_image("edits", recipe.preview(method), step)
-            if recipe.adapter is not None:
-                with written_aside(workplace.adapter(step)) as folder:
-                    recipe.adapter(method.unet, folder)
-                tracked.log_artifact(workplace.adapter(step) / LORA_FILE, f"lora/{step:08d}")
+            if has_lora(method.unet):
+                save_lora(method.unet, workplace.lora(step))
+                tracked.log_artifact(workplace.lora(step), f"{LORAS}/{step:08d}")
             tracked.log_artifact(path, CHECKPOINTS)  # after it, so that a logged checkpoint always has its picture
             tracked.keep_artifacts([kept.name for kept in workplace.checkpoints()], CHECKPOINTS)
 
@@ -99,7 +99,7 @@ def _make_method(params: Params, recipe: Recipe[AnyMethod], *, is_main: bool) ->
     config, processes = recipe.config, PartialState()
     method = recipe.make(load_diffusion(config.base), load_clip(config.clip))
     if recipe.continues:  # after the method has kept the base, if it needs that as a teacher
-        method.unet.load_state_dict(load_unet(START).state_dict())
+        _load_start(method.unet)
     if is_main:
         draws = config.steps * config.batch * config.accumulation * processes.num_processes
         encode_training_set(config, draws, params.execution)
@@ -107,6 +107,14 @@ def _make_method(params: Params, recipe: Recipe[AnyMethod], *, is_main: bool) ->
             encode_training_set(config, recipe.held_out, params.execution, folder=HELD_OUT, cache=ENCODED_HELD_OUT)
     processes.wait_for_everyone()
     return method
+
+
+def _load_start(unet: UNet2DConditionModel) -> None:
+    """Give a U-Net the weights in START; one that trains a LoRA takes that alone, so that it still adds to the base."""
+    if has_lora(unet):
+        load_lora(unet, START / UNET)
+    else:
+        unet.load_state_dict(load_unet(START).state_dict())
 
 
 def _write_outcome(recipe: Recipe[AnyMethod], workplace: Workplace, unet: UNet2DConditionModel) -> None:

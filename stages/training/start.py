@@ -23,7 +23,7 @@ from stages.core.shards import list_shards
 from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
 from stages.models.copying import SHARDS, copied_files, copied_index, copied_shards
 from stages.models.hub import locate
-from stages.models.layout import INDEX
+from stages.models.layout import INDEX, LORA
 from stages.pairing.columns import PLACE_COLUMNS
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX, pairs_digest
 from stages.tracking.start import UNET, Start, basis, put_start, read_start
@@ -100,6 +100,8 @@ def _check(config: Train, client: "MlflowClient", champion: "Registered", model:
     differing = differing_file(locate(config.base), model)
     if differing is not None:
         raise InputError(f"version {champion.version} has another {differing} than {config.base.name}")
+    if config.parameters == "lora":
+        _check_lora(config, champion.version, model)
     with tempfile.TemporaryDirectory() as folder:
         record = read_json(fetch_record(client, champion, Path(folder)) / RECORD)
     files = cached_files(record, TRAINING_SET)
@@ -113,6 +115,17 @@ def _check(config: Train, client: "MlflowClient", champion: "Registered", model:
     if changed > config.continuation.max_changed:
         raise InputError(f"{why}, more than train.continuation.max_changed = {config.continuation.max_changed:g}")
     return why
+
+
+def _check_lora(config: Train, version: str, model: Path) -> None:
+    """Raise InputError if a version has no LoRA of the rank that is trained, the only one which that training can continue."""
+    from stages.models.lora import read_rank
+
+    if not (model / LORA).is_file():
+        raise InputError(f"version {version} was trained without a LoRA")
+    rank = read_rank(model)
+    if rank != config.lora_rank:
+        raise InputError(f"version {version} has a LoRA of rank {rank}, not train.lora_rank = {config.lora_rank}")
 
 
 def differing_file(base: Path, model: Path) -> str | None:

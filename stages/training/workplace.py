@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.core.errors import InputError
 from stages.core.files import writing, written_aside
+from stages.models.layout import LORA
 from stages.training.checkpoints import read_step
 
 StepLog = dict[str, float]
@@ -29,9 +30,9 @@ class Workplace:
         """The state after ``step`` steps."""
         return self.folder / f"{self.fingerprint[:16]}.{step:08d}.safetensors"
 
-    def adapter(self, step: int) -> Path:
-        """The folder of the LoRA after ``step`` steps, if one is trained."""
-        return self.folder / f"{self.fingerprint[:16]}.{step:08d}.lora"
+    def lora(self, step: int) -> Path:
+        """The LoRA after ``step`` steps, with averaged weights, if one is trained."""
+        return self.folder / f"{self.fingerprint[:16]}.{step:08d}.lora" / LORA
 
     def checkpoints(self) -> list[Path]:
         """All checkpoints of this training, oldest first."""

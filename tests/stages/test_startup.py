@@ -9,7 +9,7 @@ import pytest
 from stages.__main__ import STAGES
 from tests.support import ROOT
 
-HEAVY = {"accelerate", "diffusers", "faiss", "matplotlib", "mlflow", "nltk", "open_clip", "pandas", "ray", "torch"}
+HEAVY = {"accelerate", "diffusers", "faiss", "matplotlib", "mlflow", "nltk", "open_clip", "pandas", "peft", "ray", "torch"}
 HEAVY |= {"torchvision", "transformers", "webdataset"}
 
 

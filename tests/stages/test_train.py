@@ -306,7 +306,7 @@ def test_without_a_choice_a_training_does_not_continue(project):
     ):
         train(continued(project))
     put(project, "1", basis="another")
-    with pytest.raises(InputError, match=r"^models/start/start\.json: was chosen for another training set, train\.base or "):
+    with pytest.raises(InputError, match=r"^models/start/start\.json: was chosen for another training set, train\.base, "):
         train(continued(project))
     shutil.rmtree(project.folder / "models/start")
 

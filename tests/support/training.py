@@ -28,7 +28,6 @@ from stages.corpus.samples import EditSample
 from stages.corpus.shard import key_of, pixel_digest
 from stages.models.clip import load_clip
 from stages.models.latent_diffusion import load_diffusion
-from stages.models.lora import add_lora
 from stages.models.tensors import device
 from stages.models.vgg import load_vgg
 from stages.pairing.columns import SCORES
@@ -233,10 +232,16 @@ def values_of(batch: Batch) -> dict[str, Tensor]:
 def make_method(tools: SimpleNamespace, config: Train) -> IEdit:
     """Return iEdit on a fresh copy of the base's U-Net."""
     diffusion = replace(tools.diffusion, unet=copy.deepcopy(tools.diffusion.unet))
-    method = IEdit(diffusion, tools.clip, tools.vgg, config.losses, config.unconditional, config.parameters)
-    if config.parameters == "lora":
-        add_lora(method.unet, config.lora_rank, config.seed)
-    return method
+    return IEdit(
+        diffusion,
+        tools.clip,
+        tools.vgg,
+        config.losses,
+        config.unconditional,
+        config.parameters,
+        lora_rank=config.lora_rank,
+        seed=config.seed,
+    )
 
 
 def tune(

@@ -6,11 +6,11 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from stages.cli import main as cli
 from stages.editing.settings import read_sampling
-from stages.models.lora import LORA_FILE
+from stages.models.layout import LORA
 from stages.tracking import store
 from stages.tracking.card import CARD, save_card
 from stages.tracking.registry import fetch_trained, find_version
@@ -46,14 +46,23 @@ def test_half_precision(out):
     assert DiffusionPipeline.from_pretrained(out, torch_dtype=torch.float16).unet.dtype == torch.float16
 
 
-def test_a_lora_is_exported_beside_the_model(out):
-    trained = fetch_trained(store.connect(), "models:/iedit@champion")
-    (trained / LORA_FILE).write_bytes(b"a lora")
+@pytest.mark.parametrize("half", [False, True])
+def test_a_lora_is_exported_alone(out, capsys, half):
+    trained, weights = fetch_trained(store.connect(), "models:/iedit@champion"), {"lora": torch.arange(3.0)}
+    save_file(weights, trained / LORA)
     try:
-        assert cli.main(["export", str(out)]) == 0
+        assert cli.main(["export", str(out), "--lora", *["--half"] * half]) == 0
     finally:
-        (trained / LORA_FILE).unlink()
-    assert (out / LORA_FILE).read_bytes() == b"a lora"
+        (trained / LORA).unlink()
+    assert capsys.readouterr().out == f'{out}: load_lora_weights("{out}") of a diffusers pipeline of the base adds it\n'
+    assert {LORA, "iedit.json"} <= set(names(out)) <= {LORA, "iedit.json", CARD}
+    assert load_file(out / LORA)["lora"].dtype == (torch.float16 if half else torch.float32)
+
+
+def test_without_a_lora_none_is_exported(out, capsys):
+    assert cli.main(["export", str(out), "--lora"]) == 2
+    assert capsys.readouterr().err == "error: models:/iedit/1: was trained without a LoRA; leave out --lora\n"
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

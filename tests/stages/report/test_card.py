@@ -64,6 +64,13 @@ def test_card_of_given_captions_names_no_captioner():
     assert "- Captions are those of the source; pairs and masks were made by the models above" in card
 
 
+def test_card_of_a_lora_names_its_file():
+    params = read_params()
+    assert "pytorch_lora_weights" not in model_card(params, METRICS)
+    lora = params.model_copy(update={"train": params.train.model_copy(update={"parameters": "lora"})})
+    assert "`pytorch_lora_weights.safetensors` is what was trained, a LoRA" in model_card(lora, METRICS)
+
+
 def test_card_has_the_scores_of_every_system():
     found = {row[0]: row[1:] for row in rows(model_card(read_params(), METRICS), "Scores")}
     assert len(found) == len(METRICS["systems"])

@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from dvc.repo import Repo
+from safetensors.torch import save_file
 
 from stages.core.files import folder_digest, read_json, remove, write_json
 from stages.core.params import Params
@@ -14,9 +16,10 @@ from stages.core.paths import START, TRAINING_SET
 from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
 from stages.models.copying import copy_model
 from stages.models.latent_diffusion import load_unet
+from stages.models.layout import LORA
 from stages.pairing.training_set import SUFFIX
 from stages.tracking import record, registry, store
-from stages.tracking.start import FILE, Start
+from stages.tracking.start import FILE, UNET, Start
 from stages.training.model_folder import save_unet
 from stages.training.start import changed_share, differing_file, start
 from tests.support import tiny
@@ -98,6 +101,39 @@ def test_a_champion_of_another_base_is_not_continued(params):
     start(params)
     assert chosen().version is None
     assert chosen().why == f"version 1 has another vae/config.json than {Path('base').absolute()}"
+
+
+@pytest.fixture
+def lora_params(params) -> Params:
+    return params.model_copy(update={"train": params.train.model_copy(update={"parameters": "lora", "lora_rank": 3})})
+
+
+@pytest.mark.parametrize(
+    ("rank", "why"),
+    [
+        (3, "12.50% of the pairs came or went since version 1"),
+        (8, "version 1 has a LoRA of rank 8, not train.lora_rank = 3"),
+        (None, "version 1 was trained without a LoRA"),
+    ],
+)
+def test_a_lora_continues_one_of_the_same_rank_alone(lora_params, rank, why):
+    model = registry.fetch_trained(store.connect(), "models:/iedit/1")
+    if rank is not None:
+        save_file({"lora_unet_a.lora_down.weight": torch.ones(rank, 2)}, model / LORA)
+    try:
+        start(lora_params)
+    finally:
+        remove(model / LORA)
+    assert chosen().why == why
+    is_continued = rank == 3
+    assert (chosen().version is not None, (START / UNET / LORA).exists()) == (is_continued, is_continued)
+
+
+def test_another_lora_is_another_choice(params, lora_params):
+    start(params)
+    assert chosen().version == "1"
+    start(lora_params)
+    assert chosen().why == "version 1 was trained without a LoRA"
 
 
 def test_a_training_set_that_is_gone_starts_from_the_base(params):
