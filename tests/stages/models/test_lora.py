@@ -96,13 +96,13 @@ def test_a_loaded_lora_is_the_one_that_was_saved(tools, unet, tmp_path):
 
 
 def test_another_rank_and_a_damaged_file_are_one_line(tools, unet, tmp_path):
-    with pytest.raises(ModelError, match=rf"incomplete: no {LORA}$"):
+    with pytest.raises(ModelError, match=r"no \.safetensors file"):
         read_rank(tmp_path)
     save_lora(unet, tmp_path / LORA)
     other = copy.deepcopy(tools.diffusion.unet)
     add_lora(other, RANK + 1, 0)
-    with pytest.raises(ModelError, match="size mismatch"):
+    with pytest.raises(ModelError, match="incomplete or damaged: RuntimeError: "):
         load_lora(other, tmp_path)
     (tmp_path / LORA).write_bytes((tmp_path / LORA).read_bytes()[:-9])
-    with pytest.raises(ModelError, match="incomplete or damaged: SafetensorError: "):
+    with pytest.raises(ModelError, match="incomplete or damaged: "):
         load_lora(unet, tmp_path)
