@@ -36,8 +36,7 @@ def train(params: Params) -> None:
     config, start = params.train, None
     written: dict[str, Any] = {"sampling": params.sampling.model_dump()}
     check_held_out(config.validation_pairs)
-    if params.precision != "fp32":  # which settings without it stand for
-        written |= {"precision": params.precision}
+    written |= {} if params.precision == "fp32" else {"precision": params.precision}  # settings without it stand for fp32
     if config.continue_from == "champion":
         start = read_start(config, find_training_set()[0])
         if start.version is not None:
@@ -48,16 +47,8 @@ def train(params: Params) -> None:
         from stages.models.vgg import load_vgg
         from stages.training.iedit import IEdit
 
-        return IEdit(
-            diffusion,
-            clip,
-            load_vgg(config.vgg),
-            config.losses,
-            config.unconditional,
-            config.parameters,
-            lora_rank=config.lora_rank,
-            seed=config.seed,
-        )
+        chosen = (config.losses, config.unconditional, config.parameters)
+        return IEdit(diffusion, clip, load_vgg(config.vgg), *chosen, lora_rank=config.lora_rank, seed=config.seed)
 
     def needs_target() -> bool:
         from stages.diffusion.losses import active_terms
