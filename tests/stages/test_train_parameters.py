@@ -90,7 +90,7 @@ def test_sample_edits_show_the_average_that_ships(trained):
 
 
 @of_stable_diffusion_1
-def test_losses_on_held_out_pairs_are_those_of_the_shipped_model(trained):
+def test_held_out_losses_are_those_of_the_shipped_model(trained):
     tools, project = trained.tools, trained.project
     shutil.rmtree("models")
     write_training_set(HELD_OUT, {"00000": [5, 6], "00001": [7]})
