@@ -1,5 +1,8 @@
 """A remote of the schedule's own: only an empty place becomes one, and it is pruned from then on."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from flows.support import remote
 from flows.support.dag import local_remote
 from stages.core.errors import InputError
 from stages.core.params_file import read_params
+from tests.support import ROOT
 from tests.support.composed import copy_conf
 from tests.support.flow_project import make_dvc_project
 
@@ -68,3 +72,19 @@ def test_a_remote_that_is_not_pruned_is_named(project, capsys, monkeypatch):
     monkeypatch.delenv("IEDIT_REMOTE")
     remote.main()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("default", "expected"), [("home", "containers/schedule"), ("theirs", "home")])
+def test_the_image_has_a_remote_unless_another_is_chosen(project, monkeypatch, default, expected):
+    """What the Dockerfile runs for it, on the project and with the packages here."""
+    config = Path(".dvc/config")
+    config.write_text(config.read_text().replace("home\n['remote \"home", f"{default}\n['remote \"{default}"))
+    (command,) = re.findall(r"\{ (.*?) \}", (ROOT / "containers/Dockerfile").read_text(), re.DOTALL)
+    volume = "/home/iedit/.local/share/iedit"
+    assert volume in command
+    assert f"remote:{volume}" in (ROOT / "containers/compose.yaml").read_text()
+    command = command.replace(volume, str(project.parent / "containers")).replace(".venv/bin", str(Path(sys.executable).parent))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    subprocess.run(["sh", "-c", command], check=True)
+    assert local_remote() == project.parent / expected
+    assert read_params().upkeep.prune_remote == ("schedule" if default == "home" else None)
