@@ -165,13 +165,16 @@ def _hold_out(chosen: Sequence[ChosenPairs], images: Pool, params: Params) -> ND
     Raises:
         InputError: none is, though the evaluation reads them.
     """
+    share, wanted = params.retrieve.held_out, params.evaluate.cases == str(HELD_OUT)
+    if not share and not wanted:
+        return np.zeros(len(images), np.bool_)
     components = Components(len(images))
     for each in chosen:
         rows = each.rows()
         components.join(rows.sources, rows.targets)
-    share, total = params.retrieve.held_out, components.total()
+    total = components.total()
     held_out = components.hold_out(share, params.seed, images.keys)
-    if total and not held_out.any() and params.evaluate.cases == str(HELD_OUT):
+    if total and not held_out.any() and wanted:
         smallest = components.smallest()
         least = math.ceil(10_000 * smallest / total) / 10_000
         raise InputError(

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from stages.common.seeds import derive_seed
 
@@ -29,6 +27,9 @@ class Components:
         """Take in pairs of images, by their rows."""
         if not len(sources):
             return
+        from scipy.sparse import coo_array  # takes a fifth of a second to import
+        from scipy.sparse.csgraph import connected_components
+
         sides = self._firsts(np.concatenate([sources, targets]))
         rows, places = np.unique(sides, return_inverse=True)
         edges = places[: len(sources)], places[len(sources) :]

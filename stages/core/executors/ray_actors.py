@@ -28,7 +28,7 @@ from stages.core.tasks import Work, Worker, modules_of
 INTERVAL = 1.0  # seconds between two readings of the actors' progress
 ADDRESS = "RAY_ADDRESS"
 ONE_THREAD = {THREADS: "1"}
-NO_TELEMETRY = {"RAY_USAGE_STATS_ENABLED": "0"}
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # actors have the priority that processes have
 
 
 def run(worker: Worker, jobs: Iterator[Job], execution: Execution, record: Record) -> None:
@@ -60,7 +60,7 @@ def run(worker: Worker, jobs: Iterator[Job], execution: Execution, record: Recor
 @contextmanager
 def _cluster(execution: Execution) -> Iterator[Any]:
     """Connect to the cluster, or start one; yield the module ``ray``."""
-    os.environ.update(NO_TELEMETRY)
+    os.environ.update(SETTINGS)
     import ray
 
     name, address = "execution.address", execution.address

@@ -172,6 +172,14 @@ def test_fit_crops_the_centre_and_keeps_fitting_images():
         images.fit(wide, size=16, min_side=21)
 
 
+@pytest.mark.parametrize("side", [16, 33, 100, 413])
+def test_fit_scales_as_pillow_does(side):
+    picture = Image.effect_mandelbrot((side, side), (-2, -1.5, 1, 1.5), 40).convert("RGB")
+    expected = picture.resize((32, 32), Image.Resampling.BICUBIC)
+    difference = np.asarray(images.fit(picture, size=32, min_side=1)).astype(int) - np.asarray(expected)
+    assert np.abs(difference).max() <= 2
+
+
 def test_random_damage_is_refused_or_decoded():
     rng = np.random.default_rng(0)
     for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff"):
