@@ -8,7 +8,7 @@ from stages.core.errors import InputError
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS
 from stages.language.mutation import Mutation, relation_of
 from stages.language.phrases import find_adjectives, find_attributes, find_nouns, noun_phrase
-from stages.language.senses import singular
+from stages.language.senses import base_noun
 from stages.language.units import Unit, find_units
 
 
@@ -75,8 +75,7 @@ def _are_phrases(*spans: Sequence[Unit]) -> bool:
 
 
 def _is_known(word: str, old: Sequence[Unit], vocabulary: AbstractSet[str] | None) -> bool:
-    number = singular(word)
-    known = {word, number[0] if number else word}
+    known = {word, base_noun(word)}
     return vocabulary is None or not known.isdisjoint(vocabulary) or any(word in unit.word.split() for unit in old)
 
 

@@ -18,7 +18,7 @@ from stages.language.fitting import replacements
 from stages.language.nouns import co_hyponyms
 from stages.language.phrases import CaptionNoun, find_adjectives, find_attributes, find_nouns, noun_phrase
 from stages.language.rules import Rules
-from stages.language.senses import article, plural, singular, thing_senses
+from stages.language.senses import article, base_noun, plural, singular, thing_senses
 from stages.language.ties import clashes
 from stages.language.units import Unit, find_units
 
@@ -195,8 +195,7 @@ def _opposites(units: Sequence[Unit], place: int, head: int, noun: CaptionNoun |
 
 def _other_adjectives(adjective: str, head: str, noun: CaptionNoun | None, rules: Rules) -> tuple[str, ...]:
     if rules.listed and attribute(adjective):
-        number = singular(head)
-        return other_attributes(adjective, number[0] if number else head)
+        return other_attributes(adjective, base_noun(head))
     if noun is None:
         return ()
     if is_colour(adjective):

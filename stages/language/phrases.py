@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stages.language.adjectives import is_colour
 from stages.language.contexts import attribute, measured
 from stages.language.families import families, is_listed
-from stages.language.senses import is_invariant, is_person, singular, thing_senses
+from stages.language.senses import base_noun, is_invariant, is_person, singular, thing_senses
 from stages.language.units import STOP_WORDS, Unit
 
 SHADES = frozenset(
@@ -252,10 +252,10 @@ def _word_before(units: Sequence[Unit], head: int, start: int) -> str:
             other -= 1
         return _word_before(units, other, _phrase_start(units, other)) if units[other].is_noun else units[place].word
     if units[place].word in ("of", "to") and place > 0:
-        number = singular(units[place - 1].word) if units[place - 1].word.isalpha() else None
-        if (number[0] if number else units[place - 1].word) in COLLECTIONS:  # who holds a pair of scissors holds scissors
+        before = units[place - 1].word
+        if before.isalpha() and base_noun(before) in COLLECTIONS:  # who holds a pair of scissors holds scissors
             return _word_before(units, place - 1, _phrase_start(units, place - 1))
-        return f"{units[place - 1].word} {units[place].word}"
+        return f"{before} {units[place].word}"
     word = units[place].word
     return (units[place].verb or word) if word[0].isalpha() else ""
 

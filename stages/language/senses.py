@@ -149,6 +149,12 @@ def singular(word: str) -> tuple[str, bool] | None:
     return stem, True
 
 
+def base_noun(word: str) -> str:
+    """Return the singular of a noun, or ``word`` itself if it has none."""
+    number = singular(word)
+    return number[0] if number else word
+
+
 @cache
 def is_noun(word: str) -> bool:
     """Return whether WordNet has ``word`` (a singular, or a compound with spaces) as a common noun."""
@@ -159,8 +165,7 @@ def is_noun(word: str) -> bool:
 @cache
 def is_person(word: str) -> bool:
     """Return whether the likeliest meaning of a noun is a person or a part of the body."""
-    name = (singular(word) or (word, True))[0]
-    sense = next(iter(wordnet().synsets(name.replace(" ", "_"), "n")), None)
+    sense = next(iter(wordnet().synsets(base_noun(word).replace(" ", "_"), "n")), None)
     return sense is not None and sense.lexname() in PEOPLE_TOPICS
 
 
