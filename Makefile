@@ -24,7 +24,7 @@ worker: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:$(MLFLOW_PORT)
 PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test test-all lint lint-containers audit wordnet flow server prefect-server mlflow-server deploy worker \
-	serve load bench scale tune tables ablation reference nano upgrade clean distclean
+	serve load bench scale true-size tune tables ablation reference nano upgrade clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -123,6 +123,9 @@ load: .venv/installed ## measure the service under load (12 minutes); reports/la
 
 scale: .venv/installed .venv/img2dataset/installed wordnet ## measure how the cost grows with the corpus (an hour); reports/scale.md
 	python -m stages.studies.scale $(PARTS)
+
+true-size: .venv/installed wordnet ## run the paper's models at true size with random weights (40 minutes, 30 GB of disk, 18 of memory)
+	python -m stages.studies.true_size
 
 bench: .venv/installed ## time an edit and a training step beside diffusers and InstructPix2Pix
 	python -m stages.studies.benchmark

@@ -34,6 +34,7 @@ DATASET = REPORTS / "dataset.json"  # figures of the dataset
 DATASET_BEFORE = REPORTS / "dataset_before.json"  # of its last version here; not tracked by DVC, as the page that compares both
 DATASET_PAGE = REPORTS / "dataset.html"
 SCALE = REFERENCE / "scale"  # what `make scale` measured: .json, .md, .svg
+TRUE_SIZE_REPORT = REFERENCE / "true_size.md"  # what `make true-size` measured
 
 # Not tracked by DVC; rebuilt when missing.
 ENCODED = Path("data/cache")  # the training set, encoded by the frozen models
@@ -51,6 +52,7 @@ EDITED_BENCHMARKS = Path("data/benchmarked")  # edits of the cases of benchmarks
 MADE_BENCHMARK = Path("data/benchmark")  # the embedded world's, in PIE-Bench's format
 EDITED_ABLATION = Path("data/ablated")  # edits by the last model of the ablation
 MEASURED = Path("data/scale")  # where `make scale` measures
+TRUE_SIZE = Path("data/true_size")  # where `make true-size` runs
 IEDIT_UNFINISHED = Path("models/unfinished")  # checkpoints; removed when the model is whole and its run finished
 START = Path("models/start")  # the U-Net of the version that a training continues from, or why it starts from the base
 INSTRUCT_PIX2PIX_UNFINISHED = Path("models/instruct_unfinished")

@@ -100,13 +100,13 @@ def compare_training_steps(params: Params) -> Iterator[str]:
         ("params.yaml", {}),
     ):
         ours = IEdit(diffusion, clip, vgg, config.losses.model_copy(update=changes), config.unconditional)
-        rounds = [(_time_step(ours, data, config, each), _time_step(competitor, data, config, each)) for each in range(ROUNDS)]
+        rounds = [(time_step(ours, data, config, each), time_step(competitor, data, config, each)) for each in range(ROUNDS)]
         yield _row(name, rounds=rounds)
     yield ""
     yield f"Median seconds of a training step of {config.batch} samples; median ratio of {ROUNDS} rounds of {TIMED} steps."
 
 
-def _time_step(method: Method[Any], data: TrainingSet, config: Train, seed: int) -> float:
+def time_step(method: Method[Any], data: TrainingSet, config: Train, seed: int) -> float:
     """Return the mean seconds of TIMED training steps, after some to warm up."""
     seconds: list[float] = []
     steps = WARMING + TIMED

@@ -17,7 +17,8 @@ from stages.core.errors import InputError
 from stages.core.paths import CORPUS, IMG2DATASET
 from stages.corpus.corpus import Corpus
 from stages.studies.scale.figures import ratio
-from stages.studies.scale.project import ROOT, Project
+from stages.studies.scale.project import Project
+from stages.studies.usage import ROOT
 
 PICTURES = (
     "astronaut.png",

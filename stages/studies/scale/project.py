@@ -1,10 +1,6 @@
 """A folder with parameters of its own in which stages run as child processes, so that their CPU time can be read."""
 
-import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +11,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from stages.core.composition import compose_params
-from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.paths import CAPTIONS, CORPUS, EDITS, ENCODED, HELD_OUT, LOGS, MASKS, PAIRS, PARAMS_FILE, TRAINING_SET
+from stages.studies.usage import ROOT, run_module
 
-ROOT = Path(__file__).parents[3]
 LINKED = ("nano", "data/nltk")  # what stages read besides their inputs
-KIB = 1024
 
 OUTS = {
     "ingest": (CORPUS,),
@@ -102,24 +96,10 @@ class Project:
         """
         counts = self.folder / LOGS / f"{COUNTS[stage]}.json"
         counts.unlink(missing_ok=True)
-        log = self.folder / f"{stage}.log"
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        started = time.perf_counter()
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *COMMANDS[stage]], cwd=self.folder, env=environment, stdout=file, stderr=file
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            raise InputError(f"{stage}: exit code {process.returncode}: {''.join(last)}")
+        usage = run_module(COMMANDS[stage], self.folder, threads=1)
         made = read_json(counts) if counts.is_file() else {}
         return Cost(
-            cpu=usage.ru_utime + usage.ru_stime,
-            wall=wall,
-            peak=usage.ru_maxrss * KIB,
+            **asdict(usage),
             done=made.get("done", 0),
             reused=made.get("reused", 0),
             bytes=self.size(*OUTS[stage]),

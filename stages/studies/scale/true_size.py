@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from stages.studies.true_size import networks
+
 PICTURE = 384  # pixels a side, as in the paper
 CAPTION_TOKENS = 12  # of a typical caption
 ROUNDS = 3
@@ -63,48 +65,30 @@ def _seconds(forward: Forward) -> float:
 
 def _blip() -> Forward:
     """BLIP's large captioner: the image once, and every token of a caption once, as with cached keys and values."""
-    from transformers import BlipConfig, BlipForConditionalGeneration
-
-    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
-    config = BlipConfig(vision_config=vision | {"image_size": 384}, text_config={"encoder_hidden_size": 1024})
-    model = BlipForConditionalGeneration(config).eval()
+    model: Any = networks.blip()
     picture, tokens = torch.zeros(1, 3, 384, 384), torch.ones(1, CAPTION_TOKENS, dtype=torch.long)
     return lambda: model.text_decoder(input_ids=tokens, encoder_hidden_states=model.vision_model(picture).last_hidden_state)
 
 
-def _clip() -> Any:
-    import open_clip
-
-    return open_clip.model.CLIP(**open_clip.get_model_config("ViT-B-32-quickgelu")).eval()
-
-
 def _clip_image() -> Forward:
-    model, picture = _clip(), torch.zeros(1, 3, 224, 224)
+    model: Any = networks.clip("ViT-B-32-quickgelu")
+    picture = torch.zeros(1, 3, 224, 224)
     return lambda: model.encode_image(picture)
 
 
 def _clip_text() -> Forward:
-    model, tokens = _clip(), torch.zeros(1, 77, dtype=torch.long)
+    model: Any = networks.clip("ViT-B-32-quickgelu")
+    tokens = torch.zeros(1, 77, dtype=torch.long)
     return lambda: model.encode_text(tokens)
 
 
 def _clipseg() -> Forward:
-    from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
-
-    model = CLIPSegForImageSegmentation(CLIPSegConfig(use_complex_transposed_convolution=True)).eval()
-    picture, tokens = torch.zeros(1, 3, 352, 352), torch.ones(1, 77, dtype=torch.long)
+    model, picture, tokens = networks.clipseg(), torch.zeros(1, 3, 352, 352), torch.ones(1, 77, dtype=torch.long)
     return lambda: model(pixel_values=picture, input_ids=tokens)
 
 
 def _vae() -> Forward:
-    from diffusers import AutoencoderKL
-
-    model = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-    ).eval()
+    model: Any = networks.vae()
     picture = torch.zeros(1, 3, PICTURE, PICTURE)
     return lambda: model.encode(picture)
 

@@ -1,0 +1,108 @@
+"""Every stage of the paper preset on sixteen photographs, with the time and memory of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.core.paths import IEDIT
+from stages.studies.scale.project import Project
+from stages.studies.true_size.photographs import write_photographs
+from stages.studies.usage import Usage, run_module
+
+PHOTOS = "photos"
+PROMPT = "a photo of a dog on a sofa"
+EDITED = f"{PHOTOS}/chelsea.png"
+SETTINGS = (
+    "preset=paper",
+    "source=folder",
+    f"ingest.source.path={PHOTOS}",
+    "ingest.shard_size=4",
+    "ingest.near_duplicates=null",
+    "execution.engine=serial",
+    "caption.batch=4",
+    "retrieve.batch=16",
+    "retrieve.near_duplicate=1.0",  # random weights find all pictures alike, and no score means anything
+    "retrieve.min_image_image=-1.0",
+    "retrieve.min_text_image=-1.0",
+    "retrieve.min_directional=-1.0",
+    "retrieve.text_gain=false",
+    "retrieve.pool_shards=1",  # pairs within a shard, so that a quarter of them can be held out
+    "retrieve.held_out=0.4",
+    "segment.batch=4",
+    "segment.threshold=0.5",
+    "segment.min_area=0.0",
+    "segment.max_area=1.0",
+    "sampling.mask_threshold=0.5",
+    "train.accumulation=1",
+    "train.warm_up=0",
+    "train.ema_decay=0.9",
+    "train.loader_workers=0",
+    "train.log_every=1",
+    "train.checkpoint_every=2",
+    "evaluate.max_cases=1",
+    "evaluate.batch=1",
+    "evaluate.gallery=1",
+    "evaluate.bootstrap=10",
+)
+ON_CPU = ("train.precision=no", "sampling.steps=4")  # bf16 is emulated by processors without AMX
+ON_GPU = ("train.precision=bf16", "sampling.steps=50")
+STAGES: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
+    ("ingest", ("stages", "ingest"), ()),
+    ("caption by BLIP", ("stages", "caption"), ()),
+    ("caption as given", ("stages", "caption"), ("caption.use=given",)),  # random captions have no edits
+    ("mutate", ("stages", "mutate"), ("caption.use=given",)),
+    ("retrieve", ("stages", "retrieve"), ("caption.use=given",)),
+    ("segment", ("stages", "segment"), ("caption.use=given",)),
+    ("train, two steps", ("stages", "train"), ("caption.use=given", "train.steps=2")),
+    ("instruct, one step", ("stages", "instruct"), ("caption.use=given", "train.steps=1")),
+    ("evaluate, one case", ("stages", "evaluate"), ("caption.use=given", "train.steps=2")),
+    (
+        "an edit",
+        ("stages.cli.main", "edit", EDITED, PROMPT, "--model", str(IEDIT), "--no-mask", "--output", "edit.png"),
+        ("caption.use=given", "train.steps=2"),
+    ),
+)
+"""What is run → the module with its arguments, and what its parameters change."""
+
+
+def new_project(folder: Path, models: Mapping[str, Path], *changes: str) -> tuple[Project, tuple[str, ...]]:
+    """Return a project on the photographs, and the choices that its parameters are composed from.
+
+    Args:
+        folder: where the project is made; it must not exist.
+        models: parameter → the model's folder.
+        changes: further choices.
+    """
+    write_photographs(folder / PHOTOS)
+    named = [choice for name, path in models.items() for choice in (f"{name}.name={path.absolute()}", f"{name}.revision=null")]
+    on_device = ON_GPU if torch.cuda.is_available() else ON_CPU
+    choices = (*SETTINGS, *on_device, "benchmark.structure=null", "benchmark.dino=null", *named, *changes)
+    return Project(folder, *choices), choices
+
+
+def run_stages(folder: Path, models: Mapping[str, Path], threads: int, *changes: str) -> dict[str, dict[str, Any]]:
+    """Run all stages and an edit in a new project, and return the time and memory of each.
+
+    Raises:
+        InputError: one of them fails.
+    """
+    project, choices = new_project(folder, models, *changes)
+    used: dict[str, dict[str, Any]] = {}
+    for name, words, own in STAGES:
+        project.choose(*choices, *own, f"threads={threads}")
+        used[name] = asdict(run_module(words, folder, threads))
+        print(_line(name, Usage(**used[name])), flush=True)
+    return used
+
+
+def stage_lines(used: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a Markdown table of what each stage took."""
+    lines = ["| Run | Time | CPU time | Memory of the largest process |", "|---|---:|---:|---:|"]
+    return [*lines, *(_line(name, Usage(**usage)) for name, usage in used.items())]
+
+
+def _line(name: str, usage: Usage) -> str:
+    return f"| {name} | {usage.wall:.0f} s | {usage.cpu:.0f} s | {usage.peak / 1e9:.1f} GB |"

@@ -1,0 +1,122 @@
+"""Throughputs on a GPU: images a second of the frozen networks, training steps a second, seconds of an edit."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import diffusers
+import torch
+from PIL import Image
+
+from stages.comparison.systems import diffusers_pipeline
+from stages.core.params import ModelName, Params
+from stages.core.paths import IEDIT
+from stages.core.section import Precision
+from stages.corpus.corpus import Corpus
+from stages.editing.editor import Editor
+from stages.editing.request import EditRequest, MaskMode
+from stages.models.captioner import load_captioner
+from stages.models.clip import load_clip
+from stages.models.latent_diffusion import load_diffusion
+from stages.models.segmenter import load_segmenter
+from stages.models.vgg import load_vgg
+from stages.studies.benchmark import time_step
+from stages.training.dataset import TrainingSet
+from stages.training.encoder import encode_training_set
+from stages.training.iedit import IEdit
+
+ROUNDS = 5
+PROMPT = "a photo of a dog on a sofa"
+PRECISIONS: Sequence[Precision] = ("fp32", "fp16", "bf16")
+STEP_PRECISIONS = ("no", "bf16")
+
+
+def measure_networks(params: Params) -> Iterator[tuple[str, str, float]]:
+    """Yield stage, precision and the median images a second of its network with its processor, in batches as configured."""
+    corpus = Corpus()
+    pictures = [corpus.image(row.key) for shard in corpus.shards() for row in corpus.rows(shard)]
+    for precision in PRECISIONS:
+        captioner = load_captioner(_in(params.caption.model, precision))
+        yield "caption", precision, _rate(pictures, params.caption.batch, lambda part: captioner.caption(part, 30))
+        del captioner
+        clip = load_clip(_in(params.retrieve.clip, precision))
+        yield "embed", precision, _rate(pictures, params.retrieve.batch, clip.embed_images)
+        del clip
+        segmenter = load_segmenter(_in(params.segment.model, precision))
+        phrases = [PROMPT] * params.segment.batch
+        segment = _rate(pictures, params.segment.batch, lambda part: segmenter.probabilities(part, phrases[: len(part)]))
+        yield "segment", precision, segment
+        del segmenter
+
+
+def measure_steps(params: Params) -> Iterator[tuple[str, float, int]]:
+    """Yield precision, training steps a second with all losses of Eq 12, and the bytes that torch had on the GPU at most."""
+    config = params.train
+    diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
+    encode_training_set(config, config.steps * config.batch * config.accumulation, params.execution)
+    data = TrainingSet(pictures=Corpus())
+    method = IEdit(diffusion, clip, vgg, config.losses, config.unconditional)
+    for precision in STEP_PRECISIONS:
+        torch.cuda.reset_peak_memory_stats()
+        seconds = time_step(method, data, config.model_copy(update={"precision": precision}), seed=0)
+        yield precision, 1 / seconds, torch.cuda.max_memory_allocated()
+
+
+def measure_edits(params: Params) -> Iterator[tuple[Precision, int, float, float]]:
+    """Yield precision, results, and the median seconds of an edit by the trained model and by diffusers' img2img pipeline.
+
+    Both have the same weights, DDIM, the paper's 50 steps, strength and guidance, and no mask.
+    """
+    corpus = Corpus()
+    image = corpus.image(next(row.key for row in corpus.rows(corpus.shards()[0])))
+    sampling = params.sampling
+    for precision in PRECISIONS:
+        editor = Editor.load(ModelName.in_folder(IEDIT, precision), _in(params.evaluate.segmenter, precision))
+        pipeline = diffusers_pipeline(diffusers.StableDiffusionImg2ImgPipeline, editor.diffusion, sampling.solver)
+        request = EditRequest(image=image, prompt=PROMPT)
+        options = {
+            "prompt": PROMPT,
+            "image": image,
+            "strength": sampling.strength,
+            "num_inference_steps": sampling.steps,
+            "guidance_scale": sampling.guidance_scale,
+        }
+        for images in (1, 4):
+            ours, theirs = [], []
+            for _ in range(ROUNDS + 1):
+                ours.append(
+                    _seconds(lambda: editor.edit(request, mask_mode=MaskMode.NONE, sampling=sampling, images=images))  # noqa: B023
+                )
+                theirs.append(_seconds(lambda: pipeline(**options, num_images_per_prompt=images)))  # noqa: B023
+            yield precision, images, statistics.median(ours[1:]), statistics.median(theirs[1:])
+
+
+def _in(model: ModelName, precision: Precision) -> ModelName:
+    return ModelName.in_folder(Path(model.name), precision)
+
+
+def _rate(pictures: Sequence[Image.Image], batch: int, work: Callable[[Sequence[Image.Image]], object]) -> float:
+    part = [pictures[place % len(pictures)] for place in range(batch)]
+    return batch / statistics.median([_seconds(lambda: work(part)) for _ in range(ROUNDS + 1)][1:])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    work()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def throughput_lines(params: Params) -> Iterator[str]:
+    """Measure everything, and yield the lines of three Markdown tables as soon as they are known."""
+    yield from ("| Network | Precision | Images a second |", "|---|---|---:|")
+    for stage, precision, rate in measure_networks(params):
+        yield f"| {stage} | {precision} | {rate:.1f} |"
+    yield from ("", "| Precision of the steps | Training steps a second | Memory on the GPU |", "|---|---:|---:|")
+    for name, rate, peak in measure_steps(params):
+        yield f"| {name} | {rate:.2f} | {peak / 1e9:.1f} GB |"
+    yield from ("", "| Precision | Results | iEdit | diffusers img2img | Ratio |", "|---|---:|---:|---:|---:|")
+    for precision, images, ours, theirs in measure_edits(params):
+        yield f"| {precision} | {images} | {ours:.2f} s | {theirs:.2f} s | {ours / theirs:.3f} |"

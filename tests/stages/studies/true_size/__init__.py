@@ -1,0 +1,1 @@
+"""Tests of stages/studies/true_size."""
