@@ -4,6 +4,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import mlflow
 from tqdm import tqdm
@@ -76,6 +77,38 @@ class Outbox:
             _print("the tracking server is back and has received them")
         self._tried = None
         return True
+
+
+class BesideTraining:
+    """An outbox in a thread of its own, so that no step waits for a request, or for a checkpoint of gigabytes.
+
+    What the store refuses is raised by the next call.
+    """
+
+    def __init__(self) -> None:
+        self._outbox = Outbox()
+        self._thread = ThreadPoolExecutor(1, "outbox")
+        self._sent: deque[Future[None]] = deque()
+
+    def put(self, send: Callable[[], object]) -> None:
+        """Send a request after all earlier ones, and return at once."""
+        while self._sent and self._sent[0].done():
+            self._sent.popleft().result()
+        self._sent.append(self._thread.submit(self._outbox.put, send))
+
+    def settle(self) -> None:
+        """Wait until all requests are sent, or wait with the outbox for a server that is away."""
+        while self._sent:
+            self._sent.popleft().result()
+
+    def empty(self) -> None:
+        """Send all waiting requests, waiting for a server that is away.
+
+        Raises:
+            InputError: the server did not come back within WAIT_SECONDS.
+        """
+        self.settle()
+        self._outbox.empty()
 
 
 def _print(line: str) -> None:

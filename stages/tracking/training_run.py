@@ -23,7 +23,7 @@ from stages.core.params import Params
 from stages.tracking.errors import store_errors_in_one_line, without_credentials
 from stages.tracking.lineage import pipeline_digest
 from stages.tracking.location import dvc_experiment
-from stages.tracking.outbox import Outbox
+from stages.tracking.outbox import BesideTraining
 from stages.tracking.runs import MAX_METRICS, MODEL_DIGEST, create_run, flatten
 from stages.tracking.store import connect, experiment_id
 
@@ -48,7 +48,7 @@ class TrainingInputs:
 
 
 class TrainingRun:
-    """An open MLflow run. Steps are sent in batches, so that logging a step costs next to nothing.
+    """An open MLflow run. Steps are sent in batches, and all is sent beside the training, which waits for nothing.
 
     A server that goes away does not stop the training. Whatever is logged meanwhile stays in memory until the server is
     back. If a kill loses it, the next run of the stage logs it again from the losses that are kept with the checkpoints.
@@ -58,7 +58,7 @@ class TrainingRun:
         self.run_id = run_id
         self.is_finished = False
         self._client = client
-        self._outbox = Outbox()
+        self._outbox = BesideTraining()
         self._keeps_all = False  # whether a file could not be removed, which is said once
         self._waiting: list[Metric] = []
         self._flushed = time.monotonic()
@@ -100,10 +100,11 @@ class TrainingRun:
         self._outbox.put(partial(self._remove_others, names, folder))
 
     def has_artifact(self, path: Path, folder: str) -> bool:
-        """Return whether ``folder`` of the run has the whole file; False while the server is away."""
+        """Return whether ``folder`` of the run has the whole file, once all before is sent; False while the server is away."""
         name, size = f"{folder}/{path.name}", path.stat().st_size
         found: list[FileInfo] = []
         self._outbox.put(lambda: found.extend(self._client.list_artifacts(self.run_id, folder)))
+        self._outbox.settle()
         return any((item.path, item.file_size) == (name, size) for item in found)
 
     def finish(self, model_digest: str) -> None:
@@ -118,9 +119,10 @@ class TrainingRun:
         self.is_finished = True
 
     def end(self, status: str) -> None:
-        """Send the waiting steps and the run's final status."""
+        """Send the waiting steps and the run's final status, and wait until all is sent."""
         self.flush()
         self._outbox.put(partial(self._client.set_terminated, self.run_id, status))
+        self._outbox.settle()
 
     def flush(self) -> None:
         """Send the waiting steps, or leave them with the outbox while the server is away."""
@@ -138,8 +140,12 @@ class TrainingRun:
             self.flush()
 
     def _send_artifact(self, path: Path, folder: str) -> None:
-        if path.exists():  # otherwise a later checkpoint replaced it while the server was away
+        try:
             self._client.log_artifact(self.run_id, str(path), folder)
+        except FileNotFoundError:
+            if path.exists():
+                raise
+            # A later checkpoint has replaced it meanwhile, and is sent in its place.
 
     def _remove_others(self, names: Collection[str], folder: str) -> None:
         others = [item.path for item in self._client.list_artifacts(self.run_id, folder) if Path(item.path).name not in names]

@@ -1,5 +1,7 @@
 """Requests to a tracking server that goes away during a training; tests/ops stops a real server."""
 
+import threading
+
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
@@ -9,7 +11,7 @@ from requests import HTTPError, Response
 
 from stages.core.errors import InputError
 from stages.tracking import outbox
-from stages.tracking.outbox import Outbox
+from stages.tracking.outbox import BesideTraining, Outbox
 
 
 class Server:
@@ -151,3 +153,22 @@ class TestEnd:
         with pytest.raises(InputError, match=r"^the tracking server was not back within 600 seconds; .* sends the rest$"):
             box.empty()
         assert sum(slept) == outbox.WAIT_SECONDS
+
+
+def test_a_training_does_not_wait_for_what_is_sent(server):
+    box, may_send = BesideTraining(), threading.Event()
+    box.put(may_send.wait)
+    for number in (1, 2):
+        box.put(lambda number=number: server.send(number))
+    assert server.has == []
+    may_send.set()
+    box.empty()
+    assert server.has == [1, 2]
+
+
+def test_the_next_call_raises_what_was_refused(server):
+    box, server.failure = BesideTraining(), answer(404)
+    box.put(lambda: server.send(1))
+    with pytest.raises(HTTPError):
+        box.settle()
+    box.settle()
