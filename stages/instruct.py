@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stages.training.instruct_pix2pix import InstructPix2Pix
 
 # Keys of ``train`` that decide a step of this training too; the base is known by its files.
-SHARED = {"prompts", "batch", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay", "seed"}
+SHARED = {"prompts", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay", "seed"}
 SHARED |= {"learning_rate_schedule", "precision", "gradient_checkpointing"}
 
 

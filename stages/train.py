@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NOT_DECISIVE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "loader_workers", "base", "clip", "vgg"}
 NOT_DECISIVE |= {"continue_from", "continuation"}  # the weights that a training starts from decide
 NOT_DECISIVE |= {"save_half"}  # it decides how the weights are written
+NOT_DECISIVE |= {"batch"}  # that of all processes together decides
 NOT_DECISIVE |= {"validation_pairs"}
 
 

@@ -1,6 +1,7 @@
 """The fine-tuning loop: one block of the U-Net per step, everything else frozen, resumed exactly after a kill."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -205,8 +206,12 @@ class _Training:
         return {name: values.detach().mean() for name, values in terms.items()}
 
     def _read(self) -> list[tuple[int, StepLog]]:
-        """Return the log of every unread step; the host waits for the device here, and nowhere else."""
-        rows = torch.stack([torch.stack(list(terms.values())) for _, terms in self.unread]).tolist()
+        """Return the log of every unread step, the mean over all processes.
+
+        The host waits for the device and for the other processes here, and nowhere else.
+        """
+        own = torch.stack([torch.stack(list(terms.values())) for _, terms in self.unread])
+        rows = self.accelerator.reduce(own, reduction="mean").tolist()
         logs: list[tuple[int, StepLog]] = []
         for (step, terms), (*means, norm) in zip(self.unread, rows, strict=True):
             losses = dict(zip(terms, means, strict=False))  # without the last, the gradient norm
@@ -216,6 +221,8 @@ class _Training:
     def _check_finite(self, name: str, value: float, step: int) -> None:
         if math.isfinite(value):
             return
+        if not self.accelerator.is_main_process:
+            sys.exit(2)  # all processes are here, and the first says why
         kept, stage = self.workplace.checkpoints(), self.workplace.stage
         where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
         raise InputError(f"{stage}: the {name} of step {step} is {value}; {where}; try a lower {stage}.learning_rate")

@@ -70,7 +70,7 @@ class Training:
 
     samples: int  # in the training set
     dataset_digest: str
-    fingerprint: str  # of the weights after any number of steps
+    fingerprint: str  # of the weights after any number of steps, but for rounding
     whole: str  # the fingerprint of the model's files
     is_whole: bool
     run: Path  # a file while the MLflow run is open; named for this training, so another's is left alone
@@ -125,7 +125,7 @@ def _find(recipe: Recipe[Any], processes: int) -> Training:
         locate(model)
     dataset_digest, samples = find_training_set()
     fingerprint = _fingerprint(recipe, dataset_digest, processes)
-    whole = _fingerprint_of_model(recipe, fingerprint)
+    whole = _fingerprint_of_model(recipe, fingerprint, processes)
     return Training(
         samples=samples,
         dataset_digest=dataset_digest,
@@ -137,13 +137,16 @@ def _find(recipe: Recipe[Any], processes: int) -> Training:
 
 
 def _fingerprint(recipe: Recipe[Any], dataset_digest: str, processes: int) -> str:
-    """Return a digest of everything that decides the weights after a given number of steps."""
+    """Return a digest of everything that decides the weights after a given number of steps, but for rounding.
+
+    How many processes share the samples of a forward pass changes rounding alone, so another number of them may resume.
+    """
     facts: dict[str, Any] = {
         "params": dict(recipe.decisive),
         "data": dataset_digest,
         "models": [identity(model) for model in recipe.models],
         "code": [source_digest(str(LOOP)), source_digest(str(recipe.code))],
-        "processes": processes,
+        "samples": recipe.config.batch * processes,
     }
     if recipe.config.learning_rate_schedule != "constant":
         facts["steps"] = recipe.config.steps  # the rate of every step depends on them
@@ -152,7 +155,7 @@ def _fingerprint(recipe: Recipe[Any], dataset_digest: str, processes: int) -> st
     return value_digest(facts)
 
 
-def _fingerprint_of_model(recipe: Recipe[Any], fingerprint: str) -> str:
+def _fingerprint_of_model(recipe: Recipe[Any], fingerprint: str, processes: int) -> str:
     """Return a digest of everything that decides the files of the model."""
     code = [code_digest(Path(file)) for file in (recipe.writer, *FOLDER)]
-    return value_digest([fingerprint, recipe.config.steps, dict(recipe.written), code])
+    return value_digest([fingerprint, processes, recipe.config.steps, dict(recipe.written), code])

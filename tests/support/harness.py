@@ -173,6 +173,7 @@ class Project:
         self.outs["evaluate"] += ["data/evaluated"]
         self.wanted: dict[str, dict[str, str]] = {}
         self.wanted_store: dict[str, dict] = {}
+        self.losses: tuple[Path, ...] = ()  # of the undisturbed training, and of the last one
         self.models: tuple[Path, ...] = ()  # the base model, the trained one, and the folder that stages write it to
         self.changes: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
@@ -252,11 +253,14 @@ class Project:
             path.write_text(before)
 
     def check_trained_alike(self) -> None:
-        """Check that the training left one run with all steps, and the weights of the undisturbed run but for rounding."""
-        (run,) = self.tracked()["runs"]
+        """Check that the training left one run with all steps, and losses and weights of the undisturbed run but for rounding.
+
+        A run of other processes, which were killed, may be there too.
+        """
+        (run,) = (run for run in self.tracked()["runs"] if run["status"] != "KILLED")
         assert (run["status"], run["steps"]) == ("FINISHED", list(range(STEPS)))
-        losses = (self.folder / "models/losses.csv").read_text().splitlines()
-        assert len(losses) == 1 + STEPS
+        wanted_losses, losses = (np.loadtxt(path, delimiter=",", skiprows=1) for path in self.losses)
+        np.testing.assert_allclose(losses, wanted_losses, rtol=2e-3)
         before, wanted, found = (load_file(folder / WEIGHTS) for folder in self.models)
         moved, apart = (np.concatenate([(one[name] - wanted[name]).ravel() for name in wanted]) for one in (before, found))
         assert np.linalg.norm(apart) < 0.05 * np.linalg.norm(moved)
@@ -311,6 +315,7 @@ def run_once(folder: Path, base: str = "tiny_diffusion") -> Project:
         if stage in LOGGING:
             made.wanted_store[stage] = made.tracked()
     shutil.copytree(made.folder / "models/iedit", folder / "trained")
+    made.losses = (shutil.copy(made.folder / "models/losses.csv", folder), made.folder / "models/losses.csv")
     made.models = (folder / "models/diffusion", folder / "trained", made.folder / "models/iedit")
     return made
 

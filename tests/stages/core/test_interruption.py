@@ -213,17 +213,36 @@ class TestTwoAtOnce:
 
 class TestProcesses:
     def test_two_train_as_one_with_twice_the_batch(self, project):
-        """Started as ``accelerate launch`` starts them: both take the steps, and only the first writes and logs."""
+        """Both take the steps, and only the first writes and logs."""
         project.prepare("train")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        with project.params_changed("train", batch=BATCH // 2):
-            both = [project.start("train", **launched(rank, port)) for rank in (0, 1)]
-            first, second = (running.end() for running in both)
+        first, second = self.train(project)
         assert (first.code, second.code) == (0, 0), first.said + second.said
         assert "step/s" not in second.said
         project.check_trained_alike()
+
+    def test_two_resume_what_one_began(self, project):
+        project.prepare("train")
+        assert project.run("train", Strike(file=f"*.{2 * EVERY:08d}.safetensors", limit=1000)).code == -signal.SIGXFSZ
+        first, second = self.train(project)
+        assert (first.code, second.code) == (0, 0), first.said + second.said
+        assert f"{EVERY}/{STEPS}" in first.said
+        project.check_trained_alike()
+
+    def test_a_loss_that_is_not_finite_ends_both(self, project):
+        project.prepare("train")
+        first, second = self.train(project, learning_rate=1e30)
+        assert (first.code, second.code) == (2, 2), first.said + second.said
+        assert [line.partition(";")[0] for line in first.errors] == ["error: train: the loss of step 1 is nan"]
+        assert second.errors == []
+
+    def train(self, project, **changes: object) -> list[Ended]:
+        """Run the stage in two processes with half the batch each, started as ``accelerate launch`` starts them."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        with project.params_changed("train", batch=BATCH // 2, **changes):
+            both = [project.start("train", **launched(rank, port)) for rank in (0, 1)]
+            return [running.end() for running in both]
 
 
 def launched(rank: int, port: str) -> dict[str, str]:
