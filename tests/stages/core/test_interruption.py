@@ -19,7 +19,7 @@ import pytest
 
 from stages.core.files import TEMPORARY_SUFFIX, read_json
 from stages.core.paths import LOCK
-from tests.support.harness import BATCH, STAGES, STEPS, wait_for
+from tests.support.harness import BATCH, EVERY, STAGES, STEPS, Ended, wait_for
 from tests.support.strikes import Strike
 
 CHANGES = 6  # how many of a stage's changes of files it is killed before; 54 kills over all stages
