@@ -1,12 +1,16 @@
 """Trainings on every family: diffusers opens the models that they write, and edits with them as the editor does."""
 
+import base64
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
 import diffusers
+import httpx
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
+from PIL import Image
 
 from stages.comparison.systems import instructed_by
 from stages.core.files import read_json
@@ -22,6 +26,8 @@ from stages.models.tensors import to_tensor
 from stages.train import train
 from tests.support import harness, tiny
 from tests.support.checkpoints import change_config, halve, split_tokenizers
+from tests.support.real_service import PATIENCE, real_service
+from tests.support.serving import picture, png
 from tests.support.training import changed, edit_sample, make_tools, ran_once, read
 
 
@@ -131,6 +137,19 @@ def test_the_instructed_unet_is_given_what_diffusers_gives_it(trained):
     prompt = diffusion.embed_prompts([sample.edit_prompt])
     found = predict(diffusion, diffusion.unet, torch.cat([noisy, encoded], dim=1), timestep, prompt)
     torch.testing.assert_close(found, wanted[:1], rtol=1e-3, atol=1e-3)
+
+
+def test_the_service_edits_with_the_model(trained):
+    with real_service(Path("models/iedit").absolute()) as address:
+        answer = httpx.post(
+            f"{address}v1/images/edits",
+            files={"image": png()},
+            data={"prompt": "a dog", "mask_mode": "none", "steps": "2", "strength": "1"},
+            timeout=PATIENCE,
+        )
+    assert answer.status_code == 200, answer.text
+    (result,) = answer.json()["data"]
+    assert Image.open(io.BytesIO(base64.b64decode(result["b64_json"]))).size == picture().size
 
 
 @pytest.mark.exhaustive
