@@ -7,6 +7,7 @@ the true one. Random weights know nothing, so captions and scores mean nothing.
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -106,7 +107,7 @@ def _write_stable_diffusion(folder: Path) -> None:
     (tokenizer / "tokenizer.json").unlink()
 
 
-def _clip_tokenizer() -> "object":
+def _clip_tokenizer() -> Any:
     """Return CLIP's tokenizer with the vocabulary that open_clip ships."""
     from open_clip.tokenizer import SimpleTokenizer
     from transformers import CLIPTokenizer

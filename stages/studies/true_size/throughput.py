@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -37,17 +38,31 @@ def measure_networks(params: Params) -> Iterator[tuple[str, str, float]]:
     corpus = Corpus()
     pictures = [corpus.image(row.key) for shard in corpus.shards() for row in corpus.rows(shard)]
     for precision in PRECISIONS:
-        captioner = load_captioner(_in(params.caption.model, precision))
-        yield "caption", precision, _rate(pictures, params.caption.batch, lambda part: captioner.caption(part, 30))
-        del captioner
-        clip = load_clip(_in(params.retrieve.clip, precision))
-        yield "embed", precision, _rate(pictures, params.retrieve.batch, clip.embed_images)
-        del clip
-        segmenter = load_segmenter(_in(params.segment.model, precision))
-        phrases = [PROMPT] * params.segment.batch
-        segment = _rate(pictures, params.segment.batch, lambda part: segmenter.probabilities(part, phrases[: len(part)]))
-        yield "segment", precision, segment
-        del segmenter
+        for stage, rate in RATES.items():
+            yield stage, precision, rate(params, pictures, precision)
+
+
+def _caption_rate(params: Params, pictures: Sequence[Image.Image], precision: Precision) -> float:
+    captioner = load_captioner(_in(params.caption.model, precision))
+    return _rate(pictures, params.caption.batch, lambda part: captioner.caption(part, params.caption.max_tokens))
+
+
+def _embed_rate(params: Params, pictures: Sequence[Image.Image], precision: Precision) -> float:
+    clip = load_clip(_in(params.retrieve.clip, precision))
+    return _rate(pictures, params.retrieve.batch, clip.embed_images)
+
+
+def _segment_rate(params: Params, pictures: Sequence[Image.Image], precision: Precision) -> float:
+    segmenter = load_segmenter(_in(params.segment.model, precision))
+    return _rate(pictures, params.segment.batch, lambda part: segmenter.probabilities(part, [PROMPT] * len(part)))
+
+
+RATES: Mapping[str, Callable[[Params, Sequence[Image.Image], Precision], float]] = {
+    "caption": _caption_rate,
+    "embed": _embed_rate,
+    "segment": _segment_rate,
+}
+"""Stage → the function that returns the images a second of its network."""
 
 
 def measure_steps(params: Params) -> Iterator[tuple[str, float, int]]:
@@ -83,13 +98,11 @@ def measure_edits(params: Params) -> Iterator[tuple[Precision, int, float, float
             "guidance_scale": sampling.guidance_scale,
         }
         for images in (1, 4):
-            ours, theirs = [], []
-            for _ in range(ROUNDS + 1):
-                ours.append(
-                    _seconds(lambda: editor.edit(request, mask_mode=MaskMode.NONE, sampling=sampling, images=images))  # noqa: B023
-                )
-                theirs.append(_seconds(lambda: pipeline(**options, num_images_per_prompt=images)))  # noqa: B023
-            yield precision, images, statistics.median(ours[1:]), statistics.median(theirs[1:])
+            ours = partial(editor.edit, request, mask_mode=MaskMode.NONE, sampling=sampling, images=images)
+            theirs = partial(pipeline, **options, num_images_per_prompt=images)
+            rounds = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS + 1)][1:]
+            ours_took, theirs_took = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
+            yield precision, images, ours_took, theirs_took
 
 
 def _in(model: ModelName, precision: Precision) -> ModelName:
