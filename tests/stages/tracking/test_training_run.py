@@ -13,6 +13,7 @@ from stages.core.params_file import read_params
 from stages.tracking import store
 from stages.tracking.runs import MODEL_DIGEST, find_run, log_results
 from stages.tracking.training_run import TRAINING, TrainingRun
+from tests.support.harness import wait_for
 from tests.support.registered import train
 
 
@@ -121,7 +122,7 @@ def test_steps_are_sent_every_few_seconds(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("stages.tracking.training_run.FLUSH_SECONDS", -1)
     with train(read_params(), tmp_path) as run:
         run.log_step(0, {"loss": 1.0})
-        assert steps_of(run, "loss") == [0]
+        wait_for(lambda: steps_of(run, "loss") == [0])
 
 
 @pytest.mark.parametrize("content", ['{"training": "ab', "[]", '{"training": "ab"}', "\udcff"])
