@@ -13,7 +13,7 @@ from stages.studies.true_size.photographs import write_photographs
 from stages.studies.usage import Usage, run_module
 
 PHOTOS = "photos"
-PROMPT = "a photo of a dog on a sofa"
+PROMPT = "a dog"
 EDITED = f"{PHOTOS}/chelsea.png"
 SETTINGS = (
     "preset=paper",

@@ -23,12 +23,12 @@ from stages.models.latent_diffusion import load_diffusion
 from stages.models.segmenter import load_segmenter
 from stages.models.vgg import load_vgg
 from stages.studies.benchmark import time_step
+from stages.studies.true_size.stages import PROMPT
 from stages.training.dataset import TrainingSet
 from stages.training.encoder import encode_training_set
 from stages.training.iedit import IEdit
 
 ROUNDS = 5
-PROMPT = "a photo of a dog on a sofa"
 PRECISIONS: Sequence[Precision] = ("fp32", "fp16", "bf16")
 STEP_PRECISIONS = ("no", "bf16")
 
