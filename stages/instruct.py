@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Keys of ``train`` that decide a step of this training too; the base is known by its files.
 SHARED = {"prompts", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay", "seed"}
-SHARED |= {"learning_rate_schedule", "precision", "gradient_checkpointing"}
+SHARED |= {"learning_rate_schedule", "precision", "gradient_checkpointing", "optimizer", "average_on_host"}
 
 
 def instruct(params: Params) -> None:

@@ -143,12 +143,14 @@ class Train(Section):
     accumulation: Count  # forward passes per optimiser step
     learning_rate: Annotated[float, Field(gt=0)]
     learning_rate_schedule: Literal["constant", "linear", "cosine"]  # after the warm-up
+    optimizer: Literal["adamw", "adamw8bit"]
     weight_decay: Annotated[float, Field(ge=0)]
     warm_up: Annotated[int, Field(ge=0)]  # steps
     max_gradient_norm: Annotated[float, Field(gt=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    average_on_host: bool  # whether the moving average lies in the memory of the host
     unconditional: Share  # share of samples trained without prompt, on Eq 1, for classifier-free guidance
-    precision: Literal["no", "bf16"]  # mixed precision; fp16 would need its gradients unscaled before clipping
+    precision: Literal["no", "fp16", "bf16"]  # of the products in a step; weights, moments and average are in fp32
     gradient_checkpointing: bool
     loader_workers: Annotated[int, Field(ge=0)]  # processes that read batches ahead of the training; 0: it reads them itself
     log_every: Count  # steps between two readings of the losses; the log has every step

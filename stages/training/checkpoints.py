@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,9 +15,12 @@ from stages.core.files import written_aside
 
 Modules = Mapping[str, nn.Module]
 Optimizers = Mapping[str, torch.optim.Optimizer]
+UNSCALED = torch.amp.GradScaler("cpu", enabled=False)  # scales no loss and has no state
 
 
-def save_state(path: Path, modules: Modules, optimizers: Optimizers, step: int) -> None:
+def save_state(
+    path: Path, modules: Modules, optimizers: Optimizers, step: int, scaler: torch.amp.GradScaler = UNSCALED
+) -> None:
     """Write the state of a training to ``path``, whole or not at all.
 
     Random numbers need no state, because every draw of step k is seeded by k.
@@ -25,6 +29,7 @@ def save_state(path: Path, modules: Modules, optimizers: Optimizers, step: int) 
         path: the file.
         modules: the modules to save, by name.
         optimizers: the optimisers to save, by name.
+        scaler: what scales the loss.
         step: the number of steps done.
     """
     tensors: dict[str, Tensor] = {}
@@ -32,7 +37,8 @@ def save_state(path: Path, modules: Modules, optimizers: Optimizers, step: int) 
         tensors |= {f"modules/{name}/{key}": value.detach() for key, value in module.state_dict().items()}
     for name, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizers/{name}/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
+            tensors |= {f"optimizers/{name}/{index}/{key}": torch.as_tensor(value) for key, value in _values(state)}
+    tensors |= {f"scaler/{key}": torch.as_tensor(value) for key, value in scaler.state_dict().items()}
     tensors = {key: value.to("cpu", copy=True).contiguous() for key, value in tensors.items()}  # a GPU has no room
     with written_aside(path) as temporary:
         save_file(tensors, temporary, metadata={"step": str(step)})
@@ -48,8 +54,8 @@ def read_step(path: Path) -> int:
         return int((file.metadata() or {})["step"])
 
 
-def load_state(path: Path, modules: Modules, optimizers: Optimizers) -> int:
-    """Load a file of :func:`save_state` into the modules and optimisers, in place, and return the number of steps done.
+def load_state(path: Path, modules: Modules, optimizers: Optimizers, scaler: torch.amp.GradScaler = UNSCALED) -> int:
+    """Load a file of :func:`save_state` into what it was made of, in place, and return the number of steps done.
 
     Raises:
         InputError: the file is damaged or belongs to other modules, some of which may have been changed.
@@ -63,13 +69,29 @@ def load_state(path: Path, modules: Modules, optimizers: Optimizers) -> int:
             module.load_state_dict(part)
         for name, optimizer in optimizers.items():
             prefix = f"optimizers/{name}/"
-            state: dict[int, dict[str, Tensor]] = {}
+            state: dict[int, dict[str, Any]] = {}
             for key, value in tensors.items():
                 if key.startswith(prefix):
                     index, field = key.removeprefix(prefix).split("/")
-                    state.setdefault(int(index), {})[field] = value
+                    state.setdefault(int(index), {})[field] = _as_it_was(value)
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        prefix = "scaler/"
+        scaler.load_state_dict({key.removeprefix(prefix): tensors[key].item() for key in tensors if key.startswith(prefix)})
     return read_step(path)
+
+
+def _values(state: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what an optimiser keeps of a weight; bitsandbytes has moments of 8 bits in a dictionary of their own."""
+    for key, value in state.items():
+        if isinstance(value, Mapping):
+            yield from value.items()
+        else:
+            yield key, value
+
+
+def _as_it_was(value: Tensor) -> Tensor | float:
+    """Return a value of an optimiser's state; bitsandbytes counts steps in an integer of Python, torch in a tensor."""
+    return value.item() if value.dtype == torch.int64 else value
 
 
 @contextmanager

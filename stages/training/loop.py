@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ from tqdm import tqdm
 
 from stages.core.errors import InputError
 from stages.core.params import Train
+from stages.models.tensors import HOST
 from stages.training.checkpoints import load_state, save_state
 from stages.training.dataset import Batch, TrainingSet
 from stages.training.loader import load_batches
 from stages.training.method import Method
 from stages.training.moving_average import moving_average
+from stages.training.optimizers import make_optimizer
 from stages.training.schedule import learning_rates
 from stages.training.workplace import StepLog, Workplace
+
+LEAST_SCALE = 1.0  # of a loss in fp16; a gradient that overflows at a smaller one would overflow unscaled too
 
 Terms = dict[str, Tensor]
 """The logged values of a step, by name: scalars in fp64 that are still on the device."""
@@ -84,10 +89,16 @@ class _Training:
     def __init__(self, method: Method[Any], data: TrainingSet, config: Train, workplace: Workplace) -> None:
         self.method, self.data, self.config, self.workplace = method, data, config, workplace
         self.accelerator = Accelerator(
-            mixed_precision=config.precision,
+            mixed_precision="no",  # the steps are cast below: accelerate refuses fp16 on processors
             # Only the block whose turn it is has gradients.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        place = self.accelerator.device.type
+        half = torch.float16 if config.precision == "fp16" else torch.bfloat16
+        # A pass uses a weight once, so keeping its cast would take memory for nothing.
+        self.autocast = partial(torch.autocast, place, half, enabled=config.precision != "no", cache_enabled=False)
+        # In fp16 small gradients vanish unless the loss is scaled up.
+        self.scaler = torch.amp.GradScaler(place, enabled=config.precision == "fp16")
         self.learning_rate = learning_rates(config)
         self.samples_per_step = config.batch * config.accumulation * self.accelerator.num_processes
         method.unet.requires_grad_(False)
@@ -96,13 +107,11 @@ class _Training:
         self.blocks = method.blocks()
         # One optimiser per block, stepped only when its block is on: AdamW decays weights even where the gradient is zero.
         self.optimizers = {
-            name: torch.optim.AdamW(
-                block.requires_grad_(True).parameters(), config.learning_rate, weight_decay=config.weight_decay
-            )
+            name: make_optimizer(block.requires_grad_(True).parameters(), config, on_gpu=place == "cuda")
             for name, block in self.blocks.items()
         }
         self.trained = nn.ModuleDict(dict(self.blocks))
-        self.average = moving_average(self.trained, config.ema_decay)
+        self.average = moving_average(self.trained, config.ema_decay, HOST if config.average_on_host else None)
         self.state: dict[str, nn.Module] = {"trained": self.trained, "average": self.average}
         self.unread: list[tuple[int, Terms]] = []
         self.started = 0.0  # when the first unread step began
@@ -113,7 +122,7 @@ class _Training:
             self.workplace.rewind(self.config.steps)
         self.accelerator.wait_for_everyone()
         checkpoints = self.workplace.checkpoints()
-        done = load_state(checkpoints[-1], self.state, self.optimizers) if checkpoints else 0
+        done = load_state(checkpoints[-1], self.state, self.optimizers, self.scaler) if checkpoints else 0
         self.network = self.accelerator.prepare(self.method.unet)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.batches = load_batches(self.data, self.config, done * self.samples_per_step, rank=rank, world=world)
@@ -130,8 +139,10 @@ class _Training:
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         terms = self._accumulate_gradients()
+        self.scaler.unscale_(optimizer)
         norm = self.accelerator.clip_grad_norm_(self.blocks[active].parameters(), self.config.max_gradient_norm)
-        optimizer.step()
+        self.scaler.step(optimizer)
+        self.scaler.update()
         optimizer.zero_grad()
         self.average.update_parameters(self.trained)
         self.unread.append((step, {**terms, "gradient_norm": norm.double()}))
@@ -144,11 +155,13 @@ class _Training:
         """
         loss = math.nan
         logs = self._read()
+        may_overflow = self.scaler.is_enabled() and self.scaler.get_scale() >= LEAST_SCALE
         speed = self.samples_per_step * len(self.unread) / (time.perf_counter() - self.started)
         for step, log in logs:
             loss = log["total"]
             self._check_finite("loss", loss, step)
-            self._check_finite("gradient", log["gradient_norm"], step)  # it can be infinite where the loss is not
+            if not may_overflow:  # else the step was left out, and the loss of the next is scaled by half as much
+                self._check_finite("gradient", log["gradient_norm"], step)  # it can be infinite where the loss is not
             if self.accelerator.is_main_process:
                 self.workplace.append_losses(step, log)
                 on_step(step, {**log, "samples_per_second": speed})
@@ -159,7 +172,7 @@ class _Training:
         """Write a checkpoint, and remove the oldest beyond ``config.keep_checkpoints``."""
         if self.accelerator.is_main_process:
             path = self.workplace.checkpoint(step)
-            save_state(path, self.state, self.optimizers, step)
+            save_state(path, self.state, self.optimizers, step, self.scaler)
             for old in self.workplace.checkpoints()[: -self.config.keep_checkpoints]:
                 old.unlink()
             with self.averaged():
@@ -168,7 +181,7 @@ class _Training:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Have the U-Net hold the moving average of its weights in the block; the two change places, so nothing is copied."""
+        """Have the U-Net hold the moving average of its weights in the block; the two change places."""
         self._swap()
         try:
             yield
@@ -182,7 +195,8 @@ class _Training:
 
     def _swap(self) -> None:
         for weight, average in zip(self.trained.parameters(), self.average.module.parameters(), strict=True):
-            weight.data, average.data = average.data, weight.data
+            # Copies only where the average lies on the host.
+            weight.data, average.data = average.data.to(weight.device), weight.data.to(average.device)
 
     def _accumulate_gradients(self) -> Terms:
         """Add up the gradients of ``config.accumulation`` batches, and return the mean of every term."""
@@ -199,10 +213,10 @@ class _Training:
     def _forward_backward(self, numbers: list[int], batch: Batch) -> Terms:
         """Add the gradient of one batch, and return the mean of every term over its samples."""
         draws = self.method.draw(batch.z1.shape[1:], self.config.seed, numbers)
-        with self.accelerator.autocast():
+        with self.autocast():
             terms = self.method.losses(self.network, batch, draws)
             loss = terms["total"].mean() / self.config.accumulation
-        self.accelerator.backward(loss)
+        self.accelerator.backward(self.scaler.scale(loss))
         return {name: values.detach().mean() for name, values in terms.items()}
 
     def _read(self) -> list[tuple[int, StepLog]]:

@@ -17,18 +17,24 @@ def decay_at(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+def moving_average(model: nn.Module, decay: float, place: torch.device | None = None) -> AveragedModel:
     """Return an average of a model's parameters, updated by its method ``update_parameters(model)``.
 
-    An update is average ← lerp(current, average, decay) of all parameters in one call.
+    An update is average ← lerp(current, average, decay). It takes no memory where both lie on one device.
+
+    Args:
+        model: the model.
+        decay: the decay in the long run, in [0, 1).
+        place: where the average lies; None: where the model does.
     """
 
     def update(averages: Sequence[Tensor], currents: Sequence[Tensor], _: Tensor | int) -> None:
         # The count is read from the CPU; the one that is passed in lies on the device, and reading it would wait for that.
         rate = decay_at(int(average.n_averaged), decay)
-        # Out of place, at the price of a copy: lerp_ from the averages by 1 - rate rounds differently, and the same commit's
-        # weights would no longer be those of the models that are registered.
-        torch._foreach_copy_(list(averages), torch._foreach_lerp(list(currents), list(averages), rate))
+        for past, current in zip(averages, currents, strict=True):
+            # Not past.lerp_(current, 1 - rate), which rounds differently: the same commit's weights would no longer be those
+            # of the models that are registered.
+            torch.lerp(current, past, rate, out=past)
 
-    average = AveragedModel(model, multi_avg_fn=update)
+    average = AveragedModel(model, place, multi_avg_fn=update)
     return average

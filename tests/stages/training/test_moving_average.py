@@ -27,15 +27,5 @@ def test_average_has_the_bits_of_the_formula(decay):
     assert all(torch.equal(found, each) for found, each in zip(average.module.parameters(), wanted, strict=True))
 
 
-def test_all_parameters_are_updated_by_one_call(monkeypatch):
-    calls = []
-    real = torch._foreach_lerp
-    monkeypatch.setattr(torch, "_foreach_lerp", lambda *given: calls.append(len(given[0])) or real(*given))
-    average = moving_average(weights(0), 0.9)
-    for step in range(3):
-        average.update_parameters(weights(step))
-    assert calls == [6, 6]  # the first update copies
-
-
 def test_decay_grows_with_the_steps():
     assert [decay_at(step, 0.5) for step in (1, 2, 8, 100)] == pytest.approx([2 / 11, 3 / 12, 0.5, 0.5])

@@ -1,7 +1,6 @@
 """Resuming: a training that was interrupted ends with the bytes of one that was not."""
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from tests.support.training import EVERY, assert_same, changed, check_resumed, interrupt_at, logs, params_for, place, tune
 
@@ -38,11 +37,9 @@ def test_after_a_kill_within_log_line_and_checkpoint(tools, uninterrupted, tmp_p
     check_resumed(tools, uninterrupted, workplace, 3)
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("precision", ["no", "fp16", "bf16"])
 def test_resumed_training_keeps_teacher_and_decoded_samples(tools, tmp_path, precision, request):
     """The teacher stays the base, and the same samples are decoded, as if there had been no interruption."""
-    AcceleratorState._reset_state()  # accelerate holds one precision per process
-    request.addfinalizer(AcceleratorState._reset_state)
     request.addfinalizer(tools.diffusion.vae.disable_gradient_checkpointing)
     losses = params_for(tools.folder).train.losses.model_dump(mode="json") | {"noise": "guided", "picture_share": 0.5}
     changes = {"losses": losses, "precision": precision, "gradient_checkpointing": True}
