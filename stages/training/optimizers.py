@@ -28,12 +28,11 @@ def make_optimizer(parameters: "Iterable[nn.Parameter]", config: Train, *, on_gp
         config: the section ``train``.
         on_gpu: whether they lie on a GPU. AdamW is fused there, because else a step takes as much memory again as they do.
     """
-    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw8bit":
         from bitsandbytes.optim import AdamW8bit
 
-        optimizer: Optimizer = AdamW8bit(parameters, **settings)
+        optimizer: Optimizer = AdamW8bit(parameters, config.learning_rate, weight_decay=config.weight_decay)
         return optimizer
     from torch.optim import AdamW
 
-    return AdamW(parameters, **settings, fused=on_gpu)
+    return AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=on_gpu)
