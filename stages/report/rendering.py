@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from stages.report.pictures import THUMBNAIL
 
 LAYOUT = "layout.html"  # the template that all pages extend
+MACROS = "macros.html"  # what several pages show alike
 
 
 def render(template: str, *, columns: int, **values: Any) -> str:
@@ -21,4 +22,5 @@ def render(template: str, *, columns: int, **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template(template).render(layout=LAYOUT, columns=columns, thumbnail=THUMBNAIL, **values)
+    page = environment.get_template(template)
+    return page.render(layout=LAYOUT, macros=MACROS, columns=columns, thumbnail=THUMBNAIL, **values)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from dvc.repo import Repo
 
@@ -40,6 +41,13 @@ def test_every_stage_depends_on_the_digests_of_its_models():
         assert found == loaded, name
 
 
+def work_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enter a project whose commands run the stages of this one."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(project)
+
+
 def test_other_bytes_of_a_model_remake_what_depends_on_it(tmp_path, monkeypatch):
     """Under the same name: a folder that params.yaml names is no dependency of DVC's own."""
     models = tmp_path / "own"
@@ -50,9 +58,7 @@ def test_other_bytes_of_a_model_remake_what_depends_on_it(tmp_path, monkeypatch)
     stages["train"] = {"cmd": "true", "deps": ["data/models/train.vgg.json"]}
     make_dvc_project(tmp_path, yaml.safe_dump({"stages": stages}))
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace("nano/models", "own"))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     with Repo() as repo:
         assert {stage.name for stage in repo.reproduce()} == {"models", "caption", "train"}
         assert [stage.name for stage in repo.reproduce()] == ["models"]
@@ -114,37 +120,44 @@ def test_dvc_fetches_the_dictionary_or_says_what_helps(tmp_path):
     assert "data/nltk/corpora/wordnet" in (tmp_path / "dvc.lock").read_text()
 
 
-def test_dvc_sees_every_picture_that_comes_goes_or_changes(tmp_path):
+SOURCES = {
+    "folder": ({"kind": "folder", "path": "photos", "text": None}, "png"),
+    "tars": ({"kind": "webdataset", "path": "photos/*.tar"}, "tar"),
+}
+"""Kind of source → the source, and what its files are called."""
+
+
+@pytest.mark.parametrize(("source", "suffix"), SOURCES.values(), ids=SOURCES)
+def test_dvc_sees_every_file_that_comes_changes_or_goes(source, suffix, tmp_path, monkeypatch):
     """Without --force, and what depends on the listing rests where nothing did; a source that has gone is as it was."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["ingest"]["source"] = {"kind": "folder", "path": "photos", "text": None}
+    params["ingest"]["source"] = source
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    later = {"cmd": "echo run >> runs", "deps": ["data/source.json"]}
+    later = {"cmd": "true", "deps": ["data/source.json"]}
     make_dvc_project(tmp_path, yaml.safe_dump({"stages": {"source": PIPELINE["source"], "later": later}}))
     photos = tmp_path / "photos"
     photos.mkdir()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "PATH": path}
+    work_in(tmp_path, monkeypatch)
 
-    def runs() -> int:
-        words = [sys.executable, "-m", "dvc", "repro"]
-        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return len((tmp_path / "runs").read_text().splitlines())
-
-    def add(name: str, content: bytes) -> None:
-        (photos / name).write_bytes(content)
-        names = sorted(path.name for path in photos.glob("*.png"))
+    def put(**files: bytes | None) -> None:
+        """Write files, or remove those without content, and the table that lists what is there."""
+        for name, content in files.items():
+            path = photos / f"{name}.{suffix}"
+            if content is None:
+                path.unlink()
+            else:
+                path.write_bytes(content)
+        names = sorted(path.name for path in photos.glob(f"*.{suffix}"))
         (photos / "metadata.csv").write_text("file_name,text\n" + "".join(f"{name},a dog\n" for name in names))
 
-    add("a.png", b"a")
-    assert [runs(), runs()] == [1, 1]
-    add("b.png", b"b")
-    assert runs() == 2
-    add("b.png", b"changed")
-    assert runs() == 3
-    photos.rename(tmp_path / "elsewhere")
-    assert runs() == 3
+    with Repo() as repo:
+        changes: list[dict[str, bytes | None]] = [{"a": b"a", "b": b"b"}, {"c": b"c"}, {"c": b"changed"}, {"b": None}]
+        for files in changes:
+            put(**files)
+            assert {stage.name for stage in repo.reproduce()} == {"source", "later"}, files
+        assert [stage.name for stage in repo.reproduce()] == ["source"]
+        photos.rename(tmp_path / "elsewhere")
+        assert [stage.name for stage in repo.reproduce()] == ["source"]
 
 
 def test_compiled_files_are_no_code():

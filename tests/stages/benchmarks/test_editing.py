@@ -1,6 +1,7 @@
 """Chunks of cases, and edits that follow edits."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -78,6 +79,16 @@ def test_edits_of_systems_not_asked_for_are_kept(cases, params, loaded, tmp_path
     for systems in (dark, inverted, dark):
         list(edit_in_chunks(cases, systems, loaded, params, tmp_path / "edits"))
     assert sorted(seen) == ["7/1", "7/2", "8/1"]
+
+
+def test_a_system_is_prepared_before_its_edits_in_every_round(cases, params, loaded, tmp_path):
+    seen: list[str] = []
+    systems = {
+        name: replace(system(lambda pictures: pictures, name, seen), prepare=partial(seen.append, name)) for name in ("one", "two")
+    }
+    list(edit_in_chunks(cases, systems, loaded, params, tmp_path / "edits"))
+    first, second = ["7/1", "8/1"], ["7/2"]
+    assert seen == ["one", *first, "two", *first, "one", *second, "two", *second]
 
 
 def test_a_case_may_not_follow_one_that_is_not_there(cases, params, loaded, tmp_path):

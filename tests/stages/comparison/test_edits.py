@@ -1,5 +1,6 @@
 """Every system's edits of the cases: batches, shared settings, and what depends on the segmenter."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -47,3 +48,10 @@ def test_only_systems_with_predicted_masks_depend_on_the_segmenter(cases, params
     for segmenter in ("segmenter", "another"):
         edit(cases, {"free": free.system, "masked": masked.system}, editor, params, segmenter)
     assert (len(free.batches), len(masked.batches)) == (2, 4)
+
+
+def test_a_system_is_prepared_before_every_batch(cases, params, editor):
+    recorder, batches_before = Recorder(1), []
+    system = replace(recorder.system, prepare=lambda: batches_before.append(len(recorder.batches)))
+    edit(cases, {"one": system}, editor, params)
+    assert batches_before == [0, 1]

@@ -8,6 +8,8 @@ import torch
 from stages.comparison.systems import Models
 from stages.comparison.training_free import TRAINING_FREE, chosen_training_free, training_free_system
 from stages.core.params import Params
+from stages.editing.batch_editor import BatchEditor
+from stages.models.latent_diffusion import load_diffusion
 from stages.models.tensors import to_tensor
 from tests.support.editing_inputs import SAMPLING, case, photo
 from tests.support.tiny_corpus import params_for
@@ -57,3 +59,12 @@ def test_settings_are_those_that_decide_the_edits(loaded, models):
     different = {name: {key for key in after[name] if after[name][key] != before[name][key]} for name in after}
     assert different["diffedit"] == {"strength", "guidance_scale"}
     assert different["prompt_to_prompt"] == {"guidance_scale", "cross_share", "self_share"}
+
+
+def test_every_system_brings_the_base(loaded, models, monkeypatch):
+    brought = []
+    monkeypatch.setattr(Models, "bring", lambda _, diffusion: brought.append(id(diffusion)))
+    other = load_diffusion(models.diffusion)
+    for system in chosen_training_free(replace(loaded, instructed=other, tuned=BatchEditor(other)), params_for(models)).values():
+        system.prepare()
+    assert brought == [id(loaded.base.diffusion)] * len(TRAINING_FREE)

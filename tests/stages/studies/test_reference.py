@@ -11,10 +11,11 @@ from stages.studies.reference import publish
 from tests.support import ROOT
 
 WRITTEN = (
-    "ablation.csv", "ablation.md", "benchmark.md", "cases.csv", "claims.md", "generated/claims.md", "generated/metrics.json",
-    "generated/pairs.csv", "generated/pairs.md", "generated/sheet.png", "generated/table.csv", "generated/table.md",
-    "metrics.json", "pairs.csv", "pairs.md", "samples/edit.json", "samples/source.png", "serving.json", "serving.md",
-    "sheet.png", "table.csv", "table.md",
+    "ablation.csv", "ablation.md", "benchmark.md", "benchmarks/made/cases.csv", "benchmarks/made/sheet.png",
+    "benchmarks/made/table.csv", "benchmarks/made/table.md", "cases.csv", "claims.md", "generated/claims.md",
+    "generated/metrics.json", "generated/pairs.csv", "generated/pairs.md", "generated/sheet.png", "generated/table.csv",
+    "generated/table.md", "metrics.json", "pairs.csv", "pairs.md", "samples/edit.json", "samples/source.png", "serving.json",
+    "serving.md", "sheet.png", "table.csv", "table.md",
     "tradeoff/curves.svg", "tradeoff/iedit.csv", "tradeoff/iedit_m.csv", "tradeoff/inpainting.csv",
     "tradeoff/instruct_pix2pix.csv", "tradeoff/sdedit.csv", "tuning.csv", "tuning.md",
 )  # fmt: skip
