@@ -84,7 +84,8 @@ def test_edits_of_systems_not_asked_for_are_kept(cases, params, loaded, tmp_path
 def test_a_system_is_prepared_before_its_edits_in_every_round(cases, params, loaded, tmp_path):
     seen: list[str] = []
     systems = {
-        name: replace(system(lambda pictures: pictures, name, seen), prepare=partial(seen.append, name)) for name in ("one", "two")
+        name: replace(system(lambda pictures: pictures, name, seen), prepare=partial(seen.append, name))
+        for name in ("one", "two")
     }
     list(edit_in_chunks(cases, systems, loaded, params, tmp_path / "edits"))
     first, second = ["7/1", "8/1"], ["7/2"]

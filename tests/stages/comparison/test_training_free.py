@@ -65,6 +65,7 @@ def test_every_system_brings_the_base(loaded, models, monkeypatch):
     brought = []
     monkeypatch.setattr(Models, "bring", lambda _, diffusion: brought.append(id(diffusion)))
     other = load_diffusion(models.diffusion)
-    for system in chosen_training_free(replace(loaded, instructed=other, tuned=BatchEditor(other)), params_for(models)).values():
+    models_apart = replace(loaded, instructed=other, tuned=BatchEditor(other))
+    for system in chosen_training_free(models_apart, params_for(models)).values():
         system.prepare()
     assert brought == [id(loaded.base.diffusion)] * len(TRAINING_FREE)
