@@ -90,7 +90,8 @@ def code_behind(*files: Path) -> Code:
             waiting += [parent, *_imports(imports, name if path.name == "__init__.py" else parent)]
             texts |= named
     data = (path for path in ROOT.joinpath(PACKAGE).rglob("*.*") if path.name in texts and path.suffix != ".py")
-    libraries = {library for name in foreign - sys.stdlib_module_names for library in _distributions()[name]}
+    # An extra that is not installed decides nothing.
+    libraries = {library for name in foreign - sys.stdlib_module_names for library in _distributions().get(name, ())}
     return Code(tuple(sorted([*found.values(), *data])), tuple(sorted(libraries)))
 
 
