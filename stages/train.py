@@ -9,6 +9,7 @@ from stages.core.params import Params
 from stages.core.paths import IEDIT, IEDIT_LOSSES, IEDIT_UNFINISHED
 from stages.editing.settings import SETTINGS_FILE
 from stages.models.copying import copy_model, halve
+from stages.models.hub import identity
 from stages.models.layout import LORA
 from stages.tracking.start import read_start
 from stages.training.inputs import check_held_out, find_training_set
@@ -67,7 +68,7 @@ def train(params: Params) -> None:
 
         copy_model(base, folder, without="unet")
         if has_lora(unet):
-            save_lora(unet, folder / LORA)
+            save_lora(unet, folder / LORA, identity(config.base))
             merge_lora(unet)
         save_unet(unet, base, folder)
         if config.save_half:

@@ -35,12 +35,11 @@ def export(options: argparse.Namespace) -> None:
     with written_aside(options.folder) as folder:
         if options.lora:
             folder.mkdir()
-            shutil.copyfile(model / LORA, folder / LORA)
         else:
             copy_model(model, folder)
+        for file in (model / SETTINGS_FILE, model / LORA, version / CARD):
+            if file.is_file():  # an older version may lack its card, and most have no LoRA
+                shutil.copyfile(file, folder / file.name)
         if options.half:
             halve(folder)
-        for file in (model / SETTINGS_FILE, version / CARD):
-            if file.is_file():  # a version that was registered before there were model cards has none
-                shutil.copyfile(file, folder / file.name)
     print(f"{options.folder}: {(ADDED if options.lora else OPENED).format(options.folder)}")

@@ -24,6 +24,7 @@ from stages.models.loading import loading
 
 PROJECTIONS = ("to_k", "to_q", "to_v", "to_out.0")  # of every attention, as in diffusers' training script
 ADAPTER = "default"  # the name of the only one within a U-Net
+BASE = "iedit.base"
 PREFIX, DOWN, UP, ALPHA = "lora_unet_", ".lora_down.weight", ".lora_up.weight", ".alpha"
 
 
@@ -53,14 +54,20 @@ def lora_layers(unet: UNet2DConditionModel) -> nn.ModuleList:
     return nn.ModuleList(part for pair in _projections(unet).values() for part in pair)
 
 
-def save_lora(unet: UNet2DConditionModel, path: Path) -> None:
-    """Write the LoRA of a U-Net to a file, whole or not at all."""
+def save_lora(unet: UNet2DConditionModel, path: Path, base: str) -> None:
+    """Write the LoRA of a U-Net to a file, whole or not at all.
+
+    Args:
+        unet: the U-Net.
+        path: the file.
+        base: the identity of the model that it adds to, which the file's metadata keep.
+    """
     tensors: dict[str, Tensor] = {}
     for name, (down, up) in _projections(unet).items():
         weights = {DOWN: down.weight, UP: up.weight, ALPHA: torch.tensor(float(down.out_features))}
         tensors |= {f"{name}{ending}": value.detach().cpu().contiguous() for ending, value in weights.items()}
     with written_aside(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        save_file(tensors, temporary, metadata={"format": "pt", BASE: base})
 
 
 @torch.no_grad()
@@ -77,15 +84,15 @@ def load_lora(unet: UNet2DConditionModel, folder: Path) -> None:
             up.load_state_dict({"weight": tensors[f"{name}{UP}"]})
 
 
-def read_rank(folder: Path) -> int:
-    """Return the rank of the LoRA in ``folder/LORA``.
+def read_facts(folder: Path) -> tuple[int, str | None]:
+    """Return the rank of the LoRA in ``folder/LORA``, and the identity of its base, which others' files do not have.
 
     Raises:
         ModelError: the file is missing or damaged.
     """
     with loading(ModelName(name=str(folder)), LORA), safe_open(folder / LORA, framework="pt") as file:
         first = min(name for name in file.keys() if name.endswith(DOWN))  # noqa: SIM118 - safe_open is no mapping
-        return int(file.get_slice(first).get_shape()[0])
+        return int(file.get_slice(first).get_shape()[0]), (file.metadata() or {}).get(BASE)
 
 
 def merge_lora(unet: UNet2DConditionModel) -> None:

@@ -12,6 +12,7 @@ from stages.core.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 KIB = 1024
+ELSEWHERE = ("MLFLOW_TRACKING_URI", "DVC_ROOT")  # would send what is measured to another project's store
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def run_module(words: Sequence[str], folder: Path, threads: int) -> Usage:
         InputError: it fails; the message holds its last line.
     """
     log = folder / f"{words[-1]}.log"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+    inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    environment = inherited | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
     started = time.perf_counter()
     with log.open("wb") as file:
         process = subprocess.Popen([sys.executable, "-m", *words], cwd=folder, env=environment, stdout=file, stderr=file)

@@ -82,7 +82,7 @@ class Outbox:
 class BesideTraining:
     """An outbox in a thread of its own, so that no step waits for a request, or for a checkpoint of gigabytes.
 
-    What the store refuses is raised by the next call.
+    What the store refuses is raised by a later call.
     """
 
     def __init__(self) -> None:
@@ -92,12 +92,12 @@ class BesideTraining:
 
     def put(self, send: Callable[[], object]) -> None:
         """Send a request after all earlier ones, and return at once."""
+        self._sent.append(self._thread.submit(self._outbox.put, send))
         while self._sent and self._sent[0].done():
             self._sent.popleft().result()
-        self._sent.append(self._thread.submit(self._outbox.put, send))
 
     def settle(self) -> None:
-        """Wait until all requests are sent, or wait with the outbox for a server that is away."""
+        """Wait until each request was sent, or is kept for a server that is away."""
         while self._sent:
             self._sent.popleft().result()
 

@@ -1,6 +1,7 @@
 """The MLflow run of a training: its inputs, the losses of every step, checkpoints, pictures, and the resulting model."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -11,7 +12,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from mlflow.entities import Dataset, DatasetInput, FileInfo, InputTag, Metric, Param
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from PIL import Image
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from stages.core.errors import first_line
 from stages.core.files import read_json, value_digest, write_json
 from stages.core.params import Params
-from stages.tracking.errors import store_errors_in_one_line, without_credentials
+from stages.tracking.errors import STORE_ERRORS, store_errors_in_one_line, without_credentials
 from stages.tracking.lineage import pipeline_digest
 from stages.tracking.location import dvc_experiment
 from stages.tracking.outbox import BesideTraining
@@ -48,7 +48,7 @@ class TrainingInputs:
 
 
 class TrainingRun:
-    """An open MLflow run. Steps are sent in batches, and all is sent beside the training, which waits for nothing.
+    """An open MLflow run. Steps are sent in batches, and all is sent beside the training, which waits before a checkpoint only.
 
     A server that goes away does not stop the training. Whatever is logged meanwhile stays in memory until the server is
     back. If a kill loses it, the next run of the stage logs it again from the losses that are kept with the checkpoints.
@@ -119,9 +119,14 @@ class TrainingRun:
         self.is_finished = True
 
     def end(self, status: str) -> None:
-        """Send the waiting steps and the run's final status, and wait until all is sent."""
+        """Send the waiting steps and the run's final status, or leave them with the outbox while the server is away."""
         self.flush()
         self._outbox.put(partial(self._client.set_terminated, self.run_id, status))
+        self._outbox.settle()
+
+    def settle(self) -> None:
+        """Wait until all that was logged is sent, or is kept for a server that is away."""
+        self.flush()
         self._outbox.settle()
 
     def flush(self) -> None:
@@ -135,7 +140,9 @@ class TrainingRun:
         if len(self._waiting) + len(values) > MAX_METRICS:
             self.flush()  # a request has all metrics of a step or none, so that a kill never leaves half a step
         now = int(time.time() * 1000)
-        self._waiting += [Metric(key, float(value), now, step) for key, value in values.items()]
+        # A store keeps an infinite norm, that of a step in fp16 which is left out, as the largest number there is.
+        finite = {key: value for key, value in values.items() if math.isfinite(value)}
+        self._waiting += [Metric(key, float(value), now, step) for key, value in finite.items()]
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
@@ -185,7 +192,7 @@ def start_training(inputs: TrainingInputs, state_file: Path) -> Iterator[Trainin
         try:
             yield run
         except BaseException as error:
-            with suppress(MlflowException):  # the store may be what failed; the first error is the one to report
+            with suppress(OSError, *STORE_ERRORS):  # the store may be what failed; the first error is the one to report
                 run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
         if not run.is_finished:

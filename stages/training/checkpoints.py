@@ -39,9 +39,8 @@ def save_state(
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizers/{name}/{index}/{key}": torch.as_tensor(value) for key, value in _values(state)}
     tensors |= {f"scaler/{key}": torch.as_tensor(value) for key, value in scaler.state_dict().items()}
-    tensors = {key: value.to("cpu", copy=True).contiguous() for key, value in tensors.items()}  # a GPU has no room
     with written_aside(path) as temporary:
-        save_file(tensors, temporary, metadata={"step": str(step)})
+        save_file(_on_host(tensors), temporary, metadata={"step": str(step)})
 
 
 def read_step(path: Path) -> int:
@@ -78,6 +77,18 @@ def load_state(path: Path, modules: Modules, optimizers: Optimizers, scaler: tor
         prefix = "scaler/"
         scaler.load_state_dict({key.removeprefix(prefix): tensors[key].item() for key in tensors if key.startswith(prefix)})
     return read_step(path)
+
+
+def _on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors on the CPU; those that share memory, which safetensors refuses, are copied, and no others."""
+    moved: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for key, value in tensors.items():
+        tensor = value.to("cpu").contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        moved[key] = tensor.clone() if place in places else tensor
+        places.add(place)
+    return moved
 
 
 def _values(state: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

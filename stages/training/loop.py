@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -236,7 +236,9 @@ class _Training:
         if math.isfinite(value):
             return
         if not self.accelerator.is_main_process:
-            sys.exit(2)  # all processes are here, and the first says why
+            with suppress(RuntimeError):  # a launcher ends all processes with the first that leaves, which has to say why
+                self.accelerator.wait_for_everyone()
+            sys.exit(2)
         kept, stage = self.workplace.checkpoints(), self.workplace.stage
         where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
         raise InputError(f"{stage}: the {name} of step {step} is {value}; {where}; try a lower {stage}.learning_rate")

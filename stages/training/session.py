@@ -13,7 +13,7 @@ from stages.core.params import Params
 from stages.core.paths import ENCODED_HELD_OUT, HELD_OUT, START, TRAINING_SET
 from stages.corpus.corpus import Corpus
 from stages.models.clip import load_clip
-from stages.models.hub import locate
+from stages.models.hub import identity, locate
 from stages.models.latent_diffusion import load_diffusion, load_unet
 from stages.models.lora import has_lora, load_lora, save_lora
 from stages.models.tensors import device
@@ -69,6 +69,8 @@ def _train(
     def on_step(step: int, log: StepLog) -> None:
         if tracked is not None:
             tracked.log_step(step, log)
+            if (step + 1) % recipe.config.checkpoint_every == 0 or step + 1 == recipe.config.steps:
+                tracked.settle()  # a training that resumes sends what belongs to its newest checkpoint, and not to older ones
 
     def on_checkpoint(step: int, path: Path) -> None:
         if tracked is None:
@@ -80,7 +82,7 @@ def _train(
                 tracked.log_validation(step - 1, held_out_losses(method, held_out, recipe.config))
             tracked.log_image("edits", recipe.preview(method), step)
             if has_lora(method.unet):
-                save_lora(method.unet, workplace.lora(step))
+                save_lora(method.unet, workplace.lora(step), identity(recipe.config.base))
                 tracked.log_artifact(workplace.lora(step), f"{LORAS}/{step:08d}")
             tracked.log_artifact(path, CHECKPOINTS)  # after it, so that a logged checkpoint always has its picture
             tracked.keep_artifacts([kept.name for kept in workplace.checkpoints()], CHECKPOINTS)

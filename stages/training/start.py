@@ -22,7 +22,7 @@ from stages.core.run import run
 from stages.core.shards import list_shards
 from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
 from stages.models.copying import SHARDS, copied_files, copied_index, copied_shards
-from stages.models.hub import locate
+from stages.models.hub import identity, locate
 from stages.models.layout import INDEX, LORA
 from stages.pairing.columns import PLACE_COLUMNS
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX, pairs_digest
@@ -118,14 +118,16 @@ def _check(config: Train, client: "MlflowClient", champion: "Registered", model:
 
 
 def _check_lora(config: Train, version: str, model: Path) -> None:
-    """Raise InputError if a version has no LoRA of the rank that is trained, the only one which that training can continue."""
-    from stages.models.lora import read_rank
+    """Raise InputError if a version has no LoRA of the same rank and base, the only one which that training can continue."""
+    from stages.models.lora import read_facts
 
     if not (model / LORA).is_file():
         raise InputError(f"version {version} was trained without a LoRA")
-    rank = read_rank(model)
+    rank, base = read_facts(model)
     if rank != config.lora_rank:
         raise InputError(f"version {version} has a LoRA of rank {rank}, not train.lora_rank = {config.lora_rank}")
+    if base != identity(config.base):
+        raise InputError(f"version {version} has a LoRA for another base than {config.base.name}")
 
 
 def differing_file(base: Path, model: Path) -> str | None:

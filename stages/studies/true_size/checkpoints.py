@@ -35,8 +35,7 @@ def write_checkpoints(folder: Path) -> dict[str, Path]:
     for seed, (name, (parameters, write)) in enumerate(writers.items()):
         torch.manual_seed(seed)
         place = folder / name
-        if not place.exists():
-            write(place)
+        write(place)
         made |= dict.fromkeys(parameters, place)
     return made
 

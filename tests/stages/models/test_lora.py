@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from stages.models.hub import ModelError
 from stages.models.layout import LORA
-from stages.models.lora import add_lora, has_lora, load_lora, lora_layers, merge_lora, read_rank, save_lora
+from stages.models.lora import add_lora, has_lora, load_lora, lora_layers, merge_lora, read_facts, save_lora
 from tests.support.training import assert_same, changed
 
 RANK = 3
@@ -66,7 +66,7 @@ def test_merged_it_predicts_the_same_without_layers_of_its_own(tools, unet):
 
 
 def test_a_file_has_the_names_that_diffusers_gives_for_kohya(unet, tmp_path):
-    save_lora(unet, tmp_path / LORA)
+    save_lora(unet, tmp_path / LORA, "base")
     weights = {f"unet.{name}": value for name, value in get_peft_model_state_dict(unet).items()}
     wanted = {name: value.float() for name, value in convert_state_dict_to_kohya(weights).items()}
     assert_same(load_file(tmp_path / LORA), wanted)
@@ -74,7 +74,7 @@ def test_a_file_has_the_names_that_diffusers_gives_for_kohya(unet, tmp_path):
 
 def test_weights_that_a_file_is_added_to_predict_the_same(tools, unet, tmp_path):
     """As ComfyUI and the web UIs add it: found by the name of the weight, W + alpha / rank · up · down."""
-    save_lora(unet, tmp_path / LORA)
+    save_lora(unet, tmp_path / LORA, "base")
     lora, patched = load_file(tmp_path / LORA), copy.deepcopy(tools.diffusion.unet)
     with torch.no_grad():
         for name, weight in patched.named_parameters():
@@ -87,8 +87,8 @@ def test_weights_that_a_file_is_added_to_predict_the_same(tools, unet, tmp_path)
 
 
 def test_a_loaded_lora_is_the_one_that_was_saved(tools, unet, tmp_path):
-    save_lora(unet, tmp_path / LORA)
-    assert read_rank(tmp_path) == RANK
+    save_lora(unet, tmp_path / LORA, "base")
+    assert read_facts(tmp_path) == (RANK, "base")
     other = copy.deepcopy(tools.diffusion.unet)
     add_lora(other, RANK, 1)
     load_lora(other, tmp_path)
@@ -97,8 +97,8 @@ def test_a_loaded_lora_is_the_one_that_was_saved(tools, unet, tmp_path):
 
 def test_another_rank_and_a_damaged_file_are_one_line(tools, unet, tmp_path):
     with pytest.raises(ModelError, match=r"no \.safetensors file"):
-        read_rank(tmp_path)
-    save_lora(unet, tmp_path / LORA)
+        read_facts(tmp_path)
+    save_lora(unet, tmp_path / LORA, "base")
     other = copy.deepcopy(tools.diffusion.unet)
     add_lora(other, RANK + 1, 0)
     with pytest.raises(ModelError, match="incomplete or damaged: RuntimeError: "):

@@ -166,9 +166,22 @@ def test_a_training_does_not_wait_for_what_is_sent(server):
     assert server.has == [1, 2]
 
 
-def test_the_next_call_raises_what_was_refused(server):
+def test_a_later_call_raises_what_was_refused(server):
     box, server.failure = BesideTraining(), answer(404)
     box.put(lambda: server.send(1))
     with pytest.raises(HTTPError):
         box.settle()
     box.settle()
+
+
+def test_no_request_is_lost_where_an_earlier_one_failed(server):
+    def fail() -> None:
+        raise PermissionError
+
+    box = BesideTraining()
+    box.put(fail)
+    with pytest.raises(PermissionError):  # here, or already at the next call
+        box.put(lambda: server.send(1))
+        box.settle()
+    box.settle()
+    assert server.has == [1]

@@ -1,5 +1,6 @@
 """The run of a training: complete, resumed, and during failures of the store."""
 
+import math
 from contextlib import suppress
 
 import pytest
@@ -123,6 +124,13 @@ def test_steps_are_sent_every_few_seconds(folder, tmp_path, monkeypatch):
     with train(read_params(), tmp_path) as run:
         run.log_step(0, {"loss": 1.0})
         wait_for(lambda: steps_of(run, "loss") == [0])
+
+
+def test_a_norm_that_is_infinite_is_not_sent(folder, tmp_path):
+    with train(read_params(), tmp_path) as run:
+        run.log_step(0, {"loss": 1.0, "gradient_norm": math.inf})
+        run.finish("h" * 64)
+    assert (steps_of(run, "loss"), steps_of(run, "gradient_norm")) == ([0], [])
 
 
 @pytest.mark.parametrize("content", ['{"training": "ab', "[]", '{"training": "ab"}', "\udcff"])

@@ -15,6 +15,7 @@ from stages.core.params_file import read_params
 from stages.core.paths import START, TRAINING_SET
 from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
 from stages.models.copying import copy_model
+from stages.models.hub import identity
 from stages.models.latent_diffusion import load_unet
 from stages.models.layout import LORA
 from stages.pairing.training_set import SUFFIX
@@ -109,23 +110,25 @@ def lora_params(params) -> Params:
 
 
 @pytest.mark.parametrize(
-    ("rank", "why"),
+    ("rank", "base", "why"),
     [
-        (3, "12.50% of the pairs came or went since version 1"),
-        (8, "version 1 has a LoRA of rank 8, not train.lora_rank = 3"),
-        (None, "version 1 was trained without a LoRA"),
+        (3, None, "12.50% of the pairs came or went since version 1"),
+        (8, None, "version 1 has a LoRA of rank 8, not train.lora_rank = 3"),
+        (3, "another", "version 1 has a LoRA for another base than {base}"),
+        (None, None, "version 1 was trained without a LoRA"),
     ],
 )
-def test_a_lora_continues_one_of_the_same_rank_alone(lora_params, rank, why):
+def test_a_lora_continues_one_of_its_rank_and_base(lora_params, rank, base, why):
     model = registry.fetch_trained(store.connect(), "models:/iedit/1")
     if rank is not None:
-        save_file({"lora_unet_a.lora_down.weight": torch.ones(rank, 2)}, model / LORA)
+        metadata = {"iedit.base": base or identity(lora_params.train.base)}
+        save_file({"lora_unet_a.lora_down.weight": torch.ones(rank, 2)}, model / LORA, metadata)
     try:
         start(lora_params)
     finally:
         remove(model / LORA)
-    assert chosen().why == why
-    is_continued = rank == 3
+    assert chosen().why == why.format(base=lora_params.train.base.name)
+    is_continued = (rank, base) == (3, None)
     assert (chosen().version is not None, (START / UNET / LORA).exists()) == (is_continued, is_continued)
 
 
