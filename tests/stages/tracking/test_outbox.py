@@ -178,10 +178,13 @@ def test_no_request_is_lost_where_an_earlier_one_failed(server):
     def fail() -> None:
         raise PermissionError
 
-    box = BesideTraining()
-    box.put(fail)
-    with pytest.raises(PermissionError):  # here, or already at the next call
+    def send_another() -> None:
         box.put(lambda: server.send(1))
         box.settle()
+
+    box = BesideTraining()
+    box.put(fail)
+    with pytest.raises(PermissionError):
+        send_another()
     box.settle()
     assert server.has == [1]
