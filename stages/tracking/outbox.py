@@ -82,7 +82,7 @@ class Outbox:
 class BesideTraining:
     """An outbox in a thread of its own, so that no step waits for a request, or for a checkpoint of gigabytes.
 
-    What the store refuses is raised by a later call.
+    What the store refuses is raised by this call or a later one.
     """
 
     def __init__(self) -> None:

@@ -166,11 +166,14 @@ def test_a_training_does_not_wait_for_what_is_sent(server):
     assert server.has == [1, 2]
 
 
-def test_a_later_call_raises_what_was_refused(server):
-    box, server.failure = BesideTraining(), answer(404)
-    box.put(lambda: server.send(1))
-    with pytest.raises(HTTPError):
+def test_what_was_refused_is_raised(server):
+    def send() -> None:
+        box.put(lambda: server.send(1))
         box.settle()
+
+    box, server.failure = BesideTraining(), answer(404)
+    with pytest.raises(HTTPError):
+        send()
     box.settle()
 
 
@@ -178,13 +181,15 @@ def test_no_request_is_lost_where_an_earlier_one_failed(server):
     def fail() -> None:
         raise PermissionError
 
-    def send_another() -> None:
-        box.put(lambda: server.send(1))
+    def send_both() -> None:
+        try:
+            box.put(fail)
+        finally:
+            box.put(lambda: server.send(1))
         box.settle()
 
     box = BesideTraining()
-    box.put(fail)
     with pytest.raises(PermissionError):
-        send_another()
+        send_both()
     box.settle()
     assert server.has == [1]
