@@ -155,7 +155,7 @@ def _scale(image: Image.Image, size: int) -> Image.Image:
 
     Pillow averages far larger ones first. The others take torch a quarter of Pillow's time, with its result up to rounding.
     """
-    if image.width > 2 * GAP * size:
+    if image.width >= 2 * GAP * size:
         return image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=GAP)
     import torch  # readers, and runs with nothing to do, start without it
 

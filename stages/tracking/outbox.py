@@ -63,6 +63,7 @@ class Outbox:
                     self._waiting.popleft()
         except STORE_ERRORS as error:
             if is_refused(error) or not mlflow.get_tracking_uri().startswith("http"):
+                self._waiting.popleft()  # it would fail again, and hold up the others
                 raise  # the request is at fault, or the project's own file
             if self._tried is None:
                 server = without_credentials(mlflow.get_tracking_uri())
@@ -73,6 +74,9 @@ class Outbox:
                 self._pause = min(2 * self._pause, MAX_RETRY_SECONDS)
             self._tried = time.monotonic()
             return False
+        except OSError:
+            self._waiting.popleft()
+            raise
         if self._tried is not None:
             _print("the tracking server is back and has received them")
         self._tried = None

@@ -51,7 +51,9 @@ def test_code_is_what_pythons_own_finder_finds(part):
     code = code_behind(part_of(part))
     assert {name for name in names_of(code.files) if name.endswith(".py")} == files
     by_module = provenance.packages_distributions()
-    assert set(code.libraries) == {name for module in foreign for name in by_module[module]}
+    # Of all libraries one may be missing, that of the optimiser of 8 bits.
+    assert {module for module in foreign if module not in by_module} <= {"bitsandbytes"}
+    assert set(code.libraries) == {name for module in foreign for name in by_module.get(module, ())}
 
 
 @pytest.mark.parametrize(
