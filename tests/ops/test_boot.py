@@ -117,7 +117,8 @@ def test_services_start_in_their_order_and_serve(platform, database, tmp_path):
         "@database/": "@127.0.0.1/",
         "/store/": f"{tmp_path}/store/",
     }
-    variables = {"POSTGRES_PASSWORD": "p", "IEDIT_API_KEY": "key", "PYTHONPATH": str(platform.project), "OMP_NUM_THREADS": "1"}
+    secrets = {"POSTGRES_PASSWORD": "p", "IEDIT_API_KEY": "k" * 16}
+    variables = secrets | {"PYTHONPATH": str(platform.project), "OMP_NUM_THREADS": "1"}
     kept: dict[str, Kept] = {}
     try:
         for name in ("prefect", "mlflow", "deploy", "worker", "editor"):
@@ -132,6 +133,7 @@ def test_services_start_in_their_order_and_serve(platform, database, tmp_path):
         until(lambda: is_ready(platform))
         check_a_run(platform)
         until(lambda: kept["editor"].starts >= 2)
+        assert "model = 'champion': no such model" in kept["editor"].log.read_text()
         (tmp_path / "model").mkdir()
         environment = os.environ | {"MLFLOW_TRACKING_URI": platform.mlflow, "PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, "-c", REGISTER], cwd=tmp_path / "model", env=environment, check=True)
