@@ -1,6 +1,7 @@
 """What starts at boot and again after a failure: the units of systemd and the services of Docker Compose.
 
-`make lint-containers` checks their syntax; here is checked that they start what there is, restart it, and bound its memory.
+`make lint-containers` checks their syntax, and tests/ops/test_boot.py runs their commands; here is checked that they start what
+there is, restart it, and bound its memory.
 """
 
 import re

@@ -19,6 +19,7 @@ import psutil
 from tests.support.small_project import environment_of
 
 PATIENCE = 3600  # seconds until a test gives up; a slow and busy machine needs half an hour
+ANSWER = 300  # seconds in which a busy server answers or stops; an event that shows no effect for so long is lost
 Found = TypeVar("Found")
 
 
@@ -58,6 +59,31 @@ def until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
             return found
         time.sleep(0.5)
     raise TimeoutError(f"{look}: nothing within {seconds} seconds")
+
+
+def until_heard(cause: Callable[[], object], look: Callable[[], Found], tries: int = 3) -> Found:
+    """Cause something until ``look`` finds its effect, and return that: a busy server on SQLite can lose an event."""
+    for _ in range(tries - 1):
+        cause()
+        with suppress(TimeoutError):
+            return until(look, ANSWER)
+    cause()
+    return until(look, ANSWER)
+
+
+def end(process: subprocess.Popen[bytes], signum: int = signal.SIGKILL) -> None:
+    """Send a signal to a process and all its children, whatever their process groups.
+
+    Those that are left after a minute are killed, as systemd does it.
+    """
+    started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for each in started:
+        with suppress(psutil.NoSuchProcess):
+            each.send_signal(signum)
+    for left in psutil.wait_procs(started, 60)[1]:
+        with suppress(psutil.NoSuchProcess):
+            left.kill()
+    process.wait()
 
 
 class Platform:
@@ -102,22 +128,11 @@ class Platform:
         """End the process group of a make target."""
         process = self._running.pop(target)
         os.killpg(process.pid, signum)
-        until(lambda: process.poll() is not None and not _alive(process.pid), 60)
+        until(lambda: process.poll() is not None and not _alive(process.pid), ANSWER)
 
     def kill(self, target: str, signum: int = signal.SIGKILL) -> None:
-        """Send a signal to the processes of a make target and all their children, whatever their process groups.
-
-        Those that are left after a minute are killed, as systemd does it.
-        """
-        process = self._running.pop(target)
-        started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for each in started:
-            with suppress(psutil.NoSuchProcess):
-                each.send_signal(signum)
-        for left in psutil.wait_procs(started, 60)[1]:
-            with suppress(psutil.NoSuchProcess):
-                left.kill()
-        process.wait()
+        """Send a signal to the processes of a make target, see :func:`end`."""
+        end(self._running.pop(target), signum)
 
     def stop_all(self) -> None:
         for process in self.processes():
@@ -147,10 +162,10 @@ class Platform:
         """Ask the API of the Prefect server, and again while its SQLite file is locked, as Prefect's own client does."""
 
         def answered() -> httpx.Response | None:
-            answer = httpx.request(method, f"{self.prefect}/api/{path}", json=question, timeout=60)
+            answer = httpx.request(method, f"{self.prefect}/api/{path}", json=question, timeout=ANSWER)
             return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
-        answer = until(answered, 60)
+        answer = until(answered, ANSWER)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -181,6 +196,23 @@ class Platform:
     def end_of(self, run: str) -> str:
         """Wait until a run has ended, and return the name of its last state."""
         return until(lambda: state if (state := self.state(run)) in ENDS else "")
+
+    def reach(self, run: str, *names: str) -> str:
+        """Wait until a run is in one of some states, and return its name.
+
+        A busy server on SQLite can lose the event that it has crashed, and then starts it again only when that is reported
+        again: a quarter of an hour later, because it keeps back what follows an event that it has not seen.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return until(lambda: state if (state := self.state(run)) in names else "", ANSWER)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+                if self.state(run) == "Crashed":
+                    crashed = {"type": "CRASHED", "name": "Crashed"}
+                    self.ask(f"flow_runs/{run}/set_state", {"state": crashed, "force": True})
 
     def log(self, run: str) -> str:
         return "\n".join(line["message"] for line in self.all_of("logs", run))

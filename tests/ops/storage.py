@@ -66,7 +66,7 @@ def postgresql_server(programs: Path, database: str) -> Iterator[str]:
 
         run("initdb", "--pgdata", data, "--username", "iedit", "--auth", "trust", "--no-sync")
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-        run("pg_ctl", "--pgdata", data, "--log", f"{folder}/log", "--options", options, "--wait", "start")
+        run("pg_ctl", "--pgdata", data, "--log", f"{folder}/log", "--options", options, "--timeout", "600", "start")
         try:
             run("createdb", "--host", "127.0.0.1", "--port", str(port), "--username", "iedit", database)
             yield f"postgresql://iedit@127.0.0.1:{port}/{database}"

@@ -1,5 +1,6 @@
 """Every alert that is no failure of a run fires: a real Prefect server, and a worker that is killed."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from stages.tracking.history import EVENT
-from tests.ops.platform import Platform, listening, until
+from tests.ops.platform import Platform, listening, until, until_heard
 from tests.support.small_project import make_project
 
 FORTY_DAYS = 40 * 24 * 3600 * 10**9  # nanoseconds
@@ -72,38 +73,54 @@ def run_code(platform: Platform, code: str) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-@pytest.fixture
-def message(webhook) -> Callable[[str], str]:
-    """Waits for a message with the given words, and returns it."""
-    return lambda words: until(lambda: next((text for text in webhook[1] if words in text), ""))
+def hear(webhook: tuple[str, list[str]], cause: Callable[[], object], words: str) -> str:
+    """Cause something until a message with the given words comes, and return that."""
+    messages = webhook[1]
+    messages.clear()
+    return until_heard(cause, lambda: next((text for text in messages if words in text), ""))
 
 
-def test_a_run_that_nobody_starts_is_reported(platform, message):
+def forget_runs(platform: Platform) -> None:
+    for run in platform.all_of("flow_runs"):
+        if not run["auto_scheduled"]:
+            platform.ask(f"flow_runs/{run['id']}", method="DELETE")
+
+
+def test_a_run_that_nobody_starts_is_reported(platform, webhook):
     run_code(platform, LATE_SOON.format(seconds=15))
-    run_id = platform.order("pipeline/on-demand")
-    assert message("has not started within 0:00:15 of its time").startswith("pipeline/")
-    platform.ask(f"flow_runs/{run_id}", method="DELETE")
+    text = hear(webhook, lambda: platform.order("pipeline/on-demand"), "has not started within 0:00:15 of its time")
+    assert text.startswith("pipeline/")
+    forget_runs(platform)
 
 
-def test_a_late_run_is_reported_though_the_automation_changed(platform, message):
+def test_a_late_run_is_reported_though_the_automation_changed(platform, webhook):
     """The server forgets then that it waits for the run."""
-    run_id = platform.order("pipeline/on-demand")
-    until(lambda: platform.state(run_id) == "Late")
-    run_code(platform, LATE_SOON.format(seconds=16))
-    run_code(platform, REMIND)
-    assert message("has not started within 0:00:16 of its time").startswith("pipeline/")
-    platform.ask(f"flow_runs/{run_id}", method="DELETE")
+    seconds = itertools.count(16)
+
+    def change_and_remind() -> None:
+        run_id = platform.order("pipeline/on-demand")
+        until(lambda: platform.state(run_id) == "Late")
+        run_code(platform, LATE_SOON.format(seconds=next(seconds)))
+        webhook[1].clear()
+        run_code(platform, REMIND)
+
+    assert hear(webhook, change_and_remind, "has not started within 0:00:").startswith("pipeline/")
+    forget_runs(platform)
 
 
-def test_a_dead_worker_is_reported(platform, message):
-    platform.start("worker")
-    until(lambda: platform.ask("work_pools/iedit", method="GET")["status"] == "READY")
-    platform.kill("worker")
-    assert message("has no worker") == "the pool iedit has no worker: start one with make worker"
+def test_a_dead_worker_is_reported(platform, webhook):
+    def lose_a_worker() -> None:
+        platform.start("worker")
+        until(lambda: platform.ask("work_pools/iedit", method="GET")["status"] == "READY")
+        platform.kill("worker")
+
+    text = hear(webhook, lose_a_worker, "has no worker")
+    assert text == "the pool iedit has no worker: start one with make worker"
 
 
-def test_a_full_disk_and_an_old_champion_are_reported(platform, message):
+def test_a_full_disk_and_an_old_champion_are_reported(platform, webhook):
     run_code(platform, CHAMPION)
-    run_code(platform, UPKEEP)
-    assert "GB free, should be 1,000,000,000.0; iedit prune --dry-run" in message("GB free")
-    assert message("days old") == "models:/iedit@champion: version 1 is 40 days old, should be 30 at most"
+    disk = hear(webhook, lambda: run_code(platform, UPKEEP), "GB free")
+    assert "GB free, should be 1,000,000,000.0; iedit prune --dry-run" in disk
+    champion = hear(webhook, lambda: run_code(platform, UPKEEP), "days old")
+    assert champion == "models:/iedit@champion: version 1 is 40 days old, should be 30 at most"

@@ -19,7 +19,7 @@ from stages.__main__ import STAGES
 from stages.corpus import world
 from stages.corpus.drawing import render
 from stages.report.ablation_table import TRUE_TARGETS
-from tests.ops.platform import Platform, listening, started, until
+from tests.ops.platform import Platform, listening, started, until, until_heard
 from tests.support.small_project import choose, make_project, run, set_params
 
 SHARD, SHARDS = 8, 10
@@ -201,13 +201,17 @@ def test_bad_input_fails_at_once_and_is_reported(platform):
         platform.make("deploy", FAILURE_WEBHOOK=address)
         command = ["prefect", "deployment", "run", "refresh/nightly", "--param", "images=5000"]
         environment = platform.environment | {"PREFECT_API_URL": f"{platform.prefect}/api"}
-        ordered = subprocess.run(command, cwd=platform.project, env=environment, capture_output=True, text=True, check=True)
-        run_id = re.search(r"UUID: (\S+)", ordered.stdout)[1]
-        assert platform.end_of(run_id) == "Failed"
-        until(lambda: messages)
+        run_ids: list[str] = []
+
+        def order_and_fail() -> None:
+            ordered = subprocess.run(command, cwd=platform.project, env=environment, capture_output=True, text=True, check=True)
+            run_ids.append(re.search(r"UUID: (\S+)", ordered.stdout)[1])
+            assert platform.end_of(run_ids[-1]) == "Failed"
+
+        until_heard(order_and_fail, lambda: messages)
     platform.make("deploy", FAILURE_WEBHOOK="")
     assert "images = 5000: only for the source openmoji, this is folder" in messages[0]
-    assert platform.all_of("task_runs", run_id) == []
+    assert [platform.all_of("task_runs", run_id) for run_id in run_ids] == [[]] * len(run_ids)
 
 
 def train_long(platform: Platform, steps: int) -> str:
@@ -220,8 +224,7 @@ def train_long(platform: Platform, steps: int) -> str:
 
 def check_resumed(platform: Platform, run_id: str, steps: int) -> None:
     """Wait until a run has finished a training that was begun before, and check that it resumed."""
-    until(lambda: platform.state(run_id) in ("Completed", "Failed"))
-    assert platform.state(run_id) == "Completed", platform.log(run_id)
+    assert platform.reach(run_id, "Completed", "Failed") == "Completed", platform.log(run_id)
     made = counts(platform.project, "train")
     assert made["done"] + made["reused"] == steps * 2
     assert made["reused"] >= LONG["checkpoint_every"] * 2
@@ -258,7 +261,7 @@ def test_a_run_survives_a_restart_of_the_servers(platform):
 def test_the_run_of_a_killed_worker_resumes(platform):
     run_id = train_long(platform, 242)
     platform.stop("worker", signal.SIGKILL)
-    until(lambda: platform.state(run_id) == "AwaitingRetry")  # it crashed, because nobody reads its output any more
+    platform.reach(run_id, "AwaitingRetry")  # it crashed, because nobody reads its output any more
     until(lambda: not platform.processes("-m stages"))
     platform.start("worker")
     check_resumed(platform, run_id, 242)
