@@ -67,7 +67,8 @@ def save_lora(unet: UNet2DConditionModel, path: Path, base: str) -> None:
         weights = {DOWN: down.weight, UP: up.weight, ALPHA: torch.tensor(float(down.out_features))}
         tensors |= {f"{name}{ending}": value.detach().cpu().contiguous() for ending, value in weights.items()}
     with written_aside(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", BASE: base})
+        # One entry, because safetensors writes several in any order, and the same LoRA would have other bytes.
+        save_file(tensors, temporary, metadata={BASE: base})
 
 
 @torch.no_grad()
