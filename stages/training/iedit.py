@@ -54,8 +54,8 @@ class IEdit:
             config: the terms of Eq 12 that are on, and their settings.
             dropout: the share of samples without a prompt, in [0, 1].
             parameters: what of the U-Net is trained.
-            lora_rank: of the LoRA, if one is trained.
-            seed: decides how a LoRA begins.
+            lora_rank: the rank of the LoRA; not used unless one is trained.
+            seed: the seed of the LoRA's initial weights.
         """
         self.unet: UNet2DConditionModel = diffusion.unet
         self.config, self.dropout, self.parameters = config, dropout, parameters

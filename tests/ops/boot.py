@@ -68,7 +68,7 @@ def read_service(name: str, project: Path, home: Path, replaced: Mapping[str, st
         project: the folder in the place of the image's.
         home: the home of its user.
         replaced: words that stand for hosts, ports and folders of containers → what they are here.
-        variables: of the caller of Docker Compose; and others, which the service needs here besides its own.
+        variables: environment variables that Docker Compose is called with, and any others that the service needs here.
     """
     service = COMPOSE["services"][name]
     given = {key: _filled_in(str(value), variables) for key, value in service["environment"].items() if value is not None}

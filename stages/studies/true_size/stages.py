@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -84,25 +82,25 @@ def new_project(folder: Path, models: Mapping[str, Path], *changes: str) -> tupl
     return Project(folder, *choices), choices
 
 
-def run_stages(folder: Path, models: Mapping[str, Path], threads: int, *changes: str) -> dict[str, dict[str, Any]]:
+def run_stages(folder: Path, models: Mapping[str, Path], threads: int, *changes: str) -> dict[str, Usage]:
     """Run all stages and an edit in a new project, and return the time and memory of each.
 
     Raises:
         InputError: one of them fails.
     """
     project, choices = new_project(folder, models, *changes)
-    used: dict[str, dict[str, Any]] = {}
+    used: dict[str, Usage] = {}
     for name, words, own in STAGES:
         project.choose(*choices, *own, f"threads={threads}")
-        used[name] = asdict(run_module(words, folder, threads))
-        print(_line(name, Usage(**used[name])), flush=True)
+        used[name] = run_module(words, folder, threads)
+        print(_line(name, used[name]), flush=True)
     return used
 
 
-def stage_lines(used: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def stage_lines(used: Mapping[str, Usage]) -> list[str]:
     """Return a Markdown table of what each stage took."""
     lines = ["| Run | Time | CPU time | Memory of the largest process |", "|---|---:|---:|---:|"]
-    return [*lines, *(_line(name, Usage(**usage)) for name, usage in used.items())]
+    return [*lines, *(_line(name, usage) for name, usage in used.items())]
 
 
 def _line(name: str, usage: Usage) -> str:
