@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def module_finds_its_own_store():
 @pytest.fixture(autouse=True)
 def test_finds_its_own_store():
     forget_store()
+
+
+@pytest.fixture(autouse=True)
+def test_begins_with_one_thread():
+    """Undo what a stage set in this process: several threads divide a batch, and the place in it decides how sums are rounded."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")

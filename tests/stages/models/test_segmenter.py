@@ -1,6 +1,5 @@
 """CLIPSeg's masks: their bytes in any company, and how well they fit on pictures that are not square."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -73,16 +72,6 @@ def test_masks_of_square_pictures_are_those_of_the_network_alone(nano):
     assert ours == alone > 0.7
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Have torch use one thread, as workers do: several divide a batch, and a place in it decides how sums are rounded."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_a_result_is_the_same_in_any_company(models, nano):
     """Within batches of one size, bit for bit, beside other pictures and longer prompts, and in any place."""
     scenes = [render(world.draw_scene(0, "test", number), SHORT)[0] for number in range(8)]

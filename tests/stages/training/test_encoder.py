@@ -150,33 +150,28 @@ def test_a_worker_killed_in_the_middle_changes_nothing(tools, config, tmp_path, 
 
 @pytest.mark.parametrize("family", ["tiny", "nano"])
 def test_an_encoding_does_not_depend_on_its_company(tools, family):
-    """Alone, among others, and at any place among them: the same bits, on one thread as in every worker."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        nano = ROOT / "nano/models"
-        diffusion, clip = (
-            (tools.diffusion, tools.clip)
-            if family == "tiny"
-            else (load_diffusion(ModelName(name=str(nano / "diffusion"))), load_clip(ModelName(name=str(nano / "clip"))))
-        )
-        rng = np.random.default_rng(0)
-        side = 32 if family == "tiny" else 64
-        pictures = list(torch.from_numpy(rng.random((11, 3, side, side), np.float32)))
-        texts = ["a dog", "", "a red cat on the beach", *(f"a dog number {number}" for number in range(8))]
-        ways = (
-            (pictures, PICTURES, lambda batch: {"value": diffusion.encode(torch.stack(batch))}),
-            (texts, TEXTS, lambda batch: diffusion.embed_prompts(batch).columns()),
-            (texts, TEXTS, lambda batch: {"value": clip.embed_texts(batch)}),
-        )
-        for items, size, encode_batch in ways:
-            alone = [encodings([item], size, encode_batch) for item in items]
-            for _ in range(3):
-                order = rng.permutation(len(items))
-                together = encodings([items[place] for place in order], size, encode_batch)
-                assert all(torch.equal(together[[row]], alone[place]) for row, place in enumerate(order))
-    finally:
-        torch.set_num_threads(threads)
+    """Alone, among others, and at any place among them: the same bits."""
+    nano = ROOT / "nano/models"
+    diffusion, clip = (
+        (tools.diffusion, tools.clip)
+        if family == "tiny"
+        else (load_diffusion(ModelName(name=str(nano / "diffusion"))), load_clip(ModelName(name=str(nano / "clip"))))
+    )
+    rng = np.random.default_rng(0)
+    side = 32 if family == "tiny" else 64
+    pictures = list(torch.from_numpy(rng.random((11, 3, side, side), np.float32)))
+    texts = ["a dog", "", "a red cat on the beach", *(f"a dog number {number}" for number in range(8))]
+    ways = (
+        (pictures, PICTURES, lambda batch: {"value": diffusion.encode(torch.stack(batch))}),
+        (texts, TEXTS, lambda batch: diffusion.embed_prompts(batch).columns()),
+        (texts, TEXTS, lambda batch: {"value": clip.embed_texts(batch)}),
+    )
+    for items, size, encode_batch in ways:
+        alone = [encodings([item], size, encode_batch) for item in items]
+        for _ in range(3):
+            order = rng.permutation(len(items))
+            together = encodings([items[place] for place in order], size, encode_batch)
+            assert all(torch.equal(together[[row]], alone[place]) for row, place in enumerate(order))
 
 
 def encodings(items: list, size: int, encode_batch) -> torch.Tensor:
