@@ -73,7 +73,7 @@ def test_finds_its_own_store():
 
 @pytest.fixture(autouse=True)
 def test_begins_with_one_thread():
-    """Undo what a stage set in this process: several threads divide a batch, and the place in it decides how sums are rounded."""
+    """Undo what a stage set in this process: several threads divide a batch, and its parts decide how sums are rounded."""
     os.environ["OMP_NUM_THREADS"] = "1"
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
