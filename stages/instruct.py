@@ -1,11 +1,15 @@
-"""Stage instruct: train InstructPix2Pix (Brooks et al. 2023) on the paired dataset, a competitor of iEdit."""
+"""Stage instruct: train InstructPix2Pix (Brooks et al. 2023) on the paired dataset, a competitor of iEdit.
+
+Nothing is trained where ``evaluate.systems.instruct_pix2pix.model`` names a released checkpoint.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.core.files import read_json, write_json
+from stages.core.files import read_json, remove, write_json, write_text, written_aside
 from stages.core.params import ModelName, Params
 from stages.core.paths import INSTRUCT_PIX2PIX, INSTRUCT_PIX2PIX_LOSSES, INSTRUCT_PIX2PIX_UNFINISHED
+from stages.core.shards import StageCounts
 from stages.models.copying import copy_model
 from stages.models.families import ZEROS_FOR_EMPTY, family_of
 from stages.models.layout import INDEX
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 # Keys of ``train`` that decide a step of this training too; the base is known by its files.
 SHARED = {"prompts", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay", "seed"}
 SHARED |= {"learning_rate_schedule", "precision", "gradient_checkpointing", "optimizer", "average_on_host"}
+OUTCOME = Outcome(model=INSTRUCT_PIX2PIX, losses=INSTRUCT_PIX2PIX_LOSSES)
+NOT_TRAINED = "Nothing was trained: evaluate.systems.instruct_pix2pix.model names a released checkpoint.\n"
 
 
 def instruct(params: Params) -> None:
@@ -31,6 +37,9 @@ def instruct(params: Params) -> None:
     Its training starts from the same base as the stage train and sees the same pairs in the same order for as many steps,
     but trains the whole U-Net.
     """
+    if params.evaluate.systems.instruct_pix2pix.model is not None:
+        _train_nothing()
+        return
     config = params.train.model_copy(update={"learning_rate": params.instruct.learning_rate})
 
     def make(diffusion: "Diffusion", _: "Clip") -> "InstructPix2Pix":
@@ -43,7 +52,7 @@ def instruct(params: Params) -> None:
 
     recipe = Recipe(
         stage="instruct",
-        outcome=Outcome(model=INSTRUCT_PIX2PIX, losses=INSTRUCT_PIX2PIX_LOSSES),
+        outcome=OUTCOME,
         unfinished=INSTRUCT_PIX2PIX_UNFINISHED,
         config=config,
         decisive={"train": config.model_dump(mode="json", include=SHARED), "instruct": params.instruct.model_dump()},
@@ -55,6 +64,17 @@ def instruct(params: Params) -> None:
         write=_write,
     )
     run_training(params, recipe)
+
+
+def _train_nothing() -> None:
+    """Leave a note where the model would be, and losses of no step; the table compares a released checkpoint."""
+    for path in (OUTCOME.seal, INSTRUCT_PIX2PIX_UNFINISHED):
+        remove(path)
+    with written_aside(OUTCOME.model) as folder:
+        folder.mkdir()
+        (folder / "README.txt").write_text(NOT_TRAINED, encoding="utf-8")
+    write_text(OUTCOME.losses, "step\n")
+    StageCounts(stage="instruct").report()
 
 
 def _write(unet: "UNet2DConditionModel", base: Path, folder: Path) -> None:

@@ -20,7 +20,7 @@ from stages.editing.batch_editor import BatchEditor
 from stages.editing.settings import adjust_sampling, read_precision
 from stages.models.conditioning import Conditioning
 from stages.models.families import STABLE_DIFFUSION_XL
-from stages.models.hub import identity, in_precision
+from stages.models.hub import identity
 from stages.models.latent_diffusion import Diffusion, PictureEncoder, load_diffusion
 from stages.models.segmenter import load_segmenter
 from stages.models.tensors import HOST, device, to_tensor
@@ -60,6 +60,7 @@ class Models:
     instructed: Diffusion
     tuned: BatchEditor
     identities: dict[str, str]  # "base", "instructed", "tuned" → the name of its exact weights
+    is_released: bool = False  # whether ``instructed`` is a released InstructPix2Pix, which knows instructions alone
 
     def bring(self, diffusion: Diffusion | None) -> None:
         """Move a model to the device, and the others to the host's memory; None moves all of them there."""
@@ -97,16 +98,18 @@ class Models:
             case "iedit_m":
                 return self.in_turn(self.tuned.diffusion, edited_by(self.tuned, tuned, sampling, masks="predicted"))
             case "instruct_pix2pix" if image_guidance_scale is not None:
+                words = instruction_of if self.is_released else description_of
                 instructed = self.identities["instructed"]
-                return self.in_turn(self.instructed, instructed_by(self.instructed, instructed, sampling, image_guidance_scale))
+                system = instructed_by(self.instructed, instructed, sampling, image_guidance_scale, words)
+                return self.in_turn(self.instructed, system)
         raise ValueError(f"{name}: no such system, or a scale is missing; there are {', '.join(SYSTEMS)}")
 
 
 def load_models(params: Params, tuned: Path = IEDIT) -> Models:
-    """Load the base model, the segmenter, and the two models that the stages trained.
+    """Load the base model, the segmenter, the model that the stage train trained, and InstructPix2Pix.
 
     Args:
-        params: names the base model and the segmenter, and the precision.
+        params: names the base model, the segmenter and a released InstructPix2Pix, if any, and the precision.
         tuned: the folder of the model behind ``iedit`` and ``iedit_m``, which edits in its own precision.
 
     Raises:
@@ -115,15 +118,18 @@ def load_models(params: Params, tuned: Path = IEDIT) -> Models:
     """
     config, precision = params.evaluate, params.precision
     edits = ModelName.in_folder(tuned, read_precision(tuned))
+    released = config.systems.instruct_pix2pix.model
+    instructed = released or ModelName.in_folder(INSTRUCT_PIX2PIX, precision)
     return Models(
         base=BatchEditor(_load_to_host(config.base)),
-        instructed=_load_to_host(ModelName.in_folder(INSTRUCT_PIX2PIX, precision), pictures=2),
+        instructed=_load_to_host(instructed, pictures=2),
         tuned=BatchEditor(_load_to_host(edits), load_segmenter(config.segmenter)),
         identities={
             "base": identity(config.base),
-            "instructed": in_precision(folder_digest(INSTRUCT_PIX2PIX), precision),
+            "instructed": identity(instructed),
             "tuned": folder_digest(tuned),
         },
+        is_released=released is not None,
     )
 
 
@@ -211,16 +217,34 @@ def pipeline_prompts(prompts: Conditioning, empty_prompt: Conditioning) -> dict[
     return given | {f"negative_{names[name]}": value for name, value in empty.items()}
 
 
-def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image_guidance_scale: float) -> System:
+def description_of(case: EditSample) -> str:
+    """Return the edit prompt, which describes the wanted picture: what the model of the stage instruct is trained on."""
+    return case.edit_prompt
+
+
+def instruction_of(case: EditSample) -> str:
+    """Return what a released InstructPix2Pix is trained on, an instruction: ``turn the dog into a cat``."""
+    article = "an" if case.target_diff[:1].lower() in "aeiou" else "a"
+    return f"turn the {case.source_diff} into {article} {case.target_diff}"
+
+
+def instructed_by(
+    diffusion: Diffusion,
+    identity: str,
+    sampling: Sampling,
+    image_guidance_scale: float,
+    words: Callable[[EditSample], str] = description_of,
+) -> System:
     """Return InstructPix2Pix (Brooks et al. 2023), run by diffusers' own pipeline.
 
     It starts from noise alone, so ``sampling.strength`` does not affect it.
 
     Args:
-        diffusion: the model that the stage instruct trained.
+        diffusion: the model.
         identity: the name of the model's exact weights.
         sampling: solver, steps, and guidance towards the prompt.
         image_guidance_scale: guidance towards the source picture.
+        words: what the model is told of a case.
     """
     dtype = diffusion.unet.dtype
     if diffusion.vae.dtype != dtype:
@@ -233,7 +257,7 @@ def instructed_by(diffusion: Diffusion, identity: str, sampling: Sampling, image
         height, width = pictures.shape[-2:]
         shape = torch.Size(PictureEncoder(diffusion.vae).shape(width, height))
         # Embedded here because the pipeline relies on the tokenizer to know its context.
-        prompts = diffusion.embed_prompts([case.edit_prompt for case in cases])
+        prompts = diffusion.embed_prompts([words(case) for case in cases])
         is_sized = diffusion.family is STABLE_DIFFUSION_XL  # its pipeline would resize the pictures; others cannot
         edited: Tensor = pipeline(
             image=pictures,

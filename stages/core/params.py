@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.core.params_download import Download
 from stages.core.params_drift import Drift
-from stages.core.params_evaluation import Gate, Noised, Systems
+from stages.core.params_evaluation import Gate, Inpainting, Noised
 from stages.core.params_ingest import Ingest
 from stages.core.params_training import Continuation, Losses, Trainable
 from stages.core.params_upkeep import Upkeep
@@ -186,6 +186,23 @@ class Sampling(Section):
             message = "with steps = {steps} no step is left, so the result would be the source"
             raise PydanticCustomError("no_step", message, {"steps": steps})
         return strength
+
+
+class Instructed(Section):
+    """InstructPix2Pix: a released checkpoint or the one trained here, and how closely prompt and source are followed."""
+
+    model: ModelName | None = None  # null: the model of the stage instruct, which is not run otherwise
+    guidance_scale: Annotated[float, Field(gt=1, le=100)]  # at 1 diffusers' pipeline ignores both scales
+    image_guidance_scale: Guidance
+
+
+class Systems(Section):
+    """How the systems of Table 1 sample, chosen on the validation cases; iEdit-M uses ``sampling``, as it is served."""
+
+    sdedit: Noised
+    inpainting: Inpainting
+    instruct_pix2pix: Instructed
+    iedit: Noised
 
 
 class Evaluate(Section):

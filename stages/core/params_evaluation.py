@@ -1,4 +1,4 @@
-"""The sections of the parameters of an evaluation: how each system samples, and when a new version becomes champion."""
+"""The sections of the parameters of an evaluation: how systems sample, and when a new version becomes champion."""
 
 from typing import Annotated
 
@@ -28,19 +28,3 @@ class Inpainting(Section):
     """Sampling from pure noise, so without a strength."""
 
     guidance_scale: Guidance
-
-
-class Instructed(Section):
-    """InstructPix2Pix's two scales: how closely prompt and source are followed."""
-
-    guidance_scale: Annotated[float, Field(gt=1, le=100)]  # at 1 diffusers' pipeline ignores both scales
-    image_guidance_scale: Guidance
-
-
-class Systems(Section):
-    """How the systems of Table 1 sample, chosen on the validation cases; iEdit-M uses ``sampling``, as it is served."""
-
-    sdedit: Noised
-    inpainting: Inpainting
-    instruct_pix2pix: Instructed
-    iedit: Noised

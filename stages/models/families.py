@@ -67,6 +67,8 @@ STABLE_DIFFUSION_XL = Family(
     decodes_in_fp32=True,
 )
 FAMILIES = (STABLE_DIFFUSION, STABLE_DIFFUSION_XL)
+INSTRUCTED = "evaluate.systems.instruct_pix2pix.model"
+"""The parameter that names a released InstructPix2Pix, whose U-Net also sees the source."""
 SUPPORTED = " and ".join(f"{family.name} ({family.pipelines[0]})" for family in FAMILIES)
 
 
@@ -78,10 +80,16 @@ def check_bases(params: Params) -> None:
     Raises:
         ModelError: a model is not supported, or a configuration is missing or damaged.
     """
-    for model in (params.train.base, params.evaluate.base):
+    released = params.evaluate.systems.instruct_pix2pix.model
+    for model in (params.train.base, params.evaluate.base, *([released] if released else [])):
         folder = find(model)
         if folder is not None:
-            family_of(model, folder)
+            family_of(model, folder, pictures=pictures_of(model))
+
+
+def pictures_of(model: ModelName) -> int:
+    """Return how many pictures' latents the U-Net of a model takes, by the parameter that names it."""
+    return 2 if model.key == INSTRUCTED else 1
 
 
 def family_of(model: ModelName, folder: Path, *, pictures: int = 1) -> Family:

@@ -12,7 +12,7 @@ from yaml import YAMLError
 from stages.core.errors import first_line
 from stages.core.files import NoRoomError, remove, writing
 from stages.core.params import ModelName
-from stages.models.families import CONFIGURATIONS, family_of
+from stages.models.families import CONFIGURATIONS, family_of, pictures_of
 from stages.models.hub import ModelError, is_local, locate
 from stages.models.layout import INDEX, LayoutError, needed_files
 
@@ -120,7 +120,8 @@ def _check_family(model: ModelName) -> None:
 
     with _hub_errors(model), writing(Path(HF_HUB_CACHE)):
         if HfApi().file_exists(model.name, INDEX, revision=model.revision):
-            family_of(model, Path(snapshot_download(model.name, revision=model.revision, allow_patterns=CONFIGURATIONS)))
+            folder = snapshot_download(model.name, revision=model.revision, allow_patterns=CONFIGURATIONS)
+            family_of(model, Path(folder), pictures=pictures_of(model))
 
 
 def _ask(model: ModelName) -> Facts:

@@ -100,6 +100,17 @@ def test_other_parameters_are_another_training(project, change):
     assert (files_of(project.folder / "models") == project.files) is (not change)
 
 
+def test_nothing_is_trained_in_place_of_a_released_model(project, tools):
+    values = project.params.model_dump(mode="json")
+    values["evaluate"]["systems"]["instruct_pix2pix"]["model"] = {"name": str(tools.folder / "base"), "revision": None}
+    instruct(Params.model_validate(values))
+    wanted = {"instruct_pix2pix/README.txt", "instruct_losses.csv"}
+    assert {name for name in files_of(project.folder / "models") if "instruct" in name} == wanted
+    assert read_json(project.folder / "logs/instruct.json")["done"] == 0
+    instruct(project.params)
+    assert files_of(project.folder / "models") == project.files
+
+
 def test_losses_of_iedit_do_not_matter(project):
     instruct(project.params)
     values = copy.deepcopy(project.params.model_dump(mode="json"))

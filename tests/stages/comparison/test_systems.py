@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from stages.comparison.systems import Models, chosen_systems, edited_by
+from stages.comparison.systems import Models, chosen_systems, edited_by, instruction_of, load_models
 from stages.core.params import Params
 from stages.editing.batch_editor import BatchEditor
 from stages.editing.blending import match_colours
 from stages.editing.job import EditJob
 from stages.editing.request import MaskMode
+from stages.models.hub import identity
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.tensors import to_images, to_tensor
+from tests.support.compared import copy_trained_models
 from tests.support.editing_inputs import DRAFTED, SAMPLING, case, find_a_cat_and_drafted_dogs, photo, request
 from tests.support.tiny_corpus import params_for
 
@@ -83,6 +85,23 @@ def test_a_system_edits_around_its_true_mask(editor):
     )
     assert torch.equal(wide([case()], mask, 0), tight([case()], wider, 0))
     assert not torch.equal(wide([case()], mask, 0), tight([case()], mask, 0))
+
+
+def test_a_released_model_is_told_what_to_do(models, workplace):
+    copy_trained_models(models)
+    (workplace / "models/instruct_pix2pix").rename(workplace / "released")
+    values = params_for(models).model_dump(mode="json")
+    values["evaluate"]["systems"]["instruct_pix2pix"]["model"] = {"name": "released", "revision": None}
+    params = Params.model_validate(values)
+    found = load_models(params)
+    assert found.identities["instructed"] == identity(params.evaluate.systems.instruct_pix2pix.model)
+    assert instruction_of(replace(case(), target_diff="owl")) == "turn the cat into an owl"
+    told = replace(case(), edit_prompt="turn the cat into a dog")
+    released, trained = (
+        replace(found, is_released=is_released).system("instruct_pix2pix", SAMPLING, 1.5).edit for is_released in (True, False)
+    )
+    assert torch.equal(released([case()], None, 0), trained([told], None, 0))
+    assert not torch.equal(released([case()], None, 0), trained([case()], None, 0))
 
 
 class Placed:

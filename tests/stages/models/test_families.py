@@ -134,6 +134,15 @@ def test_instructed_models_take_two_pictures(folder):
         family_of(model, folder, pictures=2)
 
 
+def test_a_released_model_that_takes_one_picture_is_refused(folder):
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["evaluate"]["systems"]["instruct_pix2pix"]["model"] = {"name": str(folder), "revision": None}
+    with pytest.raises(ModelError, match=r"^evaluate\.systems\.instruct_pix2pix\.model\.name = .*4 input channels, not 8"):
+        check_bases(Params.model_validate(values))
+    change_config(folder, "unet/config.json", in_channels=8)
+    check_bases(Params.model_validate(values))
+
+
 def test_an_older_scheduler_file_predicts_noise(folder):
     put_scheduler(folder, PNDM)
     assert not load_diffusion(ModelName(name=str(folder))).predicts_velocity
