@@ -26,6 +26,7 @@ class BenchmarkCase:
     prompt: str  # what the edit should show
     source_term: str = ""  # the part of the source's prompt that changes; "" if unknown
     term: str = ""  # the part of the prompt that is new; "" if unknown
+    instruction: str = ""  # what is to be done, for models that are told this; "" if unknown
     target: Read | None = None  # what a person made of it, RGB
     after: str = ""  # key of the case whose edit is edited further, instead of the source
     is_scored: bool = True
@@ -46,6 +47,7 @@ class BenchmarkCase:
             "target_diff": self.term or self.source_term or self.prompt,  # a deletion is about what goes
             "target_alt_text": "",
         }
+        instruction = self.instruction or ("" if self.source_term and self.term else self.prompt)
         sample = EditSample(
             key=self.key,
             source=picture,
@@ -53,9 +55,9 @@ class BenchmarkCase:
             source_mask=mask,
             target_mask=mask,
             **words,
-            metadata={"relation": self.kind},
+            metadata={"relation": self.kind, "instruction": instruction},
         )
-        digest = value_digest([words, _png(picture).hex(), _png(mask).hex()])
+        digest = value_digest([words, instruction, _png(picture).hex(), _png(mask).hex()])
         return Case(sample=sample, shard=EDITED_BENCHMARKS, digest=digest)
 
 

@@ -21,7 +21,7 @@ PIE_BENCH_NOTE = (
 MENDED_NOTE = "The same in the range that DINO was trained on, and over the background alone."
 MAGIC_BRUSH_NOTE = (
     "L2 is the mean squared error, as in the authors' code, not its root. The models here are conditioned on descriptions"
-    " (global_descriptions.json), not on instructions."
+    " (global_descriptions.json), not on instructions; a released InstructPix2Pix alone is told the instructions."
 )
 EDIT_BENCH_NOTE = (
     "EditBench publishes no evaluation code. CLIPScore is 2.5 · max(cos, 0) · 100 (Hessel et al. 2021, without their prefix);"

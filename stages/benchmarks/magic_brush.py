@@ -14,6 +14,7 @@ from PIL import Image
 
 from stages.benchmarks.case import BenchmarkCase, Read, whole
 from stages.benchmarks.files import inside, picture, read_object, text
+from stages.common.text import one_line
 from stages.core.errors import InputError
 from stages.corpus.parts import printable
 from stages.editing.pictures import read_mask
@@ -77,6 +78,7 @@ def _turn(folder: Path, session: str, number: int, turn: dict[str, Any], told: d
         mask=partial(_read_mask, file("mask"), source) if turn.get("mask") else whole(source),
         source_prompt=text(told, words["input"], f"{place}: description"),
         prompt=text(told, words["output"], f"{place}: description"),
+        instruction=one_line(turn.get("instruction")),
         target=picture(file("output")),
     )
 

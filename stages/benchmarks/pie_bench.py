@@ -65,6 +65,7 @@ def _case(folder: Path, key: str, entry: object, where: str) -> BenchmarkCase:
         prompt=_plain(edited),
         source_term=_bracketed(original) or blended[0],
         term=_bracketed(edited) or blended[1],
+        instruction=one_line(entry.get("editing_instruction")),
     )
 
 

@@ -223,7 +223,9 @@ def description_of(case: EditSample) -> str:
 
 
 def instruction_of(case: EditSample) -> str:
-    """Return what a released InstructPix2Pix is trained on, an instruction: ``turn the dog into a cat``."""
+    """Return what a released InstructPix2Pix is trained on, an instruction: the case's own, or ``turn the dog into a cat``."""
+    if given := case.metadata.get("instruction"):
+        return str(given)
     article = "an" if case.target_diff[:1].lower() in "aeiou" else "a"
     return f"turn the {case.source_diff} into {article} {case.target_diff}"
 

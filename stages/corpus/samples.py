@@ -41,7 +41,7 @@ class EditSample:
     source_diff: str  # y1_diff: what the edit changes, CLIPSeg's query for the source ("red car")
     target_diff: str  # y2_diff: what it becomes ("blue car")
     target_alt_text: str  # the target's own caption in the corpus
-    metadata: dict[str, Any]  # relation, target key, scores of the pair
+    metadata: dict[str, Any]  # relation, target key, scores of the pair; a benchmark's instruction
 
 
 WORDS = ("source_caption", "edit_prompt", "source_diff", "target_diff", "target_alt_text")

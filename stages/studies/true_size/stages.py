@@ -44,6 +44,7 @@ SETTINGS = (
     "evaluate.max_cases=1",
     "evaluate.batch=1",
     "evaluate.gallery=1",
+    "evaluate.systems.instruct_pix2pix.model=null",  # the one of the stage instruct
     "evaluate.bootstrap=10",
 )
 ON_CPU = ("train.precision=no", "sampling.steps=4")  # most processors only emulate half precision

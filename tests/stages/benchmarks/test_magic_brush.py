@@ -16,6 +16,7 @@ def test_single_turns_start_from_what_the_person_had_made(tmp_path):
     cases = read_single_turn(magic_brush(tmp_path))
     assert [case.key for case in cases] == ["7/1", "7/2", "8/1"]
     assert all(case.is_scored and not case.after for case in cases)
+    assert [case.instruction for case in cases] == ["make it 1", "make it 2", "make it 1"]
     second = cases[1]
     assert second.source().tobytes() == smooth(8).tobytes()
     assert second.target().tobytes() == smooth(9).tobytes()

@@ -18,6 +18,10 @@ def test_without_a_mask_the_whole_picture_may_change(tmp_path):
     assert np.asarray(second.mask()).min() == 255
 
 
+def test_without_terms_the_prompt_is_the_instruction(tmp_path):
+    _, second = read_own_folder(own(tmp_path))
+    assert second.at(32).sample.metadata["instruction"] == "a cat"
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

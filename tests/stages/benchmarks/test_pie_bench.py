@@ -18,6 +18,7 @@ def test_a_case_has_its_words_picture_and_mask(tmp_path):
     assert case.source_prompt == "a slanted rusty bicycle on the road"
     assert case.prompt == "a slanted shiny red bicycle on the road"
     assert (case.source_term, case.term) == ("rusty", "shiny red")
+    assert case.instruction == "Polish the bicycle"
     assert case.source().size == (64, 64)
     np.testing.assert_array_equal(run_length.from_image(case.mask()), box())
 

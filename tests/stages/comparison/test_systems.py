@@ -96,6 +96,7 @@ def test_a_released_model_is_told_what_to_do(models, workplace):
     found = load_models(params)
     assert found.identities["instructed"] == identity(params.evaluate.systems.instruct_pix2pix.model)
     assert instruction_of(replace(case(), target_diff="owl")) == "turn the cat into an owl"
+    assert instruction_of(replace(case(), metadata={"instruction": "shave the cat"})) == "shave the cat"
     told = replace(case(), edit_prompt="turn the cat into a dog")
     released, trained = (
         replace(found, is_released=is_released).system("instruct_pix2pix", SAMPLING, 1.5).edit for is_released in (True, False)
