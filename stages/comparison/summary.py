@@ -77,8 +77,9 @@ def _compared_models(params: Params, models: Models) -> dict[str, dict[str, str]
     """Return the name and the identity of every model that the scores depend on."""
     config, identities = params.evaluate, models.identities
     released = config.systems.instruct_pix2pix.model
+    instructed = released.name if released else str(INSTRUCT_PIX2PIX)
     return identify({"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter}) | {
         "base": {"name": config.base.name, "identity": identities["base"]},
-        "instruct_pix2pix": {"name": released.name if released else str(INSTRUCT_PIX2PIX), "identity": identities["instructed"]},
+        "instruct_pix2pix": {"name": instructed, "identity": identities["instructed"]},
         "iedit": {"name": str(IEDIT), "identity": identities["tuned"]},
     }

@@ -22,6 +22,7 @@ def test_without_terms_the_prompt_is_the_instruction(tmp_path):
     _, second = read_own_folder(own(tmp_path))
     assert second.at(32).sample.metadata["instruction"] == "a cat"
 
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
