@@ -24,6 +24,7 @@ class BenchmarkCase:
     mask: Read  # "L", 0 or 255, of the source's size: where the picture may change
     source_prompt: str  # what the source shows
     prompt: str  # what the edit should show
+    local_prompt: str = ""  # what its changed part should show; "" if unknown
     source_term: str = ""  # the part of the source's prompt that changes; "" if unknown
     term: str = ""  # the part of the prompt that is new; "" if unknown
     instruction: str = ""  # what is to be done, for models that are told this; "" if unknown

@@ -74,6 +74,7 @@ class Judged:
     edit_image: Image.Image
     mask: run_length.Mask  # (height, width), True where the picture may change
     prompt: str
+    local_prompt: str  # of the changed part; "" if unknown
     prompts: tuple[str, ...]  # of the whole benchmark, for ranks
     target_image: Image.Image | None
     judges: Judges

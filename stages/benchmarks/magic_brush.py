@@ -1,11 +1,11 @@
 """MagicBrush (Zhang et al. 2023): edits by a person, in sessions of one to three turns.
 
-A folder holds ``edit_sessions.json`` (id → turns with ``input``, ``mask``, ``output``),
-``global_descriptions.json`` (id → file name → description) and ``images/ID/``. A mask is the picture with what may change cut
-out: transparent there. Its size may be another than the picture's.
+A folder holds ``edit_sessions.json`` (id → turns with ``input``, ``mask``, ``output``), ``global_descriptions.json`` (id → file
+name → what the picture shows), ``local_descriptions.json`` (id → file name of an output → what its changed part shows) and
+``images/ID/``. A mask is the picture with what may change cut out, transparent there; it may have another size.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,17 @@ from stages.core.errors import InputError
 from stages.corpus.parts import printable
 from stages.editing.pictures import read_mask
 
-SESSIONS, DESCRIPTIONS, PICTURES = "edit_sessions.json", "global_descriptions.json", "images"
+SESSIONS, PICTURES = "edit_sessions.json", "images"
+GLOBAL, LOCAL = "global_descriptions.json", "local_descriptions.json"
 OPAQUE = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Descriptions:
+    """Of a session, by file name; untrusted."""
+
+    pictures: dict[str, Any]
+    changes: dict[str, Any]
 
 
 def read_single_turn(folder: Path) -> list[BenchmarkCase]:
@@ -48,22 +57,29 @@ def read_multi_turn(folder: Path) -> list[BenchmarkCase]:
 
 def _sessions(folder: Path) -> list[list[BenchmarkCase]]:
     path = folder / SESSIONS
-    sessions, descriptions = read_object(path), read_object(folder / DESCRIPTIONS)
+    sessions, whole_pictures, changes = (read_object(folder / name) for name in (SESSIONS, GLOBAL, LOCAL))
     found = []
     for name, turns in sessions.items():
         where = f"{path}: {printable(name)}"
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
             raise InputError(f"{where}: must be a list of turns")
-        told = descriptions.get(name)
-        if not isinstance(told, dict):
-            raise InputError(f"{folder / DESCRIPTIONS}: {printable(name)}: must hold the descriptions of its pictures")
+        told = _Descriptions(
+            pictures=_of_session(whole_pictures, name, folder / GLOBAL), changes=_of_session(changes, name, folder / LOCAL)
+        )
         found.append([_turn(folder, name, number, turn, told, where) for number, turn in enumerate(turns, start=1)])
     if not found:
         raise InputError(f"{path}: has no session")
     return found
 
 
-def _turn(folder: Path, session: str, number: int, turn: dict[str, Any], told: dict[str, Any], where: str) -> BenchmarkCase:
+def _of_session(descriptions: dict[str, Any], session: str, path: Path) -> dict[str, Any]:
+    found = descriptions.get(session)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: {printable(session)}: must hold the descriptions of its pictures")
+    return found
+
+
+def _turn(folder: Path, session: str, number: int, turn: dict[str, Any], told: _Descriptions, where: str) -> BenchmarkCase:
     place = f"{where}: turn {number}"
     words = {name: text(turn, name, place) for name in ("input", "output")}
 
@@ -76,8 +92,9 @@ def _turn(folder: Path, session: str, number: int, turn: dict[str, Any], told: d
         kind=f"turn {number}",
         source=source,
         mask=partial(_read_mask, file("mask"), source) if turn.get("mask") else whole(source),
-        source_prompt=text(told, words["input"], f"{place}: description"),
-        prompt=text(told, words["output"], f"{place}: description"),
+        source_prompt=text(told.pictures, words["input"], f"{place}: description"),
+        prompt=text(told.pictures, words["output"], f"{place}: description"),
+        local_prompt=text(told.changes, words["output"], f"{place}: local description"),
         instruction=one_line(turn.get("instruction")),
         target=picture(file("output")),
     )

@@ -152,10 +152,19 @@ MAGIC_BRUSH = (
         label="CLIP-T",
         better="higher",
         decimals=4,
-        of=lambda edit: metrics.cosine(edit.edit_embedding, edit.prompt_embedding),
+        of=lambda edit: metrics.cosine(edit.edit_embedding, edit.judges.embed_text(edit.local_prompt)),
     ),
 )
 """The metrics of MagicBrush."""
+
+MAGIC_BRUSH_GLOBAL = (
+    replace(
+        MAGIC_BRUSH[-1],
+        key="clip_t_global",
+        of=lambda edit: metrics.cosine(edit.edit_embedding, edit.prompt_embedding),
+    ),
+)
+"""CLIP-T against the description of the whole picture."""
 
 EDIT_BENCH = (
     Measure(

@@ -78,7 +78,7 @@ class _Scorer:
     """Measures the edits of one chunk after the other."""
 
     def __init__(self, benchmark: Benchmark, prompts: tuple[str, ...], judges: Judges, systems: Sequence[str]) -> None:
-        self._measures = [each for each in (*benchmark.measures, *benchmark.mended) if each.is_measured(judges)]
+        self._measures = [each for each in (*benchmark.measures, *benchmark.others) if each.is_measured(judges)]
         self._prompts, self._judges = prompts, judges
         self._cases: list[BenchmarkCase] = []
         self._values: dict[str, dict[str, list[float]]] = {
@@ -129,6 +129,7 @@ def _judged(case: BenchmarkCase, edit: Image.Image, prompts: tuple[str, ...], ju
         edit_image=edit.resize(source.size, Image.Resampling.BICUBIC),
         mask=run_length.from_image(case.mask()),
         prompt=case.prompt,
+        local_prompt=case.local_prompt,
         prompts=prompts,
         target_image=case.target() if case.target else None,
         judges=judges,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.benchmarks.catalogue import MENDED_NOTE, Benchmark
+from stages.benchmarks.catalogue import Benchmark
 from stages.benchmarks.measures import Measure
 from stages.core.files import write_text
 from stages.report.formats import csv_text
@@ -53,9 +53,9 @@ def markdown(benchmark: Benchmark, scores: Scores, names: Mapping[str, str]) -> 
     lines = [f"# {benchmark.title}", "", *_table(benchmark.measures, [*rows, *quoted]), "", _caption(benchmark, scores)]
     if published:
         lines += ["", f"In italics, as published: {benchmark.source}. {COMPARE}"]
-    if benchmark.mended:
-        mended = [[names[system], *_cells(benchmark.mended, values)] for system, values in scores.values.items()]
-        lines += ["", f"## Without these faults\n\n{MENDED_NOTE}", "", *_table(benchmark.mended, mended)]
+    if benchmark.others:
+        others = [[names[system], *_cells(benchmark.others, values)] for system, values in scores.values.items()]
+        lines += ["", f"## {benchmark.others_title}\n\n{benchmark.others_note}", "", *_table(benchmark.others, others)]
     return "\n".join([*lines, ""])
 
 

@@ -38,7 +38,7 @@ def pie_bench(folder: Path, **entries: dict[str, object]) -> Path:
 def magic_brush(folder: Path) -> Path:
     """A session of two turns and one of one."""
     turns = {"7": 2, "8": 1}
-    sessions, told = {}, {}
+    sessions, told, changed = {}, {}, {}
     for name, count in turns.items():
         files = [f"{name}-input.png", *(f"{name}-output{number}.png" for number in range(1, count + 1))]
         for number, file in enumerate(files):
@@ -51,8 +51,10 @@ def magic_brush(folder: Path) -> Path:
             for number, (before, after) in enumerate(itertools.pairwise(files), start=1)
         ]
         told[name] = {file: f"picture {file}" for file in files}
+        changed[name] = {file: f"change {file}" for file in files[1:]}
     (folder / "edit_sessions.json").write_text(json.dumps(sessions))
     (folder / "global_descriptions.json").write_text(json.dumps(told))
+    (folder / "local_descriptions.json").write_text(json.dumps(changed))
     return folder
 
 

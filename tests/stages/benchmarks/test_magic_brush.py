@@ -21,6 +21,7 @@ def test_single_turns_start_from_what_the_person_had_made(tmp_path):
     assert second.source().tobytes() == smooth(8).tobytes()
     assert second.target().tobytes() == smooth(9).tobytes()
     assert (second.source_prompt, second.prompt) == ("picture 7-output1.png", "picture 7-output2.png")
+    assert second.local_prompt == "change 7-output2.png"
 
 
 def test_a_mask_is_what_is_not_opaque(tmp_path):
@@ -59,10 +60,26 @@ def test_damaged_sessions_are_refused_in_one_line(tmp_path, change, message):
         read_single_turn(folder)
 
 
+@pytest.mark.parametrize(
+    ("kind", "told", "message"),
+    [
+        ("global", {}, "global_descriptions.json: 7: must hold the descriptions of its pictures"),
+        ("local", {"7": "a"}, "local_descriptions.json: 7: must hold the descriptions of its pictures"),
+        ("local", {"7": {}}, "7: turn 1: local description: 7-output1.png must be a text"),
+    ],
+)
+def test_missing_descriptions_are_one_line(tmp_path, kind, told, message):
+    folder = magic_brush(tmp_path)
+    (folder / f"{kind}_descriptions.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match=message):
+        read_single_turn(folder)
+
+
 def test_a_session_may_not_be_named_after_another_folder(tmp_path):
     folder = magic_brush(tmp_path)
     turn = {"input": "7-input.png", "output": "7-output1.png"}
     (folder / "edit_sessions.json").write_text(json.dumps({"..": [turn]}))
-    (folder / "global_descriptions.json").write_text(json.dumps({"..": {"7-input.png": "a", "7-output1.png": "b"}}))
+    for kind in ("global", "local"):
+        (folder / f"{kind}_descriptions.json").write_text(json.dumps({"..": {"7-input.png": "a", "7-output1.png": "b"}}))
     with pytest.raises(InputError, match="leads out of the folder"):
         read_single_turn(folder)

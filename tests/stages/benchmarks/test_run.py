@@ -60,7 +60,7 @@ def test_made_benchmark_has_every_column_and_the_same_bytes_twice(params_with, j
     assert "–" not in text.split("\n\n")[1]
     rows = rows_of(workplace / "out" / "cases.csv")
     assert len(rows) == 12
-    measures = (*BENCHMARKS["made"].measures, *BENCHMARKS["made"].mended)
+    measures = (*BENCHMARKS["made"].measures, *BENCHMARKS["made"].others)
     assert all(math.isfinite(float(row[measure.key])) for row in rows for measure in measures)
     assert Image.open(workplace / "out" / "sheet.png").height > 6 * 192
     run_benchmark("made", None, params, systems=SYSTEMS, limit=6, out=workplace / "again")
@@ -88,6 +88,16 @@ def test_magic_brush_scores_all_turns_or_last_turns(params_with, judges, workpla
     assert (set(single), set(multi)) == ({"7/1", "7/2", "8/1"}, {"7/2", "8/1"})
     assert single["8/1"] == multi["8/1"]
     assert single["7/2"] != multi["7/2"]
+
+
+def test_clip_t_compares_with_what_changed(params_with, workplace, monkeypatch):
+    along, across = torch.eye(2)
+    monkeypatch.setattr(judged, "embed_for_clip", lambda *_: along)
+    monkeypatch.setattr(judged.Judges, "embed_text", lambda _, text: along if text.startswith("change") else across)
+    folder, out = magic_brush(workplace / "magic_brush"), workplace / "out"
+    run_benchmark("magic-brush", folder, params_with(), systems=["sdedit"], limit=1, out=out)
+    (row,) = rows_of(out / "cases.csv")
+    assert (float(row["clip_t"]), float(row["clip_t_global"])) == (1, 0)
 
 
 def test_edit_bench_ranks_every_prompt_of_the_benchmark(params_with, workplace, monkeypatch):
@@ -139,6 +149,7 @@ def test_a_missing_target_is_named(models, workplace):
         edit_image=picture,
         mask=np.zeros((64, 64), bool),
         prompt="a dog",
+        local_prompt="",
         prompts=("a dog",),
         target_image=None,
         judges=judged.Judges(names={}, clip=load_clip(models.judge)),
