@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,10 +60,11 @@ def prune(options: argparse.Namespace) -> None:
         data = search(options.remote or upkeep.prune_remote, own_cache=upkeep.own_cache)  # slow, so before a plan is made
         for line in data.left:
             print(f"data       {line}")
-        has_gone = _apply(client, data, newest, remove=not options.dry_run)
+        apply = partial(_apply, client, data, keep_checkpoints_of=upkeep.keep_checkpoints_of)
+        has_gone = apply(newest, remove=not options.dry_run)
         spare = _find_spare(client, data, newest, most, downloads)
         while spare is not None and spare.keep is not None and not options.dry_run:
-            has_gone |= _apply(client, data, spare.keep, remove=True)
+            has_gone |= apply(spare.keep, remove=True)
             spare = _find_spare(client, data, spare.keep, most, downloads)  # what went may take less than it seemed
     print("nothing was removed: --dry-run" if options.dry_run else "removed" if has_gone else "there was nothing to remove")
     if spare is not None:
@@ -130,13 +132,14 @@ def _find_spare(client: "MlflowClient", data: "Search", keep: int, most: float |
     )
 
 
-def _apply(client: "MlflowClient", data: "Search", keep: int, *, remove: bool) -> bool:
+def _apply(client: "MlflowClient", data: "Search", keep: int, *, keep_checkpoints_of: int, remove: bool) -> bool:
     """Remove all versions but the newest ``keep`` and those that are needed, and the data that nothing needs then.
 
     Args:
         client: a client of the store.
         data: what DVC's cache and remote have that only versions may need.
         keep: how many of the newest versions stay.
+        keep_checkpoints_of: how many of the newest ended trainings keep their checkpoints.
         remove: whether to remove it, or only to print it.
 
     Returns:
@@ -146,7 +149,7 @@ def _apply(client: "MlflowClient", data: "Search", keep: int, *, remove: bool) -
     from stages.tracking.last_store import check_store_has_versions
     from stages.tracking.retention import apply_retention, plan_retention
 
-    retention = plan_retention(client, keep)
+    retention = plan_retention(client, keep, keep_checkpoints_of=keep_checkpoints_of)
     check_store_has_versions(retention.staying)
     going = {model.model_id for model in retention.models}
     records = _read_records(client, retention.staying)

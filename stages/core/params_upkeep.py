@@ -13,6 +13,7 @@ class Upkeep(Section):
     """What stays on the disk, and what is reported."""
 
     keep: Count  # newest versions that stay, besides those in use
+    keep_checkpoints_of: Annotated[int, Field(ge=0)]  # newest ended trainings that keep their checkpoints in MLflow
     max_used: Gigabytes | None  # of the project's folder and DVC's cache; above it fewer versions stay; null: any number
     own_cache: bool  # whether a cache of DVC outside of the project's folder is this project's alone; if not, it is not pruned
     prune_remote: Name | None  # a remote of DVC to prune too, which only this project pushes to; null: none

@@ -77,7 +77,7 @@ class Retention:
     dropped: list[str]  # versions, newest first
     models: list[LoggedModel]  # those of this project whose files belong to no version that stays
     open: list[Run]  # left RUNNING by a kill that nothing resumed
-    checkpoints: list[Run]  # ended trainings, and those above, that still have theirs
+    checkpoints: list[Run]  # ended trainings, and those above, that lose theirs
 
 
 def read_stock(client: MlflowClient) -> Stock:
@@ -107,7 +107,7 @@ def read_stock(client: MlflowClient) -> Stock:
     return Stock(versions=versions, needed=needed, others=others)
 
 
-def plan_retention(client: MlflowClient, keep: int) -> Retention:
+def plan_retention(client: MlflowClient, keep: int, *, keep_checkpoints_of: int = 0) -> Retention:
     """Return what goes if the newest ``keep`` versions stay and those of :class:`Stock` that are needed.
 
     A model of this project stays that was logged within the last day and has no version: an evaluation may be about to register
@@ -117,6 +117,7 @@ def plan_retention(client: MlflowClient, keep: int) -> Retention:
     Args:
         client: a client of the store.
         keep: at least 1.
+        keep_checkpoints_of: how many of the newest ended trainings that have checkpoints keep them.
     """
     stock = read_stock(client)
     staying, dropped = stock.split(keep)
@@ -127,6 +128,8 @@ def plan_retention(client: MlflowClient, keep: int) -> Retention:
     logged = _pages(lambda token: client.search_logged_models(ours, max_results=PAGE, page_token=token)) if ours else []
     left_open = _left_open(client, now - SILENT)
     ended = [*_runs(client, ours, "!= 'RUNNING'"), *left_open]
+    trained = [run for run in ended if TRAINING in run.data.tags and client.list_artifacts(run.info.run_id, CHECKPOINTS)]
+    trained.sort(key=lambda run: run.info.start_time, reverse=True)
     return Retention(
         kept=stock.kept(keep),
         staying=staying,
@@ -138,7 +141,7 @@ def plan_retention(client: MlflowClient, keep: int) -> Retention:
             and (model.model_id in going or (DIGEST in model.tags and model.creation_timestamp < now - DAY))
         ],
         open=left_open,
-        checkpoints=[run for run in ended if TRAINING in run.data.tags and client.list_artifacts(run.info.run_id, CHECKPOINTS)],
+        checkpoints=trained[keep_checkpoints_of:],
     )
 
 

@@ -16,6 +16,7 @@ from stages.core.errors import InputError
 from stages.core.paths import LOCK
 from stages.tracking import data_retention, history, record, registry, retention, store
 from stages.tracking.last_store import note_store
+from stages.tracking.training_run import TRAINING
 from tests.support.versions import fail, keep_record, register
 
 
@@ -187,7 +188,7 @@ def test_as_few_plans_are_made_as_the_bound_takes(client, capsys, monkeypatch):
     """However many versions go for it, the store and DVC's cache are read for the newest and for those that stay then."""
     plans, searches = [], []
     plan, search = retention.plan_retention, data_retention.search
-    monkeypatch.setattr(retention, "plan_retention", lambda client, keep: plans.append(keep) or plan(client, keep))
+    monkeypatch.setattr(retention, "plan_retention", lambda client, keep, **_: plans.append(keep) or plan(client, keep))
     monkeypatch.setattr(data_retention, "search", lambda *given, **options: searches.append(given) or search(*given, **options))
     measured = iter([9.0, 5.0])
     monkeypatch.setattr(
@@ -310,6 +311,16 @@ def test_choices_hold_where_no_option_is_given(client, capsys):
         "versions   1",
     ]
     assert lines[-1].endswith("should take 0.0 at most: versions 2, 1 may go, which alone need 0.0 GB")
+
+
+def test_checkpoints_stay_of_as_many_trainings_as_chosen(client, capsys):
+    run = client.create_run(store.experiment_id(client), tags={TRAINING: "a name"}).info.run_id
+    client.log_artifact(run, "params.yaml", "checkpoints")
+    client.set_terminated(run)
+    for chosen, lose in ((1, 0), (0, 1)):
+        choose(keep_checkpoints_of=chosen)
+        assert f"runs       {lose} lose their checkpoints, 0 that a kill left open end" in prune(capsys, "prune")[1]
+        assert len(client.list_artifacts(run, "checkpoints")) == chosen
 
 
 def test_fewer_than_one_version_is_refused(client, capsys):

@@ -162,6 +162,18 @@ def test_only_ended_trainings_lose_their_checkpoints(client, folder):
     assert client.get_run(made[0]).data.metrics == {"loss": 0.5}
 
 
+def test_checkpoints_of_the_newest_trainings_stay_where_asked(client, folder):
+    """The newest began last; one without checkpoints does not count."""
+    made = [client.create_run(store.experiment_id(client), start_time, TRAINED).info.run_id for start_time in (3, 1, 2, 4)]
+    for run in made[:-1]:
+        client.log_artifact(run, "params.yaml", "checkpoints")
+    for run in made:
+        client.set_terminated(run)
+    apply_retention(client, plan_retention(client, 1, keep_checkpoints_of=2))
+    assert [len(client.list_artifacts(run, "checkpoints")) for run in made] == [1, 0, 1, 0]
+    assert plan_retention(client, 1, keep_checkpoints_of=2).checkpoints == []
+
+
 def test_runs_that_a_kill_left_open_are_ended(client, folder, monkeypatch):
     """Also that of a night; one that has logged something within the last week may still be at work."""
     experiments = [store.experiment_id(client), client.create_experiment(nights.EXPERIMENT)]
