@@ -20,7 +20,7 @@ from stages.core.params import Sampling
 from stages.editing.pictures import encode_picture
 from stages.editing.request import EditRequest, MaskMode
 from stages.editing.settings import read_sampling
-from stages.tracking.registry import DIGEST, METRIC, NAME, Registered, read_version
+from stages.tracking.registry import DIGEST, METRIC, NAME, Registered, delete_model, read_version
 from stages.tracking.store import connect, experiment_id
 
 REQUIREMENTS = (
@@ -76,9 +76,9 @@ def register(
 
 
 def _delete_unregistered(client: MlflowClient, digest: str) -> None:
-    """Delete a logged model with this digest: a kill came before it was whole or registered."""
+    """Delete a logged model with this digest, and its files: a kill came before it was whole or registered."""
     for left in client.search_logged_models([experiment_id(client)], f"tags.`{DIGEST}` = '{digest}'"):
-        client.delete_logged_model(left.model_id)
+        delete_model(client, left)
 
 
 def _log_model(model: Path, segmenter: Path, digest: str, example: EditRequest, run_id: str | None) -> ModelInfo:

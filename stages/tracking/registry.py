@@ -16,13 +16,15 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import mlflow
+from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
 from stages.core.errors import InputError, first_line
-from stages.core.files import written_aside
+from stages.core.files import remove, written_aside
 from stages.core.params import Sampling
 from stages.editing.settings import read_sampling
 from stages.tracking.start import PREFIX
@@ -204,6 +206,13 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
                 fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it
                 Path(fetched).rename(temporary)
     return cache
+
+
+def delete_model(client: MlflowClient, model: LoggedModel) -> None:
+    """Delete a logged model that is no version, with its files, of which MLflow's own deletion leaves all."""
+    get_artifact_repository(model.artifact_location).delete_artifacts()
+    client.delete_logged_model(model.model_id)
+    remove(cached_copy(model.model_id))
 
 
 def cached_copy(model_id: str) -> Path:

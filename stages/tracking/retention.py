@@ -17,12 +17,11 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 
-from stages.core.files import remove
 from stages.tracking import nights
 from stages.tracking.history import rollback_target
 from stages.tracking.last_store import last_model
 from stages.tracking.location import EXPERIMENT
-from stages.tracking.registry import DIGEST, NAME, cached_copy, model_id_of
+from stages.tracking.registry import DIGEST, NAME, delete_model, model_id_of
 from stages.tracking.runs import ROLE
 from stages.tracking.start import PREFIX
 from stages.tracking.training_run import CHECKPOINTS, TRAINING
@@ -160,9 +159,7 @@ def apply_retention(client: MlflowClient, retention: Retention) -> int:
     left = read_stock(client)
     staying = {model_id_of(version) for version in left.versions} | left.others.keys()
     for model in [model for model in retention.models if model.model_id not in staying]:
-        get_artifact_repository(model.artifact_location).delete_artifacts()
-        client.delete_logged_model(model.model_id)
-        remove(cached_copy(model.model_id))
+        delete_model(client, model)
         gone += 1
     for run in retention.open:
         client.set_terminated(run.info.run_id, "KILLED")

@@ -94,6 +94,7 @@ class Year:
             self.draw(number, number)
         values = harness.params_for(self.folder / "models")
         tiny = {name: values[name] for name in ("caption", "mutate", "retrieve", "segment")}
+        tiny |= {"train": {"base": values["train"]["base"]}, "evaluate": {"segmenter": values["evaluate"]["segmenter"]}}
         choose(
             self.project,
             "source=folder",
@@ -169,19 +170,23 @@ class Year:
         )
 
     def check_champion(self) -> str:
-        """Check that the champion's files are whole and its record is readable; return its number."""
+        """Check that the champion has the files it was registered with and a readable record, and edits; return its number."""
+        from stages.editing.request import MaskMode
         from stages.tracking import registry, store
         from stages.tracking.record import fetch_record
+        from stages.tracking.runs import MODEL_DIGEST
+        from tests.support.registered import EXAMPLE
 
         client = store.connect(create=False)
         champion = registry.current_champion()
         assert champion is not None
-        files = registry.fetch_model(client, registry.CHAMPION_URI)
         with tempfile.TemporaryDirectory() as folder:
             fetch_record(client, champion, Path(folder))
-            shutil.copy(files / "weights.bin", folder)
-            shutil.rmtree(Path(folder, "lineage"))
-            assert folder_digest(Path(folder)) == champion.digest
+        registered = client.get_model_version(registry.NAME, champion.version).tags
+        assert folder_digest(registry.fetch_trained(client, registry.CHAMPION_URI)) == registered[MODEL_DIGEST]
+        editor, sampling = registry.load_editor()
+        (edited,) = editor.edit(EXAMPLE, mask_mode=MaskMode.NONE, sampling=sampling)
+        assert edited.size == EXAMPLE.image.size
         return champion.version
 
     def check_nothing_is_open(self, number: int) -> int:

@@ -1,5 +1,9 @@
 """Registering a model, and the files of the logged model."""
 
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
 import pytest
 
 from stages.core.files import folder_digest, value_digest
@@ -26,10 +30,14 @@ def test_unregistered_rest_of_a_kill_is_removed(registered_project, champion, tm
     client = store.connect()
     experiment = store.experiment_id(client)
     left = client.create_logged_model(experiment, registry.NAME, tags=tags)
+    client.log_model_artifact(left.model_id, str(tmp_path / "config.json"))
+    files = Path(url2pathname(urlsplit(left.artifact_location).path))
+    assert files.is_dir()
     monkeypatch.setattr(registration.Model, "log", stop)
     with pytest.raises(KeyboardInterrupt):
         registration.register(model, tmp_path, metrics={}, example=EXAMPLE)
     assert left.model_id not in {each.model_id for each in client.search_logged_models([experiment])}
+    assert not files.exists()
 
 
 def test_logged_model_has_same_weights_and_no_pickle(registered_project, champion):

@@ -89,7 +89,7 @@ def test_a_second_plan_drops_nothing(client, seven):
 
 def test_an_interrupted_removal_is_completed(client, seven, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(retention, "get_artifact_repository", stop)
+        patch.setattr(registry, "get_artifact_repository", stop)
         with pytest.raises(KeyboardInterrupt):
             apply_retention(client, plan_retention(client, 2))
     assert numbers(client) == set("23467")
