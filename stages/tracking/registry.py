@@ -7,6 +7,7 @@ The alias ``champion`` names the version to use, ``challenger`` the newest one t
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ CHAMPION_URI = f"models:/{NAME}@{CHAMPION}"
 ADDRESS = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))")  # the model's name, and an alias or a number
 DIGEST, CASES, METRIC = "iedit.digest", "iedit.cases_digest", "metric."  # tags of a version
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes for a version and an alias that do not exist
+UNUSED = 24 * 3600  # seconds; a service asks for its default every few seconds, and ends others after minutes
 
 
 class UnknownVersionError(InputError):
@@ -198,14 +200,23 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
     cache = cached_copy(model_id_of(made))
-    if cache.is_dir():
-        return cache
-    with _locked(cache.parent):  # a server and a night may both fetch a new champion
-        if not cache.is_dir():
-            with written_aside(cache) as temporary:
-                fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it
-                Path(fetched).rename(temporary)
+    if not cache.is_dir():
+        _fetch(location, cache)
+    os.utime(cache)  # somebody asks for it
     return cache
+
+
+def _fetch(location: str, cache: Path) -> None:
+    """Fetch the files of a logged model, and remove copies that nobody has asked for in a day, as of former champions."""
+    with _locked(cache.parent):  # a server and a night may both fetch a new champion
+        if cache.is_dir():
+            return
+        for copy in cache.parent.iterdir():
+            if time.time() - copy.stat().st_mtime > UNUSED:
+                remove(copy)
+        with written_aside(cache) as temporary:
+            fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it
+            Path(fetched).rename(temporary)
 
 
 def delete_model(client: MlflowClient, model: LoggedModel) -> None:

@@ -1,7 +1,9 @@
 """Versions, aliases, and the files of a registered model."""
 
+import os
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tests.support.versions import champion_number, fail, register
 
 
 def test_remote_model_is_downloaded_once(champion, tmp_path, monkeypatch):
+    """Copies of others that nobody asks for go then: a service follows a champion a night."""
     client, there = store.connect(), registry.fetch_model(store.connect(), registry.CHAMPION_URI)
     remote = "mlflow-artifacts:/models/1"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -29,11 +32,17 @@ def test_remote_model_is_downloaded_once(champion, tmp_path, monkeypatch):
         return str(shutil.copytree(there, Path(dst_path) / "artifacts"))
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
-    first, second = registry.fetch_model(client, registry.CHAMPION_URI), registry.fetch_model(client, registry.CHAMPION_URI)
+    for name, days in {"in use": 0, "unused": 2}.items():
+        (tmp_path / "iedit" / name / "code").mkdir(parents=True)
+        os.utime(tmp_path / "iedit" / name, (time.time() - days * 24 * 3600,) * 2)
+    first = registry.fetch_model(client, registry.CHAMPION_URI)
+    os.utime(first, (0, 0))
+    second = registry.fetch_model(client, registry.CHAMPION_URI)
     assert first == second
     assert fetched == [remote]
     assert folder_digest(first) == folder_digest(there)
-    assert [path.name for path in (tmp_path / "iedit").iterdir()] == [first.name]
+    assert sorted(path.name for path in (tmp_path / "iedit").iterdir()) == ["in use", first.name]
+    assert time.time() - first.stat().st_mtime < registry.UNUSED  # it is in use
 
 
 def test_two_that_fetch_a_model_at_once_get_it_whole(champion, tmp_path, monkeypatch):
