@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Keys of ``train`` that decide a step of this training too; the base is known by its files.
 SHARED = {"prompts", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay", "seed"}
-SHARED |= {"learning_rate_schedule", "precision", "gradient_checkpointing", "optimizer", "average_on_host"}
+SHARED |= {"learning_rate_schedule", "precision", "gradient_checkpointing", "optimizer"}
 OUTCOME = Outcome(model=INSTRUCT_PIX2PIX, losses=INSTRUCT_PIX2PIX_LOSSES)
 NOT_TRAINED = "Nothing was trained: evaluate.systems.instruct_pix2pix.model names a released checkpoint.\n"
 
@@ -40,7 +40,7 @@ def instruct(params: Params) -> None:
     if params.evaluate.systems.instruct_pix2pix.model is not None:
         _train_nothing()
         return
-    config = params.train.model_copy(update={"learning_rate": params.instruct.learning_rate})
+    config = params.train.model_copy(update=params.instruct.model_dump(exclude={"dropout"}))
 
     def make(diffusion: "Diffusion", _: "Clip") -> "InstructPix2Pix":
         from stages.models.tensors import HOST

@@ -79,6 +79,7 @@ RUN_BY = {
     "iedit backup": ("stages/cli/test_backup.py", "backup ../kept.tar"),
     "iedit restore": ("stages/cli/test_backup.py", "restore ../kept.tar"),
     "iedit plan": ("stages/cli/test_plan.py", "plan --images 5e9 --machines 64 --gpu h100 --gpus-per-worker 0.0625"),
+    "iedit memory": ("stages/cli/test_memory.py", "memory precision=fp32 train.precision=no"),
     "iedit promote": ("stages/cli/test_registry.py", "promote 3"),
     "iedit rollback": ("stages/cli/test_registry.py", "rollback"),
     "iedit history": ("ops/test_mlflow.py", "history"),

@@ -102,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     lineage.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
     text = "estimate time, machine hours, disk and memory of each stage for a corpus of any size"
     _add_plan_options(add("plan", "plan:run_plan", text))
+    text = "compute the GPU memory that each stage takes with the networks of preset=paper"
+    _add_memory_options(add("memory", "memory:memory", text))
     reproduce = add(
         "reproduce",
         "reproduce:reproduce",
@@ -138,6 +140,11 @@ def _add_prune_options(prune: argparse.ArgumentParser) -> None:
     prune.add_argument(
         "--remote", help="a remote of DVC to clean too; only one that no other project pushes to (default: upkeep.prune_remote)"
     )
+
+
+def _add_memory_options(memory: argparse.ArgumentParser) -> None:
+    text = "value to compute it for, such as precision=fp16 or train.batch=2 (default: as in conf/config.yaml and the preset)"
+    memory.add_argument("choices", nargs="*", metavar="KEY=VALUE", help=text)
 
 
 def _add_plan_options(plan: argparse.ArgumentParser) -> None:

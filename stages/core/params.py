@@ -165,6 +165,7 @@ class Instruct(Section):
 
     learning_rate: Annotated[float, Field(gt=0)]
     dropout: Annotated[float, Field(ge=0, le=0.33)]  # share without prompt, without source, and without both, each
+    average_on_host: bool  # as that of ``train``; the whole U-Net is trained here, so that more is to be kept
 
 
 class Sampling(Section):

@@ -1,5 +1,6 @@
 """Latent diffusion (Rombach et al. 2022): autoencoder, text encoders, U-Net and noise schedule of a supported family."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ SCHEDULE = (  # what a scheduler's configuration says of the model, not of a sam
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     *("prediction_type", "timestep_spacing"),
 )
+PIXELS_AT_ONCE = 2**20  # of pictures in the autoencoder, whose memory grows with them: four of 512 x 512
 READERS: dict[Family, Callable[[Path, Precision], PromptEncoder]] = {
     STABLE_DIFFUSION: stable_diffusion.read_prompt_encoder,
     STABLE_DIFFUSION_XL: stable_diffusion_xl.read_prompt_encoder,
@@ -44,8 +46,9 @@ class PictureEncoder:
     def encode(self, pictures: Tensor) -> Tensor:
         """Return scaled latents (n, c, h, w) of pictures (n, 3, H, W) in [0, 1]: the posterior's mode, without noise."""
         seen = (pictures * 2 - 1).to(self.vae.dtype)
-        latents: Tensor = self.vae.encode(seen).latent_dist.mode().float() * self.vae.config.scaling_factor
-        return latents
+        parts = _slices(seen, pixels=seen.shape[-2] * seen.shape[-1])
+        latents = torch.cat([self.vae.encode(part).latent_dist.mode() for part in parts])
+        return latents.float() * self.vae.config.scaling_factor
 
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Return scaled latents (n, c, h, w) of RGB images of one size."""
@@ -111,8 +114,14 @@ class Diffusion:
         """
         with torch.autocast(latents.device.type, enabled=False) if self.family.decodes_in_fp32 else nullcontext():
             scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-            pictures: Tensor = (self.vae.decode(scaled).sample + 1) / 2
+            parts = _slices(scaled, pixels=math.prod(self.size_of(latents)))
+            pictures = (torch.cat([self.vae.decode(part).sample for part in parts]) + 1) / 2
         return pictures.float()
+
+
+def _slices(rows: Tensor, *, pixels: int) -> Sequence[Tensor]:
+    """Return the rows of a batch in parts of at most PIXELS_AT_ONCE; a row stands for a picture of so many pixels."""
+    return rows.split(max(1, PIXELS_AT_ONCE // pixels))
 
 
 def load_diffusion(model: ModelName, *, pictures: int = 1) -> Diffusion:

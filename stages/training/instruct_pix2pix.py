@@ -28,11 +28,12 @@ def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
 
     The new weights are zero, so the copy begins as the same model, whatever the source.
     """
-    wide = UNet2DConditionModel.from_config({**unet.config, "in_channels": 2 * unet.config.in_channels})
     weights = unet.state_dict()
     first = weights["conv_in.weight"]
+    with first.device:
+        wide = UNet2DConditionModel.from_config({**unet.config, "in_channels": 2 * unet.config.in_channels})
     wide.load_state_dict({**weights, "conv_in.weight": torch.cat([first, torch.zeros_like(first)], dim=1)})
-    widened: UNet2DConditionModel = wide.to(first.device).eval()
+    widened: UNet2DConditionModel = wide.eval()
     return widened
 
 

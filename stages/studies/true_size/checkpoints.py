@@ -66,7 +66,7 @@ def _write_clipseg(folder: Path) -> None:
     """Write CLIPSeg with its last bias such that about half of a picture is in a mask; else every mask is empty or full."""
     from transformers import CLIPSegProcessor, ViTImageProcessorPil
 
-    model, tokenizer = networks.clipseg(), _clip_tokenizer()
+    model, tokenizer = networks.clipseg(), clip_tokenizer()
     processor = CLIPSegProcessor(ViTImageProcessorPil(size={"height": 352, "width": 352}), tokenizer)
     tokens = tokenizer([SAMPLE], padding="max_length", max_length=77, return_tensors="pt")
     with torch.no_grad():
@@ -92,7 +92,7 @@ def _write_stable_diffusion(folder: Path) -> None:
     StableDiffusionPipeline(
         vae=networks.vae(),
         text_encoder=networks.text_encoder(),
-        tokenizer=_clip_tokenizer(),
+        tokenizer=clip_tokenizer(),
         unet=networks.unet(),
         scheduler=PNDMScheduler(**SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1),
         safety_checker=None,
@@ -106,7 +106,7 @@ def _write_stable_diffusion(folder: Path) -> None:
     (tokenizer / "tokenizer.json").unlink()
 
 
-def _clip_tokenizer() -> Any:
+def clip_tokenizer() -> Any:
     """Return CLIP's tokenizer with the vocabulary that open_clip ships."""
     from open_clip.tokenizer import SimpleTokenizer
     from transformers import CLIPTokenizer

@@ -50,7 +50,8 @@ def unet() -> nn.Module:
     """Return Stable Diffusion 1's U-Net (Rombach et al. 2022), with the ``sample_size`` of pictures of 512 pixels."""
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8).eval()
+    # The channels are named although they are the default, which diffusers would also give to a copy with others.
+    return UNet2DConditionModel(in_channels=4, sample_size=64, cross_attention_dim=768, attention_head_dim=8).eval()
 
 
 def vae() -> nn.Module:

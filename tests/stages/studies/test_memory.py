@@ -1,0 +1,118 @@
+"""The memory of each stage: what each choice saves, what the preset takes, and the figures of docs/memory.md."""
+
+import re
+from contextlib import nullcontext
+
+import pytest
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from stages.core.params import Params
+from stages.studies import memory
+from stages.studies.memory import PEAKS, fits, peaks
+from stages.studies.true_size import networks
+from stages.training.instruct_pix2pix import widen
+from tests.support import ROOT
+from tests.support.composed import composed
+
+DOCUMENT = (ROOT / "docs/memory.md").read_text()
+WIDTH = 32
+FITTING = ("train", "instruct", "evaluate", "edit")  # with preset=paper, into 16 GB
+
+
+def paper(*choices: str) -> Params:
+    return Params.model_validate(composed("preset=paper", "source=folder", *choices))
+
+
+@pytest.fixture
+def narrow(monkeypatch) -> int:
+    """Few channels in the parts of the diffusion model; returns the weights of the U-Net for two pictures."""
+
+    def unet() -> UNet2DConditionModel:
+        return UNet2DConditionModel(
+            in_channels=4,
+            cross_attention_dim=WIDTH,
+            block_out_channels=(32, 32),
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        )
+
+    def autoencoder() -> AutoencoderKL:
+        blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+        return AutoencoderKL(**blocks, block_out_channels=(32,) * 4)
+
+    def text_encoder() -> CLIPTextModel:
+        sizes = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 2}
+        return CLIPTextModel(CLIPTextConfig(vocab_size=networks.CLIP_TOKENS, **sizes))
+
+    monkeypatch.setattr(networks, "unet", unet)
+    monkeypatch.setattr(networks, "vae", autoencoder)
+    monkeypatch.setattr(networks, "text_encoder", text_encoder)
+    return widen(unet()).num_parameters()
+
+
+def test_a_gpu_fits_where_a_gigabyte_is_left():
+    assert fits(15.0e9) == ["T4", "A10", "V100", "H100"]
+    assert fits(15.1e9) == ["A10", "V100", "H100"]
+    assert fits(80e9) == []
+
+
+@pytest.mark.parametrize("stage", ["instruct", pytest.param("edit", marks=pytest.mark.exhaustive)])
+def test_tensors_without_numbers_take_what_those_with_numbers_do(narrow, monkeypatch, stage):
+    params = paper("precision=fp32", "ingest.size=64")
+    monkeypatch.setattr(memory, "EDITED", 64)
+    computed = PEAKS[stage](params)
+    monkeypatch.setattr(memory, "without_numbers", nullcontext)
+    assert computed == PEAKS[stage](params)
+
+
+@pytest.mark.parametrize(
+    ("choice", "bytes_saved"),
+    [("train.optimizer=adamw8bit", 2 * 3), ("instruct.average_on_host=true", 4)],
+)
+def test_each_choice_saves_its_bytes_of_every_weight(narrow, choice, bytes_saved):
+    usual = PEAKS["instruct"](paper("instruct.average_on_host=false"))
+    assert usual - PEAKS["instruct"](paper("instruct.average_on_host=false", choice)) == bytes_saved * narrow
+
+
+def test_a_second_pass_meets_the_gradient_of_the_first(narrow):
+    one, *more = (PEAKS["instruct"](paper(f"train.accumulation={passes}", "train.batch=4")) for passes in (1, 2, 8))
+    assert more[0] == more[1] >= one + 0.9 * 4 * narrow
+
+
+@pytest.mark.exhaustive
+def test_what_is_trained_decides(narrow):
+    few, blocks, whole = (PEAKS["train"](paper(f"train.parameters={choice}")) for choice in ("lora", "blocks", "all"))
+    assert few < blocks < whole
+
+
+@pytest.mark.exhaustive
+def test_half_precision_and_small_batches_take_less(narrow):
+    whole, half, single = (
+        PEAKS["evaluate"](paper(*choices))
+        for choices in (["precision=fp32"], ["precision=fp16"], ["precision=fp16", "evaluate.batch=1"])
+    )
+    assert single < half < whole
+
+
+@pytest.mark.exhaustive
+def test_the_preset_fits_into_16_gigabytes():
+    params = paper()
+    assert params.train.batch == 1
+    assert [name for name in FITTING if PEAKS[name](params) > 15e9] == []
+
+
+@pytest.mark.exhaustive
+def test_figures_of_the_document_are_computed():
+    (shown,) = re.findall(r"```text\n\$ iedit memory\n.*?\n(.*?)```", DOCUMENT, re.DOTALL)
+    table = [line.split() for line in shown.splitlines()]
+    computed = dict(peaks(paper()))
+    stated = {name: float(peak) for name, peak, *_ in table}
+    assert stated == pytest.approx({name: peak / 1e9 for name, peak in computed.items()}, abs=0.06)
+    assert {name: cells.count("fits") for name, _, _, *cells in table} == {n: len(fits(peak)) for n, peak in computed.items()}
+    rows = re.findall(r"^\| `(.+)` \| (\w+) \| ([\d.]+) GB \| (.+) \|$", DOCUMENT, re.MULTILINE)
+    assert rows
+    for choices, stage, peak, gpus in rows:
+        found = PEAKS[stage](paper(*choices.split()))
+        assert (float(peak), gpus.split(", ")) == (pytest.approx(found / 1e9, abs=0.06), fits(found))
