@@ -1,4 +1,4 @@
-"""Throughputs on a GPU: images a second of the frozen networks, training steps a second, seconds of an edit."""
+"""Throughputs, on a GPU if any: images a second of the frozen networks, training steps a second, seconds of an edit."""
 
 import statistics
 import time
@@ -66,16 +66,16 @@ RATES: Mapping[str, Callable[[Params, Sequence[Image.Image], Precision], float]]
 
 
 def measure_steps(params: Params) -> Iterator[tuple[str, float, int]]:
-    """Yield precision, training steps a second with all losses of Eq 12, and the bytes that torch had on the GPU at most."""
+    """Yield precision, training steps a second with the losses of params.yaml, and the most bytes on the GPU, 0 without one."""
     config = params.train
     diffusion, clip, vgg = load_diffusion(config.base), load_clip(config.clip), load_vgg(config.vgg)
     encode_training_set(config, config.steps * config.batch * config.accumulation, params.execution)
     data = TrainingSet(pictures=Corpus())
     method = IEdit(diffusion, clip, vgg, config.losses, config.unconditional)
     for precision in STEP_PRECISIONS:
-        torch.cuda.reset_peak_memory_stats()
+        torch.accelerator.reset_peak_memory_stats()
         seconds = time_step(method, data, config.model_copy(update={"precision": precision}), seed=0)
-        yield precision, 1 / seconds, torch.cuda.max_memory_allocated()
+        yield precision, 1 / seconds, torch.accelerator.max_memory_allocated()
 
 
 def measure_edits(params: Params) -> Iterator[tuple[Precision, int, float, float]]:
@@ -115,11 +115,16 @@ def _rate(pictures: Sequence[Image.Image], batch: int, work: Callable[[Sequence[
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    torch.cuda.synchronize()
+    _wait_for_device()
     started = time.perf_counter()
     work()
-    torch.cuda.synchronize()
+    _wait_for_device()
     return time.perf_counter() - started
+
+
+def _wait_for_device() -> None:
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 def throughput_lines(params: Params) -> Iterator[str]:
@@ -129,7 +134,7 @@ def throughput_lines(params: Params) -> Iterator[str]:
         yield f"| {stage} | {precision} | {rate:.1f} |"
     yield from ("", "| Precision of the steps | Training steps a second | Memory on the GPU |", "|---|---:|---:|")
     for name, rate, peak in measure_steps(params):
-        yield f"| {name} | {rate:.2f} | {peak / 1e9:.1f} GB |"
+        yield f"| {name} | {rate:.2f} | {f'{peak / 1e9:.1f} GB' if peak else 'no GPU'} |"
     yield from ("", "| Precision | Results | iEdit | diffusers img2img | Ratio |", "|---|---:|---:|---:|---:|")
     for precision, images, ours, theirs in measure_edits(params):
         yield f"| {precision} | {images} | {ours:.2f} s | {theirs:.2f} s | {ours / theirs:.3f} |"
