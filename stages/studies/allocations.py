@@ -34,7 +34,7 @@ def peak_of(work: Callable[[], object], *held: nn.Module | Tensor | None) -> int
                 allocations.add(tensor)
         elif each is not None:
             allocations.add(each)
-    hook = register_module_forward_pre_hook(_as_autocast_of_gpus)
+    hook = register_module_forward_pre_hook(_as_autocast_of_gpus)  # type: ignore[arg-type] # it may return other inputs
     try:
         with allocations:
             work()

@@ -214,7 +214,7 @@ def _clip(precision: Precision) -> Clip:
 
 
 def _segmenter(precision: Precision) -> Segmenter:
-    return Segmenter(_frozen(networks.clipseg(), precision), processor=None)  # type: ignore[arg-type]
+    return Segmenter(_frozen(networks.clipseg(), precision), processor=None)
 
 
 def _vgg(precision: Precision) -> Vgg:
