@@ -104,13 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan_options(add("plan", "plan:run_plan", text))
     text = "compute the GPU memory that each stage takes with the networks of preset=paper"
     _add_memory_options(add("memory", "memory:memory", text))
-    reproduce = add(
-        "reproduce",
-        "reproduce:reproduce",
-        "rebuild a version in a clean clone and compare every stage; exit code 1 if its scores differ beyond the tolerance",
-    )
-    reproduce.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
-    reproduce.add_argument("--into", type=Path, help="folder for the clone, which is kept (default: a temporary folder)")
+    text = "rebuild a version in a clean clone and compare every stage; exit code 1 if its scores differ beyond the tolerance"
+    _add_reproduce_options(add("reproduce", "reproduce:reproduce", text))
     return parser
 
 
@@ -140,6 +135,11 @@ def _add_prune_options(prune: argparse.ArgumentParser) -> None:
     prune.add_argument(
         "--remote", help="a remote of DVC to clean too; only one that no other project pushes to (default: upkeep.prune_remote)"
     )
+
+
+def _add_reproduce_options(reproduce: argparse.ArgumentParser) -> None:
+    reproduce.add_argument("version", help="models:/iedit@champion, models:/iedit/3, or 3")
+    reproduce.add_argument("--into", type=Path, help="folder for the clone, which is kept (default: a temporary folder)")
 
 
 def _add_memory_options(memory: argparse.ArgumentParser) -> None:

@@ -70,7 +70,7 @@ def test_an_update_of_the_moving_average_takes_no_memory():
     assert held <= peak_of(lambda: average.update_parameters(other), other, average) < held + 1000
 
 
-def test_a_step_of_adamw_on_a_gpu_takes_its_moments_alone():
+def test_a_fused_step_of_adamw_takes_its_moments_alone():
     config = Params.model_validate(composed("preset=paper", "source=folder")).train
     model = nn.Linear(1000, 1000)
     for weight in model.parameters():

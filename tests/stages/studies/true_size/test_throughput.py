@@ -37,7 +37,7 @@ def test_every_figure_is_measured(models, workplace, monkeypatch):
     assert all(re.fullmatch(r"\d+\.\d\d s", cell) for row in edits for cell in row[2:4])
 
 
-def test_a_rate_is_the_pictures_of_a_batch_by_its_seconds(monkeypatch):
+def test_a_rate_is_pictures_by_seconds(monkeypatch):
     seen = []
     monkeypatch.setattr(throughput, "_seconds", lambda work: work() or 0.5)
     assert throughput._rate(["one", "two", "three"], 5, seen.append) == pytest.approx(10)
