@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -203,3 +204,30 @@ def test_mlflow_refuses_requests_outside_the_signature(served, content, message)
     answer = httpx.post(served, content=content, headers={"Content-Type": "application/json"}, timeout=600)
     assert answer.status_code == 400
     assert message in answer.json()["message"]
+
+
+def test_the_service_follows_the_champion(platform, served):
+    """Back too; every edit meanwhile is answered, by the version that it names."""
+    source = (platform.project / "reports/latest/samples/source.png").read_bytes()
+    edited: dict[bytes, set[bytes]] = {}  # the version that a result names → the pixels
+
+    def editor() -> bytes:
+        answer = httpx.post(
+            served.replace("invocations", "v1/images/edits"),
+            files={"image": source},
+            data={"prompt": "a red apple", "mask_mode": "none", "steps": "2", "seed": "3"},
+            timeout=600,
+        )
+        assert answer.is_success, answer.text
+        (text,) = (result["b64_json"] for result in answer.json()["data"])
+        (version,) = re.findall(rb">models:/iedit/(\d+)<", base64.b64decode(text))
+        edited.setdefault(version, set()).add(decode_picture(text).tobytes())
+        return version
+
+    assert editor() == b"1"
+    iedit(platform, platform.project, "promote", "2", "--force")
+    until(lambda: editor() == b"2")
+    iedit(platform, platform.project, "rollback")
+    until(lambda: editor() == b"1")
+    assert {version: len(pixels) for version, pixels in edited.items()} == {b"1": 1, b"2": 1}
+    assert edited[b"1"] != edited[b"2"]
