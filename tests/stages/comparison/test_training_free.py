@@ -52,7 +52,7 @@ def test_settings_are_those_that_decide_the_edits(loaded, models):
     assert tuple(chosen) == TRAINING_FREE
     before = {name: system.settings for name, system in chosen.items()}
     values["benchmark"] |= {
-        "diffedit": {"strength": 1.0, "guidance_scale": 9.0},
+        "diffedit": {"strength": 0.5, "guidance_scale": 9.0},
         "prompt_to_prompt": {"guidance_scale": 9.0, "cross_share": 1.0, "self_share": 0.0},
     }
     after = {name: each.settings for name, each in chosen_training_free(loaded, Params.model_validate(values)).items()}
