@@ -6,6 +6,7 @@ stops it. Machines have the project installed, as the container image has, so no
 
 import logging
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -28,6 +29,7 @@ from stages.core.tasks import Work, Worker, modules_of
 INTERVAL = 1.0  # seconds between two readings of the actors' progress
 ADDRESS = "RAY_ADDRESS"
 ONE_THREAD = {THREADS: "1"}
+TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}  # of clusters of this process alone; Ray would leave one in the home folder
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # actors have the priority that processes have
 
 
@@ -71,8 +73,14 @@ def _cluster(execution: Execution) -> Iterator[Any]:
     try:
         if address:
             _check_answer(name, address)
-            ray.init(address=address, **options)
+            try:
+                ray.init(address=address, **options)
+            except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+                reason = f"the Ray cluster there does not take this machine in ({first_line(error)})"
+                hint = "RAY_AUTH_MODE and the token must be the same everywhere, as docs/cluster.md says"
+                raise InputError(f"{name} = {address!r}: {reason}; {hint}") from error
         else:
+            os.environ.update(TOKEN)
             folder = tempfile.mkdtemp(prefix="iedit-ray-", dir="/tmp")
             cores = max(execution.workers or 1, this_machine().cores)
             ray.init(address="local", num_cpus=cores, include_dashboard=False, _temp_dir=folder, **options)

@@ -1,11 +1,14 @@
 """Actors of a Ray cluster: the bytes and counts of one process, whichever actor or machine is lost."""
 
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,6 +21,7 @@ from tests.support.drivers import end_driver_by, is_alive
 from tests.support.harness import wait_for
 from tests.support.workers import RAY, outputs, upper_case
 
+COMMAND = str(Path(sys.executable).with_name("ray"))
 TEXTS = ["wait", "b", "die once", "b", "go"]  # the first shard ends last
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -41,13 +45,16 @@ def cluster(monkeypatch):
 
 
 def test_a_stage_starts_a_cluster_and_stops_it(monkeypatch):
-    """An actor is killed on the way."""
+    """An actor is killed on the way, and nothing is left in the home folder."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    Path("home").mkdir()
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
     together = upper_case(TEXTS, RAY)
     assert Path("died-2").exists()
     assert together == upper_case(TEXTS, SERIAL, folder=Path("alone"))
     assert outputs() == outputs(Path("alone"))
     assert upper_case(TEXTS, RAY).shards_reused == len(TEXTS)
+    assert not list(Path("home").iterdir())
     assert [child.name() for child in psutil.Process().children(recursive=True) if "ray" in child.name()] == []
 
 
@@ -112,24 +119,56 @@ def test_cluster_of_the_environment_that_does_not_answer_is_named(monkeypatch):
 
 
 @pytest.mark.exhaustive
-def test_cluster_of_the_command_line():
-    """As docs/cluster.md starts it, with the second machine on the same address."""
-    ray, port = str(Path(sys.executable).with_name("ray")), free_port()
-    quiet = ["--num-cpus", "1", "--block", "--disable-usage-stats"]
-    head = subprocess.Popen([ray, "start", "--head", "--port", str(port), "--include-dashboard", "false", *quiet])
+class TestClusterOfTheCommandLine:
+    """As docs/cluster.md starts it, with a token, and the second machine on the same address."""
+
+    @pytest.fixture
+    def environment(self, tmp_path_factory) -> dict[str, str]:
+        environment = os.environ | {"HOME": str(tmp_path_factory.mktemp("home")), "RAY_worker_niceness": "0"}
+        for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"):
+            environment.pop(name, None)
+        subprocess.run([COMMAND, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
+        return environment | {"RAY_AUTH_MODE": "token"}
+
+    @pytest.fixture
+    def address(self, environment):
+        """The address of a cluster of two machines."""
+        port = free_port()
+        quiet = ["--num-cpus", "1", "--block", "--disable-usage-stats"]
+        start = [COMMAND, "start", "--head", "--port", str(port), "--include-dashboard", "false", *quiet]
+        with ended(subprocess.Popen(start, env=environment)):
+            wait_for(lambda: is_open(port))
+            join = [COMMAND, "start", "--address", f"127.0.0.1:{port}", *quiet]
+            with ended(subprocess.Popen(join, env=environment)):
+                yield f"127.0.0.1:{port}"
+
+    def test_it_makes_the_shards(self, address, environment):
+        drive(address, environment)
+        upper_case(TEXTS, SERIAL, folder=Path("alone"))
+        assert outputs() == outputs(Path("alone"))
+
+    def test_without_its_token_nobody_is_let_in(self, address, environment):
+        (Path(environment["HOME"]) / ".ray/auth_token").write_text("0" * 64)
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            drive(address, environment)
+        last = caught.value.stderr.strip().splitlines()[-1]
+        assert f"InputError: execution.address = '{address}': the Ray cluster there does not take this machine in" in last
+
+
+def drive(address: str, environment: dict[str, str]) -> None:
+    """Run the stage in a process of its own: Ray reads its environment once in a process."""
+    call = f"upper_case({TEXTS}, RAY.model_copy(update={{'address': {address!r}}}))"
+    script = f"from tests.support.workers import RAY, upper_case; {call}"
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True)
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
-        wait_for(lambda: is_open(port))
-        second = subprocess.Popen([ray, "start", "--address", f"127.0.0.1:{port}", *quiet])
-        try:
-            upper_case(TEXTS, RAY.model_copy(update={"address": f"127.0.0.1:{port}"}))
-        finally:
-            second.terminate()
-            second.wait()
+        yield
     finally:
-        head.terminate()
-        head.wait()
-    upper_case(TEXTS, SERIAL, folder=Path("alone"))
-    assert outputs() == outputs(Path("alone"))
+        process.terminate()
+        process.wait()
 
 
 def free_port() -> int:
