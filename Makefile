@@ -121,7 +121,7 @@ serve: .venv/installed ## serve the champion as a web page and over REST
 load: .venv/installed ## measure the service under load (12 minutes); reports/latest/serving.md
 	python -m stages.studies.load
 
-scale: .venv/installed .venv/img2dataset/installed wordnet ## measure how the cost grows with the corpus (an hour); reports/scale.md
+scale: .venv/installed .venv/img2dataset/installed wordnet ## measure how the cost grows with the corpus (an hour), or PARTS of it; reports/scale.md
 	python -m stages.studies.scale $(PARTS)
 
 true-size: .venv/installed wordnet ## run the paper's models at true size with random weights (half an hour, 40 GB of disk, 24 of memory)

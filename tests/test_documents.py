@@ -67,6 +67,7 @@ RUN_BY = {
     "iedit export": ("stages/cli/test_export.py", "export"),
     "iedit models": ("stages/cli/test_models.py", "models --fetch"),
     "iedit thresholds": ("stages/cli/test_thresholds.py", "thresholds"),
+    "ray get-auth-token": ("stages/core/executors/test_ray_actors.py", "get-auth-token --generate"),
     "ray start --head": ("stages/core/executors/test_ray_actors.py", "start --head --port"),
     "ray start --address": ("stages/core/executors/test_ray_actors.py", "start --address"),
     "iedit benchmark pie-bench": (

@@ -152,7 +152,7 @@ def _add_plan_options(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--preset", choices=("paper", "embedded"), default="paper", help="default: %(default)s")
     plan.add_argument("--machines", type=int, default=1, help="default: %(default)s")
     plan.add_argument("--cores", type=int, default=16, help="of each machine (default: %(default)s)")
-    plan.add_argument("--gpus", type=int, default=1, help="of each machine, where --gpu is not none (default: %(default)s)")
+    plan.add_argument("--gpus", type=int, help="of each machine, where --gpu is not none (default: 1)")
     plan.add_argument(
         "--gpu", choices=("none", "t4", "v100", "a10", "a100", "h100"), default="none", help="default: %(default)s"
     )

@@ -1,25 +1,27 @@
 """``iedit plan``: what a corpus of any size costs, from the rates that `make scale` measured."""
 
 import argparse
-import math
 
 from stages.core.errors import InputError
 from stages.studies.scale.plan import GPUS, Cluster, plan, table
 from stages.studies.scale.rates import embedded_rates, paper_rates, read_figures
+
+MOST = {"images": 1e12, "machines": 1e5, "cores": 1e4}
+LEAST_SHARE = 0.001  # of a GPU for a worker
 
 
 def run_plan(options: argparse.Namespace) -> None:
     """Print time, machine hours, disk and memory of every stage that grows with the corpus.
 
     Raises:
-        InputError: a number is not positive, or reports/scale.json is missing.
+        InputError: a number is out of range, or reports/scale.json is missing.
     """
-    for name in ("images", "machines", "cores", "gpus"):
-        if not 0 < getattr(options, name) < math.inf:
-            raise InputError(f"--{name} = {getattr(options, name):g}: must be above 0 and finite")
-    if not 0 < options.gpus_per_worker <= 1:
-        raise InputError(f"--gpus-per-worker = {options.gpus_per_worker:g}: must be above 0, to 1")
-    gpus = options.gpus if GPUS[options.gpu] else 0
+    for name, most in MOST.items():
+        if not 1 <= getattr(options, name) <= most:
+            raise InputError(f"--{name} = {getattr(options, name):g}: must be from 1 to {most:g}")
+    if not LEAST_SHARE <= options.gpus_per_worker <= 1:
+        raise InputError(f"--gpus-per-worker = {options.gpus_per_worker:g}: must be from {LEAST_SHARE:g} to 1")
+    gpus = _gpus(options)
     if options.preset == "embedded" and gpus:
         raise InputError(f"--gpu = {options.gpu}: the embedded preset was measured without one; allowed is none")
     figures = read_figures()
@@ -32,4 +34,18 @@ def run_plan(options: argparse.Namespace) -> None:
         workers_per_gpu=int(1 / options.gpus_per_worker),
     )
     print(table(plan(rates, options.images, cluster)))
-    print(f"\nPreset {options.preset}. Training and evaluation do not grow with the corpus. docs/scale.md has the assumptions.")
+    shared = f", {cluster.gpus} {cluster.gpu} each and {cluster.workers_per_gpu} workers a GPU" if cluster.gpus else ""
+    print(f"\nPreset {options.preset}, {cluster.machines} machines of {cluster.cores} cores{shared}.", end=" ")
+    print("Training and evaluation do not grow with the corpus. docs/scale.md has the assumptions.")
+
+
+def _gpus(options: argparse.Namespace) -> int:
+    """Return the number of GPUs of each machine."""
+    if not GPUS[options.gpu]:
+        if options.gpus is not None:
+            raise InputError(f"--gpus = {options.gpus}: needs --gpu, which says what they are")
+        return 0
+    gpus: int = 1 if options.gpus is None else options.gpus
+    if gpus < 1:
+        raise InputError(f"--gpus = {gpus}: must be at least 1")
+    return gpus

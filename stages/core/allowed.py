@@ -1,6 +1,7 @@
 """What a parameter may be, in words, from the declaration of its type and range."""
 
 from collections.abc import Iterator, Sequence
+from types import NoneType
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -26,14 +27,16 @@ def describe_allowed(error: ErrorDetails, model: type[BaseModel]) -> str:
         return "must not be empty"
     if kind == "finite_number":
         return "must be a finite number"
-    field = _find(model, error["loc"])
+    declared = _find(model, error["loc"])
+    field = declared and _without_null(declared)
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return "must be a section of keys with values"
     what = KINDS.get(kind.partition("_")[0]) if kind not in NUMBERS else KINDS["int" if _is_whole(field) else "float"]
     if what is None:
         return error["msg"]
     bounds = [] if field is None else list(_bounds(field))
-    return f"must be {what}{', ' if bounds else ''}{' and '.join(bounds)}"
+    or_null = ", or null" if field is not declared else ""
+    return f"must be {what}{', ' if bounds else ''}{' and '.join(bounds)}{or_null}"
 
 
 def _find(model: type[BaseModel], keys: Sequence[str | int]) -> FieldInfo | None:
@@ -49,6 +52,12 @@ def _find(model: type[BaseModel], keys: Sequence[str | int]) -> FieldInfo | None
             return None
         candidates = [each for each in (field.annotation, *_choices(field)) if _is_model(each)]
     return field
+
+
+def _without_null(field: FieldInfo) -> FieldInfo:
+    """Return the declaration of what a field is where it is not null; the field itself if it cannot be."""
+    others = [each for each in _choices(field) if each is not NoneType]
+    return FieldInfo.from_annotation(others[0]) if NoneType in _choices(field) and len(others) == 1 else field
 
 
 def _choices(field: FieldInfo) -> tuple[Any, ...]:

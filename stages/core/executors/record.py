@@ -1,5 +1,6 @@
 """What executors report to: the counts of the stage, and one progress line for all workers."""
 
+import sys
 from collections import defaultdict
 
 from tqdm import tqdm
@@ -41,7 +42,8 @@ class Record:
         self._bar.update(samples)
 
     def lost(self, job: Job) -> None:
-        """Take back what was shown of a shard whose worker died."""
+        """Say that a shard's worker died, and take back what was shown of the shard."""
+        self._bar.write(f"{job.outputs[0]}: the worker that was making it died", file=sys.stderr)
         self._bar.update(-self._advanced.pop(job.task.name, 0))
 
     def made(self, job: Job, made: Made) -> None:

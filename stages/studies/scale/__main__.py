@@ -30,7 +30,7 @@ PARTS = {
     "training": "training:measure_training",
     "retrieval": "retrieval:measure_retrieval",
     "photographs": "photographs:measure_photographs",
-    "true size": "true_size:measure_true_size",
+    "true_size": "true_size:measure_true_size",
     "versioning": "versioning:measure_versioning",
 }
 """Part of reports/scale.json → the function that measures it in a folder."""

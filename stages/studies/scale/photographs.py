@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import skimage
+import torch
 from PIL import Image
 from transformers import BlipImageProcessor
 
@@ -92,6 +93,7 @@ def _squares(count: int) -> Iterator[Image.Image]:
 
 def _seconds_per_read(corpus: Corpus) -> float:
     """Return the CPU seconds to read, decode and prepare one picture as BLIP's processor does."""
+    torch.set_num_threads(1)  # as in every worker
     processor = BlipImageProcessor()
     keys = [row.key for shard in corpus.shards() for row in corpus.rows(shard)]
     started = time.process_time()

@@ -66,7 +66,7 @@ def paper_rates(figures: Figures) -> list[StageRate]:
 def _rates_of_images(figures: Figures) -> list[StageRate]:
     """Return the rates of the stages that work on every image."""
     photographs, million = figures["photographs"], figures["retrieval"]["million"]
-    images, runs, uses = _images(figures), _largest_runs(figures), partial(_uses, figures["true size"])
+    images, runs, uses = _images(figures), _largest_runs(figures), partial(_uses, figures["true_size"])
     edits = runs["mutate"]["done"] / images
     read = photographs["cpu_seconds_per_read"]
     write = statistics.mean(1 / rate for rate in photographs["images_per_cpu_second"])
@@ -107,7 +107,7 @@ def _rates_of_images(figures: Figures) -> list[StageRate]:
 
 def _rates_of_pairs(figures: Figures) -> list[StageRate]:
     """Return the rates of the stages that work on pairs."""
-    runs, uses = _largest_runs(figures), partial(_uses, figures["true size"])
+    runs, uses = _largest_runs(figures), partial(_uses, figures["true_size"])
     pairs, read = runs["segment"]["done"] / _images(figures), figures["photographs"]["cpu_seconds_per_read"]
     return [
         StageRate(

@@ -19,15 +19,17 @@ def test_plan_prints_a_row_a_stage(capsys):
         "all",
     ]
     assert "5,000,000,000" in lines[1]
+    assert lines[-1].startswith("Preset paper, 64 machines of 16 cores, 1 h100 each and 16 workers a GPU.")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--images 0", "--images = 0: must be above 0 and finite"),
-        ("--images nan", "--images = nan: must be above 0 and finite"),
-        ("--images 1e6 --gpus-per-worker 0", "--gpus-per-worker = 0: must be above 0, to 1"),
-        ("--images 1e6 --machines -1", "--machines = -1: must be above 0 and finite"),
+        ("--images 0", "--images = 0: must be from 1 to 1e+12"),
+        ("--images nan", "--images = nan: must be from 1 to 1e+12"),
+        ("--images 1e6 --gpus-per-worker 0", "--gpus-per-worker = 0: must be from 0.001 to 1"),
+        ("--images 1e6 --machines -1", "--machines = -1: must be from 1 to 100000"),
+        ("--images 1e6 --gpus 8", "--gpus = 8: needs --gpu, which says what they are"),
         (
             "--images 1e6 --preset embedded --gpu t4",
             "--gpu = t4: the embedded preset was measured without one; allowed is none",

@@ -30,6 +30,7 @@ class Home(Section):
     name: Annotated[str, Field(min_length=1)] = "home"
     share: Annotated[float, Field(ge=0, le=1)] = 0.5
     open: bool = True
+    floors: Annotated[int, Field(gt=0)] | None = None
     rooms: Annotated[tuple[Literal[1, 2], ...], Field(strict=False)] = ()
 
 
@@ -48,6 +49,8 @@ CAT, DOG = {"kind": "cat", "lives": 9}, {"kind": "dog", "lives": 5}
         ({"pet": CAT, "share": float("inf")}, "must be a finite number"),
         ({"pet": CAT, "name": ""}, "must not be empty"),
         ({"pet": CAT, "name": 3}, "must be text"),
+        ({"pet": CAT, "floors": 0}, "must be a whole number, above 0, or null"),
+        ({"pet": CAT, "floors": "two"}, "must be a whole number, above 0, or null"),
         ({"pet": CAT, "open": 1}, "must be true or false"),
         ({"pet": CAT, "rooms": 1}, "must be a list"),
         ({"pet": CAT, "rooms": [3]}, "must be 1 or 2"),

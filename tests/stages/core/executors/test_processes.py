@@ -46,8 +46,9 @@ def test_no_more_processes_start_than_there_are_shards():
     assert loaded() == before + 1
 
 
-def test_shard_of_a_dead_process_is_made_by_another():
+def test_shard_of_a_dead_process_is_made_by_another(capsys):
     upper_case(["a", "die once", "c", "d"])
+    assert "out/1.out: the worker that was making it died\n" in capsys.readouterr().err
     assert outputs()["1.out"] == b"DIE ONCE"
     assert len(list_shards(Path("out"), ".out")) == 4
 

@@ -26,7 +26,7 @@ def test_plan_predicts_the_measured_runs(images):
 
 def test_operations_are_those_of_the_networks():
     """The committed operations are those of the architectures in the installed libraries."""
-    figures = read_figures()["true size"]
+    figures = read_figures()["true_size"]
     assert {name: network["operations"] for name, network in figures.items()} == count_operations()
 
 
