@@ -32,6 +32,7 @@ BYTES_PER_ID = 8
 SAMPLES_PER_LIST, LEAST_SAMPLES = 40, 4096  # to train on; FAISS asks for 39 a list or more
 ITERATIONS = 10  # of k-means, for the lists and the codes
 BLOCK = 16_384  # vectors at a time
+PLACE_IN_FAISS = re.compile(r"^Error in .* at \S+:\d+: (Error: )?")  # what its messages begin with
 REFINED = 4  # candidates of a lossy index for each one wanted, to be scored on the stored embeddings
 
 
@@ -142,7 +143,8 @@ def build_index(pool: Pool, factory: str, *, memory: float, seed: int, advance: 
         if not index.is_trained:
             index.train(_sample(pool, max(SAMPLES_PER_LIST * lists, LEAST_SAMPLES), memory, seed))
     except RuntimeError as error:
-        raise InputError(f"retrieve.index = {factory!r}: not for {len(pool):,} images: {first_line(error)}") from error
+        reason = first_line(PLACE_IN_FAISS.sub("", str(error)))
+        raise InputError(f"retrieve.index = {factory!r}: not for {len(pool):,} images: {reason}") from error
     for block in pool.blocks(BLOCK):
         index.add(block)
         advance(len(block))
