@@ -72,7 +72,6 @@ class _Editing:
         kept: dict[tuple[str, str], dict[str, Any]] = {}
         for (path,) in files.earlier.holding(_hashes(wanted)):
             kept |= {(row["key"], row["caption"]): row for row in read_table(path, EDITS_TABLE)}
-        advance(len(captions) - len(wanted))
         rows = []
         for key, caption in wanted:
             advance(1)

@@ -1,7 +1,7 @@
 """A folder of images as a source, in the layouts of Hugging Face's datasets and of whoever just has photographs.
 
 - Tables named metadata.csv, metadata.jsonl or metadata.parquet, in the folder or in folders below it; each names pictures
-  that lie below its own folder.
+  that lie below its own folder, and those that it does not name are no part of the source.
 - Parquet files with the pictures in them, see :mod:`stages.corpus.image_tables`.
 - Pictures alone, in any folders, each with a caption in a text file of its name, or without one.
 
@@ -55,6 +55,7 @@ def folder_parts(source: FolderSource, shard_size: int, filtered: AbstractSet[st
         raise InputError(f"ingest.source.path = {shown!r}: no such folder{missing(shown)}")
     found = _survey(root, shown)
     _check_splits(root, found, shown)
+    _check_strays(found, shown)
     if found.tables:
         return _table_parts(root, found.tables, source, shard_size, filtered)
     if found.parquet:
@@ -114,6 +115,19 @@ def _check_splits(root: Path, found: _Found, shown: str) -> None:
         if not (root / several[0]).is_dir():
             how = "put the files of one into a folder of its own"
         raise InputError(f"{shown}: has the splits {', '.join(several)}; {how}")
+
+
+def _check_strays(found: _Found, shown: str) -> None:
+    """Refuse to overlook pictures, or Parquet files with pictures, that lie beside a table's folder or beside Parquet files."""
+    places = [str(PurePosixPath(table).parent) for table in found.tables]
+    if places:
+        others, held = [*found.parquet, *(name for name, _ in found.pictures)], "no folder with a table"
+        strays = [name for name in others if not any(PurePosixPath(name).is_relative_to(place) for place in places)]
+    else:
+        strays, held = [name for name, _ in found.pictures] if found.parquet else [], "no Parquet file, unlike the others"
+    if strays:
+        more = f" and {len(strays) - 1:,} more lie" if len(strays) > 1 else " lies"
+        raise InputError(f"{shown}: {printable(strays[0])}{more} in {held}; move them to a folder of their own, outside")
 
 
 def _check_tables(root: Path, shown: str) -> None:

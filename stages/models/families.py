@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from stages.core.errors import cut, first_line, shorten
 from stages.core.params import ModelName, Params
 from stages.models.hub import ModelError, find
-from stages.models.layout import INDEX
+from stages.models.layout import INDEX, SAFETENSORS, LayoutError, needed_files
 
 SCHEDULER, UNET, VAE = "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
 CONFIGURATIONS = [INDEX, SCHEDULER, UNET, VAE, "text_encoder*/config.json"]  # patterns of all files that are read here
@@ -73,18 +75,33 @@ SUPPORTED = " and ".join(f"{family.name} ({family.pipelines[0]})" for family in 
 
 
 def check_bases(params: Params) -> None:
-    """Refuse models to edit with that params.yaml names and that are of no supported family.
+    """Refuse models to edit with that params.yaml names and that are of no supported family, or whose weights are not whole.
 
     One that is not on this machine is reported by the stage that loads it.
 
     Raises:
-        ModelError: a model is not supported, or a configuration is missing or damaged.
+        ModelError: a model is not supported, or a configuration or weights are missing, pickled or damaged.
     """
     released = params.evaluate.systems.instruct_pix2pix.model
     for model in (params.train.base, params.evaluate.base, *([released] if released else [])):
         folder = find(model)
         if folder is not None:
             family_of(model, folder, pictures=pictures_of(model))
+            _check_weights(model, folder)
+
+
+def _check_weights(model: ModelName, folder: Path) -> None:
+    """Refuse weights that no loader could read: by their names and headers, so that none is read whole."""
+    try:
+        names = needed_files(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    except LayoutError as error:
+        raise ModelError(model, str(error)) from error
+    for name in names:
+        if name.endswith(SAFETENSORS):
+            try:
+                safe_open(folder / name, "numpy")
+            except (OSError, SafetensorError) as error:
+                raise ModelError(model, f"{name} is damaged: {first_line(error)}") from error
 
 
 def pictures_of(model: ModelName) -> int:

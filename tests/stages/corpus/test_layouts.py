@@ -49,6 +49,23 @@ def test_tables_in_nested_folders_name_pictures_below_them():
         ingest(params_for(FOLDER))
 
 
+def test_pictures_beside_every_table_are_not_overlooked():
+    for place, number in (("cats/0.png", 0), ("stray/0.png", 1), ("stray/1.png", 2)):
+        write(place, picture(number))
+    write("cats/metadata.csv", "file_name,text\n0.png,a cat\n")
+    with pytest.raises(
+        InputError, match=r"^photos: stray/0\.png and 1 more lie in no folder with a table; move them to a folder"
+    ):
+        ingest(params_for(FOLDER))
+
+
+def test_pictures_beside_parquet_are_not_overlooked():
+    write_images("a.parquet", [{"bytes": picture(0), "path": "a.png"}])
+    write("more/0.png", picture(1))
+    with pytest.raises(InputError, match=r"^photos: more/0\.png lies in no Parquet file, unlike the others; move them"):
+        ingest(params_for(FOLDER))
+
+
 def test_a_table_in_parquet_gives_the_shards_that_csv_gives():
     rows = [{"file_name": f"{n}.png", "Text": f"text {n}", "license": "CC0", "similarity": n / 10} for n in range(20)]
     for number, row in enumerate(rows):
@@ -128,6 +145,8 @@ def test_links_out_of_the_folder_are_not_followed():
     assert texts() == {"good.png": ""}
     assert refused() == {"link.png": "file name outside the folder", "a.png": "text: file name outside the folder"}
     pq.write_table(pa.table({"a": [1]}), "table.parquet")
+    shutil.rmtree("photos")
+    Path("photos").mkdir()
     Path("photos/table.parquet").symlink_to(Path("table.parquet").resolve())
     with pytest.raises(InputError, match=r"^photos: table\.parquet leads outside the folder$"):
         ingest(params_for(FOLDER))

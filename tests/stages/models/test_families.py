@@ -1,5 +1,6 @@
 """What a checkpoint is, by its configurations: other families are refused in one line, before anything is loaded."""
 
+import os
 import re
 import shutil
 from contextlib import nullcontext
@@ -141,6 +142,19 @@ def test_a_released_model_that_takes_one_picture_is_refused(folder):
         check_bases(Params.model_validate(values))
     change_config(folder, "unet/config.json", in_channels=8)
     check_bases(Params.model_validate(values))
+
+
+def test_pickled_weights_are_refused_before_any_work(folder):
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ModelError, match=r"no unet/diffusion_pytorch_model\.safetensors, only .*diffusion_pytorch_model\.bin"):
+        check_bases(params_naming(folder))
+
+
+def test_weights_cut_short_are_refused_before_any_work(folder):
+    os.truncate(folder / "vae/diffusion_pytorch_model.safetensors", 1000)
+    with pytest.raises(ModelError, match=r"vae/diffusion_pytorch_model\.safetensors is damaged: "):
+        check_bases(params_naming(folder))
 
 
 def test_an_older_scheduler_file_predicts_noise(folder):
