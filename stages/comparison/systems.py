@@ -10,6 +10,7 @@ import diffusers
 import torch
 from torch import Tensor
 
+from stages.core.errors import InputError
 from stages.core.files import folder_digest
 from stages.core.params import ModelName, Params, Sampling, Solver
 from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
@@ -117,6 +118,9 @@ def load_models(params: Params, tuned: Path = IEDIT) -> Models:
         InputError: the settings of the model in ``tuned`` are damaged.
     """
     config, precision = params.evaluate, params.precision
+    for folder in (tuned, *([] if config.systems.instruct_pix2pix.model else [INSTRUCT_PIX2PIX])):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such model; the pipeline trains it: `dvc repro`")
     edits = ModelName.in_folder(tuned, read_precision(tuned))
     released = config.systems.instruct_pix2pix.model
     instructed = released or ModelName.in_folder(INSTRUCT_PIX2PIX, precision)

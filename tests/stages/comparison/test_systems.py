@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stages.comparison.systems import Models, chosen_systems, edited_by, instruction_of, load_models
+from stages.core.errors import InputError
 from stages.core.params import Params
 from stages.editing.batch_editor import BatchEditor
 from stages.editing.blending import match_colours
@@ -85,6 +86,13 @@ def test_a_system_edits_around_its_true_mask(editor):
     )
     assert torch.equal(wide([case()], mask, 0), tight([case()], wider, 0))
     assert not torch.equal(wide([case()], mask, 0), tight([case()], mask, 0))
+
+
+def test_a_model_that_is_not_trained_yet_is_named(models, workplace):
+    copy_trained_models(models)
+    (workplace / "models/instruct_pix2pix").rename(workplace / "elsewhere")
+    with pytest.raises(InputError, match=r"^models/instruct_pix2pix: no such model; the pipeline trains it: `dvc repro`$"):
+        load_models(params_for(models))
 
 
 def test_a_released_model_is_told_what_to_do(models, workplace):
