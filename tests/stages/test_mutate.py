@@ -94,7 +94,7 @@ def test_edits_are_written_once(folder, params):
 
 
 NOTHING_TO_DO = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from stages.core.params_file import read_params
 from stages.core.shards import SERIAL
@@ -102,21 +102,18 @@ from stages.mutate import mutate
 params = read_params(Path(sys.argv[1]))
 section = params.mutate.model_copy(update={"vocabulary": None})
 mutate(params.model_copy(update={"execution": SERIAL, "mutate": section}))
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps([used.ru_utime + used.ru_stime, [name for name in sys.modules if "." not in name]]))
+print(json.dumps([name for name in sys.modules if "." not in name]))
 """
 
 
 def test_with_nothing_to_do_no_dictionary_is_read(folder, params):
-    """Within two seconds of a processor's time, however long it waits for one."""
     mutate(with_vocabulary(params, None))
     command = [sys.executable, "-c", NOTHING_TO_DO, str(ROOT / "params.yaml")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    seconds, modules = json.loads(done.stdout.splitlines()[-1])
+    modules = json.loads(done.stdout.splitlines()[-1])
     assert read_json(Path("logs/mutate.json"))["shards_reused"] == 2
     assert {"nltk", "inflect", "textblob", "torch"}.isdisjoint(modules)
-    assert seconds <= 2
 
 
 def test_habits_of_the_captioner_are_mended_first(folder, params):
