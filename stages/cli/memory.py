@@ -13,7 +13,7 @@ def memory(options: argparse.Namespace) -> None:
     Raises:
         InputError: a choice is refused.
     """
-    params = compose_params("preset=paper", "source=folder", *options.choices)
+    params = compose_params("preset=paper", *options.choices)
     os.environ[VISIBLE] = ""  # the stages' own code would move to a GPU what has no numbers
 
     from stages.studies.memory import GPUS, RESERVE, fits, peaks

@@ -35,7 +35,8 @@ def run_plan(options: argparse.Namespace) -> None:
     )
     print(table(plan(rates, options.images, cluster)))
     shared = f", {cluster.gpus} {cluster.gpu} each and {cluster.workers_per_gpu} workers a GPU" if cluster.gpus else ""
-    print(f"\nPreset {options.preset}, {cluster.machines} machines of {cluster.cores} cores{shared}.", end=" ")
+    machines = f"{cluster.machines} machine{'s' * (cluster.machines > 1)} of {cluster.cores} cores"
+    print(f"\nPreset {options.preset}, {machines}{shared}.", end=" ")
     print("Training and evaluation do not grow with the corpus. docs/scale.md has the assumptions.")
 
 

@@ -30,6 +30,7 @@ SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
 CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
 """A control, which is SDEdit → the system whose strength it uses."""
 Masks = Literal["true", "predicted"]
+ARTICLES = ("a", "an", "the", "some")
 UNUSED: dict[Masks | None, set[str]] = {
     None: {"mask_threshold", "mask_margin", "mask_draft"},
     "true": {"mask_threshold", "mask_draft"},
@@ -230,8 +231,9 @@ def instruction_of(case: EditSample) -> str:
     """Return what a released InstructPix2Pix is trained on, an instruction: the case's own, or ``turn the dog into a cat``."""
     if given := case.metadata.get("instruction"):
         return str(given)
-    article = "an" if case.target_diff[:1].lower() in "aeiou" else "a"
-    return f"turn the {case.source_diff} into {article} {case.target_diff}"
+    before = case.edit_prompt.partition(case.target_diff)[0].split()
+    start = max((place for place, word in enumerate(before) if word in ARTICLES), default=len(before))
+    return f"turn the {case.source_diff} into {' '.join([*before[start:], case.target_diff])}"
 
 
 def instructed_by(

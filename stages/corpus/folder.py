@@ -119,10 +119,10 @@ def _check_splits(root: Path, found: _Found, shown: str) -> None:
 
 def _check_strays(found: _Found, shown: str) -> None:
     """Refuse to overlook pictures, or Parquet files with pictures, that lie beside a table's folder or beside Parquet files."""
-    places = [str(PurePosixPath(table).parent) for table in found.tables]
+    places = {PurePosixPath(table).parent for table in found.tables}
     if places:
         others, held = [*found.parquet, *(name for name, _ in found.pictures)], "no folder with a table"
-        strays = [name for name in others if not any(PurePosixPath(name).is_relative_to(place) for place in places)]
+        strays = [name for name in others if places.isdisjoint(PurePosixPath(name).parents)]
     else:
         strays, held = [name for name, _ in found.pictures] if found.parquet else [], "no Parquet file, unlike the others"
     if strays:

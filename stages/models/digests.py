@@ -10,6 +10,7 @@ from stages.core.files import write_json
 from stages.core.params import ModelName, Params, loaded_models, named_models
 from stages.core.paths import MODELS
 from stages.core.run import run
+from stages.models.families import INSTRUCTED
 from stages.models.hub import find, is_local, locate
 
 
@@ -27,6 +28,8 @@ def models(params: Params, folder: Path = MODELS) -> None:
             place = locate(model) if model.key in loaded else find(model)
             content = {model.name: model.revision or "absent"} if place is None else _content(model, place, digests)
             write_json(folder / f"{model.key}.json", content)
+    if params.evaluate.systems.instruct_pix2pix.model is None:
+        write_json(folder / f"{INSTRUCTED}.json", {})  # the stage evaluate depends on the file, whether a model is named or not
 
 
 def _content(model: ModelName, folder: Path, digests: Digests) -> dict[str, str]:

@@ -120,8 +120,12 @@ class Diffusion:
 
 
 def _slices(rows: Tensor, *, pixels: int) -> Sequence[Tensor]:
-    """Return the rows of a batch in parts of at most PIXELS_AT_ONCE; a row stands for a picture of so many pixels."""
-    return rows.split(max(1, PIXELS_AT_ONCE // pixels))
+    """Return the rows of a batch in parts of at most PIXELS_AT_ONCE; a row stands for a picture of so many pixels.
+
+    A part has 1, 2, 4, … rows, so that batches of a power of two have parts of one size: bits depend on it.
+    """
+    fit = max(1, PIXELS_AT_ONCE // pixels)
+    return rows.split(1 << (fit.bit_length() - 1))
 
 
 def load_diffusion(model: ModelName, *, pictures: int = 1) -> Diffusion:

@@ -1,9 +1,10 @@
 """How reports speak: the names of systems and masks, and the definitions in the caption of every table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from stages.core.paths import INSTRUCT_PIX2PIX
 from stages.metrics.intervals import MIN_CASES
 
 NAMES = {
@@ -50,7 +51,12 @@ SEGMENTED_MASKS = Wording(
 
 def wording_of(metrics: Mapping[str, Any]) -> Wording:
     """Return how to speak of the stage evaluate's results, given the content of metrics.json."""
-    return SEGMENTED_MASKS if metrics.get("masks") == "segmented" else TRUE_MASKS
+    wording = SEGMENTED_MASKS if metrics.get("masks") == "segmented" else TRUE_MASKS
+    instructed = metrics.get("models", {}).get("instruct_pix2pix", {}).get("name", str(INSTRUCT_PIX2PIX))
+    if instructed == str(INSTRUCT_PIX2PIX):
+        return wording
+    note = f"InstructPix2Pix is {instructed}, which was trained on other data and is told instructions, not descriptions."
+    return replace(wording, note=f"{wording.note} {note}".strip())
 
 
 def too_few(cases: int) -> str:

@@ -200,23 +200,21 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
     cache = cached_copy(model_id_of(made))
-    if not cache.is_dir():
-        _fetch(location, cache)
-    os.utime(cache)  # somebody asks for it
+    with _locked(cache.parent):  # a server and a night may both fetch a new champion
+        if not cache.is_dir():
+            _fetch(location, cache)
+        os.utime(cache)  # somebody asks for it
     return cache
 
 
 def _fetch(location: str, cache: Path) -> None:
     """Fetch the files of a logged model, and remove copies that nobody has asked for in a day, as of former champions."""
-    with _locked(cache.parent):  # a server and a night may both fetch a new champion
-        if cache.is_dir():
-            return
-        for copy in cache.parent.iterdir():
-            if time.time() - copy.stat().st_mtime > UNUSED:
-                remove(copy)
-        with written_aside(cache) as temporary:
-            fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it
-            Path(fetched).rename(temporary)
+    for copy in cache.parent.iterdir():
+        if time.time() - copy.stat().st_mtime > UNUSED:
+            remove(copy)
+    with written_aside(cache) as temporary:
+        fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it
+        Path(fetched).rename(temporary)
 
 
 def delete_model(client: MlflowClient, model: LoggedModel) -> None:

@@ -76,8 +76,8 @@ def _cluster(execution: Execution) -> Iterator[Any]:
             try:
                 ray.init(address=address, **options)
             except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-                reason = f"the Ray cluster there does not take this machine in ({first_line(error)})"
-                hint = "RAY_AUTH_MODE and the token must be the same everywhere, as docs/cluster.md says"
+                reason = f"the Ray cluster there does not take this machine in ({first_line(' '.join(str(error).split()))})"
+                hint = "versions, RAY_AUTH_MODE and the token must be the same everywhere, as docs/cluster.md says"
                 raise InputError(f"{name} = {address!r}: {reason}; {hint}") from error
         else:
             os.environ.update(TOKEN)

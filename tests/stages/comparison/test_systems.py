@@ -103,9 +103,12 @@ def test_a_released_model_is_told_what_to_do(models, workplace):
     params = Params.model_validate(values)
     found = load_models(params)
     assert found.identities["instructed"] == identity(params.evaluate.systems.instruct_pix2pix.model)
-    assert instruction_of(replace(case(), target_diff="owl")) == "turn the cat into an owl"
+    assert instruction_of(case()) == "turn the cat into a red dog"
+    owl = replace(case(), edit_prompt="cat on an owl", target_diff="owl")
+    assert instruction_of(owl) == "turn the cat into an owl"
+    assert instruction_of(replace(owl, edit_prompt="owls in the wood", target_diff="owls")) == "turn the cat into owls"
     assert instruction_of(replace(case(), metadata={"instruction": "shave the cat"})) == "shave the cat"
-    told = replace(case(), edit_prompt="turn the cat into a dog")
+    told = replace(case(), edit_prompt="turn the cat into a red dog")
     released, trained = (
         replace(found, is_released=is_released).system("instruct_pix2pix", SAMPLING, 1.5).edit for is_released in (True, False)
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from stages.metrics.summary import summarise
 from stages.metrics.table import METRICS
+from stages.report.captions import wording_of
 from stages.report.formats import console_table, markdown_differences, markdown_table, summary_table
 from stages.report.results import difference_rows, result_rows
 from tests.support.results import SCORES
@@ -71,3 +72,13 @@ def test_pairs_keep_the_order_of_systems(metrics):
     shuffled = {later: dict(sorted(others.items())) for later, others in sorted(metrics["differences"].items())}
     assert names == [row.name for row in difference_rows(metrics | {"differences": shuffled})]
     assert names[:2] == ["Inpainting (true masks) − SDEdit", "InstructPix2Pix − SDEdit"]
+
+
+def test_a_released_competitor_is_said_to_be_one():
+    trained, released = (
+        wording_of({"models": {"instruct_pix2pix": {"name": name}}}) for name in ("models/instruct_pix2pix", "owner/released")
+    )
+    assert trained.note == ""
+    assert released.note.startswith(
+        "InstructPix2Pix is owner/released, which was trained on other data and is told instructions"
+    )
