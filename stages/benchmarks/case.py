@@ -27,7 +27,7 @@ class BenchmarkCase:
     local_prompt: str = ""  # what its changed part should show; "" if unknown
     source_term: str = ""  # the part of the source's prompt that changes; "" if unknown
     term: str = ""  # the part of the prompt that is new; "" if unknown
-    instruction: str = ""  # what is to be done, for models that are told this; "" if unknown
+    instruction: str = ""  # what is to be done, for models that are trained on instructions; "" if unknown
     target: Read | None = None  # what a person made of it, RGB
     after: str = ""  # key of the case whose edit is edited further, instead of the source
     is_scored: bool = True

@@ -21,7 +21,7 @@ PIE_BENCH_NOTE = (
 PIE_BENCH_MENDED_NOTE = "The same in the range that DINO was trained on, and over the background alone."
 MAGIC_BRUSH_NOTE = (
     "L2 is the mean squared error, as in the authors' code, not its root. The models here are conditioned on descriptions"
-    " (global_descriptions.json), not on instructions; a released InstructPix2Pix alone is told the instructions. CLIP-T is the"
+    " (global_descriptions.json), not on instructions; only a released InstructPix2Pix gets the instructions. CLIP-T is the"
     " likeness to the description of what changes (local_descriptions.json), as in the paper."
 )
 MAGIC_BRUSH_GLOBAL_NOTE = (

@@ -63,10 +63,10 @@ def _sessions(folder: Path) -> list[list[BenchmarkCase]]:
         where = f"{path}: {printable(name)}"
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
             raise InputError(f"{where}: must be a list of turns")
-        told = _Descriptions(
+        descriptions = _Descriptions(
             pictures=_of_session(whole_pictures, name, folder / GLOBAL), changes=_of_session(changes, name, folder / LOCAL)
         )
-        found.append([_turn(folder, name, number, turn, told, where) for number, turn in enumerate(turns, start=1)])
+        found.append([_turn(folder, name, number, turn, descriptions, where) for number, turn in enumerate(turns, start=1)])
     if not found:
         raise InputError(f"{path}: has no session")
     return found
@@ -79,7 +79,9 @@ def _of_session(descriptions: dict[str, Any], session: str, path: Path) -> dict[
     return found
 
 
-def _turn(folder: Path, session: str, number: int, turn: dict[str, Any], told: _Descriptions, where: str) -> BenchmarkCase:
+def _turn(
+    folder: Path, session: str, number: int, turn: dict[str, Any], descriptions: _Descriptions, where: str
+) -> BenchmarkCase:
     place = f"{where}: turn {number}"
     words = {name: text(turn, name, place) for name in ("input", "output")}
 
@@ -92,9 +94,9 @@ def _turn(folder: Path, session: str, number: int, turn: dict[str, Any], told: _
         kind=f"turn {number}",
         source=source,
         mask=partial(_read_mask, file("mask"), source) if turn.get("mask") else whole(source),
-        source_prompt=text(told.pictures, words["input"], f"{place}: description"),
-        prompt=text(told.pictures, words["output"], f"{place}: description"),
-        local_prompt=text(told.changes, words["output"], f"{place}: local description"),
+        source_prompt=text(descriptions.pictures, words["input"], f"{place}: description"),
+        prompt=text(descriptions.pictures, words["output"], f"{place}: description"),
+        local_prompt=text(descriptions.changes, words["output"], f"{place}: local description"),
         instruction=one_line(turn.get("instruction")),
         target=picture(file("output")),
     )

@@ -116,14 +116,14 @@ def load_models(params: Params, tuned: Path = IEDIT) -> Models:
 
     Raises:
         ModelError: a model is missing, incomplete or damaged.
-        InputError: the settings of the model in ``tuned`` are damaged.
+        InputError: the pipeline has not trained a model yet, or the settings of that in ``tuned`` are damaged.
     """
     config, precision = params.evaluate, params.precision
-    for folder in (tuned, *([] if config.systems.instruct_pix2pix.model else [INSTRUCT_PIX2PIX])):
+    released = config.systems.instruct_pix2pix.model
+    for folder in (tuned,) if released else (tuned, INSTRUCT_PIX2PIX):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such model; the pipeline trains it: `dvc repro`")
     edits = ModelName.in_folder(tuned, read_precision(tuned))
-    released = config.systems.instruct_pix2pix.model
     instructed = released or ModelName.in_folder(INSTRUCT_PIX2PIX, precision)
     return Models(
         base=BatchEditor(_load_to_host(config.base)),
@@ -252,7 +252,7 @@ def instructed_by(
         identity: the name of the model's exact weights.
         sampling: solver, steps, and guidance towards the prompt.
         image_guidance_scale: guidance towards the source picture.
-        words: what the model is told of a case.
+        words: returns the prompt of a case.
     """
     dtype = diffusion.unet.dtype
     if diffusion.vae.dtype != dtype:

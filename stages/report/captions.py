@@ -55,7 +55,7 @@ def wording_of(metrics: Mapping[str, Any]) -> Wording:
     instructed = metrics.get("models", {}).get("instruct_pix2pix", {}).get("name", str(INSTRUCT_PIX2PIX))
     if instructed == str(INSTRUCT_PIX2PIX):
         return wording
-    note = f"InstructPix2Pix is {instructed}, which was trained on other data and is told instructions, not descriptions."
+    note = f"InstructPix2Pix is {instructed}, which was trained on other data and gets instructions instead of descriptions."
     return replace(wording, note=f"{wording.note} {note}".strip())
 
 

@@ -80,5 +80,5 @@ def test_a_released_competitor_is_said_to_be_one():
     )
     assert trained.note == ""
     assert released.note.startswith(
-        "InstructPix2Pix is owner/released, which was trained on other data and is told instructions"
+        "InstructPix2Pix is owner/released, which was trained on other data and gets instructions instead of descriptions."
     )
