@@ -163,4 +163,18 @@ BARS = (
         limit=90,
         unit=" kB",
     ),
+    Bar(
+        text="disk of a pair of 384 × 384",
+        part="photographs",
+        value=lambda part: part["pairs"]["bytes_per_pair"] / 1000,
+        limit=10,
+        unit=" kB",
+    ),
+    Bar(
+        text="disk of the encoder's cache, a drawn pair of 384 × 384",
+        part="photographs",
+        value=lambda part: part["pairs"]["encoded_bytes_per_drawn_pair"] / 1000,
+        limit=160,
+        unit=" kB",
+    ),
 )

@@ -1,6 +1,7 @@
-"""Ingesting photographs at 384 × 384: seconds and bytes of an image, beside img2dataset's resizer on the same files."""
+"""Photographs at 384 × 384: bytes on disk, and seconds of an image beside img2dataset's resizer on the same files."""
 
 import csv
+import itertools
 import json
 import subprocess
 import time
@@ -18,6 +19,7 @@ from stages.core.errors import InputError
 from stages.core.paths import CORPUS, IMG2DATASET
 from stages.corpus.corpus import Corpus
 from stages.studies.scale.figures import ratio
+from stages.studies.scale.pairs import measure_pairs
 from stages.studies.scale.project import Project
 from stages.studies.usage import ROOT
 
@@ -33,15 +35,19 @@ PICTURES = (
 )
 """Colour photographs that scikit-image installs with itself."""
 
+PHOTOS = "photos"  # the folder of the source
 SIZE = 384  # pixels a side, as in the paper
 SIZES = (40, 440)  # photographs; the difference of their times leaves the stage's start out
 ROUNDS = 5
+THINGS = ("dog", "cat", "horse", "apple", "car", "guitar", "chair", "rose")  # each caption is another one, as on the web
+COLOURS = ("red", "yellow", "green", "blue", "black", "white")
+PLACES = ("beach", "forest", "street", "field", "lake", "park", "road", "garden", "hill", "city")
 COMPETITOR = ROOT / IMG2DATASET / "bin" / "python"
 COMPETITOR_SCRIPT = Path(__file__).with_name("img2dataset_resizer.py")
 
 
 def measure_photographs(folder: Path) -> dict[str, Any]:
-    """Ingest photographs with the paper preset and resize them with img2dataset, in turn.
+    """Ingest photographs with the paper preset and resize them with img2dataset, in turn; then measure pairs on them.
 
     Both decode, crop the centre, scale to ``SIZE`` and encode as ``ingest.format`` with ``ingest.quality``. The stage
     also checks, hashes and writes shards with their index, which the resizer does not.
@@ -54,7 +60,7 @@ def measure_photographs(folder: Path) -> dict[str, Any]:
     for _ in range(ROUNDS):
         cpu = {count: _ingest(project) for count, project in projects.items()}
         ours.append((SIZES[1] - SIZES[0]) / (cpu[SIZES[1]] - cpu[SIZES[0]]))
-        theirs.append(_resize_with_img2dataset(projects[SIZES[1]].folder / "photos"))
+        theirs.append(_resize_with_img2dataset(projects[SIZES[1]].folder / PHOTOS))
     sizes = [project.size(CORPUS) for project in projects.values()]
     return {
         "photographs": SIZES[1],
@@ -64,19 +70,24 @@ def measure_photographs(folder: Path) -> dict[str, Any]:
         "to_img2dataset": ratio(ours, theirs),
         "cpu_seconds_per_read": round(_seconds_per_read(Corpus(projects[SIZES[1]].folder / CORPUS)), 5),
         "bytes_per_image": round((sizes[1] - sizes[0]) / (SIZES[1] - SIZES[0])),
+        "pairs": measure_pairs(folder / "pairs", projects[SIZES[1]].folder / PHOTOS),
     }
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    """Write JPEG files and metadata.csv: squares cut at random from scikit-image's photographs at their own resolution."""
+    """Write JPEG files and metadata.csv: squares cut at random from scikit-image's photographs at their own resolution.
+
+    The captions do not say what is there, but each is another one and has an edit in the embedded world.
+    """
+    captions = itertools.product(PLACES, COLOURS, THINGS)  # more than enough
     folder.mkdir(parents=True)
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["file_name", "text"])
-        for number, picture in enumerate(_squares(count)):
+        for number, (picture, (place, colour, thing)) in enumerate(zip(_squares(count), captions, strict=False)):
             name = f"{number:05d}.jpg"
             picture.save(folder / name, quality=95)
-            writer.writerow([name, f"photograph {number}"])
+            writer.writerow([name, f"a {colour} {thing} in front of a {place}"])
 
 
 def _squares(count: int) -> Iterator[Image.Image]:
@@ -104,8 +115,8 @@ def _seconds_per_read(corpus: Corpus) -> float:
 
 def _new_project(folder: Path, count: int) -> Project:
     folder.mkdir(parents=True)
-    write_photographs(folder / "photos", count)
-    return Project(folder, "preset=paper", "source=folder", "ingest.source.path=photos", "execution.engine=serial")
+    write_photographs(folder / PHOTOS, count)
+    return Project(folder, "preset=paper", "source=folder", f"ingest.source.path={PHOTOS}", "execution.engine=serial")
 
 
 def _ingest(project: Project) -> float:

@@ -5,7 +5,7 @@ the true one. Random weights know nothing, so captions and scores mean nothing.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,13 @@ JUDGE, CLIP = "ViT-L-14-quickgelu", "ViT-B-32-quickgelu"
 SAMPLE = "a cat"  # the phrase for which CLIPSeg's output is centred
 
 
-def write_checkpoints(folder: Path) -> dict[str, Path]:
-    """Write all models below a folder, some 10 GB, and return the folder of each by its parameter in params.yaml."""
+def write_checkpoints(folder: Path, wanted: Collection[str] | None = None) -> dict[str, Path]:
+    """Write models below a folder, and return the folder of each by its parameter in params.yaml.
+
+    Args:
+        folder: where they go.
+        wanted: parameters whose models are written, such as ``train.base``; None: all, which are some 10 GB.
+    """
     writers: dict[str, tuple[tuple[str, ...], Callable[[Path], None]]] = {
         "blip": (("caption.model",), _write_blip),
         "clip": (("retrieve.clip", "train.clip"), lambda place: _write_clip(place, CLIP)),
@@ -33,6 +38,8 @@ def write_checkpoints(folder: Path) -> dict[str, Path]:
     }
     made: dict[str, Path] = {}
     for seed, (name, (parameters, write)) in enumerate(writers.items()):
+        if wanted is not None and not set(parameters) & set(wanted):
+            continue
         torch.manual_seed(seed)
         place = folder / name
         write(place)

@@ -35,7 +35,11 @@ def clipseg() -> nn.Module:
     from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
     text = {"vocab_size": CLIP_TOKENS, "bos_token_id": CLIP_TOKENS - 2, "eos_token_id": CLIP_TOKENS - 1}
-    config = CLIPSegConfig(text_config=text | {"pad_token_id": CLIP_TOKENS - 1}, use_complex_transposed_convolution=True)
+    config = CLIPSegConfig(
+        text_config=text | {"pad_token_id": CLIP_TOKENS - 1},
+        vision_config={"patch_size": 16},  # ViT-B/16, which Lüddecke and Ecker take; 32 is the library's default
+        use_complex_transposed_convolution=True,
+    )
     return CLIPSegForImageSegmentation(config).eval()
 
 
