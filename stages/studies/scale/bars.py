@@ -164,9 +164,9 @@ BARS = (
         unit=" kB",
     ),
     Bar(
-        text="disk of a pair of 384 × 384",
+        text="disk of a pair of 384 × 384, in all tables",
         part="photographs",
-        value=lambda part: part["pairs"]["bytes_per_pair"] / 1000,
+        value=lambda part: sum(part["pairs"]["bytes_per_pair"].values()) / 1000,
         limit=10,
         unit=" kB",
     ),

@@ -1,10 +1,11 @@
 """Pairs of photographs at 384 × 384: their bytes on disk, and those of the encoder's cache."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.paths import HELD_OUT, TRAINING_SET
+from stages.core.paths import HELD_OUT, MASKS, PAIRS, TRAINING_SET
 from stages.core.shards import count_samples, list_shards
 from stages.pairing.training_set import SUFFIX
 from stages.studies.scale.project import Project
@@ -13,6 +14,7 @@ from stages.studies.true_size.checkpoints import write_checkpoints
 STAGES = ("ingest", "caption", "mutate", "retrieve", "segment")
 WANTED = ("train.base", "train.clip")  # whose latents and texts are kept
 DRAWN = 16  # pairs to encode, at some seconds each
+TABLES = ((PAIRS,), (MASKS,), (TRAINING_SET, HELD_OUT))  # one folder after another keeps a row for each pair
 SETTINGS = (
     "preset=embedded",
     "source=folder",
@@ -52,14 +54,17 @@ def measure_pairs(folder: Path, photographs: Path) -> dict[str, Any]:
     project = Project(folder, *SETTINGS, source)
     for stage in STAGES:
         project.run(stage)
-    tables = [path for place in (TRAINING_SET, HELD_OUT) for path in list_shards(folder / place, SUFFIX)]
-    pairs = sum(count_samples(path, SUFFIX) for path in tables)
     named = [f"{name}.name={place.relative_to(folder)}" for name, place in models.items() if name in WANTED]
     project.choose(*SETTINGS, source, *named)
     encoded = project.run("encode")
     return {
-        "pairs": pairs,
-        "bytes_per_pair": round(project.size(TRAINING_SET, HELD_OUT) / pairs),
+        "bytes_per_pair": {" and ".join(map(str, places)): _bytes_per_row(folder, places) for places in TABLES},
         "drawn": encoded.done,
         "encoded_bytes_per_drawn_pair": round(encoded.bytes / encoded.done),
     }
+
+
+def _bytes_per_row(folder: Path, places: Sequence[Path]) -> int:
+    """Return the bytes of a row in the tables of some folders."""
+    tables = [path for place in places for path in list_shards(folder / place, SUFFIX)]
+    return round(sum(path.stat().st_size for path in tables) / sum(count_samples(path, SUFFIX) for path in tables))
