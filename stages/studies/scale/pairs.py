@@ -14,7 +14,8 @@ from stages.studies.true_size.checkpoints import write_checkpoints
 STAGES = ("ingest", "caption", "mutate", "retrieve", "segment")
 WANTED = ("train.base", "train.clip")  # whose latents and texts are kept
 DRAWN = 16  # pairs to encode, at some seconds each
-TABLES = ((PAIRS,), (MASKS,), (TRAINING_SET, HELD_OUT))  # one folder after another keeps a row for each pair
+TABLES = {"pairs": (PAIRS,), "masks": (MASKS,), "training set": (TRAINING_SET, HELD_OUT)}
+"""Table → its folders; each keeps a row for a pair."""
 SETTINGS = (
     "preset=embedded",
     "source=folder",
@@ -58,7 +59,7 @@ def measure_pairs(folder: Path, photographs: Path) -> dict[str, Any]:
     project.choose(*SETTINGS, source, *named)
     encoded = project.run("encode")
     return {
-        "bytes_per_pair": {" and ".join(map(str, places)): _bytes_per_row(folder, places) for places in TABLES},
+        "bytes_per_pair": {name: _bytes_per_row(folder, places) for name, places in TABLES.items()},
         "drawn": encoded.done,
         "encoded_bytes_per_drawn_pair": round(encoded.bytes / encoded.done),
     }

@@ -14,8 +14,6 @@ from stages.studies.scale.project import STAGES
 GIB = 2**30
 WIDTH = 512  # of CLIP's embeddings
 DRAWN = 20_000  # pairs that a training of the paper draws: 10,000 steps of two
-MASK_BYTES = 550  # of a mask like CLIPSeg's at 384 × 384, compressed; two of a pair, in two tables
-LATENT_BYTES = 2 * 4 * 48 * 48 * 2 + 77 * 768 * 2  # source and target latent, and the prompt, in half precision
 
 Figures = Mapping[str, Any]  # the content of reports/scale.json
 
@@ -107,14 +105,15 @@ def _rates_of_images(figures: Figures) -> list[StageRate]:
 
 def _rates_of_pairs(figures: Figures) -> list[StageRate]:
     """Return the rates of the stages that work on pairs."""
-    runs, uses = _largest_runs(figures), partial(_uses, figures["true_size"])
-    pairs, read = runs["segment"]["done"] / _images(figures), figures["photographs"]["cpu_seconds_per_read"]
+    runs, uses, photographs = _largest_runs(figures), partial(_uses, figures["true_size"]), figures["photographs"]
+    pairs, read = runs["segment"]["done"] / _images(figures), photographs["cpu_seconds_per_read"]
+    tables = photographs["pairs"]["bytes_per_pair"]
     return [
         StageRate(
             stage="segment",
             items=pairs,
             cpu_seconds=2 * read,
-            bytes=runs["segment"]["bytes"] / runs["segment"]["done"] + 2 * 2 * MASK_BYTES,
+            bytes=tables["masks"] + tables["training set"],
             memory=2 * GIB,
             **uses(("mask", 2)),
         ),
@@ -123,7 +122,7 @@ def _rates_of_pairs(figures: Figures) -> list[StageRate]:
             items=pairs,
             most_items=DRAWN,
             cpu_seconds=2 * read,
-            bytes=LATENT_BYTES,
+            bytes=photographs["pairs"]["encoded_bytes_per_drawn_pair"],
             memory=3 * GIB,
             **uses(("latent", 2), ("text embedding", 1)),
         ),
