@@ -59,12 +59,12 @@ class IEdit:
         """
         self.unet: UNet2DConditionModel = diffusion.unet
         self.config, self.dropout, self.parameters = config, dropout, parameters
-        teacher = copy.deepcopy(diffusion.unet).requires_grad_(False) if config.noise == "guided" else None
+        teacher = self._copy_to_keep() if config.noise == "guided" else None
         self.networks = Networks(
             diffusion=diffusion, clip=clip, vgg=vgg, teacher=teacher, empty_prompt=diffusion.embed_prompts([""])
         )
         self._alphas = diffusion.scheduler.alphas_cumprod
-        if parameters == "lora":  # after the teacher was copied, which has none
+        if parameters == "lora":  # after the teacher was made, which has none
             add_lora(self.unet, lora_rank, seed)
 
     def blocks(self) -> dict[str, nn.ModuleList]:
@@ -110,6 +110,12 @@ class IEdit:
             "share/none": (batch.m1 * (1 - batch.m2)).flatten(1).mean(dim=1),
             "total": torch.where(dropped, plain, total),
         }
+
+    def _copy_to_keep(self) -> UNet2DConditionModel:
+        """Return a copy of the U-Net as it is now, which shares the weights that no step changes."""
+        trained = {id(weight) for block in self.blocks().values() for weight in block.parameters()}
+        shared = {id(weight): weight for weight in self.unet.parameters() if id(weight) not in trained}
+        return copy.deepcopy(self.unet, shared).requires_grad_(False)
 
     def _predict(self, network: nn.Module, batch: Batch, draws: EditDraws) -> EditPrediction:
         """Noise the source (Eq 2) and predict the noise, with the empty prompt where the prompt is dropped."""

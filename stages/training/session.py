@@ -116,7 +116,7 @@ def _load_start(unet: UNet2DConditionModel) -> None:
     if has_lora(unet):
         load_lora(unet, START / UNET)
     else:
-        unet.load_state_dict(load_unet(START).state_dict())
+        unet.load_state_dict(load_unet(START).state_dict(), assign=True)  # the teacher may share those that were there
 
 
 def _write_outcome(recipe: Recipe[AnyMethod], workplace: Workplace, unet: UNet2DConditionModel) -> None:

@@ -4,8 +4,10 @@ import copy
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from scipy import ndimage
+from torch import nn
 
 from stages.training.iedit import IEdit
 from tests.support.equations import ALPHAS, close, normal, tensor
@@ -47,9 +49,18 @@ class TestGuided:
         network = Network(tensor(normal(10, 3, 4, 16, 16)))
         before = method.losses(network, batch, draws())["raw/noise"]
         with torch.no_grad():
-            for weight in diffusion.unet.parameters():
+            for weight in nn.ModuleList(method.blocks().values()).parameters():
                 weight.add_(1)
         assert torch.equal(method.losses(network, batch, draws())["raw/noise"], before)
+
+    @pytest.mark.parametrize("parameters", ["blocks", "all", "lora"])
+    def test_the_teacher_shares_what_no_step_changes(self, tools, parameters):
+        diffusion = dataclasses.replace(tools.diffusion, unet=copy.deepcopy(tools.diffusion.unet))
+        own = {id(weight) for weight in diffusion.unet.parameters()}
+        guided = ALL_ON.model_copy(update={"noise": "guided"})
+        method = IEdit(diffusion, tools.clip, tools.vgg, guided, 0.2, parameters, lora_rank=2)
+        trained = {id(weight) for weight in nn.ModuleList(method.blocks().values()).parameters()}
+        assert own & {id(weight) for weight in method.networks.teacher.parameters()} == own - trained
 
     def test_no_gradient_reaches_the_teacher(self, tools, batch):
         method = method_of(tools, noise="guided")
