@@ -13,6 +13,7 @@ from stages.core.shards import StageCounts
 from stages.models.copying import copy_model
 from stages.models.families import ZEROS_FOR_EMPTY, family_of
 from stages.models.layout import INDEX
+from stages.training.inputs import check_pairs
 from stages.training.model_folder import save_unet
 from stages.training.outcome import Outcome
 from stages.training.runner import METHODS, Recipe, run_training
@@ -40,6 +41,7 @@ def instruct(params: Params) -> None:
     if params.evaluate.systems.instruct_pix2pix.model is not None:
         _train_nothing()
         return
+    check_pairs(params)
     config = params.train.model_copy(update=params.instruct.model_dump(exclude={"dropout"}))
 
     def make(diffusion: "Diffusion", _: "Clip") -> "InstructPix2Pix":

@@ -6,7 +6,6 @@ dropped is not chosen, and what they have mended has their prompt. Of all pairs 
 Last, the tables of pairs are written.
 """
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.arrays import read_arrays
-from stages.core.errors import InputError
 from stages.core.files import read_json, remove, value_digest
 from stages.core.params import Params
-from stages.core.paths import CORPUS, DECISIONS, EDITS, EMBEDDINGS, HELD_OUT, INDEXES, PAIRS
+from stages.core.paths import CORPUS, DECISIONS, EDITS, EMBEDDINGS, INDEXES, PAIRS
 from stages.core.provenance import source_digest
 from stages.core.shards import (
     ShardTask,
@@ -55,8 +53,7 @@ def retrieve(params: Params) -> None:
     Pairs of small shards share a table; which do depends on the shards' names alone, so that a shard more changes one table.
 
     Raises:
-        InputError: an input is missing or damaged, the index cannot be built, or no pair is held out though the evaluation
-            reads the held-out pairs.
+        InputError: an input is missing or damaged, or the index cannot be built.
     """
     began = time.monotonic()
     review = Review(latest_decisions(DECISIONS))  # before anything that takes long
@@ -160,28 +157,15 @@ def _choose(
 
 
 def _hold_out(chosen: Sequence[ChosenPairs], images: Pool, params: Params) -> NDArray[np.bool_]:
-    """Return for each image whether its pairs are held out.
-
-    Raises:
-        InputError: none is, though the evaluation reads them.
-    """
-    share, wanted = params.retrieve.held_out, params.evaluate.cases == str(HELD_OUT)
-    if not share and not wanted:
+    """Return for each image whether its pairs are held out."""
+    share = params.retrieve.held_out
+    if not share:
         return np.zeros(len(images), np.bool_)
     components = Components(len(images))
     for each in chosen:
         rows = each.rows()
         components.join(rows.sources, rows.targets)
-    total = components.total()
-    held_out = components.hold_out(share, params.seed, images.keys)
-    if total and not held_out.any() and wanted:
-        smallest = components.smallest()
-        least = math.ceil(10_000 * smallest / total) / 10_000
-        raise InputError(
-            f"retrieve.held_out = {share}: holds out none of the {total:,} pairs, but evaluate.cases = '{HELD_OUT}'"
-            f" needs some; raise it to {least} or more: the smallest group of pairs that share images has {smallest:,} of them"
-        )
-    return held_out
+    return components.hold_out(share, params.seed, images.keys)
 
 
 def _write_pairs(

@@ -7,7 +7,7 @@ from typing import Any
 from stages.common.parquet import read_columns
 from stages.core.earlier import Contents
 from stages.core.errors import InputError
-from stages.core.params import Params, Segment
+from stages.core.params import Params
 from stages.core.params_ingest import OpenMojiSource
 from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
 from stages.core.provenance import source_digest
@@ -31,8 +31,7 @@ def segment(params: Params) -> None:
     whether or not its masks are usable, and whatever shard and whichever of the two it stands in.
 
     Raises:
-        InputError: ``segment.targets`` is 'rendered', but the corpus has no true targets; or no held-out pair is usable though
-            the evaluation reads them.
+        InputError: ``segment.targets`` is 'rendered', but the corpus has no true targets.
     """
     config, is_rendered = params.segment, params.segment.targets == "rendered"
     if is_rendered and not isinstance(params.ingest.source, OpenMojiSource):
@@ -55,20 +54,6 @@ def segment(params: Params) -> None:
         counts = _map(stage, tasks, folder, settings, SelectionWorker(split=split, **limits), params)
         pass_on_counts(counts, folder, MASKS)
         counts.report()
-        if folder == HELD_OUT and params.evaluate.cases == str(HELD_OUT):
-            check_held_out(counts, config)
-
-
-def check_held_out(counts: StageCounts, config: Segment) -> None:
-    """Raise InputError if every held-out pair was dropped."""
-    if counts.done + counts.reused or not counts.dropped:
-        return
-    reason, _ = min(counts.dropped.items(), key=lambda item: (-item[1], item[0]))
-    values = ", ".join(f"segment.{name} = {getattr(config, name)}" for name in ("min_area", "max_area", "threshold"))
-    raise InputError(
-        f"segment drops all {sum(counts.dropped.values()):,} held-out pairs, most because of '{reason}', but evaluate.cases ="
-        f" '{HELD_OUT}' needs some; change {values}, or raise retrieve.held_out"
-    )
 
 
 def _indexes(corpus: Corpus, table: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from stages.models.copying import copy_model, halve
 from stages.models.hub import identity
 from stages.models.layout import LORA
 from stages.tracking.start import read_start
-from stages.training.inputs import check_held_out, find_training_set
+from stages.training.inputs import check_pairs, find_training_set
 from stages.training.model_folder import save_unet
 from stages.training.outcome import Outcome
 from stages.training.runner import METHODS, Recipe, run_training
@@ -37,7 +37,7 @@ def train(params: Params) -> None:
     """Write ``models/iedit``, a diffusers folder, and ``models/losses.csv``, the losses of every step."""
     config, start = params.train, None
     written: dict[str, Any] = {"sampling": params.sampling.model_dump()}
-    check_held_out(config.validation_pairs)
+    check_pairs(params)
     written |= {} if params.precision == "fp32" else {"precision": params.precision}  # settings without it stand for fp32
     if config.continue_from == "champion":
         start = read_start(config, find_training_set()[0])

@@ -45,10 +45,6 @@ class Components:
         """Return the number of all pairs."""
         return int(self._pairs.sum())
 
-    def smallest(self) -> int:
-        """Return the number of pairs in the smallest component; there must be a pair."""
-        return int(self._pairs[self._pairs > 0].min())
-
     def hold_out(self, share: float, seed: int, keys_of: Callable[[Rows], Sequence[str]]) -> NDArray[np.bool_]:
         """Return for each image whether its pairs are held out.
 
@@ -97,3 +93,18 @@ def held_out_pairs(keys: NDArray[np.bytes_], share: float, seed: int) -> NDArray
     components.join(rows[:, 0], rows[:, 1])
     held_out = components.hold_out(share, seed, lambda firsts: [key.decode() for key in images[firsts].tolist()])
     return held_out[rows[:, 0]]
+
+
+def least_share(keys: NDArray[np.bytes_], usable: NDArray[np.bool_], seed: int) -> float | None:
+    """Return the least share, in hundredths, that holds out a usable pair and leaves another to train on; None if none does.
+
+    Args:
+        keys: of each pair's source and target, as for :func:`held_out_pairs`.
+        usable: which pairs have usable masks, (n,).
+        seed: as for :func:`held_out_pairs`.
+    """
+    for share in (hundredths / 100 for hundredths in range(1, 100)):
+        held_out = held_out_pairs(keys, share, seed)
+        if (usable & held_out).any() and (usable & ~held_out).any():
+            return share
+    return None

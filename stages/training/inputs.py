@@ -1,25 +1,34 @@
 """The training set, and the held-out pairs, as a whole."""
 
+from collections import Counter
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+
+from stages.common.parquet import read_table
 from stages.core.digests import Digests
 from stages.core.errors import InputError
 from stages.core.files import value_digest
-from stages.core.paths import HELD_OUT, TRAINING_SET
+from stages.core.params import Params
+from stages.core.paths import DATASET_PAGE, HELD_OUT, PAIRS, TRAINING_SET
 from stages.core.shards import list_shards, read_counts, shard_totals
 from stages.core.sidecars import read_sidecar, sidecar_of
+from stages.pairing.split import least_share
 from stages.pairing.training_set import SUFFIX, pairs_digest
 
 PARAMETERS = {
-    "target is a near-duplicate of the source": "retrieve.near_duplicate",
-    "target too unlike the source": "retrieve.min_image_image",
-    "target does not show the edit prompt": "retrieve.min_text_image",
-    "target fits the edit prompt no better than the source": "retrieve.text_gain",
-    "change of the image does not follow the change of the text": "retrieve.min_directional",
-    "target used too often": "retrieve.max_uses",
-    "no allowed replacement for its nouns and adjectives": "mutate.vocabulary or mutate.levels",
-    "source mask empty or below segment.min_area": "segment.min_area or segment.threshold",
-    "source mask full or above segment.max_area": "segment.max_area or segment.threshold",
-    "target mask empty or below segment.min_area": "segment.min_area or segment.threshold",
-    "target mask full or above segment.max_area": "segment.max_area or segment.threshold",
+    "target is a near-duplicate of the source": ("retrieve.near_duplicate",),
+    "target too unlike the source": ("retrieve.min_image_image",),
+    "target does not show the edit prompt": ("retrieve.min_text_image",),
+    "target fits the edit prompt no better than the source": ("retrieve.text_gain",),
+    "change of the image does not follow the change of the text": ("retrieve.min_directional",),
+    "target used too often": ("retrieve.max_uses",),
+    "no allowed replacement for its nouns and adjectives": ("mutate.vocabulary", "mutate.levels"),
+    "source mask empty or below segment.min_area": ("segment.min_area", "segment.threshold"),
+    "source mask full or above segment.max_area": ("segment.max_area", "segment.threshold"),
+    "target mask empty or below segment.min_area": ("segment.min_area", "segment.threshold"),
+    "target mask full or above segment.max_area": ("segment.max_area", "segment.threshold"),
 }
 """Why a sample is dropped → what decides it; in words, so that no training depends on the code of the stages that drop it."""
 
@@ -28,7 +37,7 @@ def find_training_set() -> tuple[str, int]:
     """Return the digest of the training set's pairs, wherever their pictures lie, and the number of its samples.
 
     Raises:
-        InputError: it has none, or a table is not what the stage segment wrote.
+        InputError: a table is not what the stage segment wrote.
     """
     found, count = [], 0
     with Digests() as digests:
@@ -39,27 +48,69 @@ def find_training_set() -> tuple[str, int]:
                 raise InputError(f"{shard}: is not what the stage segment wrote; run it again")
             found.append(pairs)
             count += sidecar.done
-    if count == 0:
-        raise InputError(f"{TRAINING_SET}: no pair to train on; {_explain()}")
     return value_digest(found), count
 
 
-def _explain() -> str:
-    """Return which reason cost the most samples, and what would change that."""
-    counts = read_counts(TRAINING_SET)
-    reasons = [(count, stage, reason) for stage, found in counts.items() for reason, count in found.items()]
-    if not reasons:
-        return "nothing was dropped, so add images"
-    count, stage, reason = max(reasons, key=lambda each: each[0])
-    remedy = f"change {PARAMETERS[reason]}, or add images" if reason in PARAMETERS else "add images"
-    return f"most samples were dropped by {stage}, {count:,} because of '{reason}': {remedy}"
+def check_pairs(params: Params) -> None:
+    """Check that there are pairs to train on and, where the evaluation reads them, held-out ones; before anything is trained.
 
-
-def check_held_out(pairs: int) -> None:
-    """Raise InputError if a training is to measure its loss on held-out pairs and there are none.
-
-    Args:
-        pairs: how many pairs are asked for.
+    Raises:
+        InputError: there are none. The line says how many pairs are usable and what dropped the others, or which share of
+            them to hold out; that one was tried on these very pairs.
     """
-    if pairs and not shard_totals(HELD_OUT)[0]:
+    training, held_out = shard_totals(TRAINING_SET)[0], shard_totals(HELD_OUT)[0]
+    if training and (held_out or params.evaluate.cases != str(HELD_OUT)):
+        _check_validation(params.train.validation_pairs, held_out)
+        return
+    if not training and not held_out:
+        raise InputError(f"{TRAINING_SET}: no pair to train on; {_explain(params)}; {DATASET_PAGE} has examples")
+    needy = f"evaluate.cases = '{HELD_OUT}'" if training else "the training"
+    lack = f"usable pairs to train on: {training:,}, held out: {held_out:,}, but {needy} needs some"
+    share = _least_share(params)
+    remedy = f"no share gives both, because they share images or there is only one; {_explain(params)}"
+    if share is not None:
+        remedy = f"set it to {share}, which gives both"
+    raise InputError(f"retrieve.held_out = {params.retrieve.held_out}: {lack}; {remedy}")
+
+
+def _least_share(params: Params) -> float | None:
+    """Return the least share of the pairs to hold out with which some usable ones are on both sides, if there is one."""
+    pairs = _read_keys(PAIRS)
+    usable = {key for folder in (TRAINING_SET, HELD_OUT) for key, _ in _read_keys(folder)}  # of the source, which has one edit
+    is_usable = np.array([key in usable for key, _ in pairs], np.bool_)
+    return least_share(np.array(pairs, np.bytes_).reshape(-1, 2), is_usable, params.seed)
+
+
+def _read_keys(folder: Path) -> list[tuple[bytes, bytes]]:
+    """Return the keys of source and target of every pair in the tables of a folder, in UTF-8."""
+    columns = {"key": "string", "target_key": "string"}
+    rows = (row for table in list_shards(folder, SUFFIX) for row in read_table(table, columns))
+    return [(row["key"].encode(), row["target_key"].encode()) for row in rows]
+
+
+def _explain(params: Params) -> str:
+    """Return what dropped the most samples, by which values, and what would help; of masks, every reason."""
+    counts = read_counts(TRAINING_SET)
+    masks = Counter(counts.pop("segment", {})) + shard_totals(HELD_OUT)[1]
+    if masks:
+        reasons = sorted(masks.items(), key=lambda item: (-item[1], item[0]))
+        lost = ", ".join(f"{count:,} because of '{reason}'{_values(reason, params)}" for reason, count in reasons)
+        return f"segment dropped {masks.total():,} pairs: {lost}; change these values, or add images"
+    found = [(-count, stage, reason) for stage, dropped in counts.items() for reason, count in dropped.items()]
+    if not found:
+        return "nothing was dropped, so add images"
+    count, stage, reason = min(found)
+    remedy = "change it, or add images" if reason in PARAMETERS else "add images"
+    return f"most samples were dropped by {stage}, {-count:,} because of '{reason}'{_values(reason, params)}: {remedy}"
+
+
+def _values(reason: str, params: Params) -> str:
+    """Return the values that decide about a reason, in brackets."""
+    values = ", ".join(f"{key} = {attrgetter(key)(params)}" for key in PARAMETERS.get(reason, ()))
+    return f" ({values})" if values else ""
+
+
+def _check_validation(pairs: int, held_out: int) -> None:
+    """Raise InputError if a training is to measure its loss on so many held-out pairs and there are none."""
+    if pairs and not held_out:
         raise InputError(f"train.validation_pairs = {pairs}: {HELD_OUT} holds no pair; raise retrieve.held_out, or set it to 0")

@@ -82,7 +82,7 @@ def run_training(params: Params, recipe: Recipe[Any]) -> None:
     Of several processes (``accelerate launch``) all take the steps, and the first does everything else.
 
     Raises:
-        InputError: MLflow cannot be reached, or there is no pair to train on.
+        InputError: MLflow cannot be reached, or the training set is not whole.
     """
     began = time.monotonic()
     if is_first_process() and not recipe.outcome.seal.exists():  # a training that cannot log must not start

@@ -27,7 +27,7 @@ from stages.models.layout import INDEX, LORA
 from stages.pairing.columns import PLACE_COLUMNS
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX, pairs_digest
 from stages.tracking.start import UNET, Start, basis, put_start, read_start
-from stages.training.inputs import find_training_set
+from stages.training.inputs import check_pairs, find_training_set
 from stages.training.model_folder import CHANGED
 
 if TYPE_CHECKING:
@@ -49,13 +49,14 @@ def start(params: Params) -> None:
     So a night that is repeated continues its own training, even if the champion has changed.
 
     Raises:
-        InputError: MLflow cannot be reached, or there is no training set.
+        InputError: MLflow cannot be reached, or there are too few pairs.
     """
     if params.train.continue_from == BASE:
         print("train.continue_from = 'base': there is nothing to choose")
         return
     from stages.tracking.errors import store_errors_in_one_line
 
+    check_pairs(params)
     dataset, _ = find_training_set()
     try:
         chosen = read_start(params.train, dataset)

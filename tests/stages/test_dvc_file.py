@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dvc.repo import Repo
+from dvc.repo.reproduce import plan_repro
 
 from stages.__main__ import STAGES
 from stages.core.params import named_models
@@ -86,6 +87,13 @@ def test_every_stage_names_the_parameters_that_it_reads():
 
 def is_parameter(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and ast.unparse(node).startswith("params.")
+
+
+def test_the_dataset_is_described_before_anything_is_trained():
+    """A training that finds too few pairs names the page that shows why."""
+    with Repo(ROOT) as repo:
+        order = [stage.addressing for stage in plan_repro(repo.index.graph)]
+    assert order.index("describe") < min(order.index("train"), order.index("instruct"))
 
 
 def test_who_makes_the_shards_remakes_nothing():

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from stages.core.errors import InputError
 from stages.core.files import read_json
-from stages.core.paths import CORPUS, EDITS, HELD_OUT, LOGS, PAIRS, TRAINING_SET
+from stages.core.paths import CORPUS, EDITS, LOGS, PAIRS, TRAINING_SET
 from stages.core.shards import read_counts
 from stages.corpus.shard import shard_of
 from stages.pairing.embeddings import divide
@@ -230,23 +230,3 @@ def test_recall_is_logged(models, workplace):
     retrieve(params_for(models))
     counts = read_json(LOGS / "retrieve.json")
     assert (counts["recall at 1"], counts["recall at 20"]) == (1.0, 1.0)
-
-
-def test_a_share_that_holds_out_nothing_is_refused(models, workplace):
-    write_world(3)
-    little = {"held_out": 0.01, "max_uses": 1}
-    message = r"^retrieve\.held_out = 0\.01: holds out none of the \d pairs, .*; raise it to 0\.\d+ or more: "
-    with pytest.raises(InputError, match=message):
-        retrieve(params_for(models, retrieve=little, evaluate={"cases": str(HELD_OUT)}))
-    retrieve(params_for(models, retrieve=little))  # where other cases are evaluated, nothing is missing
-
-
-@pytest.mark.parametrize("share", [0.0, 0.05])
-def test_the_share_that_is_named_holds_out_something(models, workplace, share):
-    write_world(3)
-    params = params_for(models, retrieve={"held_out": share}, evaluate={"cases": str(HELD_OUT)})
-    with pytest.raises(InputError) as caught:
-        retrieve(params)
-    least = float(str(caught.value).partition("raise it to ")[2].partition(" ")[0])
-    retrieve(params.model_copy(update={"retrieve": params.retrieve.model_copy(update={"held_out": least})}))
-    assert any(row["split"] == "heldout" for row in rows_of(PAIRS))

@@ -1,7 +1,6 @@
 """Stage segment: the samples of the training set, which pairs are dropped, and what a second run remakes."""
 
 import shutil
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +9,11 @@ import pytest
 
 from stages.common.parquet import read_table, write_table
 from stages.core.errors import InputError
-from stages.core.paths import CORPUS, EVALUATION, HELD_OUT, MASKS, PAIRS, TRAINING_SET
-from stages.core.shards import StageCounts, read_counts
+from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
+from stages.core.shards import read_counts
 from stages.pairing.columns import PAIR_COLUMNS, SCORES
 from stages.retrieve import retrieve
-from stages.segment import check_held_out, segment
+from stages.segment import segment
 from stages.training.inputs import find_training_set
 from tests.support.corpora import write_shards_of
 from tests.support.tiny_corpus import (
@@ -91,36 +90,6 @@ def test_empty_and_full_masks_are_dropped_within_any_limits(models, workplace, t
     assert dropped("segment") == {f"source mask {reason} segment.{side}": 6}
     assert read_counts(TRAINING_SET) == {"test": {}, "retrieve": {}, "masks": {}, "segment": dropped("segment")}
     assert read_counts(HELD_OUT) == {"test": {}, "retrieve": {}, "masks": {}, "segment held out": {}}
-
-
-@pytest.mark.parametrize("cases", [HELD_OUT, EVALUATION])
-def test_held_out_pairs_that_are_all_dropped_are_refused(models, workplace, cases):
-    """Where the evaluation reads them, before anything is trained."""
-    settings = {"retrieve": {"held_out": 0.5, "max_uses": 1}, "evaluate": {"cases": str(cases)}}
-    write_training_pairs(models, 6, **settings)
-    params = params_for(models, **settings, segment={"threshold": 1.0})
-    if cases == EVALUATION:
-        segment(params)
-        assert samples_of(HELD_OUT) == []
-        return
-    message = (
-        r"^segment drops all \d+ held-out pairs, most because of 'source mask empty or below segment\.min_area', but"
-        r" evaluate\.cases = 'data/heldout' needs some; change segment\.min_area = 0\.0, .* or raise retrieve\.held_out$"
-    )
-    for _ in range(2):  # also where the shards are reused
-        with pytest.raises(InputError, match=message):
-            segment(params)
-
-
-def test_the_reason_of_a_tie_is_the_same_whoever_counted(models):
-    """Workers end in any order, and each adds its own reasons."""
-    said = set()
-    for reasons in (("b", "a"), ("a", "b")):
-        counts = StageCounts(stage="segment held out", dropped=Counter(dict.fromkeys(reasons, 2)))
-        with pytest.raises(InputError, match="most because of 'a'") as error:
-            check_held_out(counts, params_for(models).segment)
-        said.add(str(error.value))
-    assert len(said) == 1
 
 
 def test_a_column_of_another_type_is_an_error(models, workplace):

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.pairing.split import Components, held_out_pairs
+from stages.pairing.split import Components, held_out_pairs, least_share
 
 PAIRS = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=30)
 
@@ -52,10 +52,7 @@ def test_pairs_may_come_in_parts(pairs, cut, share):
     held_out = components.hold_out(share, 0, lambda rows: [f"{row:02d}" for row in rows])
     wanted = hold_out([(f"{one:02d}", f"{other:02d}") for one, other in pairs], share)
     assert [(held_out[one], held_out[other]) for one, other in pairs] == [(each, each) for each in wanted]
-    graph = nx.Graph(pairs)
-    sizes = [sum(one in component for one, _ in pairs) for component in nx.connected_components(graph)]
-    assert components.total() == sum(sizes) == len(pairs)
-    assert not pairs or components.smallest() == min(sizes)
+    assert components.total() == len(pairs)
 
 
 def test_share_is_met_where_pairs_are_single():
@@ -96,3 +93,17 @@ def test_a_chain_of_merges_is_followed_in_few_rounds():
 
 def test_keys_of_other_scripts_are_keys():
     assert hold_out([("ä", "ö"), ("ö", "ü"), ("a", "b")], 0.5) == [False, False, True]
+
+
+@given(pairs=PAIRS, usable=st.lists(st.booleans(), min_size=30, max_size=30))
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_the_least_share_gives_usable_pairs_to_both_sides(pairs, usable):
+    usable = usable[: len(pairs)]
+
+    def sides(share: float) -> set[bool]:
+        return {side for side, counts in zip(hold_out(pairs, share), usable, strict=True) if counts}
+
+    keys = np.array([[str(key).encode() for key in pair] for pair in pairs], np.bytes_).reshape(-1, 2)
+    found = least_share(keys, np.array(usable, np.bool_), seed=0)
+    tried = [hundredths / 100 for hundredths in range(1, 100)]
+    assert found == next((share for share in tried if len(sides(share)) == 2), None)
