@@ -25,6 +25,7 @@ def describe(params: Params) -> None:
     Raises:
         InputError: a stage has not run to its end, or what it wrote is damaged.
     """
+    from stages.corpus.downloads import read_downloads
     from stages.report.dataset_page import dataset_page  # with it come NLTK and matplotlib
     from stages.report.examples import dropped_samples, pairs_by_relation, sampled_texts
 
@@ -34,7 +35,8 @@ def describe(params: Params) -> None:
         write_json(DATASET_BEFORE, last.model_dump(mode="json"))
     before = _earlier(DATASET_BEFORE)
     warning = _unknown_words(params, sampled_texts(params.seed))
-    write_text(DATASET_PAGE, dataset_page(now, before, pairs, dropped, params, warning))
+    page = dataset_page(now, before, pairs, dropped, params, downloads=read_downloads(params), warning=warning)
+    write_text(DATASET_PAGE, page)
     write_json(DATASET, now.model_dump(mode="json"))
     shown = sum(map(len, pairs.values()))
     shown += sum(len(samples) for reasons in dropped.values() for samples in reasons.values())

@@ -1,4 +1,4 @@
-"""The parameters of ``iedit download``; no stage of DVC reads them."""
+"""The parameters of ``iedit download``; of the stages only describe looks where the tars are."""
 
 from typing import Annotated
 

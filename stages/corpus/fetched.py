@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
@@ -12,6 +13,7 @@ from stages.corpus.parts import printable
 SHOWN_REASONS = 20  # the commonest ones
 OTHER = "other reasons"
 HTTP_ERROR = re.compile(r"HTTP Error (\d{3})\b")
+URL_ERROR = re.compile(r"<urlopen error (?:\[Errno -?\d+\] )?(.*)>", re.DOTALL)  # what urllib wraps other errors in
 
 
 class Statistics(BaseModel):
@@ -58,6 +60,20 @@ def gather(folder: Path, left_out: Counter[str]) -> Statistics:
     return Statistics(urls=urls, pictures=pictures, failed=shown, left_out=dict(left_out))
 
 
+def total(lists: Sequence[Statistics]) -> Statistics:
+    """Return what became of several lists together; the commonest reasons come first."""
+    failed, left_out = Counter[str](), Counter[str]()
+    for each in lists:
+        failed.update(each.failed)
+        left_out.update(each.left_out)
+    return Statistics(
+        urls=sum(each.urls for each in lists),
+        pictures=sum(each.pictures for each in lists),
+        failed=dict(failed.most_common()),
+        left_out=dict(left_out.most_common()),
+    )
+
+
 def forget_damaged(folder: Path) -> None:
     """Remove statistics that a kill or a full disk has left half-written, so that img2dataset fetches their shards again."""
     for path in _of_shards(folder):
@@ -81,5 +97,7 @@ def _of_shards(folder: Path) -> list[Path]:
 
 def _kind(reason: str) -> str:
     """Return a reason without what differs from URL to URL: numbers, and the words that a server adds to its code."""
+    if wrapped := URL_ERROR.fullmatch(reason):
+        reason = wrapped[1]
     error = HTTP_ERROR.match(reason)
     return error[0] if error is not None else printable(re.sub(r"\d+", "…", reason))

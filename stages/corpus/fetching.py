@@ -153,7 +153,7 @@ def public_addresses(host: Any, *arguments: Any, **options: Any) -> list[Any]:
     found = _find_addresses(host, *arguments, **options)
     proxies = {urlsplit(proxy).hostname for proxy in urllib.request.getproxies().values()}
     if host not in proxies and not all(_is_public(str(address[0])) for *_, address in found):
-        raise OSError("leads to a private address")
+        raise OSError("leads to a private address, which download.private_addresses = false refuses")
     return found[:MOST_ADDRESSES]
 
 

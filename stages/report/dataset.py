@@ -21,6 +21,7 @@ from stages.report.night import FOLDERS, SUFFIX, quantiles, read_values
 
 BINS = 40  # of a histogram
 MOST_TERMS = 30  # changes of words in the list
+ASIDE = "segment held out"  # the name of the held-out pairs' counts
 
 
 class Histogram(BaseModel):
@@ -50,7 +51,6 @@ class Figures(BaseModel):
 
     kept: dict[str, int]  # stage → samples that later stages see, in the order of the stages
     dropped: dict[str, dict[str, int]]  # stage → reason → samples
-    held_out: int  # pairs that no training sees
     relations: dict[str, int]  # kind of edit → training pairs
     changes: list[Change]  # the most frequent changes of words in the training pairs
     scores: dict[str, Histogram]  # of the pairs, before masks are judged
@@ -66,14 +66,16 @@ def measure_dataset() -> Figures:
         InputError: a stage has not run to its end, or what it wrote is damaged.
     """
     dropped = read_counts(TRAINING_SET)
+    held_out, unusable = shard_totals(HELD_OUT)
     written, _ = shard_totals(CORPUS)
     duplicates = sum(dropped["ingest"].get(reason, 0) for reason in DUPLICATES)
     values = dict(read_values())
     uses = Counter(values["uses"].tolist())
     return Figures(
-        kept={"ingest": written - duplicates} | {stage: shard_totals(folder)[0] for stage, folder in FOLDERS.items()},
-        dropped={stage: dropped.get(stage, {}) for stage in ("ingest", *FOLDERS)},
-        held_out=shard_totals(HELD_OUT)[0],
+        kept={"ingest": written - duplicates}
+        | {stage: shard_totals(folder)[0] for stage, folder in FOLDERS.items()}
+        | {ASIDE: held_out},
+        dropped={stage: dropped.get(stage, {}) for stage in ("ingest", *FOLDERS)} | {ASIDE: dict(sorted(unusable.items()))},
         relations={relation: count for (relation,), count in sorted(_counted("relation").items())},
         changes=_most_frequent_changes(),
         scores={score: histogram(values[f"scores/{score}"]) for score in SCORES},
@@ -89,7 +91,6 @@ def differences(before: Figures, now: Figures) -> list[tuple[str, str, str, str]
     Shares are of what reached the stage, and of the training pairs for kinds of edits.
     """
     rows = [(f"{stage}: kept", *_numbers(before.kept.get(stage, 0), count)) for stage, count in now.kept.items()]
-    rows += [("held-out pairs", *_numbers(before.held_out, now.held_out))]
     for name, of_before, of_now in _shares(before, now):
         rows.append((name, f"{of_before:.1%}", f"{of_now:.1%}", f"{100 * (of_now - of_before):+.1f} points"))
     for name in sorted({*before.medians, *now.medians}):

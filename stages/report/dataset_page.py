@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from stages.core.params import Params
 from stages.core.params_ingest import OpenMojiSource
-from stages.corpus.samples import EditSample
+from stages.corpus.fetched import Statistics
 from stages.report.captions import CREDITS
 from stages.report.dataset import Figures, Histogram, differences, new_and_gone
-from stages.report.examples import Example
+from stages.report.examples import Example, PairExample
 from stages.report.pictures import data_uri, overlay
 from stages.report.plots import plot_bars
 from stages.report.rendering import render
@@ -29,9 +29,11 @@ SCORES = {
 def dataset_page(
     now: Figures,
     before: Figures | None,
-    pairs: Mapping[str, Sequence[EditSample]],
+    pairs: Mapping[str, Sequence[PairExample]],
     dropped: Mapping[str, Mapping[str, Sequence[Example]]],
     params: Params,
+    *,
+    downloads: Statistics | None = None,
     warning: str = "",
 ) -> str:
     """Return the page. It holds no date and nothing random: equal arguments give equal bytes.
@@ -42,6 +44,7 @@ def dataset_page(
         pairs: kind of edit → training pairs.
         dropped: stage → reason → samples that were dropped.
         params: the thresholds, and the source.
+        downloads: what became of the URLs, if the pictures were downloaded.
         warning: a sentence about the texts, if there is reason for one.
     """
     source = params.ingest.source
@@ -51,6 +54,7 @@ def dataset_page(
         title="The dataset",
         source="the embedded world" if isinstance(source, OpenMojiSource) else f"{source.kind} {source.path}",
         now=now,
+        downloads=downloads,
         warning=warning,
         rows=[(stage, count, now.dropped[stage]) for stage, count in now.kept.items()],
         has_before=before is not None,
@@ -104,11 +108,12 @@ def bars(histogram: Histogram, label: str, limits: Mapping[str, float]) -> Marku
     return plot_bars(edges, histogram.counts, label, label, limits)
 
 
-def _pair(pair: EditSample) -> dict[str, Any]:
+def _pair(example: PairExample) -> dict[str, Any]:
+    pair = example.pair
     pictures = (pair.source, overlay(pair.source, pair.source_mask), pair.target, overlay(pair.target, pair.target_mask))
     return {
         "words": pair.edit_prompt,
-        "more": f"from: {pair.source_caption}; {pair.source_diff} → {pair.target_diff}; {pair.key}",
+        "more": f"from: {pair.source_caption}; {pair.source_diff} → {pair.target_diff}; {example.files}",
         "pictures": [data_uri(picture) for picture in pictures],
     }
 

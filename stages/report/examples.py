@@ -21,7 +21,7 @@ from stages.common.text import one_line
 from stages.core.params import Params
 from stages.core.paths import CAPTIONS, CORPUS, DECISIONS, EDITS, MASKS, PAIRS, TRAINING_SET
 from stages.core.shards import list_shards
-from stages.corpus.corpus import Corpus
+from stages.corpus.corpus import Corpus, CorpusRow
 from stages.corpus.lists import REFUSED, REPEATS
 from stages.corpus.samples import EditSample
 from stages.language.captions import text_to_edit
@@ -33,7 +33,7 @@ from stages.pairing.decisions import Verdict, latest_decisions
 from stages.pairing.neighbours import SUFFIX as CANDIDATES_SUFFIX
 from stages.pairing.neighbours import read_candidates
 from stages.pairing.selection import objections
-from stages.pairing.training_set import edit_sample, read_pairs
+from stages.pairing.training_set import PairRow, edit_sample, read_pairs
 from stages.report.pictures import overlay
 
 SHARDS = 10  # that samples are taken from
@@ -53,23 +53,32 @@ class Example:
     pictures: tuple[Image.Image, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairExample:
+    """A training pair, and the names of its pictures in the source."""
+
+    pair: EditSample
+    files: str
+
+
 Named = tuple[str, Callable[[], Example]]
 """A reason, and a sample of it that is made when it is wanted."""
 
 
-def pairs_by_relation(corpus: Corpus, seed: int) -> dict[str, list[EditSample]]:
+def pairs_by_relation(corpus: Corpus, seed: int) -> dict[str, list[PairExample]]:
     """Return training pairs of each kind of edit, at most SHOWN of each.
 
     Raises:
         InputError: a table, a picture or a mask is damaged.
     """
-    found: dict[str, list[EditSample]] = {}
+    found: dict[str, list[PairExample]] = {}
     for table in _some(list_shards(TRAINING_SET, SUFFIX)):
         rows = _numbered(read_table(table, {"key": "string", "relation": "string"}))
         for row in _in_order(rows, seed):
             samples = found.setdefault(one_line(row["relation"]), [])
             if len(samples) < SHOWN:
-                samples += [edit_sample(pair, corpus) for pair in read_pairs(table, [row["place"]])]
+                (pair,) = read_pairs(table, [row["place"]])
+                samples.append(PairExample(pair=edit_sample(pair, corpus), files=_files(corpus, pair)))
     return dict(sorted(found.items()))
 
 
@@ -166,14 +175,28 @@ def _without_mask(corpus: Corpus, params: Params) -> Iterator[Named]:
 
 
 def _of_picture(corpus: Corpus, key: str, words: str) -> Example:
-    return Example(words=words, more=key, pictures=(corpus.image(key),))
+    row = corpus.row(key)
+    return Example(words=words or one_line(row.alt_text), more=_name(row), pictures=(corpus.picture_of(row),))
 
 
 def _of_pair(corpus: Corpus, table: Path, place: int) -> Example:
-    pair = edit_sample(read_pairs(table, [place])[0], corpus)
+    (row,) = read_pairs(table, [place])
+    pair = edit_sample(row, corpus)
     pictures = overlay(pair.source, pair.source_mask), overlay(pair.target, pair.target_mask)
     words = f"{pair.source_diff} → {pair.target_diff}"
-    return Example(words=f"{pair.source_caption} → {pair.edit_prompt}", more=f"{words}; {pair.key}", pictures=pictures)
+    return Example(
+        words=f"{pair.source_caption} → {pair.edit_prompt}", more=f"{words}; {_files(corpus, row)}", pictures=pictures
+    )
+
+
+def _files(corpus: Corpus, pair: PairRow) -> str:
+    """Return the names of a pair's pictures in the source; a drawn target has none."""
+    keys = [pair.key] if pair.is_rendered else [pair.key, pair.target_key]
+    return " → ".join(map(_name, corpus.rows_of(keys)))
+
+
+def _name(row: CorpusRow) -> str:
+    return one_line(str(row.origin.get("name", row.key)))
 
 
 def _gathered(samples: Iterable[Named]) -> dict[str, list[Example]]:

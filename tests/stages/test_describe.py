@@ -13,6 +13,7 @@ import pytest
 from stages.common.parquet import read_table, write_table
 from stages.core.files import read_json, write_json
 from stages.core.params import Params
+from stages.core.params_ingest import WebDatasetSource
 from stages.core.paths import (
     CAPTIONS,
     CORPUS,
@@ -30,10 +31,12 @@ from stages.describe import describe
 from stages.pairing.columns import EDITS_TABLE
 from stages.report import night
 from stages.report.dataset import Figures, measure_dataset
+from stages.report.examples import SHOWN
+from stages.retrieve import retrieve
 from stages.segment import segment
 from tests.support import ROOT
 from tests.support.html import Page
-from tests.support.tiny_corpus import edit_row, key_for, rows_of, samples_of, write_shards, write_training_pairs
+from tests.support.tiny_corpus import edit_row, key_for, number_of, rows_of, samples_of, write_shards, write_training_pairs
 
 HOSTILE = "<script>alert(1)</script>\x1b[2J"
 
@@ -86,7 +89,8 @@ def test_figures_agree_with_the_tables(params, monkeypatch):
     describe(params)
     found, pairs, rows = figures(), rows_of(PAIRS), rows_of(TRAINING_SET)
     assert found.kept["ingest"] == 12
-    assert (found.kept["retrieve"], found.kept["segment"], found.held_out) == (len(pairs), len(rows), len(rows_of(HELD_OUT)))
+    assert (found.kept["retrieve"], found.kept["segment"]) == (len(pairs), len(rows))
+    assert found.kept["segment held out"] == len(rows_of(HELD_OUT))
     assert found.relations == Counter(row["relation"] for row in rows)
     assert {(each.source, each.target): each.pairs for each in found.changes} == Counter(
         (row["source_term"], row["target_term"]) for row in rows
@@ -124,6 +128,55 @@ def test_the_page_shows_pairs_and_what_was_dropped(params):
     assert "OpenMoji" in text  # params.yaml's source
 
 
+def test_pictures_are_named_as_in_the_source(params):
+    describe(params)
+    text = DATASET_PAGE.read_text()
+    rows = rows_of(TRAINING_SET)
+    named = [f"test/{number_of(row['key'])} → test/{number_of(row['target_key'])}<" for row in rows]
+    assert sum(each in text for each in named) == SHOWN < len(rows)
+    assert not any(row["key"] in text for row in rows)
+    assert "IMG 1" in text  # the own text of a picture that has no caption
+
+
+def changed(params: Params, section: str, **changes: object) -> Params:
+    return params.model_copy(update={section: getattr(params, section).model_copy(update=changes)})
+
+
+def test_held_out_pairs_are_counted_apart(params):
+    """And without a pair to train on there is a page all the same."""
+    areas = sorted(row["source_mask_area"] for row in rows_of(TRAINING_SET))
+    few = changed(changed(params, "retrieve", held_out=1.0), "segment", max_area=areas[0])
+    retrieve(few)
+    segment(few)
+    write_json(TRAINING_SET / "counts.json", read_json(TRAINING_SET / "counts.json") | {"ingest": {}})
+    describe(few)
+    kept, dropped = figures().kept, figures().dropped["segment held out"]
+    assert (kept["segment"], kept["segment held out"]) == (0, len(rows_of(HELD_OUT)))
+    assert sum(dropped.values()) == len(areas) - kept["segment held out"] > 0
+    text = DATASET_PAGE.read_text()
+    assert "There is no training pair." in text
+    assert "<td>segment held out</td>" in text
+    for reason, count in dropped.items():
+        assert f'<td>dropped: {reason}</td><td class="number">{count}</td>' in text
+
+
+@pytest.mark.parametrize("path", ["downloads/*/*.tar", "elsewhere/*.tar"])
+def test_what_became_of_urls_is_shown_where_they_were_downloaded(params, path):
+    for name, failed in (("a", {"HTTP Error 404": 2, "<script>": 1}), ("b", {"HTTP Error 404": 3})):
+        Path("downloads", name).mkdir(parents=True)
+        whole = {"urls": 10, "pictures": 10 - sum(failed.values()), "failed": failed, "left_out": {"no URL": 7}}
+        write_json(Path("downloads", name, "statistics.json"), whole)
+    describe(changed(params, "ingest", source=WebDatasetSource(kind="webdataset", path=path)))
+    text = DATASET_PAGE.read_text()
+    shown = [
+        "14 of 20 URLs gave a picture (success rate 70.0%)",
+        '<td>HTTP Error 404</td><td class="number">5</td>',
+        '<td>not asked for: no URL</td><td class="number">14</td>',
+        "<td>&lt;script&gt;</td>",
+    ]
+    assert [words in text for words in shown] == [path.startswith("downloads")] * len(shown)
+
+
 def test_texts_of_words_that_clip_does_not_know_are_reported(params, capsys):
     small = params.retrieve.clip.model_copy(update={"name": str(ROOT / "nano/models/clip")})
     params = params.model_copy(update={"retrieve": params.retrieve.model_copy(update={"clip": small})})
@@ -155,7 +208,7 @@ def test_earlier_figures_that_cannot_be_read_stop_nothing(params, capsys, earlie
     """As those of a release with other figures."""
     describe(params)
     first = DATASET.read_bytes(), DATASET_PAGE.read_bytes()
-    earlier.write_text(DATASET.read_text().replace("held_out", "removed"))
+    earlier.write_text(DATASET.read_text().replace("medians", "removed"))
     describe(params)
     assert f"{earlier}: damaged, or of another release" in capsys.readouterr().out
     assert (DATASET.read_bytes(), DATASET_PAGE.read_bytes()) == first

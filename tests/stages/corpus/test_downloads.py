@@ -185,7 +185,10 @@ def test_only_what_is_missing_is_fetched(img2dataset, monkeypatch):
 def test_private_addresses_are_not_asked(img2dataset):
     with serving({}) as web:
         write_list("a", [*good(web, 0, 5), f"http://localhost:{web.port}/0.png"])
-        message = r"download\.min_success = 0\.2: of 6 URLs of .*a\.parquet 0 gave a picture, 6 failed for: .*private address.*"
+        message = (
+            r"download\.min_success = 0\.2: of 6 URLs of .*a\.parquet 0 gave a picture, 6 failed for: leads to a private"
+            r" address, which download\.private_addresses = false refuses"
+        )
         _, (line,) = download(params(private_addresses=False))
         assert re.fullmatch(message, line)
         assert not web.asked

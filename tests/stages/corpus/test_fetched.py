@@ -10,13 +10,20 @@ def test_failures_are_counted_by_kind(tmp_path):
     shards = [
         {"success": 5, "HTTP Error 404: Not Found": 2, "HTTP Error 404: \x1b[2JGone fishing": 1, "a\nb 17 of 20": 1},
         {"success": 1, "HTTP Error 503: Later": 1, "a\nb 3 of 20": 1},
+        {"success": 0, "<urlopen error [Errno -2] Name or service not known>": 1, "<urlopen error leads elsewhere>": 2},
     ]
     for number, reasons in enumerate(shards):
         record = {"count": sum(reasons.values()), "successes": reasons["success"], "status_dict": reasons}
         (tmp_path / f"{number:05d}_stats.json").write_text(json.dumps(record))
     found = gather(tmp_path, Counter({"no URL": 3}))
-    assert (found.urls, found.pictures, found.left_out) == (12, 6, {"no URL": 3})
-    assert found.failed == {"HTTP Error 404": 3, "a\\nb … of …": 2, "HTTP Error 503": 1}
+    assert (found.urls, found.pictures, found.left_out) == (15, 6, {"no URL": 3})
+    assert found.failed == {
+        "HTTP Error 404": 3,
+        "a\\nb … of …": 2,
+        "leads elsewhere": 2,
+        "HTTP Error 503": 1,
+        "Name or service not known": 1,
+    }
 
 
 def test_shards_to_be_fetched_again_lose_their_statistics(tmp_path):
