@@ -1,9 +1,11 @@
 """A benchmark from its folder to its table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
+from tqdm import tqdm
 
 from stages.benchmarks import run_length
 from stages.benchmarks.case import BenchmarkCase
@@ -59,9 +61,12 @@ def run_benchmark(
     sheet = _Sheet(params.ingest.size, systems)
     scorer = _Scorer(benchmark, tuple(dict.fromkeys(case.prompt for case in whole)), judges, systems)
     wanted: dict[str, System] = {system: chosen[system] for system in systems}
-    for chunk in edit_in_chunks(cases, wanted, models, params, EDITED_BENCHMARKS / name):
-        sheet.add(chunk)
-        scorer.add(chunk)
+    edits = len(systems) * sum(case.is_scored for case in cases)
+    # Edits of a chunk are scored after all of them are made: the rate is that of both.
+    with tqdm(total=edits, desc="score", unit="edit", mininterval=1, smoothing=0) as bar:
+        for chunk in edit_in_chunks(cases, wanted, models, params, EDITED_BENCHMARKS / name):
+            sheet.add(chunk)
+            scorer.add(chunk, bar.update)
     save_picture(out / "sheet.png", sheet.draw())
     return write_results(out, benchmark, scorer.scores(), SHOWN)
 
@@ -85,14 +90,15 @@ class _Scorer:
             system: {each.key: [] for each in self._measures} for system in systems
         }
 
-    def add(self, chunk: Chunk) -> None:
-        """Measure the edits of a chunk."""
+    def add(self, chunk: Chunk, advance: Callable[[int], object]) -> None:
+        """Measure the edits of a chunk, and show each that is done by ``advance``."""
         for case in chunk.scored:
             self._cases.append(case)
             for system, values in self._values.items():
                 judged = _judged(case, chunk.edits[system][case.key], self._prompts, self._judges)
                 for each in self._measures:
                     values[each.key].append(each.of(judged))
+                advance(1)
 
     def scores(self) -> Scores:
         """Return what was measured."""
@@ -101,7 +107,7 @@ class _Scorer:
 
 
 class _Sheet:
-    """Keeps the pictures of the first cases."""
+    """Keeps the pictures of the first cases; of edits that follow others, the picture that the first of them started from."""
 
     def __init__(self, size: int, systems: Sequence[str]) -> None:
         self._size = size
@@ -111,7 +117,7 @@ class _Sheet:
     def add(self, chunk: Chunk) -> None:
         """Keep what is among the first cases."""
         first = chunk.scored[: SHEET_CASES - len(self._cases)]
-        self._cases += first
+        self._cases += [_from_the_start(case, chunk.cases) for case in first]
         for system, edits in self._edits.items():
             edits += [chunk.edits[system][case.key] for case in first]
 
@@ -119,6 +125,14 @@ class _Sheet:
         """Return the sheet."""
         samples = [case.at(self._size).sample for case in self._cases]
         return contact_sheet(samples, self._edits, {system: SHOWN[system] for system in self._edits}, mask="given mask")
+
+
+def _from_the_start(case: BenchmarkCase, cases: Sequence[BenchmarkCase]) -> BenchmarkCase:
+    """Return a case with the source of the one that begins its turns, which every system was given."""
+    by_key, start = {each.key: each for each in cases}, case
+    while start.after:
+        start = by_key[start.after]
+    return replace(case, source=start.source, source_prompt=start.source_prompt)
 
 
 def _judged(case: BenchmarkCase, edit: Image.Image, prompts: tuple[str, ...], judges: Judges) -> Judged:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from stages.core.errors import InputError
 from stages.core.files import folder_digest
 from stages.models.clip import load_clip
 from stages.models.tensors import to_tensor
+from stages.report.contact_sheet import HEADER, LINE, MARGIN
+from stages.report.pictures import thumbnail
 from tests.support.benchmark_folders import edit_bench, magic_brush, own
 from tests.support.compared import copy_trained_models
 from tests.support.judges import saved_lpips, their_lpips, tiny_dino
@@ -77,7 +80,7 @@ def test_without_a_model_its_columns_are_empty_and_named(params_with, workplace)
     assert (row["cases"], row["undefined"]) == ("2", "1")
 
 
-def test_magic_brush_scores_all_turns_or_last_turns(params_with, judges, workplace):
+def test_magic_brush_scores_all_turns_or_last_turns(params_with, judges, workplace, capsys):
     folder, params = magic_brush(workplace / "magic_brush"), params_with(judges)
     found = {}
     for name in ("magic-brush", "magic-brush-multi"):
@@ -88,6 +91,13 @@ def test_magic_brush_scores_all_turns_or_last_turns(params_with, judges, workpla
     assert (set(single), set(multi)) == ({"7/1", "7/2", "8/1"}, {"7/2", "8/1"})
     assert single["8/1"] == multi["8/1"]
     assert single["7/2"] != multi["7/2"]
+    lines = capsys.readouterr().err
+    for edits in (3, 2):
+        assert re.search(rf"score: 100%\|[^\r\n]* {edits}/{edits} \[[^\r\n]*(edit/s|s/edit)\]", lines)
+    (first, *_), place = BENCHMARKS["magic-brush"].read(folder), (MARGIN, HEADER + LINE)
+    start = thumbnail(first.at(32).sample.source)  # what every system was given, and not what a person made of it
+    box = (*place, place[0] + start.width, place[1] + start.height)
+    assert Image.open(workplace / "magic-brush-multi" / "sheet.png").crop(box).tobytes() == start.tobytes()
 
 
 def test_clip_t_compares_with_what_changed(params_with, workplace, monkeypatch):
