@@ -201,7 +201,10 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     edit.add_argument("--negative-prompt", help="what the edited picture must not show")
     mask = edit.add_mutually_exclusive_group()
     mask.add_argument(
-        "--mask", type=Path, help="a black and white picture of the same size, white where the picture may change"
+        "--mask",
+        type=Path,
+        help="a black and white picture of the same size, white where the picture may change; the edit fades out around it,"
+        " within a cell of the model's latents",
     )
     mask.add_argument("--no-mask", action="store_true", help="edit the whole picture")
     edit.add_argument(

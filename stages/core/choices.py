@@ -63,7 +63,9 @@ class Choices:
         return [f"{key}={shown(value)}" for key, value in [*self.files().items(), *self.values().items()]]
 
     def choose(self, choice: str) -> None:
-        """Add one choice: ``GROUP=FILE``, ``KEY=VALUE`` or, to forget a single value, ``~KEY``; values in Hydra's grammar.
+        """Add one choice: ``GROUP=FILE``, ``KEY=VALUE`` or, to forget a value or section, ``~KEY``; in Hydra's grammar.
+
+        A section adds to what was chosen in it; an empty one, ``KEY={}``, forgets all of it.
 
         Raises:
             InputError: the choice cannot be read, there is no such file, or no such value to forget.
@@ -76,14 +78,19 @@ class Choices:
             raise InputError(f"{choice}: only single values can be forgotten; a group needs a file: {', '.join(self.words())}")
         if not equals:
             if not _forget(self._content, key):
-                raise InputError(f"{choice}: is not among the choices: {', '.join(self.words())}")
+                raise InputError(f"{choice}: nothing is chosen there; chosen are {', '.join(self.words())}")
         elif key in self.files():
             self._choose_file(key, _value(choice))
         else:
-            for each, value in flat({key: _value(choice)}).items():
-                if each.endswith(NAME):
-                    _forget(self._content, each.removesuffix(NAME) + REVISION)
-                self._put(each, value)
+            self._choose_values(key, _value(choice))
+
+    def _choose_values(self, key: str, value: Any) -> None:
+        if value == {}:
+            _forget(self._content, key)
+        for each, chosen in flat({key: value}).items():
+            if each.endswith(NAME):
+                _forget(self._content, each.removesuffix(NAME) + REVISION)
+            self._put(each, chosen)
 
     def _choose_file(self, group: str, name: Any) -> None:
         allowed = sorted(path.stem for path in (CONF / group).glob("*.yaml")) + ["null"] * (group == OPTIONAL)

@@ -25,6 +25,7 @@ if HAS_HEIF:
     importlib.import_module("pillow_heif").register_heif_opener()
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", *(("HEIF",) if HAS_HEIF else ()))
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx")  # one stands in the first box of such a file
 STORED_FORMATS = ("PNG", "WEBP", "JPEG")  # what the corpus is written in
 GAP = 3.0  # a far larger picture is averaged to so many times the wanted side first, which costs no quality that is seen
 TILE_SIDES = (322, 323)  # TIFF tags TileWidth and TileLength
@@ -98,10 +99,12 @@ def decoded(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Iterator[
 
     Raises:
         Refused: the file is empty, in none of ``formats``, larger than ``max_pixels`` pixels, or damaged. Damage that
-            only shows while the block uses the picture counts too.
+            only shows while the block uses the picture counts too. Or it is HEIC, and what reads it is not installed.
     """
     if not data:
         raise Refused("empty file")
+    if formats == FORMATS and not HAS_HEIF and data[4:8] == b"ftyp" and any(brand in data[8:40] for brand in HEIC_BRANDS):
+        raise Refused("HEIC is read where the package pillow-heif is installed")
     try:
         with Image.open(io.BytesIO(strip(data)), formats=formats) as image:
             _check_pixels(image, max_pixels)

@@ -42,7 +42,7 @@ def test_both_sources_of_own_images_are_chosen(project):
     assert read_params().ingest.size == 384
 
 
-def test_filters_and_captions_are_chosen_and_forgotten(project):
+def test_filters_and_captions_are_chosen_and_forgotten(project, capsys):
     numbers = ["configure", "ingest.filters.similarity.min=0.3", "ingest.filters.punsafe.max=0.1"]
     assert main([*numbers, "ingest.filters.language.any=[en,de]"]) == 0
     assert read_params().ingest.filters == {
@@ -52,6 +52,11 @@ def test_filters_and_captions_are_chosen_and_forgotten(project):
     }
     assert main(["configure", "~ingest.filters.punsafe", "~ingest.filters.language"]) == 0
     assert read_params().ingest.filters == {"similarity": Filter(min=0.3)}
+    for nothing in ("~ingest.filters", "ingest.filters={}"):
+        assert main([*numbers, nothing]) == 0
+        assert read_params().ingest.filters == {}
+    assert main(["configure", "~ingest.filters"]) == 2
+    assert "~ingest.filters: nothing is chosen there; chosen are preset=embedded, " in capsys.readouterr().err
     assert main(["configure", "caption.use=given"]) == 0
     assert read_params().caption.use == "given"
 
@@ -134,7 +139,7 @@ def test_a_lost_params_file_is_composed_again(project, capsys):
         (["train=[1]"], "conf: In 'config': ConfigTypeError raised while composing config: "),
         (["~preset"], "~preset: only single values can be forgotten; a group needs a file: preset=embedded"),
         (["defaults=[]"], "defaults=[]: only single values can be forgotten"),
-        (["~train.steps"], "~train.steps: is not among the choices: preset=embedded, source=openmoji, ablation=null"),
+        (["~train.steps"], "~train.steps: nothing is chosen there; chosen are preset=embedded, source=openmoji, ablation=null"),
         (["ablation=guided", "train.losses.noise=mask"], "train.losses.noise = mask: ablation=guided makes it guided"),
     ],
 )

@@ -198,5 +198,12 @@ def test_heic_is_read_where_its_library_is_installed():
         assert load(encoded(PICTURE.resize((64, 64)), "heif", quality=90)).size == (64, 64)
 
 
+@pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1miafheic"])
+def test_heic_without_its_library_names_it(monkeypatch, brands):
+    monkeypatch.setattr(images, "HAS_HEIF", False)
+    with pytest.raises(images.Refused, match=r"^HEIC is read where the package pillow-heif is installed$"):
+        load((8 + len(brands)).to_bytes(4, "big") + b"ftyp" + brands + b"\0\0\0\x08mdat")
+
+
 def test_pillows_limit_of_compressed_chunks_is_ours():
     assert PngImagePlugin.MAX_TEXT_CHUNK == 16 * 2**20
