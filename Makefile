@@ -15,6 +15,7 @@ export PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED := events,flow_runs
 SERVERS ?= $(CURDIR)/.servers
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
+EDITOR_PORT ?= 5001
 prefect-server: export PREFECT_SERVER_UI_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
 prefect-server deploy worker: export PREFECT_HOME ?= $(SERVERS)/prefect
 deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
@@ -116,7 +117,7 @@ worker: .venv/installed wordnet ## run whatever is due
 	prefect worker start --pool iedit
 
 serve: .venv/installed ## serve the champion as a web page and over REST
-	iedit serve
+	iedit serve --port $(EDITOR_PORT)
 
 load: .venv/installed ## measure the service under load (12 minutes); reports/latest/serving.md
 	python -m stages.studies.load

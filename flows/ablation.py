@@ -15,6 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
 from flows.support.artifacts import Progress
+from flows.support.cancellation import cancellable
 from flows.support.command import exit_code_of, run
 from flows.support.dag import stages_in_order
 from flows.support.sandbox import Sandbox, open_sandbox, remove_experiments
@@ -57,21 +58,22 @@ def ablation(seeds: SeedCount = SEEDS) -> None:
     Raises:
         InputError: params.yaml is not what conf/ composes to, and the experiments are composed from conf/.
     """
-    check_project()
-    names = configurations()
-    rows = {name: compose_params(*choices_of(name)) for name in names}
-    with open_sandbox(EXPERIMENTS) as sandbox, open_sandbox(SNAPSHOT) as snapshot:
-        snapshot.check_out()
-        start = Start(training_digest(), scoring_digest())
-        found = {
-            (name, seed): try_configuration.with_options(name=f"{name}, seed {seed}")(
-                name, seed, rows[name], start, sandbox, snapshot
-            )
-            for name in names
-            for seed in range(seeds)
-        }
-    publish_ablation(found, {name: row.train.losses for name, row in rows.items()})
-    forget_former_rows()
+    with cancellable():
+        check_project()
+        names = configurations()
+        rows = {name: compose_params(*choices_of(name)) for name in names}
+        with open_sandbox(EXPERIMENTS) as sandbox, open_sandbox(SNAPSHOT) as snapshot:
+            snapshot.check_out()
+            start = Start(training_digest(), scoring_digest())
+            found = {
+                (name, seed): try_configuration.with_options(name=f"{name}, seed {seed}")(
+                    name, seed, rows[name], start, sandbox, snapshot
+                )
+                for name in names
+                for seed in range(seeds)
+            }
+        publish_ablation(found, {name: row.train.losses for name, row in rows.items()})
+        forget_former_rows()
 
 
 def check_project() -> None:

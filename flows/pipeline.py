@@ -8,6 +8,7 @@ from functools import partial
 
 from prefect import flow
 
+from flows.support.cancellation import cancellable
 from flows.support.command import exit_code_of, run
 from flows.support.dag import stages_in_order
 from flows.support.record import put_aside_damaged_record
@@ -31,12 +32,13 @@ def pipeline(force: bool = False, targets: list[str] | None = None) -> list[str]
     Raises:
         InputError: params.yaml is not what conf/ composes to.
     """
-    check_composed()  # not what an upgrade that was interrupted, or a hand, has left in params.yaml
-    put_aside_damaged_record()
-    names = stages_in_order(targets or ())
-    run_stages(names, forced=names if force else ())
-    publish_results()
-    return names
+    with cancellable():
+        check_composed()  # not what an upgrade that was interrupted, or a hand, has left in params.yaml
+        put_aside_damaged_record()
+        names = stages_in_order(targets or ())
+        run_stages(names, forced=names if force else ())
+        publish_results()
+        return names
 
 
 def main() -> int:

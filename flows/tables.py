@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.ablation import SeedCount, ablation, check_project
 from flows.support.artifacts import Progress
+from flows.support.cancellation import cancellable
 from flows.support.command import exit_code_of, run
 from flows.support.sandbox import Sandbox, open_sandbox
 from flows.support.tasks import RETRIED, is_transient
@@ -26,14 +27,15 @@ def tables(seeds: SeedCount = SEEDS) -> None:
     Args:
         seeds: how many trainings each row of Table 2 has.
     """
-    check_project()
-    with open_sandbox(SNAPSHOT) as snapshot:
-        snapshot.check_out()
-        edit_generated(snapshot)
-        score_benchmark(snapshot)
-        publish()
-        draw_curves(snapshot)
-    ablation(seeds)
+    with cancellable():
+        check_project()
+        with open_sandbox(SNAPSHOT) as snapshot:
+            snapshot.check_out()
+            edit_generated(snapshot)
+            score_benchmark(snapshot)
+            publish()
+            draw_curves(snapshot)
+        ablation(seeds)
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)

@@ -28,6 +28,7 @@ TAKEN, AT_WORK = {f"{STATE}Pending"}, {f"{STATE}Running", HEARTBEAT}  # from the
 REMINDER = "iedit.run."  # and a state: events of flows/support/reminders.py, in case the server has forgotten those before
 FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
 REPEATS = 3  # how often a run that crashes is started again
+AGAIN, RESUMES, NOT_BEGUN = "AwaitingRetry", "Resumes after a crash", "Did not begin within"  # a state, and messages of ours
 SILENCE = timedelta(minutes=15)  # longer than a restart of the server takes; prefect.yaml asks for heartbeats
 LATENESS = timedelta(days=1)  # longer than a night waits for the one before it: flows/refresh.py ends that in time
 RUN = 'flow.name ~ "/" ~ flow_run.name ~ ": "'  # in Jinja
@@ -105,9 +106,7 @@ def repeat_lost_runs(silence: timedelta = SILENCE) -> AutomationCore:
 
     Such a run has crashed without having run, as one has whose code cannot be imported; only this one may be repeated.
     """
-    again = ChangeFlowRunState(
-        name="AwaitingRetry", state=StateType.SCHEDULED, message=f"Did not begin within {silence}", force=False
-    )
+    again = ChangeFlowRunState(name=AGAIN, state=StateType.SCHEDULED, message=f"{NOT_BEGUN} {silence}", force=False)
     return AutomationCore(
         name="iedit: repeat lost runs",
         description="A worker took a run of iedit and did not begin it: it was killed, or its machine is gone.",
@@ -117,8 +116,11 @@ def repeat_lost_runs(silence: timedelta = SILENCE) -> AutomationCore:
 
 
 def repeat_crashed_runs() -> AutomationCore:
-    """Return the automation that starts a run again whose process was killed or whose machine was lost, so that it resumes."""
-    again = ChangeFlowRunState(name="AwaitingRetry", state=StateType.SCHEDULED, message="Resumes after a crash", force=False)
+    """Return the automation that starts a run again whose process was killed or whose machine was lost, so that it resumes.
+
+    It does not see what has become of the run since; flows/support/cancellation.py does, when the run starts.
+    """
+    again = ChangeFlowRunState(name=AGAIN, state=StateType.SCHEDULED, message=RESUMES, force=False)
     return AutomationCore(
         name="iedit: repeat crashed runs",
         description=f"A run of iedit crashed: it starts again, {REPEATS} times at most.",

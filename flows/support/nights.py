@@ -1,13 +1,14 @@
 """The check of a night's data before the training: logged to MLflow, compared with earlier nights, and shown as a table."""
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
+from prefect.settings import PREFECT_UI_URL
 
 from flows.support.tasks import RETRIED, is_transient
 from stages.core.errors import InputError
 from stages.core.params_file import read_params
 
-SHOWN_NIGHTS = 30
+PAGE, SHOWN_NIGHTS = "nights", 30
 COLUMNS = {
     "images": "counts/source",
     "filtered": "shares/ingest/filtered",
@@ -63,7 +64,8 @@ def check_data(*, accept: bool) -> None:
         | {"stopped": each.stopped or ""}
         for each in shown
     ]
-    create_table_artifact(key="nights", table=rows, description=f"The data of the last {len(rows)} nights")
+    create_table_artifact(key=PAGE, table=rows, description=f"The data of the last {len(rows)} nights")
+    get_run_logger().info("the last %s nights: %s/artifacts/key/%s", len(rows), PREFECT_UI_URL.value(), PAGE)
     if stopped is not None:
         raise InputError(f"{stopped}; nothing was trained; the run's parameter accept_data takes such data as the norm")
 

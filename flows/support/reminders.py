@@ -6,7 +6,7 @@ it starts after the time was over, as after a power cut. A run that was lost the
 
 import sys
 
-from httpx import TransportError
+from httpx import HTTPStatusError, TransportError
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName, FlowRunFilterTags
 from prefect.events import emit_event
@@ -37,11 +37,14 @@ def remind() -> None:
 
 
 def main() -> None:
-    """Remind the server, or exit with one line if it does not answer."""
+    """Remind the server, or exit with one line if it does not answer, or has failed, as where its disk is full."""
+    server = f"Prefect's server at {PREFECT_API_URL.value()}"
     try:
         remind()
     except TransportError as error:
-        sys.exit(f"error: Prefect's server at {PREFECT_API_URL.value()}: {first_line(error)}")
+        sys.exit(f"error: {server}: {first_line(error)}")
+    except HTTPStatusError as error:
+        sys.exit(f"error: {server}: {first_line(error)}; its log has the cause, such as a full disk")
 
 
 if __name__ == "__main__":

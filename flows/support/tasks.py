@@ -18,16 +18,18 @@ from flows.support.process import CommandError, run_command
 from flows.support.stale_locks import release_stale_locks
 from flows.support.upkeep import warn
 from stages.core.errors import InputError
+from stages.core.files import lack_of_room
 from stages.core.params_file import read_params
 
 TRAIN = "train"  # the stage that may continue from the champion
-RETRY_SECONDS = (30, 120, 600, 1800)  # a lock may be held for a whole run, a server may be away for hours
+# A lock may be held for a whole run, a server may be away for hours, and somebody has to read the alert of a full disk.
+RETRY_SECONDS = (30, 120, 600, 1800, 3600)
 # Messages of failures that may pass; DVC has one exit code for all.
 TRANSIENT = re.compile(
     r"Unable to acquire lock"  # DVC: another of its commands is at work in this project
     r"|is being blocked by"  # DVC: another of its commands reads or writes the same files
     r"|is at work in this folder"  # `iedit prune`: somebody runs a stage or promotes a version by hand
-    r"|tracking (server was not back|(server http\S+|store): (?!database or disk is full))"  # MLflow cannot be reached
+    r"|tracking (server was not back|(server http\S+|store): )"  # MLflow cannot be reached, or its disk is full
     r"|exit(ed with| code) (-9|137)\b"  # the stage, its shell or DVC was killed, as where memory is short; it resumes
 )
 # By `iedit prune`, which has removed nothing then.
@@ -39,9 +41,18 @@ LEFT = re.compile(r".* should take \S+ at most: .*|data +the remote \S+ is left:
 POOR_LISTS = re.compile(r"(?:error: )?(download\.min_success = .*)")  # by `iedit download`, which has fetched the others
 
 
-def is_transient(_: Task[..., object], __: TaskRun, state: State[object]) -> bool:
-    """Return whether a task failed for a reason that may pass by itself, rather than for its input or a defect."""
+def is_transient(_: Task[..., object], run: TaskRun, state: State[object]) -> bool:
+    """Return whether a task failed for a reason that may pass, rather than for its input or a defect.
+
+    A full disk may: somebody makes room. So it is an alert when the task meets it first.
+    """
     error = state.data
+    if isinstance(error, CommandError | OSError) and lack_of_room(error):
+        if run.run_count == 1:
+            line = next(line for line in str(error).splitlines() if lack_of_room(line))
+            hours = sum(RETRY_SECONDS) / 3600
+            warn(f"{line.removeprefix('error: ')}: make room; the run tries again for {hours:.1f} hours")
+        return True
     return isinstance(error, CommandError | InputError) and TRANSIENT.search(str(error)) is not None
 
 

@@ -158,7 +158,7 @@ def _apply(client: "MlflowClient", data: "Search", keep: int, *, keep_checkpoint
     if remove:
         unneeded = data.remove(unneeded)  # first: if it raises, all versions stay
     for place in unneeded:
-        size = f"{place.bytes / MEGABYTE:,.1f} MB"
+        size = _megabytes(place.bytes)
         print(f"data       {len(place.sizes):,} objects, {size}, in the {place.place}")
         if place.place == CACHE and place.sizes and data.spared is not None:
             print(f"data       up to {size} of these stay in the remote {data.spared}, which upkeep.prune_remote does not name")
@@ -195,8 +195,18 @@ def _read_records(client: "MlflowClient", versions: "Iterable[ModelVersion]") ->
 
 
 def _print_plan(retention: "Retention") -> None:
+    from stages.tracking.retention import artifact_bytes
+    from stages.tracking.training_run import CHECKPOINTS
+
     for version, reasons in retention.kept.items():
         print(f"keeps      version {version}: {', '.join(reasons)}")
     print(f"versions   {', '.join(retention.dropped) or 'none'}")
-    print(f"models     {len(retention.models)} without a version that stays")
-    print(f"runs       {len(retention.checkpoints)} lose their checkpoints, {len(retention.open)} that a kill left open end")
+    models = sum(artifact_bytes(model.artifact_location) for model in retention.models)
+    print(f"models     {len(retention.models)} without a version that stays, {_megabytes(models)}")
+    checkpoints = sum(artifact_bytes(str(run.info.artifact_uri), CHECKPOINTS) for run in retention.checkpoints)
+    lose = f"{len(retention.checkpoints)} lose their checkpoints, {_megabytes(checkpoints)}"
+    print(f"runs       {lose}; {len(retention.open)} that a kill left open end")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / MEGABYTE:,.1f} MB"

@@ -252,8 +252,10 @@ def _find(client: MlflowClient, uri: str) -> ModelVersion:
             return client.get_model_version_by_alias(name, alias)
         return client.get_model_version(name, number)
     except MlflowException as error:
-        kind = UnknownVersionError if error.error_code in UNKNOWN else InputError
-        raise kind(f"{uri}: {first_line(error)}") from error
+        if error.error_code not in UNKNOWN:
+            raise InputError(f"{uri}: {first_line(error)}") from error
+        hint = "`dvc repro` trains and registers a model, `iedit history` lists all champions"
+        raise UnknownVersionError(f"{uri}: {first_line(error)}; {hint}") from error
 
 
 def model_id_of(made: ModelVersion) -> str:

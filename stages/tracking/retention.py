@@ -168,6 +168,24 @@ def apply_retention(client: MlflowClient, retention: Retention) -> int:
     return gone + len(retention.open) + len(retention.checkpoints)
 
 
+def artifact_bytes(location: str, path: str | None = None) -> int:
+    """Return how many bytes the files of a run or a logged model take.
+
+    Args:
+        location: where its artifacts lie.
+        path: a folder there; None: all of them.
+    """
+    repository = get_artifact_repository(location)
+    folders, total = [path], 0
+    while folders:
+        for found in repository.list_artifacts(folders.pop()):
+            if found.is_dir:
+                folders.append(found.path)
+            else:
+                total += found.file_size or 0
+    return total
+
+
 def _in_use(client: MlflowClient) -> dict[str, list[str]]:
     """Return version → its aliases, and whether it is the one to roll back to."""
     used: dict[str, list[str]] = {}

@@ -57,6 +57,7 @@ def read_unit(path: Path, home: Path, variables: Mapping[str, str]) -> Service:
         commands=[shlex.split(service[key]) for key in ("ExecStartPre", "ExecStart") if key in service],
         environment={"PATH": PATH, "HOME": str(home), "USER": service["User"], "LANG": "C.UTF-8", **variables},
         pause=float(service["RestartSec"]),
+        ends=service.get("Type") == "oneshot",
     )
 
 

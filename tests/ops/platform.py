@@ -19,7 +19,7 @@ import psutil
 from tests.support.small_project import environment_of
 
 PATIENCE = 3600  # seconds until a test gives up; a slow and busy machine needs half an hour
-ANSWER = 300  # seconds in which a busy server answers or stops; an event that shows no effect for so long is lost
+ANSWER = 300  # seconds in which a busy server answers, acts on an event, or stops
 Found = TypeVar("Found")
 
 
@@ -59,16 +59,6 @@ def until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
             return found
         time.sleep(0.5)
     raise TimeoutError(f"{look}: nothing within {seconds} seconds")
-
-
-def until_heard(cause: Callable[[], object], look: Callable[[], Found], tries: int = 3) -> Found:
-    """Cause something until ``look`` finds its effect, and return that: a busy server on SQLite can lose an event."""
-    for _ in range(tries - 1):
-        cause()
-        with suppress(TimeoutError):
-            return until(look, ANSWER)
-    cause()
-    return until(look, ANSWER)
 
 
 def end(process: subprocess.Popen[bytes], signum: int = signal.SIGKILL) -> None:
@@ -195,24 +185,11 @@ class Platform:
 
     def end_of(self, run: str) -> str:
         """Wait until a run has ended, and return the name of its last state."""
-        return until(lambda: state if (state := self.state(run)) in ENDS else "")
+        return self.reach(run, *ENDS)
 
     def reach(self, run: str, *names: str) -> str:
-        """Wait until a run is in one of some states, and return its name.
-
-        A busy server on SQLite can lose the event that it has crashed, and then starts it again only when that is reported
-        again: a quarter of an hour later, because it keeps back what follows an event that it has not seen.
-        """
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return until(lambda: state if (state := self.state(run)) in names else "", ANSWER)
-            except TimeoutError:
-                if time.monotonic() > deadline:
-                    raise
-                if self.state(run) == "Crashed":
-                    crashed = {"type": "CRASHED", "name": "Crashed"}
-                    self.ask(f"flow_runs/{run}/set_state", {"state": crashed, "force": True})
+        """Wait until a run is in one of some states, and return its name."""
+        return until(lambda: state if (state := self.state(run)) in names else "")
 
     def log(self, run: str) -> str:
         return "\n".join(line["message"] for line in self.all_of("logs", run))

@@ -1,16 +1,16 @@
 """Every alert that is no failure of a run fires: a real Prefect server, and a worker that is killed."""
 
-import itertools
 import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from stages.tracking.history import EVENT
-from tests.ops.platform import Platform, listening, until, until_heard
+from tests.ops.platform import ANSWER, Platform, listening, until
 from tests.support.small_project import make_project
 
 FORTY_DAYS = 40 * 24 * 3600 * 10**9  # nanoseconds
@@ -30,6 +30,7 @@ from flows.support import automations
 webhook = automations.keep_webhook(os.environ["FAILURE_WEBHOOK"])
 automations.set_up(automations.report_late_runs(webhook, datetime.timedelta(seconds={seconds})))
 """
+CRASHES, LATER = 8, 20  # runs, and seconds in which an event that is acted on twice shows it
 REMIND = "from flows.support import reminders; reminders.remind()"
 UPKEEP = """
 from contextlib import suppress
@@ -77,7 +78,8 @@ def hear(webhook: tuple[str, list[str]], cause: Callable[[], object], words: str
     """Cause something until a message with the given words comes, and return that."""
     messages = webhook[1]
     messages.clear()
-    return until_heard(cause, lambda: next((text for text in messages if words in text), ""))
+    cause()
+    return until(lambda: next((text for text in messages if words in text), ""), ANSWER)
 
 
 def forget_runs(platform: Platform) -> None:
@@ -95,17 +97,37 @@ def test_a_run_that_nobody_starts_is_reported(platform, webhook):
 
 def test_a_late_run_is_reported_though_the_automation_changed(platform, webhook):
     """The server forgets then that it waits for the run."""
-    seconds = itertools.count(16)
 
     def change_and_remind() -> None:
         run_id = platform.order("pipeline/on-demand")
         until(lambda: platform.state(run_id) == "Late")
-        run_code(platform, LATE_SOON.format(seconds=next(seconds)))
+        run_code(platform, LATE_SOON.format(seconds=16))
         webhook[1].clear()
         run_code(platform, REMIND)
 
-    assert hear(webhook, change_and_remind, "has not started within 0:00:").startswith("pipeline/")
+    assert hear(webhook, change_and_remind, "has not started within 0:00:16").startswith("pipeline/")
     forget_runs(platform)
+
+
+def test_a_crash_is_one_alert_and_one_new_start(platform, webhook):
+    """Several at once: the server looks at all their events at the same time."""
+    messages = webhook[1]
+    messages.clear()
+    run_ids = [platform.order("pipeline/on-demand") for _ in range(CRASHES)]
+    for state in ("Running", "Crashed"):
+        for run_id in run_ids:
+            platform.ask(f"flow_runs/{run_id}/set_state", {"state": {"type": state.upper(), "name": state}, "force": True})
+    until(lambda: sum("Crashed" in text for text in messages) >= CRASHES, ANSWER)
+    for run_id in run_ids:
+        until(lambda run_id=run_id: count_states(platform, run_id)["AwaitingRetry"], ANSWER)
+    time.sleep(LATER)
+    assert Counter(Counter(text for text in messages if "Crashed" in text).values()) == {1: CRASHES}
+    assert [count_states(platform, run_id)["AwaitingRetry"] for run_id in run_ids] == [1] * CRASHES
+    forget_runs(platform)
+
+
+def count_states(platform: Platform, run_id: str) -> Counter[str]:
+    return Counter(state["name"] for state in platform.ask(f"flow_run_states/?flow_run_id={run_id}", method="GET"))
 
 
 def test_a_dead_worker_is_reported(platform, webhook):

@@ -38,10 +38,22 @@ def platform(tmp_path) -> Iterator[Platform]:
 def is_ready(platform: Platform) -> bool:
     """Return whether both servers answer and a worker waits for runs."""
     try:
-        pool = platform.ask("work_pools/iedit", method="GET")
-        return pool["status"] == "READY" and httpx.get(f"{platform.mlflow}/health", timeout=5).is_success
+        return platform.ask("work_pools/iedit", method="GET")["status"] == "READY" and answers(f"{platform.mlflow}/health")
     except httpx.HTTPError:
         return False
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(address, timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def register_champion(platform: Platform, folder: Path) -> None:
+    (folder / "model").mkdir()
+    environment = os.environ | {"MLFLOW_TRACKING_URI": platform.mlflow, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", REGISTER], cwd=folder / "model", env=environment, check=True)
 
 
 def check_a_run(platform: Platform) -> None:
@@ -57,9 +69,12 @@ def ordered(platform: Platform) -> str:
 
 
 def test_units_start_serve_restart_and_stop(platform, tmp_path, monkeypatch):
-    """The worker first, which waits for Prefect."""
+    """The packages first, then the worker, which waits for Prefect; the editor waits for a champion, then serves it."""
     ports = {"PREFECT_PORT": platform.prefect.rpartition(":")[2], "MLFLOW_PORT": platform.mlflow.rpartition(":")[2]}
     variables = ports | {"IEDIT_REMOTE": str(tmp_path / "remote"), "PYTHONPATH": str(platform.project), "OMP_NUM_THREADS": "1"}
+    port = str(free_port())
+    variables |= {"EDITOR_PORT": port, "MLFLOW_TRACKING_URI": platform.mlflow}
+    editor = f"http://127.0.0.1:{port}/health"
     kept: dict[str, Kept] = {}
 
     def start(name: str) -> None:
@@ -67,16 +82,23 @@ def test_units_start_serve_restart_and_stop(platform, tmp_path, monkeypatch):
         kept[name] = Kept(unit, platform.project, tmp_path / f"{name}.log")
 
     try:
+        start("iedit-install")
+        until(kept["iedit-install"].has_ended)
+        del kept["iedit-install"]
         start("iedit-worker")
         until(lambda: kept["iedit-worker"].starts >= 2)
-        for name in UNITS.keys() - kept.keys():
+        for name in UNITS.keys() - kept.keys() - {"iedit-install"}:
             start(name)
         until(lambda: is_ready(platform))
         check_a_run(platform)
+        until(lambda: "model = 'champion': no such model" in kept["iedit-editor"].log.read_text())
+        register_champion(platform, tmp_path)
+        until(lambda: answers(editor))
         before = {name: each.starts for name, each in kept.items()}
         for each in kept.values():
             each.kill()
         until(lambda: all(each.starts > before[name] for name, each in kept.items()) and is_ready(platform))
+        until(lambda: answers(editor))
         check_a_run(platform)
     finally:
         for each in kept.values():
@@ -134,9 +156,7 @@ def test_services_start_in_their_order_and_serve(platform, database, tmp_path):
         check_a_run(platform)
         until(lambda: kept["editor"].starts >= 2)
         assert "model = 'champion': no such model" in kept["editor"].log.read_text()
-        (tmp_path / "model").mkdir()
-        environment = os.environ | {"MLFLOW_TRACKING_URI": platform.mlflow, "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-c", REGISTER], cwd=tmp_path / "model", env=environment, check=True)
+        register_champion(platform, tmp_path)
         until(kept["editor"].is_well)
     finally:
         for each in kept.values():

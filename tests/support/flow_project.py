@@ -23,13 +23,17 @@ stages:
     cmd: |
       echo run >> runs/away
       test $(wc -l < runs/away) = 3 || { echo "error: tracking server http://127.0.0.1:9: gone"; exit 2; }
+  full:
+    cmd: |
+      echo run >> runs/full
+      test $(wc -l < runs/full) = 3 || { echo "error: data/pairs: No space left on device"; exit 3; }
   wrong:
     cmd: |
       echo run >> runs/wrong
       echo "error: params.yaml: seed = -1"
       exit 2
 """
-"""Stages in the wrong order: one draws a progress bar, one breaks, and two fail for reasons that may pass and may not."""
+"""Stages in the wrong order: one draws a progress bar, one breaks, and three fail for reasons that may pass, or may not."""
 
 
 def make_dvc_project(folder: Path, stages: str) -> None:

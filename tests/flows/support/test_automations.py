@@ -1,6 +1,8 @@
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import UUID, uuid4
 
 import pytest
@@ -170,6 +172,17 @@ def test_a_reminder_ends_a_forgotten_run(client, state, ends):
     set_up(repeat_lost_runs(SILENCE))
     reminders.remind()
     wait_for(client, run, ends)
+
+
+def test_a_reminder_to_a_server_that_fails_is_one_line():
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # answers 501 to everything
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/api"
+        with temporary_settings({PREFECT_API_URL: address}), pytest.raises(SystemExit) as left:
+            reminders.main()
+        server.shutdown()
+    assert str(left.value).startswith(f"error: Prefect's server at {address}: Server error '501 ")
+    assert str(left.value).endswith("; its log has the cause, such as a full disk")
 
 
 def test_a_reminder_to_no_server_is_one_line():

@@ -29,7 +29,7 @@ from stages.core.params import Params
 from stages.core.paths import LOCK
 from stages.core.run import alone
 from stages.tracking import outbox, store
-from stages.tracking.errors import store_errors_in_one_line
+from stages.tracking.errors import store_error, store_errors_in_one_line
 from tests.support.composed import composed
 
 
@@ -144,9 +144,22 @@ def test_dvc_killed_from_outside_is_transient():
     assert TRANSIENT.search(str(ended.value))
 
 
+def test_a_full_disk_is_an_alert_and_is_tried_again(dvc_project, server, monkeypatch):
+    sent: list[str] = []
+    monkeypatch.setattr(tasks, "warn", sent.append)
+    one_stage("full")
+    assert Path("runs/full").read_text() == "run\n" * 3
+    assert sent == ["data/pairs: No space left on device: make room; the run tries again for 1.7 hours"]
+
+
 @pytest.mark.parametrize("store", ["store", "server http://127.0.0.1:5000"])
-def test_a_full_disk_is_not_transient(store):
-    assert not TRANSIENT.search(f"tracking {store}: database or disk is full on the server")
+def test_the_full_disk_of_mlflow_is_transient(monkeypatch, store):
+    sent: list[str] = []
+    monkeypatch.setattr(tasks, "warn", sent.append)
+    error = store_error(store, "database or disk is full")
+    for attempt in (1, 2):
+        assert is_transient(None, SimpleNamespace(run_count=attempt), SimpleNamespace(data=error))
+    assert [line.partition(": make room")[0] for line in sent] == [str(error)]
 
 
 @pytest.mark.parametrize("status", [401, 404])

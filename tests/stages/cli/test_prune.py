@@ -46,8 +46,8 @@ def test_dry_run_prints_what_goes_and_keeps_it(client, capsys):
     assert lines == [
         "keeps      version 3: among the newest 1, champion",
         "versions   2, 1",
-        "models     2 without a version that stays",
-        "runs       0 lose their checkpoints, 0 that a kill left open end",
+        "models     2 without a version that stays, 0.0 MB",
+        "runs       0 lose their checkpoints, 0.0 MB; 0 that a kill left open end",
         "data       0 objects, 0.0 MB, in the cache",
         "nothing was removed: --dry-run",
     ]
@@ -314,13 +314,17 @@ def test_choices_hold_where_no_option_is_given(client, capsys):
 
 
 def test_checkpoints_stay_of_as_many_trainings_as_chosen(client, capsys):
+    """The dry run says what all files of a step, in whatever folder, take."""
     run = client.create_run(store.experiment_id(client), tags={TRAINING: "a name"}).info.run_id
-    client.log_artifact(run, "params.yaml", "checkpoints")
+    Path("weights").write_bytes(bytes(1_200_000))
+    for folder in ("checkpoints", "checkpoints/unet"):
+        client.log_artifact(run, "weights", folder)
     client.set_terminated(run)
-    for chosen, lose in ((1, 0), (0, 1)):
+    for chosen, lose in ((1, "0 lose their checkpoints, 0.0 MB"), (0, "1 lose their checkpoints, 2.4 MB")):
         choose(keep_checkpoints_of=chosen)
-        assert f"runs       {lose} lose their checkpoints, 0 that a kill left open end" in prune(capsys, "prune")[1]
-        assert len(client.list_artifacts(run, "checkpoints")) == chosen
+        for options in (["--dry-run"], []):
+            assert f"runs       {lose}; 0 that a kill left open end" in prune(capsys, "prune", *options)[1]
+        assert bool(client.list_artifacts(run, "checkpoints")) is bool(chosen)
 
 
 def test_fewer_than_one_version_is_refused(client, capsys):

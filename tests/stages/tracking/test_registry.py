@@ -77,6 +77,12 @@ def test_moved_model_files_are_reported(champion, monkeypatch):
         registry.fetch_model(client, registry.CHAMPION_URI)
 
 
+def test_before_the_first_champion_the_next_command_is_named(client):
+    register(client)
+    with pytest.raises(registry.UnknownVersionError, match=r"^models:/iedit@champion: .* not found.*; `dvc repro` trains"):
+        registry.exact_uri(registry.CHAMPION_URI)
+
+
 def test_failing_store_is_not_taken_for_no_champion(champion, monkeypatch):
     monkeypatch.setattr(store.MlflowClient, "get_model_version_by_alias", fail)
     with pytest.raises(InputError, match=r"^tracking store: gone$"), store_errors_in_one_line():
