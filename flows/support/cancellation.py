@@ -12,19 +12,19 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from threading import Event, Thread
 from time import sleep
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from httpx import HTTPError
 from prefect import get_client, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterState,
     FlowRunFilterStateType,
     FlowRunFilterWorkQueueName,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.filters import FlowRunFilterState as StateFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort, PrefectException, TerminationSignal
@@ -56,8 +56,8 @@ def cancellable() -> Iterator[None]:
     if (end := end_before_repeat(client.read_flow_run_states(run.id))) is not None:
         _end(client, run, end)
     ended, cancelled = Event(), Event()
-    # Prefect's settings belong to a context.
-    Thread(target=copy_context().run, args=[_watch, client, run, ended, cancelled], daemon=True).start()
+    in_context = copy_context().run  # to which Prefect's settings belong
+    Thread(target=in_context, args=[_watch, client, run, ended, cancelled], daemon=True).start()
     try:
         _wait_for_cancelled(client, run)
         yield
@@ -69,7 +69,7 @@ def cancellable() -> Iterator[None]:
         ended.set()
 
 
-def end_before_repeat(states: Sequence[State]) -> State | None:
+def end_before_repeat(states: Sequence[State[Any]]) -> State[Any] | None:
     """Return the state in which a run had ended before an automation of ours started it again; None: it may run.
 
     A run that crashed may run again, and so may one that a person started again.
@@ -91,12 +91,12 @@ def end_before_repeat(states: Sequence[State]) -> State | None:
     return None
 
 
-def _is_repeat(state: State) -> bool:
+def _is_repeat(state: State[Any]) -> bool:
     return state.name == AGAIN and (state.message or "").startswith((RESUMES, NOT_BEGUN))
 
 
-def _end(client: SyncPrefectClient, run: FlowRun, end: State) -> NoReturn:
-    again = State(type=end.type, name=end.name, message=end.message)
+def _end(client: SyncPrefectClient, run: FlowRun, end: State[Any]) -> NoReturn:
+    again: State[Any] = State(type=end.type, name=end.name, message=end.message)
     client.set_flow_run_state(run.id, again, force=True)
     raise Abort(f"{end.name}: {end.message}")
 
@@ -123,7 +123,7 @@ def _wait_for_cancelled(client: SyncPrefectClient, run: FlowRun) -> None:
     if run.work_pool_name is None or run.work_queue_name is None:
         return
     cancelling = FlowRunFilter(
-        state=StateFilter(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
         work_queue_name=FlowRunFilterWorkQueueName(any_=[run.work_queue_name]),
     )
     pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[run.work_pool_name]))

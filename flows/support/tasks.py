@@ -29,7 +29,7 @@ TRANSIENT = re.compile(
     r"Unable to acquire lock"  # DVC: another of its commands is at work in this project
     r"|is being blocked by"  # DVC: another of its commands reads or writes the same files
     r"|is at work in this folder"  # `iedit prune`: somebody runs a stage or promotes a version by hand
-    r"|tracking (server was not back|(server http\S+|store): )"  # MLflow cannot be reached, or its disk is full
+    r"|tracking (server was not back|(server http\S+|store): )"  # MLflow cannot be reached
     r"|exit(ed with| code) (-9|137)\b"  # the stage, its shell or DVC was killed, as where memory is short; it resumes
 )
 # By `iedit prune`, which has removed nothing then.
