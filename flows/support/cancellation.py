@@ -21,9 +21,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
-    FlowRunFilterWorkQueueName,
-    WorkPoolFilter,
-    WorkPoolFilterName,
+    WorkQueueFilter,
+    WorkQueueFilterId,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
@@ -120,13 +119,10 @@ def _watch(client: SyncPrefectClient, run: FlowRun, ended: Event, cancelled: Eve
 
 def _wait_for_cancelled(client: SyncPrefectClient, run: FlowRun) -> None:
     """Wait until every other run of the queue that is being cancelled has ended; the server does not count them."""
-    if run.work_pool_name is None or run.work_queue_name is None:
+    if run.work_queue_id is None:
         return
-    cancelling = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
-        work_queue_name=FlowRunFilterWorkQueueName(any_=[run.work_queue_name]),
-    )
-    pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[run.work_pool_name]))
-    while others := client.read_flow_runs(flow_run_filter=cancelling, work_pool_filter=pool):
+    cancelling = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])))
+    queue = WorkQueueFilter(id=WorkQueueFilterId(any_=[run.work_queue_id]))
+    while others := client.read_flow_runs(flow_run_filter=cancelling, work_queue_filter=queue):
         get_run_logger().info("waiting for %s to end, which was cancelled", others[0].name)
         sleep(WAIT_SECONDS)
