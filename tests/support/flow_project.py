@@ -26,7 +26,7 @@ stages:
   full:
     cmd: |
       echo run >> runs/full
-      test $(wc -l < runs/full) = 3 || { echo "error: data/pairs: No space left on device"; exit 3; }
+      test $(wc -l < runs/full) = 3 || head -c 9 /dev/zero > /dev/full
   wrong:
     cmd: |
       echo run >> runs/wrong
