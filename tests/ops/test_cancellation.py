@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ops.platform import Platform, until
+from tests.ops.platform import ANSWER, Platform, until
 from tests.support.small_project import make_project
 
 AWAY = 90  # seconds after which Prefect's worker has given up looking for cancelled runs
@@ -46,4 +46,4 @@ def test_a_run_is_cancelled_though_the_server_was_away(platform):
     platform.ask(f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
     assert platform.end_of(run_id) == "Cancelled"
     assert not platform.processes("time.sleep")
-    assert not platform.processes("prefect.engine")
+    until(lambda: not platform.processes("prefect.engine"), ANSWER)
