@@ -145,7 +145,7 @@ def test_commands_that_tests_run_by_another_name():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts["iedit"] == "stages.cli.main:main"
     makefile = (ROOT / "Makefile").read_text()
-    assert re.search(r"^serve:.*\n\tiedit serve$", makefile, flags=re.MULTILINE)
+    assert re.search(r"^serve:.*\n\tiedit serve --port \$\(EDITOR_PORT\)$", makefile, flags=re.MULTILINE)
     assert re.search(r"^flow:.*\n\tpython -m flows\.pipeline$", makefile, flags=re.MULTILINE)
 
 
