@@ -144,6 +144,7 @@ def _add_reproduce_options(reproduce: argparse.ArgumentParser) -> None:
 
 def _add_memory_options(memory: argparse.ArgumentParser) -> None:
     text = "value to compute it for, such as precision=fp16 or train.batch=2 (default: as in conf/config.yaml and the preset)"
+    memory.add_argument("--xl", action="store_true", help="with Stable Diffusion XL base in place of Stable Diffusion 1.x")
     memory.add_argument("choices", nargs="*", metavar="KEY=VALUE", help=text)
 
 

@@ -16,10 +16,12 @@ def memory(options: argparse.Namespace) -> None:
     params = compose_params("preset=paper", *options.choices)
     os.environ[VISIBLE] = ""  # the stages' own code would move to a GPU what has no numbers
 
+    from stages.models.families import STABLE_DIFFUSION, STABLE_DIFFUSION_XL
     from stages.studies.memory import GPUS, RESERVE, fits, peaks
 
+    family = STABLE_DIFFUSION_XL if options.xl else STABLE_DIFFUSION
     print(f"{'':10}{'peak':>8} " + "".join(f"{f'{name} {size / 1e9:.0f} GB':>12}" for name, size in GPUS.items()))
-    for stage, peak in peaks(params):
+    for stage, peak in peaks(params, family):
         room = fits(peak)
         cells = "".join(f"{'fits' if name in room else '-':>12}" for name in GPUS)
         print(f"{stage:10}{peak / 1e9:5.1f} GB {cells}", flush=True)

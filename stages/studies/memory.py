@@ -20,11 +20,13 @@ from stages.core.params import Params, Train
 from stages.core.section import Precision
 from stages.editing.batch_editor import BatchEditor
 from stages.models.clip import Clip
-from stages.models.families import STABLE_DIFFUSION
+from stages.models.conditioning import PromptEncoder
+from stages.models.families import STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Family
 from stages.models.latent_diffusion import Diffusion, PictureEncoder
 from stages.models.loading import TYPES
 from stages.models.segmenter import Segmenter
 from stages.models.stable_diffusion import OneTextEncoder
+from stages.models.stable_diffusion_xl import TwoTextEncoders
 from stages.models.vgg import Vgg
 from stages.studies.allocations import peak_of, without_numbers
 from stages.studies.true_size import networks
@@ -40,13 +42,14 @@ GPUS = {"T4": 16e9, "A10": 24e9, "V100": 32e9, "H100": 80e9}
 RESERVE = 1e9  # bytes for the context of CUDA, the workspaces of its libraries, and gaps
 EMBEDDING = 512  # numbers of an embedding by CLIP ViT-B/32
 SEGMENTED = 352  # side of the pictures that CLIPSeg sees
-EDITED = 512  # side of the pictures that Stable Diffusion 1.x itself edits
+EDITED = {STABLE_DIFFUSION: 512, STABLE_DIFFUSION_XL: 1024}
+"""Family → side of the pictures that its base itself edits."""
 FEW = {"steps": 2, "strength": 1.0}  # more steps of an edit take no more memory
 
 
-def peaks(params: Params) -> Iterator[tuple[str, int]]:
-    """Yield every stage that uses a GPU, and the edit, with its peak in bytes."""
-    return ((name, peak(params)) for name, peak in PEAKS.items())
+def peaks(params: Params, family: Family = STABLE_DIFFUSION) -> Iterator[tuple[str, int]]:
+    """Yield every stage that uses a GPU, and the edit, with its peak in bytes; the bases are of a family."""
+    return ((name, peak(params, family)) for name, peak in PEAKS.items())
 
 
 def fits(peak: float) -> list[str]:
@@ -54,7 +57,7 @@ def fits(peak: float) -> list[str]:
     return [name for name, memory in GPUS.items() if peak + RESERVE <= memory]
 
 
-def _caption(params: Params) -> int:
+def _caption(params: Params, _: Family) -> int:
     """Return the peak of a batch, with the captions' tokens all at once."""
     batch, precision = params.caption.batch, params.caption.model.precision
     with without_numbers():
@@ -71,7 +74,7 @@ def _caption(params: Params) -> int:
     return peak_of(describe, captioner, pictures)
 
 
-def _retrieve(params: Params) -> int:
+def _retrieve(params: Params, _: Family) -> int:
     """Return the peak of a batch of pictures, which take more than prompts."""
     size = params.ingest.size
     with without_numbers():
@@ -80,7 +83,7 @@ def _retrieve(params: Params) -> int:
     return peak_of(partial(clip.embed_bytes, pixels), clip.model)
 
 
-def _segment(params: Params) -> int:
+def _segment(params: Params, _: Family) -> int:
     """Return the peak of a batch."""
     batch, size = params.segment.batch, params.ingest.size
     with without_numbers():
@@ -90,12 +93,13 @@ def _segment(params: Params) -> int:
     return peak_of(partial(segmenter.predict, inputs, (size, size)), segmenter.model)
 
 
-def _train(params: Params) -> int:
+def _train(params: Params, family: Family) -> int:
     """Return the peak of steps whose samples are all decoded, and of the sheet of edits that is made at a checkpoint."""
     config = params.train
     losses = config.losses.model_copy(update={"picture_share": 1.0})
     with without_numbers():
-        diffusion, clip, vgg = _diffusion(config.base.precision), _clip(config.clip.precision), _vgg(config.vgg.precision)
+        diffusion = _diffusion(family, config.base.precision)
+        clip, vgg = _clip(config.clip.precision), _vgg(config.vgg.precision)
     # Outside, since peft moves the layers of a LoRA, which only those with numbers can be.
     method = IEdit(diffusion, clip, vgg, losses, dropout=0.0, parameters=config.parameters, lora_rank=config.lora_rank)
     held = [*_networks(diffusion), clip.model, vgg, method.networks.teacher]
@@ -103,11 +107,11 @@ def _train(params: Params) -> int:
     return _training(method, config, _batch(diffusion, config.batch, size), held, _edits(diffusion, params, SHOWN, size))
 
 
-def _instruct(params: Params) -> int:
+def _instruct(params: Params, family: Family) -> int:
     """Return the peak of a step of the whole U-Net; the rest of its base waits in the memory of the host."""
     config = params.train.model_copy(update={"average_on_host": params.instruct.average_on_host})
     with without_numbers():
-        diffusion = _diffusion(config.base.precision)
+        diffusion = _diffusion(family, config.base.precision)
         method = InstructPix2Pix(diffusion, dropout=0.0)
     return _training(method, config, _batch(diffusion, config.batch, params.ingest.size), [method.unet])
 
@@ -149,11 +153,11 @@ def _training(
     return peak_of(work, *held, *moments, *average)
 
 
-def _evaluate(params: Params) -> int:
+def _evaluate(params: Params, family: Family) -> int:
     """Return the peak of a batch of edits by InstructPix2Pix; scores are taken when no model that edits is on the GPU."""
     config, size = params.evaluate, params.ingest.size
     with without_numbers():
-        diffusion = _diffusion(config.base.precision, pictures=2)
+        diffusion = _diffusion(family, config.base.precision, pictures=2)
         judge, vgg = _frozen(networks.clip(JUDGE), config.judge.precision), _vgg(config.vgg.precision)
         segmenter = _segmenter(config.segmenter.precision)
     scales = config.systems.instruct_pix2pix
@@ -163,14 +167,14 @@ def _evaluate(params: Params) -> int:
     return peak_of(lambda: system.edit(cases, None, 0), *_networks(diffusion), judge, vgg, segmenter.model)
 
 
-def _edit(params: Params) -> int:
+def _edit(params: Params, family: Family) -> int:
     """Return the peak of one edit with guidance, by the editor of a trained model."""
     with without_numbers():
-        diffusion, segmenter = _diffusion(params.precision), _segmenter(params.precision)
-    return peak_of(_edits(diffusion, params, 1, EDITED), *_networks(diffusion), segmenter.model)
+        diffusion, segmenter = _diffusion(family, params.precision), _segmenter(params.precision)
+    return peak_of(_edits(diffusion, params, 1, EDITED[family]), *_networks(diffusion), segmenter.model)
 
 
-PEAKS: dict[str, Callable[[Params], int]] = {
+PEAKS: dict[str, Callable[[Params, Family], int]] = {
     "caption": _caption,
     "retrieve": _retrieve,
     "segment": _segment,
@@ -195,17 +199,25 @@ def _edits(diffusion: Diffusion, params: Params, count: int, size: int) -> Calla
     )
 
 
-def _diffusion(precision: Precision, *, pictures: int = 1) -> Diffusion:
-    """Return Stable Diffusion 1.x; its U-Net takes the latents of one picture, or of two as that of InstructPix2Pix."""
-    unet: Any = networks.unet()
-    text_encoder: Any = _frozen(networks.text_encoder(), precision)
+def _diffusion(family: Family, precision: Precision, *, pictures: int = 1) -> Diffusion:
+    """Return a base of a family; its U-Net takes the latents of one picture, or of two as that of InstructPix2Pix."""
+    is_xl = family is STABLE_DIFFUSION_XL
+    unet: Any = networks.unet_xl() if is_xl else networks.unet()
     return Diffusion(
-        family=STABLE_DIFFUSION,
-        vae=_frozen(networks.vae(), precision),
-        prompts=OneTextEncoder(text_encoder, clip_tokenizer()),
+        family=family,
+        vae=_frozen(networks.vae(), "fp32" if family.decodes_in_fp32 else precision),
+        prompts=_prompts(precision, is_xl=is_xl),
         unet=_frozen(unet if pictures == 1 else widen(unet), precision),
         scheduler=DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
     )
+
+
+def _prompts(precision: Precision, *, is_xl: bool) -> PromptEncoder:
+    tokenizer, encoder = clip_tokenizer(), _frozen(networks.text_encoder(), precision)
+    if not is_xl:
+        return OneTextEncoder(encoder, tokenizer)
+    second = _frozen(networks.second_text_encoder_xl(), precision)
+    return TwoTextEncoders(encoder, tokenizer, second, tokenizer, has_zeros_for_empty=True)
 
 
 def _clip(precision: Precision) -> Clip:

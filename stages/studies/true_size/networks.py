@@ -80,6 +80,35 @@ def text_encoder() -> nn.Module:
     return CLIPTextModel(CLIPTextConfig(vocab_size=CLIP_TOKENS, **sizes, **tokens)).eval()
 
 
+def unet_xl() -> nn.Module:
+    """Return the U-Net of Stable Diffusion XL base (Podell et al. 2023), as in stabilityai/stable-diffusion-xl-base-1.0."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        in_channels=4,
+        sample_size=128,
+        block_out_channels=(320, 640, 1280),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 10),
+        attention_head_dim=(5, 10, 20),
+        cross_attention_dim=2048,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=2816,
+    ).eval()
+
+
+def second_text_encoder_xl() -> nn.Module:
+    """Return the second text encoder of Stable Diffusion XL, that of OpenCLIP ViT-bigG/14; the first is that of 1.x."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    sizes = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
+    config = CLIPTextConfig(vocab_size=CLIP_TOKENS, **sizes, projection_dim=1280, hidden_act="gelu")
+    return CLIPTextModelWithProjection(config).eval()
+
+
 NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], float | None]] = {
     "U-Net": (unet, 859.5),
     "autoencoder": (vae, 83.7),

@@ -8,6 +8,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from stages.core.params import Params
+from stages.models.families import STABLE_DIFFUSION, STABLE_DIFFUSION_XL
 from stages.studies import memory
 from stages.studies.memory import PEAKS, fits, peaks
 from stages.studies.true_size import networks
@@ -22,6 +23,10 @@ FITTING = ("train", "instruct", "evaluate", "edit")  # with preset=paper, into 1
 
 def paper(*choices: str) -> Params:
     return Params.model_validate(composed("preset=paper", "source=folder", *choices))
+
+
+def peak(stage: str, params: Params) -> int:
+    return PEAKS[stage](params, STABLE_DIFFUSION)
 
 
 @pytest.fixture
@@ -61,10 +66,10 @@ def test_a_gpu_fits_where_a_gigabyte_is_left():
 @pytest.mark.parametrize("stage", ["instruct", pytest.param("edit", marks=pytest.mark.exhaustive)])
 def test_tensors_without_numbers_take_what_those_with_numbers_do(narrow, monkeypatch, stage):
     params = paper("precision=fp32", "ingest.size=64")
-    monkeypatch.setattr(memory, "EDITED", 64)
-    computed = PEAKS[stage](params)
+    monkeypatch.setattr(memory, "EDITED", {STABLE_DIFFUSION: 64})
+    computed = peak(stage, params)
     monkeypatch.setattr(memory, "without_numbers", nullcontext)
-    assert computed == PEAKS[stage](params)
+    assert computed == peak(stage, params)
 
 
 @pytest.mark.parametrize(
@@ -72,25 +77,25 @@ def test_tensors_without_numbers_take_what_those_with_numbers_do(narrow, monkeyp
     [("train.optimizer=adamw8bit", 2 * 3), ("instruct.average_on_host=true", 4)],
 )
 def test_each_choice_saves_its_bytes_of_every_weight(narrow, choice, bytes_saved):
-    usual = PEAKS["instruct"](paper("instruct.average_on_host=false"))
-    assert usual - PEAKS["instruct"](paper("instruct.average_on_host=false", choice)) == bytes_saved * narrow
+    usual = peak("instruct", paper("instruct.average_on_host=false"))
+    assert usual - peak("instruct", paper("instruct.average_on_host=false", choice)) == bytes_saved * narrow
 
 
 def test_a_second_pass_meets_the_gradient_of_the_first(narrow):
-    one, *more = (PEAKS["instruct"](paper(f"train.accumulation={passes}", "train.batch=4")) for passes in (1, 2, 8))
+    one, *more = (peak("instruct", paper(f"train.accumulation={passes}", "train.batch=4")) for passes in (1, 2, 8))
     assert more[0] == more[1] >= one + 0.9 * 4 * narrow
 
 
 @pytest.mark.exhaustive
 def test_what_is_trained_decides(narrow):
-    few, blocks, whole = (PEAKS["train"](paper(f"train.parameters={choice}")) for choice in ("lora", "blocks", "all"))
+    few, blocks, whole = (peak("train", paper(f"train.parameters={choice}")) for choice in ("lora", "blocks", "all"))
     assert few < blocks < whole
 
 
 @pytest.mark.exhaustive
 def test_half_precision_and_small_batches_take_less(narrow):
     whole, half, single = (
-        PEAKS["evaluate"](paper(*choices))
+        peak("evaluate", paper(*choices))
         for choices in (["precision=fp32"], ["precision=fp16"], ["precision=fp16", "evaluate.batch=1"])
     )
     assert single < half < whole
@@ -100,7 +105,7 @@ def test_half_precision_and_small_batches_take_less(narrow):
 def test_the_preset_fits_into_16_gigabytes():
     params = paper()
     assert params.train.batch == 1
-    assert [name for name in FITTING if PEAKS[name](params) > 15e9] == []
+    assert [name for name in FITTING if peak(name, params) > 15e9] == []
 
 
 @pytest.mark.exhaustive
@@ -108,11 +113,11 @@ def test_figures_of_the_document_are_computed():
     (shown,) = re.findall(r"```text\n\$ iedit memory\n.*?\n(.*?)```", DOCUMENT, re.DOTALL)
     table = [line.split() for line in shown.splitlines()]
     computed = dict(peaks(paper()))
-    stated = {name: float(peak) for name, peak, *_ in table}
-    assert stated == pytest.approx({name: peak / 1e9 for name, peak in computed.items()}, abs=0.06)
-    assert {name: cells.count("fits") for name, _, _, *cells in table} == {n: len(fits(peak)) for n, peak in computed.items()}
-    rows = re.findall(r"^\| `(.+)` \| (\w+) \| ([\d.]+) GB \| (.+) \|$", DOCUMENT, re.MULTILINE)
+    stated = {name: float(size) for name, size, *_ in table}
+    assert stated == pytest.approx({name: size / 1e9 for name, size in computed.items()}, abs=0.06)
+    assert {name: cells.count("fits") for name, _, _, *cells in table} == {n: len(fits(size)) for n, size in computed.items()}
+    rows = re.findall(r"^\| `(--xl)? ?(.*)` \| (\w+) \| ([\d.]+) GB \| (.+) \|$", DOCUMENT, re.MULTILINE)
     assert rows
-    for choices, stage, peak, gpus in rows:
-        found = PEAKS[stage](paper(*choices.split()))
-        assert (float(peak), gpus.split(", ")) == (pytest.approx(found / 1e9, abs=0.06), fits(found))
+    for xl, choices, stage, size, gpus in rows:
+        found = PEAKS[stage](paper(*choices.split()), STABLE_DIFFUSION_XL if xl else STABLE_DIFFUSION)
+        assert (float(size), gpus) == (pytest.approx(found / 1e9, abs=0.06), ", ".join(fits(found)) or "none")
