@@ -125,8 +125,8 @@ load: .venv/installed ## measure the service under load (12 minutes); reports/la
 scale: .venv/installed .venv/img2dataset/installed wordnet ## measure how the cost grows with the corpus (an hour), or PARTS of it; reports/scale.md
 	python -m stages.studies.scale $(PARTS)
 
-true-size: .venv/installed wordnet ## run the paper's models at true size with random weights (half an hour, 40 GB of disk, 24 of memory)
-	python -m stages.studies.true_size
+true-size: .venv/installed wordnet ## run the paper's models at true size with random weights (half an hour, 40 GB of disk, 24 of memory), or PARTS of it
+	python -m stages.studies.true_size $(PARTS)
 
 bench: .venv/installed ## time an edit and a training step beside diffusers and InstructPix2Pix
 	python -m stages.studies.benchmark

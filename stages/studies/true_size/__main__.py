@@ -1,20 +1,24 @@
-"""``python -m stages.studies.true_size``: run the paper preset's models at true size, and write reports/true_size.md.
+"""``python -m stages.studies.true_size [PART …]``: run the paper preset at true size, and write reports/true_size.md.
 
 The models have random weights, so the results are noise; what counts is that every stage runs, how long it takes, and the
-memory it needs. Everything lies below data/true_size (30 GB), which is removed at the end.
+memory it needs. Parts that are not named keep their figures. Everything lies below data/true_size (30 GB), which is removed
+at the end.
 """
 
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
+from stages.core.errors import InputError
 from stages.core.files import write_text
 from stages.core.params import Params
 from stages.core.params_file import read_params
@@ -22,23 +26,37 @@ from stages.core.paths import TRUE_SIZE, TRUE_SIZE_REPORT
 from stages.core.run import run
 from stages.studies.true_size.checkpoints import write_checkpoints
 from stages.studies.true_size.networks import count_parameters, parameter_lines
-from stages.studies.true_size.stages import run_stages, stage_lines
+from stages.studies.true_size.stages import models_for, renewed, run_stages, runs_for, stage_lines
+
+HEAD = 2  # lines of a table before its rows
 
 
-def true_size(params: Params) -> None:  # noqa: ARG001 - it composes its own
-    """Print and write the tables of parameters, of stages and, where there is a GPU, of throughputs."""
-    lines = [*parameter_lines(count_parameters()), ""]
-    print("\n".join(lines), flush=True)
+def true_size(parts: list[str], params: Params) -> None:  # noqa: ARG001 - it composes its own
+    """Print and write the tables of parameters, of stages and, where there is a GPU, of throughputs; or the rows of some parts.
+
+    Raises:
+        InputError: there is no such part, or the other parts were measured on another machine.
+    """
+    runs = runs_for(parts)
+    before = TRUE_SIZE_REPORT.read_text(encoding="utf-8") if parts else ""
+    if parts and _machine() not in before:
+        raise InputError(f"{TRUE_SIZE_REPORT}: was measured on another machine; measure all parts")
+    lines = parameter_lines(count_parameters())
+    print("\n".join(lines), "\n", flush=True)
     shutil.rmtree(TRUE_SIZE, ignore_errors=True)
     # A process of its own: Linux counts what a process holds as the peak memory of the stages that it starts.
     with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-        models = alone.submit(write_checkpoints, TRUE_SIZE / "models").result()
+        models = alone.submit(write_checkpoints, TRUE_SIZE / "models", models_for(runs)).result()
     project = TRUE_SIZE / "project"
-    lines += [_machine(), "", *stage_lines(run_stages(project, models, os.cpu_count() or 1)), ""]
-    for line in _throughputs(project):
-        print(line, flush=True)
-        lines.append(line)
-    write_text(TRUE_SIZE_REPORT, "\n".join(lines) + "\n")
+    stages = stage_lines(run_stages(project, models, os.cpu_count() or 1, parts=parts))
+    if parts:
+        write_text(TRUE_SIZE_REPORT, renewed(before, [*lines[HEAD:], *stages[HEAD:]]))
+    else:
+        lines += ["", _machine(), "", *stages, ""]
+        for line in _throughputs(project):
+            print(line, flush=True)
+            lines.append(line)
+        write_text(TRUE_SIZE_REPORT, "\n".join(lines) + "\n")
     shutil.rmtree(TRUE_SIZE)
 
 
@@ -59,4 +77,6 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
-    run(true_size)
+    stage = partial(true_size, sys.argv[1:])
+    stage.__name__ = "true_size"  # type: ignore[attr-defined]
+    run(stage)

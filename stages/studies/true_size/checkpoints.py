@@ -26,7 +26,7 @@ def write_checkpoints(folder: Path, wanted: Collection[str] | None = None) -> di
 
     Args:
         folder: where they go.
-        wanted: parameters whose models are written, such as ``train.base``; None: all, which are some 10 GB.
+        wanted: parameters whose models are written, such as ``train.base``, or their sections; None: all, some 10 GB.
     """
     writers: dict[str, tuple[tuple[str, ...], Callable[[Path], None]]] = {
         "blip": (("caption.model",), _write_blip),
@@ -38,7 +38,8 @@ def write_checkpoints(folder: Path, wanted: Collection[str] | None = None) -> di
     }
     made: dict[str, Path] = {}
     for seed, (name, (parameters, write)) in enumerate(writers.items()):
-        if wanted is not None and not set(parameters) & set(wanted):
+        named = {*parameters, *(parameter.partition(".")[0] for parameter in parameters)}
+        if wanted is not None and not named & set(wanted):
             continue
         torch.manual_seed(seed)
         place = folder / name

@@ -1,11 +1,12 @@
 """Every stage of the paper preset on sixteen photographs, with the time and memory of each."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from stages.core.errors import InputError
 from stages.core.paths import IEDIT
 from stages.studies.scale.project import Project
 from stages.studies.true_size.photographs import write_photographs
@@ -19,6 +20,7 @@ SETTINGS = (
     "source=folder",
     f"ingest.source.path={PHOTOS}",
     "ingest.shard_size=4",
+    "ingest.min_side=256",  # three photographs are smaller than the preset asks for
     "ingest.near_duplicates=null",
     "execution.engine=serial",
     "caption.batch=4",
@@ -48,10 +50,12 @@ SETTINGS = (
     "evaluate.bootstrap=10",
 )
 ON_CPU = ("train.precision=no", "sampling.steps=4")  # most processors only emulate half precision
-STAGES: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
+Run = tuple[str, tuple[str, ...], tuple[str, ...]]
+BY_BLIP, AS_GIVEN = "caption by BLIP", "caption as given"
+STAGES: Sequence[Run] = (
     ("ingest", ("stages", "ingest"), ()),
-    ("caption by BLIP", ("stages", "caption"), ()),
-    ("caption as given", ("stages", "caption"), ("caption.use=given",)),  # random captions have no edits
+    (BY_BLIP, ("stages", "caption"), ()),
+    (AS_GIVEN, ("stages", "caption"), ("caption.use=given",)),  # random captions have no edits
     ("mutate", ("stages", "mutate"), ("caption.use=given",)),
     ("retrieve", ("stages", "retrieve"), ("caption.use=given",)),
     ("segment", ("stages", "segment"), ("caption.use=given",)),
@@ -64,7 +68,27 @@ STAGES: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
         ("caption.use=given", "train.steps=2"),
     ),
 )
-"""What is run → the module with its arguments, and what its parameters change."""
+"""What is run → the module with its arguments, the part first, and what its parameters change."""
+
+
+def runs_for(parts: Collection[str]) -> Sequence[Run]:
+    """Return the STAGES that some parts need, and their own; all, if no part is named.
+
+    Raises:
+        InputError: there is no such part.
+    """
+    names = [words[1] for _, words, _ in STAGES]
+    if unknown := [part for part in parts if part not in names]:
+        raise InputError(f"{unknown[0]}: no such part; there are {', '.join(dict.fromkeys(names))}")
+    if not parts:
+        return STAGES
+    last = max(place for place, name in enumerate(names) if name in parts)
+    return [run for run in STAGES[: last + 1] if run[0] != BY_BLIP or "caption" in parts]  # nothing reads its captions
+
+
+def models_for(runs: Sequence[Run]) -> set[str]:
+    """Return the sections of params.yaml whose models some runs load."""
+    return {words[1] for name, words, _ in runs if name != AS_GIVEN}
 
 
 def new_project(folder: Path, models: Mapping[str, Path], *changes: str) -> tuple[Project, tuple[str, ...]]:
@@ -83,18 +107,22 @@ def new_project(folder: Path, models: Mapping[str, Path], *changes: str) -> tupl
     return Project(folder, *choices), choices
 
 
-def run_stages(folder: Path, models: Mapping[str, Path], threads: int, *changes: str) -> dict[str, Usage]:
-    """Run all stages and an edit in a new project, and return the time and memory of each.
+def run_stages(
+    folder: Path, models: Mapping[str, Path], threads: int, *changes: str, parts: Collection[str] = ()
+) -> dict[str, Usage]:
+    """Run stages and an edit in a new project, and return the time and memory of some parts, or of all.
 
     Raises:
-        InputError: one of them fails.
+        InputError: one of them fails, or there is no such part.
     """
     project, choices = new_project(folder, models, *changes)
     used: dict[str, Usage] = {}
-    for name, words, own in STAGES:
+    for name, words, own in runs_for(parts):
         project.choose(*choices, *own, f"threads={threads}")
-        used[name] = run_module(words, folder, threads)
-        print(_line(name, used[name]), flush=True)
+        usage = run_module(words, folder, threads)
+        if not parts or words[1] in parts:
+            used[name] = usage
+            print(_line(name, usage), flush=True)
     return used
 
 
@@ -102,6 +130,17 @@ def stage_lines(used: Mapping[str, Usage]) -> list[str]:
     """Return a Markdown table of what each stage took."""
     lines = ["| Run | Time | CPU time | Memory of the largest process |", "|---|---:|---:|---:|"]
     return [*lines, *(_line(name, usage) for name, usage in used.items())]
+
+
+def renewed(report: str, lines: Sequence[str]) -> str:
+    """Return a report with the rows of its tables that are measured anew, known by their first cell and number of cells."""
+    rows = {_row(line): line for line in lines}
+    return "".join(f"{rows.get(_row(line), line)}\n" for line in report.splitlines())
+
+
+def _row(line: str) -> tuple[str, int]:
+    cells = line.split("|")
+    return (cells[1], len(cells)) if len(cells) > 1 else (line, 0)
 
 
 def _line(name: str, usage: Usage) -> str:
