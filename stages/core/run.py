@@ -114,12 +114,13 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
 
 
 def set_threads(threads: int) -> None:
-    """Limit torch to this many processor threads, and to deterministic algorithms."""
+    """Limit torch to this many processor threads, to deterministic algorithms, and to fp32 where that is asked for."""
     import torch
 
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False  # by default convolutions use it, though products of matrices do not
 
 
 def _complain(message: str, code: int) -> int:
