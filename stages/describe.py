@@ -25,7 +25,7 @@ def describe(params: Params) -> None:
     Raises:
         InputError: a stage has not run to its end, or what it wrote is damaged.
     """
-    from stages.corpus.downloads import read_downloads
+    from stages.corpus.fetched import read_downloads
     from stages.report.dataset_page import dataset_page  # with it come NLTK and matplotlib
     from stages.report.examples import dropped_samples, pairs_by_relation, sampled_texts
 

@@ -24,16 +24,14 @@ from stages.core.errors import InputError
 from stages.core.files import read_written, remove, value_digest, write_json
 from stages.core.params import Params
 from stages.core.params_download import Download
-from stages.core.params_ingest import WebDatasetSource
 from stages.core.paths import IMG2DATASET
 from stages.corpus import fetching
-from stages.corpus.fetched import Statistics, forget_damaged, forget_poor, gather, total
+from stages.corpus.fetched import STATISTICS, Statistics, forget_damaged, forget_poor, gather
 from stages.corpus.filters import Filters
 from stages.corpus.parts import shard_name
 from stages.corpus.url_lists import TEXT, URL, Metadata, metadata_files, open_metadata, write_list
 
 PARTIAL, OLD = "partial", "old"
-STATISTICS = "statistics.json"  # in the folder of a list that is whole
 SHARD_SIZE = 10_000  # URLs of a tar
 QUIET = {"WANDB_MODE": "disabled", "NO_ALBUMENTATIONS_UPDATE": "1"}  # img2dataset's libraries report to nobody
 MOST_BYTES = 2**25  # of a picture
@@ -108,19 +106,6 @@ def download(params: Params) -> tuple[StageCounts, list[str]]:
     urls = sum(each.urls for each in found)
     counts.figures["success rate"] = (counts.done + counts.reused) / urls if urls else 0.0
     return counts, list(poor.values())
-
-
-def read_downloads(params: Params) -> Statistics | None:
-    """Return what became of the URLs of all lists together; None if the stages read no tars of lists.
-
-    Raises:
-        InputError: the statistics of a list are damaged.
-    """
-    source, folder = params.ingest.source, Path(params.download.folder)
-    if not isinstance(source, WebDatasetSource) or not source.path.startswith(f"{folder}/"):
-        return None
-    found = [read_written(path, Statistics.model_validate_json) for path in sorted(folder.glob(f"*/{STATISTICS}"))]
-    return total(found) if found else None
 
 
 @contextmanager

@@ -8,8 +8,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from stages.core.files import read_written
+from stages.core.params import Params
+from stages.core.params_ingest import WebDatasetSource
 from stages.corpus.parts import printable
 
+STATISTICS = "statistics.json"  # in the folder of a list that is whole
 SHOWN_REASONS = 20  # the commonest ones
 OTHER = "other reasons"
 HTTP_ERROR = re.compile(r"HTTP Error (\d{3})\b")
@@ -60,8 +63,20 @@ def gather(folder: Path, left_out: Counter[str]) -> Statistics:
     return Statistics(urls=urls, pictures=pictures, failed=shown, left_out=dict(left_out))
 
 
-def total(lists: Sequence[Statistics]) -> Statistics:
-    """Return what became of several lists together; the commonest reasons come first."""
+def read_downloads(params: Params) -> Statistics | None:
+    """Return what became of the URLs of all lists together, by commonness; None if the stages read none.
+
+    Raises:
+        InputError: the statistics of a list are damaged.
+    """
+    source, folder = params.ingest.source, Path(params.download.folder)
+    if not isinstance(source, WebDatasetSource) or not source.path.startswith(f"{folder}/"):
+        return None
+    lists = [read_written(path, Statistics.model_validate_json) for path in sorted(folder.glob(f"*/{STATISTICS}"))]
+    return _total(lists) if lists else None
+
+
+def _total(lists: Sequence[Statistics]) -> Statistics:
     failed, left_out = Counter[str](), Counter[str]()
     for each in lists:
         failed.update(each.failed)
