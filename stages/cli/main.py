@@ -157,7 +157,7 @@ def _add_plan_options(plan: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--gpu", choices=("none", "t4", "v100", "a10", "a100", "h100"), default="none", help="default: %(default)s"
     )
-    plan.add_argument("--gpus-per-worker", type=float, default=1.0, help="execution.gpus_per_worker (default: %(default)s)")
+    plan.add_argument("--gpus-per-worker", type=float, help="execution.gpus_per_worker (default: 1.0)")
 
 
 def _add_benchmark_options(benchmark: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from stages.core.errors import InputError
 from stages.studies.scale.plan import GPUS, Cluster, plan, table
 from stages.studies.scale.rates import embedded_rates, paper_rates, read_figures
 
-MOST = {"images": 1e12, "machines": 1e5, "cores": 1e4}
+MOST = {"images": 1e12, "machines": 1e5, "cores": 1e4, "gpus": 1e3}
 LEAST_SHARE = 0.001  # of a GPU for a worker
 
 
@@ -17,10 +17,10 @@ def run_plan(options: argparse.Namespace) -> None:
         InputError: a number is out of range, or reports/scale.json is missing.
     """
     for name, most in MOST.items():
-        if not 1 <= getattr(options, name) <= most:
-            raise InputError(f"--{name} = {getattr(options, name):g}: must be from 1 to {most:g}")
-    if not LEAST_SHARE <= options.gpus_per_worker <= 1:
-        raise InputError(f"--gpus-per-worker = {options.gpus_per_worker:g}: must be from {LEAST_SHARE:g} to 1")
+        value = getattr(options, name)
+        if value is not None and not 1 <= value <= most:
+            raise InputError(f"--{name} = {value:g}: must be from 1 to {most:g}")
+    share = _share(options)
     gpus = _gpus(options)
     if options.preset == "embedded" and gpus:
         raise InputError(f"--gpu = {options.gpu}: the embedded preset was measured without one; allowed is none")
@@ -31,13 +31,30 @@ def run_plan(options: argparse.Namespace) -> None:
         cores=options.cores,
         gpus=gpus,
         gpu=options.gpu,
-        workers_per_gpu=int(1 / options.gpus_per_worker),
+        workers_per_gpu=int(1 / share),
     )
     print(table(plan(rates, options.images, cluster)))
-    shared = f", {cluster.gpus} {cluster.gpu} each and {cluster.workers_per_gpu} workers a GPU" if cluster.gpus else ""
-    machines = f"{cluster.machines} machine{'s' * (cluster.machines > 1)} of {cluster.cores} cores"
+    workers = min(cluster.gpus * cluster.workers_per_gpu, cluster.cores)
+    shared = f", each with {cluster.gpus} {cluster.gpu} and {_counted(workers, 'worker')} for models" if cluster.gpus else ""
+    machines = f"{_counted(cluster.machines, 'machine')} of {_counted(cluster.cores, 'core')}"
     print(f"\nPreset {options.preset}, {machines}{shared}.", end=" ")
-    print("Training and evaluation do not grow with the corpus. docs/scale.md has the assumptions.")
+    print("The dataset's page, training, evaluation and DVC's own work are left out. docs/scale.md has the assumptions.")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number > 1)}"
+
+
+def _share(options: argparse.Namespace) -> float:
+    """Return the share of a GPU for a worker."""
+    if options.gpus_per_worker is None:
+        return 1.0
+    if not GPUS[options.gpu]:
+        raise InputError(f"--gpus-per-worker = {options.gpus_per_worker:g}: needs --gpu, which says what they are")
+    share: float = options.gpus_per_worker
+    if not LEAST_SHARE <= share <= 1:
+        raise InputError(f"--gpus-per-worker = {share:g}: must be from {LEAST_SHARE:g} to 1")
+    return share
 
 
 def _gpus(options: argparse.Namespace) -> int:
@@ -46,7 +63,4 @@ def _gpus(options: argparse.Namespace) -> int:
         if options.gpus is not None:
             raise InputError(f"--gpus = {options.gpus}: needs --gpu, which says what they are")
         return 0
-    gpus: int = 1 if options.gpus is None else options.gpus
-    if gpus < 1:
-        raise InputError(f"--gpus = {gpus}: must be at least 1")
-    return gpus
+    return 1 if options.gpus is None else int(options.gpus)

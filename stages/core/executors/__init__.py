@@ -45,8 +45,12 @@ def execute(worker: Worker, jobs: Iterator[Job], execution: Execution, record: R
 
 
 def count_workers(worker: Worker, execution: Execution, machine: Machine) -> int:
-    """Return how many processes of this machine are of use: one a core as memory allows; for models, so many a GPU."""
+    """Return how many processes of this machine are of use: one a core as memory allows.
+
+    For models it is so many a GPU, also at most one a core, but at least one a GPU.
+    """
     if modules_of(worker) and machine.gpus:
-        return len(machine.gpus) * int(1 / execution.gpus_per_worker)
+        most = max(machine.cores, len(machine.gpus))
+        return min(len(machine.gpus) * int(1 / execution.gpus_per_worker), most)
     needed = MODEL_PROCESS_BYTES if modules_of(worker) else PROCESS_BYTES
     return max(1, min(machine.cores, machine.memory // needed))

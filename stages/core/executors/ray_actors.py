@@ -94,10 +94,13 @@ def _cluster(execution: Execution) -> Iterator[Any]:
 def _check_answer(name: str, address: str) -> None:
     """Raise InputError, by the name of the setting, if nobody listens at HOST:PORT, for which Ray would wait many minutes."""
     host, _, port = address.rpartition(":")
+    wanted = "must be HOST:PORT, as `ray start` prints it"
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"{name} = {address!r}: {wanted}")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:
-        reason = f"no Ray cluster answers there ({first_line(error)}); must be HOST:PORT, as `ray start` prints it"
+    except OSError as error:
+        reason = f"no Ray cluster answers there ({first_line(error)}); {wanted}"
         raise InputError(f"{name} = {address!r}: {reason}") from error
 
 

@@ -4,10 +4,14 @@ Each part is written when it is measured; parts that are not named keep their fi
 below data/scale, which is removed when it is done; the longest, growth, resumes there after an interruption.
 """
 
+import os
+import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from multiprocessing import get_context
@@ -22,6 +26,7 @@ from stages.core.run import run
 from stages.report.plots import plot_growth
 from stages.studies.scale.bars import table
 from stages.studies.scale.project import STAGES
+from stages.studies.usage import ROOT
 
 PARTS = {
     "growth": "growth:measure_growth",
@@ -35,6 +40,7 @@ PARTS = {
 }
 """Part of reports/scale.json → the function that measures it in a folder."""
 
+MADE = "made"  # the entry of reports/scale.json with when and where each part was measured
 RESUMED = ("growth",)  # parts that resume in their folder
 
 
@@ -59,9 +65,17 @@ def scale(names: list[str], params: Params) -> None:  # noqa: ARG001 - every par
         # A process of its own: Linux counts what a process holds as the peak memory of the stages that it starts.
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:
             figures[name] = alone.submit(measure, folder).result()
+        figures.setdefault(MADE, {})[name] = _made()
         shutil.rmtree(folder)
         write_json(SCALE.with_suffix(".json"), figures)
     _write_results(figures)
+
+
+def _made() -> dict[str, str]:
+    """Return when a part was measured, where, and on which commit, which is empty outside of a repository."""
+    date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return {"date": date, "commit": commit, "machine": f"{os.cpu_count()} cores ({platform.machine()})"}
 
 
 def _write_results(figures: Mapping[str, Any]) -> None:

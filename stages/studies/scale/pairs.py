@@ -1,13 +1,18 @@
 """Pairs of photographs at 384 × 384: their bytes on disk, and those of the encoder's cache."""
 
 import os
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.paths import HELD_OUT, MASKS, PAIRS, TRAINING_SET
+import numpy as np
+from skimage.filters import threshold_otsu
+
+from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
 from stages.core.shards import count_samples, list_shards
-from stages.pairing.training_set import SUFFIX
+from stages.corpus.corpus import Corpus
+from stages.pairing.training_set import SUFFIX, pack_mask
 from stages.studies.scale.project import Project
 from stages.studies.true_size.checkpoints import write_checkpoints
 
@@ -39,8 +44,8 @@ def measure_pairs(folder: Path, photographs: Path) -> dict[str, Any]:
     """Make a training set of photographs and encode a part of it as for a training, and return the bytes of both.
 
     The embedded world's networks choose the pairs and find the masks, at 64 × 64 pixels, so the outlines are smoother than
-    CLIPSeg's at 352. Latents and texts are encoded by the networks of Stable Diffusion 1 and CLIP at their true size, with
-    random weights.
+    CLIPSeg's at 352. More ragged ones are measured too: the bright part of each photograph, by Otsu's threshold. Latents and
+    texts are encoded by the networks of Stable Diffusion 1 and CLIP at their true size, with random weights.
 
     Args:
         folder: where the work is done; it must not exist.
@@ -60,9 +65,16 @@ def measure_pairs(folder: Path, photographs: Path) -> dict[str, Any]:
     encoded = project.run("encode")
     return {
         "bytes_per_pair": {name: _bytes_per_row(folder, places) for name, places in TABLES.items()},
+        "bytes_per_ragged_mask": round(_bytes_per_ragged_mask(Corpus(folder / CORPUS))),
         "drawn": encoded.done,
         "encoded_bytes_per_drawn_pair": round(encoded.bytes / encoded.done),
     }
+
+
+def _bytes_per_ragged_mask(corpus: Corpus) -> float:
+    """Return the mean size of a mask of each picture's bright part, as it is packed in a table."""
+    greys = (np.asarray(corpus.image(row.key).convert("L")) for shard in corpus.shards() for row in corpus.rows(shard))
+    return statistics.mean(len(pack_mask(grey > threshold_otsu(grey))) for grey in greys)
 
 
 def _bytes_per_row(folder: Path, places: Sequence[Path]) -> int:

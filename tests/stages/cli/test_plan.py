@@ -19,7 +19,7 @@ def test_plan_prints_a_row_a_stage(capsys):
         "all",
     ]
     assert "5,000,000,000" in lines[1]
-    assert lines[-1].startswith("Preset paper, 64 machines of 16 cores, 1 h100 each and 16 workers a GPU.")
+    assert lines[-1].startswith("Preset paper, 64 machines of 16 cores, each with 1 h100 and 16 workers for models.")
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,9 @@ def test_plan_prints_a_row_a_stage(capsys):
     [
         ("--images 0", "--images = 0: must be from 1 to 1e+12"),
         ("--images nan", "--images = nan: must be from 1 to 1e+12"),
-        ("--images 1e6 --gpus-per-worker 0", "--gpus-per-worker = 0: must be from 0.001 to 1"),
+        ("--images 1e6 --gpu t4 --gpus-per-worker 0", "--gpus-per-worker = 0: must be from 0.001 to 1"),
+        ("--images 1e6 --gpus-per-worker 0.5", "--gpus-per-worker = 0.5: needs --gpu, which says what they are"),
+        ("--images 1e6 --gpu t4 --gpus 0", "--gpus = 0: must be from 1 to 1000"),
         ("--images 1e6 --machines -1", "--machines = -1: must be from 1 to 100000"),
         ("--images 1e6 --gpus 8", "--gpus = 8: needs --gpu, which says what they are"),
         (

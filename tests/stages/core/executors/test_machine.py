@@ -27,6 +27,8 @@ class WithModel(UpperCase):
         (Machine(cores=8, memory=64 * GIB, gpus=("0", "1")), 1.0, 8, 2),
         (Machine(cores=8, memory=64 * GIB, gpus=("0", "1")), 0.25, 8, 8),
         (Machine(cores=8, memory=64 * GIB, gpus=("0", "1")), 0.6, 8, 2),
+        (Machine(cores=8, memory=64 * GIB, gpus=("0", "1")), 0.001, 8, 8),
+        (Machine(cores=1, memory=64 * GIB, gpus=("0", "1")), 0.5, 1, 2),
     ],
 )
 def test_workers_fit_cores_memory_and_gpus(offers, share, texts, models):
