@@ -106,15 +106,20 @@ def test_no_actor_is_left_when_the_driver_ends(by, handles_interrupts, monkeypat
     end_driver_by(by, "RAY")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense", "127.0.0.1:x"])
-def test_cluster_that_does_not_answer_is_one_line(address):
-    with pytest.raises(InputError, match=f"^execution.address = .{re.escape(address)}.: no Ray cluster answers there"):
+def test_cluster_that_does_not_answer_is_one_line():
+    with pytest.raises(InputError, match=r"^execution.address = '127.0.0.1:9': no Ray cluster answers there"):
+        upper_case(["a"], RAY.model_copy(update={"address": "127.0.0.1:9"}))
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:x", "127.0.0.1:65536", ":6379"])
+def test_address_without_host_or_port_is_one_line(address):
+    with pytest.raises(InputError, match=f"^execution.address = .{re.escape(address)}.: must be HOST:PORT, as"):
         upper_case(["a"], RAY.model_copy(update={"address": address}))
 
 
-def test_cluster_of_the_environment_that_does_not_answer_is_named(monkeypatch):
+def test_address_of_the_environment_is_named(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(InputError, match=r"^RAY_ADDRESS = 'auto': no Ray cluster answers there"):
+    with pytest.raises(InputError, match=r"^RAY_ADDRESS = 'auto': must be HOST:PORT, as"):
         upper_case(["a"], RAY)
 
 
