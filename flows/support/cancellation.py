@@ -32,6 +32,7 @@ from prefect.states import Cancelled
 
 from flows.support.automations import AGAIN, NOT_BEGUN, RESUMES
 
+WAITING = ("Late", "AwaitingConcurrencySlot")  # states that a run gets on its way, of the same type as a new start
 LOOK_SECONDS = 60.0  # from one look at the state to the next: longer than Prefect takes to end a run
 WAIT_SECONDS = 5.0
 
@@ -77,17 +78,21 @@ def end_before_repeat(states: Sequence[State[Any]]) -> State[Any] | None:
         states: all states that the run has had.
     """
     ordered = sorted(states, key=lambda state: state.timestamp)
-    starts = [place for place, state in enumerate(ordered) if state.name == AGAIN]
+    starts = [place for place, state in enumerate(ordered) if _is_start(state)]
     if not starts or not _is_repeat(ordered[starts[-1]]):
         return None
     for state in reversed(ordered[: starts[-1]]):
-        if state.is_running() or (state.name == AGAIN and not _is_repeat(state)):
+        if state.is_running() or (_is_start(state) and not _is_repeat(state)):
             return None
         if state.is_cancelling():
             return Cancelled(message="The run was cancelled before it was started again")
         if state.is_final() and not state.is_crashed():
             return state
     return None
+
+
+def _is_start(state: State[Any]) -> bool:
+    return state.is_scheduled() and state.name not in WAITING
 
 
 def _is_repeat(state: State[Any]) -> bool:
@@ -123,6 +128,10 @@ def _wait_for_cancelled(client: SyncPrefectClient, run: FlowRun) -> None:
         return
     cancelling = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])))
     queue = WorkQueueFilter(id=WorkQueueFilterId(any_=[run.work_queue_id]))
-    while others := client.read_flow_runs(flow_run_filter=cancelling, work_queue_filter=queue):
-        get_run_logger().info("waiting for %s to end, which was cancelled", others[0].name)
+    while True:
+        found = client.read_flow_runs(flow_run_filter=cancelling, work_queue_filter=queue)
+        others = [other.name for other in found if other.id != run.id]
+        if not others:
+            return
+        get_run_logger().info("waiting for %s to end, which was cancelled", others[0])
         sleep(WAIT_SECONDS)

@@ -1,11 +1,14 @@
 """The tasks of the flows: bring a stage up to date, publish the results, push the data."""
 
+import errno
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -41,19 +44,30 @@ LEFT = re.compile(r".* should take \S+ at most: .*|data +the remote \S+ is left:
 POOR_LISTS = re.compile(r"(?:error: )?(download\.min_success = .*)")  # by `iedit download`, which has fetched the others
 
 
+TOO_LARGE = os.strerror(errno.EFBIG)  # a file or, by a server, an upload: more room is no help
+_warned: set[UUID] = set()  # runs of tasks whose full disk was an alert
+
+
 def is_transient(_: Task[..., object], run: TaskRun, state: State[object]) -> bool:
     """Return whether a task failed for a reason that may pass, rather than for its input or a defect.
 
     A full disk may: somebody makes room. So it is an alert when the task meets it first.
     """
     error = state.data
-    if isinstance(error, CommandError | OSError) and lack_of_room(error):
-        if run.run_count == 1:
+    if isinstance(error, CommandError | OSError) and lack_of_room(error) not in (None, TOO_LARGE):
+        if run.id not in _warned:
+            _warned.add(run.id)
             line = next(line for line in str(error).splitlines() if lack_of_room(line))
             hours = sum(RETRY_SECONDS) / 3600
             warn(f"{line.removeprefix('error: ')}: make room; the run tries again for {hours:.1f} hours")
         return True
     return isinstance(error, CommandError | InputError) and TRANSIENT.search(str(error)) is not None
+
+
+def is_any(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
+    """Return True, because the failure may pass whatever it was; a full disk is an alert here too."""
+    is_transient(task, run, state)
+    return True
 
 
 RETRIED: dict[str, Any] = {
@@ -114,7 +128,7 @@ def publish_results() -> None:
     artifacts.publish_evaluation()
 
 
-@task(**RETRIED)  # anything that keeps DVC from its remote may pass
+@task(retry_condition_fn=is_any, **RETRIED)  # anything that keeps DVC from its remote may pass
 def push_data() -> None:
     """Push the data that the project's remote lacks."""
     if has_remote():

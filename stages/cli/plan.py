@@ -34,8 +34,11 @@ def run_plan(options: argparse.Namespace) -> None:
         workers_per_gpu=int(1 / share),
     )
     print(table(plan(rates, options.images, cluster)))
-    workers = min(cluster.gpus * cluster.workers_per_gpu, cluster.cores)
-    shared = f", each with {cluster.gpus} {cluster.gpu} and {_counted(workers, 'worker')} for models" if cluster.gpus else ""
+    shared = (
+        f", each with {cluster.gpus} {cluster.gpu} and {_counted(cluster.model_workers, 'worker')} for models"
+        if cluster.gpus
+        else ""
+    )
     machines = f"{_counted(cluster.machines, 'machine')} of {_counted(cluster.cores, 'core')}"
     print(f"\nPreset {options.preset}, {machines}{shared}.", end=" ")
     print("The dataset's page, training, evaluation and DVC's own work are left out. docs/scale.md has the assumptions.")

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 
@@ -116,7 +117,11 @@ def _load_start(unet: UNet2DConditionModel) -> None:
     if has_lora(unet):
         load_lora(unet, START / UNET)
     else:
-        unet.load_state_dict(load_unet(START).state_dict(), assign=True)  # the teacher may share those that were there
+        weights = unet.state_dict()
+        for name, new in load_unet(START).state_dict().items():
+            if not torch.equal(weights[name].to(new), new):
+                weights[name] = new  # in place of the old one, which the teacher may share; it shares those that are equal, too
+        unet.load_state_dict(weights, assign=True)
 
 
 def _write_outcome(recipe: Recipe[AnyMethod], workplace: Workplace, unet: UNet2DConditionModel) -> None:

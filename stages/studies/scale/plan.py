@@ -38,6 +38,11 @@ class Cluster:
     gpu: str  # a key of GPUS
     workers_per_gpu: int = 1  # that share it
 
+    @property
+    def model_workers(self) -> int:
+        """The workers with a model on each machine: as stages.core.executors counts them."""
+        return min(self.gpus * self.workers_per_gpu, max(self.cores, self.gpus))
+
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:
@@ -75,7 +80,7 @@ def _plan_stage(rate: StageRate, images: float, cluster: Cluster) -> StagePlan:
     workers = cluster.cores
     if cluster.gpus and rate.operations:
         gpu = items * rate.operations / (GPUS[cluster.gpu] * UTILISATION) / (cluster.machines * cluster.gpus)
-        workers = min(cluster.gpus * cluster.workers_per_gpu, cluster.cores)
+        workers = cluster.model_workers
     else:
         gpu = 0.0
         cpu += items * rate.network_seconds

@@ -35,12 +35,12 @@ def true_size(parts: list[str], params: Params) -> None:  # noqa: ARG001 - it co
     """Print and write the tables of parameters, of stages and, where there is a GPU, of throughputs; or the rows of some parts.
 
     Raises:
-        InputError: there is no such part, or the other parts were measured on another machine.
+        InputError: there is no such part, or the report lacks the others of this machine.
     """
     runs = runs_for(parts)
-    before = TRUE_SIZE_REPORT.read_text(encoding="utf-8") if parts else ""
+    before = TRUE_SIZE_REPORT.read_text(encoding="utf-8") if parts and TRUE_SIZE_REPORT.is_file() else ""
     if parts and _machine() not in before:
-        raise InputError(f"{TRUE_SIZE_REPORT}: was measured on another machine; measure all parts")
+        raise InputError(f"{TRUE_SIZE_REPORT}: lacks the other parts, or was measured on another machine; measure all parts")
     lines = parameter_lines(count_parameters())
     print("\n".join(lines), "\n", flush=True)
     shutil.rmtree(TRUE_SIZE, ignore_errors=True)

@@ -11,7 +11,17 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import Abort
 from prefect.flow_engine import run_flow
-from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Pending, Running
+from prefect.states import (
+    AwaitingConcurrencySlot,
+    AwaitingRetry,
+    Cancelled,
+    Cancelling,
+    Completed,
+    Crashed,
+    Pending,
+    Running,
+    Scheduled,
+)
 
 from flows.support import cancellation
 from flows.support.automations import repeat_crashed_runs, repeat_lost_runs
@@ -22,6 +32,7 @@ RESUMED, TAKEN_AGAIN = (
     AwaitingRetry(message=automation.actions[0].message) for automation in (repeat_crashed_runs(), repeat_lost_runs())
 )
 BY_HAND = AwaitingRetry(message="Retried from the page")
+BY_COMMAND = Scheduled(message="Retried via CLI")
 
 
 @pytest.fixture
@@ -57,6 +68,7 @@ def order(client: SyncPrefectClient, work: Flow, *states: State, pool: str | Non
         ([Cancelling(), Crashed(), RESUMED], StateType.CANCELLED),
         ([Crashed(), RESUMED, Cancelled(), RESUMED], StateType.CANCELLED),
         ([Cancelled(), BY_HAND, Running(), Completed(), TAKEN_AGAIN], StateType.COMPLETED),
+        ([Cancelled(), RESUMED, AwaitingConcurrencySlot()], StateType.CANCELLED),
     ],
 )
 def test_a_run_that_ended_before_its_repeat_stays_ended(client, states, end):
@@ -76,6 +88,9 @@ def test_a_run_that_ended_before_its_repeat_stays_ended(client, states, end):
         [Crashed(), RESUMED, Pending(), TAKEN_AGAIN],
         [Cancelled(), BY_HAND],
         [Cancelled(), BY_HAND, Pending(), TAKEN_AGAIN],
+        [Cancelled(), BY_COMMAND],
+        [Cancelled(), BY_COMMAND, Pending(), TAKEN_AGAIN],
+        [Crashed(), Cancelled(), RESUMED, Pending(), Running(), Cancelled(), BY_COMMAND],
     ],
 )
 def test_a_run_that_crashed_or_is_wanted_again_runs(client, states):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import mlflow
 import pytest
@@ -159,9 +160,18 @@ def test_the_full_disk_of_mlflow_is_transient(monkeypatch, store):
     sent: list[str] = []
     monkeypatch.setattr(tasks, "warn", sent.append)
     error = store_error(store, "database or disk is full")
-    for attempt in (1, 2):
-        assert is_transient(None, SimpleNamespace(run_count=attempt), SimpleNamespace(data=error))
+    run = SimpleNamespace(id=uuid4())
+    for _ in range(2):
+        assert is_transient(None, run, SimpleNamespace(data=error))
     assert [line.partition(": make room")[0] for line in sent] == [str(error)]
+
+
+def test_a_full_disk_of_the_remote_is_an_alert(monkeypatch):
+    sent: list[str] = []
+    monkeypatch.setattr(tasks, "warn", sent.append)
+    for error in ("curl: HTTP 413: File too large", "[Errno 28] No space left on device: '/remote'"):
+        assert push_data.retry_condition_fn(push_data, SimpleNamespace(id=uuid4()), SimpleNamespace(data=CommandError(error)))
+    assert [line.partition(":")[0] for line in sent] == ["[Errno 28] No space left on device"]
 
 
 @pytest.mark.parametrize("status", [401, 404])

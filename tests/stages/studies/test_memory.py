@@ -117,7 +117,7 @@ def test_figures_of_the_document_are_computed():
     assert stated == pytest.approx({name: size / 1e9 for name, size in computed.items()}, abs=0.06)
     assert {name: cells.count("fits") for name, _, _, *cells in table} == {n: len(fits(size)) for n, size in computed.items()}
     rows = re.findall(r"^\| `(--xl)? ?(.*)` \| (\w+) \| ([\d.]+) GB \| (.+) \|$", DOCUMENT, re.MULTILINE)
-    assert rows
+    assert {xl for xl, *_ in rows} == {"", "--xl"}
     for xl, choices, stage, size, gpus in rows:
         found = PEAKS[stage](paper(*choices.split()), STABLE_DIFFUSION_XL if xl else STABLE_DIFFUSION)
         assert (float(size), gpus) == (pytest.approx(found / 1e9, abs=0.06), ", ".join(fits(found)) or "none")
