@@ -6,9 +6,11 @@ by its words, so whatever the cache holds already is never encoded again.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -93,9 +95,10 @@ def encode_training_set(
         contents=lambda outputs: hashes_of_records(outputs[1]),
     )
     words = tuple(pairs / f"{task.name}.words.json" for task in tasks)
+    texts = _count_embeddings(words)
     map_shards(
         stage="encode texts",
-        tasks=[ShardTask(name=part, inputs=words, samples=0) for part in PARTS],
+        tasks=[ShardTask(name=part, inputs=words, samples=texts[part]) for part in PARTS],
         folder=cache / "texts",
         suffixes=TEXT_SUFFIXES,
         settings={"base": identity(config.base), "clip": identity(config.clip), "code": code},
@@ -219,6 +222,17 @@ def _write_words(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
     """Write every distinct text under its digest, by kind."""
     words = {kind: {text_digest(text): text for text in each} for kind, each in texts.items()}
     path.write_text(json.dumps(words, sort_keys=True, ensure_ascii=False), encoding="utf-8")
+
+
+def _count_embeddings(paths: Iterable[Path]) -> Counter[str]:
+    """Return how many embeddings each part has: the U-Net's of its prompts, and CLIP's of its prompts and diffs."""
+    prompts: set[str] = set()
+    words: set[str] = set()
+    for path in paths:
+        found = read_json(path)
+        prompts.update(found["prompts"])
+        words.update(found["prompts"], found["diffs"])
+    return Counter(digest[0] for digest in chain(prompts, words))
 
 
 def _read_words(paths: Iterable[Path], part: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -77,6 +77,20 @@ def test_equal_pictures_and_texts_are_encoded_once(tools, config, tmp_path, monk
     assert sum(map(len, texts)) == 2
 
 
+def test_the_progress_of_texts_ends_at_its_total(tools, config, tmp_path, monkeypatch):
+    write_training_set(tmp_path / "training", {"00000": [pair_row(0), pair_row(1)], "00001": [pair_row(2), pair_row(0)]})
+    totals: dict[str, int] = {}
+    made = encoder.map_shards
+
+    def note(*, stage, tasks, **options):
+        totals[stage] = sum(task.samples for task in tasks)
+        return made(stage=stage, tasks=tasks, **options)
+
+    monkeypatch.setattr(encoder, "map_shards", note)
+    encode(tools, config, tmp_path / "cache", tmp_path / "training")
+    assert totals["encode texts"] == sum(len(np.load(path)) for path in (tmp_path / "cache/texts").glob("*.npy"))
+
+
 CHANGES = {
     "nothing": (SHARDS, []),
     "a shard more": ({**SHARDS, "00003": [6, 7]}, [12, 13, 14, 15]),
