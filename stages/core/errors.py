@@ -54,6 +54,6 @@ def describe_error(error: ErrorDetails, values: Any, model: type[BaseModel]) -> 
             return f"{'.'.join([*keys, 'kind'])}: is missing"
         case "union_tag_invalid":
             keys, value, message = [*keys, "kind"], shorten(context["tag"]), f"allowed are {context['expected_tags']}"
-        case "unknown_key":
+        case "unknown_key" | "no_held_out":
             keys, value = [*keys, context["key"]], context["value"]
     return f"{'.'.join(keys)} = {value}: {message}"

@@ -13,6 +13,7 @@ from stages.core.params_evaluation import Gate, Inpainting, Noised
 from stages.core.params_ingest import Ingest
 from stages.core.params_training import Continuation, Losses, Trainable
 from stages.core.params_upkeep import Upkeep
+from stages.core.paths import HELD_OUT
 from stages.core.section import Cosine, Count, Guidance, Name, Precision, Section, Share
 
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
@@ -275,6 +276,13 @@ class Params(Section):
         for key, model in _models_by_key(self, ""):
             model._key = key
             model._precision = "fp32" if key.startswith(IN_FP32) else self.precision
+        return self
+
+    @model_validator(mode="after")
+    def _check_held_out(self) -> Self:
+        if self.evaluate.cases == str(HELD_OUT) and not self.retrieve.held_out:
+            context = {"key": "retrieve.held_out", "value": str(self.retrieve.held_out), "cases": self.evaluate.cases}
+            raise PydanticCustomError("no_held_out", "must be above 0, because evaluate.cases = '{cases}'", context)
         return self
 
 

@@ -31,6 +31,9 @@ class WebDatasetSource(Section):
     path: Name
 
 
+Source = OpenMojiSource | FolderSource | WebDatasetSource
+
+
 class Filter(Section):
     """What a column of the source's metadata must say of a sample; see :mod:`stages.corpus.filters`."""
 
@@ -49,7 +52,7 @@ class Filter(Section):
 class Ingest(Section):
     """The corpus: where images come from, and which are accepted."""
 
-    source: OpenMojiSource | FolderSource | WebDatasetSource = Field(discriminator="kind")
+    source: Source = Field(discriminator="kind")
     filters: dict[Name, Filter]  # column of the source's metadata → what it must say; see conf/base.yaml
     size: Annotated[int, Field(ge=16, le=2048, multiple_of=8)]  # pixels a side; images are cropped to a square
     shard_size: Annotated[int, Field(gt=0, le=10_000)]  # samples per shard; a key has four digits for them

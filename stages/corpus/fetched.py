@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from stages.core.files import read_written
-from stages.core.params import Params
-from stages.core.params_ingest import WebDatasetSource
+from stages.core.params_ingest import Source, WebDatasetSource
 from stages.corpus.parts import printable
+from stages.corpus.places import resolve
 
 STATISTICS = "statistics.json"  # in the folder of a list that is whole
 SHOWN_REASONS = 20  # the commonest ones
@@ -63,14 +63,18 @@ def gather(folder: Path, left_out: Counter[str]) -> Statistics:
     return Statistics(urls=urls, pictures=pictures, failed=shown, left_out=dict(left_out))
 
 
-def read_downloads(params: Params) -> Statistics | None:
+def read_downloads(source: Source, downloads: str) -> Statistics | None:
     """Return what became of the URLs of all lists together, by commonness; None if the stages read none.
+
+    Args:
+        source: that the stages read.
+        downloads: ``download.folder``, the folder of all lists.
 
     Raises:
         InputError: the statistics of a list are damaged.
     """
-    source, folder = params.ingest.source, Path(params.download.folder)
-    if not isinstance(source, WebDatasetSource) or not source.path.startswith(f"{folder}/"):
+    folder = Path(resolve(downloads)).resolve()
+    if not isinstance(source, WebDatasetSource) or not Path(resolve(source.path)).resolve().is_relative_to(folder):
         return None
     lists = [read_written(path, Statistics.model_validate_json) for path in sorted(folder.glob(f"*/{STATISTICS}"))]
     return _total(lists) if lists else None

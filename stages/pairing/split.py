@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.seeds import derive_seed
+from stages.corpus.shard import shard_of
 
 BLOCK = 4096  # components whose keys are in memory at a time
 
@@ -95,16 +96,26 @@ def held_out_pairs(keys: NDArray[np.bytes_], share: float, seed: int) -> NDArray
     return held_out[rows[:, 0]]
 
 
-def least_share(keys: NDArray[np.bytes_], usable: NDArray[np.bool_], seed: int) -> float | None:
+def least_share(pairs: Sequence[tuple[str, str]], usable: NDArray[np.bool_], seed: int) -> float | None:
     """Return the least share, in hundredths, that holds out a usable pair and leaves another to train on; None if none does.
 
     Args:
-        keys: of each pair's source and target, as for :func:`held_out_pairs`.
+        pairs: the n pairs that the stage retrieve divides, as the keys of source and target.
         usable: which pairs have usable masks, (n,).
-        seed: as for :func:`held_out_pairs`.
+        seed: by which that stage divides them, see :meth:`Components.hold_out`.
     """
+    images = sorted({key for pair in pairs for key in pair}, key=_place)
+    row_of = {key: row for row, key in enumerate(images)}
+    rows = np.array([[row_of[key] for key in pair] for pair in pairs], np.int64).reshape(-1, 2)
+    components = Components(len(images))
+    components.join(rows[:, 0], rows[:, 1])
     for share in (hundredths / 100 for hundredths in range(1, 100)):
-        held_out = held_out_pairs(keys, share, seed)
+        held_out = components.hold_out(share, seed, lambda firsts: [images[first] for first in firsts])[rows[:, 0]]
         if (usable & held_out).any() and (usable & ~held_out).any():
             return share
     return None
+
+
+def _place(key: str) -> tuple[str, str]:
+    """Return what sorts keys as the stage retrieve counts images: by the names of the shards' files, 1.tar before 10.tar."""
+    return f"{shard_of(key)}.", key

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.common.parquet import read_table
+from stages.core.choices import shown
 from stages.core.digests import Digests
 from stages.core.errors import InputError
 from stages.core.files import value_digest
@@ -16,6 +17,8 @@ from stages.core.shards import list_shards, read_counts, shard_totals
 from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.pairing.split import least_share
 from stages.pairing.training_set import SUFFIX, pairs_digest
+
+EXAMPLES = f"`python -m stages describe` writes examples to {DATASET_PAGE}"
 
 PARAMETERS = {
     "target is a near-duplicate of the source": ("retrieve.near_duplicate",),
@@ -63,7 +66,7 @@ def check_pairs(params: Params) -> None:
         _check_validation(params.train.validation_pairs, held_out)
         return
     if not training and not held_out:
-        raise InputError(f"{TRAINING_SET}: no pair to train on; {_explain(params)}; {DATASET_PAGE} has examples")
+        raise InputError(f"{TRAINING_SET}: no pair to train on; {_explain(params)}; {EXAMPLES}")
     needy = f"evaluate.cases = '{HELD_OUT}'" if training else "the training"
     lack = f"usable pairs to train on: {training:,}, held out: {held_out:,}, but {needy} needs some"
     share = _least_share(params)
@@ -77,15 +80,14 @@ def _least_share(params: Params) -> float | None:
     """Return the least share of the pairs to hold out with which some usable ones are on both sides, if there is one."""
     pairs = _read_keys(PAIRS)
     usable = {key for folder in (TRAINING_SET, HELD_OUT) for key, _ in _read_keys(folder)}  # of the source, which has one edit
-    is_usable = np.array([key in usable for key, _ in pairs], np.bool_)
-    return least_share(np.array(pairs, np.bytes_).reshape(-1, 2), is_usable, params.seed)
+    return least_share(pairs, np.array([key in usable for key, _ in pairs], np.bool_), params.seed)
 
 
-def _read_keys(folder: Path) -> list[tuple[bytes, bytes]]:
-    """Return the keys of source and target of every pair in the tables of a folder, in UTF-8."""
+def _read_keys(folder: Path) -> list[tuple[str, str]]:
+    """Return the keys of source and target of every pair in the tables of a folder."""
     columns = {"key": "string", "target_key": "string"}
     rows = (row for table in list_shards(folder, SUFFIX) for row in read_table(table, columns))
-    return [(row["key"].encode(), row["target_key"].encode()) for row in rows]
+    return [(row["key"], row["target_key"]) for row in rows]
 
 
 def _explain(params: Params) -> str:
@@ -106,7 +108,7 @@ def _explain(params: Params) -> str:
 
 def _values(reason: str, params: Params) -> str:
     """Return the values that decide about a reason, in brackets."""
-    values = ", ".join(f"{key} = {attrgetter(key)(params)}" for key in PARAMETERS.get(reason, ()))
+    values = ", ".join(f"{key} = {shown(attrgetter(key)(params))}" for key in PARAMETERS.get(reason, ()))
     return f" ({values})" if values else ""
 
 

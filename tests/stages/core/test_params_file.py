@@ -63,6 +63,7 @@ def section_of(params: dict, key: str) -> tuple[dict, str]:
         ("drift.min_nights", 15, "drift.min_nights = 15: must not be above nights = 14"),
         ("ingest.size", 65, "ingest.size = 65: must be a whole number, at least 16 and at most 2,048 and a multiple of 8"),
         ("evaluate.cases", "", "evaluate.cases = '': must not be empty"),
+        ("evaluate.cases", "data/heldout", "retrieve.held_out = 0.0: must be above 0, because evaluate.cases = 'data/heldout'"),
         (
             "caption.model",
             "nano/models/captioner",

@@ -3,7 +3,20 @@
 import json
 from collections import Counter
 
-from stages.corpus.fetched import OTHER, SHOWN_REASONS, forget_damaged, forget_poor, gather
+import pytest
+
+from stages.core.files import write_json
+from stages.core.params_ingest import WebDatasetSource
+from stages.corpus.fetched import (
+    OTHER,
+    SHOWN_REASONS,
+    STATISTICS,
+    Statistics,
+    forget_damaged,
+    forget_poor,
+    gather,
+    read_downloads,
+)
 
 
 def test_failures_are_counted_by_kind(tmp_path):
@@ -53,3 +66,22 @@ def test_rare_reasons_are_counted_together(tmp_path):
     assert len(found.failed) == SHOWN_REASONS + 1
     assert found.failed[OTHER] == sum(100 - n for n in range(SHOWN_REASONS, SHOWN_REASONS + 5))
     assert found.pictures + sum(found.failed.values()) == found.urls
+
+
+@pytest.mark.parametrize(
+    ("folder", "path", "is_found"),
+    [
+        ("downloads", "downloads/*/*.tar", True),
+        ("./downloads", "./downloads/*/*.tar", True),
+        ("downloads/", "{here}/downloads/*/*.tar", True),
+        ("{here}/downloads", "downloads/a/{{00000..00002}}.tar", True),
+        ("downloads", "downloads_of_others/*/*.tar", False),
+        ("downloads", "s3://downloads/*/*.tar", False),
+    ],
+)
+def test_downloads_are_found_however_their_folder_is_written(workplace, folder, path, is_found):
+    found = Statistics(urls=3, pictures=2, failed={"HTTP Error 404": 1}, left_out={})
+    (workplace / "downloads" / "a").mkdir(parents=True)
+    write_json(workplace / "downloads" / "a" / STATISTICS, found.model_dump())
+    source = WebDatasetSource(kind="webdataset", path=path.format(here=workplace))
+    assert read_downloads(source, folder.format(here=workplace)) == (found if is_found else None)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.corpus.shard import key_of
 from stages.pairing.split import Components, held_out_pairs, least_share
 
 PAIRS = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=30)
@@ -103,7 +105,24 @@ def test_the_least_share_gives_usable_pairs_to_both_sides(pairs, usable):
     def sides(share: float) -> set[bool]:
         return {side for side, counts in zip(hold_out(pairs, share), usable, strict=True) if counts}
 
-    keys = np.array([[str(key).encode() for key in pair] for pair in pairs], np.bytes_).reshape(-1, 2)
-    found = least_share(keys, np.array(usable, np.bool_), seed=0)
+    found = least_share([(str(one), str(other)) for one, other in pairs], np.array(usable, np.bool_), seed=0)
+    tried = [hundredths / 100 for hundredths in range(1, 100)]
+    assert found == next((share for share in tried if len(sides(share)) == 2), None)
+
+
+@given(pairs=PAIRS)
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_the_least_share_counts_images_as_their_shards_are_listed(pairs):
+    """Where numbers of shards are not padded, keys sort otherwise."""
+    shards = sorted(Path(f"{shard}.parquet") for shard in ("1", "10", "1-a", "100", "2"))
+    images = [key_of(path.stem, place) for path in shards for place in (0, 2, 5, 40, 700, 8000)]
+    components = Components(len(images))
+    sources, targets = np.array(pairs, np.int64).reshape(-1, 2).T
+    components.join(sources, targets)
+
+    def sides(share: float) -> set[bool]:
+        return set(components.hold_out(share, 0, lambda rows: [images[row] for row in rows])[sources].tolist())
+
+    found = least_share([(images[one], images[other]) for one, other in pairs], np.ones(len(pairs), np.bool_), seed=0)
     tried = [hundredths / 100 for hundredths in range(1, 100)]
     assert found == next((share for share in tried if len(sides(share)) == 2), None)

@@ -8,6 +8,7 @@ import pytest
 
 from stages.common.parquet import write_table
 from stages.core.errors import InputError
+from stages.core.files import write_json
 from stages.core.params import Params
 from stages.core.paths import EVALUATION, HELD_OUT, PAIRS, TRAINING_SET
 from stages.language.mutation import Dropped
@@ -35,7 +36,6 @@ def with_share(params: Params, share: float) -> Params:
 @pytest.mark.parametrize(
     ("share", "lack"),
     [
-        (0.0, r"to train on: \d+, held out: 0, but evaluate\.cases = 'data/heldout' needs some"),
         (0.05, r"to train on: \d+, held out: 0, but evaluate\.cases = 'data/heldout' needs some"),
         (1.0, r"to train on: 0, held out: \d+, but the training needs some"),
     ],
@@ -82,9 +82,15 @@ def test_masks_that_drop_every_pair_are_counted(models, workplace, share):
     line = (
         "data/training: no pair to train on; segment dropped 6 pairs: 6 because of 'source mask empty or below"
         " segment.min_area' (segment.min_area = 0.0, segment.threshold = 1.0); change these values, or add images;"
-        " reports/latest/dataset.html has examples"
+        " `python -m stages describe` writes examples to reports/latest/dataset.html"
     )
     for _ in range(2):
         with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
             check_pairs(params)
         segment(params)
+
+
+def test_values_are_named_as_params_yaml_has_them(models, workplace):
+    write_json(TRAINING_SET / "counts.json", {"mutate": {Dropped.NO_REPLACEMENT: 6}})
+    with pytest.raises(InputError, match=r" \(mutate\.vocabulary = null, mutate\.levels = 4\): change it, or add images;"):
+        check_pairs(params_for(models, mutate={"vocabulary": None, "levels": 4}))
