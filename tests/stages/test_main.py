@@ -19,6 +19,7 @@ from stages.core.errors import InputError
 from stages.tracking import store  # noqa: F401 - slow to import, which must not count as waiting for a server
 from tests.support import ROOT, SOON
 from tests.support.tiny_corpus import contents, write_training_pairs
+from tests.support.training import write_training_set
 
 Run = Callable[[str], tuple[int, str]]
 
@@ -86,6 +87,7 @@ def test_missing_model_is_one_line(tmp_path, run_stage):
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
 def test_unreachable_mlflow_is_one_line(tmp_path, monkeypatch, run_stage, stage, listens):
     shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_training_set(tmp_path / "data/training", {"00000": [0]})  # train looks at it first
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts connections and never answers
         port = server.getsockname()[1] if listens else 9  # the discard service's port
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
@@ -95,7 +97,7 @@ def test_unreachable_mlflow_is_one_line(tmp_path, monkeypatch, run_stage, stage,
     assert code == 2, error
     assert re.fullmatch(rf"error: tracking server http://127\.0\.0\.1:{port}: .+\n", error)
     assert "secret" not in error
-    assert {path.name for path in tmp_path.iterdir()} <= {"params.yaml", "logs"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"params.yaml", "data", "logs"}
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
