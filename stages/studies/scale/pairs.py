@@ -13,10 +13,9 @@ from stages.core.paths import CORPUS, HELD_OUT, MASKS, PAIRS, TRAINING_SET
 from stages.core.shards import count_samples, list_shards
 from stages.corpus.corpus import Corpus
 from stages.pairing.training_set import SUFFIX, pack_mask
-from stages.studies.scale.project import Project
+from stages.studies.scale.project import STAGES, Project, run_all
 from stages.studies.true_size.checkpoints import write_checkpoints
 
-STAGES = ("ingest", "caption", "mutate", "retrieve", "segment")
 WANTED = ("train.base", "train.clip")  # whose latents and texts are kept
 DRAWN = 16  # pairs to encode, at some seconds each
 TABLES = {"pairs": (PAIRS,), "masks": (MASKS,), "training set": (TRAINING_SET, HELD_OUT)}
@@ -58,8 +57,7 @@ def measure_pairs(folder: Path, photographs: Path) -> dict[str, Any]:
     models = write_checkpoints(folder / "models", WANTED)
     source = f"ingest.source.path={os.path.relpath(photographs, folder)}"
     project = Project(folder, *SETTINGS, source)
-    for stage in STAGES:
-        project.run(stage)
+    run_all(project, STAGES[:-1])  # up to the training set
     named = [f"{name}.name={place.relative_to(folder)}" for name, place in models.items() if name in WANTED]
     project.choose(*SETTINGS, source, *named)
     encoded = project.run("encode")
