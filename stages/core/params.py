@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.core.params_download import Download
 from stages.core.params_drift import Drift
-from stages.core.params_evaluation import Gate, Inpainting, Noised
+from stages.core.params_evaluation import Gate, Inpainting, Noised, PromptToPrompt
 from stages.core.params_ingest import Ingest
 from stages.core.params_training import Continuation, Losses, Trainable
 from stages.core.params_upkeep import Upkeep
@@ -228,14 +228,6 @@ class Generated(Section):
     """Table 1 on sources that the base model generated; a study, not a stage of DVC."""
 
     referee: ModelName  # a CLIPSeg that predicts masks for no system
-
-
-class PromptToPrompt(Section):
-    """Prompt-to-Prompt, which runs the whole schedule, so without a strength."""
-
-    guidance_scale: Guidance
-    cross_share: Share  # of the steps with the source's maps of cross-attention
-    self_share: Share  # of the steps with the source's maps of self-attention
 
 
 class Benchmark(Section):

@@ -28,3 +28,11 @@ class Inpainting(Section):
     """Sampling from pure noise, so without a strength."""
 
     guidance_scale: Guidance
+
+
+class PromptToPrompt(Section):
+    """Prompt-to-Prompt, which runs the whole schedule, so without a strength."""
+
+    guidance_scale: Guidance
+    cross_share: Share  # of the steps with the source's maps of cross-attention
+    self_share: Share  # of the steps with the source's maps of self-attention
