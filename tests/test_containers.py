@@ -20,7 +20,7 @@ SERVICES = COMPOSE["services"]
 
 
 def targets_in(command: str) -> list[str]:
-    return re.findall(r"\bmake ([a-z-]+)", command)
+    return re.findall(r"\bmake ([\w./-]+)", command)
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
@@ -30,8 +30,9 @@ def test_a_unit_restarts_a_target_of_the_makefile(path: Path):
     service = unit["Service"]
     started = [target for key in ("ExecStartPre", "ExecStart") for target in targets_in(service.get(key, ""))]
     assert started
-    assert set(started) <= TARGETS
-    assert (service["Restart"], unit["Unit"]["StartLimitIntervalSec"]) == ("always", "0")  # however often it fails
+    assert set(started) <= TARGETS | {".venv/installed"}
+    restart = "on-failure" if service.get("Type") == "oneshot" else "always"  # installing comes to an end
+    assert (service["Restart"], unit["Unit"]["StartLimitIntervalSec"]) == (restart, "0")  # however often it fails
     assert unit["Install"]["WantedBy"] == "multi-user.target"
     assert "MemoryMax" in service
     ours = {name for name in unit["Unit"]["Wants"].split() if name.startswith("iedit-")}
