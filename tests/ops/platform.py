@@ -202,11 +202,16 @@ ENDS = ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
 
 
 @contextmanager
-def started(project: Path) -> Iterator[Platform]:
-    """Yield a project with running servers, deployments and a worker: the three commands of README."""
+def started(project: Path, servers: str = "server") -> Iterator[Platform]:
+    """Yield a project with running servers, deployments and a worker: the three commands of README.
+
+    Args:
+        project: the folder to run them in.
+        servers: the target of make that starts the servers; ``prefect-server`` for one that is stopped alone.
+    """
     platform = Platform(project)
     try:
-        platform.start("server")
+        platform.start(servers)
         platform.make("deploy")
         platform.start("worker")
         yield platform

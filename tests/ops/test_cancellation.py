@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ops.platform import ANSWER, Platform, until
+from tests.ops.platform import ANSWER, Platform, started, until
 from tests.support.small_project import make_project
 
 AWAY = 90  # seconds after which Prefect's worker has given up looking for cancelled runs
@@ -26,14 +26,8 @@ def platform(tmp_path) -> Iterator[Platform]:
     folder = tmp_path / "iedit"
     make_project(folder)
     (folder / "flows/pipeline.py").write_text(WAITS)
-    platform = Platform(folder)
-    try:
-        platform.start("prefect-server")
-        platform.make("deploy")
-        platform.start("worker")
+    with started(folder, "prefect-server") as platform:
         yield platform
-    finally:
-        platform.stop_all()
 
 
 def test_a_run_is_cancelled_though_the_server_was_away(platform):

@@ -108,11 +108,11 @@ def test_a_released_model_is_told_what_to_do(models, workplace):
     assert instruction_of(owl) == "turn the cat into an owl"
     assert instruction_of(replace(owl, edit_prompt="owls in the wood", target_diff="owls")) == "turn the cat into owls"
     assert instruction_of(replace(case(), metadata={"instruction": "shave the cat"})) == "shave the cat"
-    told = replace(case(), edit_prompt="turn the cat into a red dog")
+    instructed = replace(case(), edit_prompt="turn the cat into a red dog")
     released, trained = (
         replace(found, is_released=is_released).system("instruct_pix2pix", SAMPLING, 1.5).edit for is_released in (True, False)
     )
-    assert torch.equal(released([case()], None, 0), trained([told], None, 0))
+    assert torch.equal(released([case()], None, 0), trained([instructed], None, 0))
     assert not torch.equal(released([case()], None, 0), trained([case()], None, 0))
 
 
