@@ -31,7 +31,9 @@ SUBJECT = word_set(
 ) | {""}
 """What stands before the first thing of a caption."""
 
-ANYWHERE = SUBJECT | word_set("with without and next_to close_to near beside behind front_of have")
+ANYWHERE = SUBJECT | word_set(
+    "with without and next_to close_to near beside behind alongside front_of have including featuring"
+)
 """What may stand before a thing of any family; behind words that stand neither here nor in OBJECTS, a thing stays."""
 
 OBJECTS: Mapping[str, frozenset[str]] = {
@@ -45,28 +47,55 @@ OBJECTS: Mapping[str, frozenset[str]] = {
     "eat": word_set("handheld_food main_dish sweet fruit"),
     "ride": word_set("mount cycle board snow_gear"),
     "drive": word_set("road_vehicle"),
-    "play": word_set("instrument"),
+    "play": word_set("instrument field_game court_game"),
+    "game of": word_set("field_game court_game"),
     "read": word_set("reading"),
     "use": word_set("device"),
     "fly": word_set("kite"),
+    "feed": word_set("farm savanna woodland climber swimming_bird"),
+    "pet": word_set("pet farm"),
+    "hug": word_set("toy pet"),
     "throw": word_set("ball toy_of_a_dog"),
     "catch": word_set("ball toy_of_a_dog"),
     "chase": word_set("ball toy_of_a_dog"),
     "cut": word_set("cut_food fruit vegetable"),
     "slice": word_set("cut_food fruit vegetable"),
-    "sell": word_set("fruit vegetable sweet flower"),
+    "sell": word_set("fruit vegetable sweet flower handheld_food"),
+    "bake": word_set("sweet"),
+    "serve": word_set("main_dish sweet"),
+    "chop": word_set("fruit vegetable"),
+    "peel": word_set("vegetable"),
+    "push": word_set("cycle"),
+    "pull": word_set("cart"),
+    "open": word_set("appliance"),
+    "load": word_set("container"),
+    "stack": word_set("container"),
+    "look at": ANIMALS | word_set("savanna device aircraft reading"),
     "on": word_set(
         """lying perch outdoor_seat seat desk_surface surface plate board rock ground height cycle flower reading crossing
-        bedding floor_cover roof under_an_insect"""
+        bedding floor_cover roof under_an_insect transport wave_rider slope boat big_boat way"""
     ),
-    "top of": word_set("lying perch outdoor_seat seat desk_surface surface plate rock ground height reading"),
+    "top of": word_set(
+        "lying perch outdoor_seat seat desk_surface surface plate rock ground height reading board wave_rider slope"
+    ),
+    "atop": word_set("lying perch outdoor_seat seat desk_surface surface plate rock ground height reading"),
+    "onto": word_set("lying perch outdoor_seat seat surface plate rock transport boat"),
+    "off": word_set("transport"),
+    "for": word_set("transport"),
+    "down": word_set("way"),
     "in": word_set(
         """container parked land water dress suit top hat trousers shoe road_vehicle boat vase ground public_building
-        building workplace"""
+        building workplace room weather"""
     ),
+    "inside": word_set("container room workplace"),
+    "inside of": word_set("container room workplace"),
+    "outside": word_set("building"),
+    "outside of": word_set("building"),
     "from": word_set("drinking_vessel crossing"),
-    "at": word_set("device"),
+    "at": word_set("device day"),
     "under": word_set("surface seat outdoor_seat crossing"),
+    "underneath": word_set("surface seat outdoor_seat crossing"),
+    "below": word_set("surface crossing"),
     "over": word_set("land water outdoor_seat"),
     "above": word_set("land water bath storage surface"),
     "across": word_set("land water crossing"),
@@ -141,6 +170,7 @@ UNFIT: Mapping[str, frozenset[str]] = {
     "fly": word_set("balloon"),
     "against": word_set("bush hedge"),
     "top of": word_set("grass sand snow"),
+    "for": word_set("airplane"),
 }
 """A word → the things that do not fit behind it."""
 
@@ -187,6 +217,11 @@ ATTRIBUTES: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...] = (
     ("pattern", ("striped", "plaid", "checkered", "floral"), TEXTILES),
     ("weather", ("sunny", "cloudy", "rainy", "foggy"), PLACES),
     ("weather", ("cloudy", "stormy"), word_set("sky")),
+    ("ground", ("dirt", "gravel", "paved", "cobblestone"), word_set("road street path driveway alley sidewalk walkway lane")),
+    ("ground", ("grassy", "snowy", "muddy"), word_set("field yard lot area")),
+    ("ground", ("grassy", "snowy", "rocky"), word_set("hill hillside mountain mountainside slope")),
+    ("traffic", ("busy", "empty"), word_set("street road highway intersection city_street sidewalk")),
+    ("colour", ("white", "red", "blue", "green", "yellow"), word_set("wall door ceiling room curtain carpet tile")),
 )
 """Words for what something is made of, its pattern and the weather, and the things of which they are said: there each may stand
 in place of the others of its line."""
@@ -220,13 +255,19 @@ BINDING_ADJECTIVES = word_set(
 """Adjectives that say of which kind a thing is: it stays."""
 
 
+ALIKE = {"wood": "wooden", "cement": "concrete", "checked": "checkered"}
+"""Words of materials and patterns that nothing brings in → the word of ATTRIBUTES that changes as they do."""
+
+
 def attribute(word: str) -> str | None:
-    """Return what a word says of a thing ("material", "pattern" or "weather"), or None."""
+    """Return what a word says of a thing ("material", "pattern", "weather", "ground", "traffic" or "colour"), or None."""
+    word = ALIKE.get(word, word)
     return next((kind for kind, words, _ in ATTRIBUTES if word in words), None)
 
 
 def other_attributes(word: str, thing: str) -> tuple[str, ...]:
     """Return the words that may replace a material, a pattern or the weather of a thing, a noun in the singular."""
+    word = ALIKE.get(word, word)
     rows = (words for _, words, things in ATTRIBUTES if word in words and thing in things)
     return tuple(other for other in next(rows, ()) if other != word)
 

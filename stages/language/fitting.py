@@ -18,6 +18,7 @@ from stages.language.contexts import (
     SUBJECT,
     SUBJECTS,
     UNFIT,
+    word_set,
 )
 from stages.language.families import families
 from stages.language.nouns import kin, listed_name
@@ -25,7 +26,9 @@ from stages.language.phrases import CaptionNoun
 from stages.language.ties import clashes, is_tied
 
 IN_A_ROOM = SUBJECT | frozenset(["with", "have", "next to", "near", "beside"])
-PLACED = frozenset(["lying", "perch", "parked", "drinking vessel", "desk surface"])
+PLACED = word_set(
+    "lying perch parked drinking_vessel desk_surface field_game court_game slope way room transport day weather wave_rider"
+)
 """Families that count only behind their own words: "on a branch"."""
 
 

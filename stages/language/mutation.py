@@ -27,14 +27,17 @@ MASS = frozenset(
     asparagus bacon bread butter celery cheese curry ham honey jam kale ketchup lemonade mayonnaise milk mustard pasta rice
     risotto soda spaghetti spinach steak stew sushi toast
     grass gravel mud sand snow
-    cello clarinet flute guitar piano saxophone trombone trumpet violin""".split()  # noqa: SIM905 - read as words
+    cello clarinet flute guitar piano saxophone trombone trumpet violin
+    badminton baseball basketball cricket frisbee rugby soccer tennis volleyball
+    night sunset""".split()  # noqa: SIM905 - read as words
 )
 """Words that can stand without an article: "eating pizza" may become "eating salad", but not "eating hamburger"."""
 
 UNCOUNTABLE = frozenset(
     """broccoli champagne corn lettuce
     asparagus bacon bread butter celery cheese grass gravel ham honey jam kale ketchup lemonade mayonnaise milk mud mustard
-    pasta rice risotto sand snow soda spaghetti spinach sushi toast""".split()  # noqa: SIM905 - read as words
+    pasta rice risotto sand snow soda spaghetti spinach sushi toast
+    badminton baseball basketball cricket rugby soccer tennis volleyball rain""".split()  # noqa: SIM905 - read as words
 ) | {"hot chocolate", "orange juice"}
 """Words that only stand without an article: there is no "a corn", and there are no "broccolis"."""
 
@@ -56,7 +59,7 @@ class Mutation:
     edit_prompt: str
     source_term: str  # as in the caption: "buses"
     target_term: str  # as in the edit prompt: "trucks"
-    relation: str  # "co-hyponym", "colour", "antonym", "material", "pattern" or "weather"
+    relation: str  # "co-hyponym", "colour", "antonym", "material", "pattern", "weather", "ground" or "traffic"
     source_diff: str  # what to mask in the source image: "buses", "red car"
     target_diff: str  # what to mask in the target image: "trucks", "blue car"
 
@@ -194,8 +197,8 @@ def _opposites(units: Sequence[Unit], place: int, head: int, noun: CaptionNoun |
 
 
 def _other_adjectives(adjective: str, head: str, noun: CaptionNoun | None, rules: Rules) -> tuple[str, ...]:
-    if rules.listed and attribute(adjective):
-        return other_attributes(adjective, base_noun(head))
+    if rules.listed and (others := other_attributes(adjective, base_noun(head))):
+        return others
     if noun is None:
         return ()
     if is_colour(adjective):

@@ -20,7 +20,9 @@ SEVERAL = frozenset(
     "two three four five six seven eight nine ten several many some few these those both herd flock".split()  # noqa: SIM905
 )
 PARTS = frozenset(["top", "front"])  # as in "a stove top oven" and "a store front"
+GAMES = frozenset(["game", "match"])  # "a game of soccer" is no amount of it
 GROUPS = frozenset(["brood", "colony", "flock", "herd", "litter", "pack", "pride", "school", "swarm", "team"])
+SEVERAL_OF = GROUPS | {"bunch", "couple", "group", "line", "lot", "number", "row"}
 RIDING = frozenset(["ride", "rides", "riding", "ridden", "rode"])
 JOINTS = frozenset(["and", "or", ",", "/", "&", "-"])
 LINKS = frozenset(["is", "are", "was", "were", "that", "which", "being"])
@@ -80,7 +82,7 @@ def find_adjectives(units: Sequence[Unit], nouns: Mapping[int, CaptionNoun]) -> 
 
 
 def find_attributes(units: Sequence[Unit]) -> dict[int, int]:
-    """Return the places of words for a material, a pattern or the weather, each with the place of its noun.
+    """Return the places of words such as contexts.ATTRIBUTES has, each with the place of its noun.
 
     The noun stands behind it, heads its phrase, and is no person: the "brick" of "a brick house", "the sunny" of "a sunny day".
     """
@@ -89,7 +91,7 @@ def find_attributes(units: Sequence[Unit]) -> dict[int, int]:
         after = units[place + 1]
         if attribute(unit.word) is None or not unit.stands_free or _is_name(units, place) or _is_joined(units, place):
             continue
-        if after.is_noun and not is_person(after.word) and _is_last_of_phrase(units, place + 1):
+        if after.is_noun and not (is_person(after.word) or _is_shaded(units, place)) and _is_last_of_phrase(units, place + 1):
             found[place] = place + 1
     return found
 
@@ -111,8 +113,9 @@ def _noun_at(units: Sequence[Unit], place: int, *, listed: bool) -> CaptionNoun 
     is_bare = not is_plural and not _has_determiner(units, place) and (_is_food(name) or not _is_headline(units))
     start = _phrase_start(units, place)
     measure = ""
-    if start > 0 and units[start].word == "of" and (is_bare or units[start - 1].word in GROUPS):
-        number = singular(units[start - 1].word)
+    amount = units[start - 1].word if start > 0 and units[start].word == "of" else ""
+    if amount and amount not in GAMES and (is_bare or amount in GROUPS):
+        number = singular(amount)
         measure = number[0] if number and listed else ""
         if measured(measure, name) is None:
             return None  # "a slice of pizza", "a herd of elephants": there are no slices of soup, and no herds of eagles
@@ -257,6 +260,8 @@ def _word_before(units: Sequence[Unit], head: int, start: int) -> str:
             return _word_before(units, place - 1, _phrase_start(units, place - 1))
         return f"{before} {units[place].word}"
     word = units[place].word
+    if word == "at" and place > 0 and units[place - 1].verb in ("look", "stare"):
+        return "look at"
     return (units[place].verb or word) if word[0].isalpha() else ""
 
 
@@ -285,6 +290,8 @@ def _stated_plural(units: Sequence[Unit], head: int) -> bool | None:
     if start < 0:
         return None
     word = units[start].word
+    if word == "of" and start > 0 and units[start - 1].word in SEVERAL_OF:
+        return True  # "a herd of sheep"
     if word in ONE:
         return False
     return True if word in SEVERAL or (units[start].tag == "CD" and word != "1") else None

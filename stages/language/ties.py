@@ -69,13 +69,43 @@ FAMILY_TIES: Mapping[str, frozenset[str]] = {
     "eyewear": word_set("book reading lens"),
     "bag": word_set("strap rain raincoat rainy ceiling airport shoulder trunk hang beach pool"),
     "reading": word_set("shelf library bookshelf bookcase page type typing screen glasses desk store bookstore"),
-    "device": word_set("talk call text texting selfie picture photo photograph photographer lens take game video movie"),
+    "device": word_set("talk call text texting selfie photographer lens game video movie phone"),
     "small care": word_set("brush tooth teeth hair shave shaving beard dog comb"),
     "gripping tool": word_set("hedge trim sheep paper hair cut cutting food salad wire"),
     "storage": word_set("kitchen bathroom"),
     "container": word_set("lid handle pizza tool cereal litter tissue flower laundry lunch ice"),
     "cycle": word_set("race police officer pedal sidecar trick rail ramp"),
     "board": word_set("dog cat rail"),
+    "field game": (BALL_GAMES - {"game", "match", "team"}) | word_set("ball disc disk frisbee net dog pitch mound glove"),
+    "court game": (BALL_GAMES - {"game", "match", "team"}) | word_set("ball net table hoop"),
+    "wave rider": word_set("surfer surf surfing paddle kite sail"),
+    "beach thing": word_set("wave surf surfer surfing"),
+    "way": word_set(
+        """car bus truck taxi van vehicle motorcycle traffic drive park parked busy city crowded carriage train store shop
+        building light sign crosswalk intersection parade flood lined side ski snowboard skateboard skateboarder slope"""
+    ),
+    "room": word_set(
+        """couch sofa bed chair table desk lamp sink toilet stove oven refrigerator counter cabinet dishwasher microwave
+        mirror bathtub tub shower television tv fireplace rug furniture appliance island window dish food cook prepare
+        bake eat cut wash brush tooth plate pot pan knife pizza cake wii game video sleep sleeping lie laying office computer
+        laptop bicycle car curtain wall floor tile door shelf christmas wine drink meal fridge bath toiletries chef
+        teeth blanket pillow vase toothbrush hair cooking eating living cupboard countertop bottle chest drawer dresser piano
+        bookshelf bookcase chandelier carpet"""
+    ),
+    "transport": word_set(
+        """stop station platform street road track top roof luggage driver double decker parked painted graffiti
+        dog runway airport water snow side"""
+    ),
+    "weather": word_set("raincoat boot puddle bikini flower car window road"),
+    "day": word_set(
+        "light lit dark moon star sun neon lights sky traffic firework headlight lamp cloud cloudy bright beautiful"
+    ),
+    "front": word_set(
+        """look looking light curtain pane glass view sunlight sill stained car bus train store building house church tower
+        brick blind wash open closed frame handle knob shower garage refrigerator oven cabinet sliding screen shave makeup
+        selfie reflection brush brushing bathroom sink television tv see display truck van plane airplane outside
+        street door plant sun sunny"""
+    ),
     "racket": BALL_GAMES | {"ball", "swing"},
     "ball": BALL_GAMES | word_set("kick yarn pool swing bowl crystal"),
     "kite": word_set("party birthday hot bunch"),
@@ -85,7 +115,7 @@ FAMILY_TIES: Mapping[str, frozenset[str]] = {
         ramp construction toy cart boat ice"""
     ),
     "rail vehicle": word_set("toy model subway"),
-    "cart": word_set("horse pumpkin shopping hot pony"),
+    "cart": word_set("pumpkin shopping hot baby"),
     "aircraft": word_set("cockpit wing propeller paper toy model passenger hangar pilot board"),
     "boat": word_set("oar row fish fishing anchor pole paddle tour engine"),
     "big boat": word_set("helicopter tour"),
@@ -102,7 +132,7 @@ FAMILY_TIES: Mapping[str, frozenset[str]] = {
     "on a wall": word_set(
         """tower church steeple station roman numeral hand shave makeup selfie reflection bathroom alarm mount frame"""
     ),
-    "lamp": word_set("street candle shade"),
+    "lamp": word_set("street candle shade cake birthday"),
     "pot": word_set("stove boil cook soup flower plant fish stir"),
     "plate": word_set("license home soup satellite solar"),
     "cutlery": word_set("cut slice soup cereal ice cream block wall row"),
@@ -164,7 +194,6 @@ TIES: Mapping[str, frozenset[str]] = {
     "toothbrush": word_set("brush tooth teeth"),
     "ski": word_set("ride riding skier"),
     "snowboard": word_set("snowboarder snowboarding"),
-    "surfboard": word_set("wave surfer surfing surf"),
     "skateboard": word_set("skateboarder skateboarding"),
     "umbrella": word_set("rain chair"),
     "clock": word_set("building"),
@@ -181,6 +210,28 @@ TIES: Mapping[str, frozenset[str]] = {
 """A thing → words that bind it."""
 
 CLASHES: Mapping[str, frozenset[str]] = {
+    "snowy": word_set(
+        """graze grazing flower bloom bikini swim summer soccer baseball sunny green butterfly bee crop hay kite frisbee tent
+        zebra giraffe elephant lion beach desert"""
+    ),
+    "grassy": word_set("ski skier skiing snow snowboard snowboarder sled ice winter cold covered"),
+    "muddy": word_set("ski skier skiing snow snowboard snowboarder sled ice winter graze grazing flower frisbee kite picnic"),
+    "rocky": word_set("ski skier skiing snow snowboard snowboarder sled ice winter soccer frisbee"),
+    "paved": word_set("dirt dust motocross"),
+    "cobblestone": word_set("country field farm forest mountain rural highway desert dirt wood"),
+    "gravel": word_set("city dirt"),
+    "dirt": word_set("city"),
+    "busy": word_set("empty snow rural country field"),
+    "empty": word_set(
+        """people crowd traffic car bus truck person man woman city filled lot bunch full many taxi pedestrian motorcycle
+        vehicle market"""
+    ),
+    "fireplace": word_set("bathroom kitchen street city tree road park beach vase toilet"),
+    "door": word_set("vase plant table desk sit view"),
+    "window": word_set("tree park street"),
+    "garage": word_set("baby bed pillow suit dress"),
+    "office": word_set("baby dog cat horse bed child"),
+    "sunset": word_set("city street snow"),
     "hot air balloon": word_set("runway airport park parked land take formation grassy gate hangar"),
     "hedge": word_set("wooden metal wire iron chain picket stone brick white wood leather"),
     "bush": word_set("lean leaning wooden metal top"),
@@ -273,7 +324,6 @@ CLASHES: Mapping[str, frozenset[str]] = {
     "old": word_set("showroom modern"),
     "stormy": word_set("calm beach sunny"),
     "closed": word_set("rain"),
-    "snowy": word_set("beach sunny green"),
     "rainy": word_set("sunglasses snow sun"),
 }
 """A thing → words beside which no edit brings it in."""

@@ -5,6 +5,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from stages.core.errors import InputError
+
 GRAMMAR = Path(__file__).with_name("grammar.txt")
 WRITTEN = Path(__file__).with_name("written.txt")
 WEIGHT = re.compile(r"(\d+)x (.*)")
@@ -23,7 +25,7 @@ def draw_captions(count: int, seed: int) -> list[str]:
 
 def written_captions() -> list[str]:
     """Return the captions that were written one by one."""
-    return _lines(WRITTEN)
+    return read_captions(WRITTEN)
 
 
 def _expand(name: str, draw: random.Random) -> str:
@@ -36,7 +38,7 @@ def _expand(name: str, draw: random.Random) -> str:
 def _grammar() -> dict[str, tuple[list[str], list[int]]]:
     """Return name → its alternatives and their weights."""
     rules = {}
-    for line in _lines(GRAMMAR):
+    for line in read_captions(GRAMMAR):
         name, _, right = line.partition(" = ")
         found = [(WEIGHT.fullmatch(part), part) for part in right.split(" | ")]
         rules[name] = (
@@ -46,5 +48,15 @@ def _grammar() -> dict[str, tuple[list[str], list[int]]]:
     return rules
 
 
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+def read_captions(path: Path) -> list[str]:
+    """Return the lines of a file that are neither empty nor comments, which begin with "#".
+
+    Raises:
+        InputError: there is no such file, or no such line in it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; captions, one on a line")
+    captions = [line for line in path.read_text("utf-8", "replace").splitlines() if line and not line.startswith("#")]
+    if not captions:
+        raise InputError(f"{path}: holds no caption; captions, one on a line")
+    return captions
