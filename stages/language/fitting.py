@@ -3,6 +3,7 @@
 from collections.abc import Set as AbstractSet
 
 from stages.language.adjectives import ACHROMATIC, is_colour, is_size
+from stages.language.clashes import clashes
 from stages.language.contexts import (
     ANIMALS,
     ANYWHERE,
@@ -23,7 +24,7 @@ from stages.language.contexts import (
 from stages.language.families import families
 from stages.language.nouns import kin, listed_name
 from stages.language.phrases import CaptionNoun
-from stages.language.ties import clashes, is_tied
+from stages.language.ties import is_tied
 
 IN_A_ROOM = SUBJECT | frozenset(["with", "have", "next to", "near", "beside"])
 PLACED = word_set(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stages.language.adjectives import antonym, is_colour, other_colours, stands_upright
+from stages.language.clashes import clashes
 from stages.language.contexts import COLOURED_BY_NATURE, RIDDEN, attribute, measured, other_attributes
 from stages.language.english import MOST_CHARACTERS, MOST_WORDS, is_english
 from stages.language.families import is_in_family
@@ -19,7 +20,6 @@ from stages.language.nouns import co_hyponyms
 from stages.language.phrases import CaptionNoun, find_adjectives, find_attributes, find_nouns, noun_phrase
 from stages.language.rules import Rules
 from stages.language.senses import article, base_noun, plural, singular, thing_senses
-from stages.language.ties import clashes
 from stages.language.units import Unit, find_units
 
 MASS = frozenset(

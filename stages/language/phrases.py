@@ -20,7 +20,6 @@ SEVERAL = frozenset(
     "two three four five six seven eight nine ten several many some few these those both herd flock".split()  # noqa: SIM905
 )
 PARTS = frozenset(["top", "front"])  # as in "a stove top oven" and "a store front"
-GAMES = frozenset(["game", "match"])  # "a game of soccer" is no amount of it
 GROUPS = frozenset(["brood", "colony", "flock", "herd", "litter", "pack", "pride", "school", "swarm", "team"])
 SEVERAL_OF = GROUPS | {"bunch", "couple", "group", "line", "lot", "number", "row"}
 RIDING = frozenset(["ride", "rides", "riding", "ridden", "rode"])
@@ -114,7 +113,7 @@ def _noun_at(units: Sequence[Unit], place: int, *, listed: bool) -> CaptionNoun 
     start = _phrase_start(units, place)
     measure = ""
     amount = units[start - 1].word if start > 0 and units[start].word == "of" else ""
-    if amount and amount not in GAMES and (is_bare or amount in GROUPS):
+    if amount not in ("", "game", "match") and (is_bare or amount in GROUPS):
         number = singular(amount)
         measure = number[0] if number and listed else ""
         if measured(measure, name) is None:
