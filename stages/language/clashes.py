@@ -31,6 +31,7 @@ CLASHES: Mapping[str, frozenset[str]] = {
     "fireplace": word_set("bathroom kitchen street city tree road park beach vase toilet"),
     "door": word_set("vase plant table desk sit view"),
     "window": word_set("tree park street"),
+    "wardrobe": word_set("stand nightstand night_stand"),
     "garage": word_set("baby bed pillow suit dress"),
     "office": word_set("baby dog cat horse bed child"),
     "sunset": word_set("city street snow"),
@@ -125,7 +126,8 @@ CLASHES: Mapping[str, frozenset[str]] = {
     "new": word_set("museum antique vintage rusty abandoned"),
     "old": word_set("showroom modern"),
     "stormy": word_set("calm beach sunny"),
-    "closed": word_set("rain"),
+    "closed": word_set("rain fill filled full"),
+    "taco": word_set("mustard onion ketchup"),
     "rainy": word_set("sunglasses snow sun"),
 }
 """A thing → words beside which no edit brings it in."""

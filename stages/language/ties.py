@@ -45,7 +45,7 @@ FAMILY_TIES: Mapping[str, frozenset[str]] = {
     "handheld food": word_set("salsa half cut bun"),
     "sweet": word_set("birthday wedding candle bride groom stack syrup bowl"),
     "cut food": word_set("birthday wedding candle bride groom"),
-    "fruit": word_set("hang tree peel juice jam smoothie branch grow jar blender"),
+    "fruit": word_set("hang vine tree peel juice jam smoothie branch grow jar blender"),
     "vegetable": word_set("grow garden plant carve halloween soup"),
     "side dish": word_set("bowl soup"),
     "hat": BALL_GAMES | WINTER | word_set("santa christmas crown wig motorcycle"),
@@ -100,12 +100,12 @@ FAMILY_TIES: Mapping[str, frozenset[str]] = {
         street door plant sun sunny"""
     ),
     "racket": BALL_GAMES | {"ball", "swing"},
-    "ball": BALL_GAMES | word_set("kick yarn pool swing bowl crystal"),
+    "ball": BALL_GAMES | word_set("kick yarn pool swing bowl crystal hoop net"),
     "kite": word_set("party birthday hot bunch"),
     "instrument": word_set("bow string orchestra drumstick band room"),
     "road vehicle": word_set(
         """show race stop trash trailer log load carry tow haul firefighter fireman hospital officer museum camp plow wash
-        ramp construction toy cart boat ice"""
+        ramp construction toy cart boat ice ladder"""
     ),
     "rail vehicle": word_set("toy model subway"),
     "cart": word_set("pumpkin shopping hot baby"),
@@ -117,13 +117,13 @@ FAMILY_TIES: Mapping[str, frozenset[str]] = {
     "surface": word_set("around chair dining pool tennis ping massage operating exam"),
     "desk surface": word_set("chair around"),
     "bath": word_set("dish kitchen"),
-    "appliance": word_set("pot pan kettle cook bake tray cookie"),
+    "appliance": word_set("pot pan kettle cook bake tray cookie laundry"),
     "screen": word_set("remote game video type typing keyboard mouse selfie"),
     "public building": word_set("book painting exhibit art child student bus train bed office"),
     "roof": word_set("tile chimney weather"),
-    "floor cover": word_set("bathroom mouse welcome bath door"),
+    "floor cover": word_set("bathroom mouse welcome bath door hallway hall stair staircase"),
     "on a wall": word_set(
-        """tower church steeple station roman numeral hand shave makeup selfie reflection bathroom alarm mount frame"""
+        """tower church steeple station roman numeral hand lipstick shave makeup selfie reflection bathroom alarm mount frame"""
     ),
     "lamp": word_set("street candle shade cake birthday"),
     "pot": word_set("stove boil cook soup flower plant fish stir"),
@@ -131,7 +131,7 @@ FAMILY_TIES: Mapping[str, frozenset[str]] = {
     "cutlery": word_set("cut slice soup cereal ice cream block wall row"),
     "vessel": word_set("teapot tea coffee wine beer pen pencil toothbrush honey jam pickle spice"),
     "vase": word_set("honey jam lid pickle spice candle"),
-    "bedding": word_set("rain picnic beach"),
+    "bedding": word_set("rain picnic beach covered cover"),
     "shelter": word_set("camp camping circus wedding"),
     "hot drink": word_set("machine maker bean lemon"),
     "cold drink": word_set("ice mint barrel vineyard grape bar child"),
@@ -140,14 +140,14 @@ FAMILY_TIES: Mapping[str, frozenset[str]] = {
     "street furniture": word_set("swing water spray letter coin raccoon"),
     "outdoor seat": word_set("dining table umbrella"),
     "building": word_set("eat eating table menu train sand tree bird toy"),
-    "tower": word_set("clock bell city water cell control sand tulip"),
+    "tower": word_set("clock bell city water cell control sand tulip church"),
     "barrier": word_set("barb barbed tennis trim prune"),
     "crossing": word_set("river train car bus truck stream canyon"),
     "tree": word_set(
         """leaf branch bark trunk fruit hang eat eating forest decorate christmas climb apple palm monkey koala bird
         owl house"""
     ),
-    "palm": word_set("coconut desert"),
+    "palm": word_set("coconut desert beach sandy island tropical"),
     "conifer": word_set("christmas snow"),
     "flower": word_set("pollen petal water"),
     "rock": word_set("climb climber wall concert"),

@@ -63,6 +63,13 @@ def test_what_is_alike_does_not_replace(caption, refused, open_world):
         ("a woman looking out of a window", "window"),
         ("a surfer on a wave with a surfboard", "surfboard"),
         ("a birthday cake with candles", "candles"),
+        ("a man throwing a basketball into a hoop", "basketball"),
+        ("a fire truck with its ladder up", "fire truck"),
+        ("a bunch of grapes on a vine", "grapes"),
+        ("a church with a tall steeple", "steeple"),
+        ("a woman putting on lipstick in front of a mirror", "mirror"),
+        ("a beach with palm trees", "palm trees"),
+        ("a hallway with a red carpet", "carpet"),
     ],
 )
 def test_what_another_word_binds_stays(caption, bound, open_world):
