@@ -146,12 +146,21 @@ reference: .venv/installed ## make the last run's results the committed referenc
 nano: .venv/installed ## train the small models from nothing (eight hours on two cores; resumes)
 	cd nano && dvc repro
 
+# Where several ask at once, as units of systemd do after an upgrade, one installs; the others wait, and then find it done.
+# Python holds the lock, because macOS has no flock(1).
+ALONE := $(PYTHON) -c 'import fcntl, os, sys; folder = os.open(".", os.O_RDONLY); os.set_inheritable(folder, True); \
+  fcntl.flock(folder, fcntl.LOCK_EX); os.execvp(sys.argv[1], sys.argv[1:])'
+ifndef IS_ALONE
+.venv/installed: requirements.lock pyproject.toml
+	@$(ALONE) $(MAKE) --no-print-directory IS_ALONE=1 $@
+else
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0]'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+endif
 
 .venv/audit/installed:
 	$(PYTHON) -m venv .venv/audit

@@ -1,4 +1,7 @@
-"""`make upgrade` where git's merge fails or is killed: the choices are kept; tests/ops/test_upgrade.py runs nights besides."""
+"""Installing by several at once, and `make upgrade` where git's merge fails or is killed: the choices are kept.
+
+tests/ops/test_upgrade.py runs nights besides.
+"""
 
 import os
 import re
@@ -17,6 +20,13 @@ from tests.support.small_project import choose
 FILES = ("Makefile", "requirements.lock", "pyproject.toml", ".gitignore")
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 IDENTITY = {"user.name": "t", "user.email": "t@localhost"}
+# In place of Python: its environment has a pip that takes a moment, and notes it.
+PYTHON = f"""#!/bin/sh
+[ "$1" = -m ] || exec {sys.executable} "$@"
+mkdir -p .venv/bin
+printf '#!/bin/sh\\necho begins >> pip.log\\nsleep 0.3\\necho ends >> pip.log\\n' > .venv/bin/pip
+chmod +x .venv/bin/pip
+"""
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
@@ -162,3 +172,15 @@ def test_a_choice_that_the_release_changes_is_decided_once(project, has_commits)
     git(project, "stash", "create")  # as flows/support/sandbox.py does
     assert upgrade(project, "v3") == ""
     assert chosen(project) == (7000, 200)
+
+
+def test_of_several_that_install_at_once_one_does(tmp_path):
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    command = ["make", ".venv/installed", f"PYTHON={python}"]
+    makes = [subprocess.Popen(command, cwd=tmp_path) for _ in range(3)]
+    assert [make.wait() for make in makes] == [0, 0, 0]
+    assert (tmp_path / "pip.log").read_text().split() == ["begins", "ends"] * 2  # its packages, then the project
