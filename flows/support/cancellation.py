@@ -130,8 +130,21 @@ def _wait_for_cancelled(client: SyncPrefectClient, run: FlowRun) -> None:
     queue = WorkQueueFilter(id=WorkQueueFilterId(any_=[run.work_queue_id]))
     while True:
         found = client.read_flow_runs(flow_run_filter=cancelling, work_queue_filter=queue)
-        others = [other.name for other in found if other.id != run.id]
+        others = [other.name for other in found if other.id != run.id and not _ends_waiting(client, other)]
         if not others:
             return
         get_run_logger().info("waiting for %s to end, which was cancelled", others[0])
         sleep(WAIT_SECONDS)
+
+
+def _ends_waiting(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """End a run that was waiting to be started again when it was cancelled; return whether it was.
+
+    It has no process, and the server would leave it for five minutes, because it had one before.
+    """
+    before = [state for state in client.read_flow_run_states(run.id) if not state.is_cancelling()]
+    if not before or not max(before, key=lambda state: state.timestamp).is_scheduled():
+        return False
+    end: State[Any] = Cancelled(message="The run was cancelled while it waited to start again")
+    client.set_flow_run_state(run.id, end, force=True)
+    return True

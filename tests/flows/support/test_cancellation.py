@@ -137,6 +137,19 @@ def test_a_run_waits_for_one_that_is_being_cancelled(client, monkeypatch):
     assert begun == ["waited", "begun"]
 
 
+def test_a_run_cancelled_before_its_repeat_holds_up_none(client, monkeypatch):
+    """It has no process that could end it."""
+    monkeypatch.setattr(cancellation, "sleep", lambda _: pytest.fail("it waited"))
+    pool = f"pool {uuid4()}"
+    client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+    begun: list[str] = []
+    states = (Running(), Crashed(), RESUMED, AwaitingConcurrencySlot(), Cancelling())
+    cancelled = order(client, noting(begun), *states, pool=pool)
+    run_flow(noting(begun), flow_run=order(client, noting(begun), pool=pool))
+    assert begun == ["begun"]
+    assert client.read_flow_run(cancelled.id).state.is_cancelled()
+
+
 def test_a_flow_that_is_called_is_not_watched(monkeypatch):
     monkeypatch.setattr(cancellation, "get_client", lambda **_: pytest.fail("the server was asked"))
     begun: list[str] = []
