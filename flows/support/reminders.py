@@ -13,6 +13,7 @@ from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL
 
 from flows.support.automations import REMINDER, TAG
+from flows.support.server import why_failed
 from stages.core.errors import first_line
 
 STATES = ["Late", "Pending", "Running"]
@@ -44,7 +45,7 @@ def main() -> None:
     except TransportError as error:
         sys.exit(f"error: {server}: {first_line(error)}")
     except HTTPStatusError as error:
-        sys.exit(f"error: {server}: {first_line(error)}; its log has the cause, such as a full disk")
+        sys.exit(f"error: {server}: {why_failed(error)}")
 
 
 if __name__ == "__main__":

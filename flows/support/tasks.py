@@ -13,11 +13,13 @@ from uuid import UUID
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.tasks import Task
 
 from flows.support import artifacts
 from flows.support.dag import has_remote
 from flows.support.process import CommandError, run_command
+from flows.support.server import why_failed
 from flows.support.stale_locks import release_stale_locks
 from flows.support.upkeep import warn
 from stages.core.errors import InputError
@@ -60,6 +62,9 @@ def is_transient(_: Task[..., object], run: TaskRun, state: State[object]) -> bo
             line = next(line for line in str(error).splitlines() if lack_of_room(line))
             hours = sum(RETRY_SECONDS) / 3600
             warn(f"{line.removeprefix('error: ')}: make room; the run tries again for {hours:.1f} hours")
+        return True
+    if isinstance(error, PrefectHTTPStatusError) and error.response.is_server_error:
+        get_run_logger().warning("Prefect's server: %s", why_failed(error))
         return True
     return isinstance(error, CommandError | InputError) and TRANSIENT.search(str(error)) is not None
 

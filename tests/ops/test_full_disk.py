@@ -1,4 +1,4 @@
-"""A disk without a byte left: pruning works there, and makes room; MLflow's server is named as full."""
+"""A disk without a byte left: pruning makes room, MLflow's server is named as full, and a run waits for Prefect's."""
 
 import os
 import re
@@ -73,13 +73,72 @@ with small_disk() as folder:
     finally:
         platform.stop_all()
 """
+PUBLISHES = """
+import time
+from pathlib import Path
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from flows.support.cancellation import cancellable
+from flows.support.tasks import RETRIED, is_transient
+@task(retry_condition_fn=is_transient, **RETRIED)
+def publish():
+    create_table_artifact(key="made", table=[{"number": 1}])
+@flow
+def pipeline(force: bool = False, targets: list[str] | None = None):
+    with cancellable():
+        while Path("room").exists():
+            time.sleep(0.2)
+        publish()
+"""
+PREFECT = """
+import os, shutil, sys, time
+from pathlib import Path
+from tests.ops.year import small_disk
+
+with small_disk() as folder:
+    import httpx
+    from tests.ops.platform import ANSWER, Platform, until
+    from tests.support.small_project import make_project
+
+    make_project(folder / "iedit")
+    Path(folder, "iedit/flows/pipeline.py").write_text(sys.argv[1])
+    room, ballast = Path(folder, "iedit/room"), Path(folder, "ballast")
+    room.touch()
+    platform = Platform(folder / "iedit")
+
+    def is_full() -> bool:
+        with ballast.open("ab") as file:
+            if free := shutil.disk_usage(folder).free:
+                os.posix_fallocate(file.fileno(), file.tell(), free)
+        try:
+            platform.order("pipeline/on-demand")
+        except httpx.HTTPStatusError as error:
+            return error.response.status_code == 500
+        return False
+
+    try:
+        platform.start("prefect-server")
+        platform.make("deploy")
+        platform.start("worker")
+        run_id = platform.order("pipeline/on-demand")
+        until(lambda: platform.state(run_id) == "Running")
+        until(is_full, ANSWER)
+        room.unlink()
+        time.sleep(60)
+        print(platform.state(run_id))
+        ballast.unlink()
+        print(platform.end_of(run_id), *platform.artifacts(run_id))
+    finally:
+        platform.stop_all()
+"""
 
 
-def run(code: str) -> list[str]:
-    """Run code that mounts a small disk, and return the lines that it prints."""
+def run(code: str, *arguments: str) -> list[str]:
+    """Run code that mounts a small disk, with arguments, and return the lines that it prints."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if "no mounts of its own" in done.stderr:
         pytest.skip("this process may not mount a small disk")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -97,3 +156,7 @@ def test_a_server_on_a_full_disk_is_named():
     at_the_start, a_file = run(SERVER)[-2:]
     assert re.fullmatch(r"tracking server http://127\.0\.0\.1:\d+: database or disk is full on the server", at_the_start)
     assert a_file == "tracking store: database or disk is full on the server"
+
+
+def test_a_run_outlasts_the_full_disk_of_prefects_server():
+    assert run(PREFECT, PUBLISHES)[-2:] == ["Running", "Completed made"]

@@ -4,11 +4,13 @@ import fcntl
 import json
 import logging
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
+import httpx
 import mlflow
 import pytest
 from dvc.exceptions import ReproductionError
@@ -20,8 +22,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 from prefect import flow
+from prefect.exceptions import PrefectHTTPStatusError
 from requests import HTTPError
 
+from flows.support import server as server_failures
 from flows.support import tasks, upkeep
 from flows.support.process import CommandError, run_command
 from flows.support.tasks import TRANSIENT, is_transient, push_data, update_stage
@@ -172,6 +176,17 @@ def test_a_full_disk_of_the_remote_is_an_alert(monkeypatch):
     for error in ("curl: HTTP 413: File too large", "[Errno 28] No space left on device: '/remote'"):
         assert push_data.retry_condition_fn(push_data, SimpleNamespace(id=uuid4()), SimpleNamespace(data=CommandError(error)))
     assert [line.partition(":")[0] for line in sent] == ["[Errno 28] No space left on device"]
+
+
+@pytest.mark.parametrize(("status", "passes"), [(500, True), (404, False)])
+def test_a_failure_of_prefects_server_is_transient(monkeypatch, caplog, status, passes):
+    """It has no room where it keeps its state; a refusal stays one."""
+    monkeypatch.setattr(tasks, "get_run_logger", logging.getLogger)
+    monkeypatch.setattr(server_failures, "FULL", sys.maxsize)
+    request = httpx.Request("POST", "http://127.0.0.1:4200/api/artifacts/")
+    error = PrefectHTTPStatusError("Server error", request=request, response=httpx.Response(status, request=request))
+    assert is_transient(None, SimpleNamespace(id=uuid4()), SimpleNamespace(data=error)) == passes
+    assert ("Prefect's server: Server error: its disk is full: " in caplog.text) == passes
 
 
 @pytest.mark.parametrize("status", [401, 404])
