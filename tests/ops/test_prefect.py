@@ -163,10 +163,11 @@ def test_refresh_does_only_what_is_new(platform, tmp_path):
     assert counts(from_nothing, "segment")["shards_reused"] == 0
     assert files(from_nothing) == after
 
-    (night,) = json.loads(platform.artifacts(run_id)["nights"]["data"])
+    night, *_ = json.loads(platform.artifacts(run_id)["nights"]["data"])  # the newest; at 02:00 UTC the schedule makes one too
     assert (night["images"], night["stopped"]) == (SHARD * (SHARDS + 1), "")
     decision = platform.artifacts(run_id)["decision"]["data"]
-    assert decision.startswith(("Promoted: version 2", "Kept: version 1")), decision
+    # The model is the same if none of the few pairs that three steps draw is new.
+    assert decision.startswith(("Promoted: version 2", "Kept: version 1", "Kept: no new model")), decision
     assert "no remote is configured" in platform.log(run_id)
 
 
