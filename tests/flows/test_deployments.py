@@ -1,6 +1,7 @@
 """The deployments of prefect.yaml, and the parameters that their runs accept."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -14,6 +15,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ParameterTypeError
 from prefect.settings import PREFECT_API_URL
+from prefect.settings.models.server.services import ServerServicesDBVacuumSettings
 
 from flows.ablation import ablation
 from flows.refresh import refresh
@@ -54,6 +56,15 @@ def test_every_flow_has_a_deployment_in_the_common_pool():
             assert CronSchedule(cron=schedule.cron, timezone=schedule.timezone).timezone
     flows_there = {path.stem for path in (ROOT / "flows").glob("*.py") if "@flow" in path.read_text()}
     assert flows_there == {deployment.entrypoint.split(":")[1] for deployment in deployments}
+
+
+def test_servers_forget_old_runs():
+    """That of `make server`, and that of Docker Compose."""
+    name = "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED"
+    (by_make,) = re.findall(rf"^export {name} := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    services = yaml.safe_load((ROOT / "containers/compose.yaml").read_text())["services"]
+    for kinds in (by_make, services["prefect"]["environment"][name]):
+        assert {"events", "flow_runs"} <= ServerServicesDBVacuumSettings(enabled=kinds).enabled_vacuum_types
 
 
 def deploy(name: str) -> None:
