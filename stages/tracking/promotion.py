@@ -70,7 +70,7 @@ def _decide(
     # Without a champion, users of the alias have nothing at all, so the first version is always an improvement.
     if champion is None:
         cases = len(standard.cases)
-        few = f", and {cases} cases are too few to judge it" if cases < MIN_CASES else ""
+        few = f", and n = {cases} is too few cases to judge it" if cases < MIN_CASES else ""
         return Decision(passes=True, why=f"the first version: there is no champion to compare it with{few}")
     rollback = history.find_rollback(client, version.version)
     if rollback is not None and not by_hand:

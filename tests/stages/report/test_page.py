@@ -126,7 +126,7 @@ def test_page_of_few_cases_without_true_masks(tmp_path, metrics):
     )
     assert "true mask" not in text.lower()
     assert text.count("Given mask") == 1
-    assert "n = 19 cases, fewer than 20" in text
+    assert "n = 19, fewer than 20 cases" in text
     assert 'class="best"' not in text
     assert "95 %" not in text
 

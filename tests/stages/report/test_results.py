@@ -37,7 +37,7 @@ def test_few_cases_have_no_best_and_no_interval(metrics):
     assert "**" not in markdown_table(few) + markdown_differences(few)
     assert "*" not in console_table(few) + summary_table(few)
     for table in (markdown_table, markdown_differences, console_table, summary_table):
-        assert "n = 19 cases, fewer than 20: no interval is shown" in table(few)
+        assert "n = 19, fewer than 20 cases: no interval is shown" in table(few)
 
 
 def test_values_of_few_cases_have_no_best_and_no_interval():
