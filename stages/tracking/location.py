@@ -13,7 +13,10 @@ ARTIFACTS = Path("mlruns")  # beside it
 SERVER_ARTIFACTS = Path(".servers/mlflow/artifacts")  # of the server that `make server` starts
 EXPERIMENT = "iedit"
 KIND, SHOWS_RUNS = "mlflow.experimentKind", "custom_model_development"
-"""The tag of an experiment by which MLflow's first page of it shows runs, and not the traces of a language model."""
+"""The tag by which an experiment says that it holds trainings, not traces of a language model.
+
+The pages of MLflow 3.17 go by what was chosen in the browser instead, or in their address (docs/operations.md).
+"""
 
 
 def tracking_uri() -> str:

@@ -64,7 +64,7 @@ def test_speeds_are_added_to_the_night_that_passed(client):
     assert [night.metrics.get("speed/train") for night in read_nights(client, 30)] == [None, 2.0, None]
 
 
-def test_the_first_page_of_both_experiments_shows_runs(client):
+def test_both_experiments_say_that_they_hold_trainings(client):
     read_nights(client, 1)
     client.set_experiment_tag(mlflow.create_experiment("other"), "mlflow.experimentKind", "no_inferred_type")
     kinds = {each.name: each.tags.get("mlflow.experimentKind") for each in client.search_experiments()}
