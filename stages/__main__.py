@@ -1,7 +1,7 @@
 """``python -m stages NAME``: run one stage of the pipeline on params.yaml.
 
-What takes many seconds to import waits until there is work. Invalid parameters, a base model of no supported family, an
-optimiser whose library is missing, and an MLflow that cannot be reached are reported before that.
+What takes many seconds to import waits until there is work. Invalid parameters, a base model of no supported family, a
+library or a compiler that is missing, and an MLflow that cannot be reached are reported before that.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from stages.core.interrupt import exit_at_once, on_interrupt, raise_once
 from stages.core.params import Params
 from stages.core.run import run, set_threads
 from stages.models.families import check_bases
+from stages.training.compilation import check_compiler
 from stages.training.optimizers import check_optimizer
 
 STAGES = ("ingest", "caption", "mutate", "retrieve", "segment", "describe", "train", "instruct", "evaluate")
@@ -24,6 +25,7 @@ def stage_named(name: str) -> Callable[[Params], None]:
         on_interrupt(exit_at_once)  # code that is being imported could swallow the exception, or change it
         check_bases(params)
         check_optimizer(params.train)
+        check_compiler(params.train)
         if name == "evaluate":  # its module needs seconds to import; those of the others import little until they have work
             from stages.comparison.seal import find_finished
 

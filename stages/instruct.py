@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Keys of ``train`` that decide a step of this training too; the base is known by its files.
 SHARED = {"prompts", "accumulation", "weight_decay", "warm_up", "max_gradient_norm", "ema_decay", "seed"}
-SHARED |= {"learning_rate_schedule", "precision", "gradient_checkpointing", "optimizer"}
+SHARED |= {"learning_rate_schedule", "precision", "compile", "gradient_checkpointing", "optimizer"}
 OUTCOME = Outcome(model=INSTRUCT_PIX2PIX, losses=INSTRUCT_PIX2PIX_LOSSES)
 NOT_TRAINED = "Nothing was trained: evaluate.systems.instruct_pix2pix.model names a released checkpoint.\n"
 

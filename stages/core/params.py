@@ -151,7 +151,8 @@ class Train(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     average_on_host: bool  # whether the moving average lies in the memory of the host
     unconditional: Share  # share of samples trained without prompt, on Eq 1, for classifier-free guidance
-    precision: Literal["no", "fp16", "bf16"]  # of the products in a step; weights, moments and average are in fp32
+    precision: Literal["no", "tf32", "fp16", "bf16"]  # of the products in a step; weights, moments and average are in fp32
+    compile: bool  # whether torch compiles the U-Net
     gradient_checkpointing: bool
     loader_workers: Annotated[int, Field(ge=0)]  # processes that read batches ahead of the training; 0: it reads them itself
     log_every: Count  # steps between two readings of the losses; the log has every step
@@ -285,10 +286,8 @@ def named_models(section: Section) -> Iterator[ModelName]:
 
 def loaded_models(params: Params) -> Iterator[ModelName]:
     """Yield the pretrained models that the stages load, in the order of the stages; each knows its key."""
-    sections: list[Section] = [params.retrieve, params.segment, params.train, params.evaluate]
-    if params.caption.use == "blip":
-        sections.insert(0, params.caption)
-    for section in sections:
+    captioner = [params.caption] if params.caption.use == "blip" else []
+    for section in (*captioner, params.retrieve, params.segment, params.train, params.evaluate):
         yield from named_models(section)
 
 

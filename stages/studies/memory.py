@@ -34,6 +34,7 @@ from stages.studies.true_size.checkpoints import CLIP, JUDGE, SCHEDULE, clip_tok
 from stages.training.dataset import Batch
 from stages.training.iedit import IEdit
 from stages.training.instruct_pix2pix import InstructPix2Pix, widen
+from stages.training.loop import autocast
 from stages.training.method import Method
 from stages.training.preview import SHOWN
 
@@ -134,7 +135,6 @@ def _training(
     dtype = torch.uint8 if config.optimizer == "adamw8bit" else torch.float32
     moments = [torch.zeros_like(weight, dtype=dtype) for weight in trained for _ in ("first", "second")]
     average = [] if config.average_on_host else [torch.zeros_like(weight) for weight in trained]
-    half = torch.float16 if config.precision == "fp16" else torch.bfloat16
     passes = min(config.accumulation, 2)  # the second meets the gradient of the first, as do all that follow
 
     def work() -> None:
@@ -143,7 +143,7 @@ def _training(
                 block.requires_grad_(block is active)
             for _ in range(passes):
                 draws = method.draw(batch.z1.shape[1:], config.seed, list(range(config.batch)))
-                with torch.autocast("cpu", half, enabled=config.precision != "no", cache_enabled=False):
+                with autocast(config.precision, "cpu"):
                     loss = method.losses(method.unet, batch, draws)["total"].mean()
                 loss.backward()
             nn.utils.clip_grad_norm_(active.parameters(), config.max_gradient_norm)

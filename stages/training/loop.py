@@ -19,6 +19,7 @@ from stages.core.errors import InputError
 from stages.core.params import Train
 from stages.models.tensors import HOST
 from stages.training.checkpoints import load_state, save_state
+from stages.training.compilation import compiled
 from stages.training.dataset import Batch, TrainingSet
 from stages.training.loader import load_batches
 from stages.training.method import Method
@@ -28,6 +29,7 @@ from stages.training.schedule import learning_rates
 from stages.training.workplace import StepLog, Workplace
 
 LEAST_SCALE = 1.0  # of a loss in fp16; a gradient that overflows at a smaller one would overflow unscaled too
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}  # of ``train.precision``; the others are in fp32
 
 Terms = dict[str, Tensor]
 """The logged values of a step, by name: scalars in fp64 that are still on the device."""
@@ -83,6 +85,20 @@ def fine_tune(
     return done
 
 
+def autocast(precision: str, place: str) -> torch.autocast:
+    """Return what casts the products of a step to ``train.precision``, on a type of device.
+
+    A pass uses a weight once, so keeping its cast would take memory for nothing.
+    """
+    half = HALVES.get(precision)
+    return torch.autocast(place, half, enabled=half is not None, cache_enabled=False)
+
+
+def _allow_tf32(allowed: bool) -> None:
+    """Let the GPU round the factors of products in fp32 to 11 binary digits, or not."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
 class _Training:
     """The weights, optimisers and moving average of a training, and what a step does with them."""
 
@@ -94,9 +110,8 @@ class _Training:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         place = self.accelerator.device.type
-        half = torch.float16 if config.precision == "fp16" else torch.bfloat16
-        # A pass uses a weight once, so keeping its cast would take memory for nothing.
-        self.autocast = partial(torch.autocast, place, half, enabled=config.precision != "no", cache_enabled=False)
+        self.autocast = partial(autocast, config.precision, place)
+        _allow_tf32(config.precision == "tf32")
         # In fp16 small gradients vanish unless the loss is scaled up.
         self.scaler = torch.amp.GradScaler(place, enabled=config.precision == "fp16")
         self.learning_rate = learning_rates(config)
@@ -123,7 +138,7 @@ class _Training:
         self.accelerator.wait_for_everyone()
         checkpoints = self.workplace.checkpoints()
         done = load_state(checkpoints[-1], self.state, self.optimizers, self.scaler) if checkpoints else 0
-        self.network = self.accelerator.prepare(self.method.unet)
+        self.network = compiled(self.accelerator.prepare(self.method.unet), self.config)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.batches = load_batches(self.data, self.config, done * self.samples_per_step, rank=rank, world=world)
         return done
@@ -192,6 +207,7 @@ class _Training:
         """Leave the moving average in the U-Net."""
         self.trained.load_state_dict(self.average.module.state_dict())
         self.method.unet.requires_grad_(False)
+        _allow_tf32(False)
 
     def _swap(self) -> None:
         for weight, average in zip(self.trained.parameters(), self.average.module.parameters(), strict=True):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 import shutil
 import signal
@@ -291,6 +292,11 @@ def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     """Return the names of the tensors that differ."""
     return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Return the norm of the difference of all weights."""
+    return math.sqrt(sum(float((one[name] - other[name]).double().square().sum()) for name in one))
 
 
 def logs(workplace: Workplace) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from stages.training.iedit import IEdit
 
 ROUNDS = 5
 PRECISIONS: Sequence[Precision] = ("fp32", "fp16", "bf16")
-STEP_PRECISIONS = ("no", "fp16", "bf16")
+STEP_PRECISIONS = ("no", "tf32", "fp16", "bf16")
 
 
 def measure_networks(params: Params) -> Iterator[tuple[str, str, float]]:

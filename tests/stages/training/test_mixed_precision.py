@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from stages.core.errors import InputError
-from tests.support.training import assert_same, changed, interrupt_at, logs, place, tune
+from tests.support.training import STEPS, assert_same, changed, distance, interrupt_at, logs, place, tune
 
 OVERFLOWING, VANISHING = 1e35, 1e-6  # factors of a loss whose gradients fp16 cannot hold unscaled
 
@@ -32,11 +32,6 @@ class Multiplied:
 
 def multiplied(factors: Mapping[int, float]):
     return lambda method: Multiplied(method, factors)
-
-
-def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    """Return the norm of the difference of all weights."""
-    return math.sqrt(sum(float((one[name] - other[name]).double().square().sum()) for name in one))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -90,3 +85,15 @@ def test_gradients_that_always_overflow_end_the_training(tools, tmp_path):
 
 def test_average_on_the_host_is_the_same(tools, uninterrupted, tmp_path):
     assert_same(tune(tools, place(tmp_path), average_on_host=True), uninterrupted[0])
+
+
+def test_fewer_digits_are_allowed_in_the_steps_alone(tools, uninterrupted, tmp_path):
+    """A processor multiplies with all of them."""
+
+    def allowed() -> list[bool]:
+        return [kind.allow_tf32 for kind in (torch.backends.cuda.matmul, torch.backends.cudnn)]
+
+    seen = []
+    assert_same(tune(tools, place(tmp_path), precision="tf32", on_step=lambda *_: seen.append(allowed())), uninterrupted[0])
+    assert seen == [[True, True]] * STEPS
+    assert allowed() == [False, False]

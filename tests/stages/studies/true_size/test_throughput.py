@@ -29,7 +29,7 @@ def test_every_figure_is_measured(models, workplace, monkeypatch):
     assert [row[:2] for row in networks] == [
         [stage, precision] for precision in ("fp32", *HALVES) for stage in ("caption", "embed", "segment")
     ]
-    assert [row[0] for row in steps] == ["no", *HALVES]
+    assert [row[0] for row in steps] == ["no", "tf32", *HALVES]
     assert [row[:2] for row in edits] == [[precision, images] for precision in ("fp32", *HALVES) for images in ("1", "4")]
     assert types == ["fp32", *HALVES, "fp32"]  # the last for the steps
     figures = [*(row[2] for row in networks), *(row[1] for row in steps), *(row[4] for row in edits)]

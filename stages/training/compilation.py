@@ -1,0 +1,28 @@
+"""A network of a training, compiled where the section ``train`` asks for it, and the compiler that this needs."""
+
+import os
+from shutil import which
+from typing import TYPE_CHECKING, Any
+
+from stages.core.errors import InputError
+from stages.core.params import Train
+
+if TYPE_CHECKING:  # what is imported slowly waits until there is something to train
+    from torch import nn
+
+VARIABLE = "CXX"  # names another compiler to torch
+
+
+def check_compiler(config: Train) -> None:
+    """Raise InputError if the section ``train`` asks for a compiled network where there is no compiler of C++."""
+    compiler = os.environ.get(VARIABLE, "g++")
+    if config.compile and which(compiler.partition(" ")[0]) is None:
+        raise InputError(f"train.compile = true: needs a compiler of C++; {compiler!r} is not here, {VARIABLE} names another")
+
+
+def compiled(network: "nn.Module", config: Train) -> "nn.Module":
+    """Return ``network`` or, where the section ``train`` asks for it, one that shares its weights and is compiled as it is used."""
+    import torch
+
+    made: Any = torch.compile(network) if config.compile else network  # torch calls it a function
+    return made
