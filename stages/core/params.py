@@ -246,7 +246,7 @@ class Params(Section):
     """The whole of params.yaml."""
 
     seed: Annotated[int, Field(ge=0)]
-    threads: Annotated[int, Field(gt=0, le=1024)]  # processor threads of a training, and of an evaluation
+    threads: Annotated[int, Field(gt=0, le=1024)] | None  # of a training and of an evaluation; null: one a core
     precision: Precision  # of pretrained networks and of edits, but not within training steps and scores
     execution: Execution
     ingest: Ingest

@@ -113,12 +113,15 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
         remove(folder)
 
 
-def set_threads(threads: int) -> None:
-    """Limit torch to this many processor threads, to deterministic algorithms, and to fp32 where that is asked for."""
+def set_threads(threads: int | None) -> None:
+    """Limit torch to so many processor threads (None: one a core), deterministic algorithms, and fp32 where that is asked for."""
     import torch
 
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
+    from stages.core.executors.machine import cores
+
+    count = threads or cores()
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    torch.set_num_threads(count)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.allow_tf32 = False  # by default convolutions use it, though products of matrices do not
 

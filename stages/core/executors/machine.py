@@ -20,13 +20,14 @@ class Machine:
 
 def this_machine() -> Machine:
     """Return what this process may use."""
-    return Machine(cores=_cores(), memory=_memory(), gpus=_gpus())
+    return Machine(cores=cores(), memory=_memory(), gpus=_gpus())
 
 
-def _cores() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    visible = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = _limit("cpu.max").partition(" ")
-    return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
+    return max(1, min(visible, int(quota) // int(period))) if quota.isdigit() else visible
 
 
 def _memory() -> int:

@@ -9,8 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from stages.core import run as process
+from stages.core.executors import machine
 from tests.support import ROOT
 
 
@@ -116,3 +118,11 @@ def test_temporary_files_of_the_second_process_are_its_own(monkeypatch):
     assert end(stage) == 0
     assert (process.TEMPORARY / "of the first process").exists()
     assert not own.exists()
+
+
+@pytest.mark.parametrize(("threads", "wanted"), [(2, 2), (None, 3)])
+def test_without_a_number_there_is_a_thread_a_core(monkeypatch, threads, wanted):
+    monkeypatch.setattr(machine, "cores", lambda: 3)
+    process.set_threads(threads)
+    assert torch.get_num_threads() == wanted
+    assert os.environ["OMP_NUM_THREADS"] == str(wanted)
