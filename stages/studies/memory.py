@@ -4,6 +4,7 @@ The project's own code runs on tensors without numbers, and what it allocates is
 libraries take for themselves, and gaps between allocations: RESERVE is left for them.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import SimpleNamespace
@@ -45,6 +46,7 @@ EMBEDDING = 512  # numbers of an embedding by CLIP ViT-B/32
 SEGMENTED = 352  # side of the pictures that CLIPSeg sees
 EDITED = {STABLE_DIFFUSION: 512, STABLE_DIFFUSION_XL: 1024}
 """Family → side of the pictures that its base itself edits."""
+FEWEST_8BIT, BLOCK_8BIT = 4096, 256  # numbers of a weight that bitsandbytes keeps in 8 bits, and of a block that has one scale
 FEW = {"steps": 2, "strength": 1.0}  # more steps of an edit take no more memory
 
 
@@ -132,8 +134,7 @@ def _training(
         method.enable_gradient_checkpointing()
     blocks = method.blocks()
     trained = [weight for block in blocks.values() for weight in block.parameters()]
-    dtype = torch.uint8 if config.optimizer == "adamw8bit" else torch.float32
-    moments = [torch.zeros_like(weight, dtype=dtype) for weight in trained for _ in ("first", "second")]
+    moments = [each for weight in trained for each in _moments(weight, config.optimizer)]
     average = [] if config.average_on_host else [torch.zeros_like(weight) for weight in trained]
     passes = min(config.accumulation, 2)  # the second meets the gradient of the first, as do all that follow
 
@@ -151,6 +152,14 @@ def _training(
         preview()
 
     return peak_of(work, *held, *moments, *average)
+
+
+def _moments(weight: Tensor, optimizer: str) -> list[Tensor]:
+    """Return what AdamW keeps of a weight; moments of 8 bits have a scale a block, and those of few numbers stay in fp32."""
+    if optimizer != "adamw8bit" or weight.numel() < FEWEST_8BIT:
+        return [torch.zeros_like(weight) for _ in ("first", "second")]
+    rounded = [torch.zeros_like(weight, dtype=torch.uint8) for _ in ("first", "second")]
+    return [*rounded, *(weight.new_zeros(math.ceil(weight.numel() / BLOCK_8BIT)) for _ in rounded)]
 
 
 def _evaluate(params: Params, family: Family) -> int:

@@ -1,10 +1,14 @@
 """The memory of each stage: what each choice saves, what the preset takes, and the figures of docs/memory.md."""
 
+import math
 import re
 from contextlib import nullcontext
+from importlib.util import find_spec
 
 import pytest
+import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from stages.core.params import Params
@@ -13,6 +17,7 @@ from stages.studies import memory
 from stages.studies.memory import PEAKS, fits, peaks
 from stages.studies.true_size import networks
 from stages.training.instruct_pix2pix import widen
+from stages.training.optimizers import make_optimizer
 from tests.support import ROOT
 from tests.support.composed import composed
 
@@ -72,13 +77,27 @@ def test_tensors_without_numbers_take_what_those_with_numbers_do(narrow, monkeyp
     assert computed == peak(stage, params)
 
 
-@pytest.mark.parametrize(
-    ("choice", "bytes_saved"),
-    [("train.optimizer=adamw8bit", 2 * 3), ("instruct.average_on_host=true", 4)],
-)
-def test_each_choice_saves_its_bytes_of_every_weight(narrow, choice, bytes_saved):
-    usual = peak("instruct", paper("instruct.average_on_host=false"))
-    assert usual - peak("instruct", paper("instruct.average_on_host=false", choice)) == bytes_saved * narrow
+def test_an_average_on_the_host_saves_4_bytes_a_weight(narrow):
+    usual, on_host = (peak("instruct", paper(f"instruct.average_on_host={choice}")) for choice in ("false", "true"))
+    assert usual - on_host == 4 * narrow
+
+
+@pytest.mark.usefixtures("narrow")
+def test_moments_of_8_bits_save_6_bytes_but_for_scales():
+    usual, rounded = (peak("instruct", paper(f"train.optimizer={name}")) for name in ("adamw", "adamw8bit"))
+    large = [count for weight in widen(networks.unet()).parameters() if (count := weight.numel()) >= 4096]
+    assert usual - rounded == sum(6 * count - 2 * 4 * math.ceil(count / 256) for count in large)
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is an extra")
+@pytest.mark.parametrize("numbers", [4095, 4096, 70000])
+def test_moments_of_8_bits_take_what_the_library_does(numbers):
+    weight = nn.Parameter(torch.ones(numbers))
+    optimizer = make_optimizer([weight], paper("train.optimizer=adamw8bit").train, on_gpu=False)
+    weight.sum().backward()
+    optimizer.step()
+    kept = [each for name, each in optimizer.state[weight].items() if isinstance(each, torch.Tensor) and "qmap" not in name]
+    assert sum(each.nbytes for each in memory._moments(weight, "adamw8bit")) == sum(each.nbytes for each in kept)
 
 
 def test_a_second_pass_meets_the_gradient_of_the_first(narrow):
