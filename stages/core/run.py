@@ -114,7 +114,7 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
 
 
 def set_threads(threads: int | None) -> None:
-    """Limit torch to so many processor threads (None: one a core), to deterministic algorithms, and fp32 to all of its digits."""
+    """Limit torch to so many processor threads (None: one a core), to deterministic algorithms, and fp32 to all its digits."""
     import torch
 
     from stages.core.executors.machine import cores

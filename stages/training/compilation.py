@@ -21,7 +21,7 @@ def check_compiler(config: Train) -> None:
 
 
 def compiled(network: "nn.Module", config: Train) -> "nn.Module":
-    """Return a network or, where the section ``train`` asks for it, one with the same weights that is compiled as it is used."""
+    """Return a network or, where the section ``train`` asks for it, one with its weights that is compiled when it is used."""
     import torch
 
     made: Any = torch.compile(network) if config.compile else network  # torch calls it a function

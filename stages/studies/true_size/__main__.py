@@ -26,7 +26,7 @@ from stages.core.paths import TRUE_SIZE, TRUE_SIZE_REPORT
 from stages.core.run import run
 from stages.studies.true_size.checkpoints import write_checkpoints
 from stages.studies.true_size.networks import count_parameters, parameter_lines
-from stages.studies.true_size.stages import models_for, renewed, run_stages, runs_for, stage_lines
+from stages.studies.true_size.stages import models_for, renewed, rows_lacking, run_stages, runs_for, stage_lines
 
 HEAD = 2  # lines of a table before its rows
 
@@ -35,13 +35,15 @@ def true_size(parts: list[str], params: Params) -> None:  # noqa: ARG001 - it co
     """Print and write the tables of parameters, of stages and, where there is a GPU, of throughputs; or the rows of some parts.
 
     Raises:
-        InputError: there is no such part, or the report lacks the others of this machine.
+        InputError: there is no such part, or the report lacks rows to renew, or the other parts of this machine.
     """
     runs = runs_for(parts)
     before = TRUE_SIZE_REPORT.read_text(encoding="utf-8") if parts and TRUE_SIZE_REPORT.is_file() else ""
     if parts and _machine() not in before:
         raise InputError(f"{TRUE_SIZE_REPORT}: lacks the other parts, or was measured on another machine; measure all parts")
     lines = parameter_lines(count_parameters())
+    if parts and (lacking := rows_lacking(before, lines[HEAD:], parts)):
+        raise InputError(f"{TRUE_SIZE_REPORT}: has no row {lacking[0]!r} to renew; measure all parts")
     print("\n".join(lines), "\n", flush=True)
     shutil.rmtree(TRUE_SIZE, ignore_errors=True)
     # A process of its own: Linux counts what a process holds as the peak memory of the stages that it starts.

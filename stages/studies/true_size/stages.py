@@ -138,6 +138,13 @@ def renewed(report: str, lines: Sequence[str]) -> str:
     return "".join(f"{rows.get(_row(line), line)}\n" for line in report.splitlines())
 
 
+def rows_lacking(report: str, lines: Sequence[str], parts: Collection[str]) -> list[str]:
+    """Return the names of the rows that a report lacks, of some lines of tables and of the runs of some parts."""
+    names = [_row(line)[0].strip() for line in lines] + [name for name, words, _ in STAGES if words[1] in parts]
+    there = {_row(line)[0].strip() for line in report.splitlines()}
+    return [name for name in names if name not in there]
+
+
 def _row(line: str) -> tuple[str, int]:
     cells = line.split("|")
     return (cells[1], len(cells)) if len(cells) > 1 else (line, 0)

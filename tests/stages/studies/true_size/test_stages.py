@@ -6,7 +6,7 @@ from PIL import Image
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.studies.true_size.photographs import CAPTIONS
-from stages.studies.true_size.stages import STAGES, models_for, renewed, run_stages, runs_for, stage_lines
+from stages.studies.true_size.stages import STAGES, models_for, renewed, rows_lacking, run_stages, runs_for, stage_lines
 from stages.studies.usage import Usage
 from tests.support.tiny import tiny_captioner, tiny_clip, tiny_diffusion, tiny_segmenter, tiny_vgg
 
@@ -57,3 +57,13 @@ def test_parts_renew_their_own_rows_alone():
     assert renewed(report, []) == report
     anew = stage_lines({"segment": Usage(cpu=8, wall=9, peak=10 * 10**9)})[2:]
     assert renewed(report, anew) == report.replace("| segment | 5 s | 4 s | 6.0 GB |", "| segment | 9 s | 8 s | 10.0 GB |")
+
+
+def test_rows_that_could_not_be_renewed_are_known():
+    report = "| VGG-16 | 138.4 M |  |\n| segment | 5 s | 4 s | 6.0 GB |\n"
+    assert rows_lacking(report, ["| VGG-16 | 138.5 M |  |"], ["segment"]) == []
+    assert rows_lacking(report, ["| DINO | 85.8 M |  |"], ["segment", "caption"]) == [
+        "DINO",
+        "caption by BLIP",
+        "caption as given",
+    ]
