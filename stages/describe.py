@@ -9,6 +9,7 @@ from stages.core.params import Params
 from stages.core.paths import DATASET, DATASET_BEFORE, DATASET_PAGE
 from stages.core.shards import StageCounts
 from stages.corpus.corpus import Corpus
+from stages.corpus.licences import count_licences
 from stages.models.hub import locate
 from stages.models.prompts import read_tokenizer, unknown_words
 from stages.report.dataset import Figures, measure_dataset
@@ -36,7 +37,8 @@ def describe(params: Params) -> None:
     before = _earlier(DATASET_BEFORE)
     warning = _unknown_words(params, sampled_texts(params.seed))
     downloads = read_downloads(params.ingest.source, params.download.folder)
-    page = dataset_page(now, before, pairs, dropped, params, downloads=downloads, warning=warning)
+    licences = count_licences()
+    page = dataset_page(now, before, pairs, dropped, params, downloads=downloads, licences=licences, warning=warning)
     write_text(DATASET_PAGE, page)
     write_json(DATASET, now.model_dump(mode="json"))
     shown = sum(map(len, pairs.values()))

@@ -4,6 +4,8 @@ import statistics
 import time
 from collections.abc import Mapping
 
+from tqdm import tqdm
+
 from stages.comparison.masks import find_masks, masks_for
 from stages.comparison.systems import System
 from stages.core.params import Params
@@ -25,11 +27,11 @@ def time_edits(case: EditSample, systems: Mapping[str, System], finder: BatchEdi
         params: the mask threshold and the seed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in systems}
-    for _ in range(TIMED):
-        for name, system in systems.items():
-            system.prepare()
-            started = time.perf_counter()
-            masks = masks_for(system, [case], lambda: find_masks(finder, [case], params.sampling.mask_threshold))
-            system.edit([case], masks, params.seed).cpu()  # waits for a GPU, which works on by itself
-            seconds[name].append(time.perf_counter() - started)
+    rounds = [name for _ in range(TIMED) for name in systems]
+    for name in tqdm(rounds, desc="time", unit="edit"):
+        systems[name].prepare()
+        started = time.perf_counter()
+        masks = masks_for(systems[name], [case], lambda: find_masks(finder, [case], params.sampling.mask_threshold))
+        systems[name].edit([case], masks, params.seed).cpu()  # waits for a GPU, which works on by itself
+        seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(each) for name, each in seconds.items()}

@@ -36,6 +36,7 @@ SHARD_SIZE = 10_000  # URLs of a tar
 QUIET = {"WANDB_MODE": "disabled", "NO_ALBUMENTATIONS_UPDATE": "1"}  # img2dataset's libraries report to nobody
 MOST_BYTES = 2**25  # of a picture
 OPENCV_LIMIT = "OPENCV_IO_MAX_IMAGE_PIXELS"  # of a picture that img2dataset decodes; 2^30 by default
+MOST_REASONS = 3  # that a list with too few pictures is reported with, the commonest
 MOST_SILENCES = 6  # a download takes so many times ``download.timeout`` at most
 
 
@@ -190,10 +191,11 @@ def _fetch(each: _List, lock: int) -> Statistics:
 
 
 def _complaint(each: _List, statistics: Statistics) -> str:
-    reason, most = max(statistics.failed.items(), key=lambda item: item[1], default=("no reason given", 0))
+    reasons = sorted(statistics.failed.items(), key=lambda item: (-item[1], item[0]))[:MOST_REASONS]
+    failed = "".join(f", {count} failed for: {reason}" for reason, count in reasons)
     return (
         f"download.min_success = {each.section.min_success}: of {statistics.urls} URLs of {each.metadata.path}"
-        f" {statistics.pictures} gave a picture, {most} failed for: {reason}"
+        f" {statistics.pictures} gave a picture{failed}"
     )
 
 

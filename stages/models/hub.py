@@ -37,6 +37,8 @@ def is_local(model: ModelName) -> bool:
     """
     if Path(model.name).is_dir():
         return True
+    if Path(model.name).is_file():
+        raise ModelError(model, "is a file; convert it to a folder with a model index, as docs/models.md shows")
     if model.name.count("/") != 1 or model.revision is None:
         raise ModelError(model, "neither a folder nor a hub id (owner/name) with a revision")
     return False

@@ -63,4 +63,7 @@ def too_few(cases: int) -> str:
     """Return a sentence about results that are no evidence, because they are of fewer cases than MIN_CASES; else ""."""
     if cases >= MIN_CASES:
         return ""
-    return f"n = {cases}, fewer than {MIN_CASES} cases: no interval is shown, nothing is marked as best, no claim is judged."
+    return (
+        f"n = {cases}, fewer than {MIN_CASES} cases: no interval is shown, nothing is marked as best, no claim is judged. "
+        "For more cases raise retrieve.held_out, or add images."
+    )

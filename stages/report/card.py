@@ -9,6 +9,7 @@ from stages.core.params import Params, loaded_models
 from stages.core.params_ingest import OpenMojiSource
 from stages.core.paths import CAPTIONS, CORPUS, EDITS, PAIRS, TRAINING_SET
 from stages.core.shards import shard_totals
+from stages.corpus.licences import count_licences
 from stages.models.fetching import licence_keys_of, licence_of
 from stages.models.hub import identity, is_local, locate
 from stages.models.layout import LORA
@@ -25,9 +26,10 @@ MADE = {
 """The folders of the stages, in their order, and what each holds."""
 USED_IN_TRAINING = ("caption", "retrieve", "segment", "train")  # sections of params.yaml
 BLIP, GIVEN = "Captions, pairs and masks were made", "Captions are those of the source; pairs and masks were made"
-CORPUS_LICENCE = "OpenMoji artwork, CC BY-SA 4.0"  # of the embedded world
+CORPUS_LICENCE = "OpenMoji artwork, CC BY-SA 4.0."  # of the embedded world
 LORA_TEXT = f"`{LORA}` is what was trained, a LoRA that adds to the base model; the U-Net has it in its weights."
-UNKNOWN_LICENCE = "not recorded; the rights in the images are those of their owners"
+OWNERS = "The rights in the images are those of their owners."
+UNKNOWN_LICENCE = f"the source states none. {OWNERS}"
 TEXT = """\
 {head}
 # iEdit
@@ -37,7 +39,7 @@ labelled edits, by the method of *iEdit: Localised Text-guided Image Editing wit
 
 ## Data
 
-Source: {source}. Licence: {corpus_licence}.
+Source: {source}. Licence: {corpus_licence}
 
 | | count |
 |---|---:|
@@ -91,7 +93,7 @@ def model_card(params: Params, metrics: Mapping[str, Any]) -> str:
     return TEXT.format(
         head=f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---",
         source=_cell(", ".join(f"{name} {value}" for name, value in source)),
-        corpus_licence=CORPUS_LICENCE if is_embedded else UNKNOWN_LICENCE,
+        corpus_licence=CORPUS_LICENCE if is_embedded else _licences(),
         counts="\n".join(f"| {name} | {shard_totals(folder)[0]:,} |" for folder, name in MADE.items() if folder.is_dir()),
         models="\n".join(_model_rows(params)),
         scores=markdown_table(metrics, wording.names, wording.note).strip(),
@@ -99,6 +101,15 @@ def model_card(params: Params, metrics: Mapping[str, Any]) -> str:
         lora=f" {LORA_TEXT}" if params.train.parameters == "lora" else "",
         made=GIVEN if params.caption.use == "given" else BLIP,
     )
+
+
+def _licences() -> str:
+    """Return the licences of a corpus of one's own, with how many of its images have each."""
+    counts = count_licences()
+    if not counts:
+        return UNKNOWN_LICENCE
+    stated = "; ".join(f"{_cell(licence)} ({count:,} images)" for licence, count in counts.items())
+    return f"as the source states it, {stated}. {OWNERS}"
 
 
 def _model_rows(params: Params) -> list[str]:

@@ -34,6 +34,7 @@ def dataset_page(
     params: Params,
     *,
     downloads: Statistics | None = None,
+    licences: Mapping[str, int] | None = None,
     warning: str = "",
 ) -> str:
     """Return the page. It holds no date and nothing random: equal arguments give equal bytes.
@@ -45,6 +46,7 @@ def dataset_page(
         dropped: stage → reason → samples that were dropped.
         params: the thresholds, and the source.
         downloads: what became of the URLs, if the pictures were downloaded.
+        licences: licence → images of the corpus, if the source states any.
         warning: a sentence about the texts, if there is reason for one.
     """
     source = params.ingest.source
@@ -55,6 +57,7 @@ def dataset_page(
         source="the embedded world" if isinstance(source, OpenMojiSource) else f"{source.kind} {source.path}",
         now=now,
         downloads=downloads,
+        licences=licences,
         warning=warning,
         rows=[(stage, count, now.dropped[stage]) for stage, count in now.kept.items()],
         has_before=before is not None,

@@ -18,6 +18,7 @@ from stages.core.sidecars import read_sidecar, sidecar_of
 from stages.pairing.split import least_share
 from stages.pairing.training_set import SUFFIX, pairs_digest
 
+REASONS = 3  # that are named, those that dropped the most
 EXAMPLES = f"`python -m stages describe` writes examples to {DATASET_PAGE}"
 
 PARAMETERS = {
@@ -91,19 +92,16 @@ def _read_keys(folder: Path) -> list[tuple[str, str]]:
 
 
 def _explain(params: Params) -> str:
-    """Return what dropped the most samples, by which values, and what would help; of masks, every reason."""
-    counts = read_counts(TRAINING_SET)
-    masks = Counter(counts.pop("segment", {})) + shard_totals(HELD_OUT)[1]
-    if masks:
-        reasons = sorted(masks.items(), key=lambda item: (-item[1], item[0]))
-        lost = ", ".join(f"{count:,} because of '{reason}'{_values(reason, params)}" for reason, count in reasons)
-        return f"segment dropped {masks.total():,} pairs: {lost}; change these values, or add images"
-    found = [(-count, stage, reason) for stage, dropped in counts.items() for reason, count in dropped.items()]
+    """Return the reasons that dropped the most samples, by which values, and what would help."""
+    counts = {stage: Counter(dropped) for stage, dropped in read_counts(TRAINING_SET).items()}
+    counts["segment"] = counts.get("segment", Counter()) + shard_totals(HELD_OUT)[1]
+    found = sorted((-count, stage, reason) for stage, dropped in counts.items() for reason, count in dropped.items())
     if not found:
         return "nothing was dropped, so add images"
-    count, stage, reason = min(found)
-    remedy = "change it, or add images" if reason in PARAMETERS else "add images"
-    return f"most samples were dropped by {stage}, {-count:,} because of '{reason}'{_values(reason, params)}: {remedy}"
+    shown = found[:REASONS]
+    lost = ", ".join(f"{stage} {-count:,} because of '{reason}'{_values(reason, params)}" for count, stage, reason in shown)
+    remedy = "change these values, or add images" if any(reason in PARAMETERS for _, _, reason in shown) else "add images"
+    return f"most samples were dropped by {lost}: {remedy}"
 
 
 def _values(reason: str, params: Params) -> str:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from stages.core.params_file import read_params
+from stages.core.params_ingest import FolderSource
 from stages.core.paths import CORPUS, TRAINING_SET
 from stages.models.hub import identity, locate
 from stages.report.card import model_card
@@ -47,6 +48,17 @@ def test_card_counts_the_data_and_names_every_model():
     assert models["train.base"] == ["nano/models/diffusion", identity(params.train.base), "not stated"]
     assert "Source: kind openmoji, images 6000, cases 300. Licence: OpenMoji artwork, CC BY-SA 4.0." in card
     assert "Outputs are not filtered" in card
+
+
+def test_card_of_ones_own_corpus_counts_its_licences(monkeypatch):
+    params = read_params()
+    source = FolderSource.model_validate({"kind": "folder", "path": "photos", "text": None})
+    own = params.model_copy(update={"ingest": params.ingest.model_copy(update={"source": source})})
+    monkeypatch.setattr("stages.report.card.count_licences", lambda: {"CC BY | 4.0": 1200, "not stated": 3})
+    stated = "Licence: as the source states it, CC BY \\| 4.0 (1,200 images); not stated (3 images). The rights"
+    assert stated in model_card(own, METRICS)
+    monkeypatch.setattr("stages.report.card.count_licences", dict)
+    assert "Licence: the source states none. The rights" in model_card(own, METRICS)
 
 
 def test_card_of_given_captions_names_no_captioner():

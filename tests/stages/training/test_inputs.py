@@ -80,8 +80,8 @@ def test_masks_that_drop_every_pair_are_counted(models, workplace, share):
     settings = {"retrieve": {"held_out": share, "max_uses": 1}, "segment": {"threshold": 1.0}}
     params = write_training_pairs(models, 2, **settings)
     line = (
-        "data/training: no pair to train on; segment dropped 6 pairs: 6 because of 'source mask empty or below"
-        " segment.min_area' (segment.min_area = 0.0, segment.threshold = 1.0); change these values, or add images;"
+        "data/training: no pair to train on; most samples were dropped by segment 6 because of 'source mask empty or below"
+        " segment.min_area' (segment.min_area = 0.0, segment.threshold = 1.0): change these values, or add images;"
         " `python -m stages describe` writes examples to reports/latest/dataset.html"
     )
     for _ in range(2):
@@ -92,5 +92,21 @@ def test_masks_that_drop_every_pair_are_counted(models, workplace, share):
 
 def test_values_are_named_as_params_yaml_has_them(models, workplace):
     write_json(TRAINING_SET / "counts.json", {"mutate": {Dropped.NO_REPLACEMENT: 6}})
-    with pytest.raises(InputError, match=r" \(mutate\.vocabulary = null, mutate\.levels = 4\): change it, or add images;"):
+    with pytest.raises(
+        InputError, match=r" \(mutate\.vocabulary = null, mutate\.levels = 4\): change these values, or add images;"
+    ):
         check_pairs(params_for(models, mutate={"vocabulary": None, "levels": 4}))
+
+
+def test_what_dropped_most_is_named_first_whichever_stage_did(models, workplace):
+    dropped = {
+        "ingest": {"duplicate": 1},
+        "retrieve": {"target too unlike the source": 17, "target used too often": 2},
+        "segment": {"target mask empty or below segment.min_area": 3},
+    }
+    write_json(TRAINING_SET / "counts.json", dropped)
+    with pytest.raises(
+        InputError, match=r"dropped by retrieve 17 because .*min_image_image.*, segment 3 .*, retrieve 2 "
+    ) as caught:
+        check_pairs(params_for(models))
+    assert "duplicate" not in str(caught.value)
