@@ -28,6 +28,7 @@ TAKEN, AT_WORK = {f"{STATE}Pending"}, {f"{STATE}Running", HEARTBEAT}  # from the
 REMINDER = "iedit.run."  # and a state: events of flows/support/reminders.py, in case the server has forgotten those before
 FAILED, ENDED = ("Failed", "Crashed", "TimedOut"), ("Completed", "Failed", "Crashed", "TimedOut", "Cancelled")
 REPEATS = 3  # how often a run that crashes is started again
+REPORTED = timedelta(minutes=2)  # within which Prefect's worker, too, has reported the crash of a process
 AGAIN, RESUMES, NOT_BEGUN = "AwaitingRetry", "Resumes after a crash", "Did not begin within"  # a state, and messages of ours
 SILENCE = timedelta(minutes=15)  # longer than a restart of the server takes; prefect.yaml asks for heartbeats
 LATENESS = timedelta(days=1)  # longer than a night waits for the one before it: flows/refresh.py ends that in time
@@ -115,34 +116,33 @@ def repeat_lost_runs(silence: timedelta = SILENCE) -> AutomationCore:
     )
 
 
-def repeat_crashed_runs() -> AutomationCore:
+def repeat_crashed_runs(reported: timedelta = REPORTED) -> AutomationCore:
     """Return the automation that starts a run again whose process was killed or whose machine was lost, so that it resumes.
 
-    It does not see what has become of the run since; flows/support/cancellation.py does, when the run starts.
+    Prefect reports a killed process twice: at once, and when its worker is done with it, half a minute later on a busy
+    machine. The second report is void if the run is still crashed then. A run that was started again by then would crash once
+    more, and be started a second time beside itself. So this waits. It does not see what has become of the run since;
+    flows/support/cancellation.py does.
     """
     again = ChangeFlowRunState(name=AGAIN, state=StateType.SCHEDULED, message=RESUMES, force=False)
     return AutomationCore(
         name="iedit: repeat crashed runs",
         description=f"A run of iedit crashed: it starts again, {REPEATS} times at most.",
-        trigger=EventTrigger(
-            expect={f"{STATE}Crashed"},
-            match=RUNS | {"prefect.run-count": [str(count) for count in range(1, REPEATS + 1)]},
-            match_related=OURS,
-            for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
-        ),
+        trigger=_absence(TAKEN | AT_WORK, after={f"{STATE}Crashed", f"{REMINDER}Crashed"}, within=reported, starts=REPEATS),
         actions=[again],
     )
 
 
-def _absence(expected: set[str], *, after: set[str], within: timedelta) -> EventTrigger:
-    """Return the trigger that fires when neither an expected event nor the end of a run of ours follows another one in time."""
+def _absence(expected: set[str], *, after: set[str], within: timedelta, starts: int | None = None) -> EventTrigger:
+    """Return the trigger that fires when neither an expected event nor the end of a run of ours follows another one in time.
+
+    It sees runs that were started ``starts`` times at most; None: all.
+    """
+    counts = {} if starts is None else {"prefect.run-count": [str(count) for count in range(1, starts + 1)]}
     return EventTrigger(
         after=after,
         expect=expected | {STATE + state for state in ENDED},
-        match=RUNS,
+        match=RUNS | counts,
         match_related=OURS,
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,

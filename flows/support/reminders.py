@@ -1,10 +1,11 @@
-"""Remind the server of the runs that are late or should be at work: ``python -m flows.support.reminders``.
+"""Remind the server of the runs that are late, should be at work, or crashed lately: ``python -m flows.support.reminders``.
 
 An automation waits for the next sign of a run since the last one. The server forgets this when the automation changes, and when
 it starts after the time was over, as after a power cut. A run that was lost then would keep its place in the pool for ever.
 """
 
 import sys
+from datetime import UTC, datetime, timedelta
 
 from httpx import HTTPStatusError, TransportError
 from prefect import get_client
@@ -16,7 +17,8 @@ from flows.support.automations import REMINDER, TAG
 from flows.support.server import why_failed
 from stages.core.errors import first_line
 
-STATES = ["Late", "Pending", "Running"]
+STATES = ["Late", "Pending", "Running", "Crashed"]
+LATELY = timedelta(days=1)  # one that crashed before and was not started again is past
 
 
 def remind() -> None:
@@ -27,9 +29,11 @@ def remind() -> None:
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_run_filter=wanted)
     for run in runs:
+        if run.state_name == "Crashed" and (run.end_time is None or run.end_time < datetime.now(UTC) - LATELY):
+            continue
         emit_event(
             f"{REMINDER}{run.state_name}",
-            resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"},
+            resource={"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.run-count": str(run.run_count)},
             related=[
                 {"prefect.resource.id": f"prefect.flow.{run.flow_id}", "prefect.resource.role": "flow"},
                 {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"},

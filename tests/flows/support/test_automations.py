@@ -1,6 +1,8 @@
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import UUID, uuid4
@@ -9,13 +11,16 @@ import pytest
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import Abort
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed, Pending, Running, State
+from prefect.utilities.engine import propose_state_sync
 
 from flows import refresh
 from flows.support import automations, reminders
 from flows.support.automations import (
     LATENESS,
+    REMINDER,
     REPEATS,
     TAG,
     end_silent_runs,
@@ -101,7 +106,7 @@ def crash_and_look(client: SyncPrefectClient, deployment: UUID) -> None:
 
 
 def test_a_run_that_crashed_starts_again_a_few_times(server):
-    set_up(repeat_crashed_runs())
+    set_up(repeat_crashed_runs(SILENCE))
     with get_client(sync_client=True) as client:
         deployment = client.create_deployment(client.create_flow_from_name("crashing"), "crashing")
         crash_and_look(client, deployment)
@@ -172,6 +177,40 @@ def test_a_reminder_ends_a_forgotten_run(client, state, ends):
     set_up(repeat_lost_runs(SILENCE))
     reminders.remind()
     wait_for(client, run, ends)
+
+
+def test_a_reminder_starts_a_crashed_run_again(client):
+    """The server was away when it should have done so."""
+    run = order(client, Running())
+    client.set_flow_run_state(run, Crashed(), force=True)
+    set_up(repeat_crashed_runs(SILENCE))
+    reminders.remind()
+    wait_for(client, run, "AwaitingRetry")
+
+
+def test_there_is_no_reminder_of_an_old_crash(client, monkeypatch):
+    client.set_flow_run_state(order(client, Running()), Crashed(), force=True)
+    monkeypatch.setattr(reminders, "LATELY", timedelta(0))
+    monkeypatch.setattr(reminders, "emit_event", lambda event, **_: reminded.append(event))
+    reminded: list[str] = []
+    reminders.remind()
+    assert f"{REMINDER}Crashed" not in reminded
+
+
+def test_a_crash_that_is_reported_twice_is_one_new_start(client):
+    """As Prefect does where the process of a run is killed: the second report comes half a minute later."""
+    set_up(repeat_crashed_runs(SILENCE))
+    run = order(client, Running())
+    for _ in range(2):
+        with suppress(Abort):
+            propose_state_sync(client, Crashed(), flow_run_id=run)
+        time.sleep(1)
+    wait_for(client, run, "AwaitingRetry")
+    client.set_flow_run_state(run, Pending())
+    client.set_flow_run_state(run, Running())
+    time.sleep(2 * SILENCE.total_seconds())
+    names = [state.name for state in client.read_flow_run_states(run)]
+    assert Counter(names) == {"Scheduled": 1, "Running": 2, "Crashed": 1, "AwaitingRetry": 1, "Pending": 1}
 
 
 def test_a_reminder_to_a_server_that_fails_is_one_line():
