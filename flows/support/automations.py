@@ -138,7 +138,9 @@ def _absence(expected: set[str], *, after: set[str], within: timedelta, starts: 
 
     It sees runs that were started ``starts`` times at most; None: all.
     """
-    counts = {} if starts is None else {"prefect.run-count": [str(count) for count in range(1, starts + 1)]}
+    counts: dict[str, str | list[str]] = {}
+    if starts is not None:
+        counts = {"prefect.run-count": [str(count) for count in range(1, starts + 1)]}
     return EventTrigger(
         after=after,
         expect=expected | {STATE + state for state in ENDED},
