@@ -103,6 +103,7 @@ upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.
 
 # One run at a time changes the project, because DVC locks it; the queue `tables` has room for one besides.
 deploy: .venv/installed ## register the deployments of prefect.yaml and the automations
+	python -m flows.support.reminders # ends here, in one line, without a server
 	prefect work-pool inspect iedit >/dev/null 2>&1 || prefect work-pool create iedit --type process
 	python -m flows.support.remote
 	python -m flows.support.deployments

@@ -6,6 +6,7 @@ Without an address the server lists alerts among its events, and sends no messag
 """
 
 import os
+import sys
 from datetime import timedelta
 from typing import cast
 from uuid import UUID
@@ -17,7 +18,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.types import SecretDict
-from pydantic import SecretStr
+from pydantic import HttpUrl, SecretStr, ValidationError
 
 TAG = "iedit"  # on all deployments in prefect.yaml
 POOL = "iedit"
@@ -180,6 +181,14 @@ def keep_webhook(address: str | None) -> UUID | None:
         return None
 
 
+def _is_url(address: str) -> bool:
+    try:
+        HttpUrl(address)
+    except ValidationError:
+        return False
+    return True
+
+
 def set_up(automation: AutomationCore) -> None:
     """Create an automation, or update the one of the same name; one that was switched off by hand stays off.
 
@@ -196,8 +205,11 @@ def set_up(automation: AutomationCore) -> None:
 
 
 def main() -> None:
-    """Set up all automations, and print whether alerts are sent."""
-    webhook = keep_webhook(os.environ.get("FAILURE_WEBHOOK"))
+    """Set up all automations, and print whether alerts are sent, or exit with one line if FAILURE_WEBHOOK is no address."""
+    address = os.environ.get("FAILURE_WEBHOOK")
+    if address and not _is_url(address):
+        sys.exit("error: FAILURE_WEBHOOK: must begin with http:// or https:// (it may be a secret, so it is not shown)")
+    webhook = keep_webhook(address)
     reports = [report(webhook) for report in (report_failures, report_late_runs, report_no_worker, report_upkeep)]
     for automation in (*reports, end_silent_runs(), repeat_lost_runs(), repeat_crashed_runs()):
         set_up(automation)

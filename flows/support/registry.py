@@ -13,13 +13,11 @@ from stages.tracking.errors import store_errors_in_one_line
 @task(retry_condition_fn=is_transient, **RETRIED)
 def champion_version() -> str | None:
     """Return the version that is the champion, if there is one."""
-    from stages.tracking.registry import current_champion
+    from stages.tracking.registry import CHAMPION, version_by_alias
     from stages.tracking.store import connect
 
     with store_errors_in_one_line():
-        connect()  # makes the store if nothing was ever registered
-        champion = current_champion()
-    return None if champion is None else champion.version
+        return version_by_alias(connect(), CHAMPION)  # makes the store if nothing was ever registered
 
 
 @task(retry_condition_fn=is_transient, **RETRIED)

@@ -4,6 +4,7 @@ The project's default remote is every clone's, so it is not pruned and grows wit
 configuration only, which git ignores, so no other clone pushes to it.
 """
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from dvc.repo import Repo
 from stages.core.composition import apply_choices, check_composed
 from stages.core.errors import InputError, first_line
 from stages.core.params_file import read_params
+from stages.tracking.data_retention import in_one_line
 from stages.tracking.errors import without_credentials
 
 NAME = "schedule"
@@ -30,29 +32,46 @@ def use_remote(address: str) -> None:
         address: a folder, or a URL as DVC takes it. Nothing is changed if it is that of the schedule's remote.
 
     Raises:
-        InputError: it has data, maybe another's, or lies in the project; or params.yaml is not what conf/ composes to.
-        OSError: it cannot be reached.
-        DvcException: DVC cannot use it.
+        InputError: it is not empty, so it may be another's, lies in the project, or cannot be used; or params.yaml is not
+            what conf/ composes to.
     """
-    url = address if "://" in address else str(Path(address).expanduser().resolve())
+    shown = f"IEDIT_REMOTE = {without_credentials(address)}"
+    is_url = "://" in address
+    url = address if is_url else str(Path(address).expanduser().resolve())
     if Path(url).is_relative_to(Path.cwd()):
-        raise InputError(f"IEDIT_REMOTE = {address}: lies in the project's folder; name one outside of it")
+        raise InputError(f"{shown}: lies in the project's folder; name one outside of it")
     check_composed()  # the choice composes params.yaml anew, which must lose no value
     with Repo() as repo:
         remotes = repo.config["remote"]
         ours = remotes.get(NAME, {})
         if (repo.config["core"].get("remote"), ours.get("url")) != (NAME, url):
-            remotes[NAME] = ours | {"url": url}  # in memory, to look there
-            if any(True for _ in repo.cloud.get_remote_odb(NAME, "deploy").all()):
+            remotes[NAME] = {"url": url}  # in memory, to look there
+            with in_one_line(f"{shown}: cannot be used"):
+                if not is_url:
+                    _make_folder(Path(url))
+                place = repo.cloud.get_remote(NAME, "deploy")
+                is_empty = not place.fs.exists(place.path) or not place.fs.ls(place.path, detail=False)
+            if not is_empty:
                 raise InputError(
-                    f"IEDIT_REMOTE = {without_credentials(address)}: has data already, which may be another's; name an empty "
-                    f"place, or, if it is this schedule's: dvc remote add --local --default {NAME} URL"
+                    f"{shown}: is not empty, so it may be another's; name an empty place, or, if it is this schedule's: "
+                    f"dvc remote add --local --default {NAME} URL"
                 )
             with repo.config.edit("local") as local:
-                local["remote"].setdefault(NAME, {})["url"] = url
+                local["remote"][NAME] = {"url": url}  # options of another place may not be allowed here
                 local["core"]["remote"] = NAME
     if read_params().upkeep.prune_remote != NAME:
         apply_choices([f"upkeep.prune_remote={NAME}"])
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder unless it is there.
+
+    Raises:
+        OSError: it cannot be made, is a file, or cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def is_unpruned() -> bool:

@@ -1,4 +1,4 @@
-"""What a person should look at before it stops the nightly runs: a disk that fills, a champion that grows old."""
+"""What a person should look at: a disk that fills, a champion that grows old, one with which nothing is compared."""
 
 import shutil
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def check_upkeep() -> None:
     """
     bounds = read_params().upkeep
     # One after another: a full disk is sent even if it keeps MLflow from answering.
-    for message in chain(_full_disks(bounds.min_free), _old_champion(bounds.champion_days)):
+    for message in chain(_full_disks(bounds.min_free), _old_champion(bounds.champion_days), _foreign_champion()):
         warn(message)
 
 
@@ -59,3 +59,14 @@ def _old_champion(days: int) -> Iterator[str]:
         age = (datetime.now(UTC) - since).days
         if age > days:
             yield f"models:/iedit@champion: version {version} is {age} days old, should be {days} at most"
+
+
+def _foreign_champion() -> Iterator[str]:
+    from stages.tracking.promotion import ways_out
+    from stages.tracking.registry import ForeignVersionError, current_champion
+
+    try:
+        with store_errors_in_one_line():
+            current_champion()
+    except ForeignVersionError as error:
+        yield f"the champion {error}; {ways_out('VERSION')}"

@@ -18,7 +18,16 @@ from stages.tracking import history as champions
 from stages.tracking.errors import store_errors_in_one_line
 from stages.tracking.promotion import consider
 from stages.tracking.record import RECORD, fetch_record
-from stages.tracking.registry import CHALLENGER, CHAMPION, NAME, Registered, find_version, version_by_alias
+from stages.tracking.registry import (
+    CHALLENGER,
+    CHAMPION,
+    NAME,
+    ForeignVersionError,
+    Registered,
+    UnknownVersionError,
+    find_version,
+    version_by_alias,
+)
 from stages.tracking.runs import flatten, read_run
 from stages.tracking.store import connect
 
@@ -142,8 +151,10 @@ def _describe_inputs(record: Mapping[str, Any], params: Mapping[str, Any]) -> It
 def _scores(number: str) -> str:
     try:
         version = find_version(number)
-    except InputError:  # its promotion stays in the history
+    except UnknownVersionError:  # its promotion stays in the history
         return "deleted since"
+    except ForeignVersionError:
+        return "registered by others, without scores"
     metrics = version.metrics
     scores = ", ".join(f"{label} {metrics[name]:.2f}" for name, label in SCORES.items() if name in metrics)
     return f"{scores} on cases {version.cases[:SHOWN_DIGITS]}" if version.cases else scores

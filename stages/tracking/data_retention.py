@@ -80,7 +80,7 @@ class Search:
             InputError: DVC cannot remove them, or not determine any more what is needed: a part may be gone.
         """
         removed = []
-        with _in_one_line("DVC cannot remove what nothing needs"), Repo() as repo:
+        with in_one_line("DVC cannot remove what nothing needs"), Repo() as repo:
             places = _places(repo, self.remote)
             # The cache last: what it does not have stays in the remote.
             for found in sorted(unneeded, key=lambda each: each.place == CACHE):
@@ -103,7 +103,7 @@ def search(remote: str | None = None, *, own_cache: bool = False) -> Search:
         InputError: there is no such remote, or what is needed cannot be determined, for example because a commit's list
             of files is in no cache.
     """
-    with _in_one_line(UNKNOWN), Repo() as repo:
+    with in_one_line(UNKNOWN), Repo() as repo:
         places = _places(repo, remote)
         default = repo.config["core"].get("remote")
         spared = None if default == remote else default
@@ -142,7 +142,7 @@ def cache_folder() -> Path:
     Raises:
         InputError: this is no project of DVC.
     """
-    with _in_one_line("DVC has no cache here"), Repo() as repo:
+    with in_one_line("DVC has no cache here"), Repo() as repo:
         return Path(repo.cache.local_cache_dir)
 
 
@@ -164,17 +164,18 @@ def _without_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def _in_one_line(what: str) -> Iterator[None]:
+def in_one_line(what: str) -> Iterator[None]:
     """Name what could not be done in front of the reason.
 
     Raises:
         NoRoomError: the disk or a quota is full.
-        InputError: for any other error of the system, of DVC, or of the library by which it reaches a remote.
+        InputError: for any other error of the system, of DVC, or of the library by which it reaches a remote, which may
+            be missing.
     """
     try:
         yield
     except Exception as error:
-        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] in DEFECTS:
+        if not isinstance(error, OSError | ImportError) and type(error).__module__.partition(".")[0] in DEFECTS:
             raise
         message = ": ".join([what, *(first_line(each) for each in (error, error.__cause__) if each)])
         raise (InputError if lack_of_room(error) is None else NoRoomError)(message) from error
@@ -213,7 +214,7 @@ def _needed_by_workspaces() -> Iterator[set[str]]:
     with locked_workspaces() as workspaces:
         needed: set[str] = set()
         for each in workspaces:
-            with _in_one_line(f"{UNKNOWN}: {each.root_dir}"):
+            with in_one_line(f"{UNKNOWN}: {each.root_dir}"):
                 needed |= _used(each) | _linked(each)
         yield needed
 

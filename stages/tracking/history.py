@@ -64,7 +64,7 @@ def read_events(client: MlflowClient) -> list[Event]:
 
 def champion_since(client: MlflowClient) -> tuple[str, datetime] | None:
     """Return the champion's version and when it became champion, if there is a champion."""
-    version, event = _champion_and_its_event(client)
+    version, event = _record_champion(client)
     return None if version is None or event is None else (version, event.when)
 
 
@@ -75,7 +75,7 @@ def promote(version: str, why: str) -> Event:
         InputError: there is no such version, or it is the champion already.
     """
     client = connect(create=False)
-    former, last = _champion_and_its_event(client)
+    former, last = _record_champion(client)
     if former == version:
         raise InputError(f"models:/{NAME}/{version} is the champion already")
     back_to = None if last is None else last.id
@@ -93,7 +93,7 @@ def roll_back(why: str) -> Event:
         InputError: there is no champion, or no previous one.
     """
     client = connect(create=False)
-    former, last = _champion_and_its_event(client)
+    former, last = _record_champion(client)
     if former is None or last is None:
         raise InputError("there is no champion to roll back from")
     target = rollback_target(client)
@@ -105,9 +105,12 @@ def roll_back(why: str) -> Event:
 
 
 def rollback_target(client: MlflowClient) -> Event | None:
-    """Return the event that a rollback would return to, or None without a champion or one before it."""
-    _, last = _champion_and_its_event(client)
-    return None if last is None else next((event for event in read_events(client) if event.id == last.back_to), None)
+    """Return the event that a rollback would return to, or None without a champion or one before it; nothing is written."""
+    champion, last = _champion_and_its_event(client)
+    events = read_events(client)
+    if champion is not None and last is None:
+        return events[-1] if events else None  # as the event will say that it gets
+    return None if last is None else next((event for event in events if event.id == last.back_to), None)
 
 
 def describe(client: MlflowClient, version: str, decision: str, why: str) -> None:
@@ -139,13 +142,18 @@ def find_rollback(client: MlflowClient, version: str) -> Event | None:
 
 
 def _champion_and_its_event(client: MlflowClient) -> tuple[str | None, Event | None]:
-    """Return the champion and the event that made it so; a champion made by other means gets its event now."""
+    """Return the champion and the event that made it so, which one made by other means may not have yet."""
     champion = version_by_alias(client, CHAMPION)
-    if champion is None:
-        return None, None
-    last = next((event for event in reversed(read_events(client)) if event.version == champion), None)
-    if last is None:
-        last = _record_event(client, version=champion, how="found", former=None, why="was champion already", back_to=None)
+    return champion, next((event for event in reversed(read_events(client)) if event.version == champion), None)
+
+
+def _record_champion(client: MlflowClient) -> tuple[str | None, Event | None]:
+    """Return the champion and the event that made it so; one made by other means gets its event now, after all others."""
+    champion, last = _champion_and_its_event(client)
+    if champion is not None and last is None:
+        before = next(reversed(read_events(client)), None)
+        former, back_to = (None, None) if before is None else (before.version, before.id)
+        last = _record_event(client, version=champion, how="found", former=former, why="was champion already", back_to=back_to)
     return champion, last
 
 

@@ -12,7 +12,16 @@ from stages.tracking import history
 from stages.tracking.evaluations import Scores, load_scores, save_scores
 from stages.tracking.gate import Decision, decide
 from stages.tracking.preferences import read_preferences
-from stages.tracking.registry import CHALLENGER, NAME, Registered, current_champion, set_alias, version_by_alias
+from stages.tracking.registry import (
+    CHALLENGER,
+    CHAMPION,
+    NAME,
+    ForeignVersionError,
+    Registered,
+    find_version,
+    set_alias,
+    version_by_alias,
+)
 from stages.tracking.store import connect
 
 
@@ -32,7 +41,8 @@ def consider(version: Registered, standard: Standard, *, by_hand: bool = False) 
     """Let a version challenge the champion: make it champion if it passes the gate, and record the reason either way.
 
     Scores on another evaluation set do not count: a version without scores on this one is scored first. If another
-    version becomes champion meanwhile, the challenge is repeated against that one.
+    version becomes champion meanwhile, the challenge is repeated against that one. Nothing passes against a champion that this
+    project did not register, because it has no scores.
 
     Args:
         version: the challenger.
@@ -41,14 +51,14 @@ def consider(version: Registered, standard: Standard, *, by_hand: bool = False) 
     """
     client = connect(create=False)
     while True:
-        champion = current_champion()
-        if champion is not None and champion.version == version.version:
+        champion = version_by_alias(client, CHAMPION)
+        if champion == version.version:
             history.describe_champion(client)
             return Decision(passes=True, why="it was already")
         if _is_newest(client, version, champion):
             set_alias(client, CHALLENGER, version.version)
         decision = _decide(client, version, champion, standard, by_hand=by_hand)
-        if _number(current_champion()) == _number(champion):
+        if version_by_alias(client, CHAMPION) == champion:
             break
     _write_grounds(client, version, decision, standard)
     if decision.passes:
@@ -58,15 +68,25 @@ def consider(version: Registered, standard: Standard, *, by_hand: bool = False) 
     return decision
 
 
-def _is_newest(client: MlflowClient, version: Registered, champion: Registered | None) -> bool:
+def ways_out(version: str) -> str:
+    """Return what a person can do about a champion that no version is compared with.
+
+    Args:
+        version: the version that may be promoted in its place.
+    """
+    return (
+        "it has no scores to compare with, so nothing replaces it: "
+        f"iedit promote {version} --force does, iedit rollback returns to the champion before it"
+    )
+
+
+def _is_newest(client: MlflowClient, version: Registered, champion: str | None) -> bool:
     """Return whether a version is newer than champion and challenger, so that an old one never becomes challenger."""
-    others = (_number(champion), version_by_alias(client, CHALLENGER))
+    others = (champion, version_by_alias(client, CHALLENGER))
     return all(int(version.version) >= int(other) for other in others if other is not None)
 
 
-def _decide(
-    client: MlflowClient, version: Registered, champion: Registered | None, standard: Standard, *, by_hand: bool
-) -> Decision:
+def _decide(client: MlflowClient, version: Registered, champion: str | None, standard: Standard, *, by_hand: bool) -> Decision:
     # Without a champion, users of the alias have nothing at all, so the first version is always an improvement.
     if champion is None:
         cases = len(standard.cases)
@@ -75,17 +95,21 @@ def _decide(
     rollback = history.find_rollback(client, version.version)
     if rollback is not None and not by_hand:
         why = f"a rollback took it down on {rollback.when:%Y-%m-%d}: only iedit promote {version.version} brings it back"
-        return Decision(passes=False, why=why, champion=champion.version)
-    challenger, present = (_scores(client, each, standard) for each in (version, champion))
+        return Decision(passes=False, why=why, champion=champion)
+    try:
+        compared = (version, find_version(champion))
+    except ForeignVersionError as error:
+        return Decision(passes=False, why=f"the champion {error}; {ways_out(version.version)}", champion=champion)
+    challenger, present = (_scores(client, each, standard) for each in compared)
     is_asked = standard.gate.min_preference is not None
     return decide(
         challenger,
         present,
         standard.gate,
-        version=champion.version,
+        version=champion,
         resamples=standard.resamples,
         seed=standard.seed,
-        preferences=read_preferences(client, version.version, champion.version, standard.evaluation_set) if is_asked else None,
+        preferences=read_preferences(client, version.version, champion, standard.evaluation_set) if is_asked else None,
     )
 
 
@@ -105,7 +129,3 @@ def _write_grounds(client: MlflowClient, version: Registered, decision: Decision
     tags |= {name: json.dumps(asdict(each)) for name, each in decision.differences.items()}
     for name, text in tags.items():
         client.set_model_version_tag(NAME, version.version, f"{history.GROUNDS}{name}", text)
-
-
-def _number(version: Registered | None) -> str | None:
-    return None if version is None else version.version

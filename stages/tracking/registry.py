@@ -47,6 +47,10 @@ class UnknownVersionError(InputError):
     """The registry has no such version."""
 
 
+class ForeignVersionError(InputError):
+    """A version was registered by other means than this project's, so it has no scores."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Registered:
     """A version of the registered model."""
@@ -65,7 +69,7 @@ def current_champion() -> Registered | None:
     """Return the champion, if there is one.
 
     Raises:
-        InputError: the champion is a version that this project did not register.
+        ForeignVersionError: the champion is a version that this project did not register.
     """
     client = connect(create=False)
     version = version_by_alias(client, CHAMPION)
@@ -73,9 +77,10 @@ def current_champion() -> Registered | None:
 
 
 def latest_version() -> Registered | None:
-    """Return the version that was registered last, if there is one."""
+    """Return the version that this project registered last, if there is one."""
     client = connect(create=False)
-    made = client.search_model_versions(f"name = '{NAME}'", max_results=1, order_by=["version_number DESC"])
+    ours = f"name = '{NAME}' and tags.`{DIGEST}` != ''"
+    made = client.search_model_versions(ours, max_results=1, order_by=["version_number DESC"])
     return read_version(client, client.get_model_version(NAME, made[0].version)) if made else None
 
 
@@ -83,7 +88,9 @@ def find_version(uri: str) -> Registered:
     """Return the version that ``models:/iedit@ALIAS``, ``models:/iedit/VERSION`` or a bare number names.
 
     Raises:
-        InputError: there is no such version, or the text is none of these.
+        UnknownVersionError: there is no such version.
+        ForeignVersionError: this project did not register it.
+        InputError: the text is none of these, or the registry does not answer.
     """
     client = connect(create=False)
     if uri.isascii() and uri.isdecimal():
@@ -118,10 +125,10 @@ def read_version(client: MlflowClient, made: ModelVersion) -> Registered:
     """Return a version of MLflow as one of this project.
 
     Raises:
-        InputError: the version was not registered by this project.
+        ForeignVersionError: the version was not registered by this project.
     """
     if DIGEST not in made.tags:
-        raise InputError(f"models:/{made.name}/{made.version}: was not registered by the stage evaluate")
+        raise ForeignVersionError(f"models:/{made.name}/{made.version}: was not registered by the stage evaluate")
     return Registered(
         version=str(made.version),
         digest=made.tags[DIGEST],

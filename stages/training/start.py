@@ -75,11 +75,14 @@ def choose(config: Train, dataset: str) -> tuple[Start, Path | None]:
         config: the section ``train``.
         dataset: the digest of the training set.
     """
-    from stages.tracking.registry import NAME, current_champion, fetch_trained
+    from stages.tracking.registry import NAME, ForeignVersionError, current_champion, fetch_trained
     from stages.tracking.store import connect
 
     client, chosen_for = connect(), basis(config, dataset)
-    champion = current_champion()
+    try:
+        champion = current_champion()
+    except ForeignVersionError as error:
+        return Start(version=None, model=None, why=f"the champion {error}", basis=chosen_for), None
     if champion is None:
         return Start(version=None, model=None, why="there is no champion", basis=chosen_for), None
     model = fetch_trained(client, f"models:/{NAME}/{champion.version}")

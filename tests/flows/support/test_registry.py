@@ -6,7 +6,7 @@ import pytest
 
 from flows.support import registry
 from stages.core.errors import InputError
-from tests.support.versions import register
+from tests.support.versions import register, register_foreign
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -40,10 +40,10 @@ def test_an_absent_server_is_retried(client, published, monkeypatch, task):
     assert not published
 
 
-def test_a_champion_that_was_registered_elsewhere_is_refused(client, published):
-    client.create_registered_model("other")
-    source = client.get_model_version("iedit", register(client).version).source
-    made = client.create_model_version("iedit", source)
-    client.set_registered_model_alias("iedit", "champion", made.version)
-    with pytest.raises(InputError, match=r"^models:/iedit/2: was not registered by the stage evaluate$"):
-        registry.champion_version.fn()
+def test_a_champion_of_others_stays_until_a_person_acts(client, published):
+    register(client)
+    client.set_registered_model_alias("iedit", "champion", register_foreign(client))
+    assert registry.champion_version.fn() == "2"
+    assert decide(published, "2") == "Kept: version 2 stays the champion; version 1 is the newest."
+    register(client)
+    assert decide(published, "2") == "Kept: version 2 stays the champion; version 3 is the newest."

@@ -1,9 +1,12 @@
 """A remote of the schedule's own: only an empty place becomes one, and it is pruned from then on."""
 
+import os
 import re
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from dvc.repo import Repo
@@ -57,11 +60,49 @@ def test_a_place_with_data_is_refused_and_nothing_changes(project):
         if pruned:
             remote.use_remote(f"../{own}")
         before = Path(".dvc/config.local").read_bytes() if pruned else None
-        with pytest.raises(InputError, match=r"^IEDIT_REMOTE = \.\./home: has data already, which may be another's; "):
+        with pytest.raises(InputError, match=r"^IEDIT_REMOTE = \.\./home: is not empty, so it may be another's; "):
             remote.use_remote("../home")
         assert local_remote() == project.parent / own
         assert read_params().upkeep.prune_remote == pruned
         assert (Path(".dvc/config.local").read_bytes() if pruned else None) == before
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("../photos", r"is not empty, so it may be another's; "),
+        ("../photos/0.jpg", r"cannot be used: \[Errno 17\] File exists: "),
+        ("/proc/foo", r"cannot be used: \[Errno 2\] No such file or directory: "),
+        ("s3://bucket/iedit", r"cannot be used: Unable to locate credentials$"),
+        ("ssh://user:secret@localhost/iedit", r"cannot be used: .*dvc-ssh"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_refused_in_one_line(project, monkeypatch, address, reason):
+    (project.parent / "photos").mkdir()
+    (project.parent / "photos/0.jpg").touch()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(project.parent))  # there are no credentials
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("IEDIT_REMOTE", address)
+    with pytest.raises(SystemExit) as refused:
+        remote.main()
+    shown = address.replace("user:secret@", "")
+    assert re.fullmatch(f"error: IEDIT_REMOTE = {re.escape(shown)}: {reason}.*", refused.value.code)
+    assert local_remote() is not None
+    assert read_params().upkeep.prune_remote is None
+
+
+def test_a_folder_is_followed_by_a_url(project):
+    """DVC knows options of folders that it takes for no URL."""
+    remote.use_remote("../own")
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/none"
+        remote.use_remote(url)
+        server.shutdown()
+    with Repo() as repo:
+        assert repo.config["remote"]["schedule"]["url"] == url
 
 
 def test_a_remote_that_is_not_pruned_is_named(project, capsys, monkeypatch):

@@ -13,6 +13,7 @@ from flows.support.automations import UPKEEP
 from stages.core.errors import InputError
 from stages.tracking import history
 from tests.support.composed import composed
+from tests.support.versions import register, register_foreign
 
 
 def check(**bounds: object) -> None:
@@ -80,3 +81,11 @@ def test_an_old_champion_is_sent(sent, monkeypatch, days, is_old):
     monkeypatch.setattr(history, "champion_since", lambda _: ("3", since))
     check()
     assert sent == ["models:/iedit@champion: version 3 is 31 days old, should be 30 at most"] * is_old
+
+
+def test_a_champion_of_others_is_sent(sent, client):
+    register(client)
+    client.set_registered_model_alias("iedit", "champion", register_foreign(client))
+    check()
+    (message,) = sent
+    assert message.startswith("the champion models:/iedit/2: was not registered by the stage evaluate; ")

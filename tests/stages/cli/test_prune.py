@@ -54,6 +54,16 @@ def test_dry_run_prints_what_goes_and_keeps_it(client, capsys):
     assert len(client.search_model_versions("name = 'iedit'")) == 3
 
 
+def test_dry_run_protects_the_champion_before_and_writes_nothing(client, capsys):
+    client.set_registered_model_alias("iedit", "champion", "1")
+    events = history.read_events(client)
+    assert prune(capsys, "prune", "--dry-run", "--keep", "1")[1][:2] == [
+        "keeps      version 3: among the newest 1, to roll back to",
+        "keeps      version 1: champion",
+    ]
+    assert history.read_events(client) == events
+
+
 def test_what_is_not_kept_is_removed(client, capsys):
     assert prune(capsys, "prune", "--keep", "1")[1][-1] == "removed"
     assert [version.version for version in client.search_model_versions("name = 'iedit'")] in ([3], ["3"])

@@ -15,7 +15,7 @@ from stages.tracking.registry import find_version
 from tests.support import ROOT
 from tests.support.corpora import corpus_sample, write_shards_of
 from tests.support.samples import noise
-from tests.support.versions import Judge, keep_record, register
+from tests.support.versions import Judge, keep_record, register, register_foreign
 
 
 @pytest.fixture
@@ -78,6 +78,17 @@ def test_deleted_version_stays_in_the_history(client, judge, capsys):
     assert out.splitlines()[0].endswith("version 1  promoted  deleted since")
 
 
+def test_a_champion_of_others_can_be_replaced(client, judge, capsys):
+    run(capsys, "promote", "1")
+    client.set_registered_model_alias("iedit", "champion", register_foreign(client))
+    code, _, error = run(capsys, "promote", "2")
+    assert code == 2
+    assert error.startswith("error: models:/iedit/2 is not promoted: the champion models:/iedit/4: was not registered by ")
+    assert "iedit promote 2 --force" in error
+    assert run(capsys, "rollback") == (0, "models:/iedit/1 is champion again, in place of version 4\n", "")
+    assert "version 4  found  registered by others, without scores" in run(capsys, "history")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -94,9 +105,7 @@ def test_deleted_version_stays_in_the_history(client, judge, capsys):
     ],
 )
 def test_refusals_are_one_line(client, judge, capsys, arguments, said):
-    client.create_model_version(
-        "iedit", client.get_model_version("iedit", "1").source
-    )  # the fourth, not registered by this project
+    assert register_foreign(client) == "4"
     code, out, error = run(capsys, *arguments)
     assert (code, out) == (2, "")
     assert error.startswith(f"error: {said}")

@@ -9,7 +9,7 @@ from stages.cli import main as cli
 from stages.core.errors import InputError
 from stages.tracking import history, store
 from stages.tracking.promotion import consider
-from tests.support.versions import Judge, champion_number, fail, register, stop
+from tests.support.versions import Judge, champion_number, fail, register, register_foreign, stop
 
 
 def test_rollbacks_go_back_step_by_step(client):
@@ -65,6 +65,22 @@ def test_rollback_reaches_a_champion_made_by_other_means(client):
     history.promote(second.version, "test")
     assert history.roll_back("bad").version == "1"
     assert [event.how for event in history.read_events(client)] == ["found", "promoted", "rolled back"]
+
+
+@pytest.mark.parametrize("make", [register_foreign, lambda client: register(client).version], ids=["foreign", "ours"])
+def test_a_champion_set_in_mlflow_is_rolled_back_to_the_one_before(client, make):
+    history.promote(register(client).version, "test")
+    client.set_registered_model_alias("iedit", "champion", make(client))
+    target = history.rollback_target(client)
+    assert target.version == "1"
+    assert len(history.read_events(client)) == 1  # to look writes nothing
+    assert history.roll_back("bad").version == "1"
+    assert champion_number() == "1"
+    assert [(event.how, event.former) for event in history.read_events(client)] == [
+        ("promoted", None),
+        ("found", "1"),
+        ("rolled back", "2"),
+    ]
 
 
 def test_kill_before_the_alias_keeps_the_champion(client, monkeypatch):

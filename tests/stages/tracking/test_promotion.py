@@ -9,7 +9,7 @@ import pytest
 
 from stages.tracking import evaluations, history, promotion, registry
 from stages.tracking.promotion import Standard, consider
-from tests.support.versions import KEYS, Judge, champion_number, decision_of, register, scores, stop
+from tests.support.versions import KEYS, Judge, champion_number, decision_of, register, register_foreign, scores, stop
 
 
 def test_first_version_becomes_champion(client):
@@ -51,6 +51,23 @@ def test_worse_version_stays_challenger(client):
     assert description.startswith("not promoted: CLIPScore is worse: CLIPScore -1.00")
     assert tags[""] == "not promoted"
     assert [event.version for event in history.read_events(client)] == ["1"]
+
+
+def test_nothing_passes_against_a_champion_of_others(client):
+    register(client)
+    client.set_registered_model_alias("iedit", "champion", register_foreign(client))
+    third, judge = register(client), Judge()
+    decision = consider(third, judge.standard())
+    assert not decision.passes
+    assert registry.version_by_alias(client, "champion") == "2"
+    assert registry.version_by_alias(client, "challenger") == "3"
+    assert judge.scored == []
+    description, tags = decision_of(client, third)
+    assert description == (
+        "not promoted: the champion models:/iedit/2: was not registered by the stage evaluate; it has no scores to "
+        "compare with, so nothing replaces it: iedit promote 3 --force does, iedit rollback returns to the champion before it"
+    )
+    assert tags[".against"] == "2"
 
 
 def test_champion_is_not_compared_with_itself(client):

@@ -28,6 +28,7 @@ from tests.support.checkpoints import halve, shard_unet, split_half
 from tests.support.recorded_project import PIPELINE, git
 from tests.support.registered import make_registered_project
 from tests.support.training import pair_row, params_for, write_training_set
+from tests.support.versions import register_foreign
 
 SEGMENT = {"segment": {"cmd": "true", "outs": [str(TRAINING_SET)]}}
 MODEL = Path("models/iedit")
@@ -102,6 +103,16 @@ def test_a_champion_of_another_base_is_not_continued(params):
     start(params)
     assert chosen().version is None
     assert chosen().why == f"version 1 has another vae/config.json than {Path('base').absolute()}"
+
+
+def test_a_champion_of_others_is_not_continued(params):
+    client = store.connect()
+    client.set_registered_model_alias("iedit", "champion", register_foreign(client))
+    try:
+        start(params)
+    finally:
+        client.set_registered_model_alias("iedit", "champion", "1")
+    assert chosen().why == "the champion models:/iedit/2: was not registered by the stage evaluate"
 
 
 @pytest.fixture
