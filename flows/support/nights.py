@@ -14,10 +14,10 @@ COLUMNS = {
     "filtered": "shares/ingest/filtered",
     "refused": "shares/ingest/refused",
     "duplicates": "shares/ingest/duplicates",
-    "without caption": "shares/caption/dropped",
-    "without edit": "shares/mutate/dropped",
-    "without target": "shares/retrieve/dropped",
-    "without mask": "shares/segment/dropped",
+    "no caption": "shares/caption/dropped",
+    "no edit": "shares/mutate/dropped",
+    "no target": "shares/retrieve/dropped",
+    "no mask": "shares/segment/dropped",
     "pairs": "counts/segment",
     "likeness": "scores/image_image/p50",
     "direction": "scores/directional/p50",
@@ -64,8 +64,8 @@ def check_data(*, accept: bool) -> None:
         | {"stopped": each.stopped or ""}
         for each in shown
     ]
-    create_table_artifact(key=PAGE, table=rows, description=f"The data of the last {len(rows)} nights")
-    get_run_logger().info("the last %s nights: %s/artifacts/key/%s", len(rows), PREFECT_UI_URL.value(), PAGE)
+    table = create_table_artifact(key=PAGE, table=rows, description=f"The data of the latest nights, {SHOWN_NIGHTS} at most")
+    get_run_logger().info("the data of the latest nights: %s/artifacts/artifact/%s", PREFECT_UI_URL.value(), table)
     if stopped is not None:
         raise InputError(f"{stopped}; nothing was trained; the run's parameter accept_data takes such data as the norm")
 

@@ -37,8 +37,11 @@ TRANSIENT = re.compile(
     r"|tracking (server was not back|(server http\S+|store): )"  # MLflow cannot be reached
     r"|exit(ed with| code) (-9|137)\b"  # the stage, its shell or DVC was killed, as where memory is short; it resumes
 )
+ERROR = re.compile(r"\Aerror: ", re.IGNORECASE)  # begins a line of a stage, and in capitals one of DVC
 # By `iedit prune`, which has removed nothing then.
-UNDETERMINED = re.compile(r"(?:error: )?(.*(?:DVC cannot determine what is needed: |so the data that it).*)")
+UNDETERMINED = re.compile(
+    r"(?:error: )?(.*(?:DVC cannot determine what is needed: |so the data that it|: no remote of DVC; there are ).*)"
+)
 
 # By `iedit prune`, of what it has left: more than the project should take, or a remote that it was to prune.
 LEFT = re.compile(r".* should take \S+ at most: .*|data +the remote \S+ is left: .*")
@@ -61,7 +64,7 @@ def is_transient(_: Task[..., object], run: TaskRun, state: State[object]) -> bo
             _warned.add(run.id)
             line = next(line for line in str(error).splitlines() if lack_of_room(line))
             hours = sum(RETRY_SECONDS) / 3600
-            warn(f"{line.removeprefix('error: ')}: make room; the run tries again for {hours:.1f} hours")
+            warn(f"{ERROR.sub('', line)}: make room; the run tries again for {hours:.1f} hours")
         return True
     if isinstance(error, PrefectHTTPStatusError) and error.response.is_server_error:
         get_run_logger().warning("Prefect's server: %s", why_failed(error))

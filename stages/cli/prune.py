@@ -33,13 +33,15 @@ def prune(options: argparse.Namespace) -> None:
     go would not suffice.
 
     Raises:
-        InputError: ``--keep`` is below 1, a stage is at work in this folder, there is no such remote, the last version is
-            in another store, or what is needed cannot be determined: nothing was removed. Or DVC cannot remove the data: a
-            part may be gone.
+        InputError: ``--keep`` is below 1, ``--max-used`` not above 0, a stage is at work in this folder, there is no such
+            remote, the last version is in another store, or what is needed cannot be determined: nothing was removed. Or DVC
+            cannot remove the data: a part may be gone.
         ParameterError: params.yaml is invalid.
     """
     if options.keep is not None and options.keep < 1:
         raise InputError(f"--keep {options.keep}: at least 1 version is kept")
+    if options.max_used is not None and not options.max_used > 0:  # nor is "nan"
+        raise InputError(f"--max-used {options.max_used:g}: must be a number of GB above 0")
     check_store()  # before the slow imports
 
     from stages.tracking.data_retention import search

@@ -3,6 +3,7 @@
 ``dvc exp run -S …`` composes from the same files, so an experiment keeps the preset, the source and the values chosen.
 """
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ def apply_choices(words: Sequence[str]) -> list[str]:
 
 def _apply(words: Sequence[str]) -> list[str]:
     choices = Choices.read()
+    chosen = choices.values()
     keys = {word: word.partition("=")[0] for word in words}
     for word in sorted(words, key=lambda word: (keys[word] not in choices.files(), not keys[word].endswith(NAME))):
         choices.choose(word)
@@ -51,10 +53,7 @@ def _apply(words: Sequence[str]) -> list[str]:
         shutil.copytree(CONF, conf)
         choices.write(conf / CONFIG.name)
         _compose(conf, params)
-        try:
-            _read_params(params)
-        except InputError as error:
-            raise InputError(f"{error}{_hint(str(error), words)}") from error
+        _check(params, words, chosen)
         after = _read(params)
         _check_kept(choices, after)
         with written_aside(CONFIG) as new_config, written_aside(PARAMS_FILE) as new_params:
@@ -63,11 +62,33 @@ def _apply(words: Sequence[str]) -> list[str]:
     return [f"{key}: {shown(old)} → {shown(new)}" for key, old, new in _differences(before, after)]
 
 
-def _hint(message: str, words: Sequence[str]) -> str:
-    """Return what helps if a word of the command line is refused because it has to be a text."""
+def _check(composed: Path, words: Sequence[str], chosen: Mapping[str, Any]) -> None:
+    """Check composed parameters.
+
+    Args:
+        composed: the file.
+        words: the choices that are made now.
+        chosen: those made before, by their keys.
+
+    Raises:
+        InputError: the parameters are not allowed; the line ends with what helps.
+    """
+    try:
+        _read_params(composed)
+    except InputError as error:
+        raise InputError(f"{error}{_hint(str(error), words, chosen)}") from error
+
+
+def _hint(message: str, words: Sequence[str], chosen: Mapping[str, Any]) -> str:
+    """Return what helps if a word has to be a text, or if there is no such key any more as one that was chosen before."""
     key, _, reason = message.partition(" = ")
-    refused = [word for word in words if word.partition("=")[0] == key and reason.endswith(": must be text")]
-    return f"; in quotes within quotes it is one: {in_quotes(refused[-1])}" if refused else ""
+    refused = [word for word in words if word.partition("=")[0] == key]
+    if refused and reason.endswith(": must be text"):
+        return f"; in quotes within quotes it is one: {in_quotes(refused[-1])}"
+    was_chosen = any(f"{each}.".startswith(f"{key}.") for each in chosen)  # the key, or others in a section of that name
+    if not refused and was_chosen and ": no such key; " in reason:
+        return f"; it was chosen before, and is forgotten by {shlex.join(['iedit', 'configure', *words, f'~{key}'])}"
+    return ""
 
 
 def check_composed() -> None:
@@ -80,7 +101,8 @@ def check_composed() -> None:
     with tempfile.TemporaryDirectory() as folder:
         params = Path(folder) / PARAMS_FILE
         _compose(CONF, params)
-        differences = _differences(_read(PARAMS_FILE), _read(params))
+        if differences := _differences(_read(PARAMS_FILE), _read(params)):
+            _check(params, [], choices.values())
     if differences:
         key, here, composed = differences[0]
         others = len(differences) - 1

@@ -6,7 +6,8 @@ queued or at work, and what links in a workspace lead to; and what the records o
 In a remote, other clones' branches need theirs too, as far as git has fetched them.
 
 Of other projects nothing is known here. So a cache outside of the project's folder is left as it is, unless params.yaml says
-that it is this project's alone, and from a remote nothing goes that this project's cache does not have.
+that it is this project's alone, and from a remote nothing goes that this project's cache does not have, but for the copies of
+files that a full disk or a kill has cut off a day ago.
 
 A search takes minutes, in which experiments end and people work. So folders are locked only while they are read, and what may
 have changed is read again before each batch of objects is removed.
@@ -14,6 +15,8 @@ have changed is read again before each batch of objects is removed.
 
 import logging
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ from dvc_data.hashfile.db import HashFileDB, get_index
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.errors import ObjectFormatError
+from dvc_objects.fs.local import LocalFileSystem
 from ruamel.yaml import YAML
 
 from stages.core.errors import InputError, first_line
@@ -35,6 +39,8 @@ from stages.tracking.workspaces import locked_workspaces
 
 CACHE = "cache"  # as a place; all others are remotes
 DEFECTS = ("builtins", "stages")  # modules whose errors are none of a library
+UNFINISHED = re.compile(r"[0-9a-f]{2}\.[\w-]{22}\.tmp")  # DVC's name of a copy until it is whole, beside the objects
+STALE = 24 * 3600  # seconds after which nobody copies a file any more
 BATCH = 1_000  # objects that are removed, in a second or so, while no experiment can end
 
 
@@ -128,11 +134,16 @@ def search(remote: str | None = None, *, own_cache: bool = False) -> Search:
         needed |= _used(repo, [*commits, *others]) | _stashed(repo)
         stored = {name: set(odb.all()) for name, odb in places.items()}
         sizes = _measure(repo.cache.local, stored[CACHE] - needed)
+        if remote is not None:
+            unfinished = set(filter(UNFINISHED.fullmatch, stored[remote]))
+            stored[remote] -= unfinished
+            stale = _measure(places[remote], _stale(places[remote], unfinished))
     unnamed = {name: {md5: sizes[md5] for md5 in digests & sizes.keys()} for name, digests in stored.items()}
-    if remote is not None and (foreign := stored[remote] - stored[CACHE] - needed):
-        left.append(
-            f"{len(foreign):,} objects in {remote} are left: this cache does not have them, so others may have pushed them"
-        )
+    if remote is not None:
+        unnamed[remote] |= stale
+        if foreign := stored[remote] - stored[CACHE] - needed:
+            why = "this cache does not have them, so others may have pushed them"
+            left.append(f"{len(foreign):,} objects in {remote} are left: {why}")
     return Search(remote=remote, spared=spared, left=left, commits=commits, unnamed=unnamed)
 
 
@@ -243,6 +254,14 @@ def _places(repo: Repo, remote: str | None) -> dict[str, HashFileDB]:
 
 def _measure(odb: HashFileDB, digests: Iterable[str]) -> dict[str, int]:
     return {md5: int(odb.fs.size(odb.oid_to_path(md5)) or 0) for md5 in digests}
+
+
+def _stale(odb: HashFileDB, unfinished: Iterable[str]) -> set[str]:
+    """Return the copies in a folder of this machine that nobody has written to for STALE seconds; elsewhere DVC makes none."""
+    if not isinstance(odb.fs, LocalFileSystem):
+        return set()
+    limit = time.time() - STALE
+    return {name for name in unfinished if Path(odb.oid_to_path(name)).stat().st_mtime < limit}
 
 
 def _remove(odb: HashFileDB, found: Unneeded, commits: set[str]) -> Unneeded:

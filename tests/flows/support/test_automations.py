@@ -63,7 +63,7 @@ def test_the_address_of_alerts_stays_until_it_is_removed(server, monkeypatch, ca
 
 
 @pytest.mark.parametrize("address", ["hooks.example/secret", "ftp://hooks.example/secret", "https://", "secret"])
-def test_what_is_no_address_of_alerts_is_refused_unseen(monkeypatch, address):
+def test_what_is_no_address_is_refused_unseen(monkeypatch, address):
     """No server is asked."""
     monkeypatch.setenv("FAILURE_WEBHOOK", address)
     with pytest.raises(SystemExit) as refused:

@@ -1,5 +1,8 @@
 """The check of a night's data: logged, compared, shown, and stopped in one line."""
 
+from types import SimpleNamespace
+from uuid import UUID
+
 import pytest
 
 from flows.support import nights
@@ -11,6 +14,7 @@ from stages.tracking.nights import read_nights
 from tests.support import ROOT
 
 USUAL = {"counts/source": 6000.0, "counts/refused": 60.0, "shares/segment/dropped": 0.2, "scores/directional/p50": 0.8}
+TABLE = UUID(int=7)
 ODD = USUAL | {"shares/segment/dropped": 0.5}
 
 
@@ -23,8 +27,13 @@ def check(client, without_engine, monkeypatch):
 
     def check(data: dict[str, float], *, accept: bool = False) -> list[dict]:
         shown: list[dict] = []
+
+        def show(key: str, table: list[dict], **_: object) -> UUID:
+            shown.extend(table)
+            return TABLE
+
         monkeypatch.setattr(night, "measure_night", lambda: data)
-        monkeypatch.setattr(nights, "create_table_artifact", lambda key, table, **_: shown.extend(table))
+        monkeypatch.setattr(nights, "create_table_artifact", show)
         try:
             nights.check_data(accept=accept)
         finally:
@@ -53,7 +62,7 @@ def test_a_night_that_drifted_is_stopped_shown_and_no_norm(check, client):
     line = "drift.max_difference = 0.1: shares/segment/dropped is 0.5, the median of 3 nights is 0.2"
     assert str(stopped.value) == f"{line}; nothing was trained; the run's parameter accept_data takes such data as the norm"
     assert [row["stopped"] for row in check.shown] == [line, line, "", "", ""]
-    assert (check.shown[0]["without mask"], check.shown[0]["direction"], check.shown[0]["words"]) == (0.5, 0.8, "")
+    assert (check.shown[0]["no mask"], check.shown[0]["direction"], check.shown[0]["words"]) == (0.5, 0.8, "")
     assert [logged.stopped for logged in read_nights(client, 2)] == [line, line]
 
 
@@ -132,6 +141,14 @@ def test_what_new_settings_refuse_is_not_blamed_on_new_pictures(check):
     check(USUAL)
     check.seen = seen_of(range(6000), range(100), settings="ingest.min_side was raised")
     check(USUAL)
+
+
+def test_the_address_of_the_table_is_logged(check, monkeypatch):
+    said: list[str] = []
+    log = SimpleNamespace(info=lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(nights, "get_run_logger", lambda: log)
+    check(USUAL)
+    assert [line.endswith(f"/artifacts/artifact/{TABLE}") for line in said] == [True]
 
 
 def test_the_table_shows_the_last_thirty_nights(check, monkeypatch):

@@ -77,7 +77,7 @@ def test_a_place_with_data_is_refused_and_nothing_changes(project):
         ("ssh://user:secret@localhost/iedit", r"cannot be used: .*dvc-ssh"),
     ],
 )
-def test_a_place_that_cannot_be_used_is_refused_in_one_line(project, monkeypatch, address, reason):
+def test_a_place_that_cannot_be_used_is_refused(project, monkeypatch, address, reason):
     (project.parent / "photos").mkdir()
     (project.parent / "photos/0.jpg").touch()
     for name in [name for name in os.environ if name.startswith("AWS_")]:

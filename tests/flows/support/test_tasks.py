@@ -173,7 +173,7 @@ def test_the_full_disk_of_mlflow_is_transient(monkeypatch, store):
 def test_a_full_disk_of_the_remote_is_an_alert(monkeypatch):
     sent: list[str] = []
     monkeypatch.setattr(tasks, "warn", sent.append)
-    for error in ("curl: HTTP 413: File too large", "[Errno 28] No space left on device: '/remote'"):
+    for error in ("curl: HTTP 413: File too large", "ERROR: [Errno 28] No space left on device: '/remote'"):
         assert push_data.retry_condition_fn(push_data, SimpleNamespace(id=uuid4()), SimpleNamespace(data=CommandError(error)))
     assert [line.partition(":")[0] for line in sent] == ["[Errno 28] No space left on device"]
 
@@ -272,6 +272,7 @@ def test_a_remote_that_is_left_is_an_alert(sent, monkeypatch):
         "version 3: its files are not there, so the data that it needs are unknown",
         "lineage.json: damaged, so the data that its version needs are unknown: Unterminated string",
         "mlflow.db: has no version, though this project registered one there, so the data that it needs are unknown; remove it",
+        "nosuch: no remote of DVC; there are home",
     ],
 )
 def test_what_cannot_be_pruned_is_an_alert(pruned, reason):

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +101,30 @@ def test_a_lost_params_file_is_composed_again(project, capsys):
     assert capsys.readouterr().err.startswith("error: params.yaml: seed = (missing), but conf composes to 0 (and ")
     assert main(["configure", "preset=embedded"]) == 0
     assert Path("params.yaml").read_bytes() == before
+
+
+def test_choices_that_a_release_removes_can_be_forgotten(project, capsys):
+    """Whatever the order; without a choice, the command says what helps too."""
+    keys = ("upkeep.champion_days", "upkeep.min_free")
+    assert main(["configure", *(f"{key}=5" for key in keys)]) == 0
+    declared = Path("conf/config.yaml")
+    chosen = (
+        declared.read_text().replace("champion_days", "gone_days").replace("min_free", "gone_free")
+    )  # as if named so before
+    declared.write_text(chosen)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")  # the release's
+    capsys.readouterr()
+    forgotten: list[str] = []
+    for given in ([], ["--compose"]):
+        assert main(["configure", *given]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: upkeep.gone_days = 5: no such key; there are ")
+        assert error.endswith("is forgotten by iedit configure '~upkeep.gone_days'\n")
+    while main(["configure", *(forgotten or ["--compose"])]) != 0:
+        command = capsys.readouterr().err.rpartition(" is forgotten by ")[2]
+        forgotten = shlex.split(command)[2:]
+        assert len(forgotten) <= len(keys)
+    assert forgotten == ["~upkeep.gone_days", "~upkeep.gone_free"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """``iedit prune``: what it prints, what it removes, and what it refuses."""
 
 import fcntl
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from dvc.exceptions import FileMissingError
 from dvc.repo import Repo
+from dvc_objects.fs.utils import tmp_fname
 
 from stages.cli import main as cli
 from stages.cli import prune as cli_prune
@@ -113,6 +115,23 @@ def test_data_of_a_version_that_goes_go_with_it(client, capsys):
     assert objects()
     assert prune(capsys, "prune", "--keep", "1")[0] == 0
     assert objects() == set()
+
+
+def test_copies_that_a_full_disk_cut_off_leave_the_remote(client, capsys, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("remote") / "files/md5/ab"
+    folder.mkdir(parents=True)
+    with Repo() as repo, repo.config.edit("local") as local:
+        local["remote"]["own"] = {"url": str(folder.parents[2])}
+    fresh, *stale = [folder / tmp_fname() for _ in range(3)]  # as DVC names them
+    theirs = folder / ".theirs.tmp"
+    for path in (fresh, theirs, *stale):
+        path.write_text("begun")
+    for path in (theirs, *stale):
+        os.utime(path, (0, 0))
+    lines = prune(capsys, "prune", "--remote", "own")[1]
+    assert any(line.startswith("data       1 objects in own are left: this cache does not have them") for line in lines)
+    assert "data       2 objects, 0.0 MB, in the own" in lines
+    assert [path.exists() for path in (fresh, theirs, *stale)] == [True, True, False, False]
 
 
 def test_what_stays_in_an_unpruned_remote_is_said(client, capsys, tmp_path_factory):
@@ -339,6 +358,12 @@ def test_checkpoints_stay_of_as_many_trainings_as_chosen(client, capsys):
 
 def test_fewer_than_one_version_is_refused(client, capsys):
     assert prune(capsys, "prune", "--keep", "0") == (2, [], "error: --keep 0: at least 1 version is kept\n")
+
+
+@pytest.mark.parametrize("bound", ["nan", "-1", "0"])
+def test_a_bound_that_is_no_size_is_refused(client, capsys, bound):
+    line = f"error: --max-used {bound}: must be a number of GB above 0\n"
+    assert prune(capsys, "prune", f"--max-used={bound}") == (2, [], line)
 
 
 def test_it_does_not_run_beside_a_stage(client, capsys):

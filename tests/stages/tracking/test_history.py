@@ -68,7 +68,7 @@ def test_rollback_reaches_a_champion_made_by_other_means(client):
 
 
 @pytest.mark.parametrize("make", [register_foreign, lambda client: register(client).version], ids=["foreign", "ours"])
-def test_a_champion_set_in_mlflow_is_rolled_back_to_the_one_before(client, make):
+def test_a_champion_set_in_mlflow_is_rolled_back(client, make):
     history.promote(register(client).version, "test")
     client.set_registered_model_alias("iedit", "champion", make(client))
     target = history.rollback_target(client)
