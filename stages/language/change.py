@@ -50,7 +50,7 @@ def describe_change(caption: str, prompt: str, vocabulary: AbstractSet[str] | No
     )
     if len(old) == len(new) == 1 and start in heads_before and start in heads_after:
         thing = noun_phrase(before, heads_before[start], start)
-        return _mutation(prompt, source, target, relation_of(source), thing)
+        return _mutation(prompt, source, target, relation_of(source, target), thing)
     raise InputError(f"the prompt changes {source!r} to {target!r}; it has to replace one thing, or one adjective of a thing")
 
 

@@ -84,7 +84,7 @@ CLASHES: Mapping[str, frozenset[str]] = {
     "cutting board": word_set("salad soup spaghetti pasta rice omelet omelette fries fry egg stew bean blue food person"),
     "snow": word_set(
         """sit laptop book guitar cat lion tiger elephant giraffe zebra monkey bikini beach desert summer flower snake
-        lizard zebra"""
+        lizard"""
     ),
     "grass": word_set("beach desert road"),
     "sand": WINTER | word_set("field road park tractor"),

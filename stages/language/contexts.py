@@ -209,7 +209,7 @@ ATTRIBUTES: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...] = (
     (
         "material",
         ("brick", "stone", "concrete"),
-        word_set("""house building wall tower bridge fireplace wall path church barn"""),
+        word_set("house building wall tower bridge fireplace path church barn"),
     ),
     ("material", ("leather", "velvet"), word_set("couch sofa armchair chair boot shoe jacket bag handbag stool")),
     ("material", ("marble", "bronze"), word_set("statue sculpture bust")),

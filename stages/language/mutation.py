@@ -19,7 +19,7 @@ from stages.language.fitting import replacements
 from stages.language.nouns import co_hyponyms
 from stages.language.phrases import CaptionNoun, find_adjectives, find_attributes, find_nouns, noun_phrase
 from stages.language.rules import Rules
-from stages.language.senses import article, base_noun, plural, singular, thing_senses
+from stages.language.senses import article, base_noun, plural, singular_form, thing_senses
 from stages.language.units import Unit, find_units
 
 MASS = frozenset(
@@ -80,7 +80,7 @@ class PossibleEdits:
         source = self.units[place].word
         if place in self.adjective_edits:
             thing = f" {noun_phrase(self.units, self.heads[place], place)}"
-            target, relation = word, relation_of(source)
+            target, relation = word, relation_of(source, word)
         else:
             thing = ""
             target, relation = plural(word) if self.nouns[place].is_plural else word, "co-hyponym"
@@ -154,9 +154,12 @@ def find_places(units: Sequence[Unit], rules: Rules) -> tuple[dict[int, CaptionN
     return nouns, find_adjectives(units, nouns) | (find_attributes(units) if rules.listed else {})
 
 
-def relation_of(adjective: str) -> str:
-    """Return what kind of edit it is to replace an adjective."""
-    return attribute(adjective) or ("colour" if is_colour(adjective) else "antonym")
+def relation_of(adjective: str, other: str) -> str:
+    """Return what kind of edit it is to replace an adjective by another: empty by busy is "traffic", by full "antonym"."""
+    kind = attribute(adjective)
+    if kind is not None and kind == attribute(other):
+        return kind
+    return "colour" if is_colour(adjective) else "antonym"
 
 
 def _words_beside(units: Sequence[Unit], place: int) -> frozenset[str]:
@@ -164,9 +167,9 @@ def _words_beside(units: Sequence[Unit], place: int) -> frozenset[str]:
     others = [unit for other, unit in enumerate(units) if other != place]
     beside = {word for unit in others for word in (unit.word, *unit.word.split())}
     nouns = {word for unit in others if unit.is_noun for word in (unit.word, *unit.word.split())}
-    numbers = {number[0] for number in map(singular, nouns) if number}
+    singulars = {form for noun in nouns for form in (base_noun(noun), singular_form(noun))}
     verbs = {unit.verb for unit in others}
-    return frozenset(beside | numbers | verbs)
+    return frozenset(beside | singulars | verbs)
 
 
 def _others(noun: CaptionNoun, present: AbstractSet[str], rules: Rules) -> tuple[str, ...]:

@@ -156,6 +156,15 @@ def base_noun(word: str) -> str:
 
 
 @cache
+def singular_form(word: str) -> str:
+    """Return the singular of a noun that may name anything (skiers → skier), or ``word`` itself if it is no plural.
+
+    It goes by the form alone, for comparison with words of a list: of "tennis" it makes "tenni".
+    """
+    return str(_inflect().singular_noun(word) or word)
+
+
+@cache
 def is_noun(word: str) -> bool:
     """Return whether WordNet has ``word`` (a singular, or a compound with spaces) as a common noun."""
     name = word.replace(" ", "_")

@@ -40,6 +40,7 @@ def test_an_edit_of_mutate_is_described_as_mutate_does(caption):
         ("a dog in the snow", "a brown cat in the snow", "dog", "brown cat", "co-hyponym", "dog", "brown cat"),
         ("a red car in snow", "a green car in snow", "red", "green", "colour", "red car", "green car"),
         ("a small car in snow", "a large car in snow", "small", "large", "antonym", "small car", "large car"),
+        ("a wooden chair", "a metal chair", "wooden", "metal", "material", "wooden chair", "metal chair"),
         ("A dog.", "A hot dog.", "dog", "hot dog", "co-hyponym", "dog", "hot dog"),
     ],
 )

@@ -2,9 +2,11 @@
 
 import pytest
 
+from stages.language.clashes import CLASHES
 from stages.language.families import FAMILIES, families
 from stages.language.mutation import Dropped
-from stages.language.senses import plural
+from stages.language.senses import base_noun, is_noun, plural, singular_form
+from stages.language.ties import FAMILY_TIES, TIES
 from tests.support.captions import possible_edits
 
 
@@ -70,6 +72,10 @@ def test_what_is_alike_does_not_replace(caption, refused, open_world):
         ("a woman putting on lipstick in front of a mirror", "mirror"),
         ("a beach with palm trees", "palm trees"),
         ("a hallway with a red carpet", "carpet"),
+        ("surfers with surfboards on the beach", "surfboards"),
+        ("a tent under the stars at night", "night"),
+        ("skateboarders ride down a street", "street"),
+        ("children walking down a street with crosswalks", "street"),
     ],
 )
 def test_what_another_word_binds_stays(caption, bound, open_world):
@@ -104,6 +110,8 @@ def test_what_another_word_binds_stays(caption, bound, open_world):
         ("a horse on a dirt road", "gravel|paved", "wooden"),
         ("a man in a grassy field", "snowy|muddy", "rocky"),
         ("a busy street at night", "empty", "closed"),
+        ("a busy street with stores", "empty", "closed"),
+        ("a person on a snowy hill", "grassy|rocky", "sandy"),
         ("a room with a red wall", "blue|green", "taxi"),
         ("a kitchen with wood cabinets", "metal|plastic", "wooden"),
     ],
@@ -112,6 +120,28 @@ def test_a_thing_becomes_another_of_its_scene(caption, wanted, refused, open_wor
     found = brought_in(caption, open_world)
     assert set(wanted.split("|")) <= found
     assert found.isdisjoint(refused.split("|"))
+
+
+@pytest.mark.parametrize(
+    ("caption", "refused"),
+    [
+        ("a skier on a snowy hill", "grassy|rocky"),
+        ("skiers on a snowy hill", "grassy|rocky"),
+        ("a busy street with a pedestrian", "empty"),
+        ("a busy street with pedestrians", "empty"),
+        ("two men on a busy street", "empty"),
+        ("a man with a skateboard on the stairs", "bicycle"),
+    ],
+)
+def test_what_clashes_with_another_word_is_not_brought_in(caption, refused, open_world):
+    assert brought_in(caption, open_world).isdisjoint(refused.split("|"))
+
+
+@pytest.mark.parametrize("lists", [FAMILY_TIES, TIES, CLASHES], ids=["families", "things", "clashes"])
+def test_what_binds_or_clashes_does_so_in_the_plural(lists):
+    nouns = {word for words in lists.values() for word in words if is_noun(word)} - {"shear"}  # shears are one thing
+    assert len(nouns) > 50
+    assert {word for word in nouns if word not in (base_noun(plural(word)), singular_form(plural(word)))} == set()
 
 
 def test_a_coloured_thing_becomes_none_of_one_colour(open_world):

@@ -116,6 +116,20 @@ def test_diff_prompts_name_the_thing_that_changes(open_world):
     assert (found["truck"].source_diff, found["truck"].target_diff, found["truck"].relation) == ("car", "truck", "co-hyponym")
 
 
+@pytest.mark.parametrize(
+    ("caption", "word", "relation"),
+    [
+        ("an empty street at night", "busy", "traffic"),
+        ("an empty glass on a table", "full", "antonym"),
+        ("a wooden chair", "metal", "material"),
+        ("a white wall", "red", "colour"),
+        ("a white plate", "black", "colour"),
+    ],
+)
+def test_the_relation_is_that_of_the_two_adjectives(caption, word, relation, open_world):
+    assert {edit.relation for edit in edits(caption, open_world) if edit.target_term == word} == {relation}
+
+
 def test_the_seed_decides_the_edit(world):
     caption = "a small white dog sitting on a bed"
     first, second = ([mutate_caption(caption, world, seed) for seed in SEEDS] for _ in range(2))
