@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
+import httpx
 from prefect import get_client
 from prefect.automations import CallWebhook, ChangeFlowRunState, DoNothing, EventTrigger, Posture
 from prefect.blocks.webhook import Webhook
@@ -18,7 +19,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.types import SecretDict
-from pydantic import HttpUrl, SecretStr, ValidationError
+from pydantic import SecretStr
 
 TAG = "iedit"  # on all deployments in prefect.yaml
 POOL = "iedit"
@@ -182,11 +183,12 @@ def keep_webhook(address: str | None) -> UUID | None:
 
 
 def _is_url(address: str) -> bool:
+    """Return whether the library by which Prefect sends messages takes an address."""
     try:
-        HttpUrl(address)
-    except ValidationError:
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
         return False
-    return True
+    return url.scheme in ("http", "https") and bool(url.host)
 
 
 def set_up(automation: AutomationCore) -> None:
@@ -208,7 +210,7 @@ def main() -> None:
     """Set up all automations, and print whether alerts are sent, or exit with one line if FAILURE_WEBHOOK is no address."""
     address = os.environ.get("FAILURE_WEBHOOK")
     if address and not _is_url(address):
-        sys.exit("error: FAILURE_WEBHOOK: must begin with http:// or https:// (it may be a secret, so it is not shown)")
+        sys.exit("error: FAILURE_WEBHOOK: is no address that begins with http:// or https:// (it may be a secret, so it is not shown)")
     webhook = keep_webhook(address)
     reports = [report(webhook) for report in (report_failures, report_late_runs, report_no_worker, report_upkeep)]
     for automation in (*reports, end_silent_runs(), repeat_lost_runs(), repeat_crashed_runs()):

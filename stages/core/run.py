@@ -114,12 +114,16 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
 
 
 def set_threads(threads: int | None) -> None:
-    """Limit torch to so many processor threads (None: one a core), to deterministic algorithms, and fp32 to all its digits."""
+    """Limit torch to so many processor threads, to deterministic algorithms, and fp32 to all its digits.
+
+    Args:
+        threads: of this process; None: one a core, divided among the processes that ``accelerate launch`` starts on a machine.
+    """
     import torch
 
     from stages.core.executors.machine import cores
 
-    count = threads or cores()
+    count = threads or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     os.environ["OMP_NUM_THREADS"] = str(count)
     torch.set_num_threads(count)
     torch.use_deterministic_algorithms(True, warn_only=True)

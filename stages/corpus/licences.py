@@ -26,10 +26,12 @@ def count_licences(corpus: Path = CORPUS) -> dict[str, int]:
         origins = read_columns(index, {"origin": "string"})["origin"]
         stated = pc.struct_field(pc.extract_regex(origins, STATED), "licence")
         for each in pc.value_counts(stated).to_pylist():
-            licence = UNSTATED if each["values"] is None else json.loads(each["values"])
-            found[licence] += each["counts"]
+            licence = "" if each["values"] is None else json.loads(each["values"]).strip()
+            found[licence or UNSTATED] += each["counts"]
     if found.keys() <= {UNSTATED}:
         return {}
-    shown = dict(found.most_common(SHOWN_LICENCES))
-    others = found.total() - sum(shown.values())
-    return shown | ({OTHER: others} if others else {})
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    shown, others = Counter(dict(ordered[:SHOWN_LICENCES])), ordered[SHOWN_LICENCES:]
+    if others:
+        shown[OTHER] += sum(count for _, count in others)
+    return dict(shown)

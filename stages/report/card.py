@@ -108,7 +108,7 @@ def _licences() -> str:
     counts = count_licences()
     if not counts:
         return UNKNOWN_LICENCE
-    stated = "; ".join(f"{_cell(licence)} ({count:,} images)" for licence, count in counts.items())
+    stated = "; ".join(f"{_code(licence)} (images: {count:,})" for licence, count in counts.items())
     return f"as the source states it, {stated}. {OWNERS}"
 
 
@@ -116,6 +116,11 @@ def _model_rows(params: Params) -> list[str]:
     used = [model for model in loaded_models(params) if model.key.partition(".")[0] in USED_IN_TRAINING]
     rows = [(model.key, model.name, identity(model), licence_of(locate(model))) for model in used]
     return [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+
+
+def _code(text: str) -> str:
+    """Return a text from outside so that no reader of Markdown takes it for markup or HTML."""
+    return f"`{' '.join(text.replace('`', '').split())}`"
 
 
 def _cell(text: str) -> str:

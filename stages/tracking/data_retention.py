@@ -18,7 +18,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def search(remote: str | None = None, *, own_cache: bool = False) -> Search:
         if remote is not None:
             unfinished = set(filter(UNFINISHED.fullmatch, stored[remote]))
             stored[remote] -= unfinished
-            stale = _measure(places[remote], _stale(places[remote], unfinished))
+            stale = _stale(places[remote], unfinished)
     unnamed = {name: {md5: sizes[md5] for md5 in digests & sizes.keys()} for name, digests in stored.items()}
     if remote is not None:
         unnamed[remote] |= stale
@@ -256,12 +256,21 @@ def _measure(odb: HashFileDB, digests: Iterable[str]) -> dict[str, int]:
     return {md5: int(odb.fs.size(odb.oid_to_path(md5)) or 0) for md5 in digests}
 
 
-def _stale(odb: HashFileDB, unfinished: Iterable[str]) -> set[str]:
-    """Return the copies in a folder of this machine that nobody has written to for STALE seconds; elsewhere DVC makes none."""
+def _stale(odb: HashFileDB, unfinished: Iterable[str]) -> dict[str, int]:
+    """Return copies in a folder of this machine that nobody has written to for STALE seconds, and their sizes in bytes.
+
+    Elsewhere DVC makes none. A copy may come to its end, and have another name, at any time.
+    """
+    found: dict[str, int] = {}
     if not isinstance(odb.fs, LocalFileSystem):
-        return set()
+        return found
     limit = time.time() - STALE
-    return {name for name in unfinished if Path(odb.oid_to_path(name)).stat().st_mtime < limit}
+    for name in unfinished:
+        with suppress(FileNotFoundError):
+            status = Path(odb.oid_to_path(name)).stat()
+            if status.st_mtime < limit:
+                found[name] = status.st_size
+    return found
 
 
 def _remove(odb: HashFileDB, found: Unneeded, commits: set[str]) -> Unneeded:

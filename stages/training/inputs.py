@@ -99,7 +99,7 @@ def _explain(params: Params) -> str:
     if not found:
         return "nothing was dropped, so add images"
     shown = found[:REASONS]
-    lost = ", ".join(f"{stage} {-count:,} because of '{reason}'{_values(reason, params)}" for count, stage, reason in shown)
+    lost = "; ".join(f"{stage}, {-count:,} because of '{reason}'{_values(reason, params)}" for count, stage, reason in shown)
     remedy = "change these values, or add images" if any(reason in PARAMETERS for _, _, reason in shown) else "add images"
     return f"most samples were dropped by {lost}: {remedy}"
 

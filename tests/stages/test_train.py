@@ -322,7 +322,7 @@ def test_no_pair_is_an_error_with_a_hint(project, tmp_path, monkeypatch):
     write_training_set(tmp_path / "data/training", {"00000": []})
     dropped = {"ingest": {"duplicate": 2}, "retrieve": {"target too unlike the source": 3}}
     write_json(tmp_path / "data/training/counts.json", dropped)
-    most = r"retrieve 3 because of 'target too unlike the source' \(retrieve\.min_image_image = 0\.\d+\), ingest 2 because"
+    most = r"retrieve, 3 because of 'target too unlike the source' \(retrieve\.min_image_image = 0\.\d+\); ingest, 2 because"
     line = rf"no pair to train on; most samples were dropped by {most} of 'duplicate': change these values, or add images; "
     with pytest.raises(InputError, match=line):
         train(project.params)

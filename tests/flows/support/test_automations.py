@@ -62,15 +62,20 @@ def test_the_address_of_alerts_stays_until_it_is_removed(server, monkeypatch, ca
             assert actions(client) == expected | dict.fromkeys(OTHERS, "change-flow-run-state")
 
 
-@pytest.mark.parametrize("address", ["hooks.example/secret", "ftp://hooks.example/secret", "https://", "secret"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("hooks.example/secret", "ftp://hooks.example/secret", "https://", "secret", " https://hooks.example/secret"),
+        *("https://hooks.example/secret\n", "https:hooks.example/secret", "https:/hooks.example/secret", "https://[secret"),
+    ],
+)
 def test_what_is_no_address_is_refused_unseen(monkeypatch, address):
     """No server is asked."""
     monkeypatch.setenv("FAILURE_WEBHOOK", address)
     with pytest.raises(SystemExit) as refused:
         automations.main()
-    assert (
-        refused.value.code
-        == "error: FAILURE_WEBHOOK: must begin with http:// or https:// (it may be a secret, so it is not shown)"
+    assert refused.value.code == (
+        "error: FAILURE_WEBHOOK: is no address that begins with http:// or https:// (it may be a secret, so it is not shown)"
     )
 
 

@@ -120,9 +120,15 @@ def test_temporary_files_of_the_second_process_are_its_own(monkeypatch):
     assert not own.exists()
 
 
-@pytest.mark.parametrize(("threads", "wanted"), [(2, 2), (None, 3)])
-def test_without_a_number_there_is_a_thread_a_core(monkeypatch, threads, wanted):
+@pytest.mark.parametrize(("threads", "processes", "wanted"), [(2, 2, 2), (None, 1, 3), (None, 2, 1), (None, 8, 1)])
+def test_without_a_number_there_is_a_thread_a_core(monkeypatch, threads, processes, wanted):
+    """Of a machine, whose processes share them."""
     monkeypatch.setattr(machine, "cores", lambda: 3)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # it is put back afterwards
+    before = torch.get_num_threads()
     process.set_threads(threads)
-    assert torch.get_num_threads() == wanted
+    found = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert found == wanted
     assert os.environ["OMP_NUM_THREADS"] == str(wanted)

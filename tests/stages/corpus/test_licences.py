@@ -23,10 +23,16 @@ def write_corpus(folder, *stated):
 
 
 def test_images_are_counted_by_licence(tmp_path, monkeypatch):
-    write_corpus(tmp_path, "CC BY 4.0", None, "CC BY 4.0", 'so "free" \\ é', None, None)
+    write_corpus(tmp_path, "CC BY 4.0", None, "CC BY 4.0", 'so "free" \\ é', "  ", None)
     assert count_licences(tmp_path) == {"not stated": 3, "CC BY 4.0": 2, 'so "free" \\ é': 1}
     monkeypatch.setattr(licences, "SHOWN_LICENCES", 1)
     assert count_licences(tmp_path) == {"not stated": 3, "other licences": 3}
+
+
+def test_order_does_not_decide_which_are_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(licences, "SHOWN_LICENCES", 2)
+    write_corpus(tmp_path, "c", "other licences", "b", "other licences", "a", "a")
+    assert list(count_licences(tmp_path).items()) == [("a", 2), ("other licences", 4)]
 
 
 def test_where_none_is_stated_there_are_none(tmp_path):

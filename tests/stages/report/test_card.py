@@ -54,8 +54,8 @@ def test_card_of_ones_own_corpus_counts_its_licences(monkeypatch):
     params = read_params()
     source = FolderSource.model_validate({"kind": "folder", "path": "photos", "text": None})
     own = params.model_copy(update={"ingest": params.ingest.model_copy(update={"source": source})})
-    monkeypatch.setattr("stages.report.card.count_licences", lambda: {"CC BY | 4.0": 1200, "not stated": 3})
-    stated = "Licence: as the source states it, CC BY \\| 4.0 (1,200 images); not stated (3 images). The rights"
+    monkeypatch.setattr("stages.report.card.count_licences", lambda: {"<img src=x> `[CC](u)": 1200, "not stated": 3})
+    stated = "Licence: as the source states it, `<img src=x> [CC](u)` (images: 1,200); `not stated` (images: 3). The rights"
     assert stated in model_card(own, METRICS)
     monkeypatch.setattr("stages.report.card.count_licences", dict)
     assert "Licence: the source states none. The rights" in model_card(own, METRICS)

@@ -80,7 +80,7 @@ def test_masks_that_drop_every_pair_are_counted(models, workplace, share):
     settings = {"retrieve": {"held_out": share, "max_uses": 1}, "segment": {"threshold": 1.0}}
     params = write_training_pairs(models, 2, **settings)
     line = (
-        "data/training: no pair to train on; most samples were dropped by segment 6 because of 'source mask empty or below"
+        "data/training: no pair to train on; most samples were dropped by segment, 6 because of 'source mask empty or below"
         " segment.min_area' (segment.min_area = 0.0, segment.threshold = 1.0): change these values, or add images;"
         " `python -m stages describe` writes examples to reports/latest/dataset.html"
     )
@@ -106,7 +106,7 @@ def test_what_dropped_most_is_named_first_whichever_stage_did(models, workplace)
     }
     write_json(TRAINING_SET / "counts.json", dropped)
     with pytest.raises(
-        InputError, match=r"dropped by retrieve 17 because .*min_image_image.*, segment 3 .*, retrieve 2 "
+        InputError, match=r"dropped by retrieve, 17 because .*min_image_image.*; segment, 3 .*; retrieve, 2 "
     ) as caught:
         check_pairs(params_for(models))
     assert "duplicate" not in str(caught.value)
