@@ -87,9 +87,11 @@ TAKE_BACK := ! git rev-parse --quiet --verify MERGE_AUTOSTASH >/dev/null || \
   git stash store --message autostash MERGE_AUTOSTASH; }; } && git update-ref -d MERGE_AUTOSTASH; }
 REFUSE_MARKS := files=$$($(MARKED) | paste -sd ' '); [ -z "$$files" ] || { git reset --quiet; \
   echo "error: $$files: the release changes what you have changed; resolve the marks there, then make upgrade again"; exit 1; }
+# Python asks for locks, because macOS has no flock(1).
+IS_FREE := $(PYTHON) -c 'import fcntl; fcntl.flock(open("logs/lock", "a"), fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null
 upgrade: ## go to another release and keep the choices: make upgrade RELEASE=v0.2.0; stop the worker first
 	$(if $(RELEASE),,$(error RELEASE: name the release to go to, as in make upgrade RELEASE=v0.2.0))
-	@mkdir -p logs; flock --nonblock logs/lock true || { echo "a stage is at work: $$(cat logs/lock)"; exit 1; }
+	@mkdir -p logs; $(IS_FREE) || { echo "a stage is at work: $$(cat logs/lock)"; exit 1; }
 	@! git rev-parse --quiet --verify MERGE_HEAD >/dev/null || { echo "error: a merge is under way: git merge --abort"; exit 1; }
 	@$(TAKE_BACK)
 	@$(REFUSE_MARKS)
@@ -148,9 +150,9 @@ nano: .venv/installed ## train the small models from nothing (eight hours on two
 	cd nano && dvc repro
 
 # Where several ask at once, as units of systemd do after an upgrade, one installs; the others wait, and then find it done.
-# Python holds the lock, because macOS has no flock(1).
-ALONE := $(PYTHON) -c 'import fcntl, os, sys; folder = os.open(".", os.O_RDONLY); os.set_inheritable(folder, True); \
-  fcntl.flock(folder, fcntl.LOCK_EX); os.execvp(sys.argv[1], sys.argv[1:])'
+ALONE := $(PYTHON) -c 'import fcntl, os, sys; os.makedirs("logs", exist_ok=True); \
+  lock = os.open("logs/install.lock", os.O_CREAT | os.O_RDWR); os.set_inheritable(lock, True); \
+  fcntl.flock(lock, fcntl.LOCK_EX); os.execvp(sys.argv[1], sys.argv[1:])'
 ifndef IS_ALONE
 .venv/installed: requirements.lock pyproject.toml
 	@$(ALONE) $(MAKE) --no-print-directory IS_ALONE=1 $@

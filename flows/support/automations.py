@@ -210,7 +210,7 @@ def main() -> None:
     """Set up all automations, and print whether alerts are sent, or exit with one line if FAILURE_WEBHOOK is no address."""
     address = os.environ.get("FAILURE_WEBHOOK")
     if address and not _is_url(address):
-        sys.exit("error: FAILURE_WEBHOOK: is no address that begins with http:// or https:// (it may be a secret, so it is not shown)")
+        sys.exit("error: FAILURE_WEBHOOK: must be an address of http:// or https:// (it may be a secret, so it is not shown)")
     webhook = keep_webhook(address)
     reports = [report(webhook) for report in (report_failures, report_late_runs, report_no_worker, report_upkeep)]
     for automation in (*reports, end_silent_runs(), repeat_lost_runs(), repeat_crashed_runs()):

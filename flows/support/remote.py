@@ -8,6 +8,8 @@ import errno
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -19,6 +21,7 @@ from stages.tracking.data_retention import in_one_line
 from stages.tracking.errors import without_credentials
 
 NAME = "schedule"
+NEW_DISK, PROBE = "lost+found", "iedit-probe"
 GROWS = (
     "DVC's remote is not pruned, because other clones may push to it, and grows with every night: "
     "IEDIT_REMOTE=/srv/iedit-dvc make deploy gives the schedule an empty folder, or a URL, of its own, which is"
@@ -36,8 +39,10 @@ def use_remote(address: str) -> None:
             what conf/ composes to.
     """
     shown = f"IEDIT_REMOTE = {without_credentials(address)}"
-    is_url = "://" in address
-    url = address if is_url else str(Path(address).expanduser().resolve())
+    try:
+        url, is_url = _place_of(address)
+    except ValueError as error:
+        raise InputError(f"{shown}: is no URL: {first_line(error)}") from error
     if Path(url).is_relative_to(Path.cwd()):
         raise InputError(f"{shown}: lies in the project's folder; name one outside of it")
     check_composed()  # the choice composes params.yaml anew, which must lose no value
@@ -47,10 +52,7 @@ def use_remote(address: str) -> None:
         if (repo.config["core"].get("remote"), ours.get("url")) != (NAME, url):
             remotes[NAME] = {"url": url}  # in memory, to look there
             with in_one_line(f"{shown}: cannot be used"):
-                if not is_url:
-                    _make_folder(Path(url))
-                place = repo.cloud.get_remote(NAME, "deploy")
-                is_empty = not place.fs.exists(place.path) or not place.fs.ls(place.path, detail=False)
+                is_empty = _is_empty_remote(repo) if is_url else _is_empty_folder(Path(url))
             if not is_empty:
                 raise InputError(
                     f"{shown}: is not empty, so it may be another's; name an empty place, or, if it is this schedule's: "
@@ -63,8 +65,21 @@ def use_remote(address: str) -> None:
         apply_choices([f"upkeep.prune_remote={NAME}"])
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder unless it is there.
+def _place_of(address: str) -> tuple[str, bool]:
+    """Return the absolute path of a folder, or a URL as it is, and whether it is a URL.
+
+    Raises:
+        ValueError: it is a URL that cannot be read.
+    """
+    parts = urlsplit(address)
+    if "://" in address and parts.scheme != "file":
+        return address, True
+    path = url2pathname(parts.path) if parts.scheme == "file" else address
+    return str(Path(path).expanduser().resolve()), False
+
+
+def _is_empty_folder(folder: Path) -> bool:
+    """Return whether a folder, which is made if it is not there, has nothing but what a new disk has.
 
     Raises:
         OSError: it cannot be made, is a file, or cannot be written to.
@@ -72,6 +87,25 @@ def _make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    return all(path.name == NEW_DISK for path in folder.iterdir())
+
+
+def _is_empty_remote(repo: Repo) -> bool:
+    """Return whether the schedule's remote, which is no folder, is empty.
+
+    An object is written there and removed, because a server that is away looks like an empty one.
+
+    Raises:
+        OSError, ImportError, or another error of the library that reaches it: that cannot be done.
+    """
+    remote = repo.cloud.get_remote(NAME, "deploy")
+    probe = remote.fs.join(remote.path, PROBE)
+    try:
+        remote.fs.pipe_file(probe, b"")
+        remote.fs.rm_file(probe)
+    except NotImplementedError as error:
+        raise OSError(f"objects cannot be written and removed by {remote.fs.protocol}") from error
+    return not remote.fs.exists(remote.path) or not remote.fs.ls(remote.path, detail=False)
 
 
 def is_unpruned() -> bool:

@@ -15,7 +15,7 @@ VARIABLE = "CXX"  # names another compiler to torch
 
 def check_compiler(config: Train) -> None:
     """Raise InputError if the section ``train`` asks for a compiled network where there is no compiler of C++."""
-    compiler = os.environ.get(VARIABLE, "g++")
+    compiler = os.environ.get(VARIABLE) or "g++"
     if config.compile and which(compiler.partition(" ")[0]) is None:
         raise InputError(f"train.compile = true: needs a compiler of C++; {compiler!r} is not here, {VARIABLE} names another")
 

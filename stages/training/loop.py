@@ -196,12 +196,14 @@ class _Training:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Have the U-Net hold the moving average of its weights in the block; the two change places."""
+        """Have the U-Net hold the moving average of its weights in the block, for edits and scores; the two change places."""
         self._swap()
+        _allow_tf32(False)
         try:
             yield
         finally:
             self._swap()
+            _allow_tf32(self.config.precision == "tf32")
 
     def finish(self) -> None:
         """Leave the moving average in the U-Net."""

@@ -15,6 +15,7 @@ from flows.support import remote
 from flows.support.dag import local_remote
 from stages.core.errors import InputError
 from stages.core.params_file import read_params
+from tests.ops.storage import AWS, s3_server
 from tests.support import ROOT
 from tests.support.composed import copy_conf
 from tests.support.flow_project import make_dvc_project
@@ -75,6 +76,9 @@ def test_a_place_with_data_is_refused_and_nothing_changes(project):
         ("/proc/foo", r"cannot be used: \[Errno 2\] No such file or directory: "),
         ("s3://bucket/iedit", r"cannot be used: Unable to locate credentials$"),
         ("ssh://user:secret@localhost/iedit", r"cannot be used: .*dvc-ssh"),
+        ("http://user:secret@127.0.0.1:9/iedit", r"cannot be used: "),
+        ("s3://[bad/iedit", r"is no URL: Invalid IPv6 URL$"),
+        ("nothing://bucket/iedit", r""),
     ],
 )
 def test_a_place_that_cannot_be_used_is_refused(project, monkeypatch, address, reason):
@@ -93,16 +97,35 @@ def test_a_place_that_cannot_be_used_is_refused(project, monkeypatch, address, r
     assert read_params().upkeep.prune_remote is None
 
 
-def test_a_folder_is_followed_by_a_url(project):
-    """DVC knows options of folders that it takes for no URL."""
-    remote.use_remote("../own")
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+def test_a_server_that_takes_nothing_is_refused(project):
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # answers 501 to everything
         Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/none"
-        remote.use_remote(url)
+        with pytest.raises(InputError, match="cannot be used: "):
+            remote.use_remote(f"http://127.0.0.1:{server.server_port}/none")
         server.shutdown()
-    with Repo() as repo:
-        assert repo.config["remote"]["schedule"]["url"] == url
+
+
+def test_a_folder_is_followed_by_a_url(project, monkeypatch):
+    """DVC knows options of folders that it takes for no URL. A bucket may be missing."""
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    remote.use_remote("../own")
+    with s3_server(project.parent / "s3.log", "mine") as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        with pytest.raises(InputError, match=r"^IEDIT_REMOTE = s3://another/iedit: cannot be used: "):
+            remote.use_remote("s3://another/iedit")
+        assert local_remote() == project.parent / "own"
+        remote.use_remote("s3://mine/iedit")
+        with Repo() as repo:
+            assert repo.config["remote"]["schedule"]["url"] == "s3://mine/iedit"
+
+
+def test_a_folder_may_be_a_url_or_a_new_disk(project):
+    with pytest.raises(InputError, match="lies in the project's folder"):
+        remote.use_remote(f"file://{project}/inner")
+    (project.parent / "disk/lost+found").mkdir(parents=True)
+    remote.use_remote(f"file://{project.parent}/disk")
+    assert local_remote() == project.parent / "disk"
 
 
 def test_a_remote_that_is_not_pruned_is_named(project, capsys, monkeypatch):
