@@ -18,13 +18,14 @@ BLOCKS = 2  # that take turns
 
 @pytest.fixture
 def graphs(tmp_path, monkeypatch):
-    """Return a function that counts the graphs that were compiled since; they are compiled anew, and in this process."""
+    """Yield a function that counts the graphs that were compiled since; they are compiled anew, and in this process."""
     from torch._dynamo.utils import counters
+    from torch._inductor import config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
-    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
     before = counters["stats"]["unique_graphs"]
-    return lambda: counters["stats"]["unique_graphs"] - before
+    with config.patch(compile_threads=1):
+        yield lambda: counters["stats"]["unique_graphs"] - before
 
 
 @pytest.mark.skipif(which(os.environ.get("CXX", "g++")) is None, reason="there is no compiler of C++")
