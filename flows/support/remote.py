@@ -93,19 +93,21 @@ def _is_empty_folder(folder: Path) -> bool:
 def _is_empty_remote(repo: Repo) -> bool:
     """Return whether the schedule's remote, which is no folder, is empty.
 
-    An object is written there and removed, because a server that is away looks like an empty one.
+    Where it looks empty, an object is written there and removed, because a server that is away looks so too.
 
     Raises:
         OSError, ImportError, or another error of the library that reaches it: that cannot be done.
     """
     remote = repo.cloud.get_remote(NAME, "deploy")
+    if remote.fs.exists(remote.path) and remote.fs.ls(remote.path, detail=False):
+        return False
     probe = remote.fs.join(remote.path, PROBE)
     try:
         remote.fs.pipe_file(probe, b"")
         remote.fs.rm_file(probe)
     except NotImplementedError as error:
         raise OSError(f"objects cannot be written and removed by {remote.fs.protocol}") from error
-    return not remote.fs.exists(remote.path) or not remote.fs.ls(remote.path, detail=False)
+    return True
 
 
 def is_unpruned() -> bool:

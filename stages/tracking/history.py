@@ -10,7 +10,7 @@ recorded, and the one that sets the alias last wins.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -106,11 +106,11 @@ def roll_back(why: str) -> Event:
 
 def rollback_target(client: MlflowClient) -> Event | None:
     """Return the event that a rollback would return to, or None without a champion or one before it; nothing is written."""
-    champion, last = _champion_and_its_event(client)
-    events = read_events(client)
-    if champion is not None and last is None:
-        return events[-1] if events else None  # as the event will say that it gets
-    return None if last is None else next((event for event in events if event.id == last.back_to), None)
+    champion, events = version_by_alias(client, CHAMPION), read_events(client)
+    last = _event_of(champion, events)
+    if last is not None:
+        return next((event for event in events if event.id == last.back_to), None)
+    return None if champion is None else _newest(events)  # as the event will say that it gets
 
 
 def describe(client: MlflowClient, version: str, decision: str, why: str) -> None:
@@ -128,7 +128,8 @@ def forget_grounds(client: MlflowClient, version: str) -> None:
 
 def describe_champion(client: MlflowClient) -> None:
     """Write on the champion how it became champion, if a kill prevented that at the time."""
-    version, event = _champion_and_its_event(client)
+    version = version_by_alias(client, CHAMPION)
+    event = _event_of(version, read_events(client))
     if version is not None and event is not None and event.how == "promoted":
         made = client.get_model_version(NAME, version)
         if made.tags.get(DECISION) != "promoted":
@@ -141,17 +142,21 @@ def find_rollback(client: MlflowClient, version: str) -> Event | None:
     return next((event for event in events[-1:] if event.how == "rolled back" and event.former == version), None)
 
 
-def _champion_and_its_event(client: MlflowClient) -> tuple[str | None, Event | None]:
-    """Return the champion and the event that made it so, which one made by other means may not have yet."""
-    champion = version_by_alias(client, CHAMPION)
-    return champion, next((event for event in reversed(read_events(client)) if event.version == champion), None)
+def _newest(events: Sequence[Event]) -> Event | None:
+    return events[-1] if events else None
+
+
+def _event_of(champion: str | None, events: Sequence[Event]) -> Event | None:
+    """Return the event that made a version champion, which one that others made so may not have yet."""
+    return _newest([event for event in events if event.version == champion])
 
 
 def _record_champion(client: MlflowClient) -> tuple[str | None, Event | None]:
     """Return the champion and the event that made it so; one made by other means gets its event now, after all others."""
-    champion, last = _champion_and_its_event(client)
+    champion, events = version_by_alias(client, CHAMPION), read_events(client)
+    last = _event_of(champion, events)
     if champion is not None and last is None:
-        before = next(reversed(read_events(client)), None)
+        before = _newest(events)
         former, back_to = (None, None) if before is None else (before.version, before.id)
         last = _record_event(client, version=champion, how="found", former=former, why="was champion already", back_to=back_to)
     return champion, last

@@ -108,6 +108,13 @@ def test_missing_folder_is_an_error_with_its_parameter():
         hub.locate(named(Path("nowhere")))
 
 
+def test_a_single_file_is_an_error_with_advice(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.touch()
+    with pytest.raises(ModelError, match=r"is a file; convert it to a folder with a model index, as docs/models\.md shows$"):
+        hub.locate(named(path))
+
+
 @pytest.mark.parametrize("kind", LOADERS)
 def test_pickled_weights_are_never_read(folder, kind, tmp_path):
     marker = tmp_path / "unpickled"
