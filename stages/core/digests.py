@@ -2,7 +2,7 @@
 
 A modification within a moment of an earlier one can leave a file's times as they are, so a digest is remembered for later
 runs only if the file was left alone for SETTLED seconds. The memory is a cache below logs/, a file a folder; without it,
-files are read again.
+files are read again. Several processes may use it at once, as those of one training do.
 """
 
 import time
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stages.core.files import TEMPORARY_SUFFIX, file_digest, read_json, remove, value_digest, write_json
+from stages.core.files import TEMPORARY_SUFFIX, file_digest, locked, read_json, remove, value_digest, write_json
 from stages.core.paths import DIGESTS
 
 SETTLED = 2.0  # seconds; the coarsest times of usual file systems
@@ -28,8 +28,9 @@ class Digests:
         self._changed: set[Path] = set()
 
     def __enter__(self) -> Self:
-        for path in self._memory.glob(f"*{TEMPORARY_SUFFIX}"):  # of a run that was killed
-            remove(path)
+        with locked(self._memory):
+            for path in self._memory.glob(f"*{TEMPORARY_SUFFIX}"):  # of a run that was killed
+                remove(path)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -74,7 +75,8 @@ class Digests:
             entries = {
                 name: entry for name, entry in self._folders[folder].items() if name in present and max(entry[0][1:3]) < settled
             }
-            write_json(self._file(folder), entries)
+            with locked(self._memory):
+                write_json(self._file(folder), entries)
         self._changed.clear()
 
 

@@ -1,6 +1,7 @@
 """Files and folders that are written whole or not at all."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -90,6 +91,19 @@ def remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let no other process into such a block for ``path`` until this one has left it or has ended.
+
+    The lock is a file beside ``path``, open for writing, because NFS locks no other. It stays: whoever removed it could
+    let two processes in.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def move_entries(folder: Path, to: Path) -> None:

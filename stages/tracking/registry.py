@@ -4,12 +4,9 @@ The alias ``champion`` names the version to use, ``challenger`` the newest one t
 :mod:`stages.tracking.history` records how each became champion.
 """
 
-import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +22,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 
 from stages.core.errors import InputError, first_line
-from stages.core.files import remove, written_aside
+from stages.core.files import locked, remove, written_aside
 from stages.core.params import Sampling
 from stages.editing.settings import read_sampling
 from stages.tracking.start import PREFIX
@@ -207,7 +204,7 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
     cache = cached_copy(model_id_of(made))
-    with _locked(cache.parent):  # a server and a night may both fetch a new champion
+    with locked(cache.parent):  # a server and a night may both fetch a new champion
         if not cache.is_dir():
             _fetch(location, cache)
         os.utime(cache)  # somebody asks for it
@@ -235,18 +232,6 @@ def cached_copy(model_id: str) -> Path:
     """Return where the files of a logged model of a remote store are kept on this machine, if they have been fetched."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return caches / "iedit" / model_id
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let no other process into such a block within it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _find(client: MlflowClient, uri: str) -> ModelVersion:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,20 @@ def test_memory_is_kept_after_an_error(reads):
         be_interrupted()
     digest_of("a")
     assert reads == ["a"]
+
+
+def test_many_may_use_a_memory_at_once(reads):
+    """As the processes of one training do; flock keeps threads apart as it does processes."""
+    Path("a").write_text("text")
+
+    def learn(number: int) -> None:
+        with Digests() as memory:
+            memory.learn(Path("a"), str(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(learn, range(200)))
+    assert digest_of("a").isdigit()
+    assert reads == []
 
 
 def test_files_that_are_gone_are_forgotten(reads):
