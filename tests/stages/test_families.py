@@ -24,23 +24,14 @@ from stages.models import hub
 from stages.models.latent_diffusion import load_diffusion
 from stages.models.tensors import to_tensor
 from stages.train import train
-from tests.support import harness, tiny
-from tests.support.checkpoints import change_config, halve, split_tokenizers
+from tests.support import harness
+from tests.support.checkpoints import tiny_diffusion_v
 from tests.support.real_service import PATIENCE, real_service
 from tests.support.serving import picture, png
+from tests.support.tiny import tiny_diffusion_xl
 from tests.support.training import changed, edit_sample, make_tools, ran_once, read
 
-
-def velocity(folder: Path) -> ModelName:
-    """Stable Diffusion 2.1's way to predict, in the hub's layout and in half precision alone."""
-    model = tiny.tiny_diffusion(folder)
-    change_config(folder, "scheduler/scheduler_config.json", prediction_type="v_prediction")
-    split_tokenizers(folder)
-    halve(folder, keep=False)
-    return model
-
-
-BASES = {"2.1": velocity, "XL": tiny.tiny_diffusion_xl}
+BASES = {"2.1": tiny_diffusion_v, "XL": tiny_diffusion_xl}
 
 
 @pytest.fixture(scope="module", params=BASES.values(), ids=BASES)
@@ -153,10 +144,12 @@ def test_the_service_edits_with_the_model(trained):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("base", ["tiny_diffusion_xl"])
-def test_whole_pipeline_runs_on_it(tmp_path, base):
-    project = harness.run_once(tmp_path, base)
+@pytest.mark.parametrize("make_base", BASES.values(), ids=BASES)
+def test_whole_pipeline_runs_on_it(tmp_path, make_base):
+    project = harness.run_once(tmp_path, make_base)
     metrics = read_json(project.folder / "reports/latest/metrics.json")
     assert set(metrics["systems"]) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
-    pipeline = DiffusionPipeline.from_pretrained(project.folder / "models/iedit")
-    assert type(pipeline).__name__ == "StableDiffusionXLPipeline"
+    base, _, trained = project.models
+    pipeline = DiffusionPipeline.from_pretrained(trained)
+    assert type(pipeline).__name__ == read_json(base / "model_index.json")["_class_name"]
+    assert pipeline.scheduler.config.prediction_type == read_json(base / "scheduler/scheduler_config.json")["prediction_type"]

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.core.files import read_json, write_json
-from tests.support.tiny import split_tokenizer
+from stages.core.params import ModelName
+from tests.support.tiny import split_tokenizer, tiny_diffusion
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 PNDM = {  # as Stable Diffusion 1.4 has it, which names no prediction_type
@@ -99,3 +100,12 @@ def split_half(start: Path) -> None:
     size = sum(torch.numel(value) * value.element_size() for value in weights.values())
     index = {"metadata": {"total_size": size}, "weight_map": dict.fromkeys(weights, shard)}
     write_json(start.with_name(f"{start.name}.safetensors.index.fp16.json"), index)
+
+
+def tiny_diffusion_v(folder: Path) -> ModelName:
+    """Stable Diffusion 2.1's way to predict, in the hub's layout and in half precision alone."""
+    model = tiny_diffusion(folder)
+    change_config(folder, "scheduler/scheduler_config.json", prediction_type="v_prediction")
+    split_tokenizers(folder)
+    halve(folder, keep=False)
+    return model

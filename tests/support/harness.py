@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ STEPS, EVERY, BATCH = 5, 2, 2
 PATIENCE = 300  # seconds that a test waits for a process to get somewhere; enough for a very slow machine
 
 
-def make_models(folder: Path, base: str = "tiny_diffusion") -> None:
+def make_models(folder: Path, make_base: Callable[[Path], object] | None = None) -> None:
     from tests.support import tiny
 
     tiny.tiny_captioner(folder / "captioner")
@@ -43,7 +43,7 @@ def make_models(folder: Path, base: str = "tiny_diffusion") -> None:
     tiny.tiny_clip(folder / "judge", seed=1)
     tiny.tiny_segmenter(folder / "segmenter")
     tiny.tiny_vgg(folder / "vgg")
-    getattr(tiny, base)(folder / "diffusion")
+    (make_base or tiny.tiny_diffusion)(folder / "diffusion")
 
 
 def make_store(folder: Path) -> None:
@@ -284,12 +284,12 @@ class Project:
         return ended
 
 
-def run_once(folder: Path, base: str = "tiny_diffusion") -> Project:
+def run_once(folder: Path, make_base: Callable[[Path], object] | None = None) -> Project:
     """Start the fork server, make the models and the store, and run every stage once, undisturbed.
 
     Args:
         folder: where the project goes.
-        base: the function of ``tests.support.tiny`` that makes the model to train.
+        make_base: writes the model to train; by default a tiny Stable Diffusion 1.
     """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["tests.support.preloaded"])
@@ -300,7 +300,7 @@ def run_once(folder: Path, base: str = "tiny_diffusion") -> Project:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        made.call(make_models, folder / "models", base)  # starts the server
+        made.call(make_models, folder / "models", make_base)  # starts the server
     made.call(make_store, made.folder)
     (made.folder / "params.yaml").write_text(yaml.safe_dump(params_for(folder / "models")))
     for stage in STAGES:
