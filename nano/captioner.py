@@ -10,7 +10,7 @@ from nano.fit import draw_rows, fit, halve
 from nano.patches import PATCH, label_patches, patch_head, patch_loss
 from nano.scenes import Scenes, cut_out, load_scenes
 from nano.settings import MODELS, read_settings, read_training
-from nano.tokenizers import CONTEXT, bert_tokenizer
+from nano.tokenization import CONTEXT, bert_tokenizer
 from stages.corpus import world
 
 FOLDER = MODELS / "captioner"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nano.fit import draw_rows, fit, halve
 from nano.scenes import Scenes, load_scenes
 from nano.settings import MODELS, read_settings, read_training
-from nano.tokenizers import CONTEXT, save_clip_tokenizer
+from nano.tokenization import CONTEXT, save_clip_tokenizer
 from stages.core.files import write_json, written_aside
 from stages.corpus import world
 from stages.corpus.scenery import SCENERIES

@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from nano.fit import draw_rows, fit, halve
 from nano.scenes import Scenes, cut_out, load_scenes
 from nano.settings import read_settings, read_training
-from nano.tokenizers import CONTEXT, clip_tokenizer
+from nano.tokenization import CONTEXT, clip_tokenizer
 from nano.vae import FOLDER as VAE_FOLDER
 from stages.common.seeds import derive_seed
 from stages.corpus import world

@@ -15,7 +15,7 @@ from nano.fit import draw_rows, fit, halve
 from nano.patches import PATCH, label_patches, patch_head, patch_loss
 from nano.scenes import cut_out, load_scenes
 from nano.settings import MODELS, read_settings, read_training
-from nano.tokenizers import CONTEXT, save_clip_tokenizer
+from nano.tokenization import CONTEXT, save_clip_tokenizer
 from stages.corpus import world
 
 VISION: dict[str, dict[str, int]] = {

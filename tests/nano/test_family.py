@@ -1,6 +1,8 @@
 """The committed nano family is complete, small and free of pickles, and DVC knows the code of every training."""
 
 import ast
+import sys
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
@@ -26,6 +28,12 @@ def test_family_is_small_and_has_no_pickles():
     files = [path for path in MODELS.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}
     assert sum(path.stat().st_size for path in files) <= 40 * MEGABYTE
+
+
+def test_no_module_hides_a_library():
+    """Trainings run in nano/, where Python looks for libraries first."""
+    modules = {path.stem for path in (ROOT / "nano").glob("*.py")} - {"__init__"}
+    assert modules & {*packages_distributions(), *sys.stdlib_module_names} == set()
 
 
 @pytest.mark.parametrize("stage", TRAININGS)

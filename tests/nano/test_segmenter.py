@@ -5,7 +5,7 @@ from transformers import CLIPSegForImageSegmentation
 
 from nano.segmenter import segment
 from nano.settings import MODELS
-from nano.tokenizers import clip_tokenizer
+from nano.tokenization import clip_tokenizer
 
 
 def test_segmenter_equals_transformers_and_has_gradients_everywhere():

@@ -5,7 +5,7 @@ import pytest
 from transformers import BertTokenizer, CLIPTokenizer
 
 from nano.settings import MODELS
-from nano.tokenizers import bert_tokenizer, clip_tokenizer, world_words
+from nano.tokenization import bert_tokenizer, clip_tokenizer, world_words
 
 
 @pytest.fixture(params=["", "clip", "judge", "segmenter", "diffusion/tokenizer"], ids=lambda name: name or "made now")
