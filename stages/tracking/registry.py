@@ -204,6 +204,7 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
     cache = cached_copy(model_id_of(made))
+    cache.parent.mkdir(parents=True, exist_ok=True)
     with locked(cache.parent):  # a server and a night may both fetch a new champion
         if not cache.is_dir():
             _fetch(location, cache)

@@ -65,7 +65,7 @@ def test_two_that_fetch_a_model_at_once_get_it_whole(champion, tmp_path, monkeyp
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(registry.fetch_model, client, registry.CHAMPION_URI)
-        fetching.wait()
+        assert fetching.wait(60)
         other = pool.submit(registry.fetch_model, client, registry.CHAMPION_URI)
         assert {folder_digest(first.result()), folder_digest(other.result())} == {folder_digest(there)}
 

@@ -15,6 +15,8 @@ from tests.support.training import distance, logs, params_for, place, tune
 
 BLOCKS = 2  # that take turns
 
+needs_compiler = pytest.mark.skipif(which(os.environ.get("CXX", "g++")) is None, reason="there is no compiler of C++")
+
 
 @pytest.fixture
 def graphs(tmp_path, monkeypatch):
@@ -28,7 +30,7 @@ def graphs(tmp_path, monkeypatch):
         yield lambda: counters["stats"]["unique_graphs"] - before
 
 
-@pytest.mark.skipif(which(os.environ.get("CXX", "g++")) is None, reason="there is no compiler of C++")
+@needs_compiler
 def test_a_compiled_network_is_the_same_but_for_rounding(tools, graphs):
     torch.manual_seed(0)
     network, pictures = nn.Sequential(nn.GroupNorm(2, 4), nn.SiLU()), torch.randn(2, 4, 8, 8)
@@ -42,9 +44,10 @@ def test_a_compiled_network_is_the_same_but_for_rounding(tools, graphs):
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-def test_steps_on_captured_graphs_are_those_without(tools, tmp_path, graphs, monkeypatch):
-    """What the compiler is given; to compile it too would take minutes."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.exhaustive, needs_compiler])])
+def test_steps_on_captured_graphs_are_those_without(tools, tmp_path, graphs, monkeypatch, backend):
+    """What the compiler is given, and with the second backend what it makes of it, which takes minutes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     usual, fast = (place(tmp_path, name) for name in ("usual", "captured"))
     wanted = tune(tools, usual, steps=BLOCKS)
     assert graphs() == 0
