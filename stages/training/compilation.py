@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # what is imported slowly waits until there is something to t
     from torch import nn
 
 VARIABLE = "CXX"  # names another compiler to torch
+OPTIONS: dict[str, Any] = {"layout_optimization": False}
+"""Of torch.compile. With optimized layouts, torch 2.14.1 gives wrong gradients, without any error, where the U-Net enlarges what
+a convolution made: measured on processors, by a factor of over 1,000 (PyTorch's issue 185509 is of that kind)."""
 
 
 def check_compiler(config: Train) -> None:
@@ -24,5 +27,5 @@ def compiled(network: "nn.Module", config: Train) -> "nn.Module":
     """Return a network or, where the section ``train`` asks for it, one with its weights that is compiled when it is used."""
     import torch
 
-    made: Any = torch.compile(network) if config.compile else network  # torch calls it a function
+    made: Any = torch.compile(network, options=OPTIONS) if config.compile else network  # torch calls it a function
     return made
