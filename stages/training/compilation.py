@@ -12,8 +12,8 @@ if TYPE_CHECKING:  # what is imported slowly waits until there is something to t
 
 VARIABLE = "CXX"  # names another compiler to torch
 OPTIONS: dict[str, Any] = {"layout_optimization": False}
-"""Of torch.compile. With optimized layouts, torch 2.14.1 gives wrong gradients, without any error, where the U-Net enlarges what
-a convolution made: measured on processors, by a factor of over 1,000 (PyTorch's issue 185509 is of that kind)."""
+"""Of torch.compile. With optimized layouts, torch 2.14.1 gives wrong gradients, and no error, where the U-Net enlarges what a
+convolution made: by a factor of over 1,000, measured on processors (PyTorch's issue 185509 is of that kind)."""
 
 
 def check_compiler(config: Train) -> None:
