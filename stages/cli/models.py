@@ -7,12 +7,13 @@ from stages.core.composition import apply_choices
 from stages.core.params import ModelName, named_models
 from stages.core.params_file import read_params
 from stages.core.paths import PARAMS_FILE
+from stages.models.families import BASES, check_base
 from stages.models.fetching import facts_of, fetch
 from stages.models.hub import FETCH, ModelError, is_local, locate
 
 
 def models(options: argparse.Namespace) -> int:
-    """Fetch the models of the hub if asked, then print all models; return 2 if the facts of one are unknown.
+    """Fetch the models of the hub if asked, then print all models; return 2 if one is unknown or unusable.
 
     Raises:
         InputError: a model cannot be fetched; those before it stay fetched and pinned.
@@ -54,6 +55,9 @@ def _show(named: list[ModelName]) -> int:
     print(f"{model.name}  ({', '.join(each.key for each in named)})")
     try:
         facts = facts_of(model)
+        for each in named:
+            if facts.is_here and each.key in BASES:
+                check_base(each)
     except ModelError as error:
         print(f"  {error}")
         return 2

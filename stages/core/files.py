@@ -19,6 +19,7 @@ from stages.core.errors import InputError
 Content = TypeVar("Content")
 
 TEMPORARY_SUFFIX = ".partial"
+LOCK_FILE = ".lock"
 SQLITE_FULL = "database or disk is full"
 NO_ROOM = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), SQLITE_FULL)
 
@@ -94,14 +95,17 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let no other process into such a block for ``path`` until this one has left it or has ended.
+def locked(folder: Path) -> Iterator[None]:
+    """Let no other process into such a block for ``folder`` until this one has left it or has ended.
 
-    The lock is a file beside ``path``, open for writing, because NFS locks no other. It stays: whoever removed it could
-    let two processes in.
+    The lock is the file LOCK_FILE in it, open for writing, because NFS locks no other. It stays: whoever removed it could let
+    two processes in.
+
+    Args:
+        folder: made if it is missing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("a") as file:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

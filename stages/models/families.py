@@ -4,6 +4,7 @@ What is not supported is refused here, before anything is loaded, and by every s
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from stages.core.errors import cut, first_line, shorten
-from stages.core.params import ModelName, Params
-from stages.models.hub import ModelError, find
+from stages.core.params import ModelName, Params, named_models
+from stages.models.hub import ModelError, find, is_local, locate
 from stages.models.layout import INDEX, SAFETENSORS, LayoutError, needed_files
 
 SCHEDULER, UNET, VAE = "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
 CONFIGURATIONS = [INDEX, SCHEDULER, UNET, VAE, "text_encoder*/config.json"]  # patterns of all files that are read here
 ZEROS_FOR_EMPTY = "force_zeros_for_empty_prompt"  # in the index of Stable Diffusion XL
 PREDICTIONS = ("epsilon", "v_prediction")
+MOST_TIMESTEPS = 10_000
+SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")  # of the solvers that edit
+BETAS = {"beta_start": 0.0001, "beta_end": 0.02}  # of noise schedules, with the libraries' defaults
 SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of autoencoders whose latents are not scaled by one number alone
 UNKNOWN_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim", "time_cond_proj_dim")  # of U-Nets
 
@@ -71,6 +75,8 @@ STABLE_DIFFUSION_XL = Family(
 FAMILIES = (STABLE_DIFFUSION, STABLE_DIFFUSION_XL)
 INSTRUCTED = "evaluate.systems.instruct_pix2pix.model"
 """The parameter that names a released InstructPix2Pix, whose U-Net also sees the source."""
+BASES = ("train.base", "evaluate.base", INSTRUCTED)
+"""The parameters that name models to edit with."""
 SUPPORTED = " and ".join(f"{family.name} ({family.pipelines[0]})" for family in FAMILIES)
 
 
@@ -82,12 +88,16 @@ def check_bases(params: Params) -> None:
     Raises:
         ModelError: a model is not supported, or a configuration or weights are missing, pickled or damaged.
     """
-    released = params.evaluate.systems.instruct_pix2pix.model
-    for model in (params.train.base, params.evaluate.base, *([released] if released else [])):
-        folder = find(model)
-        if folder is not None:
-            family_of(model, folder, pictures=pictures_of(model))
-            _check_weights(model, folder)
+    for model in named_models(params):
+        if model.key in BASES and (is_local(model) or find(model) is not None):
+            check_base(model)
+
+
+def check_base(model: ModelName) -> None:
+    """Refuse a model to edit with that is on this machine, see :func:`check_bases`."""
+    folder = locate(model)
+    family_of(model, folder, pictures=pictures_of(model))
+    _check_weights(model, folder)
 
 
 def _check_weights(model: ModelName, folder: Path) -> None:
@@ -192,24 +202,43 @@ def _objection_to_added(model: ModelName, unet: Mapping[str, Any], text: Mapping
 
 def _objection_to_autoencoder(vae: Mapping[str, Any]) -> str | None:
     """Return why latents cannot be scaled as Rombach et al. (2022) do: by one number, and without a shift."""
+    if vae.get("_class_name") != "AutoencoderKL":
+        return f"has a {_class_of(vae)} for an autoencoder"
     shift = next((key for key in SHIFTS if vae.get(key) is not None), None)
     if shift is not None:
         return f"has an autoencoder with {shift} = {shorten(vae[shift])}"
     scale = vae.get("scaling_factor", 1)
-    return None if type(scale) in (int, float) else f"has an autoencoder with scaling_factor = {shorten(scale)}, no number"
+    if type(scale) in (int, float) and 0 < scale < math.inf:
+        return None
+    return f"has an autoencoder with scaling_factor = {shorten(scale)}, no number above 0"
 
 
 def _objection_to_schedule(schedule: Mapping[str, Any]) -> str | None:
     if "beta_schedule" not in schedule:
         return f"has a {_class_of(schedule)} without beta_schedule, so no noise schedule of diffusion"
-    betas, steps = schedule.get("trained_betas"), schedule.get("num_train_timesteps", 1000)
-    if betas is not None and (not isinstance(betas, list) or len(betas) != steps):
-        return f"has a noise schedule of {shorten(steps)} timesteps whose trained_betas are {shorten(betas)}"
+    if (objection := _objection_to_betas(schedule)) is not None:
+        return f"has a noise schedule {objection}"
     prediction = schedule.get("prediction_type", PREDICTIONS[0])
     if prediction not in PREDICTIONS:
         return f"predicts {shorten(prediction)}; allowed are {' and '.join(PREDICTIONS)}"
     if schedule.get("rescale_betas_zero_snr"):
         return "has a noise schedule that ends in pure noise (rescale_betas_zero_snr), from which Eq 7 cannot be computed"
+    return None
+
+
+def _objection_to_betas(schedule: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the noise that a schedule adds at each timestep, if anything is."""
+    if schedule["beta_schedule"] not in SCHEDULES:
+        return f"with beta_schedule = {shorten(schedule['beta_schedule'])}, allowed are {', '.join(SCHEDULES)}"
+    betas, steps = schedule.get("trained_betas"), schedule.get("num_train_timesteps", 1000)
+    if betas is not None and (not isinstance(betas, list) or len(betas) != steps):
+        return f"of {shorten(steps)} timesteps whose trained_betas are {shorten(betas)}"
+    if type(steps) is not int or not 1 <= steps <= MOST_TIMESTEPS:
+        return f"with num_train_timesteps = {shorten(steps)}, allowed is 1 to {MOST_TIMESTEPS}"
+    for name, default in BETAS.items():
+        beta = schedule.get(name, default)
+        if type(beta) not in (int, float) or not 0 < beta < 1:
+            return f"with {name} = {shorten(beta)}, allowed is above 0 and below 1"
     return None
 
 

@@ -124,11 +124,10 @@ def in_precision(name: str, precision: Precision) -> str:
 
 def describe_models(params: Params) -> dict[str, dict[str, str | None]]:
     """Return key in params.yaml → name, revision and identity, for every model that params.yaml names."""
-    return {
-        model.key: {
-            "name": model.name,
-            "revision": model.revision,
-            "identity": identity(model) if Path(model.name).is_dir() else model.revision,  # what no stage loads may be absent
-        }
-        for model in named_models(params)
-    }
+    return {model.key: describe_model(model) for model in named_models(params)}
+
+
+def describe_model(model: ModelName) -> dict[str, str | None]:
+    """Return name, revision and identity of a model; one of the hub may be absent, because no stage may load it."""
+    known_as = identity(model) if Path(model.name).is_dir() else model.revision
+    return {"name": model.name, "revision": model.revision, "identity": known_as}

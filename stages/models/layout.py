@@ -48,9 +48,18 @@ def needed_files(names: Iterable[str]) -> list[str]:
     for part, weights in PARTS.items():
         inside = {name for name in present if name.startswith(f"{part}/")}
         needed |= _texts(inside, part)
+        if part.startswith("tokenizer") and (inside or part not in SECOND):
+            _check_tokenizer(inside, part)
         if weights is not None and (inside or part not in SECOND):
             needed |= _weights(inside, f"{part}/{weights}", (*FULL, *HALF))
     return sorted(needed)
+
+
+def _check_tokenizer(names: set[str], folder: str) -> None:
+    """Raise LayoutError if a tokenizer has neither its file nor vocabulary and merges."""
+    if f"{folder}/tokenizer.json" in names or {f"{folder}/vocab.json", f"{folder}/merges.txt"} <= names:
+        return
+    raise LayoutError(f"no {folder}/tokenizer.json, nor {folder}/vocab.json with merges.txt")
 
 
 def _texts(names: set[str], folder: str = "") -> set[str]:
@@ -70,6 +79,9 @@ def _weights(names: set[str], start: str, variants: Sequence[str]) -> set[str]:
         if whole in names:
             return {whole}
         if index in names and parts:
+            count = int(min(parts).removesuffix(SAFETENSORS)[-5:])
+            if len(parts) != count:
+                raise LayoutError(f"{start}{variant}{SAFETENSORS} is in {count} parts, and {len(parts)} of them here")
             return {index, *parts}
     folder = start.rpartition("/")[0]
     others = sorted(name for name in names if name.rpartition("/")[0] == folder and name.endswith((SAFETENSORS, *PICKLED)))

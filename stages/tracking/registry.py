@@ -22,7 +22,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 
 from stages.core.errors import InputError, first_line
-from stages.core.files import locked, remove, written_aside
+from stages.core.files import LOCK_FILE, locked, remove, written_aside
 from stages.core.params import Sampling
 from stages.editing.settings import read_sampling
 from stages.tracking.start import PREFIX
@@ -204,7 +204,6 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
             raise InputError(f"{uri}: {folder}: no such folder; the artifacts of the tracking store were moved or removed")
         return folder
     cache = cached_copy(model_id_of(made))
-    cache.parent.mkdir(parents=True, exist_ok=True)
     with locked(cache.parent):  # a server and a night may both fetch a new champion
         if not cache.is_dir():
             _fetch(location, cache)
@@ -215,7 +214,7 @@ def fetch_model(client: MlflowClient, uri: str) -> Path:
 def _fetch(location: str, cache: Path) -> None:
     """Fetch the files of a logged model, and remove copies that nobody has asked for in a day, as of former champions."""
     for copy in cache.parent.iterdir():
-        if time.time() - copy.stat().st_mtime > UNUSED:
+        if copy.name != LOCK_FILE and time.time() - copy.stat().st_mtime > UNUSED:
             remove(copy)
     with written_aside(cache) as temporary:
         fetched = mlflow.artifacts.download_artifacts(location, dst_path=str(temporary.parent))  # a folder inside it

@@ -22,7 +22,7 @@ from stages.core.run import run
 from stages.core.shards import list_shards
 from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
 from stages.models.copying import SHARDS, copied_files, copied_index, copied_shards
-from stages.models.hub import identity, locate
+from stages.models.hub import describe_model, identity, locate
 from stages.models.layout import INDEX, LORA
 from stages.pairing.columns import PLACE_COLUMNS
 from stages.pairing.training_set import ROW_COLUMNS, SUFFIX, pairs_digest
@@ -108,6 +108,7 @@ def _check(config: Train, client: "MlflowClient", champion: "Registered", model:
         _check_lora(config, champion.version, model)
     with tempfile.TemporaryDirectory() as folder:
         record = read_json(fetch_record(client, champion, Path(folder)) / RECORD)
+    _check_weights(config, champion.version, record["weights"])
     files = cached_files(record, TRAINING_SET)
     if files is None:
         raise InputError(f"the training set of version {champion.version} is not in DVC's cache")
@@ -119,6 +120,19 @@ def _check(config: Train, client: "MlflowClient", champion: "Registered", model:
     if changed > config.continuation.max_changed:
         raise InputError(f"{why}, more than train.continuation.max_changed = {config.continuation.max_changed:g}")
     return why
+
+
+def _check_weights(config: Train, version: str, weights: Mapping[str, Mapping[str, str | None]]) -> None:
+    """Raise InputError if a version was trained from another base, by its record; one that names no base says nothing of it.
+
+    Args:
+        config: the section ``train``.
+        version: its number.
+        weights: of its record, see :func:`stages.models.hub.describe_models`.
+    """
+    base = weights.get(config.base.key)
+    if base is not None and base["identity"] != describe_model(config.base)["identity"]:
+        raise InputError(f"version {version} was trained from other weights than those of {config.base.name}")
 
 
 def _check_lora(config: Train, version: str, model: Path) -> None:

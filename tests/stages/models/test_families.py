@@ -39,12 +39,22 @@ OTHERS = {
     "means of latents": ("vae/config.json", {"latents_mean": [0.1]}, "has an autoencoder with latents_mean = [0.1]"),
     "spread of latents": ("vae/config.json", {"latents_std": [1, 2]}, "has an autoencoder with latents_std = [1, 2]"),
     "no scale of latents": ("vae/config.json", {"scaling_factor": None}, "scaling_factor = None, no number"),
+    "latents scaled to nothing": ("vae/config.json", {"scaling_factor": 0}, "scaling_factor = 0, no number above 0"),
+    "another autoencoder": (
+        "vae/config.json",
+        {"_class_name": "AutoencoderKLWan"},
+        "has a AutoencoderKLWan for an autoencoder",
+    ),
     "pictures as prompts": ("unet/config.json", {"addition_embed_type": "image"}, "addition_embed_type = 'image'"),
     "classes": ("unet/config.json", {"class_embed_type": "timestep"}, "class_embed_type = 'timestep'"),
     "guidance as input": ("unet/config.json", {"time_cond_proj_dim": 256}, "time_cond_proj_dim = 256"),
     "sample": ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts 'sample'"),
     "flow": ("scheduler/scheduler_config.json", {"prediction_type": "flow_prediction"}, "predicts 'flow_prediction'"),
     "few betas": ("scheduler/scheduler_config.json", {"trained_betas": [0.1, 0.2]}, "trained_betas are [0.1, 0.2]"),
+    "unknown schedule": ("scheduler/scheduler_config.json", {"beta_schedule": "sigmoid"}, "with beta_schedule = 'sigmoid'"),
+    "no timesteps": ("scheduler/scheduler_config.json", {"num_train_timesteps": 0}, "num_train_timesteps = 0, allowed is 1 to"),
+    "text for a beta": ("scheduler/scheduler_config.json", {"beta_start": "x"}, "beta_start = 'x', allowed is above 0"),
+    "large beta": ("scheduler/scheduler_config.json", {"beta_end": 5}, "beta_end = 5, allowed is above 0 and below 1"),
     "zero SNR": ("scheduler/scheduler_config.json", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
 }
 DAMAGED = {
@@ -155,6 +165,11 @@ def test_weights_cut_short_are_refused_before_any_work(folder):
     os.truncate(folder / "vae/diffusion_pytorch_model.safetensors", 1000)
     with pytest.raises(ModelError, match=r"vae/diffusion_pytorch_model\.safetensors is damaged: "):
         check_bases(params_naming(folder))
+
+
+def test_a_file_is_refused_before_any_work(folder):
+    with pytest.raises(ModelError, match=r"model_index\.json': is a file; convert it to a folder"):
+        check_bases(params_naming(folder / "model_index.json"))
 
 
 def test_an_older_scheduler_file_predicts_noise(folder):

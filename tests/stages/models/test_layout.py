@@ -53,6 +53,10 @@ CLIP_UNREAD = words(".gitattributes README.md model.safetensors open_clip_pytorc
 BLIP_TEXTS = words("""
     config.json preprocessor_config.json special_tokens_map.json tokenizer.json tokenizer_config.json vocab.txt
 """)
+UNET = "unet/diffusion_pytorch_model"
+WITHOUT_UNET = [name for name in READ if not name.startswith(UNET)]
+HALF_A_UNET = f"{UNET}.safetensors is in 2 parts, and 1 of them here"
+NO_TOKENIZER = "no tokenizer/tokenizer.json, nor tokenizer/vocab.json with merges.txt"
 BLIP_UNREAD = words(".gitattributes README.md pytorch_model.bin tf_model.h5")
 
 
@@ -97,6 +101,8 @@ def test_weights_in_parts_are_read_with_their_index():
         ([name for name in READ if not name.startswith("unet/diff")], "no unet/diffusion_pytorch_model.safetensors"),
         (["config.json", "model.fp16.safetensors"], "no model.safetensors, only model.fp16.safetensors"),
         ([*READ, "text_encoder_2/config.json"], "no text_encoder_2/model.safetensors"),
+        ([name for name in READ if name != "tokenizer/merges.txt"], NO_TOKENIZER),
+        ([*WITHOUT_UNET, f"{UNET}.safetensors.index.json", f"{UNET}-00001-of-00002.safetensors"], HALF_A_UNET),
         ([], "no model.safetensors"),
     ],
 )

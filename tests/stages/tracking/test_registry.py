@@ -16,6 +16,7 @@ from stages.core.errors import InputError
 from stages.core.files import folder_digest
 from stages.tracking import history, registry, store
 from stages.tracking.errors import store_errors_in_one_line
+from tests.support.harness import PATIENCE
 from tests.support.versions import champion_number, fail, register
 
 
@@ -41,7 +42,7 @@ def test_remote_model_is_downloaded_once(champion, tmp_path, monkeypatch):
     assert first == second
     assert fetched == [remote]
     assert folder_digest(first) == folder_digest(there)
-    assert sorted(path.name for path in (tmp_path / "iedit").iterdir()) == ["in use", first.name]
+    assert sorted(path.name for path in (tmp_path / "iedit").iterdir()) == [".lock", "in use", first.name]
     assert time.time() - first.stat().st_mtime < registry.UNUSED  # it is in use
 
 
@@ -65,7 +66,7 @@ def test_two_that_fetch_a_model_at_once_get_it_whole(champion, tmp_path, monkeyp
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(registry.fetch_model, client, registry.CHAMPION_URI)
-        assert fetching.wait(60)
+        assert fetching.wait(PATIENCE)
         other = pool.submit(registry.fetch_model, client, registry.CHAMPION_URI)
         assert {folder_digest(first.result()), folder_digest(other.result())} == {folder_digest(there)}
 

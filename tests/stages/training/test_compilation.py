@@ -10,7 +10,7 @@ from torch import nn
 
 from stages.__main__ import stage_named
 from stages.core.errors import InputError
-from stages.training.compilation import compiled
+from stages.training.compilation import OPTIONS, compiled
 from tests.support.training import distance, logs, params_for, place, tune
 
 BLOCKS = 2  # that take turns
@@ -49,7 +49,7 @@ def test_compiled_steps_are_those_without(tools, tmp_path, graphs, monkeypatch, 
     """On the graphs that the compiler is given and, which takes minutes, on what it makes of them."""
     if not compiles:
         capture = partial(torch.compile, backend="aot_eager")
-        monkeypatch.setattr(torch, "compile", lambda network, **_: capture(network))
+        monkeypatch.setattr(torch, "compile", lambda network, options: capture(network) if options == OPTIONS else None)
     usual, fast = (place(tmp_path, name) for name in ("usual", "fast"))
     wanted = tune(tools, usual, steps=BLOCKS)
     assert graphs() == 0

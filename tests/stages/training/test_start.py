@@ -1,5 +1,6 @@
 """Where a training starts: a real registry, a champion with its record, and DVC's cache."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 import yaml
 from dvc.repo import Repo
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from stages.core.files import folder_digest, read_json, remove, write_json
 from stages.core.params import Params
@@ -15,7 +16,7 @@ from stages.core.params_file import read_params
 from stages.core.paths import START, TRAINING_SET
 from stages.core.sidecars import Sidecar, read_sidecar, sidecar_of
 from stages.models.copying import copy_model
-from stages.models.hub import identity
+from stages.models.hub import describe_model, identity
 from stages.models.latent_diffusion import load_unet
 from stages.models.layout import LORA
 from stages.pairing.training_set import SUFFIX
@@ -103,6 +104,26 @@ def test_a_champion_of_another_base_is_not_continued(params):
     start(params)
     assert chosen().version is None
     assert chosen().why == f"version 1 has another vae/config.json than {Path('base').absolute()}"
+
+
+def test_a_champion_from_other_weights_is_not_continued(params):
+    (place,) = Path.cwd().rglob(f"*/{record.RECORD}")
+    kept = place.read_text()
+    place.write_text(json.dumps(json.loads(kept) | {"weights": {"train.base": describe_model(params.train.base)}}))
+    try:
+        start(params)
+        assert chosen().version == "1"
+        remove(START)
+        path = Path("base/unet/diffusion_pytorch_model.safetensors")
+        weights = load_file(path)
+        weights["conv_in.bias"] += 1
+        save_file(weights, path, {"format": "pt"})
+        identity.cache_clear()
+        start(params)
+    finally:
+        place.write_text(kept)
+    assert chosen().version is None
+    assert chosen().why == f"version 1 was trained from other weights than those of {params.train.base.name}"
 
 
 def test_a_champion_of_others_is_not_continued(params):
