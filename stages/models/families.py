@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from stages.core.errors import cut, first_line, shorten
 from stages.core.params import ModelName, Params, named_models
-from stages.models.hub import ModelError, find, is_local, locate
+from stages.models.hub import ModelError, find, locate
 from stages.models.layout import INDEX, SAFETENSORS, LayoutError, needed_files
 
 SCHEDULER, UNET, VAE = "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
@@ -88,8 +88,8 @@ def check_bases(params: Params) -> None:
     Raises:
         ModelError: a model is not supported, or a configuration or weights are missing, pickled or damaged.
     """
-    for model in named_models(params):
-        if model.key in BASES and (is_local(model) or find(model) is not None):
+    for model in (each for each in named_models(params) if each.key in BASES):
+        if Path(model.name).is_file() or find(model) is not None:  # a file has a line of its own
             check_base(model)
 
 
