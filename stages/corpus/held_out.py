@@ -12,9 +12,10 @@ from PIL import Image
 
 from stages.common.seeds import derive_seed
 from stages.core.params import CaseSplit
+from stages.corpus.alt_texts import alt_text_of
 from stages.corpus.drawing import render
 from stages.corpus.samples import EditSample
-from stages.corpus.world import COLOURS, Scene, alt_text, combinations, draw_scene_of, nouns
+from stages.corpus.world import COLOURS, Scene, combinations, draw_scene_of, nouns
 
 VALIDATION_COMBINATIONS_SHARE = 0.35  # share of the held-out combinations
 ATTEMPTS = 1000  # scenes drawn per case until one can be edited in the wanted way
@@ -108,6 +109,6 @@ def render_case(seed: int, index: int, split: CaseSplit, size: int) -> EditSampl
         edit_prompt=case.target.caption,
         source_diff=case.source_term,
         target_diff=case.edit_term,
-        target_alt_text=alt_text(case.target, seed, f"{split} case {index}"),
+        target_alt_text=alt_text_of(case.target, seed, f"{split} case {index}"),
         metadata={"relation": case.relation},
     )

@@ -8,6 +8,7 @@ from stages.core.errors import InputError
 from stages.core.params import Params
 from stages.core.params_ingest import FolderSource, OpenMojiSource, WebDatasetSource
 from stages.corpus import world
+from stages.corpus.alt_texts import alt_text_of
 from stages.corpus.drawing import render
 from stages.corpus.filters import columns_of
 from stages.corpus.folder import folder_parts
@@ -59,7 +60,7 @@ def _read_world(scenes: range, seed: int, size: int) -> Iterator[RawSample]:
         yield RawSample(
             origin=f"openmoji/train/{index}",
             picture=render(scene, size)[0],
-            alt_text=world.alt_text(scene, seed, str(index)),
+            alt_text=alt_text_of(scene, seed, str(index)),
             # Ground truth for measuring the pipeline, which never reads it itself.
             facts={
                 "caption": scene.caption,

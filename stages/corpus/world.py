@@ -1,4 +1,4 @@
-"""The embedded world: its scenes, each one object in a place, with true captions and noisy alt texts.
+"""The embedded world: its scenes, each one object in a place, with its true caption.
 
 A scene is a pure function of ``(seed, split, index)``. A (noun, scenery) combination is either for training or held
 out, never both, so a held-out scene shows an object in a place where no training has seen it.
@@ -114,22 +114,3 @@ def draw_scene_of(pool: tuple[tuple[str, str], ...], seed: int) -> Scene:
         flipped=bool(rng.random() < 0.5),
         background_seed=int(rng.integers(2**31)),
     )
-
-
-def alt_text(scene: Scene, seed: int, key: str) -> str:
-    """Return an alt text like the web's: often beside the point, sometimes meaningless, seldom clean."""
-    rng = np.random.default_rng(derive_seed(seed, "alt text", key))
-    other = str(rng.choice(list(nouns())))
-    number = int(rng.integers(100, 9999))
-    templates = [
-        f"IMG_{number}.jpg",
-        f"{scene.noun} {scene.adjective} {scene.scenery} stock photo {number}".replace("  ", " "),
-        f"Buy {scene.subject} online - free shipping | {other} sale {number}",
-        f"{scene.scenery} wallpaper 1920x1080 HD",
-        f"{other} and {scene.noun} clipart, vector illustration, {scene.scenery}",
-        f"My trip #{scene.scenery} #{scene.noun} #photooftheday",
-        f"{scene.noun.capitalize()} - Wikipedia",
-        f"photo d'un {scene.noun}, {other} {number}",
-        scene.caption,
-    ]
-    return templates[rng.integers(len(templates))]

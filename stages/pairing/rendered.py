@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from stages.corpus import world
+from stages.corpus.alt_texts import alt_text_of
 from stages.corpus.drawing import render
 
 
@@ -31,4 +32,4 @@ def render_target(origin: Mapping[str, Any], edit: Mapping[str, Any], seed: int,
         target = replace(scene, adjective=after)
     else:
         return None
-    return render(target, size)[0], world.alt_text(target, seed, f"target of {edit['key']}")
+    return render(target, size)[0], alt_text_of(target, seed, f"target of {edit['key']}")

@@ -12,6 +12,7 @@ from stages.core.errors import InputError
 from stages.core.files import file_digest
 from stages.core.paths import DIGESTS
 from stages.corpus import world
+from stages.corpus.alt_texts import alt_text_of
 from stages.corpus.drawing import render
 from stages.ingest import ingest
 from tests.support.samples import encoded
@@ -25,7 +26,7 @@ def _export_world(count: int) -> None:
     rows, members = [], []
     for index in range(count):
         scene = world.draw_scene(0, "train", index)
-        data, text = encoded(render(scene, SIZE)[0]), world.alt_text(scene, 0, str(index))
+        data, text = encoded(render(scene, SIZE)[0]), alt_text_of(scene, 0, str(index))
         rows.append((f"{index}.png", text, data))
         members += [(f"{index:04d}.png", data), (f"{index:04d}.txt", text.encode()), (f"{index:04d}.json", b"{}")]
     write_folder(rows)
