@@ -97,7 +97,6 @@ def main() -> None:
     scheduler = stable_diffusion_scheduler()
     torch.manual_seed(settings["seed"])
     model = TextToLatent(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, latents.whole.shape[-1])
-    model.unet.to(memory_format=torch.channels_last)
     weights = weigh(scheduler.alphas_cumprod)
     timesteps = scheduler.config.num_train_timesteps
 
@@ -115,7 +114,7 @@ def main() -> None:
         places = (torch.arange(training.batch) + torch.rand(training.batch, generator=generator)) / training.batch
         times = (places * timesteps).long().clamp(max=timesteps - 1)
         noise = torch.randn(clean.shape, generator=generator)
-        noisy = scheduler.add_noise(clean, noise, times).contiguous(memory_format=torch.channels_last)
+        noisy = scheduler.add_noise(clean, noise, times)
         embeddings = model.text_encoder(words.input_ids).last_hidden_state
         predicted = model.unet(noisy, times, embeddings).sample.float()
         return ((predicted - noise).square().mean(dim=(1, 2, 3)) * weights[times]).mean()
@@ -125,7 +124,7 @@ def main() -> None:
         vae=load_vae(),
         text_encoder=model.text_encoder,
         tokenizer=tokenizer,
-        unet=model.unet.to(memory_format=torch.contiguous_format),
+        unet=model.unet,
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
