@@ -16,6 +16,7 @@ from nano.tokenization import CONTEXT, clip_tokenizer, world_words
 from nano.vae import FOLDER as VAE_FOLDER
 from stages.corpus import alt_texts
 from stages.corpus.alt_texts import CUT_OUT_PLACE, alt_text
+from stages.models.tensors import device
 
 FOLDER = VAE_FOLDER.parent
 # Shares of the training samples; the rest are scenes. All have alt texts.
@@ -91,6 +92,7 @@ def describe(scenes: Scenes, row: int, kind: float, seed: int) -> str:
 
 def main() -> None:
     """Train, and write the pipeline."""
+    torch.set_default_device(device())
     settings, training = read_settings(), read_training("diffusion")
     scenes, latents = load_scenes("train"), load_latents()
     tokenizer = clip_tokenizer({*world_words(), *alt_texts.words()})
@@ -109,7 +111,7 @@ def main() -> None:
         clean = torch.where(cut.view(-1, 1, 1, 1), latents.cut_outs[rows % CUT_OUTS], latents.whole[rows])
         drawn = zip(rows.tolist(), kinds.tolist(), seeds.tolist(), strict=True)
         texts = [describe(scenes, row, kind, seed) for row, kind, seed in drawn]
-        words = tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt")
+        words = tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt").to(device())
         # One timestep from each of as many equal parts as the batch has samples: less variance (Kingma et al. 2021).
         places = (torch.arange(training.batch) + torch.rand(training.batch, generator=generator)) / training.batch
         times = (places * timesteps).long().clamp(max=timesteps - 1)

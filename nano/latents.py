@@ -12,11 +12,13 @@ from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from nano.fit import seeded_generator
 from nano.scenes import cut_out, load_scenes
 from nano.settings import BUILD, read_settings
 from nano.vae import FOLDER as VAE_FOLDER
 from stages.common.seeds import derive_seed
 from stages.core.files import written_aside
+from stages.models.tensors import device
 
 CUT_OUTS = 16000  # the first scenes, whose objects are cut out
 PATH = BUILD / "latents.safetensors"
@@ -39,8 +41,8 @@ def load_vae() -> AutoencoderKL:
 
 
 def load_latents() -> Latents:
-    """Return the latents that ``main`` wrote."""
-    return Latents(**load_file(PATH))
+    """Return the latents that ``main`` wrote, on the device."""
+    return Latents(**load_file(PATH, device=str(device())))
 
 
 @torch.no_grad()
@@ -53,9 +55,10 @@ def encode(vae: AutoencoderKL, count: int, pictures_of: Callable[[Tensor], Tenso
 
 def main() -> None:
     """Encode all training scenes."""
+    torch.set_default_device(device())
     settings = read_settings()
     scenes, vae = load_scenes("train"), load_vae()
-    grounds = torch.Generator().manual_seed(derive_seed(settings["seed"], "diffusion", "grounds"))
+    grounds = seeded_generator(derive_seed(settings["seed"], "diffusion", "grounds"))
     latents = {
         "whole": encode(vae, len(scenes.captions), scenes.pictures),
         "cut_outs": encode(vae, CUT_OUTS, lambda rows: cut_out(scenes.pictures(rows), scenes.masks(rows), 1.0, grounds)[0]),
