@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stages.common.seeds import derive_seed
-from stages.core.errors import InputError
 from stages.core.params_evaluation import Gate
 from stages.metrics.intervals import MIN_CASES, Interval, Values, paired_difference
 from stages.tracking.preferences import QUESTIONS, Preferences
 
 LABELS = {"clip_score": "CLIPScore", "ssim_m_bar_frame": "SSIM-M̄"}
 """The metrics that decide, by their names in the scores of a case."""
+FAILED = "failed"
+"""The name, in the scores of a case, of whether its edit failed: 1 or 0. A failed edit is its source; see ``SystemScores``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +36,11 @@ def decide(
 ) -> Decision:
     """Decide by the paired bootstrap over the cases, by the rule in :class:`stages.core.params_evaluation.Gate`.
 
-    If one of the two metrics is defined on fewer cases than MIN_CASES, no version passes.
+    If more edits fail than of the champion, a version does not pass: SSIM-M̄ leaves these cases out, so it would not show what
+    became of them. If one of the two metrics is defined on fewer cases than MIN_CASES, no version passes.
 
     Args:
-        challenger: metric → (n,) scores, one for each case; NaN where undefined.
+        challenger: metric, or FAILED → (n,) scores, one for each case; NaN where undefined.
         champion: the champion's scores of the same cases in the same order.
         gate: the tolerance, and whether people have to agree.
         version: the champion's version number, for the reason.
@@ -47,13 +49,16 @@ def decide(
         preferences: what people say about the two; None: nobody was asked.
 
     Raises:
-        InputError: the two versions have no scored case in common.
+        InputError: the two versions are scored on different numbers of cases.
     """
     differences = {
         name: paired_difference(challenger[name], champion[name], resamples, derive_seed(seed, "gate", name)) for name in LABELS
     }
-    if any(interval.n == 0 for interval in differences.values()):
-        raise InputError("the two versions have no scored case in common, so they cannot be compared")
+    failed, before = (int(scores[FAILED].sum()) for scores in (challenger, champion))
+    if failed > before:
+        cases = len(challenger[FAILED])
+        why = f"more edits find nothing to edit: {failed} of {cases}, where {before} of version {version} do"
+        return Decision(passes=False, why=why, champion=version)
     few = next((name for name, interval in differences.items() if interval.n < MIN_CASES), None)
     if few is not None:
         why = (
