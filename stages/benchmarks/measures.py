@@ -181,8 +181,6 @@ EDIT_BENCH = (
         better="higher",
         of=lambda edit: 2.5 * metrics.clip_similarity(edit.edit_embedding, edit.prompt_embedding),
     ),
-    Measure(
-        key="r_precision", label="CLIP-R-Precision", better="higher", scale=1e2, decimals=1, of=_rank, when_failed=0.0
-    ),
+    Measure(key="r_precision", label="CLIP-R-Precision", better="higher", scale=1e2, decimals=1, of=_rank, when_failed=0.0),
 )
 """The automatic metrics of EditBench, by their own papers' definitions, because no evaluation code is published."""

@@ -24,7 +24,9 @@ class Scores:
     keys: Sequence[str]  # of the cases
     kinds: Sequence[str]  # of edit
     values: Mapping[str, Mapping[str, Sequence[float]]]  # system → measure (the same for all) → n values, NaN where undefined
-    failed: Mapping[str, Sequence[bool]]  # system → n times whether the edit failed: an empty mask, so that its source comes out
+    failed: Mapping[
+        str, Sequence[bool]
+    ]  # system → n times whether the edit failed: an empty mask, so that its source comes out
     models: Mapping[str, str]  # role → the model that measures
 
 
@@ -107,7 +109,9 @@ def _caption(benchmark: Benchmark, scores: Scores, names: Mapping[str, str]) -> 
     models = ", ".join(f"{role} {name}" for role, name in scores.models.items())
     counts = {system: sum(failed) for system, failed in scores.failed.items()}
     failed = failed_edits({"failed": counts, "cases": len(scores.keys)}, names)
-    return f"n = {len(scores.keys)} cases. Measured by {models}.{counted}{left}{f' {failed}' if failed else ''} {benchmark.note}"
+    return (
+        f"n = {len(scores.keys)} cases. Measured by {models}.{counted}{left}{f' {failed}' if failed else ''} {benchmark.note}"
+    )
 
 
 def _means(scores: Scores) -> str:

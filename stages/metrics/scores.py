@@ -44,9 +44,9 @@ def score_system(cases: Cases, edits: Tensor, failed: Tensor, judge: Clip, vgg: 
     Raises:
         InputError: the edits do not have the shape of the sources, or leave [0, 1], or the failures are not theirs.
     """
-    if failed.shape != (len(edits),):
-        raise InputError(f"failures of shape {tuple(failed.shape)} for {len(edits)} edits: each edit failed or did not")
     evidence = Evidence(cases=cases, edits=edits, judge=judge, vgg=vgg, batch=batch)
+    if failed.shape != (len(edits),):
+        raise InputError(f"failures of shape {tuple(failed.shape)} for {len(edits)} edits: there must be one for each")
     per_case = {metric.key: _measured(metric, evidence, failed).numpy() for metric in CASE_METRICS}
     distances = {metric.key: jackknife(metric.distance(evidence), len(edits)) for metric in SET_METRICS}
     return SystemScores(

@@ -27,8 +27,9 @@ def summarise(
     """Return the value of metrics.json; every number is finite, or null where no case defines it.
 
     ``systems`` holds values, ``intervals`` their 95 % intervals, ``undefined`` how many cases each leaves out, ``failed``
-    how many edits of a system failed, ``cases`` the number of cases, ``models`` the models behind the numbers. ``differences`` holds, for every system and each one
-    before it, the mean difference over the cases where both are defined, or the difference of the two distances.
+    how many edits of a system failed, ``cases`` the number of cases, ``models`` the models behind the numbers.
+    ``differences`` holds, for every system and each one before it, the mean difference over the cases where both are
+    defined, or the difference of the two distances.
 
     Args:
         scores: system → its scores; all of the same cases in the same order.

@@ -37,7 +37,8 @@ def decide(
     """Decide by the paired bootstrap over the cases, by the rule in :class:`stages.core.params_evaluation.Gate`.
 
     If more edits fail than of the champion, a version does not pass: SSIM-M̄ leaves these cases out, so it would not show what
-    became of them. If one of the two metrics is defined on fewer cases than MIN_CASES, no version passes.
+    became of them. If one of the two metrics is defined on fewer cases than MIN_CASES, no version passes, unless that is SSIM-M̄
+    and the champion fails more often: what edits so little has nothing to lose against.
 
     Args:
         challenger: metric, or FAILED → (n,) scores, one for each case; NaN where undefined.
@@ -54,11 +55,15 @@ def decide(
     differences = {
         name: paired_difference(challenger[name], champion[name], resamples, derive_seed(seed, "gate", name)) for name in LABELS
     }
-    failed, before = (int(scores[FAILED].sum()) for scores in (challenger, champion))
+    failed, before = (int(each[FAILED].sum()) for each in (challenger, champion))
     if failed > before:
         cases = len(challenger[FAILED])
         why = f"more edits find nothing to edit: {failed} of {cases}, where {before} of version {version} do"
         return Decision(passes=False, why=why, champion=version)
+    failures = paired_difference(challenger[FAILED], champion[FAILED], resamples, derive_seed(seed, "gate", FAILED))
+    is_surer = failures.high < 0
+    if is_surer and differences["ssim_m_bar_frame"].n < MIN_CASES:
+        del differences["ssim_m_bar_frame"]
     few = next((name for name, interval in differences.items() if interval.n < MIN_CASES), None)
     if few is not None:
         why = (
@@ -67,6 +72,7 @@ def decide(
         )
         return Decision(passes=False, why=why, champion=version)
     better = [LABELS[name] for name, interval in differences.items() if interval.low > 0]
+    better += [f"failed edits ({failed}, not {before})"] * is_surer
     refusal = _refusal(differences, gate, better) or _objection(gate, preferences)
     cases = max(interval.n for interval in differences.values())
     numbers = ", ".join(
@@ -86,7 +92,7 @@ def _refusal(differences: Mapping[str, Interval], gate: Gate, better: list[str])
     """Return the reason why a version does not pass, or an empty text."""
     if differences["clip_score"].high < 0:
         return "CLIPScore is worse"
-    if differences["ssim_m_bar_frame"].low < -gate.ssim_m_bar_tolerance:
+    if "ssim_m_bar_frame" in differences and differences["ssim_m_bar_frame"].low < -gate.ssim_m_bar_tolerance:
         return f"SSIM-M̄ may be worse by more than {gate.ssim_m_bar_tolerance:g}"
     return "" if better else "neither CLIPScore nor SSIM-M̄ is better"
 

@@ -305,12 +305,18 @@ class TestDamagedInput:
         with pytest.raises(InputError, match=r"^evaluate\.cases = 'data/heldout': holds no case; raise retrieve\.held_out"):
             evaluate(pairs.model_copy(update={"evaluate": pairs.evaluate.model_copy(update={"cases": "data/heldout"})}))
 
-    @pytest.mark.parametrize("metadata", [{}, {"relation": ["noun"]}])
-    def test_a_case_without_its_relation(self, pairs, metadata):
+    @pytest.mark.parametrize(
+        ("metadata", "complaint"),
+        [
+            *(({}, "has no relation"), ({"relation": ["noun"]}, "has no relation")),
+            ({"relation": "noun", "candidates": ["a", "b"]}, r": candidates = \['a', 'b'\]: must be a list of terms"),
+        ],
+    )
+    def test_a_case_with_damaged_metadata(self, pairs, metadata, complaint):
         cases = [replace(case, metadata=metadata) for case in samples_of(TRAINING_SET)]
         write_shards(EVALUATION, ".tar", 1, lambda path, _: write_edits(path, cases))
         params = pairs.model_copy(update={"evaluate": pairs.evaluate.model_copy(update={"cases": str(EVALUATION)})})
-        with pytest.raises(InputError, match=r"^data/evaluation/00000\.tar: sample 000000000: metadata has no relation$"):
+        with pytest.raises(InputError, match=rf"^data/evaluation/00000\.tar: sample 000000000: metadata ?{complaint}"):
             evaluate(params)
 
 
