@@ -17,10 +17,10 @@ from stages.core.params import Params
 from stages.core.paths import EDITED_REGISTERED
 from stages.core.provenance import source_digest
 from stages.metrics import scores
+from stages.metrics.scores import SystemScores
 from stages.models.clip import load_clip
 from stages.models.hub import identity
 from stages.models.vgg import load_vgg
-from stages.metrics.scores import SystemScores
 from stages.tracking.evaluations import Scores
 from stages.tracking.gate import FAILED
 from stages.tracking.promotion import Standard

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -138,7 +139,7 @@ def summary_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) 
         for label, *texts in table
     ]
     caption = too_few(metrics["cases"]) or f"n = {metrics['cases']} cases; * best"
-    return "\n".join(filter(None, [*lines, caption, failed_edits(metrics, names)]))
+    return "\n".join([*filter(None, lines), caption, *textwrap.wrap(failed_edits(metrics, names), 80)])
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

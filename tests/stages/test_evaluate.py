@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from stages.common.parquet import write_table
@@ -168,6 +169,29 @@ def test_a_second_run_edits_nothing_and_reports_the_same(copied, evaluated):
     assert {name for name in REPORTED if (before / name).read_bytes() != (REPORTS / name).read_bytes()} == set()
     assert contents(EDITED) == kept
     assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit at the strength of iEdit-M
+
+
+def test_a_system_of_which_every_edit_fails_is_reported(copied, monkeypatch):
+    def nothing(_, images, *__):
+        return torch.zeros(len(images), 1, images[0].height, images[0].width)
+
+    monkeypatch.setattr("stages.editing.batch_editor.BatchEditor.predict_masks", nothing)
+    for folder in ("masks", "iedit_m"):
+        shutil.rmtree(EDITED / folder)
+    before = read_metrics()
+    evaluate(copied.params)
+    metrics = read_metrics()
+    assert before["failed"] == dict.fromkeys(metrics["systems"], 0)
+    assert metrics["failed"] == before["failed"] | {"iedit_m": 4}
+    found, sdedit = (metrics["systems"][system] for system in ("iedit_m", "sdedit"))
+    assert (found["edit_success"], found["ssim_m_bar_frame"], found["clip_image"]) == (0, None, None)
+    assert found["clip_score"] is not None
+    assert sdedit == before["systems"]["sdedit"]
+    for name in ("table.md", "pairs.md", "claims.md", "report.html"):
+        assert "Failed edits, of 4: iEdit-M 4." in (REPORTS / name).read_text()
+    standard, champion = current_standard(copied.params), current_champion()
+    scores = load_scores(store.connect(), champion.model_id, standard.evaluation_set, standard.cases)
+    assert scores["failed"].tolist() == [1] * 4
 
 
 @pytest.mark.parametrize(
