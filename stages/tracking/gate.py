@@ -56,20 +56,14 @@ def decide(
         name: paired_difference(challenger[name], champion[name], resamples, derive_seed(seed, "gate", name)) for name in LABELS
     }
     failed, before = (int(each[FAILED].sum()) for each in (challenger, champion))
-    if failed > before:
-        cases = len(challenger[FAILED])
-        why = f"more edits find nothing to edit: {failed} of {cases}, where {before} of version {version} do"
-        return Decision(passes=False, why=why, champion=version)
     failures = paired_difference(challenger[FAILED], champion[FAILED], resamples, derive_seed(seed, "gate", FAILED))
     is_surer = failures.high < 0
     if is_surer and differences["ssim_m_bar_frame"].n < MIN_CASES:
         del differences["ssim_m_bar_frame"]
-    few = next((name for name, interval in differences.items() if interval.n < MIN_CASES), None)
-    if few is not None:
-        why = (
-            f"{LABELS[few]} is defined on {differences[few].n} cases, fewer than the {MIN_CASES} that tell two versions apart: "
-            "raise retrieve.held_out, or add images"
-        )
+    if failed > before:
+        why = f"more edits find nothing to edit: {failed} of {failures.n}, where {before} of version {version} do"
+        return Decision(passes=False, why=why, champion=version)
+    if why := _shortage(differences):
         return Decision(passes=False, why=why, champion=version)
     better = [LABELS[name] for name, interval in differences.items() if interval.low > 0]
     better += [f"failed edits ({failed}, not {before})"] * is_surer
@@ -85,6 +79,17 @@ def decide(
         why=f"{refusal or 'better in ' + ' and '.join(better)}: {numbers} against version {version} on {cases} cases",
         champion=version,
         differences=differences,
+    )
+
+
+def _shortage(differences: Mapping[str, Interval]) -> str:
+    """Return which metric is defined on too few cases, or an empty text."""
+    few = next((name for name, interval in differences.items() if interval.n < MIN_CASES), None)
+    if few is None:
+        return ""
+    return (
+        f"{LABELS[few]} is defined on {differences[few].n} cases, fewer than the {MIN_CASES} that tell two versions apart: "
+        "raise retrieve.held_out, or add images"
     )
 
 

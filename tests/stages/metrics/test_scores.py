@@ -50,7 +50,7 @@ def test_a_failed_edit_is_no_success_and_has_no_likeness(vgg):
     assert found.of_set == counted.of_set
 
 
-def test_a_failure_is_no_success_even_if_the_judge_says_so(vgg):
+def test_a_failure_is_no_success_whatever_the_judge_says(vgg):
     cases = colour_cases()
     scores = score_system(cases, painted(cases), torch.ones(6, dtype=torch.bool), JUDGE, vgg, batch=4)
     assert scores.per_case["edit_success"].tolist() == [0] * 6

@@ -20,7 +20,7 @@ def test_lines_vary_the_strength_or_the_image_guidance():
 
 
 def test_a_curve_leaves_out_failed_edits():
-    line = trial("iedit_m", 80, 70, strength=0.4)
+    line = trial("iedit_m", 80, 70.0, strength=0.4)
     line.scores.per_case["ssim_m_bar_frame"][:2] = float("nan"), 64.0
     (point,) = tradeoff._curve("iEdit-M", [line]).points
     assert (point.x, point.y) == (68, 50)
