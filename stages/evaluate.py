@@ -7,7 +7,7 @@ from stages.comparison.cases import read_cases
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
 from stages.comparison.seal import Finished, inputs_digest, put_seal
-from stages.comparison.standard import current_standard
+from stages.comparison.standard import current_standard, scores_to_compare
 from stages.comparison.summary import summarise_comparison
 from stages.comparison.systems import SYSTEMS, chosen_systems, load_models
 from stages.comparison.timing import time_edits
@@ -45,7 +45,7 @@ def evaluate(params: Params) -> None:
     systems = chosen_systems(models, params)
     edits = edit_cases(cases, systems, models.tuned, identity(config.segmenter), params, EDITED)
     models.bring(None)  # the judge needs their room
-    scores = score_edits(samples, edits.pictures, judge, vgg, config.batch)
+    scores = score_edits(samples, edits.made, judge, vgg, config.batch)
     metrics = summarise_comparison(params, models, cases, edits, scores)
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
     remove(NEW_REPORTS)
@@ -92,6 +92,6 @@ def _judge(params: Params, comparison: Comparison, version: Registered, card: st
     """Keep the record of a version with it, and let it challenge the champion; return the outcome in one line."""
     with store_errors_in_one_line():
         standard = current_standard(params)
-        keep_with_version(version, standard, comparison.scores["iedit_m"].per_case, params, card)
+        keep_with_version(version, standard, scores_to_compare(comparison.scores["iedit_m"]), params, card)
         decision = consider(version, standard)
     return f"models:/{NAME}/{version.version}, {'champion' if decision.passes else 'not promoted'}: {decision.why}"

@@ -23,6 +23,7 @@ class Chunk:
 
     cases: Sequence[BenchmarkCase]
     edits: Mapping[str, Mapping[str, Image.Image]]  # system → key → edit, at the models' size
+    failed: Mapping[str, set[str]]  # system → keys of the edits that failed: the mask is empty, so the edit is its source
 
     @property
     def scored(self) -> list[BenchmarkCase]:
@@ -44,7 +45,7 @@ def edit_in_chunks(
     """
     for number, part in enumerate(chunks(cases, BATCHES * params.evaluate.batch)):
         work = _Work(systems=systems, models=models, params=params, folder=folder / f"{number:06d}")
-        yield Chunk(cases=part, edits=work.edit(part))
+        yield Chunk(cases=part, edits=work.edit(part), failed=work.failed)
 
 
 def chunks(cases: Sequence[BenchmarkCase], size: int) -> Iterator[list[BenchmarkCase]]:
@@ -67,10 +68,12 @@ class _Work:
     params: Params
     folder: Path
     made: dict[str, dict[str, Image.Image]] = field(default_factory=dict)  # system → key → edit
+    failed: dict[str, set[str]] = field(default_factory=dict)  # system → keys
 
     def edit(self, cases: Sequence[BenchmarkCase]) -> Mapping[str, Mapping[str, Image.Image]]:
         """Edit the cases that start from a source, then round by round those that follow an edit."""
         self.made.update({system: {} for system in self.systems})
+        self.failed.update({system: set() for system in self.systems})
         self._edit_round([case for case in cases if not case.after], self.systems, "first")
         waiting = [case for case in cases if case.after]
         number = 2
@@ -93,5 +96,7 @@ class _Work:
         asked = [case.at(size, sources.get(case.after)) for case in cases]
         segmenter, folder = identity(config.segmenter), self.folder / name
         found = edit_cases(asked, systems, self.models.tuned, segmenter, self.params, folder, keep_others=True)
-        for system, pictures in found.pictures.items():
-            self.made[system] |= dict(zip((case.key for case in cases), to_images(pictures), strict=True))
+        keys = [case.key for case in cases]
+        for system, edited in found.made.items():
+            self.made[system] |= dict(zip(keys, to_images(edited.pictures), strict=True))
+            self.failed[system] |= {key for key, failed in zip(keys, edited.failed.tolist(), strict=True) if failed}

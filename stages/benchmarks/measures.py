@@ -1,5 +1,6 @@
 """The columns of each benchmark's table, in its authors' order, and the forms without what is wrong in their code."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -9,6 +10,7 @@ from stages.benchmarks.judged import Judged, Judges
 
 Model = TypeVar("Model")
 Needs = Literal["", "structure", "dino", "lpips"]
+LEFT_OUT = math.nan  # what a failed edit has of a likeness to its source
 LEVELS = 255  # PIE-Bench's structure distance sees pictures in [0, 255]
 
 
@@ -23,6 +25,7 @@ class Measure:
     decimals: int = 2
     needs: Needs = ""  # the model that it needs besides CLIP
     of: Callable[[Judged], float]  # NaN where undefined
+    when_failed: float | None = None  # the value of a failed edit; None: that of what came out
 
     @property
     def heading(self) -> str:
@@ -65,12 +68,14 @@ PIE_BENCH = (
         scale=1e3,
         needs="structure",
         of=_structure_as_published,
+        when_failed=LEFT_OUT,
     ),
     Measure(
         key="psnr",
         label="PSNR",
         better="higher",
         of=lambda edit: metrics.psnr(metrics.mse_frame(edit.edit, edit.source, edit.background)),
+        when_failed=LEFT_OUT,
     ),
     Measure(
         key="lpips",
@@ -79,6 +84,7 @@ PIE_BENCH = (
         scale=1e3,
         needs="lpips",
         of=lambda edit: metrics.lpips_frame(_there(edit.judges.lpips), edit.edit, edit.source, edit.background),
+        when_failed=LEFT_OUT,
     ),
     Measure(
         key="mse",
@@ -86,6 +92,7 @@ PIE_BENCH = (
         better="lower",
         scale=1e4,
         of=lambda edit: metrics.mse_frame(edit.edit, edit.source, edit.background),
+        when_failed=LEFT_OUT,
     ),
     Measure(
         key="ssim",
@@ -93,6 +100,7 @@ PIE_BENCH = (
         better="higher",
         scale=1e2,
         of=lambda edit: metrics.ssim_frames(edit.edit, edit.source, edit.background),
+        when_failed=LEFT_OUT,
     ),
     Measure(
         key="clip_whole",
@@ -173,6 +181,6 @@ EDIT_BENCH = (
         better="higher",
         of=lambda edit: 2.5 * metrics.clip_similarity(edit.edit_embedding, edit.prompt_embedding),
     ),
-    Measure(key="r_precision", label="CLIP-R-Precision", better="higher", scale=1e2, decimals=1, of=_rank),
+    Measure(key="r_precision", label="CLIP-R-Precision", better="higher", scale=1e2, decimals=1, of=_rank, when_failed=0.0),
 )
 """The automatic metrics of EditBench, by their own papers' definitions, because no evaluation code is published."""

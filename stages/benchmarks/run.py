@@ -89,6 +89,7 @@ class _Scorer:
         self._values: dict[str, dict[str, list[float]]] = {
             system: {each.key: [] for each in self._measures} for system in systems
         }
+        self._failed: dict[str, list[bool]] = {system: [] for system in systems}
 
     def add(self, chunk: Chunk, advance: Callable[[int], object]) -> None:
         """Measure the edits of a chunk, and show each that is done by ``advance``."""
@@ -96,14 +97,16 @@ class _Scorer:
             self._cases.append(case)
             for system, values in self._values.items():
                 judged = _judged(case, chunk.edits[system][case.key], self._prompts, self._judges)
+                failed = case.key in chunk.failed[system]
                 for each in self._measures:
-                    values[each.key].append(each.of(judged))
+                    values[each.key].append(each.when_failed if failed and each.when_failed is not None else each.of(judged))
+                self._failed[system].append(failed)
                 advance(1)
 
     def scores(self) -> Scores:
         """Return what was measured."""
         keys, kinds = [case.key for case in self._cases], [case.kind for case in self._cases]
-        return Scores(keys=keys, kinds=kinds, values=self._values, models=self._judges.names)
+        return Scores(keys=keys, kinds=kinds, values=self._values, failed=self._failed, models=self._judges.names)
 
 
 class _Sheet:

@@ -10,6 +10,7 @@ import numpy as np
 from stages.benchmarks.catalogue import Benchmark
 from stages.benchmarks.measures import Measure
 from stages.core.files import write_text
+from stages.report.captions import failed_edits
 from stages.report.formats import csv_text
 
 NOTHING = "–"
@@ -23,6 +24,9 @@ class Scores:
     keys: Sequence[str]  # of the cases
     kinds: Sequence[str]  # of edit
     values: Mapping[str, Mapping[str, Sequence[float]]]  # system → measure (the same for all) → n values, NaN where undefined
+    failed: Mapping[
+        str, Sequence[bool]
+    ]  # system → n times whether the edit failed: an empty mask, so that its source comes out
     models: Mapping[str, str]  # role → the model that measures
 
 
@@ -50,7 +54,7 @@ def markdown(benchmark: Benchmark, scores: Scores, names: Mapping[str, str]) -> 
         [f"*{system}*", *(f"*{value:.{measure.decimals}f}*" for measure, value in zip(benchmark.measures, values, strict=True))]
         for system, values in published
     ]
-    lines = [f"# {benchmark.title}", "", *_table(benchmark.measures, [*rows, *quoted]), "", _caption(benchmark, scores)]
+    lines = [f"# {benchmark.title}", "", *_table(benchmark.measures, [*rows, *quoted]), "", _caption(benchmark, scores, names)]
     if published:
         lines += ["", f"In italics, as published: {benchmark.source}. {COMPARE}"]
     if benchmark.others:
@@ -84,15 +88,30 @@ def _undefined(values: Sequence[float]) -> int:
     return sum(map(math.isnan, values))
 
 
-def _caption(benchmark: Benchmark, scores: Scores) -> str:
-    values = next(iter(scores.values.values()))  # what is undefined is so for every system, because a case's mask decides it
-    undefined = {each.label: _undefined(values[each.key]) for each in benchmark.measures if each.key in values}
+def _undefined_by_mask(scores: Scores, measure: str) -> int:
+    """Return on how many cases a measure is undefined for every system that edited them, because of the case's own mask."""
+    rows = {
+        row
+        for system, values in scores.values.items()
+        for row, value in enumerate(values[measure])
+        if math.isnan(value) and not scores.failed[system][row]
+    }
+    return len(rows)
+
+
+def _caption(benchmark: Benchmark, scores: Scores, names: Mapping[str, str]) -> str:
+    values = next(iter(scores.values.values()))
+    undefined = {each.label: _undefined_by_mask(scores, each.key) for each in benchmark.measures if each.key in values}
     missing = ", ".join(f"{label} {count}" for label, count in undefined.items() if count)
     counted = f" Undefined, and left out: {missing}." if missing else ""
     unmeasured = ", ".join(each.label for each in benchmark.measures if each.key not in values)
     left = f" {NOTHING}: no model is named for {unmeasured}." if unmeasured else ""
     models = ", ".join(f"{role} {name}" for role, name in scores.models.items())
-    return f"n = {len(scores.keys)} cases. Measured by {models}.{counted}{left} {benchmark.note}"
+    counts = {system: sum(failed) for system, failed in scores.failed.items()}
+    failed = failed_edits({"failed": counts, "cases": len(scores.keys)}, names)
+    return (
+        f"n = {len(scores.keys)} cases. Measured by {models}.{counted}{left}{f' {failed}' if failed else ''} {benchmark.note}"
+    )
 
 
 def _means(scores: Scores) -> str:
@@ -107,8 +126,12 @@ def _means(scores: Scores) -> str:
 def _cases(scores: Scores) -> str:
     measures = list(next(iter(scores.values.values())))
     rows = [
-        [key, kind, system, *("" if math.isnan(values[row]) else f"{values[row]:.6g}" for values in measured.values())]
+        [
+            *(key, kind, system),
+            *("" if math.isnan(values[row]) else f"{values[row]:.6g}" for values in measured.values()),
+            int(scores.failed[system][row]),
+        ]
         for system, measured in scores.values.items()
         for row, (key, kind) in enumerate(zip(scores.keys, scores.kinds, strict=True))
     ]
-    return csv_text(["case", "kind", "system", *measures], rows)
+    return csv_text(["case", "kind", "system", *measures, "failed"], rows)

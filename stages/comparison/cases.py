@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.parquet import read_columns
+from stages.comparison.candidates import named_candidates
 from stages.core.errors import InputError
 from stages.core.files import file_digest, value_digest
 from stages.core.params import CaseSplit, Params
@@ -44,7 +45,8 @@ def read_cases(params: Params, split: CaseSplit = "evaluation") -> list[Case]:
         split: the cases to report on, or those to choose settings on.
 
     Raises:
-        InputError: the split has no case, or a case lacks the relation that its candidates are chosen by.
+        InputError: the split has no case, a case lacks the relation that its candidates are chosen by, or it names candidates
+            that cannot be used.
     """
     config = params.evaluate
     name, folder = ("cases", config.cases) if split == "evaluation" else ("validation", config.validation)
@@ -60,6 +62,10 @@ def read_cases(params: Params, split: CaseSplit = "evaluation") -> list[Case]:
     for case in cases:
         if not isinstance(case.sample.metadata.get("relation"), str):
             raise InputError(f"{case.shard}: sample {case.sample.key}: metadata has no relation")
+        try:
+            named_candidates(case.sample)
+        except InputError as error:
+            raise InputError(f"{case.shard}: {error}") from error
     return cases
 
 

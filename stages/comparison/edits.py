@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.comparison.cases import Case
+from stages.comparison.edited import Edited
 from stages.comparison.masks import find_masks, masks_for
 from stages.comparison.systems import System
 from stages.core.files import remove, value_digest
@@ -20,16 +21,22 @@ from stages.core.shards import SERIAL, Advance, InProcess, ShardFiles, ShardResu
 from stages.editing.batch_editor import BatchEditor
 
 SUFFIX = ".safetensors"
-MASKS = "masks"  # folder of the predicted masks, beside the systems' folders
+PICTURES, FAILED = "pictures", "failed"  # tensors of a batch of edits; see :class:`stages.comparison.edited.Edited`
+MASKS = "masks"  # folder of the predicted masks, beside the systems' folders, and their tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edits:
     """The edits of n cases in their order, on the CPU."""
 
-    pictures: dict[str, Tensor]  # system → (n, 3, h, w) in [0, 1]
+    made: dict[str, Edited]  # system → its edits
     masks: Tensor  # the predicted masks, (n, 1, h, w), 0 or 1
     counts: StageCounts  # pictures made in this run, and in earlier ones
+
+    @property
+    def pictures(self) -> dict[str, Tensor]:
+        """System → its pictures, (n, 3, h, w) in [0, 1]."""
+        return {system: edited.pictures for system, edited in self.made.items()}
 
 
 def edit_cases(
@@ -60,29 +67,32 @@ def edit_cases(
     samples = [case.sample for case in cases]
     threshold = params.sampling.mask_threshold
     masking = {"segmenter": segmenter, "threshold": threshold}
-    predicted, _ = batches.make(MASKS, lambda rows: find_masks(finder, samples[rows], threshold), masking)
-    pictures: dict[str, Tensor] = {}
+    found, _ = batches.make(MASKS, lambda rows: {MASKS: find_masks(finder, samples[rows], threshold)}, masking)
+    predicted = found[MASKS]
+    edits: dict[str, Edited] = {}
     made_by: dict[str, str] = {}  # digest of settings → the first system that has them
     counts = []
 
-    def edit(system: System, rows: slice) -> Tensor:
+    def edit(system: System, rows: slice) -> dict[str, Tensor]:
         system.prepare()
         part = samples[rows]
-        return system.edit(part, masks_for(system, part, lambda: predicted[rows]), params.seed)
+        edited = system.edit(part, masks_for(system, part, lambda: predicted[rows]), params.seed)
+        return {PICTURES: edited.pictures, FAILED: edited.failed}
 
     for name, system in systems.items():
         settings = {**system.settings, "seed": params.seed, "masks": system.masks}
         settings |= masking if system.masks == "predicted" else {}
         first = made_by.setdefault(value_digest(settings), name)
         if first == name:
-            pictures[name], made = batches.make(name, partial(edit, system), settings)
-            counts.append(made)
+            made, count = batches.make(name, partial(edit, system), settings)
+            edits[name] = Edited(pictures=made[PICTURES], failed=made[FAILED])
+            counts.append(count)
         else:
-            pictures[name] = pictures[first]
+            edits[name] = edits[first]
     if not keep_others:
         for stranger in [path for path in folder.iterdir() if path.name not in {MASKS, *made_by.values()}]:
             remove(stranger)
-    return Edits(pictures=pictures, masks=predicted, counts=_total(counts))
+    return Edits(made=edits, masks=predicted, counts=_total(counts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +103,20 @@ class _Batches:
     size: int
     folder: Path
 
-    def make(self, name: str, make: Callable[[slice], Tensor], settings: Mapping[str, Any]) -> tuple[Tensor, StageCounts]:
+    def make(
+        self, name: str, make: Callable[[slice], dict[str, Tensor]], settings: Mapping[str, Any]
+    ) -> tuple[dict[str, Tensor], StageCounts]:
         """Return what ``make`` returns for each batch, one after another, and how many cases were made or reused.
 
         Args:
-            name: names the folder and the tensors.
-            make: rows of the cases → their tensor.
+            name: names the folder.
+            make: rows of the cases → their tensors by name.
             settings: everything that decides the tensors besides the cases and the code; JSON.
         """
         rows = {f"{start:08d}": slice(start, start + self.size) for start in range(0, len(self.cases), self.size)}
 
         def work(task: ShardTask, files: ShardFiles, advance: Advance) -> ShardResult:  # noqa: ARG001
-            save_file({name: make(rows[task.name]).cpu().contiguous()}, files.output)
+            save_file({key: tensor.cpu().contiguous() for key, tensor in make(rows[task.name]).items()}, files.output)
             return ShardResult(done=task.samples)
 
         tasks = [
@@ -127,7 +139,8 @@ class _Batches:
             worker=InProcess(work),
             execution=SERIAL,
         )
-        return torch.cat([load_file(folder / f"{start}{SUFFIX}")[name] for start in rows]), counts
+        parts = [load_file(folder / f"{start}{SUFFIX}") for start in rows]
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}, counts
 
 
 def _total(counts: Sequence[StageCounts]) -> StageCounts:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-
+from stages.comparison.candidates import candidates_of
+from stages.comparison.edited import Edited
 from stages.corpus.samples import EditSample
 from stages.metrics.evidence import Cases
 from stages.metrics.scores import SystemScores, score_system
@@ -13,29 +13,29 @@ from stages.models.vgg import Vgg
 
 
 def score_edits(
-    cases: Sequence[EditSample], edits: Mapping[str, Tensor], judge: Clip, vgg: Vgg, batch: int
+    cases: Sequence[EditSample], edits: Mapping[str, Edited], judge: Clip, vgg: Vgg, batch: int
 ) -> dict[str, SystemScores]:
-    """Score every system on the same cases. The candidates of a case are the terms of all cases with its relation.
+    """Score every system on the same cases, with the candidates of :func:`stages.comparison.candidates.candidates_of`.
 
     Args:
         cases: n; ``metadata["relation"]`` names the kind of edit.
-        edits: system → its pictures, (n, 3, h, w) in [0, 1].
+        edits: system → its edits of the cases.
         judge: a CLIP that nothing was trained against.
         vgg: computes the features of the perceptual distance.
         batch: pictures, or texts, per forward pass.
 
     Raises:
-        InputError: pictures do not fit the cases, or leave [0, 1].
+        InputError: pictures do not fit the cases, or leave [0, 1], or a case names candidates that cannot be used.
     """
-    terms: dict[str, set[str]] = {}
-    for case in cases:
-        terms.setdefault(case.metadata["relation"], set()).update((case.source_diff, case.target_diff))
     asked = Cases(
         sources=to_tensor([case.source for case in cases]),
         masks=mask_to_tensor([case.source_mask for case in cases]),
         captions=[case.source_caption for case in cases],
         prompts=[case.edit_prompt for case in cases],
         target_terms=[case.target_diff for case in cases],
-        candidates=[sorted(terms[case.metadata["relation"]]) for case in cases],
+        candidates=candidates_of(cases),
     )
-    return {system: score_system(asked, edited.to(asked.sources), judge, vgg, batch=batch) for system, edited in edits.items()}
+    return {
+        system: score_system(asked, edited.pictures.to(asked.sources), edited.failed.cpu(), judge, vgg, batch=batch)
+        for system, edited in edits.items()
+    }

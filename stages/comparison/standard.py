@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
 
 from stages.comparison import edits
 from stages.comparison.cases import Case, digest_cases, read_cases
+from stages.comparison.edited import Edited
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
 from stages.comparison.systems import edited_by
@@ -16,10 +17,12 @@ from stages.core.params import Params
 from stages.core.paths import EDITED_REGISTERED
 from stages.core.provenance import source_digest
 from stages.metrics import scores
+from stages.metrics.scores import SystemScores
 from stages.models.clip import load_clip
 from stages.models.hub import identity
 from stages.models.vgg import load_vgg
 from stages.tracking.evaluations import Scores
+from stages.tracking.gate import FAILED
 from stages.tracking.promotion import Standard
 from stages.tracking.registry import NAME, Registered, load_editor
 
@@ -49,8 +52,8 @@ def current_standard(params: Params) -> Standard:
     )
 
 
-def edit_as_served(params: Params, cases: Sequence[Case], version: Registered, folder: Path) -> Tensor:
-    """Return a registered version's edits within predicted masks, (n, 3, h, w) in [0, 1], made like those of iedit_m.
+def edit_as_served(params: Params, cases: Sequence[Case], version: Registered, folder: Path) -> Edited:
+    """Return a registered version's edits within predicted masks, made like those of iedit_m.
 
     Args:
         params: the seed and the size of a batch; the version has its own settings.
@@ -61,10 +64,16 @@ def edit_as_served(params: Params, cases: Sequence[Case], version: Registered, f
     editor, sampling = load_editor(f"models:/{NAME}/{version.version}")
     system = edited_by(editor, version.digest, sampling, masks="predicted")
     as_served = params.model_copy(update={"sampling": sampling})
-    return edit_cases(cases, {SERVED: system}, editor, version.digest, as_served, folder).pictures[SERVED]
+    return edit_cases(cases, {SERVED: system}, editor, version.digest, as_served, folder).made[SERVED]
+
+
+def scores_to_compare(scores: SystemScores) -> Scores:
+    """Return what two versions are compared by: the scores of every case, and whether its edit failed."""
+    return {**scores.per_case, FAILED: scores.failed.astype(np.float64)}
 
 
 def _score_version(params: Params, cases: Sequence[Case], version: Registered) -> Scores:
-    pictures = {SERVED: edit_as_served(params, cases, version, EDITED_REGISTERED)}
+    edits = {SERVED: edit_as_served(params, cases, version, EDITED_REGISTERED)}
     judge, vgg = load_clip(params.evaluate.judge), load_vgg(params.evaluate.vgg)
-    return score_edits([case.sample for case in cases], pictures, judge, vgg, params.evaluate.batch)[SERVED].per_case
+    scores = score_edits([case.sample for case in cases], edits, judge, vgg, params.evaluate.batch)
+    return scores_to_compare(scores[SERVED])

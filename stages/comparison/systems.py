@@ -10,14 +10,15 @@ import diffusers
 import torch
 from torch import Tensor
 
+from stages.comparison.edited import Edited
 from stages.core.errors import InputError
 from stages.core.files import folder_digest
 from stages.core.params import ModelName, Params, Sampling, Solver
 from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
 from stages.corpus.samples import EditSample
-from stages.diffusion.masks import widen_mask
+from stages.diffusion.masks import shrink_mask, widen_mask
 from stages.diffusion.sampling import draw_noise, make_scheduler
-from stages.editing.batch_editor import BatchEditor
+from stages.editing.batch_editor import EDIT_MASK_COVERAGE, BatchEditor
 from stages.editing.settings import adjust_sampling, read_precision
 from stages.models.conditioning import Conditioning
 from stages.models.families import STABLE_DIFFUSION_XL
@@ -37,11 +38,8 @@ UNUSED: dict[Masks | None, set[str]] = {
     "predicted": set(),
 }
 """Masks of a system → the keys of Sampling that do not affect its edits."""
-Edit = Callable[[Sequence[EditSample], Tensor | None, int], Tensor]
-"""(n cases, their masks (n, 1, h, w), 0 or 1, or None, seed) → edited pictures (n, 3, h, w) in [0, 1].
-
-The noise of a case depends on the seed and its key only.
-"""
+Edit = Callable[[Sequence[EditSample], Tensor | None, int], Edited]
+"""(n cases, their masks (n, 1, h, w), 0 or 1, or None, seed) → the edits. The noise of a case depends on seed and key only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +183,7 @@ def edited_by(
         from_noise: start from noise alone, not from the noised source.
     """
 
-    def edit(cases: Sequence[EditSample], found: Tensor | None, seed: int) -> Tensor:
+    def edit(cases: Sequence[EditSample], found: Tensor | None, seed: int) -> Edited:
         pictures, prompts = to_tensor([case.source for case in cases]), [case.edit_prompt for case in cases]
         terms, keys = [case.target_diff for case in cases], [case.key for case in cases]
         if found is None:
@@ -194,7 +192,13 @@ def edited_by(
             where = editor.complete_masks(found, pictures, prompts, terms, sampling=sampling, seed=seed, keys=keys)
         else:
             where = widen_mask(found, sampling.mask_margin)
-        return editor.edit_batch(pictures, prompts, masks=where, sampling=sampling, seed=seed, keys=keys, from_noise=from_noise)
+        how: dict[str, Any] = {"sampling": sampling, "seed": seed, "keys": keys, "from_noise": from_noise}
+        edited = editor.edit_batch(pictures, prompts, masks=where, **how)
+        if where is None:
+            return Edited.everywhere(edited)
+        cell = PictureEncoder(editor.diffusion.vae).cell
+        latent_size = (where.shape[-2] // cell, where.shape[-1] // cell)
+        return Edited.within(edited, shrink_mask(where, latent_size, EDIT_MASK_COVERAGE))
 
     settings = {"model": identity, "from_noise": from_noise, **sampling.model_dump(exclude=UNUSED[masks])}
     return System(edit=edit, settings=settings, masks=masks)
@@ -260,7 +264,7 @@ def instructed_by(
     pipeline = diffusers_pipeline(getattr(diffusers, diffusion.family.pipelines[2]), diffusion, sampling.solver)
 
     @torch.inference_mode()
-    def edit(cases: Sequence[EditSample], _: Tensor | None, seed: int) -> Tensor:
+    def edit(cases: Sequence[EditSample], _: Tensor | None, seed: int) -> Edited:
         pictures = to_tensor([case.source for case in cases])
         height, width = pictures.shape[-2:]
         shape = torch.Size(PictureEncoder(diffusion.vae).shape(width, height))
@@ -277,7 +281,7 @@ def instructed_by(
             image_guidance_scale=image_guidance_scale,
             output_type="pt",
         ).images.float()
-        return edited
+        return Edited.everywhere(edited)
 
     settings = {"model": identity, **sampling.model_dump(include={"solver", "steps", "guidance_scale"})}
     return System(edit=edit, settings={**settings, "image_guidance_scale": image_guidance_scale}, masks=None)

@@ -32,6 +32,6 @@ def time_edits(case: EditSample, systems: Mapping[str, System], finder: BatchEdi
         systems[name].prepare()
         started = time.perf_counter()
         masks = masks_for(systems[name], [case], lambda: find_masks(finder, [case], params.sampling.mask_threshold))
-        systems[name].edit([case], masks, params.seed).cpu()  # waits for a GPU, which works on by itself
+        systems[name].edit([case], masks, params.seed).pictures.cpu()  # waits for a GPU, which works on by itself
         seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(each) for name, each in seconds.items()}

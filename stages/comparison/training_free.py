@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from stages.comparison.edited import Edited
 from stages.comparison.systems import Models, System
 from stages.core.params import Params, Sampling
 from stages.corpus.samples import EditSample
@@ -32,7 +33,7 @@ def diffedit_by(diffusion: Diffusion, identity: str, sampling: Sampling) -> Syst
     predict = partial(predict_noise, diffusion, diffusion.unet)
 
     @torch.inference_mode()
-    def edit(cases: Sequence[EditSample], _: Tensor | None, seed: int) -> Tensor:
+    def edit(cases: Sequence[EditSample], _: Tensor | None, seed: int) -> Edited:
         source = diffusion.encode(to_tensor([case.source for case in cases]))
         scheduler = make_scheduler("ddim", diffusion.scheduler)
         prompt = diffusion.embed_prompts([case.edit_prompt for case in cases])
@@ -53,7 +54,7 @@ def diffedit_by(diffusion: Diffusion, identity: str, sampling: Sampling) -> Syst
             strength=sampling.strength,
             guidance_scale=sampling.guidance_scale,
         )
-        return diffusion.decode(edited).clamp(0, 1)
+        return Edited.within(diffusion.decode(edited).clamp(0, 1), mask)
 
     settings = {"method": "diffedit", "model": identity}
     return System(
@@ -79,7 +80,7 @@ def prompt_to_prompt_by(
         return tokenize(tokenizer, prompts, context).tolist()
 
     @torch.inference_mode()
-    def edit(cases: Sequence[EditSample], _: Tensor | None, __: int) -> Tensor:
+    def edit(cases: Sequence[EditSample], _: Tensor | None, __: int) -> Edited:
         captions, prompts = [case.source_caption for case in cases], [case.edit_prompt for case in cases]
         edited = prompt_to_prompt_latents(
             partial(predict_noise, diffusion, diffusion.unet),
@@ -95,7 +96,7 @@ def prompt_to_prompt_by(
             cross_share=cross_share,
             self_share=self_share,
         )
-        return diffusion.decode(edited).clamp(0, 1)
+        return Edited.everywhere(diffusion.decode(edited).clamp(0, 1))
 
     settings = {"method": "prompt-to-prompt", "model": identity, **sampling.model_dump(include={"steps", "guidance_scale"})}
     return System(edit=edit, settings={**settings, "cross_share": cross_share, "self_share": self_share}, masks=None)

@@ -55,7 +55,7 @@ def run_trials(
             systems[name] = _system(models, system, settings, params)
         made = edit_cases(asked, systems, models.tuned, identity(config.segmenter), params, folder / system)
         for name, settings in zip(systems, each, strict=True):
-            edits = {name: made.pictures[name]}
+            edits = {name: made.made[name]}
             scores = score_edits([case.sample for case in asked], edits, judge, vgg, config.batch)
             yield Trial(system=system, settings=settings, scores=scores[name])
 

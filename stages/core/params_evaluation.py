@@ -10,7 +10,8 @@ from stages.core.section import Guidance, Section, Share
 class Gate(Section):
     """When a new version becomes champion, by 95 % intervals of its mean differences to the champion, case by case.
 
-    CLIPScore's must reach zero, SSIM-M̄'s must lie above minus the tolerance, and one of the two must lie above zero.
+    CLIPScore's must reach zero, SSIM-M̄'s must lie above minus the tolerance, and one of the two must lie above zero, or that of
+    the share of failed edits below it. No more edits may fail than the champion's.
     """
 
     ssim_m_bar_tolerance: Annotated[float, Field(ge=0)]  # points of 100

@@ -15,7 +15,7 @@ from stages.core.params import CaseSplit
 from stages.corpus.alt_texts import alt_text_of
 from stages.corpus.drawing import render
 from stages.corpus.samples import EditSample
-from stages.corpus.world import COLOURS, Scene, combinations, draw_scene_of, nouns
+from stages.corpus.world import COLOURS, SIZES, Scene, combinations, draw_scene_of, nouns
 
 VALIDATION_COMBINATIONS_SHARE = 0.35  # share of the held-out combinations
 ATTEMPTS = 1000  # scenes drawn per case until one can be edited in the wanted way
@@ -89,6 +89,17 @@ def terms_of(relation: Relation, source: Scene, target: Scene) -> tuple[str, str
     return (source.noun, target.noun) if relation == "noun" else (source.subject, target.subject)
 
 
+def candidates_of(relation: Relation, target: Scene) -> list[str]:
+    """Return all terms of the world that could stand for the object after a change, that of the target among them.
+
+    A change of size counts the noun alone, which names the middle size here and nothing else: an edit that stops half-way is
+    then no success. A change of colour does not, because an object's natural colours are none of COLOURS.
+    """
+    if relation == "noun":
+        return list(nouns())
+    return [replace(target, adjective=adjective).subject for adjective in (COLOURS if relation == "colour" else SIZES)]
+
+
 def render_case(seed: int, index: int, split: CaseSplit, size: int) -> EditSample:
     """Return edit case ``index`` of ``split`` as a sample with (size, size) pictures and true masks.
 
@@ -110,5 +121,5 @@ def render_case(seed: int, index: int, split: CaseSplit, size: int) -> EditSampl
         source_diff=case.source_term,
         target_diff=case.edit_term,
         target_alt_text=alt_text_of(case.target, seed, f"{split} case {index}"),
-        metadata={"relation": case.relation},
+        metadata={"relation": case.relation, "candidates": candidates_of(case.relation, case.target)},
     )

@@ -31,6 +31,12 @@ class Interval:
     undefined: int = 0
 
 
+def mean(values: Values) -> float:
+    """Return the mean of values (n,) without those that are NaN; NaN if there is no other."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else NAN
+
+
 def bootstrap(values: Values, resamples: int, seed: int) -> Interval:
     """Return the mean of ``values`` with the percentile interval of resampled means (Efron 1979).
 

@@ -26,9 +26,10 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the value of metrics.json; every number is finite, or null where no case defines it.
 
-    ``systems`` holds values, ``intervals`` their 95 % intervals, ``undefined`` how many cases each leaves out, ``cases``
-    the number of cases, ``models`` the models behind the numbers. ``differences`` holds, for every system and each one
-    before it, the mean difference over the cases where both are defined, or the difference of the two distances.
+    ``systems`` holds values, ``intervals`` their 95 % intervals, ``undefined`` how many cases each leaves out, ``failed``
+    how many edits of a system failed, ``cases`` the number of cases, ``models`` the models behind the numbers.
+    ``differences`` holds, for every system and each one before it, the mean difference over the cases where both are
+    defined, or the difference of the two distances.
 
     Args:
         scores: system → its scores; all of the same cases in the same order.
@@ -57,6 +58,7 @@ def summarise(
         "systems": _tree(systems, lambda interval: _finite(interval.value)),
         "intervals": _tree(systems, lambda interval: [_finite(interval.low), _finite(interval.high)]),
         "undefined": _tree(systems, lambda interval: interval.undefined),
+        "failed": {system: int(result.failed.sum()) for system, result in scores.items()},
         "differences": {
             later: {
                 earlier: {name: _as_json(interval) for name, interval in found.items()} for earlier, found in others.items()

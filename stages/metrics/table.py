@@ -15,6 +15,7 @@ from torch import Tensor
 from stages.metrics import clip, distribution, similarity
 from stages.metrics.evidence import Evidence
 
+LEFT_OUT = torch.nan  # what a failed edit has of a likeness: it is the source, and would be as like it as can be
 CROP_MARGIN = 0.25  # around the edited region on each side, as a share of its longer side
 
 Distance = Callable[[NDArray[np.int64]], float]
@@ -39,6 +40,7 @@ class CaseMetric(Metric):
     """A metric that every case has; a system's score is the mean."""
 
     measure: Callable[[Evidence], Tensor]  # → (n,), NaN where undefined
+    when_failed: float | None = None  # the value of a failed edit, where it is defined; None: that of what came out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         decimals=2,
         tolerance=1.0,
         definition="Cosine, times 100, of the judge's embeddings of edit and source. High where little was changed at all.",
+        when_failed=LEFT_OUT,
         measure=lambda found: clip.image_similarity(found.source_embeddings, found.edit_embeddings),
     ),
     CaseMetric(
@@ -112,8 +115,10 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         decimals=1,
         tolerance=3.0,  # one of 300 cases is a third of a point, and a rank flips at the smallest change
         definition="Share of the cases in which the judge, shown a square around the edited region, ranks the target term"
-        " first among the terms that could stand there.",
+        " first among all that could stand there: every noun of the embedded world, or the noun in every colour or size; for"
+        " cases of one's own, the terms of all cases with the same relation.",
         measure=_edit_success,
+        when_failed=0.0,
     ),
     SetMetric(
         key="frechet_judge_features",
@@ -145,6 +150,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         definition="SSIM of edit and source after both are multiplied by the mask. Neither high nor low is better: the edited"
         " region should change, but keep its structure.",
         measure=lambda found: found.by_batch(similarity.ssim_frame),
+        when_failed=LEFT_OUT,
     ),
     CaseMetric(
         key="ssim_m_bar_frame",
@@ -155,6 +161,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         tolerance=1.0,
         definition="SSIM of edit and source after both are multiplied by 1 - mask: what should not change.",
         measure=lambda found: found.by_batch(lambda source, edit, mask: similarity.ssim_frame(source, edit, 1 - mask)),
+        when_failed=LEFT_OUT,
     ),
     CaseMetric(
         key="ssim_m_region",
@@ -164,6 +171,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         tolerance=1.0,
         definition="Mean, inside the mask, of the SSIM map of the whole pictures.",
         measure=lambda found: found.by_batch(similarity.ssim_region),
+        when_failed=LEFT_OUT,
     ),
     CaseMetric(
         key="ssim_m_bar_region",
@@ -173,6 +181,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         tolerance=1.0,
         definition="Mean, outside the mask, of the SSIM map of the whole pictures.",
         measure=lambda found: found.by_batch(lambda source, edit, mask: similarity.ssim_region(source, edit, 1 - mask)),
+        when_failed=LEFT_OUT,
     ),
     CaseMetric(
         key="perceptual_outside",
@@ -185,6 +194,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         measure=lambda found: found.by_batch(
             lambda source, edit, mask: similarity.perceptual_outside(found.vgg, source, edit, mask)
         ),
+        when_failed=LEFT_OUT,
     ),
 )
 CASE_METRICS = tuple(metric for metric in METRICS if isinstance(metric, CaseMetric))

@@ -19,8 +19,13 @@ TRAINING_FREE = {"diffedit": "DiffEdit", "prompt_to_prompt": "Prompt-to-Prompt"}
 """A system that only benchmarks have → its name."""
 JUDGE = "The judge is a CLIP that scores the edits and that no system was trained against."
 EDIT_SUCCESS = (
-    "Edit success is the share of edits whose edited region the judge names by the target term, chosen among all terms that"
-    " could stand there."
+    "Edit success is the share of edits whose edited region the judge names by the target term, chosen among all that could"
+    " stand there: every noun of the embedded world, or the noun in every colour or size; for cases of one's own, the terms of"
+    " all cases with the same relation."
+)
+FAILED = (
+    "A failed edit has an empty mask, so that its source comes out. It is no success, and its likeness to the source is left"
+    " out; every other score, of an edit or of the whole set, counts the copy."
 )
 DRAFT = (
     "A draft is a first edit of the whole picture; where it shows the target term is added to a predicted mask"
@@ -57,6 +62,19 @@ def wording_of(metrics: Mapping[str, Any]) -> Wording:
         return wording
     note = f"InstructPix2Pix is {instructed}, which was trained on other data and gets instructions instead of descriptions."
     return replace(wording, note=f"{wording.note} {note}".strip())
+
+
+def failed_edits(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Return a sentence about how many edits of each system failed, and what that means; "" if none did.
+
+    Args:
+        metrics: the content of metrics.json, or its ``failed`` (system → edits that failed) and ``cases`` (their number).
+            Results of versions that did not count failures have no such key.
+        names: system → its name; others are left out.
+    """
+    failed = metrics.get("failed", {})
+    shown = ", ".join(f"{name} {failed[system]}" for system, name in names.items() if failed.get(system))
+    return f"Failed edits, of {metrics['cases']}: {shown}. {FAILED}" if shown else ""
 
 
 def too_few(cases: int) -> str:

@@ -88,6 +88,8 @@ def judge_claims(scores: Mapping[str, SystemScores], resamples: int, seed: int) 
 def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str] = NAMES) -> list[tuple[str, str, str, str]]:
     """Return (claim, wanted, found with its interval, yes or no) for each verdict; one that is not judged has no interval.
 
+    A case that leaves the metric of one of the two systems undefined is left out; what was found then says of how many it is.
+
     Args:
         verdicts: from ``judge_claims``.
         names: system of SYSTEMS → its name.
@@ -100,6 +102,8 @@ def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str] = NAMES) ->
         shown = f"{found.value:+.2f}" if math.isfinite(found.value) else "undefined"
         if math.isfinite(found.value) and verdict.holds is not None:
             shown += f" [{found.low:+.2f}, {found.high:+.2f}]"
+        if found.undefined:
+            shown += f" (n = {found.n} of {found.n + found.undefined})"
         rows.append((words, f"≥ {claim.at_least:g}", shown, HOLDS[verdict.holds]))
     return rows
 

@@ -15,7 +15,7 @@ from stages.core.params_ingest import OpenMojiSource
 from stages.corpus.samples import EditSample
 from stages.metrics.scores import SystemScores
 from stages.models.tensors import to_images
-from stages.report.captions import CREDITS, Wording, wording_of
+from stages.report.captions import CREDITS, Wording, failed_edits, wording_of
 from stages.report.claims import claim_rows, judge_claims, markdown_claims
 from stages.report.contact_sheet import SHEET_CASES, contact_sheet
 from stages.report.formats import write_case_scores, write_scores, write_tables
@@ -62,7 +62,8 @@ def write_comparison(
     claims = claim_rows(judge_claims(comparison.scores, params.evaluate.bootstrap, params.seed), names)
     write_json(folder / "metrics.json", metrics)
     write_tables(folder, metrics, names, note)
-    write_text(folder / "claims.md", markdown_claims(claims, metrics["cases"], note))
+    notes = " ".join(filter(None, (failed_edits(metrics, names), note)))
+    write_text(folder / "claims.md", markdown_claims(claims, metrics["cases"], notes))
     sheet = contact_sheet(comparison.cases[:SHEET_CASES], comparison.first_edits(SHEET_CASES), names, mask=wording.mask)
     save_picture(folder / "sheet.png", sheet)
     return claims

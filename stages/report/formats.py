@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from stages.core.files import remove, write_json, write_text
 from stages.metrics.scores import SystemScores
 from stages.metrics.table import METRICS
-from stages.report.captions import DEFINITIONS, NAMES, too_few
+from stages.report.captions import DEFINITIONS, NAMES, failed_edits, too_few
 from stages.report.results import ResultRow, difference_rows, differences, heading, result_rows
 
 HEADLINES = ("clip_score", "clip_directional", "edit_success", "frechet_judge_features", "ssim_m_bar_frame")
@@ -49,7 +50,7 @@ def write_scores(folder: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def write_case_scores(path: Path, keys: Sequence[str], scores: Mapping[str, SystemScores]) -> None:
-    """Write every system's score of every case as CSV; undefined scores are empty.
+    """Write every system's score of every case, and whether its edit failed, as CSV; undefined scores are empty.
 
     Args:
         path: the CSV file.
@@ -58,17 +59,18 @@ def write_case_scores(path: Path, keys: Sequence[str], scores: Mapping[str, Syst
     """
     columns = list(next(iter(scores.values())).per_case)
     lines = [
-        [key, system, *("" if math.isnan(number) else f"{number:.6g}" for number in numbers)]
+        [key, system, *("" if math.isnan(number) else f"{number:.6g}" for number in numbers), int(failed)]
         for system, result in scores.items()
-        for key, *numbers in zip(keys, *(result.per_case[column] for column in columns), strict=True)
+        for key, failed, *numbers in zip(keys, result.failed, *(result.per_case[column] for column in columns), strict=True)
     ]
-    write_text(path, csv_text(["case", "system", *columns], lines))
+    write_text(path, csv_text(["case", "system", *columns, "failed"], lines))
 
 
 def markdown_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> str:
     """Return the results as a Markdown table with its caption; the best of each column is bold."""
     caption = f"n = {metrics['cases']} cases. 95 % intervals: bootstrap over cases; jackknife for Fréchet and KID."
-    return _markdown("System", result_rows(metrics, names), too_few(metrics["cases"]) or caption, note)
+    failed = failed_edits(metrics, names)
+    return _markdown("System", result_rows(metrics, names), too_few(metrics["cases"]) or caption, failed, note)
 
 
 def markdown_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> str:
@@ -76,7 +78,8 @@ def markdown_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = 
     caption = (
         f"n = {metrics['cases']} cases. Paired differences with 95 % intervals; bold where the interval is on the better side."
     )
-    return _markdown("Pair", difference_rows(metrics, names), too_few(metrics["cases"]) or caption, note)
+    failed = failed_edits(metrics, names)
+    return _markdown("Pair", difference_rows(metrics, names), too_few(metrics["cases"]) or caption, failed, note)
 
 
 def csv_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
@@ -119,7 +122,8 @@ def console_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) 
         "  ".join(text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in table
     ]
-    return "\n".join([*lines, too_few(metrics["cases"]) or f"n = {metrics['cases']} cases; [95 % interval]; * best"])
+    caption = too_few(metrics["cases"]) or f"n = {metrics['cases']} cases; [95 % interval]; * best"
+    return "\n".join(filter(None, [*lines, caption, failed_edits(metrics, names)]))
 
 
 def summary_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
@@ -134,7 +138,8 @@ def summary_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) 
         (label + " " * (widths[0] - _width(label) + 1) + "".join(map(str.rjust, texts, widths[1:]))).rstrip()
         for label, *texts in table
     ]
-    return "\n".join([*filter(None, lines), too_few(metrics["cases"]) or f"n = {metrics['cases']} cases; * best"])
+    caption = too_few(metrics["cases"]) or f"n = {metrics['cases']} cases; * best"
+    return "\n".join([*filter(None, lines), caption, *textwrap.wrap(failed_edits(metrics, names), 80)])
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -146,12 +151,12 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return lines.getvalue()
 
 
-def _markdown(first: str, rows: Sequence[ResultRow], caption: str, note: str) -> str:
+def _markdown(first: str, rows: Sequence[ResultRow], *notes: str) -> str:
     lines = [f"| {first} | {' | '.join(heading(metric) for metric in METRICS)} |", "|---|" + "---:|" * len(METRICS)]
     for row in rows:
         cells = [cell.text.replace(cell.value, f"**{cell.value}**", 1) if cell.best else cell.text for cell in row.cells]
         lines.append(f"| {row.name} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", " ".join(filter(None, (caption, note, DEFINITIONS))), ""])
+    return "\n".join([*lines, "", " ".join(filter(None, (*notes, DEFINITIONS))), ""])
 
 
 def _width(text: str) -> int:

@@ -9,7 +9,7 @@ from PIL import Image
 from stages.core.files import write_text
 from stages.corpus.samples import EditSample
 from stages.metrics.table import METRICS
-from stages.report.captions import DRAFT, EDIT_SUCCESS, JUDGE, TRUE_MASKS, Wording, too_few
+from stages.report.captions import DRAFT, EDIT_SUCCESS, JUDGE, TRUE_MASKS, Wording, failed_edits, too_few
 from stages.report.claims import EITHER
 from stages.report.contact_sheet import check_edits
 from stages.report.pictures import data_uri, overlay
@@ -63,6 +63,7 @@ def write_report(
         mask=wording.mask,
         note=wording.note.replace("`", ""),
         few=too_few(metrics["cases"]),
+        failed=failed_edits(metrics, names),
         terms=(JUDGE, EDIT_SUCCESS, DRAFT.replace("`", "")),
         definitions=[(heading(metric), metric.definition) for metric in METRICS],
         rows=result_rows(metrics, names),

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 import stages
 from stages.common.standard_input import end_with_standard_input
 from stages.comparison.cases import read_cases
-from stages.comparison.edits import SUFFIX
+from stages.comparison.edits import PICTURES, SUFFIX
 from stages.comparison.standard import SERVED, edit_as_served
 from stages.comparison.systems import SYSTEMS
 from stages.core.errors import InputError
@@ -46,12 +46,12 @@ class Contender:
             InputError: they cannot be made, or a system has edits of other cases.
         """
         if self.version is None:
-            folder, name = EDITED / self.identity, self.identity
+            folder = EDITED / self.identity
         else:
-            folder, name = _folder(self.version) / SERVED, SERVED
+            folder = _folder(self.version) / SERVED
             _make_edits(self.version)
         files = sorted(folder.glob(f"*{SUFFIX}"))
-        pictures = [picture for file in files for picture in load_file(file)[name]]
+        pictures = [picture for file in files for picture in load_file(file)[PICTURES]]
         if len(pictures) != len(cases):
             raise InputError(f"{folder}: {len(pictures):,} edits of {len(cases):,} cases; run the stage evaluate")
         levels = [(picture.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0) for picture in pictures]

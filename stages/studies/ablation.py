@@ -4,13 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from stages.comparison.trials import Settings, run_trials
 from stages.core.files import write_json
 from stages.core.params import Params
 from stages.core.paths import EDITED_ABLATION
 from stages.core.run import run, set_threads
+from stages.metrics.intervals import mean
 
 
 def score_model(params: Params, model: Path, file: Path, systems: Sequence[str]) -> None:
@@ -30,7 +29,7 @@ def score_model(params: Params, model: Path, file: Path, systems: Sequence[str])
     set_threads(params.threads)
     as_configured: dict[str, list[Settings]] = {system: [{}] for system in systems}
     scores = {
-        trial.system: {name: float(np.nanmean(values)) for name, values in trial.scores.per_case.items()}
+        trial.system: {name: mean(values) for name, values in trial.scores.per_case.items()}
         | {name: interval.value for name, interval in trial.scores.of_set.items()}
         for trial in run_trials(params, "evaluation", as_configured, EDITED_ABLATION, model)
     }

@@ -43,7 +43,7 @@ def generated(params: Params) -> None:
     samples = [case.sample for case in cases]
     segmenter = identity(config.segmenter)
     edits = edit_cases(cases, chosen_systems(models, params), models.tuned, segmenter, params, EDITED_GENERATED)
-    scores = score_edits(samples, edits.pictures, load_clip(config.judge), load_vgg(config.vgg), config.batch)
+    scores = score_edits(samples, edits.made, load_clip(config.judge), load_vgg(config.vgg), config.batch)
     metrics = summarise(
         {system: scores[system] for system in SYSTEMS},
         resamples=config.bootstrap,

@@ -173,7 +173,7 @@ def _evaluate(params: Params, family: Family) -> int:
     sampling = params.sampling.model_copy(update={**FEW, "guidance_scale": scales.guidance_scale})
     system = instructed_by(diffusion, "", sampling, scales.image_guidance_scale)
     cases: Any = [SimpleNamespace(key="", source=Image.new("RGB", (size, size)), edit_prompt="")] * config.batch
-    return peak_of(lambda: system.edit(cases, None, 0), *_networks(diffusion), judge, vgg, segmenter.model)
+    return peak_of(lambda: system.edit(cases, None, 0).pictures, *_networks(diffusion), judge, vgg, segmenter.model)
 
 
 def _edit(params: Params, family: Family) -> int:

@@ -13,7 +13,7 @@ from stages.core.files import write_text
 from stages.core.params import Params
 from stages.core.paths import EDITED_TRADEOFF, REPORTS
 from stages.core.run import run, set_threads
-from stages.metrics.intervals import bootstrap
+from stages.metrics.intervals import bootstrap, mean
 from stages.report.captions import NAMES
 from stages.report.formats import csv_text
 from stages.report.plots import Curve, Point, plot_tradeoff
@@ -68,7 +68,7 @@ def curve_table(trials: Sequence[Trial], params: Params) -> str:
 
 def _curve(name: str, line: Sequence[Trial]) -> Curve:
     def point(trial: Trial) -> Point:
-        clip, kept = (float(trial.scores.per_case[metric].mean()) for metric in ("clip_score", "ssim_m_bar_frame"))
+        clip, kept = (mean(trial.scores.per_case[metric]) for metric in ("clip_score", "ssim_m_bar_frame"))
         return Point(label=f"{_varied(trial)[1]:g}", x=kept, y=clip)
 
     return Curve(name=f"{name} ({_varied(line[0])[0].replace('_', ' ')})", points=[point(trial) for trial in line])

@@ -6,13 +6,12 @@ What it finds is copied by hand into ``conf/preset``, from which params.yaml is 
 from collections.abc import Sequence
 from itertools import product
 
-import numpy as np
-
 from stages.comparison.trials import Settings, Trial, run_trials
 from stages.core.files import write_text
 from stages.core.params import Params
 from stages.core.paths import EDITED_TRIALS, REPORTS
 from stages.core.run import run, set_threads
+from stages.metrics.intervals import mean
 from stages.report.captions import DEFINITIONS, NAMES, TRAINING_FREE
 from stages.report.formats import csv_text
 from stages.report.results import LABELS
@@ -73,9 +72,9 @@ def tune(params: Params) -> None:
 
 
 def criterion(trial: Trial) -> float:
-    """Return the harmonic mean of edit success and SSIM-M̄ (frame), in [0, 100]; 0 if both are 0."""
-    success, kept = _mean(trial, "edit_success"), max(_mean(trial, "ssim_m_bar_frame"), 0.0)
-    return 2 * success * kept / (success + kept) if success + kept else 0.0
+    """Return the harmonic mean of edit success and SSIM-M̄ (frame), in [0, 100]; 0 where one of them is, or is undefined."""
+    success, kept = (_mean(trial, name) for name in BALANCED)
+    return 2 * success * kept / (success + kept) if success > 0 and kept > 0 else 0.0
 
 
 def best_of(trials: Sequence[Trial]) -> dict[str, Trial]:
@@ -116,8 +115,8 @@ def _parameters(trial: Trial) -> str:
 
 
 def _mean(trial: Trial, metric: str) -> float:
-    """Return the mean over the cases that define the metric."""
-    return float(np.nanmean(trial.scores.per_case[metric]))
+    """Return the mean over the cases that define the metric; NaN if none does."""
+    return mean(trial.scores.per_case[metric])
 
 
 if __name__ == "__main__":

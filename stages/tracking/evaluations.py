@@ -10,11 +10,12 @@ from mlflow.tracking import MlflowClient
 
 from stages.core.files import read_json, write_json
 from stages.metrics.intervals import Values
-from stages.tracking.gate import LABELS
+from stages.tracking.gate import FAILED, LABELS
 
 FOLDER = "evaluations"  # a folder of the logged model, with one file per evaluation set
 
-Scores = Mapping[str, Values]  # metric → (n,) scores, one for each case; NaN where undefined
+KEPT = (*LABELS, FAILED)  # of the scores of a case
+Scores = Mapping[str, Values]  # metric, or FAILED → (n,) scores, one for each case; NaN where undefined
 
 
 def save_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: Sequence[str], scores: Scores) -> None:
@@ -25,9 +26,9 @@ def save_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: 
         model_id: the id of the version's logged model.
         evaluation_set: a digest of the cases and everything else that decides a score.
         keys: the keys of the n cases.
-        scores: at least the metrics that the gate compares.
+        scores: at least what the gate compares.
     """
-    values = {name: [None if np.isnan(value) else float(value) for value in scores[name]] for name in LABELS}
+    values = {name: [None if np.isnan(value) else float(value) for value in scores[name]] for name in KEPT}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{evaluation_set}.json")
         write_json(path, {"cases": list(keys), "scores": values})
@@ -50,6 +51,6 @@ def load_scores(client: MlflowClient, model_id: str, evaluation_set: str, keys: 
             kept = read_json(Path(path))
             if kept["cases"] != list(keys):
                 return None
-            return {name: np.array([np.nan if value is None else value for value in kept["scores"][name]]) for name in LABELS}
+            return {name: np.array([np.nan if value is None else value for value in kept["scores"][name]]) for name in KEPT}
         except (ValueError, LookupError, TypeError):
             return None

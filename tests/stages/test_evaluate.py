@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from stages.common.parquet import write_table
@@ -170,6 +171,29 @@ def test_a_second_run_edits_nothing_and_reports_the_same(copied, evaluated):
     assert counted("evaluate") == (0, 24, 0, 12)  # the five, and SDEdit at the strength of iEdit-M
 
 
+def test_a_system_of_which_every_edit_fails_is_reported(copied, monkeypatch):
+    def nothing(_, images, *__):
+        return torch.zeros(len(images), 1, images[0].height, images[0].width)
+
+    monkeypatch.setattr("stages.editing.batch_editor.BatchEditor.predict_masks", nothing)
+    for folder in ("masks", "iedit_m"):
+        shutil.rmtree(EDITED / folder)
+    before = read_metrics()
+    evaluate(copied.params)
+    metrics = read_metrics()
+    assert before["failed"] == dict.fromkeys(metrics["systems"], 0)
+    assert metrics["failed"] == before["failed"] | {"iedit_m": 4}
+    found, sdedit = (metrics["systems"][system] for system in ("iedit_m", "sdedit"))
+    assert (found["edit_success"], found["ssim_m_bar_frame"], found["clip_image"]) == (0, None, None)
+    assert found["clip_score"] is not None
+    assert sdedit == before["systems"]["sdedit"]
+    for name in ("table.md", "pairs.md", "claims.md", "report.html"):
+        assert "Failed edits, of 4: iEdit-M 4." in (REPORTS / name).read_text()
+    standard, champion = current_standard(copied.params), current_champion()
+    scores = load_scores(store.connect(), champion.model_id, standard.evaluation_set, standard.cases)
+    assert scores["failed"].tolist() == [1] * 4
+
+
 @pytest.mark.parametrize(
     "failing",
     [
@@ -305,12 +329,18 @@ class TestDamagedInput:
         with pytest.raises(InputError, match=r"^evaluate\.cases = 'data/heldout': holds no case; raise retrieve\.held_out"):
             evaluate(pairs.model_copy(update={"evaluate": pairs.evaluate.model_copy(update={"cases": "data/heldout"})}))
 
-    @pytest.mark.parametrize("metadata", [{}, {"relation": ["noun"]}])
-    def test_a_case_without_its_relation(self, pairs, metadata):
+    @pytest.mark.parametrize(
+        ("metadata", "complaint"),
+        [
+            *(({}, "has no relation"), ({"relation": ["noun"]}, "has no relation")),
+            ({"relation": "noun", "candidates": ["a", "b"]}, r": candidates = \['a', 'b'\]: must be a list of terms"),
+        ],
+    )
+    def test_a_case_with_damaged_metadata(self, pairs, metadata, complaint):
         cases = [replace(case, metadata=metadata) for case in samples_of(TRAINING_SET)]
         write_shards(EVALUATION, ".tar", 1, lambda path, _: write_edits(path, cases))
         params = pairs.model_copy(update={"evaluate": pairs.evaluate.model_copy(update={"cases": str(EVALUATION)})})
-        with pytest.raises(InputError, match=r"^data/evaluation/00000\.tar: sample 000000000: metadata has no relation$"):
+        with pytest.raises(InputError, match=rf"^data/evaluation/00000\.tar: sample 000000000: metadata ?{complaint}"):
             evaluate(params)
 
 

@@ -93,7 +93,7 @@ def test_diffusers_opens_the_instructed_model_and_edits_alike(trained):
     model = ModelName(name="models/instruct_pix2pix")
     sampling = trained.params.sampling.model_copy(update={"solver": "ddim", "steps": 4, "guidance_scale": 3.0})
     sample = edit_sample(0)
-    (found,) = instructed_by(load_diffusion(model, pictures=2), "", sampling, 1.4).edit([sample], None, 7)
+    (found,) = instructed_by(load_diffusion(model, pictures=2), "", sampling, 1.4).edit([sample], None, 7).pictures
 
     pipeline = DiffusionPipeline.from_pretrained(model.name, use_safetensors=True)
     assert "InstructPix2Pix" in type(pipeline).__name__

@@ -73,13 +73,13 @@ from stages.metrics.scores import score_system
 from stages.metrics.summary import summarise
 from stages.report.formats import markdown_table
 from stages.report.story import PANELS
-from tests.support.metric_inputs import JUDGE, colour_cases, narrow_vgg, painted
+from tests.support.metric_inputs import JUDGE, NONE_FAILED, colour_cases, narrow_vgg, painted
 from tests.support.training import make_tools, place, tune
 
 logged = []
 tune(make_tools(Path("tools")), place(Path("place")), on_step=lambda step, log, unet: logged.append(log), steps=1)
 cases = colour_cases()
-scores = {"editor": score_system(cases, painted(cases), JUDGE, narrow_vgg(), batch=4)}
+scores = {"editor": score_system(cases, painted(cases), NONE_FAILED, JUDGE, narrow_vgg(), batch=4)}
 metrics = summarise(scores, resamples=10, seed=0, models={})
 print(json.dumps({
     "logged": logged[0],

@@ -69,6 +69,10 @@ class Eye(torch.nn.Module):
 JUDGE = Clip(Eye(), Eye.tokenise, 16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
+NONE_FAILED = torch.zeros(6, dtype=torch.bool)
+"""Of the edits of ``colour_cases``."""
+
+
 def colour_cases(n: int = 6) -> Cases:
     """n edits that ask for a colour inside a box."""
     colours = ("red", "green", "blue")

@@ -1,14 +1,17 @@
 """A system that stands for one with a model."""
 
+from collections.abc import Collection
+
 import torch
 
+from stages.comparison.edited import Edited
 from stages.comparison.systems import System
 
 
 class Recorder:
-    """A system that paints its number, and records the keys and masks of every batch."""
+    """A system that paints its number, fails on some keys, and records the keys and masks of every batch."""
 
-    def __init__(self, number: int, masks=None) -> None:
+    def __init__(self, number: int, masks=None, failing: Collection[str] = ()) -> None:
         self.batches: list[list[str]] = []
         self.masks: list[torch.Tensor | None] = []
 
@@ -16,6 +19,7 @@ class Recorder:
             assert seed == 0
             self.batches.append([sample.key for sample in samples])
             self.masks.append(found)
-            return torch.full((len(samples), 3, 32, 32), number / 10)
+            failed = torch.tensor([sample.key in failing for sample in samples])
+            return Edited(pictures=torch.full((len(samples), 3, 32, 32), number / 10), failed=failed)
 
         self.system = System(edit=edit, settings={"number": number}, masks=masks)

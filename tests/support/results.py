@@ -41,7 +41,7 @@ def system_scores(seed: int, n: int = 20, shift: float = 0.0) -> SystemScores:
     per_case = {metric.key: 50 + shift + rng.normal(0, 5, n) for metric in METRICS if metric.key not in OF_SET}
     per_case["clip_directional"][:2] = np.nan
     of_set = {name: Interval(value=9 - shift, low=8 - shift, high=10 - shift, n=n) for name in OF_SET}
-    return SystemScores(per_case=per_case, of_set=of_set)
+    return SystemScores(per_case=per_case, of_set=of_set, failed=np.zeros(n, np.bool_))
 
 
 SCORES = {
@@ -59,4 +59,6 @@ def trial(system: str, success: float, kept: float, **settings: float) -> Trial:
     per_case = {metric.key: np.full(4, 50.0) for metric in METRICS if metric.key not in OF_SET}
     per_case |= {"edit_success": np.array([success - 1, success + 1, success, np.nan]), "ssim_m_bar_frame": np.full(4, kept)}
     of_set = {name: Interval(value=1, low=0, high=2, n=4) for name in OF_SET}
-    return Trial(system=system, settings=settings, scores=SystemScores(per_case=per_case, of_set=of_set))
+    return Trial(
+        system=system, settings=settings, scores=SystemScores(per_case=per_case, of_set=of_set, failed=np.zeros(4, np.bool_))
+    )

@@ -19,9 +19,14 @@ NOISE = np.random.default_rng(0).normal(size=N)
 NOISE -= NOISE.mean()
 
 
-def scores(clip=0.0, ssim=0.0, spread=0.0) -> dict:
-    """Scores with exactly the given mean; ``spread`` is the standard deviation between cases."""
-    return {"clip_score": 60 + clip + spread * NOISE, "ssim_m_bar_frame": 80 + ssim + spread * NOISE}
+def scores(clip=0.0, ssim=0.0, spread=0.0, failing=0) -> dict:
+    """Scores with exactly the given mean; ``spread`` is the standard deviation between cases.
+
+    The first ``failing`` edits fail: they have no SSIM-M̄, and are outside these means.
+    """
+    failed = np.arange(N) < failing
+    ssims = np.where(failed, np.nan, 80 + ssim + spread * NOISE)
+    return {"clip_score": 60 + clip + spread * NOISE, "ssim_m_bar_frame": ssims, "failed": failed.astype(float)}
 
 
 def register(client) -> registry.Registered:

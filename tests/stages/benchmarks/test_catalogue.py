@@ -7,11 +7,14 @@ import pytest
 from stages.benchmarks.catalogue import BENCHMARKS
 from stages.benchmarks.table import Scores, markdown
 
+NONE = {"sdedit": [False] * 2, "iedit": [False] * 2}
+"""No edit failed."""
+
 
 def test_published_rows_stand_below_in_the_authors_columns():
     benchmark = BENCHMARKS["pie-bench"]
     values = {measure.key: [0.5, math.nan] for measure in (*benchmark.measures, *benchmark.others)}
-    scores = Scores(keys=["a", "b"], kinds=["random"] * 2, values={"sdedit": values}, models={"clip": "judge"})
+    scores = Scores(keys=["a", "b"], kinds=["random"] * 2, values={"sdedit": values}, failed=NONE, models={"clip": "judge"})
     lines = markdown(benchmark, scores, {"sdedit": "SDEdit"}).splitlines()
     assert lines[4] == "| SDEdit | 500.00 | 0.50 | 500.00 | 5000.00 | 50.00 | 0.50 | 0.50 |"
     quoted = [line for line in lines if line.startswith("| *")]
@@ -33,7 +36,7 @@ def test_published_rows_stand_below_in_the_authors_columns():
 def test_magic_brush_stands_beside_its_authors_rows(name, row):
     benchmark = BENCHMARKS[name]
     values = {measure.key: [0.5] for measure in (*benchmark.measures, *benchmark.others)}
-    scores = Scores(keys=["a"], kinds=["turn 1"], values={"sdedit": values}, models={"clip": "judge"})
+    scores = Scores(keys=["a"], kinds=["turn 1"], values={"sdedit": values}, failed=NONE, models={"clip": "judge"})
     lines = markdown(benchmark, scores, {"sdedit": "SDEdit"}).splitlines()
     assert row in lines
     assert any("Zhang et al., MagicBrush, NeurIPS 2023, Table 2" in line for line in lines)
@@ -54,5 +57,5 @@ def test_keys_of_columns_are_unique_and_sources_are_given(name):
 def test_infinite_and_undefined_values_are_shown_as_such():
     benchmark = BENCHMARKS["edit-bench"]
     values = {"clip_score": [math.inf, 1.0], "r_precision": [math.nan, math.nan]}
-    scores = Scores(keys=["a", "b"], kinds=["full"] * 2, values={"iedit": values}, models={})
+    scores = Scores(keys=["a", "b"], kinds=["full"] * 2, values={"iedit": values}, failed=NONE, models={})
     assert "| iEdit | ∞ | – |" in markdown(benchmark, scores, {"iedit": "iEdit"})

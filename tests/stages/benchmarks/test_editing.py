@@ -1,5 +1,6 @@
 """Chunks of cases, and edits that follow edits."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -8,6 +9,7 @@ import torch
 
 from stages.benchmarks.editing import chunks, edit_in_chunks
 from stages.benchmarks.magic_brush import read_multi_turn
+from stages.comparison.edited import Edited
 from stages.comparison.systems import Models, System
 from stages.core.errors import InputError
 from stages.models.tensors import to_images, to_tensor
@@ -30,11 +32,12 @@ def loaded(editor):
     return Models(base=editor, instructed=editor.diffusion, tuned=editor, identities={})
 
 
-def system(change, name: str, seen: list[str] | None = None) -> System:
+def system(change, name: str, seen: list[str] | None = None, failing: Collection[str] = ()) -> System:
     def edit(samples, _, __):
         if seen is not None:
             seen.extend(sample.key for sample in samples)
-        return change(to_tensor([sample.source for sample in samples]))
+        failed = torch.tensor([sample.key in failing for sample in samples])
+        return Edited(pictures=change(to_tensor([sample.source for sample in samples])), failed=failed)
 
     return System(edit=edit, settings={"name": name}, masks=None)
 
@@ -55,6 +58,15 @@ def test_a_later_turn_starts_from_the_systems_own_edit(cases, params, loaded, tm
     quarter = to_tensor([chunk.edits["dark"]["7/2"]]) - to_tensor([sources[0]]) / 4
     assert quarter.abs().max() < 0.01
     assert torch.allclose(to_tensor([chunk.edits["dark"]["8/1"]]), to_tensor([sources[2]]) / 2, atol=0.01)
+
+
+def test_failed_edits_are_those_of_each_system_and_turn(cases, params, loaded, tmp_path):
+    systems = {
+        "one": system(lambda pictures: pictures, "one", failing={"7/1", "8/1"}),
+        "two": system(lambda pictures: pictures, "two", failing={"7/2"}),
+    }
+    (chunk,) = edit_in_chunks(cases, systems, loaded, params, tmp_path / "edits")
+    assert chunk.failed == {"one": {"7/1", "8/1"}, "two": {"7/2"}}
 
 
 def test_only_a_changed_case_is_edited_again(cases, params, loaded, tmp_path):

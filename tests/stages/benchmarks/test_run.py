@@ -14,6 +14,7 @@ from stages.benchmarks.catalogue import BENCHMARKS
 from stages.benchmarks.run import MADE_CASES, first_cases, run_benchmark
 from stages.core.errors import InputError
 from stages.core.files import folder_digest
+from stages.editing.batch_editor import BatchEditor
 from stages.models.clip import load_clip
 from stages.models.tensors import to_tensor
 from stages.report.contact_sheet import HEADER, LINE, MARGIN
@@ -143,6 +144,20 @@ def test_scores_are_those_of_the_pictures(params_with, workplace, monkeypatch):
     region = to_tensor([Image.fromarray(np.uint8(~inside) * 255).convert("RGB")])[:, :1]
     (row,) = rows_of(workplace / "out" / "cases.csv")
     assert float(row["mse"]) == pytest.approx(metrics.mse_frame(edit.source, edit.edit, region), rel=1e-4)
+
+
+def test_failed_edits_have_no_likeness_and_are_counted(params_with, judges, workplace, monkeypatch):
+    def nothing(self, images, terms, source_terms, threshold):
+        return torch.zeros(len(images), 1, images[0].height, images[0].width)
+
+    monkeypatch.setattr(BatchEditor, "predict_masks", nothing)
+    own(workplace / "own")
+    text = run_benchmark("folder", workplace / "own", params_with(judges), systems=SYSTEMS, limit=None, out=workplace / "out")
+    assert "Undefined, and left out: PSNR 1, LPIPS 1, MSE 1, SSIM 1. Failed edits, of 2: iEdit-M 2. A failed edit has" in text
+    assert re.search(r"\| iEdit-M \| – \| – \| – \| – \| – \| [\d.]+ \| [\d.]+ \|", text)
+    assert re.search(r"\| SDEdit \| [\d.]+ \| [\d.]+ ", text)
+    rows = rows_of(workplace / "out" / "cases.csv")
+    assert [row["failed"] for row in rows] == ["0", "0", "1", "1"]
 
 
 def test_a_limit_keeps_what_follows_the_last_case(workplace):

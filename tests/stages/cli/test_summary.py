@@ -52,6 +52,18 @@ def test_its_table_fits_in_80_columns(no_model, capsys):
     assert "reports/latest/table.md" in rest
 
 
+def test_failed_edits_are_counted_in_80_columns(no_model, capsys):
+    cli.main(["summary"])
+    assert "ailed edit" not in capsys.readouterr().out
+    write_json(METRICS_FILE, json.loads(METRICS_FILE.read_text()) | {"failed": {"sdedit": 0, "iedit_m": 12}})
+    assert cli.main(["summary"]) == 0
+    table, _, _ = capsys.readouterr().out.partition("\n\n")
+    (first, *others) = table[table.index("Failed edits") :].splitlines()
+    assert first.startswith("Failed edits, of 300: iEdit-M 12. A failed edit has an empty mask")
+    assert others
+    assert all(len(line) <= 80 for line in (first, *others))
+
+
 class TestReference:
     """The last run compared with the committed reference."""
 

@@ -29,6 +29,14 @@ def test_edits_are_made_in_batches_and_reused(cases, params, editor):
     assert contents(Path("edited")) == before
 
 
+def test_failures_are_kept_beside_the_pictures(cases, params, editor):
+    recorder = Recorder(1, masks="predicted", failing={"1", "3"})
+    made, again = (edit(cases, {"one": recorder.system}, editor, params) for _ in range(2))
+    assert recorder.batches == [["0", "1", "2"], ["3"]]
+    for found in (made, again):
+        assert found.made["one"].failed.tolist() == [False, True, False, True]
+
+
 def test_systems_with_equal_settings_share_their_edits(cases, params, editor):
     first, second = Recorder(1), Recorder(1)
     made = edit(cases, {"first": first.system, "second": second.system}, editor, params)

@@ -61,7 +61,7 @@ def test_predicted_masks_give_the_edits_that_users_get(editor, monkeypatch):
     asked = request(term="dog", source_term="cat")
     (users,) = editor.edit_many([editor.plan(EditJob(request=asked, mask_mode=MaskMode.PREDICTED, sampling=DRAFTED))])
     masks = editor.predict_masks([photo()], ["dog"], ["cat"], DRAFTED.mask_threshold)
-    found = edited_by(editor, "", DRAFTED, masks="predicted").edit([case()], masks, 0)
+    found = edited_by(editor, "", DRAFTED, masks="predicted").edit([case()], masks, 0).pictures
     (found,) = to_images(match_colours(found, to_tensor([photo()]), where, editor.size.cell))
     inside = np.asarray(users.mask) == 255
     assert inside[where[0, 0].bool().numpy()].all()
@@ -71,8 +71,28 @@ def test_predicted_masks_give_the_edits_that_users_get(editor, monkeypatch):
 def test_an_empty_predicted_mask_returns_the_source(editor, monkeypatch):
     find_a_cat_and_drafted_dogs(editor, monkeypatch, DRAFTED)
     source = to_images(editor.diffusion.decode(editor.diffusion.encode(to_tensor([photo()]))))[0]
-    (found,) = to_images(edited_by(editor, "", DRAFTED, masks="predicted").edit([case()], torch.zeros(1, 1, 32, 32), 0))
+    edited = edited_by(editor, "", DRAFTED, masks="predicted").edit([case()], torch.zeros(1, 1, 32, 32), 0)
+    (found,) = to_images(edited.pictures)
+    assert edited.failed.tolist() == [True]
     assert np.abs(np.asarray(found, int) - np.asarray(source, int)).max() <= 1
+
+
+@pytest.mark.parametrize("masks", ["predicted", "true"])
+def test_an_edit_fails_where_no_latent_cell_is_marked(editor, monkeypatch, masks):
+    """A pixel is a quarter of a cell of 2 × 2, too little where a mask has to cover half; the picture stays as it was."""
+    for module in ("stages.comparison.systems", "stages.editing.batch_editor"):
+        monkeypatch.setattr(f"{module}.EDIT_MASK_COVERAGE", 0.5)
+    found, cases = torch.zeros(3, 1, 32, 32), [replace(case(), key=str(number)) for number in range(3)]
+    found[1, :, 0, 0] = 1
+    found[2, :, :8, :8] = 1
+    edited = edited_by(editor, "", SAMPLING, masks=masks).edit(cases, found, 0)
+    kept = editor.diffusion.decode(editor.diffusion.encode(to_tensor([photo()]))).clamp(0, 1)[0]
+    assert edited.failed.tolist() == [True, True, False]
+    assert [torch.allclose(picture, kept, atol=1e-4) for picture in edited.pictures] == [True, True, False]
+
+
+def test_an_edit_of_the_whole_picture_never_fails(editor):
+    assert edited_by(editor, "", SAMPLING).edit([case()] * 2, None, 0).failed.tolist() == [False, False]
 
 
 def test_a_system_edits_around_its_true_mask(editor):
@@ -84,8 +104,9 @@ def test_a_system_edits_around_its_true_mask(editor):
         edited_by(editor, "", SAMPLING.model_copy(update={"mask_margin": margin}), masks="true").edit
         for margin in (0.0, 4 / 32)
     )
-    assert torch.equal(wide([case()], mask, 0), tight([case()], wider, 0))
-    assert not torch.equal(wide([case()], mask, 0), tight([case()], mask, 0))
+    found = wide([case()], mask, 0).pictures
+    assert torch.equal(found, tight([case()], wider, 0).pictures)
+    assert not torch.equal(found, tight([case()], mask, 0).pictures)
 
 
 def test_a_model_that_is_not_trained_yet_is_named(models, workplace):
@@ -112,8 +133,9 @@ def test_a_released_model_is_told_what_to_do(models, workplace):
     released, trained = (
         replace(found, is_released=is_released).system("instruct_pix2pix", SAMPLING, 1.5).edit for is_released in (True, False)
     )
-    assert torch.equal(released([case()], None, 0), trained([instructed], None, 0))
-    assert not torch.equal(released([case()], None, 0), trained([case()], None, 0))
+    found = released([case()], None, 0).pictures
+    assert torch.equal(found, trained([instructed], None, 0).pictures)
+    assert not torch.equal(found, trained([case()], None, 0).pictures)
 
 
 class Placed:

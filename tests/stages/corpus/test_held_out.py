@@ -62,6 +62,19 @@ def test_validation_has_half_as_many_cases_as_evaluation():
     assert pictures[0].isdisjoint(pictures[1])
 
 
+def test_candidates_are_all_that_could_stand_there():
+    for index in range(40):
+        case, sample = draw_case(3, index), render_case(3, index, "evaluation", SIZE)
+        noun = case.target.noun
+        wanted = {
+            "noun": list(world.nouns()),
+            "colour": [f"{colour} {noun}" for colour in world.COLOURS],
+            "size": [f"small {noun}", noun, f"large {noun}"],
+        }
+        assert sample.metadata["candidates"] == wanted[case.relation]
+        assert {sample.source_diff, sample.target_diff} <= set(sample.metadata["candidates"])
+
+
 def test_mask_of_a_size_change_covers_both_sizes():
     case, sample = draw_case(3, 9), render_case(3, 9, "evaluation", SIZE)
     before, after = (np.asarray(render(scene, SIZE)[1]) > 0 for scene in (case.source, case.target))

@@ -94,9 +94,9 @@ def test_instruct_pix2pix_learns_the_velocity(tools, diffusion):
 def test_instructed_edits_step_by_velocity(tools, diffusion):
     instructed = replace(diffusion, unet=widen(diffusion.unet))
     sampling = params_for(tools.folder).sampling.model_copy(update={"solver": "ddim", "guidance_scale": 3.0, "steps": 4})
-    found = instructed_by(instructed, "", sampling, 1.4).edit([edit_sample(0)], None, 7)
+    found = instructed_by(instructed, "", sampling, 1.4).edit([edit_sample(0)], None, 7).pictures
     pipeline = diffusers_pipeline(StableDiffusionInstructPix2PixPipeline, instructed)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     as_noise = replace(instructed, scheduler=make_scheduler("ddim", diffusion.scheduler))
-    other = instructed_by(as_noise, "", sampling, 1.4).edit([edit_sample(0)], None, 7)
+    other = instructed_by(as_noise, "", sampling, 1.4).edit([edit_sample(0)], None, 7).pictures
     assert np.abs(found.numpy() - other.numpy()).mean() > 0.01

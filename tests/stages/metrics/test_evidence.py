@@ -7,7 +7,7 @@ import torch
 
 from stages.core.errors import InputError
 from stages.metrics.scores import score_system
-from tests.support.metric_inputs import JUDGE, NAN, SIZE, colour_cases, narrow_vgg, pictures
+from tests.support.metric_inputs import JUDGE, NAN, NONE_FAILED, SIZE, colour_cases, narrow_vgg, pictures
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,8 @@ def test_bad_cases_are_refused(change, message):
 def test_bad_edits_are_refused():
     cases, vgg = colour_cases(), narrow_vgg()
     with pytest.raises(InputError, match="edits"):
-        score_system(cases, cases.sources[:3], JUDGE, vgg, batch=4)
+        score_system(cases, cases.sources[:3], NONE_FAILED, JUDGE, vgg, batch=4)
     with pytest.raises(InputError, match="nan"):
-        score_system(cases, cases.sources * NAN, JUDGE, vgg, batch=4)
+        score_system(cases, cases.sources * NAN, NONE_FAILED, JUDGE, vgg, batch=4)
+    with pytest.raises(InputError, match=r"failures of shape \(5,\) for 6 edits"):
+        score_system(cases, cases.sources, NONE_FAILED[:5], JUDGE, vgg, batch=4)

@@ -8,7 +8,7 @@ from stages.metrics import scores, summary
 from stages.metrics.scores import score_system
 from stages.metrics.summary import summarise
 from stages.metrics.table import ALIASES, CASE_METRICS, METRICS, SET_METRICS, CaseMetric
-from tests.support.metric_inputs import JUDGE, colour_cases, narrow_vgg, painted
+from tests.support.metric_inputs import JUDGE, NONE_FAILED, colour_cases, narrow_vgg, painted
 
 
 def test_keys_and_labels_are_distinct():
@@ -21,7 +21,7 @@ def test_keys_and_labels_are_distinct():
 def test_case_scores_keep_the_order_of_the_table():
     """The order of the columns of cases.csv."""
     cases = colour_cases()
-    found = score_system(cases, painted(cases), JUDGE, narrow_vgg(), batch=4)
+    found = score_system(cases, painted(cases), NONE_FAILED, JUDGE, narrow_vgg(), batch=4)
     assert list(found.per_case) == [
         "clip_score",
         "clip_directional",
@@ -52,7 +52,7 @@ def test_a_new_row_is_scored_and_summarised(monkeypatch):
     monkeypatch.setattr(summary, "ALIASES", {**ALIASES, red.alias: red.key})
     cases = colour_cases()
     edits = painted(cases)
-    found = score_system(cases, edits, JUDGE, narrow_vgg(), batch=4)
+    found = score_system(cases, edits, NONE_FAILED, JUDGE, narrow_vgg(), batch=4)
     np.testing.assert_allclose(found.per_case["mean_red"], edits[:, 0].mean(dim=(1, 2)).numpy(), rtol=1e-6)
     metrics = summarise({"iedit": found}, resamples=5, seed=0, models={})
     assert metrics["systems"]["iedit"]["red"] == metrics["systems"]["iedit"]["mean_red"]

@@ -121,7 +121,7 @@ def test_instruct_pix2pix_edits_in_half_precision(models, tmp_path, name, precis
     folder = shutil.copytree(getattr(models, name).name, tmp_path / "instructed")
     widen(load_diffusion(getattr(models, name)).unet).save_pretrained(folder / "unet")
     found, wanted = (
-        instructed_by(load_diffusion(each, pictures=2), "", SAMPLING, 1.4).edit([edit_sample(0)], None, 7)
+        instructed_by(load_diffusion(each, pictures=2), "", SAMPLING, 1.4).edit([edit_sample(0)], None, 7).pictures
         for each in (ModelName.in_folder(folder, precision), ModelName(name=str(folder)))
     )
     assert found.dtype is torch.float32

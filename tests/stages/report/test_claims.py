@@ -16,7 +16,7 @@ def scores(mean, distance, n=200):
     per_case = {metric.key: mean + noise for metric in METRICS if metric.key not in OF_SET}
     without = {name: distance * (1 + 0.001 * np.random.default_rng(1).normal(size=50)) for name in OF_SET}
     of_set = {name: Interval(value=distance, low=0, high=0, n=n) for name in OF_SET}
-    return SystemScores(per_case=per_case, of_set=of_set, without=without)
+    return SystemScores(per_case=per_case, of_set=of_set, without=without, failed=np.zeros(n, np.bool_))
 
 
 def judged(**changes):
@@ -38,6 +38,30 @@ def test_a_large_and_certain_effect_holds():
     assert found["inpainting", "ssim_m_bar_frame"].holds
     table = markdown_claims(claim_rows(verdicts), 200)
     assert table.count("| yes |") == sum(verdict.holds for verdict in verdicts)
+
+
+def test_pairs_with_a_failure_are_left_out_and_counted():
+    masked = scores(80, 8)
+    masked.per_case["ssim_m_bar_frame"][:3] = np.nan
+    masked.failed[:3] = True
+    verdicts = judged(iedit_m=masked)
+    found = {(each.claim.second, each.claim.metric): each.found for each in verdicts}
+    kept = found["sdedit_as_iedit_m", "ssim_m_bar_frame"]
+    assert (kept.n, kept.undefined) == (197, 3)
+    assert found["inpainting", "ssim_m_bar_frame"].value == pytest.approx(20)  # of pairs, whoever else has the other cases
+    shown = {row[0]: row[2] for row in claim_rows(verdicts)}
+    left_out = {words for words, text in shown.items() if text.endswith(" (n = 197 of 200)")}
+    assert left_out == {words for words in shown if words.startswith("iEdit-M") and "SSIM-M̄" in words}
+    assert not any("n =" in text for words, text in shown.items() if words not in left_out)
+
+
+def test_a_claim_about_failures_alone_is_not_judged():
+    masked = scores(80, 8)
+    masked.per_case["ssim_m_bar_frame"][:] = np.nan
+    verdicts = judged(iedit_m=masked)
+    (found,) = (each for each in verdicts if (each.claim.second, each.claim.metric) == ("inpainting", "ssim_m_bar_frame"))
+    assert found.holds is None
+    assert "undefined (n = 0 of 200)" in {row[2] for row in claim_rows(verdicts)}
 
 
 def test_too_few_cases_judge_no_claim():

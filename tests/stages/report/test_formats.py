@@ -4,7 +4,9 @@ import copy
 import csv
 import io
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from stages.core.errors import InputError
@@ -38,6 +40,14 @@ def test_captions_define_judge_draft_and_edit_success(metrics, table):
         assert words in caption
 
 
+@pytest.mark.parametrize("table", [markdown_table, markdown_differences, console_table, summary_table])
+def test_failed_edits_are_counted_where_there_are_any(metrics, table):
+    assert "ailed edit" not in table(metrics)
+    assert table({name: value for name, value in metrics.items() if name != "failed"}) == table(metrics)
+    counted = " ".join(table(metrics | {"failed": metrics["failed"] | {"iedit_m": 3, "inpainting": 1}}).split())
+    assert "Failed edits, of 20: Inpainting (true masks) 1, iEdit-M 3. A failed edit has an empty mask" in counted
+
+
 def test_csv_is_at_full_precision(metrics):
     rows = list(csv.DictReader(io.StringIO(csv_table(metrics))))
     assert len(rows) == 5 * len(METRICS)
@@ -64,10 +74,12 @@ def test_a_system_without_a_name_is_an_error(metrics):
 
 
 def test_case_scores_are_written(tmp_path):
-    write_case_scores(tmp_path / "cases.csv", [f"{i:06d}" for i in range(20)], SCORES)
+    failed = replace(SCORES["iedit_m"], failed=np.arange(20) == 4)
+    write_case_scores(tmp_path / "cases.csv", [f"{i:06d}" for i in range(20)], SCORES | {"iedit_m": failed})
     rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
     assert len(rows) == 100
     assert rows[0]["clip_directional"] == ""
+    assert [(row["system"], row["case"]) for row in rows if row["failed"] != "0"] == [("iedit_m", "000004")]
     assert float(rows[3]["clip_score"]) == pytest.approx(SCORES["sdedit"].per_case["clip_score"][3], rel=1e-5)
 
 

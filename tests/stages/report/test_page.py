@@ -108,6 +108,12 @@ def test_page_names_models_licence_and_counts(text):
         assert words in text
 
 
+def test_page_counts_failed_edits_where_there_are_any(tmp_path, metrics, text):
+    assert "ailed edit" not in text
+    counted = write(tmp_path / "failed.html", metrics | {"failed": {"iedit_m": 3}})
+    assert "Failed edits, of 20: iEdit-M 3. A failed edit has an empty mask" in counted
+
+
 def test_page_defines_its_terms(text):
     for term in ("The judge is ", "Edit success is ", "A draft is "):
         assert term in text

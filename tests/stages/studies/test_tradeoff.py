@@ -19,6 +19,13 @@ def test_lines_vary_the_strength_or_the_image_guidance():
         assert len({each["guidance_scale"] for each in settings}) == 1
 
 
+def test_a_curve_leaves_out_failed_edits():
+    line = trial("iedit_m", 80, 70.0, strength=0.4)
+    line.scores.per_case["ssim_m_bar_frame"][:2] = float("nan"), 64.0
+    (point,) = tradeoff._curve("iEdit-M", [line]).points
+    assert (point.x, point.y) == (68, 50)
+
+
 def test_a_point_has_its_interval():
     params = Params.model_validate(composed("evaluate.bootstrap=20"))
     (row,) = csv.DictReader(io.StringIO(tradeoff.curve_table([trial("sdedit", 80, 70, strength=0.4)], params)))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 
 import pytest
 
@@ -23,6 +24,14 @@ def test_criterion_is_the_harmonic_mean():
     assert tune.criterion(trial("sdedit", 80, 40)) == pytest.approx(2 / (1 / 80 + 1 / 40))
     assert tune.criterion(trial("sdedit", 70, 70)) == pytest.approx(70)
     assert tune.criterion(trial("sdedit", 0, 100)) == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_trial_of_which_every_edit_fails_is_worst():
+    """It has no likeness to the source, and no success."""
+    failing, better = trial("iedit_m", 0, math.nan), trial("iedit_m", 1, 1)
+    assert tune.criterion(failing) == 0
+    assert tune.best_of([failing, better]) == {"iedit_m": better}
 
 
 def test_tables_mark_the_best_and_name_its_parameters():

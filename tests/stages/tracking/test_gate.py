@@ -42,8 +42,42 @@ def test_cases_without_a_score_are_left_out():
     assert why.startswith("better in CLIPScore: CLIPScore +1.00 [+1.00, +1.00] (of 150), SSIM-M̄ +0.00 [")
     assert why.endswith("against version 1 on 200 cases")
     none["ssim_m_bar_frame"][:] = np.nan
-    with pytest.raises(InputError, match="the two versions have no scored case in common"):
-        decide(none, scores(), GATE, version="1", resamples=10, seed=0)
+    decision = decide(none, scores(), GATE, version="1", resamples=10, seed=0)
+    assert not decision.passes
+    assert decision.why.startswith("SSIM-M̄ is defined on 0 cases, fewer than the 20")
+
+
+@pytest.mark.parametrize("failing", [1, N - 1, N])
+def test_no_version_passes_that_fails_more_often(failing):
+    """Better in both scores wherever it edits, and on all cases in CLIPScore."""
+    better = scores(clip=9, ssim=9, failing=failing)
+    decision = decide(better, scores(), GATE, version="7", resamples=10, seed=0)
+    assert not decision.passes
+    assert decision.why == f"more edits find nothing to edit: {failing} of 200, where 0 of version 7 do"
+
+
+@pytest.mark.parametrize(("failing", "before"), [(5, 5), (0, 5), (4, 5)])
+def test_a_version_that_fails_no_more_often_can_pass(failing, before):
+    decision = decide(scores(ssim=1, failing=failing), scores(failing=before), GATE, version="7", resamples=10, seed=0)
+    assert decision.passes
+    assert decision.differences["ssim_m_bar_frame"].n == N - before
+    assert (decision.differences["clip_score"].n, decision.differences["clip_score"].value) == (N, 0)
+
+
+@pytest.mark.parametrize(("before", "compared"), [(N, False), (N - 19, False), (N - 20, True)])
+def test_a_champion_that_fails_on_most_is_no_obstacle(before, compared):
+    """Where it edits enough to compare with, it still is: what the other version loses there counts."""
+    decision = decide(scores(ssim=-9), scores(failing=before), GATE, version="7", resamples=50, seed=0)
+    assert ("ssim_m_bar_frame" in decision.differences) is compared
+    assert decision.passes is not compared
+    if not compared:
+        assert decision.why.startswith(f"better in failed edits (0, not {before}): CLIPScore +0.00 [")
+
+
+def test_two_versions_without_an_edit_are_not_compared():
+    decision = decide(scores(clip=9, failing=N), scores(failing=N), GATE, version="7", resamples=10, seed=0)
+    assert not decision.passes
+    assert "SSIM-M̄ is defined on 0 cases" in decision.why
 
 
 def test_no_version_passes_on_few_cases():
