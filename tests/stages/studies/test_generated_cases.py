@@ -23,10 +23,10 @@ def test_a_source_without_its_thing_is_drawn_again(params, monkeypatch):
         seen.append(list(images))
         return left_half(images) * (torch.arange(len(images)) % 2 == 0).view(-1, 1, 1, 1)
 
-    referee, base = load_segmenter(params.generated.referee), load_models(params).base
+    referee, base = load_segmenter(params.evaluate.referee), load_models(params).base
     monkeypatch.setattr(Segmenter, "probabilities", every_second)
     cases = list(read_edits(Path("data/evaluation/00000.tar")))
-    drawn = draw_sources(cases, base, referee, params.sampling, 0)
+    drawn = draw_sources(cases, base, referee, params.segment.threshold, params.sampling, 0)
     assert [len(images) for images in seen] == [4, 2, 1]
     assert [case.key for case in drawn] == [case.key for case in cases]
     again = [np.asarray(images[-1], dtype=float) for images in seen]  # the last case, three times
@@ -41,6 +41,6 @@ def test_a_case_never_found_is_left_out_and_counted(params, monkeypatch):
     monkeypatch.setattr(generated_cases, "DRAWS", 2)
     monkeypatch.setattr(Segmenter, "probabilities", where_there_are_more_than_one)
     params = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"batch": 3})})
-    cases = write_cases(params, load_models(params).base)
+    found = write_cases(params, load_models(params).base)
     assert read_json(Path("logs/sources.json"))["dropped"] == {NOT_FOUND: 1}
-    assert len(cases) == len(list(read_edits(Path("data/evaluation/00000.tar")))) - 1
+    assert (len(found.cases), found.left_out, found.masks) == (3, 1, "referee")
