@@ -46,11 +46,11 @@ def study(models, tmp_path_factory) -> Study:
         copy_trained_models(models)
         evaluate = {"cases": "data/evaluation", "batch": 2}
         study = Study(folder, params_for(models, evaluate=evaluate))
-        weight = next(load_segmenter(study.params.evaluate.referee).model.parameters())
+        weight = load_segmenter(study.params.evaluate.referee).model.clip.text_projection.weight
 
         def probabilities(self: Segmenter, images, texts) -> torch.Tensor:
             assert len(images) == len(texts)
-            if not torch.equal(next(self.model.parameters()), weight):
+            if not torch.equal(self.model.clip.text_projection.weight, weight):
                 return 1 - left_half(images)
             study.masked.append(list(images))
             return left_half(images)

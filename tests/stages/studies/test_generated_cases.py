@@ -4,10 +4,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from stages.comparison.systems import load_models
+from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.corpus.samples import read_edits
 from stages.models.segmenter import Segmenter, load_segmenter
@@ -31,6 +33,13 @@ def test_a_source_without_its_thing_is_drawn_again(params, monkeypatch):
     assert [case.key for case in drawn] == [case.key for case in cases]
     again = [np.asarray(images[-1], dtype=float) for images in seen]  # the last case, three times
     assert all(np.abs(one - other).mean() > 1 for one, other in pairwise(again))
+
+
+def test_a_segmenter_of_a_system_is_no_referee(params):
+    base = load_models(params).base
+    same = params.evaluate.model_copy(update={"referee": params.evaluate.segmenter})
+    with pytest.raises(InputError, match=r"has the weights of evaluate\.segmenter"):
+        write_cases(params.model_copy(update={"evaluate": same}), base)
 
 
 def test_a_case_never_found_is_left_out_and_counted(params, monkeypatch):
