@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from stages.comparison.cases import read_cases
+from stages.comparison.cases import CaseSet, read_cases
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
 from stages.comparison.seal import Finished, inputs_digest, put_seal
@@ -39,11 +39,11 @@ def evaluate(params: Params) -> None:
     config, began = params.evaluate, time.monotonic()
     judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params)
     cases = read_cases(params)
-    samples = [case.sample for case in cases]
+    samples = cases.samples
     story = read_story()
     inputs = inputs_digest(params)
     systems = chosen_systems(models, params)
-    edits = edit_cases(cases, systems, models.tuned, identity(config.segmenter), params, EDITED)
+    edits = edit_cases(cases.cases, systems, models.tuned, identity(config.segmenter), params, EDITED)
     models.bring(None)  # the judge needs their room
     scores = score_edits(samples, edits.made, judge, vgg, config.batch)
     metrics = summarise_comparison(params, models, cases, edits, scores)
@@ -57,7 +57,7 @@ def evaluate(params: Params) -> None:
         models.bring(None)  # and so does the champion, if it is judged anew
     version = _register(params, comparison, models.identities["tuned"], seconds)
     move_entries(NEW_REPORTS, REPORTS)  # when the registry has them too, and before the version's record, which names them
-    outcome = _judge(params, comparison, version, card)
+    outcome = _judge(params, cases, comparison, version, card)
     edits.counts.seconds = time.monotonic() - began
     edits.counts.report()
     print(f"  {outcome}")
@@ -88,10 +88,10 @@ def _register(params: Params, comparison: Comparison, digest: str, seconds: Mapp
     return version
 
 
-def _judge(params: Params, comparison: Comparison, version: Registered, card: str) -> str:
+def _judge(params: Params, cases: CaseSet, comparison: Comparison, version: Registered, card: str) -> str:
     """Keep the record of a version with it, and let it challenge the champion; return the outcome in one line."""
     with store_errors_in_one_line():
-        standard = current_standard(params)
+        standard = current_standard(params, cases)
         keep_with_version(version, standard, scores_to_compare(comparison.scores["iedit_m"]), params, card)
         decision = consider(version, standard)
     return f"models:/{NAME}/{version.version}, {'champion' if decision.passes else 'not promoted'}: {decision.why}"

@@ -31,7 +31,7 @@ def masks_for(system: System, cases: Sequence[EditSample], predict: Callable[[],
         predict: returns the predicted masks of these cases; called only for a system that uses them.
     """
     match system.masks:
-        case "true":
+        case "given":
             return mask_to_tensor([case.source_mask for case in cases]).round()
         case "predicted":
             return predict().to(device())

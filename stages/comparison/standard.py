@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.comparison import edits
-from stages.comparison.cases import Case, digest_cases, read_cases
+from stages.comparison.cases import Case, CaseSet, read_cases
 from stages.comparison.edited import Edited
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
@@ -30,13 +30,18 @@ SERVED = "edits"
 """The name of a version's edits among those of a folder."""
 
 
-def current_standard(params: Params) -> Standard:
-    """Return the standard that params.yaml and the code define; each version samples its edits as it is served."""
+def current_standard(params: Params, cases: CaseSet | None = None) -> Standard:
+    """Return the standard that params.yaml and the code define; each version samples its edits as it is served.
+
+    Args:
+        params: all of params.yaml.
+        cases: the current cases, where they have been read already.
+    """
     config = params.evaluate
-    cases = read_cases(params)
-    keys = [case.sample.key for case in cases]
+    cases = cases or read_cases(params)
+    keys = [sample.key for sample in cases.samples]
     decisive = {
-        "digest": digest_cases(cases),
+        "digest": cases.digest,
         "cases": keys,
         "judge": identity(config.judge),
         "seed": params.seed,
@@ -45,7 +50,7 @@ def current_standard(params: Params) -> Standard:
     return Standard(
         evaluation_set=value_digest(decisive),
         cases=keys,
-        score=partial(_score_version, params, cases),
+        score=partial(_score_version, params, cases.cases),
         gate=config.gate,
         resamples=config.bootstrap,
         seed=params.seed,

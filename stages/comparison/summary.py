@@ -1,16 +1,15 @@
 """The summary of a comparison: the value of metrics.json."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from stages.comparison.cases import Case, digest_cases
+from stages.comparison.cases import CaseSet
 from stages.comparison.edits import Edits
 from stages.comparison.systems import SYSTEMS, Models
 from stages.core.params import ModelName, Params
-from stages.core.paths import EVALUATION, IEDIT, INSTRUCT_PIX2PIX, VALIDATION
+from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
 from stages.corpus.samples import EditSample
 from stages.metrics.scores import SystemScores
 from stages.metrics.summary import summarise
@@ -21,7 +20,7 @@ from stages.models.tensors import mask_to_tensor
 def summarise_comparison(
     params: Params,
     models: Models,
-    cases: Sequence[Case],
+    cases: CaseSet,
     edits: Edits,
     scores: Mapping[str, SystemScores],
 ) -> dict[str, Any]:
@@ -30,19 +29,24 @@ def summarise_comparison(
     Args:
         params: the models by name, the bootstrap, and the seed.
         models: the loaded models.
-        cases: n.
+        cases: n, with the masks of either kind.
         edits: the systems' edits of these cases.
         scores: system → its scores; systems outside SYSTEMS are left out.
     """
     shown = {system: scores[system] for system in SYSTEMS}
-    named = _compared_models(params, models)
+    named = _compared_models(params, models, cases)
     metrics = summarise(shown, resamples=params.evaluate.bootstrap, seed=params.seed, models=named)
-    metrics["cases_digest"] = digest_cases(cases)
-    are_true = Path(params.evaluate.cases) in (EVALUATION, VALIDATION)  # only the embedded world knows what it has drawn
-    metrics["predicted_masks"] = mask_quality([case.sample for case in cases], edits.masks, "true" if are_true else "given")
-    if not are_true:
-        metrics["masks"] = "segmented"
-    return metrics
+    metrics["cases_digest"] = cases.digest
+    metrics["predicted_masks"] = mask_quality(cases.samples, edits.masks, cases.masks)
+    return metrics | summarise_masks(cases)
+
+
+def summarise_masks(cases: CaseSet) -> dict[str, Any]:
+    """Return what metrics.json says of the masks: ``masks``, whose they are, and ``left_out``, how many cases have none.
+
+    Of true masks it says nothing.
+    """
+    return {"masks": cases.masks, "left_out": cases.left_out} if cases.masks == "referee" else {}
 
 
 def mask_quality(cases: Sequence[EditSample], masks: Tensor, kind: str) -> dict[str, float]:
@@ -51,7 +55,7 @@ def mask_quality(cases: Sequence[EditSample], masks: Tensor, kind: str) -> dict[
     Args:
         cases: n, with their masks.
         masks: the predicted masks, (n, 1, h, w), 0 or 1.
-        kind: what the masks of the cases are, in a word.
+        kind: whose masks the cases have, in a word.
 
     Returns:
         ``miou``, the mean intersection over union; ``not_found``, how many predicted masks are empty; ``area`` and
@@ -73,12 +77,14 @@ def identify(models: Mapping[str, ModelName]) -> dict[str, dict[str, str]]:
     return {key: {"name": model.name, "identity": identity(model)} for key, model in models.items()}
 
 
-def _compared_models(params: Params, models: Models) -> dict[str, dict[str, str]]:
+def _compared_models(params: Params, models: Models, cases: CaseSet) -> dict[str, dict[str, str]]:
     """Return the name and the identity of every model that the scores depend on."""
     config, identities = params.evaluate, models.identities
     released = config.systems.instruct_pix2pix.model
     instructed = released.name if released else str(INSTRUCT_PIX2PIX)
-    return identify({"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter}) | {
+    named = {"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter}
+    named |= {"referee": config.referee} if cases.masks == "referee" else {}
+    return identify(named) | {
         "base": {"name": config.base.name, "identity": identities["base"]},
         "instruct_pix2pix": {"name": instructed, "identity": identities["instructed"]},
         "iedit": {"name": str(IEDIT), "identity": identities["tuned"]},

@@ -30,11 +30,11 @@ from stages.models.tensors import HOST, device, to_tensor
 SYSTEMS = ("sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m")
 CONTROLS = {"sdedit_as_iedit": "iedit", "sdedit_as_iedit_m": "iedit_m"}
 """A control, which is SDEdit → the system whose strength it uses."""
-Masks = Literal["true", "predicted"]
+Masks = Literal["given", "predicted"]  # those of the cases, or a segmenter's
 ARTICLES = ("a", "an", "the", "some")
 UNUSED: dict[Masks | None, set[str]] = {
     None: {"mask_threshold", "mask_margin", "mask_draft"},
-    "true": {"mask_threshold", "mask_draft"},
+    "given": {"mask_threshold", "mask_draft"},
     "predicted": set(),
 }
 """Masks of a system → the keys of Sampling that do not affect its edits."""
@@ -91,7 +91,7 @@ class Models:
                 return self.in_turn(self.base.diffusion, edited_by(self.base, base, sampling))
             case "inpainting":
                 # Like diffusers' inpainting: from noise alone at strength 1, else from the noised source.
-                inpainting = edited_by(self.base, base, sampling, masks="true", from_noise=sampling.strength == 1)
+                inpainting = edited_by(self.base, base, sampling, masks="given", from_noise=sampling.strength == 1)
                 return self.in_turn(self.base.diffusion, inpainting)
             case "iedit":
                 return self.in_turn(self.tuned.diffusion, edited_by(self.tuned, tuned, sampling))
@@ -172,7 +172,7 @@ def edited_by(
 ) -> System:
     """Return SDEdit with an editor's model.
 
-    True masks are widened like predicted ones, because they mark the thing itself and its replacement may be larger. They
+    Given masks are widened like predicted ones, because they mark the thing itself and its replacement may be larger. They
     get no draft, which is part of predicting a mask.
 
     Args:

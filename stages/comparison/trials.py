@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.comparison.cases import read_cases
+from stages.comparison.cases import Masks, read_cases
 from stages.comparison.edits import edit_cases
 from stages.comparison.scoring import score_edits
 from stages.comparison.systems import Models, System, load_models
@@ -27,6 +27,7 @@ class Trial:
 
     system: str
     settings: Settings
+    masks: Masks  # of the cases
     scores: SystemScores
 
 
@@ -53,11 +54,10 @@ def run_trials(
         for settings in each:
             name = " ".join([system, *(f"{value:g}" for value in settings.values())])
             systems[name] = _system(models, system, settings, params)
-        made = edit_cases(asked, systems, models.tuned, identity(config.segmenter), params, folder / system)
+        made = edit_cases(asked.cases, systems, models.tuned, identity(config.segmenter), params, folder / system)
         for name, settings in zip(systems, each, strict=True):
-            edits = {name: made.made[name]}
-            scores = score_edits([case.sample for case in asked], edits, judge, vgg, config.batch)
-            yield Trial(system=system, settings=settings, scores=scores[name])
+            scores = score_edits(asked.samples, {name: made.made[name]}, judge, vgg, config.batch)
+            yield Trial(system=system, settings=settings, masks=asked.masks, scores=scores[name])
 
 
 def _system(models: Models, name: str, settings: Settings, params: Params) -> System:

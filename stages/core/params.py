@@ -18,7 +18,7 @@ from stages.core.section import Cosine, Count, Guidance, Name, Precision, Sectio
 
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
 Solver = Literal["ddim", "dpmsolver++"]  # Song et al. 2021; or Lu et al. 2022, second order, which needs fewer steps
-IN_FP32 = ("train.", "evaluate.judge", "evaluate.vgg", "generated.referee", "benchmark.")  # models of training steps and scores
+IN_FP32 = ("train.", "evaluate.judge", "evaluate.vgg", "evaluate.referee", "benchmark.")  # models of training steps and scores
 
 
 class ModelName(Section):
@@ -211,24 +211,19 @@ class Systems(Section):
 class Evaluate(Section):
     """Tables 1 and 2."""
 
-    cases: Name  # folder of shards: data/evaluation (the embedded world's) or data/heldout (pairs put aside)
+    cases: Name  # folder of shards: edits with masks of their own (data/evaluation), or pairs put aside (data/heldout)
     validation: Name  # cases to choose settings on; if it equals ``cases``, its pairs are divided between the two
     max_cases: Count
     systems: Systems
     judge: ModelName  # a CLIP that nothing was trained against
     segmenter: ModelName
+    referee: ModelName  # a CLIPSeg that predicts masks for no system
     base: ModelName
     vgg: ModelName
     batch: Count
     gallery: Count  # cases shown in the report
     bootstrap: Count  # resamples per interval
     gate: Gate
-
-
-class Generated(Section):
-    """Table 1 on sources that the base model generated; a study, not a stage of DVC."""
-
-    referee: ModelName  # a CLIPSeg that predicts masks for no system
 
 
 class Benchmark(Section):
@@ -258,7 +253,6 @@ class Params(Section):
     instruct: Instruct
     sampling: Sampling
     evaluate: Evaluate
-    generated: Generated
     benchmark: Benchmark
     drift: Drift
     upkeep: Upkeep

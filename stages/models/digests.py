@@ -8,10 +8,11 @@ from pathlib import Path
 from stages.core.digests import Digests
 from stages.core.files import write_json
 from stages.core.params import ModelName, Params, loaded_models, named_models
-from stages.core.paths import MODELS
+from stages.core.paths import HELD_OUT, MODELS
 from stages.core.run import run
 from stages.models.families import INSTRUCTED
 from stages.models.hub import find, is_local, locate
+from stages.models.referee import check_referee
 
 
 def models(params: Params, folder: Path = MODELS) -> None:
@@ -20,8 +21,11 @@ def models(params: Params, folder: Path = MODELS) -> None:
     A model that no stage loads may be absent.
 
     Raises:
-        ModelError: a model that a stage loads cannot be located, see :func:`stages.models.hub.locate`.
+        ModelError: a model that a stage loads cannot be located, see :func:`stages.models.hub.locate`; or the referee, which
+            is to mask the held-out pairs, is refused.
     """
+    if Path(params.evaluate.cases) == HELD_OUT:  # before hours of training, not after them
+        check_referee(params)
     loaded = {model.key for model in loaded_models(params)}
     with Digests() as digests:
         for model in named_models(params):

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.core.paths import INSTRUCT_PIX2PIX
 from stages.metrics.intervals import MIN_CASES
+
+if TYPE_CHECKING:
+    from stages.comparison.cases import Masks
 
 NAMES = {
     "sdedit": "SDEdit",
@@ -45,18 +48,36 @@ class Wording:
 
 
 TRUE_MASKS = Wording(names=NAMES, mask="true mask")
+PUT_ASIDE = "The cases are pairs of the corpus that were put aside."
 GIVEN_NAMES = NAMES | {"inpainting": "Inpainting (given masks)"}
-SEGMENTED_MASKS = Wording(
-    names=GIVEN_NAMES,
-    mask="given mask",
-    note="The cases are pairs of the corpus that were put aside; their masks come from `segment.model`, and inpainting is given"
-    " these masks.",
-)
+REFEREED_NAMES = NAMES | {"inpainting": "Inpainting (referee's masks)"}
+
+
+def names_for(masks: "Masks") -> Mapping[str, str]:
+    """Return the names of the systems, given whose masks the cases have."""
+    return REFEREED_NAMES if masks == "referee" else NAMES
+
+
+def refereed(metrics: Mapping[str, Any], origin: str) -> Wording:
+    """Return how to speak of results on cases with the referee's masks.
+
+    Args:
+        metrics: the content of metrics.json.
+        origin: a sentence about the cases.
+    """
+    note = (
+        f"{origin} Their masks are not true ones but the referee's (`evaluate.referee`), a segmenter that predicts masks for no"
+        " system; inpainting is given these masks."
+    )
+    if left_out := metrics["left_out"]:
+        total = left_out + metrics["cases"]
+        note += f" Left out: {left_out:,} of {total:,}, in which the referee finds nothing, or the whole picture."
+    return Wording(names=REFEREED_NAMES, mask="referee's mask", note=note)
 
 
 def wording_of(metrics: Mapping[str, Any]) -> Wording:
     """Return how to speak of the stage evaluate's results, given the content of metrics.json."""
-    wording = SEGMENTED_MASKS if metrics.get("masks") == "segmented" else TRUE_MASKS
+    wording = refereed(metrics, PUT_ASIDE) if metrics.get("masks") == "referee" else TRUE_MASKS
     instructed = metrics.get("models", {}).get("instruct_pix2pix", {}).get("name", str(INSTRUCT_PIX2PIX))
     if instructed == str(INSTRUCT_PIX2PIX):
         return wording

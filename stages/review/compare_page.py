@@ -82,7 +82,7 @@ def open_compare_page(params: Params, contenders: tuple[Contender, Contender], f
     Raises:
         InputError: the edits cannot be made, or a file is damaged.
     """
-    cases = [case.sample for case in read_cases(params)]
+    cases = read_cases(params).samples
     first, second = (each.edits(cases) for each in contenders)
     return compare_page(Comparing(cases, (first, second), file, tester=tester, seed=params.seed))
 

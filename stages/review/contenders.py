@@ -110,7 +110,7 @@ def main(number: str) -> int:
         with alone("iedit review", wait=False), store_errors_in_one_line():
             set_threads(params.threads)
             version = find_version(number)
-            edit_as_served(params, read_cases(params), version, _folder(version))
+            edit_as_served(params, read_cases(params).cases, version, _folder(version))
     except (InputError, ParameterError, NoRoomError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ from stages.core.params import Params
 from stages.core.paths import EDITED_TRADEOFF, REPORTS
 from stages.core.run import run, set_threads
 from stages.metrics.intervals import bootstrap, mean
-from stages.report.captions import NAMES
+from stages.report.captions import NAMES, names_for
 from stages.report.formats import csv_text
 from stages.report.plots import Curve, Point, plot_tradeoff
 from stages.studies.tune import STRENGTHS
@@ -30,7 +30,7 @@ def tradeoff(params: Params) -> None:
     lines = {system: [trial for trial in trials if trial.system == system] for system in NAMES}
     for system, line in lines.items():
         write_text(REPORTS / "tradeoff" / f"{system}.csv", curve_table(line, params))
-    curves = [_curve(NAMES[system], line) for system, line in lines.items()]
+    curves = [_curve(names_for(line[0].masks)[system], line) for system, line in lines.items()]
     write_text(REPORTS / "tradeoff" / "curves.svg", plot_tradeoff(curves))
 
 

@@ -12,7 +12,7 @@ from stages.core.params import Params
 from stages.core.paths import EDITED_TRIALS, REPORTS
 from stages.core.run import run, set_threads
 from stages.metrics.intervals import mean
-from stages.report.captions import DEFINITIONS, NAMES, TRAINING_FREE
+from stages.report.captions import DEFINITIONS, NAMES, TRAINING_FREE, names_for
 from stages.report.formats import csv_text
 from stages.report.results import LABELS
 
@@ -43,8 +43,6 @@ GRIDS: dict[str, list[Settings]] = {
     ],
 }
 """System → twelve settings. Inpainting's strength is fixed by definition, so its one setting has a finer grid."""
-SHOWN = NAMES | TRAINING_FREE
-"""System → its name."""
 KEYS = {name: f"evaluate.systems.{name}" for name in NAMES} | {"iedit_m": "sampling"}
 KEYS |= {name: f"benchmark.{name}" for name in TRAINING_FREE}
 """System → the section of params.yaml that holds its settings."""
@@ -101,10 +99,11 @@ def best_table(trials: Sequence[Trial]) -> str:
     """Return the best trial of each system as a Markdown table with the parameters to set."""
     columns = ["System", "Trials", "Parameters", "Criterion", *(LABELS[name] for name in BALANCED)]
     lines = [f"| {' | '.join(columns)} |", "|---|---:|---|---:|---:|---:|"]
+    names = {**names_for(trials[0].masks), **TRAINING_FREE}
     for system, trial in best_of(trials).items():
         count = sum(each.system == system for each in trials)
         scores = [f"{score:.1f}" for score in (criterion(trial), *(_mean(trial, name) for name in BALANCED))]
-        lines.append(f"| {SHOWN[system]} | {count} | {_parameters(trial)} | {' | '.join(scores)} |")
+        lines.append(f"| {names[system]} | {count} | {_parameters(trial)} | {' | '.join(scores)} |")
     return "\n".join([*lines, "", f"n = {len(trials[0].scores)} validation cases. {CRITERION} {DEFINITIONS}", ""])
 
 

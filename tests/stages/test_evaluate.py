@@ -3,10 +3,12 @@
 import csv
 import io
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import chdir, closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from html import unescape
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +27,7 @@ from stages.core.paths import EDITED, EDITS, EVALUATION, IEDIT, LOGS, NEW_REPORT
 from stages.corpus.samples import write_edits
 from stages.evaluate import evaluate
 from stages.instruct import instruct
+from stages.models.hub import identity
 from stages.pairing.columns import EDITS_TABLE
 from stages.report.captions import NAMES
 from stages.report.story import PANELS
@@ -111,12 +114,23 @@ def test_the_quality_of_predicted_masks_is_reported(inside, models):
     cases = samples_of(TRAINING_SET)[:4]
     predicted = [masks_of(models, case.source, case.target_diff) >= models.threshold for case in cases]
     assert all(mask.any() for mask in predicted)
-    given = [np.asarray(case.source_mask) > 0 for case in cases]
+    given = [masks_of(models, case.source, case.source_diff, "referee") >= models.threshold for case in cases]
     overlap = [(one & other).sum() / (one | other).sum() for one, other in zip(given, predicted, strict=True)]
     found = read_metrics()["predicted_masks"]
-    assert found["given_area"] == pytest.approx(np.mean(given), abs=1e-6)
+    assert found["referee_area"] == pytest.approx(np.mean(given), abs=1e-6)
     assert found["area"] == pytest.approx(np.mean(predicted), abs=1e-3)
     assert found["miou"] == pytest.approx(np.mean(overlap), abs=5e-3)
+
+
+def test_no_mask_of_ones_own_corpus_is_called_true(inside):
+    metrics = read_metrics()
+    assert (metrics["masks"], metrics["left_out"]) == ("referee", 0)
+    assert metrics["models"]["referee"]["identity"] == identity(inside.params.evaluate.referee)
+    reports = {path.name: path.read_text() for path in REPORTS.iterdir() if path.suffix in (".md", ".html", ".csv")}
+    reports |= {path.name: path.read_text() for path in Path("mlruns").rglob("README.md")}
+    named = ("table.md", "pairs.md", "claims.md", "report.html", "README.md")
+    assert [name for name in named if "(referee's masks)" not in unescape(reports[name])] == []
+    assert [name for name, text in reports.items() if re.search(r"true masks?\b(?! ones)", text, re.IGNORECASE)] == []
 
 
 def test_scores_and_times_are_logged_to_the_training_run(inside):

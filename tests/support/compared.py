@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from stages.core.paths import IEDIT, INSTRUCT_PIX2PIX
 from stages.core.shards import ShardFiles, ShardResult, ShardTask
@@ -52,13 +51,6 @@ def copy_trained_models(models: SimpleNamespace) -> None:
     for folder in (IEDIT, INSTRUCT_PIX2PIX):
         shutil.copytree(models.diffusion.name, folder)
     widen(load_diffusion(models.diffusion).unet).save_pretrained(INSTRUCT_PIX2PIX / "unet")
-
-
-def write_referee(models: SimpleNamespace, folder: Path) -> None:
-    """Save a segmenter whose weights differ a little from those of the tiny one."""
-    shutil.copytree(models.segmenter.name, folder)
-    weights = load_file(folder / "model.safetensors")
-    save_file({name: weight * 1.01 for name, weight in weights.items()}, folder / "model.safetensors", {"format": "pt"})
 
 
 def left_half(images) -> torch.Tensor:

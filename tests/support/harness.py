@@ -42,6 +42,7 @@ def make_models(folder: Path, make_base: Callable[[Path], object] | None = None)
     tiny.tiny_clip(folder / "clip")
     tiny.tiny_clip(folder / "judge", seed=1)
     tiny.tiny_segmenter(folder / "segmenter")
+    tiny.tiny_referee(folder / "referee")
     tiny.tiny_vgg(folder / "vgg")
     (make_base or tiny.tiny_diffusion)(folder / "diffusion")
 
@@ -95,7 +96,8 @@ def params_for(models: Path) -> dict:
         "train": {"base": name["diffusion"], "clip": name["clip"], "vgg": name["vgg"], "steps": STEPS, "batch": BATCH}
         | {"checkpoint_every": EVERY, "keep_checkpoints": 1},
         "sampling": {"steps": 2, "strength": 1.0},
-        "evaluate": {"judge": name["judge"], "segmenter": name["segmenter"], "base": name["diffusion"], "vgg": name["vgg"]}
+        "evaluate": {"judge": name["judge"], "segmenter": name["segmenter"], "referee": name["referee"]}
+        | {"base": name["diffusion"], "vgg": name["vgg"]}
         | {"batch": 2, "max_cases": 4, "gallery": 2, "bootstrap": 10},
     }
     for section, entries in changes.items():

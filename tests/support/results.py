@@ -59,6 +59,5 @@ def trial(system: str, success: float, kept: float, **settings: float) -> Trial:
     per_case = {metric.key: np.full(4, 50.0) for metric in METRICS if metric.key not in OF_SET}
     per_case |= {"edit_success": np.array([success - 1, success + 1, success, np.nan]), "ssim_m_bar_frame": np.full(4, kept)}
     of_set = {name: Interval(value=1, low=0, high=2, n=4) for name in OF_SET}
-    return Trial(
-        system=system, settings=settings, scores=SystemScores(per_case=per_case, of_set=of_set, failed=np.zeros(4, np.bool_))
-    )
+    scores = SystemScores(per_case=per_case, of_set=of_set, failed=np.zeros(4, np.bool_))
+    return Trial(system=system, settings=settings, masks="true", scores=scores)

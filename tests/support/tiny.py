@@ -95,8 +95,8 @@ def tiny_clip(folder: Path, seed: int = 0) -> ModelName:
     return ModelName(name=str(folder))
 
 
-def tiny_segmenter(folder: Path) -> ModelName:
-    torch.manual_seed(0)
+def tiny_segmenter(folder: Path, seed: int = 0) -> ModelName:
+    torch.manual_seed(seed)
     tokenizer = _clip_tokenizer()
     text = {"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     text |= {"num_attention_heads": 2, "max_position_embeddings": CONTEXT}
@@ -119,6 +119,11 @@ def tiny_segmenter(folder: Path) -> ModelName:
     CLIPSegForImageSegmentation(config).save_pretrained(folder)
     CLIPSegProcessor(ViTImageProcessorPil(size={"height": SIZE, "width": SIZE}), tokenizer).save_pretrained(folder)
     return ModelName(name=str(folder))
+
+
+def tiny_referee(folder: Path) -> ModelName:
+    """A CLIPSeg of other weights."""
+    return tiny_segmenter(folder, seed=1)
 
 
 def tiny_vgg(folder: Path) -> ModelName:

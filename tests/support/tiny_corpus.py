@@ -131,6 +131,7 @@ def make_models(folder: Path) -> SimpleNamespace:
         clip=tiny.tiny_clip(folder / "clip"),
         judge=tiny.tiny_clip(folder / "judge", seed=1),
         segmenter=tiny.tiny_segmenter(folder / "segmenter"),
+        referee=tiny.tiny_referee(folder / "referee"),
         vgg=tiny.tiny_vgg(folder / "vgg"),
         diffusion=tiny.tiny_diffusion(folder / "diffusion"),
         diffusion_xl=tiny.tiny_diffusion_xl(folder / "diffusion_xl"),
@@ -140,10 +141,10 @@ def make_models(folder: Path) -> SimpleNamespace:
     return made
 
 
-def masks_of(models: SimpleNamespace, picture: Image.Image, words: str) -> np.ndarray:
-    """CLIPSeg's probabilities for one image and one prompt, from transformers itself."""
-    network = CLIPSegForImageSegmentation.from_pretrained(models.segmenter.name).eval()
-    processor = CLIPSegProcessor.from_pretrained(models.segmenter.name)
+def masks_of(models: SimpleNamespace, picture: Image.Image, words: str, role: str = "segmenter") -> np.ndarray:
+    """CLIPSeg's probabilities for one image and one prompt, from transformers itself; ``role``: segmenter or referee."""
+    network = CLIPSegForImageSegmentation.from_pretrained(getattr(models, role).name).eval()
+    processor = CLIPSegProcessor.from_pretrained(getattr(models, role).name)
     tokens = processor.tokenizer([words], truncation=True, max_length=tiny.CONTEXT, return_tensors="pt")
     with torch.no_grad():
         logits = network(**tokens, **processor.image_processor([picture], return_tensors="pt")).logits
@@ -154,9 +155,8 @@ def masks_of(models: SimpleNamespace, picture: Image.Image, words: str) -> np.nd
 def params_for(models: SimpleNamespace, **changes) -> Params:
     """The project's params.yaml with the tiny models, few steps and open thresholds; ``changes`` by section."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    name = {
-        role: {"name": getattr(models, role).name} for role in ("captioner", "clip", "judge", "segmenter", "vgg", "diffusion")
-    }
+    roles = ("captioner", "clip", "judge", "segmenter", "referee", "vgg", "diffusion")
+    name = {role: {"name": getattr(models, role).name} for role in roles}
     small = {
         "caption": {"model": name["captioner"], "batch": 4},
         "retrieve": {
@@ -197,6 +197,7 @@ def params_for(models: SimpleNamespace, **changes) -> Params:
             },
             "judge": name["judge"],
             "segmenter": name["segmenter"],
+            "referee": name["referee"],
             "base": name["diffusion"],
             "vgg": name["vgg"],
             "batch": 3,

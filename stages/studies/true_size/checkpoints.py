@@ -32,9 +32,10 @@ def write_checkpoints(folder: Path, wanted: Collection[str] | None = None) -> di
         "blip": (("caption.model",), _write_blip),
         "clip": (("retrieve.clip", "train.clip"), lambda place: _write_clip(place, CLIP)),
         "judge": (("evaluate.judge",), lambda place: _write_clip(place, JUDGE)),
-        "clipseg": (("segment.model", "evaluate.segmenter", "generated.referee"), _write_clipseg),
+        "clipseg": (("segment.model", "evaluate.segmenter"), _write_clipseg),
         "vgg": (("train.vgg", "evaluate.vgg"), _write_vgg),
         "stable-diffusion": (("train.base", "evaluate.base"), _write_stable_diffusion),
+        "referee": (("evaluate.referee",), _write_clipseg),  # of other weights than the segmenter: it has its own seed
     }
     made: dict[str, Path] = {}
     for seed, (name, (parameters, write)) in enumerate(writers.items()):

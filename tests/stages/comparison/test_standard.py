@@ -1,21 +1,25 @@
 """What an evaluation set depends on."""
 
-from types import SimpleNamespace
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from stages.comparison import standard
+from stages.comparison.cases import Case, CaseSet
 from stages.comparison.standard import current_standard
 from stages.core.params import Params
 from stages.core.params_file import read_params
 from tests.support import ROOT
+from tests.support.editing_inputs import case
 
 
 @pytest.fixture
 def params(monkeypatch) -> Params:
     """The project's parameters, and a single case."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(standard, "read_cases", lambda *_: [SimpleNamespace(sample=SimpleNamespace(key="1"), digest="2")])
+    cases = [Case(sample=replace(case(), key="1"), shard=Path(), digest="2")]
+    monkeypatch.setattr(standard, "read_cases", lambda *_: CaseSet(cases=cases, masks="true"))
     return read_params()
 
 

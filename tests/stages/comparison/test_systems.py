@@ -44,7 +44,7 @@ def test_an_unknown_or_incomplete_system_is_refused(editor, name, scale):
 
 @pytest.mark.parametrize(
     ("masks", "decisive"),
-    [(None, set()), ("true", {"mask_margin"}), ("predicted", {"mask_margin", "mask_draft", "mask_threshold"})],
+    [(None, set()), ("given", {"mask_margin"}), ("predicted", {"mask_margin", "mask_draft", "mask_threshold"})],
 )
 def test_settings_are_those_that_decide_the_edits(editor, masks, decisive):
     changes = {"mask_margin": 0.2, "mask_draft": False, "mask_threshold": 0.7}
@@ -101,7 +101,7 @@ def test_a_system_edits_around_its_true_mask(editor):
     wider = torch.zeros_like(mask)
     wider[..., 8:24, 8:24] = 1
     tight, wide = (
-        edited_by(editor, "", SAMPLING.model_copy(update={"mask_margin": margin}), masks="true").edit
+        edited_by(editor, "", SAMPLING.model_copy(update={"mask_margin": margin}), masks="given").edit
         for margin in (0.0, 4 / 32)
     )
     found = wide([case()], mask, 0).pictures

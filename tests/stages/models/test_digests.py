@@ -9,6 +9,7 @@ import pytest
 from stages.core.files import file_digest, read_json
 from stages.core.params import ModelName, Params, named_models
 from stages.core.params_file import read_params
+from stages.core.paths import EVALUATION, HELD_OUT
 from stages.models.digests import models
 from stages.models.families import INSTRUCTED
 from stages.models.hub import ModelError, locate
@@ -44,10 +45,22 @@ def test_a_model_of_the_hub_has_to_be_pinned():
 def test_models_that_no_stage_loads_may_be_absent(use):
     shutil.rmtree("nano/models/captioner")
     params = read_params()
-    absent = params.generated.model_copy(update={"referee": ModelName(name="owner/referee", revision="a" * 40)})
+    absent = params.benchmark.model_copy(update={"dino": ModelName(name="owner/dino", revision="a" * 40)})
     caption = params.caption.model_copy(update={"use": use})
-    changed = Params.model_validate(params.model_copy(update={"generated": absent, "caption": caption}).model_dump(mode="json"))
+    changed = Params.model_validate(params.model_copy(update={"benchmark": absent, "caption": caption}).model_dump(mode="json"))
     with nullcontext() if use == "given" else pytest.raises(ModelError, match=r"^caption\.model\.name = "):
         models(changed)
-        assert read_json(Path("data/models/generated.referee.json")) == {"owner/referee": "a" * 40}
+        assert read_json(Path("data/models/benchmark.dino.json")) == {"owner/dino": "a" * 40}
         assert read_json(Path("data/models/caption.model.json")) == {"nano/models/captioner": "absent"}
+
+
+@pytest.mark.parametrize("cases", [HELD_OUT, EVALUATION])
+def test_a_referee_is_refused_before_anything_is_trained(cases):
+    params = read_params()
+    copied = shutil.copytree(params.segment.model.name, "copied")
+    changes = {"cases": str(cases), "referee": ModelName(name=str(copied))}
+    values = params.model_copy(update={"evaluate": params.evaluate.model_copy(update=changes)}).model_dump(mode="json")
+    values["retrieve"]["held_out"] = 0.1
+    refused = pytest.raises(ModelError, match=r"^evaluate\.referee\.name = 'copied': has the weights of evaluate\.segmenter = ")
+    with refused if cases == HELD_OUT else nullcontext():
+        models(Params.model_validate(values))

@@ -29,8 +29,8 @@ def test_a_folder_is_identified_by_all_its_files(tmp_path):
 def test_a_model_that_is_absent_is_described_by_its_revision(absent, monkeypatch):
     monkeypatch.chdir(ROOT)
     values = read_params().model_dump(mode="json")
-    values["generated"]["referee"] = absent.model_dump()
-    assert describe_models(Params.model_validate(values))["generated.referee"]["identity"] == absent.revision
+    values["benchmark"]["dino"] = absent.model_dump()
+    assert describe_models(Params.model_validate(values))["benchmark.dino"]["identity"] == absent.revision
 
 
 def test_every_model_of_the_parameters_is_described(monkeypatch):

@@ -143,7 +143,7 @@ def test_an_autoencoder_that_overflows_stays_in_single_precision(models, tmp_pat
 def test_what_trains_and_what_gives_scores_stays_in_single_precision():
     values = composed("preset=paper", "source=folder")
     found = {model.key: model.precision for model in named_models(Params.model_validate(values | {"precision": "fp16"}))}
-    exact = {"evaluate.judge", "evaluate.vgg", "generated.referee", "benchmark.structure", "benchmark.dino"}
+    exact = {"evaluate.judge", "evaluate.vgg", "evaluate.referee", "benchmark.structure", "benchmark.dino"}
     assert {key for key, each in found.items() if each == "fp32"} == exact | {"train.base", "train.clip", "train.vgg"}
     assert set(found.values()) == {"fp32", "fp16"}
 

@@ -3,6 +3,7 @@
 import base64
 import io
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from stages.core.errors import InputError
 from stages.corpus.samples import read_edits, write_edits
-from stages.report.captions import NAMES, SEGMENTED_MASKS, Wording
+from stages.report.captions import NAMES, Wording, wording_of
 from stages.report.contact_sheet import contact_sheet
 from stages.report.page import write_report
 from stages.report.pictures import THUMBNAIL
@@ -127,11 +128,13 @@ def test_page_without_its_optional_parts(tmp_path, metrics):
 
 
 def test_page_of_few_cases_without_true_masks(tmp_path, metrics):
-    text = write(
-        tmp_path / "report.html", metrics | {"cases": 19}, wording=SEGMENTED_MASKS, claims=[("a", "b", "c", "not judged")]
-    )
+    metrics = metrics | {"cases": 19, "masks": "referee", "left_out": 3}
+    text = write(tmp_path / "report.html", metrics, wording=wording_of(metrics), claims=[("a", "b", "c", "not judged")])
+    text = unescape(text)
     assert "true mask" not in text.lower()
-    assert text.count("Given mask") == 1
+    assert text.count("Referee's mask") == 1
+    assert "Inpainting (referee's masks)" in text
+    assert "Left out: 3 of 22, in which the referee finds nothing, or the whole picture." in text
     assert "n = 19, fewer than 20 cases" in text
     assert 'class="best"' not in text
     assert "95 %" not in text

@@ -74,6 +74,21 @@ def test_pairs_keep_the_order_of_systems(metrics):
     assert names[:2] == ["Inpainting (true masks) − SDEdit", "InstructPix2Pix − SDEdit"]
 
 
+def test_masks_are_called_true_only_where_they_are(metrics):
+    texts = {}
+    for masks, extra in (("true", {}), ("referee", {"masks": "referee", "left_out": 3})):
+        wording = wording_of(metrics | extra)
+        tables = (markdown_table, markdown_differences)
+        texts[masks] = "".join(table(metrics, wording.names, wording.note) for table in tables) + wording.mask
+    assert "true masks" in texts["true"]
+    assert "referee" not in texts["true"]
+    assert "Inpainting (referee's masks)" in texts["referee"]
+    assert "(true" not in texts["referee"]
+    assert texts["referee"].endswith("referee's mask")
+    assert texts["referee"].count("Left out: 3 of 23, in which the referee finds nothing, or the whole picture.") == 2
+    assert "Left out" not in wording_of(metrics | {"masks": "referee", "left_out": 0}).note
+
+
 def test_a_released_competitor_is_said_to_be_one():
     trained, released = (
         wording_of({"models": {"instruct_pix2pix": {"name": name}}}) for name in ("models/instruct_pix2pix", "owner/released")

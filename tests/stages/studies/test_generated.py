@@ -20,7 +20,7 @@ from stages.models.segmenter import Segmenter, load_segmenter
 from stages.models.tensors import mask_to_tensor, to_tensor
 from stages.studies import generated_cases
 from stages.studies.generated import generated
-from tests.support.compared import copy_trained_models, left_half, write_cases, write_referee
+from tests.support.compared import copy_trained_models, left_half, write_cases
 from tests.support.tiny_corpus import params_for
 
 REPORTS = Path("reports/latest/generated")
@@ -44,14 +44,13 @@ def study(models, tmp_path_factory) -> Study:
         patch.chdir(folder)
         write_cases(Path("data/evaluation"), 4)
         copy_trained_models(models)
-        write_referee(models, Path("referee"))
         evaluate = {"cases": "data/evaluation", "batch": 2}
-        study = Study(folder, params_for(models, evaluate=evaluate, generated={"referee": {"name": "referee"}}))
-        weight = next(load_segmenter(study.params.generated.referee).model.parameters())
+        study = Study(folder, params_for(models, evaluate=evaluate))
+        weight = load_segmenter(study.params.evaluate.referee).model.clip.text_projection.weight
 
         def probabilities(self: Segmenter, images, texts) -> torch.Tensor:
             assert len(images) == len(texts)
-            if not torch.equal(next(self.model.parameters()), weight):
+            if not torch.equal(self.model.clip.text_projection.weight, weight):
                 return 1 - left_half(images)
             study.masked.append(list(images))
             return left_half(images)
@@ -104,7 +103,9 @@ def test_report_has_tables_claims_and_the_sheet(here):
         "claims.md", "metrics.json", "pairs.csv", "pairs.md", "sheet.png", "table.csv", "table.md",
     }  # fmt: skip
     table = (REPORTS / "table.md").read_text()
-    assert "| Inpainting (given masks) |" in table
+    assert "| Inpainting (referee's masks) |" in table
+    assert (metrics["masks"], metrics["left_out"]) == ("referee", 0)
+    assert "Left out" not in table
     assert "true masks" not in table + (REPORTS / "claims.md").read_text()
     assert read_json(Path("logs/generated.json"))["done"] > 0
     assert not Path("logs/evaluate.json").exists()  # those are the stage's counts
@@ -122,5 +123,5 @@ def test_a_second_run_reuses_everything_and_writes_the_same(here):
 def test_a_referee_that_finds_nothing_is_an_error(params, monkeypatch):
     monkeypatch.setattr(generated_cases, "DRAWS", 2)
     monkeypatch.setattr(Segmenter, "probabilities", lambda _, images, __: left_half(images) * 0)
-    with pytest.raises(InputError, match=r"^generated\.referee = 'referee': finds nothing in what evaluate\.base = "):
+    with pytest.raises(InputError, match=r"^evaluate\.referee\.name = '.*referee': finds nothing in what evaluate\.base = "):
         generated(params)

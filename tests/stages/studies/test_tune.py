@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,8 @@ def test_tables_mark_the_best_and_name_its_parameters():
     assert [row["image_guidance_scale"] for row in rows] == [""] * 4
     assert float(rows[0]["edit_success"]) == 90  # over the cases that define it
     best = tune.best_table(trials)
+    assert "| Inpainting (true masks) | 1 |" in best
+    assert "| Inpainting (referee's masks) | 1 |" in tune.best_table([replace(each, masks="referee") for each in trials])
     assert "| SDEdit | 2 | `evaluate.systems.sdedit.strength=0.6`, `evaluate.systems.sdedit.guidance_scale=2` |" in best
     assert "| 1 | `evaluate.systems.inpainting.guidance_scale=3` |" in best
     assert "`sampling.strength=0.7`" in best

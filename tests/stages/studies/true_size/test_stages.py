@@ -8,7 +8,7 @@ from stages.core.files import read_json
 from stages.studies.true_size.photographs import CAPTIONS
 from stages.studies.true_size.stages import STAGES, models_for, renewed, rows_lacking, run_stages, runs_for, stage_lines
 from stages.studies.usage import Usage
-from tests.support.tiny import tiny_captioner, tiny_clip, tiny_diffusion, tiny_segmenter, tiny_vgg
+from tests.support.tiny import tiny_captioner, tiny_clip, tiny_diffusion, tiny_referee, tiny_segmenter, tiny_vgg
 
 MAKERS = {
     "caption.model": tiny_captioner,
@@ -17,7 +17,7 @@ MAKERS = {
     "evaluate.judge": tiny_clip,
     "segment.model": tiny_segmenter,
     "evaluate.segmenter": tiny_segmenter,
-    "generated.referee": tiny_segmenter,
+    "evaluate.referee": tiny_referee,
     "train.vgg": tiny_vgg,
     "evaluate.vgg": tiny_vgg,
     "train.base": tiny_diffusion,
