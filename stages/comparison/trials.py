@@ -1,14 +1,16 @@
 """Systems with other settings than those in params.yaml: edited, kept and scored like those of Table 1."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from stages.comparison.cases import read_cases
-from stages.comparison.edits import edit_cases
+from stages.comparison.edits import MASKS, edit_cases
 from stages.comparison.scoring import score_edits
 from stages.comparison.systems import Models, System, load_models
 from stages.comparison.training_free import TRAINING_FREE, training_free_system
+from stages.core.files import remove
 from stages.core.params import CaseSplit, Params
 from stages.core.paths import IEDIT
 from stages.editing.settings import adjust_sampling
@@ -30,10 +32,42 @@ class Trial:
     scores: SystemScores
 
 
+RunTrial: TypeAlias = Callable[[str, Settings], Trial]
+"""(system of SYSTEMS or TRAINING_FREE, settings) → its trial."""
+
+
+def load_trials(params: Params, split: CaseSplit, folder: Path, model: Path = IEDIT) -> RunTrial:
+    """Load the models and the cases, and return the function that runs a trial.
+
+    Edits that ``folder`` holds already are reused. A setting that is out of range raises InputError.
+
+    Args:
+        params: the models, the cases, and every setting that is not tried.
+        split: the cases to report on, or those to choose settings on.
+        folder: keeps the edits.
+        model: the folder of the model behind ``iedit`` and ``iedit_m``.
+
+    Raises:
+        InputError: a model or a case is missing or damaged.
+    """
+    config = params.evaluate
+    judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params, model)
+    asked, segmenter = read_cases(params, split), identity(config.segmenter)
+
+    def run_trial(system: str, settings: Settings) -> Trial:
+        place = _place(folder, system, settings)
+        systems = {place.name: _system(models, system, settings, params)}
+        edits = edit_cases(asked, systems, models.tuned, segmenter, params, place.parent, keep_others=True).pictures
+        scores = score_edits([case.sample for case in asked], edits, judge, vgg, config.batch)
+        return Trial(system=system, settings=settings, scores=scores[place.name])
+
+    return run_trial
+
+
 def run_trials(
     params: Params, split: CaseSplit, wanted: Mapping[str, Sequence[Settings]], folder: Path, model: Path = IEDIT
 ) -> Iterator[Trial]:
-    """Yield every trial, system after system; edits that ``folder`` holds already are reused.
+    """Yield every wanted trial, system after system, and remove the edits of all others at the end.
 
     Args:
         params: the models, the cases, and every setting that is not tried.
@@ -45,19 +79,27 @@ def run_trials(
     Raises:
         InputError: a model or a case is missing or damaged, or a setting is out of range.
     """
-    config = params.evaluate
-    judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params, model)
-    asked = read_cases(params, split)
+    run_trial = load_trials(params, split, folder, model)
+    made = []
     for system, each in wanted.items():
-        systems = {}
         for settings in each:
-            name = " ".join([system, *(f"{value:g}" for value in settings.values())])
-            systems[name] = _system(models, system, settings, params)
-        made = edit_cases(asked, systems, models.tuned, identity(config.segmenter), params, folder / system)
-        for name, settings in zip(systems, each, strict=True):
-            edits = {name: made.pictures[name]}
-            scores = score_edits([case.sample for case in asked], edits, judge, vgg, config.batch)
-            yield Trial(system=system, settings=settings, scores=scores[name])
+            made.append(run_trial(system, settings))
+            yield made[-1]
+    remove_other_edits(folder, made)
+
+
+def remove_other_edits(folder: Path, trials: Sequence[Trial]) -> None:
+    """Remove from ``folder`` the edits of all trials but ``trials``, once a study is complete."""
+    kept = {_place(folder, trial.system, trial.settings) for trial in trials}
+    kept |= {place.parent for place in kept} | {place.with_name(MASKS) for place in kept}
+    for path in (*folder.glob("*/*"), *folder.glob("*")):
+        if path not in kept:
+            remove(path)
+
+
+def _place(folder: Path, system: str, settings: Settings) -> Path:
+    """Return the folder of a trial's edits."""
+    return folder / system / " ".join([system, *(f"{value:g}" for value in settings.values())])
 
 
 def _system(models: Models, name: str, settings: Settings, params: Params) -> System:
