@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from stages.comparison.cases import read_cases
 from stages.comparison.edits import MASKS, edit_cases
 from stages.comparison.scoring import score_edits
@@ -30,6 +32,20 @@ class Trial:
     system: str
     settings: Settings
     scores: SystemScores
+
+    def means_and_counts(self) -> dict[str, float]:
+        """Return every metric over the cases that define it, and how many these are under its :func:`count_key`."""
+        cases, sets = self.scores.per_case, self.scores.of_set
+        means = {name: float(np.nanmean(values)) for name, values in cases.items()}
+        means |= {name: interval.value for name, interval in sets.items()}
+        counts = {count_key(name): float(np.isfinite(values).sum()) for name, values in cases.items()}
+        counts |= {count_key(name): float(interval.n) for name, interval in sets.items()}
+        return means | counts
+
+
+def count_key(metric: str) -> str:
+    """Return the key, beside a metric's, of the number of cases that define it."""
+    return f"{metric}.n"
 
 
 RunTrial: TypeAlias = Callable[[str, Settings], Trial]

@@ -11,6 +11,7 @@ from PIL import Image
 from stages.core.errors import InputError
 from stages.corpus.samples import read_edits, write_edits
 from stages.report.captions import NAMES, SEGMENTED_MASKS, Wording
+from stages.report.claims import ClaimTable
 from stages.report.contact_sheet import contact_sheet
 from stages.report.page import write_report
 from stages.report.pictures import THUMBNAIL
@@ -113,6 +114,20 @@ def test_page_defines_its_terms(text):
         assert term in text
 
 
+def test_page_has_every_table_of_claims(tmp_path, metrics):
+    claims = [
+        ClaimTable(title=f"Table {HOSTILE}", heading=("Claim", "n", "Holds"), rows=[(HOSTILE, "20", "yes")], note="a note"),
+        ClaimTable(title="Other", heading=("Claim", "Paper", "n", "Holds"), rows=[("b", "+1.0", "20", "no")] * 2, note="more"),
+    ]
+    text = write(tmp_path / "report.html", metrics, claims=claims)
+    assert text.count("<h3>") == 2
+    assert text.count('<td class="number">20</td>') == 3
+    assert text.count("<td>no</td>") == 2
+    for words in ("a note", "more", "above the loss that is allowed", '<td class="number">+1.0</td>'):
+        assert words in text
+    assert "<script" not in text
+
+
 def test_page_without_its_optional_parts(tmp_path, metrics):
     nothing = {"losses": [], "panels": None, "dropped": None, "pairs": [], "credits_line": ""}
     text = write(tmp_path / "report.html", metrics | {"differences": {}}, **nothing)
@@ -121,9 +136,8 @@ def test_page_without_its_optional_parts(tmp_path, metrics):
 
 
 def test_page_of_few_cases_without_true_masks(tmp_path, metrics):
-    text = write(
-        tmp_path / "report.html", metrics | {"cases": 19}, wording=SEGMENTED_MASKS, claims=[("a", "b", "c", "not judged")]
-    )
+    claims = [ClaimTable(title="t", heading=("Claim", "n", "Holds"), rows=[("a", "19", "not judged")], note="")]
+    text = write(tmp_path / "report.html", metrics | {"cases": 19}, wording=SEGMENTED_MASKS, claims=claims)
     assert "true mask" not in text.lower()
     assert text.count("Given mask") == 1
     assert "n = 19, fewer than 20 cases" in text
