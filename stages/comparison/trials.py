@@ -17,6 +17,7 @@ from stages.core.params import CaseSplit, Params
 from stages.core.paths import IEDIT
 from stages.editing.settings import adjust_sampling
 from stages.metrics.scores import SystemScores
+from stages.metrics.table import count_key
 from stages.models.clip import load_clip
 from stages.models.hub import identity
 from stages.models.vgg import load_vgg
@@ -41,11 +42,6 @@ class Trial:
         counts = {count_key(name): float(np.isfinite(values).sum()) for name, values in cases.items()}
         counts |= {count_key(name): float(interval.n) for name, interval in sets.items()}
         return means | counts
-
-
-def count_key(metric: str) -> str:
-    """Return the key, beside a metric's, of the number of cases that define it."""
-    return f"{metric}.n"
 
 
 RunTrial: TypeAlias = Callable[[str, Settings], Trial]

@@ -4,12 +4,11 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.comparison.trials import count_key
 from stages.core.params_training import Losses
 from stages.diffusion.losses import active_terms
 from stages.metrics.intervals import MIN_CASES
-from stages.report.captions import DEFINITIONS
-from stages.report.claims import HOLDS
+from stages.metrics.table import count_key
+from stages.report.captions import DEFINITIONS, HOLDS
 from stages.report.formats import csv_text
 from stages.report.paper import TABLE_2
 from stages.report.results import HEADINGS

@@ -9,7 +9,7 @@ from stages.common.seeds import derive_seed
 from stages.comparison.systems import CONTROLS
 from stages.metrics.intervals import MIN_CASES, Interval, Values, bootstrap_of, jackknife_interval
 from stages.metrics.scores import SystemScores
-from stages.report.captions import DEFINITIONS, NAMES, too_few
+from stages.report.captions import DEFINITIONS, HOLDS, NAMES, too_few
 from stages.report.paper import TABLE_1
 from stages.report.results import LABELS
 
@@ -67,7 +67,6 @@ OWN_CLAIMS = (
 )
 """What this project wants to show beyond the paper."""
 CONTROL_NAMES = dict.fromkeys(CONTROLS, "SDEdit at its strength")
-HOLDS = {True: "yes", False: "no", None: "not judged"}
 TRAININGS = "1"  # behind Table 1; the seeds of Table 2 show how much another training differs
 PAPER_NOTE = (
     "The paper's effects are those of its Tables 1 (a), generated pictures, and (b), real ones. Wanted is about the smaller of"

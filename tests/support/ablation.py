@@ -1,7 +1,7 @@
 """Scores made up for Table 2: each row one point above the row before, masked ones 16 points more."""
 
-from stages.comparison.trials import count_key
 from stages.core.params import Params
+from stages.metrics.table import count_key
 from stages.report.ablation_table import ROWS, SEEDS, SHOWN
 from tests.support.composed import composed
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.comparison.trials import count_key
 from stages.core.composition import apply_choices
 from stages.core.paths import EXPERIMENTS, SNAPSHOT
+from stages.metrics.table import count_key
 from stages.report.ablation_table import SHOWN
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@localhost")

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.comparison.trials import count_key, remove_other_edits, run_trials
+from stages.comparison.trials import remove_other_edits, run_trials
+from stages.metrics.table import count_key
 from tests.support.compared import copy_trained_models, write_cases
 from tests.support.results import trial
 from tests.support.tiny_corpus import params_for

@@ -3,8 +3,8 @@
 import csv
 import io
 
-from stages.comparison.trials import count_key
 from stages.core.params import Params
+from stages.metrics.table import count_key
 from stages.report.ablation_table import ROW_CLAIMS, ROWS, SHOWN, TRUE_TARGETS, ablation_csv, ablation_markdown
 from stages.report.paper import TABLE_2
 from tests.support.ablation import FOUND, LOSSES
