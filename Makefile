@@ -134,7 +134,7 @@ true-size: .venv/installed wordnet ## run the paper's models at true size with r
 bench: .venv/installed ## time an edit and a training step beside diffusers and InstructPix2Pix
 	python -m stages.studies.benchmark
 
-tune: .venv/installed ## try each system's settings on the validation cases (an hour)
+tune: .venv/installed ## try each system's settings on the validation cases (two hours)
 	python -m stages.studies.tune
 
 tables: .venv/installed wordnet ## Table 1 on generated sources, the made benchmark, the trade-off curves, and Table 2 (hours; resumes)

@@ -49,8 +49,8 @@ def evaluate(params: Params) -> None:
     metrics = summarise_comparison(params, models, cases, edits, scores)
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
     remove(NEW_REPORTS)
-    write_evaluation(NEW_REPORTS, comparison, story, params)
-    card = model_card(params, metrics)  # before the version is registered, which would be left without a record
+    claims = write_evaluation(NEW_REPORTS, comparison, story, params)
+    card = model_card(params, metrics, claims)  # before the version is registered, which would be left without a record
     seconds = None
     if edits.counts.done:
         seconds = time_edits(samples[0], {name: systems[name] for name in SYSTEMS}, models.tuned, params)

@@ -201,3 +201,8 @@ CASE_METRICS = tuple(metric for metric in METRICS if isinstance(metric, CaseMetr
 SET_METRICS = tuple(metric for metric in METRICS if isinstance(metric, SetMetric))
 ALIASES = {metric.alias: metric.key for metric in METRICS if metric.alias}
 """Short name in metrics.json → key."""
+
+
+def count_key(metric: str) -> str:
+    """Return the key, beside a metric's, of the number of cases that define it."""
+    return f"{metric}.n"

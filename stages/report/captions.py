@@ -20,6 +20,8 @@ NAMES = {
 """System → its name in tables, in the order of their rows."""
 TRAINING_FREE = {"diffedit": "DiffEdit", "prompt_to_prompt": "Prompt-to-Prompt"}
 """A system that only benchmarks have → its name."""
+HOLDS = {True: "yes", False: "no", None: "not judged"}
+"""Whether a claim holds → the word; None: too few cases to say."""
 JUDGE = "The judge is a CLIP that scores the edits and that no system was trained against."
 EDIT_SUCCESS = (
     "Edit success is the share of edits whose edited region the judge names by the target term, chosen among all that could"

@@ -1,6 +1,6 @@
 """The model card: what a version was trained on and from, how it scores, and what it is for; in the hub's own form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -14,6 +14,7 @@ from stages.models.fetching import licence_keys_of, licence_of
 from stages.models.hub import identity, is_local, locate
 from stages.models.layout import LORA
 from stages.report.captions import wording_of
+from stages.report.claims import RULE, ClaimTable, markdown_claims
 from stages.report.formats import markdown_table
 
 MADE = {
@@ -59,6 +60,12 @@ A licence is as the model's own card states it. That of the base model binds thi
 
 The judge is `{judge}`. Scores of another judge, or of other cases, do not compare with these.
 
+## Claims
+
+{claims}
+
+{rule}
+
 ## Use
 
 To edit pictures by text where a person looks at the results: what the prompt names replaces what stands in the mask.
@@ -73,12 +80,13 @@ To edit pictures by text where a person looks at the results: what the prompt na
 """
 
 
-def model_card(params: Params, metrics: Mapping[str, Any]) -> str:
+def model_card(params: Params, metrics: Mapping[str, Any], claims: Sequence[ClaimTable]) -> str:
     """Return the model card of the trained model, in Markdown with a head of YAML.
 
     Args:
         params: all of params.yaml.
         metrics: the value of metrics.json.
+        claims: the claims that these scores were tested against.
 
     Raises:
         InputError: a model, or a record of the stages, is missing or damaged.
@@ -97,6 +105,8 @@ def model_card(params: Params, metrics: Mapping[str, Any]) -> str:
         counts="\n".join(f"| {name} | {shard_totals(folder)[0]:,} |" for folder, name in MADE.items() if folder.is_dir()),
         models="\n".join(_model_rows(params)),
         scores=markdown_table(metrics, wording.names, wording.note).strip(),
+        claims=markdown_claims(claims).strip(),
+        rule=RULE,
         judge=metrics["models"]["judge"]["name"],
         lora=f" {LORA_TEXT}" if params.train.parameters == "lora" else "",
         made=GIVEN if params.caption.use == "given" else BLIP,

@@ -1,4 +1,4 @@
-"""The paper's claims, tested against the scores: each with its effect, the effect's interval, and whether it holds."""
+"""The paper's claims and the project's own, tested against the scores: each with its effect, interval, n and verdict."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,8 @@ from stages.common.seeds import derive_seed
 from stages.comparison.systems import CONTROLS
 from stages.metrics.intervals import MIN_CASES, Interval, Values, bootstrap_of, jackknife_interval
 from stages.metrics.scores import SystemScores
-from stages.report.captions import DEFINITIONS, NAMES, too_few
+from stages.report.captions import DEFINITIONS, HOLDS, NAMES, too_few
+from stages.report.paper import TABLE_1
 from stages.report.results import LABELS
 
 Effect = Literal["points", "rise", "fall", "gap"]
@@ -46,34 +47,59 @@ class Verdict:
     holds: bool | None  # None: too few cases to say
 
 
-CLAIMS = (
+PAPER_CLAIMS = (
     Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="clip_score", effect="rise", at_least=2.4),
     Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="ssim_m_bar_frame", effect="gap", at_least=45),
     Claim(first="iedit_m", second="sdedit_as_iedit_m", metric="frechet_judge_features", effect="fall", at_least=18),
     Claim(first="iedit", second="sdedit_as_iedit", metric="clip_score", effect="rise", at_least=0),
     Claim(first="iedit", second="sdedit_as_iedit", metric="ssim_m_bar_frame", effect="points", at_least=0),
+    Claim(first="iedit_m", second="instruct_pix2pix", metric="clip_score", effect="rise", at_least=0),
+)
+"""What Table 1 and Section 4.3 of the paper claim. SDEdit has the strength of the system that it is compared with."""
+OWN_CLAIMS = (
+    Claim(first="iedit", second="sdedit_as_iedit", metric="edit_success", effect="points", at_least=0),
+    Claim(first="iedit", second="sdedit_as_iedit", metric="ssim_m_bar_frame", effect="points", at_least=-1),
     Claim(first="iedit_m", second="instruct_pix2pix", metric="edit_success", effect="points", at_least=0),
     Claim(first="iedit_m", second="instruct_pix2pix", metric="ssim_m_bar_frame", effect="points", at_least=0),
     Claim(first="iedit_m", second="inpainting", metric="ssim_m_bar_frame", effect="points", at_least=-1),
     Claim(first="iedit_m", second="inpainting", metric="edit_success", effect="points", at_least=0),
     Claim(first="iedit_m", second="inpainting", metric="ssim_m_region", effect="points", at_least=0),
 )
-"""What the paper's Table 1 claims, against SDEdit at equal strength, and what follows from it for the other systems."""
+"""What this project wants to show beyond the paper."""
 CONTROL_NAMES = dict.fromkeys(CONTROLS, "SDEdit at its strength")
-HOLDS = {True: "yes", False: "no", None: "not judged"}
+TRAININGS = "1"  # behind Table 1; the seeds of Table 2 show how much another training differs
+PAPER_NOTE = (
+    "The paper's effects are those of its Tables 1 (a), generated pictures, and (b), real ones. Wanted is about the smaller of"
+    " the two for iEdit-M against SDEdit, and any gain elsewhere. The paper's distance is FID, and its InstructPix2Pix the"
+    " released one."
+)
 EITHER = "Against inpainting, iEdit-M need be ahead in only one of edit success and SSIM-M (region)."
+RULE = (
+    "n counts the cases that both systems define, seeds the trainings behind them. A claim holds if its effect is as large as"
+    " wanted and its interval lies above zero, or above the loss that is allowed."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimTable:
+    """Claims as text: the first column names them, the last says whether they hold, the others are numbers."""
+
+    title: str
+    heading: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str
 
 
 def judge_claims(scores: Mapping[str, SystemScores], resamples: int, seed: int) -> list[Verdict]:
-    """Return a verdict on each of CLAIMS.
+    """Return a verdict on each of PAPER_CLAIMS and OWN_CLAIMS.
 
     Args:
-        scores: system → its scores; every system of CLAIMS, on the same cases.
+        scores: system → its scores; every system of the claims, on the same cases.
         resamples: number of bootstrap samples.
         seed: the pipeline's seed.
     """
     verdicts = []
-    for claim in CLAIMS:
+    for claim in (*PAPER_CLAIMS, *OWN_CLAIMS):
         _, effect = EFFECTS[claim.effect]
         first, second = scores[claim.first], scores[claim.second]
         if claim.metric in first.per_case:
@@ -85,40 +111,75 @@ def judge_claims(scores: Mapping[str, SystemScores], resamples: int, seed: int) 
     return verdicts
 
 
-def claim_rows(verdicts: Sequence[Verdict], names: Mapping[str, str] = NAMES) -> list[tuple[str, str, str, str]]:
-    """Return (claim, wanted, found with its interval, yes or no) for each verdict; one that is not judged has no interval.
+def claim_tables(verdicts: Sequence[Verdict], names: Mapping[str, str] = NAMES) -> list[ClaimTable]:
+    """Return the table of the paper's claims, with the paper's own effects, and that of the project's.
 
-    A case that leaves the metric of one of the two systems undefined is left out; what was found then says of how many it is.
+    A claim that is not judged has no interval.
+
+    A case that leaves the metric of one of the two systems undefined is left out; n counts the others.
 
     Args:
         verdicts: from ``judge_claims``.
         names: system of SYSTEMS → its name.
     """
     names = CONTROL_NAMES | dict(names)
-    rows = []
+    found = ("Wanted", "Found", "n", "Seeds", "Holds")
+    papers, own = [], []
     for verdict in verdicts:
-        claim, found = verdict.claim, verdict.found
+        claim = verdict.claim
         words = f"{names[claim.first]} against {names[claim.second]}: {LABELS[claim.metric]}, {EFFECTS[claim.effect][0]}"
-        shown = f"{found.value:+.2f}" if math.isfinite(found.value) else "undefined"
-        if math.isfinite(found.value) and verdict.holds is not None:
-            shown += f" [{found.low:+.2f}, {found.high:+.2f}]"
-        if found.undefined:
-            shown += f" (n = {found.n} of {found.n + found.undefined})"
-        rows.append((words, f"≥ {claim.at_least:g}", shown, HOLDS[verdict.holds]))
-    return rows
+        if claim in PAPER_CLAIMS:
+            effects = (f"{effect:+.1f}" for effect in paper_effects(claim).values())
+            papers.append((words, *effects, *_verdict_cells(verdict)))
+        else:
+            own.append((words, *_verdict_cells(verdict)))
+    return [
+        ClaimTable(
+            title="The paper's claims",
+            heading=("Claim", *(f"Paper, {name}" for name in TABLE_1), *found),
+            rows=papers,
+            note=PAPER_NOTE,
+        ),
+        ClaimTable(title="This project's claims", heading=("Claim", *found), rows=own, note=EITHER),
+    ]
 
 
-def markdown_claims(rows: Sequence[tuple[str, str, str, str]], cases: int, note: str = "") -> str:
-    """Return the claims as a Markdown table with its caption.
+def paper_effects(claim: Claim) -> dict[str, float]:
+    """Return the effect of one of PAPER_CLAIMS in the paper's Table 1: generated or real → effect."""
+    _, effect = EFFECTS[claim.effect]
+    second = "sdedit" if claim.second in CONTROLS else claim.second
+    return {name: effect(table[claim.first][claim.metric], table[second][claim.metric]) for name, table in TABLE_1.items()}
+
+
+def markdown_claims(tables: Sequence[ClaimTable]) -> str:
+    """Return the claims as Markdown tables, each below its title and above its note."""
+    lines = []
+    for table in tables:
+        lines += [f"**{table.title}**", "", f"| {' | '.join(table.heading)} |"]
+        lines += ["|---|" + "---:|" * (len(table.heading) - 2) + "---|"]
+        lines += [*(f"| {' | '.join(row)} |" for row in table.rows), "", table.note, ""]
+    return "\n".join(lines)
+
+
+def claims_page(tables: Sequence[ClaimTable], cases: int, note: str = "") -> str:
+    """Return the content of claims.md: the claims with their caption.
 
     Args:
-        rows: from ``claim_rows``.
+        tables: from ``claim_tables``.
         cases: number of cases.
         note: one more sentence for the caption.
     """
-    caption = f"{too_few(cases) or f'n = {cases} cases, 95 % intervals.'} {EITHER}"
-    lines = ["| Claim | Wanted | Found | Holds |", "|---|---:|---:|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join([*lines, "", " ".join(filter(None, (caption, note, DEFINITIONS))), ""])
+    caption = too_few(cases) or f"95 % intervals. {RULE}"
+    return f"{markdown_claims(tables)}\n{' '.join(filter(None, (caption, note, DEFINITIONS)))}\n"
+
+
+def _verdict_cells(verdict: Verdict) -> tuple[str, ...]:
+    """Return what is wanted, what was found with its interval, n, seeds, and whether the claim holds."""
+    at_least, found = verdict.claim.at_least, verdict.found
+    shown = f"{found.value:+.2f}" if math.isfinite(found.value) else "undefined"
+    if math.isfinite(found.value) and verdict.holds is not None:
+        shown += f" [{found.low:+.2f}, {found.high:+.2f}]"
+    return f"≥ {at_least:g}" if at_least else "> 0", shown, str(found.n), TRAININGS, HOLDS[verdict.holds]
 
 
 def _effect_of_sets(
@@ -126,4 +187,4 @@ def _effect_of_sets(
 ) -> Interval:
     value = effect(first.of_set[metric].value, second.of_set[metric].value)
     without: Values = effect(first.without[metric], second.without[metric])  # type: ignore[arg-type,assignment]  # of arrays too
-    return jackknife_interval(value, without, len(first))
+    return jackknife_interval(value, without, min(first.of_set[metric].n, second.of_set[metric].n))

@@ -16,7 +16,7 @@ from stages.corpus.samples import EditSample
 from stages.metrics.scores import SystemScores
 from stages.models.tensors import to_images
 from stages.report.captions import CREDITS, Wording, failed_edits, wording_of
-from stages.report.claims import claim_rows, judge_claims, markdown_claims
+from stages.report.claims import ClaimTable, claim_tables, claims_page, judge_claims
 from stages.report.contact_sheet import SHEET_CASES, contact_sheet
 from stages.report.formats import write_case_scores, write_scores, write_tables
 from stages.report.page import write_report
@@ -46,7 +46,7 @@ def write_comparison(
     comparison: Comparison,
     params: Params,
     wording: Wording,
-) -> list[tuple[str, str, str, str]]:
+) -> list[ClaimTable]:
     """Write what every comparison reports, and print the table.
 
     Args:
@@ -56,21 +56,21 @@ def write_comparison(
         wording: what systems and masks are called.
 
     Returns:
-        The claims: (claim, wanted, found, yes or no) for each.
+        The claims.
     """
     metrics, names, note = comparison.metrics, wording.names, wording.note
-    claims = claim_rows(judge_claims(comparison.scores, params.evaluate.bootstrap, params.seed), names)
+    claims = claim_tables(judge_claims(comparison.scores, params.evaluate.bootstrap, params.seed), names)
     write_json(folder / "metrics.json", metrics)
     write_tables(folder, metrics, names, note)
     notes = " ".join(filter(None, (failed_edits(metrics, names), note)))
-    write_text(folder / "claims.md", markdown_claims(claims, metrics["cases"], notes))
+    write_text(folder / "claims.md", claims_page(claims, metrics["cases"], notes))
     sheet = contact_sheet(comparison.cases[:SHEET_CASES], comparison.first_edits(SHEET_CASES), names, mask=wording.mask)
     save_picture(folder / "sheet.png", sheet)
     return claims
 
 
-def write_evaluation(folder: Path, comparison: Comparison, story: Story, params: Params) -> None:
-    """Write the results of the stage evaluate, and print the table.
+def write_evaluation(folder: Path, comparison: Comparison, story: Story, params: Params) -> list[ClaimTable]:
+    """Write the results of the stage evaluate, print the table, and return the claims.
 
     Args:
         folder: gets the files of ``write_comparison``, scores/, cases.csv, report.html, losses.svg and
@@ -101,6 +101,7 @@ def write_evaluation(folder: Path, comparison: Comparison, story: Story, params:
     )
     write_text(folder / "losses.svg", plot_losses(story.losses, WEIGHTED, [*story.panels().get(WEIGHTED, []), "total"]))
     _write_sample(folder / "samples", cases[0])
+    return claims
 
 
 def _write_sample(folder: Path, case: EditSample) -> None:

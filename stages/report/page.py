@@ -10,7 +10,7 @@ from stages.core.files import write_text
 from stages.corpus.samples import EditSample
 from stages.metrics.table import METRICS
 from stages.report.captions import DRAFT, EDIT_SUCCESS, JUDGE, TRUE_MASKS, Wording, failed_edits, too_few
-from stages.report.claims import EITHER
+from stages.report.claims import RULE, ClaimTable
 from stages.report.contact_sheet import check_edits
 from stages.report.pictures import data_uri, overlay
 from stages.report.plots import plot_losses
@@ -31,7 +31,7 @@ def write_report(
     dropped: Mapping[str, Mapping[str, int]] | None = None,
     pairs: Sequence[EditSample] = (),
     credits_line: str = "",
-    claims: Sequence[tuple[str, str, str, str]] = (),
+    claims: Sequence[ClaimTable] = (),
 ) -> None:
     """Write the page. It holds no date and nothing random: equal input gives equal bytes.
 
@@ -47,7 +47,7 @@ def write_report(
         dropped: stage → reason → number of dropped samples.
         pairs: training pairs to show.
         credits_line: who made the pictures, if their licence asks for it.
-        claims: (claim, wanted, found, yes or no) for each claim.
+        claims: tables of claims.
 
     Raises:
         InputError: a system has more or fewer edits than there are cases, or the log lacks a column of a panel.
@@ -69,7 +69,7 @@ def write_report(
         rows=result_rows(metrics, names),
         differences=difference_rows(metrics, names),
         claims=claims,
-        either=EITHER,
+        rule=RULE,
         models=metrics["models"],
         plots=[(name, plot_losses(losses, name, columns)) for name, columns in (panels or {}).items()],
         gallery=[_row(case, [edits[system][index] for system in names]) for index, case in enumerate(cases)],

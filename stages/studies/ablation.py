@@ -9,7 +9,6 @@ from stages.core.files import write_json
 from stages.core.params import Params
 from stages.core.paths import EDITED_ABLATION
 from stages.core.run import run, set_threads
-from stages.metrics.intervals import mean
 
 
 def score_model(params: Params, model: Path, file: Path, systems: Sequence[str]) -> None:
@@ -20,7 +19,7 @@ def score_model(params: Params, model: Path, file: Path, systems: Sequence[str])
     Args:
         params: the sampling, the cases and the models that score.
         model: the model's folder.
-        file: JSON file for the mean of every metric over the cases of Table 1, by system.
+        file: JSON file for the means and counts over the cases of Table 1, by system.
         systems: "iedit", "iedit_m" or both.
 
     Raises:
@@ -29,8 +28,7 @@ def score_model(params: Params, model: Path, file: Path, systems: Sequence[str])
     set_threads(params.threads)
     as_configured: dict[str, list[Settings]] = {system: [{}] for system in systems}
     scores = {
-        trial.system: {name: mean(values) for name, values in trial.scores.per_case.items()}
-        | {name: interval.value for name, interval in trial.scores.of_set.items()}
+        trial.system: trial.means_and_counts()
         for trial in run_trials(params, "evaluation", as_configured, EDITED_ABLATION, model)
     }
     write_json(file, scores)

@@ -17,8 +17,8 @@ from stages.metrics.intervals import bootstrap, mean
 from stages.report.captions import NAMES, names_for
 from stages.report.formats import csv_text
 from stages.report.plots import Curve, Point, plot_tradeoff
-from stages.studies.tune import STRENGTHS
 
+STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 IMAGE_GUIDANCE = (3.0, 2.2, 1.8, 1.5, 1.2, 1.0)
 SCORED = ("clip_score", "ssim_m_bar_frame", "edit_success")
 

@@ -10,11 +10,13 @@ import pytest
 
 from stages.core.composition import apply_choices
 from stages.core.paths import EXPERIMENTS, SNAPSHOT
+from stages.metrics.table import count_key
 from stages.report.ablation_table import SHOWN
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@localhost")
 PLACE = EXPERIMENTS
-SCORES = {system: dict.fromkeys(SHOWN, 50.0 + 16 * (system == "iedit_m")) for system in ("iedit", "iedit_m")}
+COUNTS = dict.fromkeys(map(count_key, SHOWN), 300.0)
+SCORES = {system: dict.fromkeys(SHOWN, 50.0 + 16 * (system == "iedit_m")) | COUNTS for system in ("iedit", "iedit_m")}
 
 
 class Killed(BaseException):

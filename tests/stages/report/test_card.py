@@ -12,9 +12,13 @@ from stages.core.params_ingest import FolderSource
 from stages.core.paths import CORPUS, TRAINING_SET
 from stages.models.hub import identity, locate
 from stages.report.card import model_card
+from stages.report.claims import ClaimTable
 from tests.support import ROOT
 
 METRICS = json.loads((ROOT / "reports" / "metrics.json").read_text())
+CLAIMS = [
+    ClaimTable(title="Claims", heading=("Claim", "n", "Holds"), rows=[("iEdit-M is best", "300", "no")], note="All of them.")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +45,7 @@ def rows(card: str, heading: str) -> list[list[str]]:
 
 def test_card_counts_the_data_and_names_every_model():
     params = read_params()
-    card = model_card(params, METRICS)
+    card = model_card(params, METRICS, CLAIMS)
     assert rows(card, "Data") == [["images accepted", "1,990"], ["pairs trained on", "70"]]
     models = {row[0]: row[1:] for row in rows(card, "Models")}
     assert set(models) == {"caption.model", "retrieve.clip", "segment.model", "train.base", "train.clip", "train.vgg"}
@@ -56,16 +60,16 @@ def test_card_of_ones_own_corpus_counts_its_licences(monkeypatch):
     own = params.model_copy(update={"ingest": params.ingest.model_copy(update={"source": source})})
     monkeypatch.setattr("stages.report.card.count_licences", lambda: {"<img src=x> `[CC](u)": 1200, "not stated": 3})
     stated = "Licence: as the source states it, `<img src=x> [CC](u)` (images: 1,200); `not stated` (images: 3). The rights"
-    assert stated in model_card(own, METRICS)
+    assert stated in model_card(own, METRICS, CLAIMS)
     monkeypatch.setattr("stages.report.card.count_licences", dict)
-    assert "Licence: the source states none. The rights" in model_card(own, METRICS)
+    assert "Licence: the source states none. The rights" in model_card(own, METRICS, CLAIMS)
 
 
 def test_card_of_given_captions_names_no_captioner():
     params = read_params()
     given = params.model_copy(update={"caption": params.caption.model_copy(update={"use": "given"})})
-    assert "- Captions, pairs and masks were made by the models above" in model_card(params, METRICS)
-    card = model_card(given, METRICS)
+    assert "- Captions, pairs and masks were made by the models above" in model_card(params, METRICS, CLAIMS)
+    card = model_card(given, METRICS, CLAIMS)
     assert {row[0] for row in rows(card, "Models")} == {
         "retrieve.clip",
         "segment.model",
@@ -78,16 +82,22 @@ def test_card_of_given_captions_names_no_captioner():
 
 def test_card_of_a_lora_names_its_file():
     params = read_params()
-    assert "pytorch_lora_weights" not in model_card(params, METRICS)
+    assert "pytorch_lora_weights" not in model_card(params, METRICS, CLAIMS)
     lora = params.model_copy(update={"train": params.train.model_copy(update={"parameters": "lora"})})
-    assert "`pytorch_lora_weights.safetensors` is what was trained, a LoRA" in model_card(lora, METRICS)
+    assert "`pytorch_lora_weights.safetensors` is what was trained, a LoRA" in model_card(lora, METRICS, CLAIMS)
 
 
 def test_card_has_the_scores_of_every_system():
-    found = {row[0]: row[1:] for row in rows(model_card(read_params(), METRICS), "Scores")}
+    found = {row[0]: row[1:] for row in rows(model_card(read_params(), METRICS, CLAIMS), "Scores")}
     assert len(found) == len(METRICS["systems"])
     shown = f"{METRICS['systems']['iedit_m']['clip_score']:.2f}"
     assert any(shown in cell for cell in found["iEdit-M"])
+
+
+def test_card_has_the_claims_and_when_they_hold():
+    card = model_card(read_params(), METRICS, CLAIMS)
+    assert rows(card, "Claims") == [["iEdit-M is best", "300", "no"]]
+    assert "All of them.\n\nn counts the cases" in card
 
 
 LICENCES = {
@@ -104,7 +114,7 @@ def test_head_is_yaml_with_the_licence_of_the_base(project, stated, keys):
     (base / "README.md").write_text(f"---\n{stated}\n---\n")
     text = (project / "params.yaml").read_text().replace("nano/models/diffusion", "base")
     (project / "params.yaml").write_text(text)
-    card = model_card(read_params(), METRICS)
+    card = model_card(read_params(), METRICS, CLAIMS)
     head = yaml.safe_load(card.split("---\n")[1])
     assert head == {"library_name": "diffusers", "pipeline_tag": "image-to-image"} | keys
     shown = keys.get("license_name", keys["license"]) if stated != "tags: [art]" else "not stated"

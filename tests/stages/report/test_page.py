@@ -12,6 +12,7 @@ from PIL import Image
 from stages.core.errors import InputError
 from stages.corpus.samples import read_edits, write_edits
 from stages.report.captions import NAMES, Wording, wording_of
+from stages.report.claims import ClaimTable
 from stages.report.contact_sheet import contact_sheet
 from stages.report.page import write_report
 from stages.report.pictures import THUMBNAIL
@@ -120,6 +121,20 @@ def test_page_defines_its_terms(text):
         assert term in text
 
 
+def test_page_has_every_table_of_claims(tmp_path, metrics):
+    claims = [
+        ClaimTable(title=f"Table {HOSTILE}", heading=("Claim", "n", "Holds"), rows=[(HOSTILE, "20", "yes")], note="a note"),
+        ClaimTable(title="Other", heading=("Claim", "Paper", "n", "Holds"), rows=[("b", "+1.0", "20", "no")] * 2, note="more"),
+    ]
+    text = write(tmp_path / "report.html", metrics, claims=claims)
+    assert text.count("<h3>") == 2
+    assert text.count('<td class="number">20</td>') == 3
+    assert text.count("<td>no</td>") == 2
+    for words in ("a note", "more", "above the loss that is allowed", '<td class="number">+1.0</td>'):
+        assert words in text
+    assert "<script" not in text
+
+
 def test_page_without_its_optional_parts(tmp_path, metrics):
     nothing = {"losses": [], "panels": None, "dropped": None, "pairs": [], "credits_line": ""}
     text = write(tmp_path / "report.html", metrics | {"differences": {}}, **nothing)
@@ -129,8 +144,8 @@ def test_page_without_its_optional_parts(tmp_path, metrics):
 
 def test_page_of_few_cases_without_true_masks(tmp_path, metrics):
     metrics = metrics | {"cases": 19, "masks": "referee", "left_out": 3}
-    text = write(tmp_path / "report.html", metrics, wording=wording_of(metrics), claims=[("a", "b", "c", "not judged")])
-    text = unescape(text)
+    claims = [ClaimTable(title="t", heading=("Claim", "n", "Holds"), rows=[("a", "19", "not judged")], note="")]
+    text = unescape(write(tmp_path / "report.html", metrics, wording=wording_of(metrics), claims=claims))
     assert "true mask" not in text.lower()
     assert text.count("Referee's mask") == 1
     assert "Inpainting (referee's masks)" in text
