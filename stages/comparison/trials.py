@@ -15,6 +15,7 @@ from stages.editing.settings import adjust_sampling
 from stages.metrics.scores import SystemScores
 from stages.models.clip import load_clip
 from stages.models.hub import identity
+from stages.models.inception import load_inception
 from stages.models.vgg import load_vgg
 
 Settings = Mapping[str, float]
@@ -47,6 +48,7 @@ def run_trials(
     """
     config = params.evaluate
     judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params, model)
+    inception = load_inception(config.inception) if config.inception else None
     asked = read_cases(params, split)
     for system, each in wanted.items():
         systems = {}
@@ -56,7 +58,7 @@ def run_trials(
         made = edit_cases(asked, systems, models.tuned, identity(config.segmenter), params, folder / system)
         for name, settings in zip(systems, each, strict=True):
             edits = {name: made.pictures[name]}
-            scores = score_edits([case.sample for case in asked], edits, judge, vgg, config.batch)
+            scores = score_edits([case.sample for case in asked], edits, judge, vgg, config.batch, inception)
             yield Trial(system=system, settings=settings, scores=scores[name])
 
 

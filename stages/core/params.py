@@ -18,7 +18,7 @@ from stages.core.section import Cosine, Count, Guidance, Name, Precision, Sectio
 
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
 Solver = Literal["ddim", "dpmsolver++"]  # Song et al. 2021; or Lu et al. 2022, second order, which needs fewer steps
-IN_FP32 = ("train.", "evaluate.judge", "evaluate.vgg", "generated.referee", "benchmark.")  # models of training steps and scores
+IN_FP32 = ("train.", "evaluate.judge", "evaluate.vgg", "evaluate.inception", "generated.referee", "benchmark.")  # steps, scores
 
 
 class ModelName(Section):
@@ -219,6 +219,7 @@ class Evaluate(Section):
     segmenter: ModelName
     base: ModelName
     vgg: ModelName
+    inception: ModelName | None  # the network of FID; null: there is no FID
     batch: Count
     gallery: Count  # cases shown in the report
     bootstrap: Count  # resamples per interval

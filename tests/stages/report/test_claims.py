@@ -1,5 +1,7 @@
 """Claims: the effect of each, and when one holds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,10 @@ from stages.metrics.intervals import Interval
 from stages.metrics.scores import SystemScores
 from stages.metrics.table import METRICS
 from stages.report.captions import NAMES
-from stages.report.claims import claim_rows, judge_claims, markdown_claims
+from stages.report.claims import CLAIMS, claim_rows, judge_claims, markdown_claims
 from tests.support.results import OF_SET
+
+PARTS = ("of_set", "without")
 
 
 def scores(mean, distance, n=200):
@@ -38,6 +42,19 @@ def test_a_large_and_certain_effect_holds():
     assert found["inpainting", "ssim_m_bar_frame"].holds
     table = markdown_claims(claim_rows(verdicts), 200)
     assert table.count("| yes |") == sum(verdict.holds for verdict in verdicts)
+
+
+def test_claims_name_metrics_and_fid_needs_inception():
+    assert {claim.metric for claim in CLAIMS} <= {metric.key for metric in METRICS}
+
+    def without(system):
+        return replace(system, **{name: {k: v for k, v in getattr(system, name).items() if k != "fid"} for name in PARTS})
+
+    systems = {name: scores(60, 10) for name in (*NAMES, "sdedit_as_iedit", "sdedit_as_iedit_m")} | {"iedit_m": scores(60, 8)}
+    verdicts = judge_claims({name: without(system) for name, system in systems.items()}, 100, 0)
+    assert [each.claim for each in verdicts] == [claim for claim in CLAIMS if claim.metric != "fid"]
+    (fid,) = (each for each in judge_claims(systems, 100, 0) if each.claim.metric == "fid")
+    assert (fid.found.value, fid.holds) == (pytest.approx(20), True)
 
 
 def test_too_few_cases_judge_no_claim():
