@@ -16,6 +16,7 @@ from stages.core.params import Params
 from stages.core.paths import EDITED, IEDIT, NEW_REPORTS, REPORTS
 from stages.models.clip import load_clip
 from stages.models.hub import identity, locate
+from stages.models.inception import load_inception
 from stages.models.vgg import load_vgg
 from stages.report.captions import wording_of
 from stages.report.card import model_card
@@ -38,6 +39,7 @@ def evaluate(params: Params) -> None:
     """
     config, began = params.evaluate, time.monotonic()
     judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params)
+    inception = load_inception(config.inception) if config.inception else None
     cases = read_cases(params)
     samples = cases.samples
     story = read_story()
@@ -45,7 +47,7 @@ def evaluate(params: Params) -> None:
     systems = chosen_systems(models, params)
     edits = edit_cases(cases.cases, systems, models.tuned, identity(config.segmenter), params, EDITED)
     models.bring(None)  # the judge needs their room
-    scores = score_edits(samples, edits.made, judge, vgg, config.batch)
+    scores = score_edits(samples, edits.made, judge, vgg, config.batch, inception)
     metrics = summarise_comparison(params, models, cases, edits, scores)
     comparison = Comparison(cases=samples, pictures=edits.pictures, scores=scores, metrics=metrics)
     remove(NEW_REPORTS)

@@ -17,6 +17,7 @@ from stages.report.captions import NAMES
 from stages.report.results import LABELS
 
 FROZEN = ("judge", "vgg", "base", "segmenter")  # models that no run changes, by their names in metrics.json
+OPTIONAL = ("inception",)  # the same, which an evaluation may do without; the metrics that need them are not compared then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +75,13 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 def are_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     """Return whether two evaluations scored the same systems and cases with the same frozen models and a common metric."""
-    return _measured(first) == _measured(second) and any(metric.key in _shared_keys(first, second) for metric in METRICS)
+    models = [*FROZEN, *(name for name in OPTIONAL if name in first["models"] and name in second["models"])]
+    are_alike = _measured(first, models) == _measured(second, models)
+    return are_alike and any(metric.key in _shared_keys(first, second) for metric in METRICS)
 
 
-def _measured(metrics: Mapping[str, Any]) -> list[Any]:
-    identities = [metrics["models"].get(name, {}).get("identity") for name in FROZEN]
+def _measured(metrics: Mapping[str, Any], models: Iterable[str]) -> list[Any]:
+    identities = [metrics["models"].get(name, {}).get("identity") for name in models]
     return [metrics["cases_digest"], sorted(metrics["systems"]), identities]
 
 

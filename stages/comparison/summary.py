@@ -72,9 +72,12 @@ def mask_quality(cases: Sequence[EditSample], masks: Tensor, kind: str) -> dict[
     }
 
 
-def identify(models: Mapping[str, ModelName]) -> dict[str, dict[str, str]]:
-    """Return each model's name and the identity of its weights, as metrics.json holds them, under the same keys."""
-    return {key: {"name": model.name, "identity": identity(model)} for key, model in models.items()}
+def identify(models: Mapping[str, ModelName | None]) -> dict[str, dict[str, str]]:
+    """Return each model's name and the identity of its weights, as metrics.json holds them, under the same keys.
+
+    A model that params.yaml does not name, None, is left out.
+    """
+    return {key: {"name": model.name, "identity": identity(model)} for key, model in models.items() if model is not None}
 
 
 def _compared_models(params: Params, models: Models, cases: CaseSet) -> dict[str, dict[str, str]]:
@@ -82,7 +85,7 @@ def _compared_models(params: Params, models: Models, cases: CaseSet) -> dict[str
     config, identities = params.evaluate, models.identities
     released = config.systems.instruct_pix2pix.model
     instructed = released.name if released else str(INSTRUCT_PIX2PIX)
-    named = {"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter}
+    named = {"judge": config.judge, "vgg": config.vgg, "inception": config.inception, "segmenter": config.segmenter}
     named |= {"referee": config.referee} if cases.masks == "referee" else {}
     return identify(named) | {
         "base": {"name": config.base.name, "identity": identities["base"]},

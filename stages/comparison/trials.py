@@ -21,6 +21,7 @@ from stages.metrics.scores import SystemScores
 from stages.metrics.table import count_key
 from stages.models.clip import load_clip
 from stages.models.hub import identity
+from stages.models.inception import load_inception
 from stages.models.vgg import load_vgg
 
 Settings = Mapping[str, float]
@@ -66,13 +67,14 @@ def load_trials(params: Params, split: CaseSplit, folder: Path, model: Path = IE
     """
     config = params.evaluate
     judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params, model)
+    inception = load_inception(config.inception) if config.inception else None
     asked, segmenter = read_cases(params, split), identity(config.segmenter)
 
     def run_trial(system: str, settings: Settings) -> Trial:
         place = _place(folder, system, settings)
         systems = {place.name: _system(models, system, settings, params)}
         edits = edit_cases(asked.cases, systems, models.tuned, segmenter, params, place.parent, keep_others=True)
-        scores = score_edits(asked.samples, edits.made, judge, vgg, config.batch)
+        scores = score_edits(asked.samples, edits.made, judge, vgg, config.batch, inception)
         return Trial(system=system, settings=settings, masks=asked.masks, scores=scores[place.name])
 
     return run_trial

@@ -18,7 +18,11 @@ from stages.core.section import Cosine, Count, Guidance, Name, Precision, Sectio
 
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
 Solver = Literal["ddim", "dpmsolver++"]  # Song et al. 2021; or Lu et al. 2022, second order, which needs fewer steps
-IN_FP32 = ("train.", "evaluate.judge", "evaluate.vgg", "evaluate.referee", "benchmark.")  # models of training steps and scores
+IN_FP32 = ("train.", *(f"evaluate.{name}" for name in ("judge", "vgg", "inception", "referee")), "benchmark.")  # train or score
+    "train.",
+    *(f"evaluate.{name}" for name in ("judge", "vgg", "inception", "referee")),
+    "benchmark.",
+)  # steps and scores
 
 
 class ModelName(Section):
@@ -220,6 +224,7 @@ class Evaluate(Section):
     referee: ModelName  # a CLIPSeg that predicts masks for no system
     base: ModelName
     vgg: ModelName
+    inception: ModelName | None  # the network of FID; null: there is no FID
     batch: Count
     gallery: Count  # cases shown in the report
     bootstrap: Count  # resamples per interval

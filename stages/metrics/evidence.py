@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stages.core.errors import InputError
 from stages.models.clip import Clip
+from stages.models.inception import Inception
 from stages.models.vgg import Vgg
 
 
@@ -55,6 +56,7 @@ class Evidence:
     judge: Clip  # a CLIP that nothing was trained against
     vgg: Vgg
     batch: int  # pictures, or texts, per forward pass
+    inception: Inception | None = None  # None: there is no FID
 
     def __post_init__(self) -> None:
         _check_pictures("edits", self.edits, channels=3)
@@ -91,6 +93,19 @@ class Evidence:
             embeddings.double().cpu() * math.sqrt(embeddings.shape[1])
             for embeddings in (self.source_embeddings, self.edit_embeddings)
         )
+        return sources, edits
+
+    @cached_property
+    def inception_features(self) -> tuple[Tensor, Tensor]:
+        """Inception's pool3 features of sources and edits, (n, 2048) each, double precision, on the CPU.
+
+        Raises:
+            ValueError: there is no Inception, see ``Metric.is_measured``.
+        """
+        if self.inception is None:
+            raise ValueError("no Inception is loaded")
+        embed = self.inception.embed
+        sources, edits = (self._embed(embed, pictures).double().cpu() for pictures in (self.cases.sources, self.edits))
         return sources, edits
 
     def embed_pictures(self, pictures: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from stages.metrics.evidence import Cases, Evidence
 from stages.metrics.intervals import Interval, Values, jackknife
 from stages.metrics.table import CASE_METRICS, SET_METRICS, CaseMetric
 from stages.models.clip import Clip
+from stages.models.inception import Inception
 from stages.models.vgg import Vgg
 
 
@@ -30,8 +31,10 @@ class SystemScores:
 
 
 @torch.no_grad()
-def score_system(cases: Cases, edits: Tensor, failed: Tensor, judge: Clip, vgg: Vgg, *, batch: int) -> SystemScores:
-    """Score the edits of one system by every metric of METRICS. Sets of edits have the failed ones too.
+def score_system(
+    cases: Cases, edits: Tensor, failed: Tensor, judge: Clip, vgg: Vgg, *, batch: int, inception: Inception | None = None
+) -> SystemScores:
+    """Score the edits of one system by every metric of METRICS whose model is there. Sets of edits have the failed ones too.
 
     Args:
         cases: the n requested edits.
@@ -40,15 +43,18 @@ def score_system(cases: Cases, edits: Tensor, failed: Tensor, judge: Clip, vgg: 
         judge: a CLIP that nothing was trained against.
         vgg: computes the features of the perceptual distance.
         batch: pictures, or texts, per forward pass.
+        inception: computes the features of FID; None leaves FID out.
 
     Raises:
         InputError: the edits do not have the shape of the sources, or leave [0, 1], or the failures are not theirs.
     """
-    evidence = Evidence(cases=cases, edits=edits, judge=judge, vgg=vgg, batch=batch)
+    evidence = Evidence(cases=cases, edits=edits, judge=judge, vgg=vgg, batch=batch, inception=inception)
     if failed.shape != (len(edits),):
         raise InputError(f"failures of shape {tuple(failed.shape)} for {len(edits)} edits: there must be one for each")
-    per_case = {metric.key: _measured(metric, evidence, failed).numpy() for metric in CASE_METRICS}
-    distances = {metric.key: jackknife(metric.distance(evidence), len(edits)) for metric in SET_METRICS}
+    of_cases = [metric for metric in CASE_METRICS if metric.is_measured(evidence)]
+    of_sets = [metric for metric in SET_METRICS if metric.is_measured(evidence)]
+    per_case = {metric.key: _measured(metric, evidence, failed).numpy() for metric in of_cases}
+    distances = {metric.key: jackknife(metric.distance(evidence), len(edits)) for metric in of_sets}
     return SystemScores(
         per_case=per_case,
         of_set={name: interval for name, (interval, _) in distances.items()},

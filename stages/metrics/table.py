@@ -33,6 +33,11 @@ class Metric:
     tolerance: float  # how far the scores of two kinds of processor may lie apart: a point for means on a scale of 100
     definition: str  # in one or two sentences
     alias: str = ""  # a short name in metrics.json, for the form that the paper's magnitudes fit
+    needs: Literal["", "inception"] = ""  # a model of the evidence that params.yaml need not name
+
+    def is_measured(self, evidence: Evidence) -> bool:
+        """Whether the model that it needs is there."""
+        return not self.needs or getattr(evidence, self.needs) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +71,7 @@ def _edit_success(evidence: Evidence) -> Tensor:
     return success.where((cases.masks > 0.5).flatten(1).any(dim=1), torch.nan)
 
 
-def _frechet(evidence: Evidence) -> Distance:
-    sources, edits = evidence.features
+def _frechet(sources: Tensor, edits: Tensor) -> Distance:
     return lambda kept: distribution.frechet_distance(sources[kept], edits[kept])
 
 
@@ -121,6 +125,17 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         when_failed=0.0,
     ),
     SetMetric(
+        key="fid",
+        label="FID",
+        better="lower",
+        decimals=1,
+        tolerance=5.0,  # not measured; about 4 % of the paper's 108 to 180
+        definition="Fréchet distance of all edits to all sources in Inception's pool3 features, as pytorch-fid computes it; 0"
+        " for an editor that changes nothing. Strongly biased upwards at small n: it compares only with FIDs of as many cases.",
+        needs="inception",
+        distance=lambda found: _frechet(*found.inception_features),
+    ),
+    SetMetric(
         key="frechet_judge_features",
         label="Fréchet (judge features)",
         better="lower",
@@ -128,7 +143,7 @@ METRICS: tuple[CaseMetric | SetMetric, ...] = (
         tolerance=0.5,  # about 7 to 10 here; an estimate from few cases, sensitive to single edits
         definition="Fréchet distance of all edits to all sources in the judge's picture embeddings, scaled to a mean square"
         " of 1; 0 for an editor that changes nothing. Not FID, which uses Inception's features; biased upwards at small n.",
-        distance=_frechet,
+        distance=lambda found: _frechet(*found.features),
     ),
     SetMetric(
         key="kid_judge_features",

@@ -14,6 +14,9 @@ from stages.models.families import INSTRUCTED
 from stages.models.hub import find, is_local, locate
 from stages.models.referee import check_referee
 
+OPTIONAL = (INSTRUCTED, "evaluate.inception")
+"""Models that the stage evaluate may do without; it depends on their files nevertheless, which are empty then."""
+
 
 def models(params: Params, folder: Path = MODELS) -> None:
     """Write ``folder/KEY.json`` for every model: its files with their digests or, of a model of the hub, the commit.
@@ -32,8 +35,8 @@ def models(params: Params, folder: Path = MODELS) -> None:
             place = locate(model) if model.key in loaded else find(model)
             content = {model.name: model.revision or "absent"} if place is None else _content(model, place, digests)
             write_json(folder / f"{model.key}.json", content)
-    if params.evaluate.systems.instruct_pix2pix.model is None:
-        write_json(folder / f"{INSTRUCTED}.json", {})  # the stage evaluate depends on the file, whether a model is named or not
+    for key in {*OPTIONAL} - {model.key for model in named_models(params)}:
+        write_json(folder / f"{key}.json", {})
 
 
 def _content(model: ModelName, folder: Path, digests: Digests) -> dict[str, str]:

@@ -18,8 +18,8 @@ Found = Mapping[tuple[str, int], Mapping[str, Scores]]
 """(configuration, seed) → "iedit" or "iedit_m" → metric → its mean over the cases, and ``count_key`` → n."""
 SEEDS = 3
 """How many trainings each row has by default."""
-SHOWN = ("clip_score", "frechet_judge_features", "ssim_m_frame", "ssim_m_bar_frame", "edit_success")
-"""The metrics in the table; the CSV file has all."""
+SHOWN = ("clip_score", "fid", "frechet_judge_features", "ssim_m_frame", "ssim_m_bar_frame", "edit_success")
+"""The metrics in the table, as far as they were measured; the CSV file has all."""
 TRUE_TARGETS = "true_targets"
 """The configuration that only the embedded world allows."""
 
@@ -148,13 +148,14 @@ def ablation_csv(found: Found) -> str:
 
 
 def _table(found: Found, losses: Mapping[str, Losses]) -> list[str]:
-    headings = [HEADINGS[key] for key in SHOWN]
-    lines = [f"| Row | Losses | Trained on | Masks | {' | '.join(headings)} |", "|---|---|---|---|" + "---:|" * len(SHOWN)]
+    shown = [key for key in SHOWN if all(key in scores for systems in found.values() for scores in systems.values())]
+    headings = [HEADINGS[key] for key in shown]
+    lines = [f"| Row | Losses | Trained on | Masks | {' | '.join(headings)} |", "|---|---|---|---|" + "---:|" * len(shown)]
     configurations = {name for name, _ in found}
     for name, row in ROWS.items():
         if row.configuration == TRUE_TARGETS and TRUE_TARGETS not in configurations:
             continue
-        cells = [_spread(_values(found, name, metric)) for metric in SHOWN]
+        cells = [_spread(_values(found, name, metric)) for metric in shown]
         label = " + ".join(term.symbol for term in active_terms(losses[row.configuration]))
         masks = "predicted" if row.system == "iedit_m" else "none"
         lines.append(f"| {name} | {label} | {row.trained_on} | {masks} | {' | '.join(cells)} |")

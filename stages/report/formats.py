@@ -13,9 +13,9 @@ from stages.core.files import remove, write_json, write_text
 from stages.metrics.scores import SystemScores
 from stages.metrics.table import METRICS
 from stages.report.captions import DEFINITIONS, NAMES, failed_edits, too_few
-from stages.report.results import ResultRow, difference_rows, differences, heading, result_rows
+from stages.report.results import ResultRow, difference_rows, differences, heading, measured, result_rows
 
-HEADLINES = ("clip_score", "clip_directional", "edit_success", "frechet_judge_features", "ssim_m_bar_frame")
+HEADLINES = ("clip_score", "clip_directional", "edit_success", "fid", "frechet_judge_features", "ssim_m_bar_frame")
 DECIMALS = {metric.key: metric.decimals for metric in METRICS}
 
 
@@ -43,7 +43,7 @@ def write_scores(folder: Path, metrics: Mapping[str, Any]) -> None:
         metrics: the content of metrics.json.
     """
     remove(folder)
-    shown = [metric for metric in METRICS if metric.key in HEADLINES]
+    shown = [metric for metric in measured(metrics) if metric.key in HEADLINES]
     for system, scores in metrics["systems"].items():
         found = {metric.key: scores[metric.key] for metric in shown if scores[metric.key] is not None}
         write_json(folder / f"{system}.json", {key: round(found[key], DECIMALS[key]) for key in found})
@@ -70,7 +70,7 @@ def markdown_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES,
     """Return the results as a Markdown table with its caption; the best of each column is bold."""
     caption = f"n = {metrics['cases']} cases. 95 % intervals: bootstrap over cases; jackknife for Fréchet and KID."
     failed = failed_edits(metrics, names)
-    return _markdown("System", result_rows(metrics, names), too_few(metrics["cases"]) or caption, failed, note)
+    return _markdown("System", metrics, result_rows(metrics, names), too_few(metrics["cases"]) or caption, failed, note)
 
 
 def markdown_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES, note: str = "") -> str:
@@ -79,7 +79,7 @@ def markdown_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = 
         f"n = {metrics['cases']} cases. Paired differences with 95 % intervals; bold where the interval is on the better side."
     )
     failed = failed_edits(metrics, names)
-    return _markdown("Pair", difference_rows(metrics, names), too_few(metrics["cases"]) or caption, failed, note)
+    return _markdown("Pair", metrics, difference_rows(metrics, names), too_few(metrics["cases"]) or caption, failed, note)
 
 
 def csv_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
@@ -94,7 +94,7 @@ def csv_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> s
             metrics["undefined"][system][metric.key],
         ]
         for system in names
-        for metric in METRICS
+        for metric in measured(metrics)
     ]
     return csv_text(["system", "metric", "value", "low", "high", "cases", "undefined"], lines)
 
@@ -105,7 +105,7 @@ def csv_differences(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES
     lines = [
         [later, earlier, metric.key, *(found[metric.key][column] for column in columns)]
         for later, earlier, found in differences(metrics, names)
-        for metric in METRICS
+        for metric in measured(metrics)
         if metric.key in found
     ]
     return csv_text(["first", "second", "metric", *columns], lines)
@@ -115,7 +115,7 @@ def console_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) 
     """Return the results for a terminal: metrics down, systems across, a star at the best of each metric."""
     rows = result_rows(metrics, names)
     table = [["", *(row.name for row in rows)]]
-    for metric, cells in zip(METRICS, zip(*(row.cells for row in rows), strict=True), strict=True):
+    for metric, cells in zip(measured(metrics), zip(*(row.cells for row in rows), strict=True), strict=True):
         table.append([heading(metric), *(cell.text + (" *" if cell.best else "") for cell in cells)])
     widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
     lines = [
@@ -131,7 +131,7 @@ def summary_table(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) 
     rows = result_rows(metrics, names)
     heads = [row.name.partition(" (") for row in rows]
     table = [["", *(f"{name} " for name, _, _ in heads)], ["", *(f"({more} " if more else "" for _, _, more in heads)]]
-    for metric, cells in zip(METRICS, zip(*(row.cells for row in rows), strict=True), strict=True):
+    for metric, cells in zip(measured(metrics), zip(*(row.cells for row in rows), strict=True), strict=True):
         table.append([heading(metric), *(cell.value + ("*" if cell.best else " ") for cell in cells)])
     widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
     lines = [
@@ -151,8 +151,9 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return lines.getvalue()
 
 
-def _markdown(first: str, rows: Sequence[ResultRow], *notes: str) -> str:
-    lines = [f"| {first} | {' | '.join(heading(metric) for metric in METRICS)} |", "|---|" + "---:|" * len(METRICS)]
+def _markdown(first: str, metrics: Mapping[str, Any], rows: Sequence[ResultRow], *notes: str) -> str:
+    headings = [heading(metric) for metric in measured(metrics)]
+    lines = [f"| {first} | {' | '.join(headings)} |", "|---|" + "---:|" * len(headings)]
     for row in rows:
         cells = [cell.text.replace(cell.value, f"**{cell.value}**", 1) if cell.best else cell.text for cell in row.cells]
         lines.append(f"| {row.name} | {' | '.join(cells)} |")

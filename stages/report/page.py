@@ -8,14 +8,13 @@ from PIL import Image
 
 from stages.core.files import write_text
 from stages.corpus.samples import EditSample
-from stages.metrics.table import METRICS
 from stages.report.captions import DRAFT, EDIT_SUCCESS, JUDGE, TRUE_MASKS, Wording, failed_edits, too_few
 from stages.report.claims import RULE, ClaimTable
 from stages.report.contact_sheet import check_edits
 from stages.report.pictures import data_uri, overlay
 from stages.report.plots import plot_losses
 from stages.report.rendering import render
-from stages.report.results import difference_rows, heading, result_rows
+from stages.report.results import difference_rows, heading, measured, result_rows
 
 
 def write_report(
@@ -65,7 +64,7 @@ def write_report(
         few=too_few(metrics["cases"]),
         failed=failed_edits(metrics, names),
         terms=(JUDGE, EDIT_SUCCESS, DRAFT.replace("`", "")),
-        definitions=[(heading(metric), metric.definition) for metric in METRICS],
+        definitions=[(heading(metric), metric.definition) for metric in measured(metrics)],
         rows=result_rows(metrics, names),
         differences=difference_rows(metrics, names),
         claims=claims,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 Figures = Mapping[str, Mapping[str, float]]
 """System, or row of the ablation → metric → value."""
-METRICS = ("clip_score", "frechet_judge_features", "ssim_m_frame", "ssim_m_bar_frame")
+METRICS = ("clip_score", "fid", "ssim_m_frame", "ssim_m_bar_frame")
 
 
 def _figures(rows: Mapping[str, tuple[float, float, float, float]]) -> Figures:

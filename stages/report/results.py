@@ -33,7 +33,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRow:
-    """A system, or a pair of them, and its cells in the order of METRICS."""
+    """A system, or a pair of them, and its cells in the order of ``measured``."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -42,6 +42,15 @@ class ResultRow:
 def heading(metric: Metric) -> str:
     """Return the title of a metric's column; an arrow points to better."""
     return metric.label + ARROWS[metric.better]
+
+
+def measured(metrics: Mapping[str, Any]) -> list[Metric]:
+    """Return the rows of METRICS that an evaluation has, in their order: some need a model that it may do without.
+
+    Args:
+        metrics: the content of metrics.json.
+    """
+    return [metric for metric in METRICS if all(metric.key in scores for scores in metrics["systems"].values())]
 
 
 LABELS = {metric.key: metric.label for metric in METRICS}
@@ -64,7 +73,7 @@ def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) ->
 
     best = {
         metric.key: _best(metric, [metrics["systems"][system][metric.key] for system in names if enough(system, metric)])
-        for metric in METRICS
+        for metric in measured(metrics)
     }
 
     def cell(system: str, metric: Metric) -> Cell:
@@ -76,7 +85,10 @@ def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) ->
             best=is_judged and value == best[metric.key],
         )
 
-    return [ResultRow(name=name, cells=tuple(cell(system, metric) for metric in METRICS)) for system, name in names.items()]
+    return [
+        ResultRow(name=name, cells=tuple(cell(system, metric) for metric in measured(metrics)))
+        for system, name in names.items()
+    ]
 
 
 def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[ResultRow]:
@@ -87,7 +99,9 @@ def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES
     return [
         ResultRow(
             name=f"{names[later]} − {names[earlier]}",
-            cells=tuple(_difference(found[metric.key], metric, metrics["cases"]) for metric in METRICS if metric.key in found),
+            cells=tuple(
+                _difference(found[metric.key], metric, metrics["cases"]) for metric in measured(metrics) if metric.key in found
+            ),
         )
         for later, earlier, found in differences(metrics, names)
     ]

@@ -16,6 +16,7 @@ from stages.core.run import run, set_threads
 from stages.metrics.summary import summarise
 from stages.models.clip import load_clip
 from stages.models.hub import identity
+from stages.models.inception import load_inception
 from stages.models.vgg import load_vgg
 from stages.report.captions import refereed
 from stages.report.evaluation import Comparison, write_comparison
@@ -36,7 +37,8 @@ def generated(params: Params) -> None:
     samples = cases.samples
     segmenter = identity(config.segmenter)
     edits = edit_cases(cases.cases, chosen_systems(models, params), models.tuned, segmenter, params, EDITED_GENERATED)
-    scores = score_edits(samples, edits.made, load_clip(config.judge), load_vgg(config.vgg), config.batch)
+    inception = load_inception(config.inception) if config.inception else None
+    scores = score_edits(samples, edits.made, load_clip(config.judge), load_vgg(config.vgg), config.batch, inception)
     metrics = summarise(
         {system: scores[system] for system in SYSTEMS},
         resamples=config.bootstrap,
@@ -51,7 +53,8 @@ def generated(params: Params) -> None:
 def _compared_models(params: Params, models: Models) -> dict[str, dict[str, str]]:
     """Return the name, if it has one, and the identity of every model that the scores depend on."""
     config = params.evaluate
-    named = {"judge": config.judge, "vgg": config.vgg, "segmenter": config.segmenter, "referee": config.referee}
+    named = {"judge": config.judge, "vgg": config.vgg, "inception": config.inception}
+    named |= {"segmenter": config.segmenter, "referee": config.referee}
     return identify(named) | {name: {"identity": digest} for name, digest in models.identities.items()}
 
 

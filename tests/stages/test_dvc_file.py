@@ -16,7 +16,7 @@ from stages.__main__ import STAGES
 from stages.core.params import named_models
 from stages.core.params_file import read_params
 from stages.core.paths import MODELS, WORDNET
-from stages.models.families import INSTRUCTED
+from stages.models.digests import OPTIONAL
 from tests.support import ROOT
 from tests.support.flow_project import make_dvc_project
 
@@ -40,8 +40,9 @@ def test_every_stage_depends_on_the_digests_of_its_models():
         named = PIPELINE[name].get("params", [])
         loaded = {key for key in keys if any(f"{key}.".startswith(f"{part}.") for part in named)}
         found = {Path(dep).name.removesuffix(".json") for dep in PIPELINE[name]["deps"] if Path(dep).parent == MODELS}
-        assert found - {INSTRUCTED} == loaded, name
-    assert f"data/models/{INSTRUCTED}.json" in PIPELINE["evaluate"]["deps"]  # whether params.yaml names such a model or not
+        assert found - {*OPTIONAL} == loaded, name
+    wanted = {f"data/models/{key}.json" for key in OPTIONAL}
+    assert wanted <= {*PIPELINE["evaluate"]["deps"]}  # whether params.yaml names such models or not
 
 
 def work_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

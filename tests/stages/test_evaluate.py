@@ -17,17 +17,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
+from torch import nn
 
 from stages.common.parquet import write_table
 from stages.comparison.standard import current_standard
 from stages.core.errors import InputError
-from stages.core.files import read_json, write_json
+from stages.core.files import folder_digest, read_json, write_json
 from stages.core.params import Params
 from stages.core.paths import EDITED, EDITS, EVALUATION, IEDIT, LOGS, NEW_REPORTS, REPORTS, TRAINING_SET
 from stages.corpus.samples import write_edits
 from stages.evaluate import evaluate
 from stages.instruct import instruct
 from stages.models.hub import identity
+from stages.models.inception import Inception
 from stages.pairing.columns import EDITS_TABLE
 from stages.report.captions import NAMES
 from stages.report.story import PANELS
@@ -108,6 +111,25 @@ def test_metrics_cover_every_system_on_every_case(inside):
     assert metrics["cases"] == 4
     assert set(metrics["systems"]) == {"sdedit", "inpainting", "instruct_pix2pix", "iedit", "iedit_m"}
     assert str(inside.folder) not in (REPORTS / "metrics.json").read_text()
+
+
+def test_fid_is_reported_where_inception_is_named(copied, models, monkeypatch):
+    before = read_metrics()
+    assert "inception" not in before["models"]
+    assert "fid" not in before["systems"]["iedit"]
+    folder = Path("inception")
+    folder.mkdir()
+    save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
+    monkeypatch.setattr("stages.evaluate.load_inception", lambda _: Inception(nn.Sequential(nn.AvgPool2d(99), nn.Flatten())))
+    evaluate(params_for(models, evaluate={"inception": {"name": str(folder)}}))
+    found = read_metrics()
+    assert found["models"].pop("inception") == {"name": "inception", "identity": folder_digest(folder)}
+    assert found["models"] == before["models"]
+    assert all(scores.pop("fid") > 0 for scores in found["systems"].values())
+    assert found["systems"] == before["systems"]
+    assert "| FID ↓ |" in (REPORTS / "table.md").read_text()
+    assert ": FID, " in (REPORTS / "claims.md").read_text()
+    assert "fid" in read_json(REPORTS / "scores/iedit.json")
 
 
 def test_the_quality_of_predicted_masks_is_reported(inside, models):

@@ -7,10 +7,10 @@ from stages.comparison.trials import Trial
 from stages.corpus.samples import EditSample
 from stages.metrics.intervals import Interval
 from stages.metrics.scores import SystemScores
-from stages.metrics.table import METRICS
+from stages.metrics.table import METRICS, SET_METRICS
 from tests.support.samples import noise
 
-OF_SET = ("frechet_judge_features", "kid_judge_features")
+OF_SET = tuple(metric.key for metric in SET_METRICS)
 MODELS = {
     "judge": {"name": "nano/models/judge", "identity": "0123abcd"},
     "vgg": {"name": "nano/models/vgg", "identity": "4567"},

@@ -31,6 +31,8 @@ def test_equal_scores_do_not_differ(reference):
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.key)
 def test_the_tolerance_is_where_agreement_ends(reference, metric):
     for factor, agrees in ((0.999, True), (1.001, False), (-0.999, True), (-1.001, False)):
+        for scores in reference["systems"].values():
+            scores.setdefault(metric.key, 100.0)  # it needs a model that the reference does without
         other = copy.deepcopy(reference)
         other["systems"]["sdedit"][metric.key] += factor * metric.tolerance
         agreement = compare_scores(reference, other)
@@ -78,6 +80,20 @@ def test_other_frozen_models_are_not_comparable(reference, name):
     other = copy.deepcopy(reference)
     other["models"][name]["identity"] = "other"
     assert not are_comparable(reference, other)
+
+
+def test_fid_is_compared_where_both_have_the_same_inception(reference):
+    def named(identity):
+        return reference | {
+            "models": reference["models"] | {"inception": {"name": "inception", "identity": identity}},
+            "systems": {system: scores | {"fid": 100.0} for system, scores in reference["systems"].items()},
+        }
+
+    assert are_comparable(reference, named("one"))
+    assert str(compare_scores(reference, named("one"))).endswith("; not compared: FID")
+    assert are_comparable(named("one"), named("one"))
+    assert compare_scores(named("one"), named("one")).not_compared == ()
+    assert not are_comparable(named("one"), named("other"))
 
 
 def test_other_cases_or_systems_are_not_comparable(reference):

@@ -1,6 +1,6 @@
 """Parameters know the models that they name."""
 
-from stages.core.params import ModelName, Params, named_models
+from stages.core.params import ModelName, Params, loaded_models, named_models
 from tests.support.composed import composed
 
 
@@ -10,3 +10,10 @@ def test_every_model_knows_its_key():
     assert keys == {"caption.model", "train.base", "train.clip", "evaluate.base"}
     assert [model.key for model in named_models(params.train)] == ["train.base", "train.clip", "train.vgg"]
     assert ModelName(name="models/iedit").key == ""
+
+
+def test_an_inception_is_named_where_there_was_none():
+    assert Params.model_validate(composed()).evaluate.inception is None
+    chosen = Params.model_validate(composed("evaluate.inception={name: models/inception, revision: null}", "precision=fp16"))
+    (model,) = (model for model in loaded_models(chosen) if model.key == "evaluate.inception")
+    assert (model.name, model.precision) == ("models/inception", "fp32")

@@ -10,8 +10,7 @@ from stages.core.files import file_digest, read_json
 from stages.core.params import ModelName, Params, named_models
 from stages.core.params_file import read_params
 from stages.core.paths import EVALUATION, HELD_OUT
-from stages.models.digests import models
-from stages.models.families import INSTRUCTED
+from stages.models.digests import OPTIONAL, models
 from stages.models.hub import ModelError, locate
 from tests.support import ROOT
 
@@ -29,7 +28,10 @@ def project(tmp_path, monkeypatch) -> Path:
 def test_every_model_has_a_file_of_its_digests():
     params = read_params()
     models(params)
-    assert {path.stem for path in Path("data/models").iterdir()} == {model.key for model in named_models(params)} | {INSTRUCTED}
+    named = {model.key for model in named_models(params)}
+    assert {path.stem for path in Path("data/models").iterdir()} == {*named, *OPTIONAL}
+    assert not named & {*OPTIONAL}
+    assert all(read_json(Path(f"data/models/{key}.json")) == {} for key in OPTIONAL)
     name = "open_clip_model.safetensors"
     assert read_json(Path("data/models/train.clip.json"))[name] == file_digest(Path("nano/models/clip") / name)
 

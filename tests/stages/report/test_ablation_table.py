@@ -60,6 +60,15 @@ def test_n_is_the_smallest_and_few_judge_nothing():
     assert line_of("L_perc helps", few).endswith("| 300 | 3 of 3 | yes |")
 
 
+def test_table_without_inception_has_no_fid():
+    less = {
+        key: {system: {name: score for name, score in scores.items() if name != "fid"} for system, scores in systems.items()}
+        for key, systems in FOUND.items()
+    }
+    heads, fewer = (ablation_markdown(each, LOSSES).splitlines()[0].split(" | ") for each in (FOUND, less))
+    assert [head for head in heads if head not in fewer] == ["FID ↓"]
+
+
 def test_losses_are_those_that_a_configuration_switches_on():
     lines = ablation_markdown(FOUND, LOSSES).splitlines()
     found = {name: set(label.split(" + ")) for name, label in (line.strip("| ").split(" | ")[:2] for line in lines[2:13])}

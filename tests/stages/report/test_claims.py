@@ -1,5 +1,7 @@
 """Claims: the effect of each, and when one holds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,8 @@ from stages.report.claims import (
 )
 from stages.report.paper import TABLE_1
 from tests.support.results import OF_SET
+
+PARTS = ("of_set", "without")
 
 
 def scores(mean, distance, n=200):
@@ -77,6 +81,19 @@ def test_a_claim_about_failures_alone_is_not_judged():
     (found,) = (each for each in verdicts if (each.claim.second, each.claim.metric) == ("inpainting", "ssim_m_bar_frame"))
     assert found.holds is None
     assert ("undefined", "0") in {(row[-4], row[-3]) for table in claim_tables(verdicts) for row in table.rows}
+
+
+def test_claims_name_metrics_and_fid_needs_inception():
+    assert {claim.metric for claim in (*PAPER_CLAIMS, *OWN_CLAIMS)} <= {metric.key for metric in METRICS}
+
+    def without(system):
+        return replace(system, **{name: {k: v for k, v in getattr(system, name).items() if k != "fid"} for name in PARTS})
+
+    systems = {name: scores(60, 10) for name in (*NAMES, "sdedit_as_iedit", "sdedit_as_iedit_m")} | {"iedit_m": scores(60, 8)}
+    verdicts = judge_claims({name: without(system) for name, system in systems.items()}, 100, 0)
+    assert [each.claim for each in verdicts] == [claim for claim in (*PAPER_CLAIMS, *OWN_CLAIMS) if claim.metric != "fid"]
+    (fid,) = (each for each in judge_claims(systems, 100, 0) if each.claim.metric == "fid")
+    assert (fid.found.value, fid.holds) == (pytest.approx(20), True)
 
 
 def test_too_few_cases_judge_no_claim():

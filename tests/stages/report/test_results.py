@@ -7,8 +7,15 @@ import numpy as np
 from stages.metrics.summary import summarise
 from stages.metrics.table import METRICS
 from stages.report.captions import wording_of
-from stages.report.formats import console_table, markdown_differences, markdown_table, summary_table
-from stages.report.results import difference_rows, result_rows
+from stages.report.formats import (
+    console_table,
+    csv_table,
+    markdown_differences,
+    markdown_table,
+    summary_table,
+    write_scores,
+)
+from stages.report.results import difference_rows, measured, result_rows
 from tests.support.results import SCORES
 
 
@@ -97,3 +104,21 @@ def test_a_released_competitor_is_said_to_be_one():
     assert released.note.startswith(
         "InstructPix2Pix is owner/released, which was trained on other data and gets instructions instead of descriptions."
     )
+
+
+def test_tables_without_inception_have_all_but_fid(metrics, tmp_path):
+    def without(scores):
+        return {name: score for name, score in scores.items() if name != "fid"}
+
+    fewer = metrics | {
+        name: {system: without(scores) for system, scores in metrics[name].items()} for name in ("systems", "intervals")
+    }
+    assert [metric.key for metric in METRICS if metric not in measured(fewer)] == ["fid"]
+    for table in (markdown_table, markdown_differences, console_table, summary_table, csv_table):
+        assert ("fid" in table(metrics).lower(), "fid" in table(fewer).lower()) == (True, False)
+    lines = markdown_table(fewer).splitlines()
+    assert {line.count("|") for line in lines[:7]} == {len(METRICS) + 1}
+    column = [heading.startswith("SSIM-M̄ (frame") for heading in lines[0].split(" | ")].index(True)
+    assert lines[2].split(" | ")[column].startswith(f"{metrics['systems']['sdedit']['ssim_m_bar_frame']:.2f} ")
+    write_scores(tmp_path / "scores", fewer)
+    assert '"fid"' not in (tmp_path / "scores" / "iedit.json").read_text()
