@@ -19,10 +19,6 @@ from stages.core.section import Cosine, Count, Guidance, Name, Precision, Sectio
 CaseSplit = Literal["evaluation", "validation"]  # cases to report on, and cases to choose settings on
 Solver = Literal["ddim", "dpmsolver++"]  # Song et al. 2021; or Lu et al. 2022, second order, which needs fewer steps
 IN_FP32 = ("train.", *(f"evaluate.{name}" for name in ("judge", "vgg", "inception", "referee")), "benchmark.")  # train or score
-    "train.",
-    *(f"evaluate.{name}" for name in ("judge", "vgg", "inception", "referee")),
-    "benchmark.",
-)  # steps and scores
 
 
 class ModelName(Section):
