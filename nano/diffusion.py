@@ -1,27 +1,28 @@
-"""Train the text encoder and the U-Net of the latent diffusion model on alt texts, and write it as a diffusers pipeline.
+"""Train the text encoder and the U-Net of the latent diffusion model, and write it as a diffusers pipeline."""
 
-As Stable Diffusion, it knows its pictures by what the web writes beside them; no caption of the world is shown to it.
-"""
+from collections.abc import Callable
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_model
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from nano.fit import draw_rows, fit, halve
-from nano.latents import CUT_OUTS, load_latents, load_vae
-from nano.scenes import Scenes, load_scenes
+from nano.scenes import Scenes, cut_out, load_scenes
 from nano.settings import read_settings, read_training
-from nano.tokenization import CONTEXT, clip_tokenizer, world_words
+from nano.tokenization import CONTEXT, clip_tokenizer
 from nano.vae import FOLDER as VAE_FOLDER
-from stages.corpus import alt_texts
-from stages.corpus.alt_texts import CUT_OUT_PLACE, alt_text
-from stages.models.tensors import device
+from stages.common.seeds import derive_seed
+from stages.corpus import world
 
 FOLDER = VAE_FOLDER.parent
-# Shares of the training samples; the rest are scenes. All have alt texts.
-CUT_OUT_SHARE = 0.25  # an object on a plain colour, as shops show it, so that objects are learnt apart from places
+# Shares of the training samples; the rest are scenes with their captions.
+CUT_OUT_SHARE = 0.2  # an object on a plain colour, so that objects are learnt apart from places
+BARE_SHARE = 0.08  # a scene described by its subject alone
 UNCONDITIONAL_SHARE = 0.08  # a scene without words, for classifier-free guidance
+CUT_OUTS = 16000  # the first scenes, whose objects are cut out
 SNR_CAP = 5.0
 
 
@@ -60,12 +61,7 @@ class TextToLatent(nn.Module):
 
 
 def stable_diffusion_scheduler() -> DDIMScheduler:
-    """Return DDIM with the noise schedule of Stable Diffusion, for a model that predicts the velocity, as version 2.1 does.
-
-    At the noisiest timesteps, where a text decides what the picture shows, the noise is nearly the input and the velocity
-    nearly the picture. So a model of the velocity learns faster: its loss after 800 steps is that of a model of the noise
-    after 2,000.
-    """
+    """Return DDIM with the noise schedule of Stable Diffusion."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -74,66 +70,84 @@ def stable_diffusion_scheduler() -> DDIMScheduler:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        prediction_type="v_prediction",
     )
 
 
 def weigh(alphas: Tensor) -> Tensor:
-    """Return the weight of the velocity's squared error at each timestep, (T,): min(SNR + 1, cap) / (SNR + 1).
+    """Return the weight of the noise prediction's squared error at each timestep, (T,).
 
-    A squared error of the velocity is one of the picture times SNR + 1 (Salimans and Ho 2022); here that is capped
-    (min-SNR, Hang et al. 2023).
+    As an error of the picture it is weighted by SNR + 1 (Salimans and Ho 2022), capped (min-SNR, Hang et al. 2023). The
+    plain error of the noise would all but ignore the noisiest timesteps, which decide what the picture shows.
     """
     snr = alphas / (1 - alphas)
-    return (snr + 1).clamp(max=SNR_CAP) / (snr + 1)
+    return (snr + 1).clamp(max=SNR_CAP) / snr
 
 
-def describe(scenes: Scenes, row: int, kind: float, seed: int) -> str:
-    """Return a sample's text; ``kind`` in [0, 1) chooses among the shares above, ``seed`` among alt texts."""
-    if kind >= 1 - UNCONDITIONAL_SHARE:
+@torch.no_grad()
+def encode(vae: AutoencoderKL, rows: Tensor, pictures_of: Callable[[Tensor], Tensor], precision: str) -> Tensor:
+    """Return scaled latents (len(rows), 8, size / 4, size / 4) of the rows' pictures in [0, 1]."""
+    parts = tqdm(rows.split(64), desc="latents", unit="batch", mininterval=5)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        means = [vae.encode(pictures_of(part) * 2 - 1).latent_dist.mean.float() for part in parts]
+    return torch.cat(means) * vae.config.scaling_factor
+
+
+def describe(scenes: Scenes, row: int, kind: float) -> str:
+    """Return a sample's text; ``kind`` in [0, 1) chooses among the shares above."""
+    if kind < CUT_OUT_SHARE:
+        return f"{world.with_article(scenes.subjects[row])} on a plain background"
+    if kind < CUT_OUT_SHARE + BARE_SHARE:
+        return scenes.subjects[row]
+    if kind < CUT_OUT_SHARE + BARE_SHARE + UNCONDITIONAL_SHARE:
         return ""
-    place = CUT_OUT_PLACE if kind < CUT_OUT_SHARE else scenes.sceneries[row]
-    return alt_text(scenes.nouns[row], scenes.subjects[row], place, seed)
+    return scenes.captions[row]
 
 
 def main() -> None:
-    """Train, and write the pipeline."""
-    torch.set_default_device(device())
+    """Encode all pictures once, train, and write the pipeline."""
     settings, training = read_settings(), read_training("diffusion")
-    scenes, latents = load_scenes("train"), load_latents()
-    tokenizer = clip_tokenizer({*world_words(), *alt_texts.words()})
+    torch.set_num_threads(training.threads)
+    scenes = load_scenes("train")
+    # Not from_pretrained, which writes this machine's path into the model's configuration.
+    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(VAE_FOLDER)).eval()
+    load_model(vae, VAE_FOLDER / "diffusion_pytorch_model.safetensors")
+    tokenizer = clip_tokenizer()
     scheduler = stable_diffusion_scheduler()
+    whole = torch.arange(len(scenes.captions))
+    latents = encode(vae, whole, scenes.pictures, training.precision)
+    grounds = torch.Generator().manual_seed(derive_seed(settings["seed"], "diffusion", "grounds"))
+    cut_latents = encode(
+        vae,
+        whole[:CUT_OUTS],
+        lambda rows: cut_out(scenes.pictures(rows), scenes.masks(rows), 1.0, grounds)[0],
+        training.precision,
+    )
     torch.manual_seed(settings["seed"])
-    model = TextToLatent(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, latents.whole.shape[-1])
+    model = TextToLatent(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, latents.shape[-1])
+    model.unet.to(memory_format=torch.channels_last)
     weights = weigh(scheduler.alphas_cumprod)
-    timesteps = scheduler.config.num_train_timesteps
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        rows = draw_rows(len(latents.whole), training.batch, generator)
+        rows = draw_rows(len(latents), training.batch, generator)
         kinds = torch.rand(training.batch, generator=generator)
-        seeds = torch.randint(2**62, (training.batch,), generator=generator)
         cut = kinds < CUT_OUT_SHARE
         rows = torch.where(cut, rows % CUT_OUTS, rows)
-        clean = torch.where(cut.view(-1, 1, 1, 1), latents.cut_outs[rows % CUT_OUTS], latents.whole[rows])
-        drawn = zip(rows.tolist(), kinds.tolist(), seeds.tolist(), strict=True)
-        texts = [describe(scenes, row, kind, seed) for row, kind, seed in drawn]
-        words = tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt").to(device())
-        # One timestep from each of as many equal parts as the batch has samples: less variance (Kingma et al. 2021).
-        places = (torch.arange(training.batch) + torch.rand(training.batch, generator=generator)) / training.batch
-        times = (places * timesteps).long().clamp(max=timesteps - 1)
+        clean = torch.where(cut.view(-1, 1, 1, 1), cut_latents[rows % CUT_OUTS], latents[rows])
+        texts = [describe(scenes, row, kind) for row, kind in zip(rows.tolist(), kinds.tolist(), strict=True)]
+        words = tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt")
+        times = torch.randint(scheduler.config.num_train_timesteps, (training.batch,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator)
-        noisy = scheduler.add_noise(clean, noise, times)
+        noisy = scheduler.add_noise(clean, noise, times).contiguous(memory_format=torch.channels_last)
         embeddings = model.text_encoder(words.input_ids).last_hidden_state
         predicted = model.unet(noisy, times, embeddings).sample.float()
-        wanted = scheduler.get_velocity(clean, noise, times)
-        return ((predicted - wanted).square().mean(dim=(1, 2, 3)) * weights[times]).mean()
+        return ((predicted - noise).square().mean(dim=(1, 2, 3)) * weights[times]).mean()
 
     fit("diffusion", model, loss_of, training, settings["seed"])
     StableDiffusionPipeline(
-        vae=load_vae(),
+        vae=vae,
         text_encoder=model.text_encoder,
         tokenizer=tokenizer,
-        unet=model.unet,
+        unet=model.unet.to(memory_format=torch.contiguous_format),
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
