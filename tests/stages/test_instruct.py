@@ -45,7 +45,7 @@ def test_edits_are_those_of_the_pipeline(project, solver, kind):
     sampling = project.params.sampling.model_copy(update={"solver": solver, "guidance_scale": 3.0})
     system = instructed_by(load_diffusion(model, pictures=2), "", sampling, 1.4)
     samples = [edit_sample(number) for number in (0, 1)]
-    found = system.edit(samples, None, 7)
+    found = system.edit(samples, None, 7).pictures
 
     spacing = {"timestep_spacing": "trailing"} if solver == "dpmsolver++" else {}
     scheduler = kind.from_pretrained("models/instruct_pix2pix/scheduler", **spacing)

@@ -125,8 +125,8 @@ def test_edits_of_a_system_are_those_that_evaluate_left(tmp_path, monkeypatch):
     folder = EDITED / "sdedit"
     folder.mkdir(parents=True)
     pictures = np.random.default_rng(0).uniform(-0.1, 1.1, size=(3, 3, 4, 5)).astype(np.float32)
-    save_file({"sdedit": pictures[:2]}, folder / "00000000.safetensors")
-    save_file({"sdedit": pictures[2:]}, folder / "00000002.safetensors")
+    save_file({"pictures": pictures[:2]}, folder / "00000000.safetensors")
+    save_file({"pictures": pictures[2:]}, folder / "00000002.safetensors")
     found = system.edits([None] * 3)
     wanted = np.rint(np.clip(pictures, 0, 1) * 255).transpose(0, 2, 3, 1)
     assert np.array_equal(np.stack([np.asarray(each) for each in found]), wanted)

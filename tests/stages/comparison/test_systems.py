@@ -77,7 +77,7 @@ def test_an_empty_predicted_mask_returns_the_source(editor, monkeypatch):
     assert np.abs(np.asarray(found, int) - np.asarray(source, int)).max() <= 1
 
 
-@pytest.mark.parametrize("masks", ["predicted", "true"])
+@pytest.mark.parametrize("masks", ["predicted", "given"])
 def test_an_edit_fails_where_no_latent_cell_is_marked(editor, monkeypatch, masks):
     """A pixel is a quarter of a cell of 2 × 2, too little where a mask has to cover half; the picture stays as it was."""
     for module in ("stages.comparison.systems", "stages.editing.batch_editor"):

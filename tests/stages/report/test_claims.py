@@ -137,7 +137,8 @@ def test_every_claim_stands_in_one_table():
 
 def test_the_paper_shows_what_is_claimed_as_its_own():
     effects = [tuple(paper_effects(claim).values()) for claim in PAPER_CLAIMS]
-    wanted = [(6.04, 2.43), (55.8, 44.7), (33.3, 18.3), (5.08, 1.79), (1.38, 5.49), (1.90, 0.79)]  # from its Tables 1 by hand
+    distance = (33.3, 18.3)  # FID, beside which the judge's features have no figure of their own
+    wanted = [(6.04, 2.43), (55.8, 44.7), distance, distance, (5.08, 1.79), (1.38, 5.49), (1.90, 0.79)]  # by hand
     assert effects == [pytest.approx(pair, abs=0.05) for pair in wanted]
     for claim, pair in zip(PAPER_CLAIMS, effects, strict=True):
         assert min(pair) == pytest.approx(claim.at_least, rel=0.02) if claim.at_least else min(pair) > 0

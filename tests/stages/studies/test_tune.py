@@ -56,7 +56,7 @@ def test_undefined_cases_never_raise_the_criterion(metric):
     for missing in (0, 1, 4):
         scored = {metric: np.where(np.arange(4) < missing, np.nan, [60, 70, 80, 90])}  # the least are left out first
         scores = replace(whole, per_case={**whole.per_case, **scored})
-        found.append(tune.criterion(Trial(system="sdedit", settings={}, scores=scores)))
+        found.append(tune.criterion(Trial(system="sdedit", settings={}, masks="true", scores=scores)))
     assert found[0] > found[1] > found[2] == 0
 
 
