@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -136,9 +137,16 @@ def test_sample_edits_show_the_average_that_ships(project):
     client, run = store.connect(), runs()[0]
     names = [item.path for item in client.list_artifacts(run.info.run_id, "images")]
     (name,) = [name for name in names if "edits" in name and "step+3+" in name and name.endswith(".png")]
-    shown = preview_edits(load_diffusion(ModelName(name=str(project.folder / "models/iedit"))), project.params)
-    with Image.open(client.download_artifacts(run.info.run_id, name)) as logged:
-        assert logged.convert("RGB").tobytes() == shown.tobytes()
+    with Image.open(client.download_artifacts(run.info.run_id, name)) as picture:
+        logged = np.asarray(picture.convert("RGB"), int)
+    shipped, base = (
+        np.asarray(preview_edits(load_diffusion(ModelName(name=model)), project.params), int)
+        for model in (str(project.folder / "models/iedit"), project.params.train.base.name)
+    )
+    # Some processors round a convolution differently for weights that were trained in this process than for loaded ones.
+    assert np.abs(logged - shipped).max() <= 1
+    assert np.mean(logged != shipped) < 1e-3
+    assert np.mean(np.abs(logged - base) > 1) > 1e-3
 
 
 def test_losses_on_held_out_pairs_change_no_byte(tools, project):
