@@ -13,7 +13,7 @@ from stages.report.pictures import THUMBNAIL, overlay, thumbnail
 
 SHEET_CASES = 8
 """How many cases a contact sheet shows: the first ones, not the best ones."""
-MARGIN, LINE = 12, 22  # pixels: around a thumbnail; height of a line of text
+MARGIN, LINE, TEXT = 12, 22, 14  # pixels: around a thumbnail; height of a line of text, and of its letters
 CELL = THUMBNAIL + MARGIN
 HEADER = LINE + 2 * MARGIN
 ROW = THUMBNAIL + LINE + 2 * MARGIN
@@ -45,7 +45,7 @@ def contact_sheet(
     width = MARGIN + len(titles) * CELL
     sheet = Image.new("RGB", (width, HEADER + len(cases) * ROW), "white")
     draw = ImageDraw.Draw(sheet)
-    regular, bold = _font("DejaVuSans", 14), _font("DejaVuSans-Bold", 14)
+    regular, bold = _font("DejaVuSans", TEXT), _fitting("DejaVuSans-Bold", titles, CELL - MARGIN // 2)
     for column, title in enumerate(titles):
         draw.text((MARGIN + column * CELL, MARGIN), title, "black", bold)
     for index, case in enumerate(cases):
@@ -72,6 +72,12 @@ def check_edits(cases: Sequence[EditSample], edits: Mapping[str, Sequence[Image.
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
     """Return a font that ships with matplotlib: the same on every machine, and not only Latin letters."""
     return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size)
+
+
+def _fitting(name: str, titles: Sequence[str], width: int) -> ImageFont.FreeTypeFont:
+    """Return a font of at most TEXT pixels in which each title is at most ``width`` pixels long, or the smallest one."""
+    fonts = [_font(name, size) for size in range(TEXT, TEXT // 2, -1)]
+    return next((font for font in fonts if max(map(font.getlength, titles)) <= width), fonts[-1])
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
