@@ -89,7 +89,7 @@ def _undefined(values: Sequence[float]) -> int:
 
 
 def _undefined_by_mask(scores: Scores, measure: str) -> int:
-    """Return on how many cases a measure is undefined for every system that edited them, because of the case's own mask."""
+    """Return on how many cases a measure is undefined for a system whose edit did not fail: because of the case's mask."""
     rows = {
         row
         for system, values in scores.values.items()

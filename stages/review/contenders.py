@@ -51,7 +51,8 @@ class Contender:
             folder = _folder(self.version) / SERVED
             _make_edits(self.version)
         files = sorted(folder.glob(f"*{SUFFIX}"))
-        pictures = [picture for file in files for picture in load_file(file)[PICTURES]]
+        # A file of an earlier release names its tensor otherwise, and counts as no edits.
+        pictures = [picture for file in files for picture in load_file(file).get(PICTURES, ())]
         if len(pictures) != len(cases):
             raise InputError(f"{folder}: {len(pictures):,} edits of {len(cases):,} cases; run the stage evaluate")
         levels = [(picture.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0) for picture in pictures]

@@ -53,16 +53,16 @@ def settings_of_lines(params: Params) -> dict[str, list[Settings]]:
 
 
 def curve_table(trials: Sequence[Trial], params: Params) -> str:
-    """Return one system's line as CSV: the varied setting, its value, and each score with its 95 % interval."""
+    """Return one system's line as CSV: the varied setting, its value, and each score with its 95 % interval and its n."""
     rows = []
     for trial in trials:
         row: list[object] = [*_varied(trial)]
         for name in SCORED:
             seed = derive_seed(params.seed, "bootstrap", name)
             found = bootstrap(trial.scores.per_case[name], params.evaluate.bootstrap, seed)
-            row += [f"{value:.6g}" for value in (found.value, found.low, found.high)]
+            row += [*(f"{value:.6g}" for value in (found.value, found.low, found.high)), found.n]
         rows.append([*row, len(trial.scores)])
-    scores = [column for name in SCORED for column in (name, f"{name}_low", f"{name}_high")]
+    scores = [column for name in SCORED for column in (name, f"{name}_low", f"{name}_high", f"{name}_n")]
     return csv_text(["varied", "value", *scores, "cases"], rows)
 
 

@@ -60,8 +60,6 @@ SYSTEMS: dict[str, Ladders] = {
     "prompt_to_prompt": _ladders("guidance_scale", "cross_share", "self_share"),
 }
 """System → what is tried of it."""
-SHOWN = NAMES | TRAINING_FREE
-"""System → its name."""
 KEYS = {name: f"evaluate.systems.{name}" for name in NAMES} | {"iedit_m": "sampling"}
 KEYS |= {name: f"benchmark.{name}" for name in TRAINING_FREE}
 """System → the section of params.yaml that holds its settings."""

@@ -30,4 +30,5 @@ def test_a_point_has_its_interval():
     params = Params.model_validate(composed("evaluate.bootstrap=20"))
     (row,) = csv.DictReader(io.StringIO(tradeoff.curve_table([trial("sdedit", 80, 70, strength=0.4)], params)))
     assert (row["varied"], row["value"], row["cases"]) == ("strength", "0.4", "4")
+    assert row["edit_success_n"] == "3"  # one of the four is undefined
     assert float(row["edit_success_low"]) <= float(row["edit_success"]) == 80 <= float(row["edit_success_high"])
