@@ -1,16 +1,15 @@
 """The columns of each benchmark's table, in its authors' order, and the forms without what is wrong in their code."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from stages.benchmarks import metrics
 from stages.benchmarks.judged import Judged, Judges
+from stages.metrics.table import LEFT_OUT
 
 Model = TypeVar("Model")
 Needs = Literal["", "structure", "dino", "lpips"]
-LEFT_OUT = math.nan  # what a failed edit has of a likeness to its source
 LEVELS = 255  # PIE-Bench's structure distance sees pictures in [0, 255]
 
 

@@ -24,9 +24,7 @@ class Scores:
     keys: Sequence[str]  # of the cases
     kinds: Sequence[str]  # of edit
     values: Mapping[str, Mapping[str, Sequence[float]]]  # system → measure (the same for all) → n values, NaN where undefined
-    failed: Mapping[
-        str, Sequence[bool]
-    ]  # system → n times whether the edit failed: an empty mask, so that its source comes out
+    failed: Mapping[str, Sequence[bool]]  # system → n times whether the edit failed: its mask is empty
     models: Mapping[str, str]  # role → the model that measures
 
 

@@ -21,7 +21,7 @@ from stages.metrics.scores import SystemScores
 from stages.metrics.table import count_key
 from stages.models.clip import load_clip
 from stages.models.hub import identity
-from stages.models.inception import load_inception
+from stages.models.inception import Inception
 from stages.models.vgg import load_vgg
 
 Settings = Mapping[str, float]
@@ -51,7 +51,9 @@ RunTrial: TypeAlias = Callable[[str, Settings], Trial]
 """(system of SYSTEMS or TRAINING_FREE, settings) → its trial."""
 
 
-def load_trials(params: Params, split: CaseSplit, folder: Path, model: Path = IEDIT) -> RunTrial:
+def load_trials(
+    params: Params, split: CaseSplit, folder: Path, model: Path = IEDIT, inception: Inception | None = None
+) -> RunTrial:
     """Load the models and the cases, and return the function that runs a trial.
 
     Edits that ``folder`` holds already are reused. A setting that is out of range raises InputError.
@@ -61,13 +63,13 @@ def load_trials(params: Params, split: CaseSplit, folder: Path, model: Path = IE
         split: the cases to report on, or those to choose settings on.
         folder: keeps the edits.
         model: the folder of the model behind ``iedit`` and ``iedit_m``.
+        inception: computes the features of FID; None leaves FID out.
 
     Raises:
         InputError: a model or a case is missing or damaged.
     """
     config = params.evaluate
     judge, vgg, models = load_clip(config.judge), load_vgg(config.vgg), load_models(params, model)
-    inception = load_inception(config.inception) if config.inception else None
     asked, segmenter = read_cases(params, split), identity(config.segmenter)
 
     def run_trial(system: str, settings: Settings) -> Trial:
@@ -81,7 +83,12 @@ def load_trials(params: Params, split: CaseSplit, folder: Path, model: Path = IE
 
 
 def run_trials(
-    params: Params, split: CaseSplit, wanted: Mapping[str, Sequence[Settings]], folder: Path, model: Path = IEDIT
+    params: Params,
+    split: CaseSplit,
+    wanted: Mapping[str, Sequence[Settings]],
+    folder: Path,
+    model: Path = IEDIT,
+    inception: Inception | None = None,
 ) -> Iterator[Trial]:
     """Yield every wanted trial, system after system, and remove the edits of all others at the end.
 
@@ -91,11 +98,12 @@ def run_trials(
         wanted: system of SYSTEMS or TRAINING_FREE → the settings to try.
         folder: keeps the edits.
         model: the folder of the model behind ``iedit`` and ``iedit_m``.
+        inception: computes the features of FID; None leaves FID out.
 
     Raises:
         InputError: a model or a case is missing or damaged, or a setting is out of range.
     """
-    run_trial = load_trials(params, split, folder, model)
+    run_trial = load_trials(params, split, folder, model, inception)
     made = []
     for system, each in wanted.items():
         for settings in each:

@@ -65,11 +65,6 @@ def _texts_of_a_hundred() -> tuple[str, ...]:
     return tuple(template.text for template in TEMPLATES for _ in range(template.share))
 
 
-def share_of(*fields: str) -> int:
-    """Return how many of a hundred texts name any of ``fields``, for example ``share_of("noun", "subject")``."""
-    return sum(template.share for template in TEMPLATES if any("{" + field + "}" in template.text for field in fields))
-
-
 def alt_text(noun: str, subject: str, place: str, seed: int) -> str:
     """Return an alt text of a picture.
 

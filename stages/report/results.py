@@ -71,9 +71,10 @@ def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) ->
     def enough(system: str, metric: Metric) -> bool:
         return bool(metrics["cases"] - metrics["undefined"][system][metric.key] >= MIN_CASES)
 
+    shown = measured(metrics)
     best = {
         metric.key: _best(metric, [metrics["systems"][system][metric.key] for system in names if enough(system, metric)])
-        for metric in measured(metrics)
+        for metric in shown
     }
 
     def cell(system: str, metric: Metric) -> Cell:
@@ -85,10 +86,7 @@ def result_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) ->
             best=is_judged and value == best[metric.key],
         )
 
-    return [
-        ResultRow(name=name, cells=tuple(cell(system, metric) for metric in measured(metrics)))
-        for system, name in names.items()
-    ]
+    return [ResultRow(name=name, cells=tuple(cell(system, metric) for metric in shown)) for system, name in names.items()]
 
 
 def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> list[ResultRow]:
@@ -96,12 +94,11 @@ def difference_rows(metrics: Mapping[str, Any], names: Mapping[str, str] = NAMES
 
     A cell is marked as best if its whole interval is on the better side; one of fewer cases than MIN_CASES has no interval.
     """
+    shown = measured(metrics)
     return [
         ResultRow(
             name=f"{names[later]} − {names[earlier]}",
-            cells=tuple(
-                _difference(found[metric.key], metric, metrics["cases"]) for metric in measured(metrics) if metric.key in found
-            ),
+            cells=tuple(_difference(found[metric.key], metric, metrics["cases"]) for metric in shown if metric.key in found),
         )
         for later, earlier, found in differences(metrics, names)
     ]

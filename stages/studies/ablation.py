@@ -9,6 +9,7 @@ from stages.core.files import write_json
 from stages.core.params import Params
 from stages.core.paths import EDITED_ABLATION
 from stages.core.run import run, set_threads
+from stages.models.inception import load_inception
 
 
 def score_model(params: Params, model: Path, file: Path, systems: Sequence[str]) -> None:
@@ -26,10 +27,12 @@ def score_model(params: Params, model: Path, file: Path, systems: Sequence[str])
         InputError: a model or a case is missing or damaged.
     """
     set_threads(params.threads)
+    named = params.evaluate.inception
+    inception = load_inception(named) if named else None
     as_configured: dict[str, list[Settings]] = {system: [{}] for system in systems}
     scores = {
         trial.system: trial.means_and_counts()
-        for trial in run_trials(params, "evaluation", as_configured, EDITED_ABLATION, model)
+        for trial in run_trials(params, "evaluation", as_configured, EDITED_ABLATION, model, inception)
     }
     write_json(file, scores)
 

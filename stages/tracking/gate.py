@@ -88,7 +88,7 @@ def _shortage(differences: Mapping[str, Interval]) -> str:
     if few is None:
         return ""
     return (
-        f"{LABELS[few]} is defined on {differences[few].n} cases, fewer than the {MIN_CASES} that tell two versions apart: "
+        f"{LABELS[few]} is defined on {differences[few].n} cases, fewer than the {MIN_CASES} that a comparison needs: "
         "raise retrieve.held_out, or add images"
     )
 
