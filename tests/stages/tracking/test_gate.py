@@ -85,8 +85,7 @@ def test_no_version_passes_on_few_cases():
     decision = decide(better, few, GATE, version="1", resamples=10, seed=0)
     assert not decision.passes
     assert decision.why == (
-        "CLIPScore is defined on 19 cases, fewer than the 20 that a comparison needs: "
-        "raise retrieve.held_out, or add images"
+        "CLIPScore is defined on 19 cases, fewer than the 20 that a comparison needs: raise retrieve.held_out, or add images"
     )
 
 
