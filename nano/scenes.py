@@ -19,7 +19,6 @@ from stages.core.files import written_aside
 from stages.corpus import world
 from stages.corpus.drawing import render
 from stages.corpus.scenery import SCENERIES
-from stages.models.tensors import device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +77,10 @@ def cut_out(pictures: Tensor, masks: Tensor, share: float, generator: torch.Gene
 
 
 def load_scenes(split: str) -> Scenes:
-    """Return the scenes of ``split``, "train" or "held_out", on the device."""
+    """Return the scenes of ``split``: "train" or "held_out"."""
     with safe_open(BUILD / f"{split}.safetensors", framework="pt") as file:
         words = json.loads(file.metadata()["words"])
-        return Scenes(
-            pictures_u8=file.get_tensor("pictures").to(device()), masks_u8=file.get_tensor("masks").to(device()), **words
-        )
+        return Scenes(pictures_u8=file.get_tensor("pictures"), masks_u8=file.get_tensor("masks"), **words)
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ from torch import Tensor
 from nano.fit import draw_rows, fit, halve
 from nano.scenes import load_scenes
 from nano.settings import MODELS, read_settings, read_training
-from stages.models.tensors import device
 
 KL_WEIGHT = 2e-7
 FOLDER = MODELS / "diffusion" / "vae"
@@ -29,7 +28,6 @@ def build(size: int) -> AutoencoderKL:
 
 def main() -> None:
     """Train, set the scaling factor from the latents' standard deviation, and write the model."""
-    torch.set_default_device(device())
     settings, training = read_settings(), read_training("vae")
     scenes = load_scenes("train")
     torch.manual_seed(settings["seed"])
