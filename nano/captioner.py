@@ -12,7 +12,6 @@ from nano.scenes import Scenes, cut_out, load_scenes
 from nano.settings import MODELS, read_settings, read_training
 from nano.tokenization import CONTEXT, bert_tokenizer
 from stages.corpus import world
-from stages.models.tensors import device
 
 FOLDER = MODELS / "captioner"
 CUT_OUT_SHARE = 0.3  # share of pictures that show the object on a plain colour; their captions name no place
@@ -62,7 +61,7 @@ def tokenize(scenes: Scenes, rows: Tensor, alone: Tensor, tokenizer: BertTokeniz
         world.with_article(scenes.subjects[row]) if bare else scenes.captions[row]
         for row, bare in zip(rows.tolist(), alone.tolist(), strict=True)
     ]
-    words = tokenizer(texts, padding=True, return_tensors="pt").to(device())
+    words = tokenizer(texts, padding=True, return_tensors="pt")
     labels = words.input_ids.clone()
     labels[:, 0] = tokenizer.convert_tokens_to_ids("[DEC]")
     labels = labels.masked_fill(words.attention_mask == 0, -100)
@@ -71,10 +70,9 @@ def tokenize(scenes: Scenes, rows: Tensor, alone: Tensor, tokenizer: BertTokeniz
 
 def main() -> None:
     """Train and write the model with its processor."""
-    torch.set_default_device(device())
     settings, training = read_settings(), read_training("captioner")
-    size = settings["reduced_size"]
-    scenes = load_scenes("train", size)
+    scenes = load_scenes("train")
+    size = settings["size"]
     tokenizer = bert_tokenizer(FOLDER)
     torch.manual_seed(settings["seed"])
     model = BlipForConditionalGeneration(configuration(size, tokenizer))

@@ -21,7 +21,6 @@ from stages.core.files import write_json, written_aside
 from stages.corpus import world
 from stages.corpus.scenery import SCENERIES
 from stages.metrics.clip import crop_regions
-from stages.models.tensors import device
 
 VISION: dict[str, dict[str, Any]] = {
     "clip": {"layers": [2, 2, 2, 2], "width": 20},
@@ -81,28 +80,24 @@ def draw_batch(
 
 def main() -> None:
     """Train and write one of the two models."""
-    torch.set_default_device(device())
     name = sys.argv[1]
     settings, training = read_settings(), read_training(name)
-    size = settings["reduced_size"]
-    scenes = load_scenes("train", size)
+    scenes = load_scenes("train")
     folder = MODELS / name
     tokenizer = save_clip_tokenizer(folder)
-    config = configuration(name, size, len(tokenizer))
+    config = configuration(name, settings["size"], len(tokenizer))
     write_json(folder / "open_clip_config.json", config)
     torch.manual_seed(settings["seed"] + (name == "judge"))
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     mean, std = (torch.tensor(config["preprocess_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
 
-    noun_words = tokenize([world.with_article(noun) for noun in world.nouns()]).to(device())
-    place_words = tokenize([words for words, _ in SCENERIES.values()]).to(device())
+    noun_words = tokenize([world.with_article(noun) for noun in world.nouns()])
+    place_words = tokenize([words for words, _ in SCENERIES.values()])
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows, pictures, texts, whole = draw_batch(scenes, training.batch, CLOSE_UP_SHARE[name], generator)
-        images, words, scale = model(
-            (pictures - mean) / std, torch.cat([tokenize(texts).to(device()), noun_words, place_words])
-        )
+        images, words, scale = model((pictures - mean) / std, torch.cat([tokenize(texts), noun_words, place_words]))
         words, nouns, places = words.split([len(texts), len(noun_words), len(place_words)])
         logits = scale * images @ words.T
         # Equal texts are all correct answers.

@@ -1,8 +1,7 @@
 """One training loop for the whole family: AdamW, EMA, exact resume, and rounds of warm-up and cosine decay."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,7 +13,6 @@ from tqdm import tqdm
 from nano.settings import BUILD, Training, inputs_digest
 from stages.common.seeds import derive_seed
 from stages.core.files import value_digest, written_aside
-from stages.models.tensors import HOST, device
 from stages.training.checkpoints import load_state, save_state
 
 CHECKPOINT_EVERY = 250
@@ -75,8 +73,10 @@ def _fit_round(
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = training.lr * _schedule(step, steps)
-        with _precision(training):
-            loss = loss_of(seeded_generator(derive_seed(seed, name, sum(before) + step)))
+        generator = torch.Generator().manual_seed(derive_seed(seed, name, sum(before) + step))
+        # On CPUs the fused attention kernel, especially its backward pass, is slower than plain products in bf16.
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.precision == "bf16"), sdpa_kernel(SDPBackend.MATH):
+            loss = loss_of(generator)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{title}: the loss of step {step} is {loss.item()}; the last checkpoint is {checkpoint}")
         optimizer.zero_grad()
@@ -101,25 +101,7 @@ def _settle_batch_norms(name: str, model: nn.Module, loss_of: Callable[[torch.Ge
         norm.momentum = None  # a plain mean over all batches
     with torch.no_grad():
         for batch in range(NORM_BATCHES):
-            loss_of(seeded_generator(derive_seed(seed, name, "norms", batch)))
-
-
-@contextmanager
-def _precision(training: Training) -> Iterator[None]:
-    """Compute products in bf16 on a GPU, else in the training's own precision."""
-    if device() != HOST:
-        with torch.autocast(device().type, dtype=torch.bfloat16):
-            yield
-    else:
-        # On CPUs the fused attention kernel, especially its backward pass, is slower than plain products in bf16.
-        enabled = training.precision == "bf16"
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled), sdpa_kernel(SDPBackend.MATH):
-            yield
-
-
-def seeded_generator(seed: int) -> torch.Generator:
-    """Return a generator of random numbers on the device."""
-    return torch.Generator(device()).manual_seed(seed)
+            loss_of(torch.Generator().manual_seed(derive_seed(seed, name, "norms", batch)))
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -15,15 +15,14 @@ from nano.vgg import Classifier
 from stages.core.files import write_json, written_aside
 from stages.core.params import ModelName
 from stages.corpus import world
-from stages.corpus.alt_texts import web_prompt
 from stages.corpus.scenery import SCENERIES
-from stages.diffusion.sampling import draw_noise, edit_latents, make_scheduler
+from stages.diffusion.sampling import draw_noise, edit_latents
 from stages.diffusion.unet import predict_noise
 from stages.models.captioner import load_captioner
 from stages.models.clip import Clip, load_clip
 from stages.models.latent_diffusion import Diffusion, load_diffusion
 from stages.models.segmenter import load_segmenter
-from stages.models.tensors import device, to_images
+from stages.models.tensors import to_images
 
 Figures = dict[str, float | int]
 BATCH = 50
@@ -128,42 +127,36 @@ def measure_vgg(scenes: Scenes) -> Figures:
 def measure_diffusion(
     training: Scenes, held_out: Scenes, settings: dict[str, Any], seed: int
 ) -> tuple[Figures, list[Image.Image]]:
-    """Sample held-out things in places from noise; return the judge's accuracies, and the first samples.
+    """Sample held-out captions from noise; return the judge's accuracies on the samples, and the first samples.
 
-    The model is prompted in its own language, the web's, and with clean captions. The guidance scale is the one of
-    ``settings["guidance_scales"]`` that does best on things and places of the training, in the model's own language.
+    The guidance scale is the one of ``settings["guidance_scales"]`` that does best on training captions.
     """
     diffusion, judge = load_diffusion(_model("diffusion")), load_clip(_model("judge"))
     tried: dict[float, float] = {}
     for scale in settings["guidance_scales"]:
-        prompts = _web_prompts(training)[: settings["guidance_samples"]]
-        sampled = _sample(diffusion, prompts, settings["steps"], scale, seed + 1)
+        captions = training.captions[: settings["guidance_samples"]]
+        sampled = _sample(diffusion, captions, settings["steps"], scale, seed + 1)
         tried[scale] = sum(_right(judge, sampled, training)) / 2
     best = max(tried, key=tried.__getitem__)
-    figures: Figures = {"guidance_scale": best, "n": settings["samples"]}
-    for language, texts in {"clean": held_out.captions, "web": _web_prompts(held_out)}.items():
-        sampled = _sample(diffusion, texts[: settings["samples"]], settings["steps"], best, seed)
-        figures[f"{language}_noun"], figures[f"{language}_scenery"] = _right(judge, sampled, held_out)
+    sampled = _sample(diffusion, held_out.captions[: settings["samples"]], settings["steps"], best, seed)
+    nouns, places = _right(judge, sampled, held_out)
+    figures: Figures = {"noun": nouns, "scenery": places, "n": len(sampled), "guidance_scale": best}
     figures |= {f"training_at_guidance_{scale:g}": share for scale, share in tried.items()}
     return figures, to_images(sampled[: SHEET[0] * SHEET[1]])
 
 
-def _web_prompts(scenes: Scenes) -> list[str]:
-    return [web_prompt(noun, scenery) for noun, scenery in zip(scenes.nouns, scenes.sceneries, strict=True)]
-
-
 @torch.no_grad()
-def _sample(diffusion: Diffusion, prompts: list[str], steps: int, guidance_scale: float, seed: int) -> Tensor:
-    """Return a picture sampled from noise for each prompt, (n, 3, size, size) in [0, 1]."""
+def _sample(diffusion: Diffusion, captions: list[str], steps: int, guidance_scale: float, seed: int) -> Tensor:
+    """Return a picture sampled from noise for each caption, (n, 3, size, size) in [0, 1]."""
     shape = torch.Size([diffusion.unet.config.in_channels, *2 * [diffusion.unet.config.sample_size]])
     pictures = []
-    for start in tqdm(range(0, len(prompts), BATCH), desc=f"samples at guidance {guidance_scale:g}", unit="batch"):
-        part = prompts[start : start + BATCH]
-        noise = torch.stack([draw_noise(shape, seed, start + row) for row in range(len(part))]).to(device())
+    for start in tqdm(range(0, len(captions), BATCH), desc=f"samples at guidance {guidance_scale:g}", unit="batch"):
+        part = captions[start : start + BATCH]
+        noise = torch.stack([draw_noise(shape, seed, start + row) for row in range(len(part))])
         # At strength 1 nothing of the source is left, so this is text to image.
         latents = edit_latents(
             partial(predict_noise, diffusion, diffusion.unet),
-            make_scheduler("ddim", diffusion.scheduler),
+            diffusion.scheduler,
             torch.zeros_like(noise),
             noise,
             diffusion.embed_prompts(part),
@@ -182,10 +175,9 @@ def _parts(scenes: Scenes) -> tuple[Tensor, ...]:
 
 def main() -> None:
     """Measure everything."""
-    torch.set_default_device(device())
     settings = read_settings()
     torch.set_num_threads(settings["measure"]["threads"])
-    scenes = load_scenes("held_out", settings["size"])
+    scenes = load_scenes("held_out")
     figures = {
         "vae": measure_vae(scenes),
         "captioner": measure_captioner(scenes),
@@ -195,8 +187,7 @@ def main() -> None:
         "referee": measure_segmenter("referee", scenes),
         "vgg": measure_vgg(scenes),
     }
-    training = load_scenes("train", settings["reduced_size"])
-    figures["diffusion"], samples = measure_diffusion(training, scenes, settings["measure"], settings["seed"])
+    figures["diffusion"], samples = measure_diffusion(load_scenes("train"), scenes, settings["measure"], settings["seed"])
     write_json(NANO / "metrics.json", figures)
     side = samples[0].width
     sheet = Image.new("RGB", (SHEET[0] * side, SHEET[1] * side))

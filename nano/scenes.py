@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,12 +19,11 @@ from stages.core.files import written_aside
 from stages.corpus import world
 from stages.corpus.drawing import render
 from stages.corpus.scenery import SCENERIES
-from stages.models.tensors import device
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
-    """Pictures of one size with their annotations; row i of every field belongs to scene i."""
+    """Pictures with their annotations; row i of every field belongs to scene i."""
 
     pictures_u8: Tensor  # (n, 3, size, size), uint8
     masks_u8: Tensor  # (n, size, size), 0 or 1
@@ -78,45 +76,33 @@ def cut_out(pictures: Tensor, masks: Tensor, share: float, generator: torch.Gene
     return torch.where(chosen.view(-1, 1, 1, 1), alone, pictures), chosen
 
 
-def load_scenes(split: str, size: int) -> Scenes:
-    """Return the scenes of ``split``, "train" or "held_out", on the device; ``size`` is one of the two in nano/params.yaml."""
+def load_scenes(split: str) -> Scenes:
+    """Return the scenes of ``split``: "train" or "held_out"."""
     with safe_open(BUILD / f"{split}.safetensors", framework="pt") as file:
         words = json.loads(file.metadata()["words"])
-        pictures, masks = (file.get_tensor(f"{kind}_{size}").to(device()) for kind in ("pictures", "masks"))
-        return Scenes(pictures_u8=pictures, masks_u8=masks, **words)
-
-
-def draw(scenes: list[world.Scene], size: int, reduced_size: int) -> dict[str, Tensor]:
-    """Return the pictures, (n, 3, side, side), and masks, (n, side, side), of scenes at both sizes, in uint8.
-
-    Pictures are reduced as most image processors do it, by bicubic interpolation.
-    """
-    tensors = {}
-    for side in (size, reduced_size):
-        tensors[f"pictures_{side}"] = torch.empty(len(scenes), 3, side, side, dtype=torch.uint8)
-        tensors[f"masks_{side}"] = torch.empty(len(scenes), side, side, dtype=torch.uint8)
-    for row, scene in enumerate(tqdm(scenes, desc="scenes", unit="scene", mininterval=5)):
-        picture, mask = render(scene, size)
-        for side in (size, reduced_size):
-            resized = picture.resize((side, side), Image.Resampling.BICUBIC)
-            covered = mask.resize((side, side), Image.Resampling.BOX)
-            tensors[f"pictures_{side}"][row] = torch.from_numpy(np.array(resized).transpose(2, 0, 1))
-            tensors[f"masks_{side}"][row] = torch.from_numpy((np.asarray(covered) >= 128).astype(np.uint8))
-    return tensors
+        return Scenes(pictures_u8=file.get_tensor("pictures"), masks_u8=file.get_tensor("masks"), **words)
 
 
 def main() -> None:
     """Draw and write the scenes of both splits."""
     settings = read_settings()
     for split, count in settings["scenes"].items():
+        pictures, masks = [], []
         scenes = [world.draw_scene(settings["seed"] + 1, split, index) for index in range(count)]
+        for scene in tqdm(scenes, desc=f"scenes {split}", unit="scene"):
+            picture, mask = render(scene, settings["size"])
+            pictures.append(np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1)))
+            masks.append(np.asarray(mask) // 255)
         words = {
             "captions": [scene.caption for scene in scenes],
             "subjects": [scene.subject for scene in scenes],
             "nouns": [scene.noun for scene in scenes],
             "sceneries": [scene.scenery for scene in scenes],
         }
-        tensors = draw(scenes, settings["size"], settings["reduced_size"])
+        tensors = {
+            "pictures": torch.from_numpy(np.stack(pictures)).contiguous(),
+            "masks": torch.from_numpy(np.stack(masks)).contiguous(),
+        }
         with written_aside(BUILD / f"{split}.safetensors") as temporary:
             save_file(tensors, temporary, metadata={"words": json.dumps(words)})
 

@@ -17,7 +17,6 @@ from nano.scenes import cut_out, load_scenes
 from nano.settings import MODELS, read_settings, read_training
 from nano.tokenization import CONTEXT, save_clip_tokenizer
 from stages.corpus import world
-from stages.models.tensors import device
 
 VISION: dict[str, dict[str, int]] = {
     "segmenter": {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 5},
@@ -75,11 +74,10 @@ def configuration(name: str, size: int, tokenizer: CLIPTokenizer) -> CLIPSegConf
 
 def main() -> None:
     """Train and write one of the two models with its processor."""
-    torch.set_default_device(device())
     name = sys.argv[1]
     settings, training, folder = read_settings(), read_training(name), MODELS / name
-    size = settings["reduced_size"]
-    scenes = load_scenes("train", size)
+    scenes = load_scenes("train")
+    size = settings["size"]
     tokenizer = save_clip_tokenizer(folder)
     config = configuration(name, size, tokenizer)
     torch.manual_seed(settings["seed"] + (name == "referee"))
@@ -88,7 +86,7 @@ def main() -> None:
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std))
 
     trained = nn.ModuleDict({"clipseg": model, "patches": patch_head(VISION[name]["hidden_size"])})
-    every_noun = tokenizer(list(world.nouns()), padding=True, return_tensors="pt").to(device())
+    every_noun = tokenizer(list(world.nouns()), padding=True, return_tensors="pt")
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = draw_rows(len(scenes.captions), training.batch, generator)
@@ -102,7 +100,7 @@ def main() -> None:
                 masks[place] = 0
             else:
                 texts.append(scenes.nouns[row] if kind < 0.7 else scenes.subjects[row])
-        words = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(device())
+        words = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         pictures, alone = cut_out(scenes.pictures(rows), scenes.masks(rows), CUT_OUT_SHARE, generator)
         logits, images, patches = segment(model, (pictures - mean) / std, words.input_ids, words.attention_mask)
         probabilities = logits.sigmoid()

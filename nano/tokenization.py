@@ -7,7 +7,6 @@ need. Other words fall into smaller pieces and still round-trip.
 import gzip
 import itertools
 import string
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -56,19 +55,15 @@ def _merges_of(word: str, ranks: dict[tuple[str, str], int]) -> list[tuple[str, 
     return applied
 
 
-def clip_tokenizer(words: Iterable[str] = world_words()) -> CLIPTokenizer:
-    """Return a small CLIP tokenizer; its end-of-text token has the highest id, as CLIP's pooling needs.
-
-    Args:
-        words: the lower-case words that it reads as CLIP's does; others fall into smaller pieces.
-    """
+def clip_tokenizer() -> CLIPTokenizer:
+    """Return the small CLIP tokenizer; its end-of-text token has the highest id, as CLIP's pooling needs."""
     path = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(path.read_bytes()).decode().split("\n")[1 : CLIP_MERGES + 1]
     ranks: dict[tuple[str, str], int] = {}
     for rank, line in enumerate(lines):
         left, right = line.split()
         ranks[left, right] = rank
-    merges = sorted({merge for word in words for merge in _merges_of(word, ranks)}, key=ranks.__getitem__)
+    merges = sorted({merge for word in world_words() for merge in _merges_of(word, ranks)}, key=ranks.__getitem__)
     letters = list(bytes_to_unicode().values())
     tokens = [*letters, *(letter + END for letter in letters), *("".join(merge) for merge in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]

@@ -11,7 +11,6 @@ from nano.scenes import load_scenes
 from nano.settings import MODELS, read_settings, read_training
 from stages.core.files import written_aside
 from stages.corpus import world
-from stages.models.tensors import device
 
 FOLDER = MODELS / "vgg"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as for the hub's weights
@@ -48,9 +47,8 @@ def fold_batch_norms(model: Classifier) -> Classifier:
 
 def main() -> None:
     """Train with batch norms, which speed up sixteen layers greatly, and write the model without them."""
-    torch.set_default_device(device())
     settings, training = read_settings(), read_training("vgg")
-    scenes = load_scenes("train", settings["size"])
+    scenes = load_scenes("train")
     names = list(world.nouns())
     torch.manual_seed(settings["seed"])
     model = Classifier(len(names), batch_norm=True)

@@ -4,7 +4,6 @@ Most name the thing, fewer its colour or its place, some name the wrong thing or
 LAION's pictures, from which Stable Diffusion learnt, have texts of these kinds.
 """
 
-import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,7 +13,6 @@ from stages.common.seeds import derive_seed
 from stages.corpus import world
 
 BRANDS = ("Velora", "Norvik", "Lumio", "Zentra", "Kodera", "Amsel")  # invented
-CUT_OUT_PLACE = "isolated"  # stands where a text names the place, if the picture shows the thing on a plain colour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ def alt_text(noun: str, subject: str, place: str, seed: int) -> str:
     Args:
         noun: the thing that the picture shows.
         subject: the noun with its colour or size, if it has one.
-        place: a scenery, or :data:`CUT_OUT_PLACE`.
+        place: the scenery around it.
         seed: decides the text; another seed gives another text of the same picture.
     """
     rng = np.random.default_rng(seed)
@@ -94,15 +92,3 @@ def alt_text(noun: str, subject: str, place: str, seed: int) -> str:
 def alt_text_of(scene: world.Scene, seed: int, key: str) -> str:
     """Return the alt text of ``scene`` under the name ``key``: of a sample in a corpus, or of a case."""
     return alt_text(scene.noun, scene.subject, scene.scenery, derive_seed(seed, "alt text", key))
-
-
-def words() -> set[str]:
-    """Return all words of the templates and the brands, in lower case; a tokenizer need not cut them into pieces."""
-    return set(re.findall(r"[a-z]+", re.sub(r"\{[a-z]+\}", " ", " ".join(template.text for template in TEMPLATES).lower()))) | {
-        brand.lower() for brand in BRANDS
-    }
-
-
-def web_prompt(noun: str, place: str) -> str:
-    """Return a prompt as the web writes it: ``carrot, forest, stock photo 4711``."""
-    return TEMPLATES[0].text.format(subject=noun, place=place, number=4711)

@@ -27,7 +27,7 @@ def test_models_that_params_name_are_committed_as_safetensors():
 def test_family_is_small_and_has_no_pickles():
     files = [path for path in MODELS.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}
-    assert sum(path.stat().st_size for path in files) <= 45 * MEGABYTE
+    assert sum(path.stat().st_size for path in files) <= 40 * MEGABYTE
 
 
 def test_no_module_hides_a_library():

@@ -10,7 +10,6 @@ import yaml
 from PIL import Image
 
 import nano.diffusion
-import nano.encoded_pictures
 import nano.fit
 import nano.measure
 import nano.settings
@@ -36,10 +35,9 @@ def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         digests.parent.mkdir(parents=True, exist_ok=True)
         digests.write_text("{}")
     for module in [nano.settings, nano.fit, *map(import_module, sorted(set(MODULES.values())))]:
-        for constant in ("NANO", "MODELS", "BUILD", "PATH", "FOLDER", "VAE_FOLDER", "CAPTIONER", "TEXT_ENCODER", "TOKENIZER"):
+        for constant in ("NANO", "MODELS", "BUILD", "FOLDER", "VAE_FOLDER"):
             if hasattr(module, constant):
                 monkeypatch.setattr(module, constant, tmp_path / getattr(module, constant).relative_to(NANO))
-    monkeypatch.setattr(nano.encoded_pictures, "CUT_OUTS", 64)
     monkeypatch.setattr(nano.diffusion, "CUT_OUTS", 64)
     monkeypatch.setattr(nano.fit, "NORM_BATCHES", 2)
     monkeypatch.setattr(nano.measure, "SHEET", (2, 2))

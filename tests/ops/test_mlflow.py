@@ -109,7 +109,7 @@ def test_commands_need_the_server_only(platform, tmp_path):
     shutil.copy(platform.project / "reports/latest/samples/source.png", tmp_path)
     sample = json.loads((platform.project / "reports/latest/samples/edit.json").read_text())
     iedit(platform, tmp_path, "edit", "source.png", sample["prompt"], "--no-mask", "--output", "edited.png")
-    assert Image.open(tmp_path / "edited.png").size == (128, 128)
+    assert Image.open(tmp_path / "edited.png").size == (64, 64)
     assert "version 1  promoted" in iedit(platform, tmp_path, "history")
     lineage = iedit(platform, tmp_path, "lineage", "models:/iedit@champion")
     for words in ("models:/iedit/1, champion", "data/corpus", "openmoji/train/0", "train.clip", "torch"):
@@ -168,7 +168,7 @@ def test_the_champion_edits_over_rest(platform, served):
     assert first == second
     assert [(edit["row"], edit["number"]) for edit in first] == [(0, 0), (0, 1)]
     assert first[0]["image"] != first[1]["image"]
-    assert decode_picture(first[0]["image"]).size == (128, 128)
+    assert decode_picture(first[0]["image"]).size == (64, 64)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ class TestLineage:
             assert lines[1] == "decision   promoted: why"
             for line in ("corpus     cases 300, images 6000, kind openmoji", f"  train.clip           a/clip  {'c' * 40}"):
                 assert line in lines
-            assert any(line.split()[:2] == ["train.losses.noise", "mask"] for line in lines)
+            assert any(line.split()[:2] == ["train.losses.noise", "guided"] for line in lines)
             assert ["torch", torch] in [line.split() for line in lines]
             stages = lines[lines.index("stages") + 1 :][:3]
             assert [line.split()[0] for line in stages] == ["ingest", "train", "evaluate"]
